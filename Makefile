@@ -1,0 +1,103 @@
+# Two commands matter: `make book` and `make test`. `make help` lists the rest.
+# Works with GNU make 3.81 (macOS) and later.
+
+# Another Python: make book PYTHON=/path/to/python3.12
+PYTHON ?=
+# Arguments for pytest or the benchmark: make test ARGS="-k sharpness"
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin/python
+PROGRESS := _build/progress.log
+
+# What an environment needs for each command: the extras of pyproject.toml.
+extras-book := book
+extras-test := book,test
+extras-benchmark := benchmark
+
+# A shell's own settings must not change what the book is made with.
+unexport PYTHONHOME PYTHONPATH MPLBACKEND
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+export JUPYTER_PREFER_ENV_PATH := 1
+
+.PHONY: help book test benchmark lock clean stale
+.NOTPARALLEL:
+
+help:
+	@echo "make book       build the book: _build/html/index.html"
+	@echo "make test       run the tests"
+	@echo "make benchmark  time the measurements against their floors"
+	@echo "make lock       choose the pinned versions in constraints.txt anew"
+	@echo "make clean      remove the built pages and the environment; runs stay"
+	@echo
+	@echo "PYTHON=...      the Python to make the environment with (3.11 to 3.13)"
+	@echo "ARGS=...        arguments for pytest or the benchmark"
+
+# --- the environment ---------------------------------------------------------
+
+# $$python becomes the first Python of a suitable version that runs at all.
+define find-python
+python=; \
+for candidate in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3 python); do \
+	if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; \
+	then python=$$candidate; break; fi; \
+done; \
+if [ -z "$$python" ]; then \
+	echo "$(if $(PYTHON),$(PYTHON) is no working Python 3.11$(comma) 3.12 or 3.13,No Python 3.11$(comma) 3.12 or 3.13 found): install one, or name one by: make PYTHON=/path/to/python3.12" >&2; \
+	exit 1; \
+fi
+endef
+comma := ,
+
+# $(call make-environment,FOLDER): without ensurepip (Debian), by the outer pip.
+define make-environment
+"$$python" -m venv --clear $(1) >/dev/null 2>&1 \
+	|| { "$$python" -m venv --clear --without-pip $(1) && "$$python" -m pip --python $(1)/bin/python install pip; } \
+	|| { echo "$$python cannot make a virtual environment: install its venv module (Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
+endef
+
+# An environment states its place once it is complete. One that was moved, lost
+# its Python, or was interrupted half-made states another or none: it is made anew.
+ifneq ($(shell $(BIN) -c 'print(open("$(VENV)/.place").read())' 2>/dev/null),$(CURDIR))
+unfit := stale
+endif
+
+$(VENV)/.made: $(unfit)
+	@$(find-python); echo "Making $(VENV) with $$("$$python" --version)."; $(call make-environment,$(VENV))
+	@touch $@
+
+$(VENV)/.ready-%: pyproject.toml constraints.txt $(VENV)/.made
+	@rm -f $(VENV)/.place
+	@echo "Installing the pinned packages: some minutes, once."
+	@$(BIN) -m pip install -c constraints.txt -e '.[$(extras-$*)]'
+	@mkdir -p $(VENV)/etc/ipython
+	@echo 'get_config().IPKernelApp.log_level = "ERROR"' > $(VENV)/etc/ipython/ipython_kernel_config.py
+	@printf '%s' '$(CURDIR)' > $(VENV)/.place
+	@touch $@ $(if $(filter test,$*),$(VENV)/.ready-book)
+
+# --- what it serves ----------------------------------------------------------
+
+# Sphinx is silent while a chapter runs: training writes its progress to a
+# file, and `tail` shows it until the build ends, in whatever way.
+book: $(VENV)/.ready-book
+	@mkdir -p _build && : > $(PROGRESS)
+	@tail -f $(PROGRESS) & follow=$$!; \
+	trap 'kill $$follow 2>/dev/null' EXIT; trap 'exit 130' HUP INT TERM; \
+	STATIONARITY_PROGRESS='$(CURDIR)/$(PROGRESS)' $(VENV)/bin/jupyter-book build . -W --keep-going
+	@echo "The book is built. Open $(CURDIR)/_build/html/index.html"
+
+test: $(VENV)/.ready-test
+	$(BIN) -m pytest $(ARGS)
+
+benchmark: $(VENV)/.ready-benchmark
+	$(BIN) benchmarks/measure.py $(ARGS)
+
+lock:
+	@mkdir -p _build; $(find-python); $(call make-environment,_build/lock)
+	@_build/lock/bin/python -m pip install --quiet uv
+	_build/lock/bin/uv pip compile --universal --python-version 3.11 --all-extras --upgrade \
+		--no-annotate --custom-compile-command "make lock" --quiet -o constraints.txt pyproject.toml
+
+clean:
+	rm -rf _build $(VENV) .pytest_cache

@@ -1,0 +1,11 @@
+"""Do the weights ever settle? Training and measurement code of the book.
+
+>>> import stationarity
+>>> run = stationarity.run("imagenet_resnet", scale="classroom")  # doctest: +SKIP
+>>> run.series("gradient_norm_squared")  # doctest: +SKIP
+"""
+from .errors import UsageError
+from .launch import run
+from .records import Run, recorded
+
+__all__ = ["Run", "UsageError", "recorded", "run"]

@@ -1,0 +1,124 @@
+"""The command line: ``stationarity list | run | record | doctor``."""
+import argparse
+import importlib.metadata
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from . import experiments, records
+from .errors import UsageError
+from .launch import run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit status (2 for bad input)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except UsageError as error:
+        sys.stderr.write(f"stationarity: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="stationarity", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    add = commands.add_parser("list", help="list experiments, scales and runs")
+    add.set_defaults(command=_list)
+
+    add = commands.add_parser("run", help="run an experiment, or go on with it")
+    add.add_argument("name", help="the experiment")
+    add.add_argument("--scale", default="classroom")
+    add.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    add.add_argument("--data-root", help="folder of the data (else STATIONARITY_DATA)")
+    add.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    add.add_argument("--other-code", action="store_true", help="go on though the code changed")
+    add.set_defaults(command=_run)
+
+    add = commands.add_parser("record", help="copy a complete run into book/results")
+    add.add_argument("run", help="a run's folder, or its name as `list` prints it")
+    add.add_argument("--note", help="what the settings do not say, such as of the data")
+    add.set_defaults(command=_record)
+
+    add = commands.add_parser("doctor", help="check versions, device, folders and data")
+    add.add_argument("--data-root", help="folder of the data (else STATIONARITY_DATA)")
+    add.set_defaults(command=_doctor)
+    return parser
+
+
+def _list(options) -> int:
+    for name, scales in experiments.EXPERIMENTS.items():
+        print(name)
+        for scale, settings in scales.items():
+            print(f"  {scale:<11} {_summary(settings)}")
+    runs = sorted(records.runs_root().glob("*/*/run.json"))
+    print(f"\n{len(runs)} runs in {records.runs_root()}")
+    for path in runs:
+        found = records.read(path.parent)
+        code = "" if found.made_by_this_code else ", other code"
+        print(f"  {found.name}/{path.parent.name}  {found.info['status']}{code}")
+    return 0
+
+
+def _summary(settings) -> str:
+    if isinstance(settings, experiments.Training):
+        return f"{settings.model} on {settings.dataset}, {settings.epochs} epochs"
+    return type(settings).__name__
+
+
+def _run(options) -> int:
+    overrides = {}
+    for pair in options.settings:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes KEY=VALUE, not {pair!r}.")
+        overrides[key] = value
+    result = run(
+        options.name, options.scale, settings=overrides, data_root=options.data_root,
+        device=options.device, other_code=options.other_code,
+    )  # fmt: skip
+    print(f"{result.folder}: {result.info['status']}, {result.info['wall_seconds']:.0f} s")
+    return 0
+
+
+def _record(options) -> int:
+    folders = (Path(options.run), records.runs_root() / options.run)
+    found = next((r for r in map(records.read, folders) if r), None)
+    if found is None:
+        raise UsageError(f"No run at {options.run}: `stationarity list` shows the runs.")
+    print(f"recorded in {records.record(found, options.note)}")
+    return 0
+
+
+def _doctor(options) -> int:
+    """Print what a run would meet here; the status is 1 where something is wrong."""
+    wrong = []
+    for package in ("torch", "torchvision", "datasets", "seaborn", "papermill", "jupyter-book"):
+        try:
+            print(f"{package:<14}{importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            print(f"{package:<14}missing: only the paths that use it fail")
+    gpu = torch.cuda.is_available()
+    print(f"device        {records.device_name('cuda' if gpu else 'cpu')}")
+    runs = records.runs_root()
+    existing = next(p for p in (runs, *runs.parents) if p.exists())
+    if not os.access(existing, os.W_OK):
+        wrong.append(f"{existing} cannot be written: set STATIONARITY_RUNS.")
+    print(f"runs          {runs}, {shutil.disk_usage(existing).free / 1e9:.0f} GB free")
+    root = options.data_root or os.environ.get("STATIONARITY_DATA")
+    if root and not Path(root).expanduser().is_dir():
+        wrong.append(f"The data root {root} is not a folder.")
+    print(f"data root     {root or 'not set: data are downloaded'}")
+    for message in wrong:
+        print(f"WRONG: {message}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""First and second derivatives of a loss that leave no trace on the model."""
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def trainable(model: nn.Module) -> list[Tensor]:
+    """The trainable parameters; ``ValueError`` where there are none."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("the model has no trainable parameters: nothing to measure")
+    return parameters
+
+
+def count_entries(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors)
+
+
+def flat(tensors: Iterable[Tensor], out: Tensor | None = None) -> Tensor:
+    """The tensors' entries in one new vector (P,), or in ``out``."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors], out=out)
+
+
+def gradients(loss: Tensor, parameters: list[Tensor], graph: bool = False) -> tuple:
+    """Gradients of the loss, zeros for what it does not use."""
+    if not loss.requires_grad:
+        return tuple(torch.zeros_like(p) for p in parameters)
+    found = torch.autograd.grad(
+        loss, parameters, create_graph=graph, allow_unused=True
+    )
+    return tuple(
+        torch.zeros_like(p) if gradient is None else gradient
+        for gradient, p in zip(found, parameters)
+    )
+
+
+def hessian_product(loss: Tensor, parameters: list[Tensor], vector: Tensor) -> Tensor:
+    """Hessian of the loss times a flat vector: the gradient of <grad, v>."""
+    parts = vector.split([p.numel() for p in parameters])
+    pairs = [
+        (gradient, part.view_as(gradient))
+        for gradient, part in zip(gradients(loss, parameters, graph=True), parts)
+        if gradient.requires_grad  # else the loss is linear in this parameter
+    ]
+    if not pairs:
+        return torch.zeros_like(vector)
+    return flat(
+        torch.autograd.grad(
+            [gradient for gradient, _ in pairs],
+            parameters,
+            grad_outputs=[part for _, part in pairs],
+            materialize_grads=True,
+        )
+    )
+
+
+class Before:
+    """Buffers, modes and random state of a model before it is measured."""
+
+    def __init__(self, model: nn.Module):
+        self.buffers = [
+            (module._buffers, name, buffer, buffer.clone())
+            for module in model.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
+        self.modes = [(module, module.training) for module in model.modules()]
+        self.random_state = torch.get_rng_state()
+        devices = {p.device for p in model.parameters() if p.device.type != "cpu"}
+        self.device_states = [
+            (torch.get_device_module(d), d, torch.get_device_module(d).get_rng_state(d))
+            for d in devices
+        ]
+
+    def restore_buffers(self) -> None:
+        for owner, name, buffer, value in self.buffers:
+            owner[name] = buffer
+            buffer.detach().copy_(value)
+
+    def restore_random_state(self) -> None:
+        torch.set_rng_state(self.random_state)
+        for module, device, state in self.device_states:
+            module.set_rng_state(state, device)
+
+    def restore(self) -> None:
+        self.restore_buffers()
+        self.restore_random_state()
+        for module, training in self.modes:
+            module.training = training
+
+
+@contextmanager
+def without_trace(model: nn.Module, curvature: bool = False) -> Iterator[Before]:
+    """Measure inside; the model and the random state come out as they went in."""
+    before = Before(model)
+    with ExitStack() as stack:
+        stack.callback(before.restore)
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(_full_precision(torch.backends.cuda.matmul))
+        if curvature:
+            # Fused attention kernels have no second derivative.
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(_full_precision(torch.backends.cudnn.conv))
+        yield before
+
+
+@contextmanager
+def _full_precision(backend: Any) -> Iterator[None]:
+    """Float32 products in float32, not in TF32."""
+    setting = backend.fp32_precision
+    backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        backend.fp32_precision = setting

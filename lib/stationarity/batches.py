@@ -1,0 +1,272 @@
+"""Batches of images, made on the device, each from its own random seed.
+
+Every random draw is keyed by the run's seed, a stream (training, measuring)
+and the step, so any batch can be drawn again without those before it: a
+resumed run sees the batches it would have seen, and measuring changes none.
+
+A batch is ``(images, labels)``: normalised floats ``(B, C, H, W)`` and int64
+``(B,)``, on the device.
+"""
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from .errors import UsageError
+from .experiments import Training
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Batches:
+    """A list of batches that are made anew at each pass, not stored."""
+
+    def __init__(self, count: int, make: Callable[[], Iterator]):
+        self.count, self.make = count, make
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self):
+        return self.make()
+
+
+class TensorImages:
+    """A small dataset that lives on the device as uint8 ``(N, H, W, C)``.
+
+    ``classes``, ``channels`` and ``size`` describe it; ``provenance`` says
+    where it came from; ``steps_per_epoch`` is the number of whole batches.
+    """
+
+    def __init__(self, settings: Training, arrays: dict, provenance: dict, device):
+        self.settings, self.provenance = settings, provenance
+        self.device = torch.device(device)
+        self.dtype = torch.float64 if settings.precision == "float64" else torch.float32
+        images, labels = arrays["train"]
+        if settings.examples:
+            chosen = np.random.default_rng(0).permutation(len(labels))
+            images, labels = (a[chosen[: settings.examples]] for a in (images, labels))
+        self.steps_per_epoch = _steps_per_epoch(settings, len(labels))
+        self.count, self.size, _, self.channels = images.shape
+        self.classes = int(arrays["train"][1].max()) + 1
+        pixels = images.reshape(-1, self.channels).astype(np.float64)
+        self.mean, self.std = (
+            torch.tensor(v, dtype=self.dtype, device=self.device)
+            for v in (pixels.mean(0), pixels.std(0))
+        )
+        padding = settings.crop_padding
+        padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        self.train, self.labels, self.test, self.test_labels = (
+            torch.from_numpy(a).to(self.device)
+            for a in (padded, labels, *arrays["test"])
+        )
+        self.generator = torch.Generator(self.device)
+
+    def training_batches(self, first: int, last: int) -> Iterator:
+        """Yield the training batches of the steps ``first`` to ``last - 1``."""
+        for step, chosen in _training_order(self.settings, self.count, first, last):
+            yield self._batch(chosen.to(self.device), "training", step)
+
+    def draws(self, count: int, *key) -> Batches:
+        """Return ``count`` independent training batches, the same for a key.
+
+        Each is drawn without replacement within itself and augmented as in
+        training, independently of the others and of the training batches.
+        """
+
+        def make():
+            for i in range(count):
+                chosen = _sample(self.settings, self.count, *key, i)
+                yield self._batch(chosen.to(self.device), *key, i)
+
+        return Batches(count, make)
+
+    def partition(self) -> Batches:
+        """Return the whole training set in batches (the last may be smaller)."""
+        size = self.settings.batch_size
+
+        def make():
+            for chosen in torch.arange(self.count, device=self.device).split(size):
+                yield self._batch(chosen)
+
+        return Batches(-(-self.count // size), make)
+
+    def test_batches(self, size: int = 1000) -> Iterator:
+        """Yield the test set in batches, without augmentation."""
+        for images, labels in zip(self.test.split(size), self.test_labels.split(size)):
+            yield self._normalise(images), labels
+
+    def _batch(self, chosen: Tensor, *key):
+        """Gather, crop and flip in one indexing operation."""
+        settings = self.settings
+        if not (settings.flip or settings.crop_padding):
+            return self._normalise(self.train[chosen]), self.labels[chosen]
+        self.generator.manual_seed(seed_of(settings.seed, "augment", *key))
+        rows = columns = torch.arange(self.size, device=self.device).expand(len(chosen), -1)
+        shift = torch.randint(
+            2 * settings.crop_padding + 1, (2, len(chosen), 1),
+            generator=self.generator, device=self.device,
+        )  # fmt: skip
+        if settings.flip:
+            coin = torch.rand((len(chosen), 1), generator=self.generator, device=self.device)
+            columns = torch.where(coin < 0.5, self.size - 1 - columns, columns)
+        rows, columns = rows + shift[0], columns + shift[1]
+        images = self.train[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return self._normalise(images), self.labels[chosen]
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return ((images.to(self.dtype) - self.mean) / self.std).permute(0, 3, 1, 2)
+
+
+class FolderImages:
+    """ImageNet, or any ImageFolder tree, streamed from disk by workers.
+
+    Training images are random resized crops, flipped; test images (where the
+    tree has a ``val`` folder) are resized by 256/224 and cropped at the centre.
+    """
+
+    def __init__(self, settings: Training, root: Path, device):
+        self.settings, self.device, self.channels = settings, torch.device(device), 3
+        self.dtype = torch.float64 if settings.precision == "float64" else torch.float32
+        self.folder = ImageFolder(root / "train")
+        self.test_folder = ImageFolder(root / "val") if (root / "val").is_dir() else None
+        self.classes, self.size = len(self.folder.classes), settings.image_size
+        chosen = np.random.default_rng(0).permutation(len(self.folder.samples))
+        self.chosen = chosen[: settings.examples or None]
+        self.count = len(self.chosen)
+        self.steps_per_epoch = _steps_per_epoch(settings, self.count)
+        self.mean, self.std = (
+            torch.tensor(v, dtype=self.dtype, device=self.device).view(3, 1, 1)
+            for v in (IMAGENET_MEAN, IMAGENET_STD)
+        )
+        names = "\n".join(Path(path).name for path, _ in self.folder.samples)
+        self.provenance = {
+            "source": "ImageFolder", "images": len(self.folder.samples),
+            "names_sha256": hashlib.sha256(names.encode()).hexdigest(),
+        }  # fmt: skip
+
+    def training_batches(self, first: int, last: int) -> Iterator:
+        """Yield the training batches of the steps ``first`` to ``last - 1``."""
+        items = (
+            self._items(chosen, "training", step)
+            for step, chosen in _training_order(self.settings, self.count, first, last)
+        )
+        return self._load(self.folder, items, augment=self.settings.flip)
+
+    def draws(self, count: int, *key) -> Batches:
+        """Return ``count`` independent training batches, the same for a key."""
+
+        def make():
+            items = (
+                self._items(_sample(self.settings, self.count, *key, i), *key, i)
+                for i in range(count)
+            )
+            return self._load(self.folder, items, augment=self.settings.flip)
+
+        return Batches(count, make)
+
+    def test_batches(self, size: int = 250) -> Iterator:
+        """Yield the test set in batches; nothing where there is no ``val``."""
+        if self.test_folder is None:
+            return iter(())
+        indices = range(len(self.test_folder.samples))
+        items = ([(i, None) for i in indices[k : k + size]] for k in indices[::size])
+        return self._load(self.test_folder, items, augment=False)
+
+    def _items(self, chosen: Tensor, *key) -> list:
+        return [
+            (int(self.chosen[i]), seed_of(self.settings.seed, "augment", *key, i))
+            for i in chosen.tolist()
+        ]
+
+    def _load(self, folder: ImageFolder, items, augment: bool) -> Iterator:
+        loader = DataLoader(
+            _Decoded(folder.samples, self.size, augment), batch_sampler=items,
+            num_workers=os.cpu_count(), pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # not the global one: loading leaves no trace
+        )  # fmt: skip
+        try:
+            for images, labels in loader:
+                images, labels = (t.to(self.device, non_blocking=True) for t in (images, labels))
+                yield (images.to(self.dtype) / 255 - self.mean) / self.std, labels
+        except UsageError as error:  # a worker's, wrapped in its traceback
+            raise UsageError(str(error).strip().rpartition("UsageError: ")[2]) from None
+
+
+class _Decoded(Dataset):
+    """Images of a folder tree as uint8 ``(3, size, size)``, seeded one by one."""
+
+    def __init__(self, samples: list, size: int, augment: bool):
+        self.samples = samples
+        resized = v2.Resize(round(size * 256 / 224), antialias=True)
+        self.centre = v2.Compose([resized, v2.CenterCrop(size), v2.PILToTensor()])
+        crops = [v2.RandomResizedCrop(size, antialias=True), v2.PILToTensor()]
+        flip = [v2.RandomHorizontalFlip()] if augment else []
+        self.random = v2.Compose(flip + crops)
+
+    def __getitem__(self, item):
+        index, seed = item
+        path, label = self.samples[index]
+        with open(path, "rb") as file:
+            image = decode(file.read(), path)
+        if seed is None:
+            return self.centre(image), label
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.random(image), label
+
+
+def decode(data: bytes, name) -> Image.Image:
+    """Return an encoded image in RGB; ``name`` names it where that fails."""
+    try:
+        return Image.open(io.BytesIO(data)).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError(
+            f"{name} cannot be read as an image ({error}): fetch it again or remove it."
+        ) from None
+
+
+def _steps_per_epoch(settings: Training, count: int) -> int:
+    if settings.batch_size > count:
+        raise UsageError(
+            f"The batch size {settings.batch_size} is larger than the data: "
+            f"{settings.dataset} has {count} training examples here."
+        )
+    return count // settings.batch_size
+
+
+def _training_order(settings: Training, count: int, first: int, last: int) -> Iterator:
+    """Yield each step from ``first`` to ``last - 1`` with the examples it takes."""
+    size, order, epoch = settings.batch_size, None, None
+    for step in range(first, last):
+        if settings.sampling == "independent":
+            yield step, _sample(settings, count, "training", step)
+            continue
+        now, place = divmod(step, count // size)
+        if now != epoch:
+            generator = np.random.default_rng(seed_of(settings.seed, "order", now))
+            epoch, order = now, torch.from_numpy(generator.permutation(count))
+        yield step, order[place * size : (place + 1) * size]
+
+
+def _sample(settings: Training, count: int, *key) -> Tensor:
+    """Draw the examples of one batch, without replacement within it."""
+    generator = np.random.default_rng(seed_of(settings.seed, "independent", *key))
+    return torch.from_numpy(generator.choice(count, settings.batch_size, replace=False))
+
+
+def seed_of(*key) -> int:
+    """Hash a key to a seed of 63 bits."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+

@@ -1,0 +1,142 @@
+"""Does the gradient vanish? Criteria on the series of a run, with intervals.
+
+The same functions judge every run: the one in question and the control that
+does converge. Source: our section "ImageNet + ResNet-101".
+"""
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+
+from .errors import UsageError
+from .records import Run
+
+SETTLED_PART = 2 / 3  # of each stage, counted from its end: the rest is transient
+VANISHED = 0.01  # of the initial gradient norm: below it, the gradient has vanished
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Level:
+    """The mean of a series over a window, with its interval, and its trend.
+
+    ``change`` is what a fitted line gains from the first to the last value;
+    everything is in the units of the series; each interval is at 95 %.
+    """
+
+    points: int
+    mean: float
+    low: float
+    high: float
+    change: float
+    change_low: float
+    change_high: float
+
+    @property
+    def trend(self) -> str:
+        """``falls``, ``rises`` or ``no trend`` where the interval holds zero."""
+        if self.change_high < 0:
+            return "falls"
+        return "rises" if self.change_low > 0 else "no trend"
+
+
+def level(times, values, errors=None) -> Level:
+    """Return the level and trend of a series of at least three values.
+
+    ``errors`` are standard errors of the values (same length); the interval of
+    the mean takes the larger of their combined error and the scatter of the
+    values about the fitted line. Both intervals use Student's t with n - 2
+    degrees of freedom and hold the residuals for independent. A series without
+    scatter gives intervals of width zero.
+
+    Raises :class:`UsageError` for fewer than three values.
+
+    >>> level([0, 1, 2, 3], [4.0, 3.0, 2.0, 1.0]).trend
+    'falls'
+    """
+    times, values = np.asarray(times, float), np.asarray(values, float)
+    n = len(values)
+    if n < 3:
+        raise UsageError(f"A level needs at least three measured values, not {n}.")
+    quantile = scipy.stats.t.ppf(0.5 + CONFIDENCE / 2, n - 2)
+    fit = scipy.stats.linregress(times, values)
+    mean = values.mean()
+    scatter = math.sqrt(((values - fit.intercept - fit.slope * times) ** 2).sum() / (n - 2))
+    measured = 0.0 if errors is None else np.sqrt(np.sum(np.square(errors))) / math.sqrt(n)
+    error = max(scatter, measured) / math.sqrt(n)
+    length = times.max() - times.min()
+    change = fit.slope * length
+    margin = quantile * error * length / times.std()
+    return Level(
+        n, mean, mean - quantile * error, mean + quantile * error,
+        change, change - margin, change + margin,
+    )  # fmt: skip
+
+
+def stages(run: Run) -> list[tuple[float, float]]:
+    """Return the epochs at which each stage of constant step size begins and ends."""
+    settings = run.settings
+    drops = settings["drops"] if settings["schedule"] == "stages" else []
+    edges = [0, *(d for d in drops if d < settings["epochs"]), settings["epochs"]]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFrame:
+    """Return the level of a quantity in the settled part of each stage.
+
+    One row a stage: its number, first and last epoch of the window, the fields
+    of :class:`Level` with the trend, and what :func:`ratio_to_start` says of
+    the level against the first value of the run. Stages with fewer than three
+    measurements in the window are left out; :class:`UsageError` where that is all.
+    """
+    series, rows = run.series(quantity), []
+    for number, (begin, end) in enumerate(stages(run), start=1):
+        first = end - SETTLED_PART * (end - begin)
+        window = series[(series.epoch > first) & (series.epoch <= end)]
+        if len(window) < 3:
+            continue
+        errors = window.error if window.error.notna().all() else None
+        found = level(window.epoch, window.value, errors)
+        row = {"stage": number, "first_epoch": first, "last_epoch": end}
+        ratio = ratio_to_start(found, series.value[0])
+        rows.append(row | asdict(found) | {"trend": found.trend} | ratio)
+    if not rows:
+        raise UsageError(
+            f"No stage of {run.name} has three measurements in its settled part: "
+            "lower measure_every or raise epochs."
+        )
+    return pd.DataFrame(rows)
+
+
+def compare(runs: dict[str, Run], quantity: str) -> pd.DataFrame:
+    """Return the stage levels of several runs below each other.
+
+    ``runs`` maps labels to runs; a column ``label`` names run and stage.
+    """
+    tables = [
+        table.assign(label=[f"{label}, stage {stage}" for stage in table.stage])
+        for label, table in ((k, stage_levels(run, quantity)) for k, run in runs.items())
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def ratio_to_start(found: Level, start: float) -> dict:
+    """Return the norm at the level over that at the start, and the verdict.
+
+    ``found`` and ``start`` are of a squared norm; ``ratio`` and its interval
+    are of the norm (0 where the square is negative). The verdict is
+    ``vanishes`` where the interval lies below ``VANISHED``, ``does not vanish``
+    where it lies above, else ``undecided``.
+    """
+    root = [math.sqrt(max(v, 0.0) / start) for v in (found.mean, found.low, found.high)]
+    verdict = "undecided"
+    if root[2] < VANISHED:
+        verdict = "vanishes"
+    elif root[1] > VANISHED:
+        verdict = "does not vanish"
+    return {
+        "ratio": root[0], "ratio_low": root[1], "ratio_high": root[2],
+        "above_zero": found.low > 0, "verdict": verdict,
+    }  # fmt: skip

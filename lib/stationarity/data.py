@@ -1,0 +1,134 @@
+"""Where the data come from: embedded, Hugging Face ``datasets``, image folders.
+
+Digits are embedded in scikit-learn: no download. CIFAR-10 and ImageNet are
+found below a data root that the user sets; without one, CIFAR-10 is downloaded.
+"""
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from sklearn.datasets import load_digits
+
+from .batches import FolderImages, TensorImages, decode
+from .errors import UsageError
+from .experiments import Training
+
+CIFAR_ON_THE_HUB = "uoft-cs/cifar10"
+
+
+def load(settings: Training, data_root: str | Path | None = None, device="cpu"):
+    """Return the dataset of the settings: :class:`TensorImages` or :class:`FolderImages`.
+
+    ``data_root`` is where the data lie; without it the environment variable
+    ``STATIONARITY_DATA`` is read, and without that CIFAR-10 is downloaded from
+    the Hugging Face hub. Raises :class:`UsageError` where files are missing or
+    damaged, or where the batch size exceeds the data.
+    """
+    data_root = data_root or os.environ.get("STATIONARITY_DATA")
+    root = Path(data_root).expanduser() if data_root else None
+    if root and settings.dataset != "digits" and not root.is_dir():
+        raise UsageError(f"The data root {root} is not a folder.")
+    if settings.dataset == "imagenet":
+        return FolderImages(settings, _imagenet_root(root), device)
+    if settings.dataset == "cifar10":
+        arrays, provenance = _cifar10(root)
+    else:
+        arrays = _digits()
+        provenance = {"source": "scikit-learn", "sha256": embedded_hash("digits")}
+    return TensorImages(settings, arrays, provenance, device)
+
+
+def embedded_hash(dataset: str) -> str | None:
+    """Return the SHA-256 of an embedded dataset, None for any other."""
+    if dataset != "digits":
+        return None
+    arrays = _digits()
+    parts = [a.tobytes() for split in ("train", "test") for a in arrays[split]]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+@cache
+def _digits() -> dict:
+    """Return scikit-learn's digits: 1437 for training, 360 for testing."""
+    bunch = load_digits()
+    images = (bunch.images * 15.9375).astype(np.uint8)[..., None]  # 16 becomes 255
+    labels = bunch.target.astype(np.int64)
+    order = np.random.default_rng(0).permutation(len(labels))
+    train, test = order[:1437], order[1437:]
+    return {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
+
+
+def _cifar10(root: Path | None) -> tuple[dict, dict]:
+    if root is None:
+        from datasets import Image as Encoded  # only a download needs it
+        from datasets import load_dataset
+
+        tables = load_dataset(CIFAR_ON_THE_HUB).cast_column("img", Encoded(decode=False))
+        columns = {split: tables[split].data.table for split in ("train", "test")}
+        provenance = {"source": f"Hugging Face hub, {CIFAR_ON_THE_HUB}"}
+    else:
+        files = {split: _parquet_files(root, split) for split in ("train", "test")}
+        columns = {split: _read_parquet(files[split]) for split in files}
+        provenance = {
+            "source": "parquet files",
+            "sha256": {f.name: _file_hash(f) for split in files for f in files[split]},
+        }
+    arrays = {}
+    for split, table in columns.items():
+        names = (f"Image {i} of CIFAR-10's {split} part" for i in range(len(table)))
+        encoded = (cell["bytes"] for cell in table.column("img").to_pylist())
+        with ThreadPoolExecutor() as pool:
+            images = np.stack(list(pool.map(_pixels, encoded, names)))
+        arrays[split] = (images, table.column("label").to_numpy().astype(np.int64))
+    return arrays, provenance
+
+
+def _parquet_files(root: Path, split: str) -> list[Path]:
+    for folder in (root / "cifar10", root):
+        files = sorted(folder.glob(f"{split}-*.parquet"))
+        if files:
+            return files
+    raise UsageError(
+        f"No CIFAR-10 in {root}: put {split}-*.parquet (columns img and label, from "
+        f"https://huggingface.co/datasets/{CIFAR_ON_THE_HUB}) there or into its folder "
+        "cifar10, or set no data root, and it is downloaded."
+    )
+
+
+def _read_parquet(files: list[Path]):
+    tables = []
+    for file in files:
+        try:
+            tables.append(pyarrow.parquet.read_table(file, columns=["img", "label"]))
+        except (OSError, pyarrow.ArrowException) as error:
+            raise UsageError(
+                f"{file} is not a parquet file with columns img and label "
+                f"({str(error).splitlines()[0]}): fetch it again."
+            ) from None
+    return pyarrow.concat_tables(tables)
+
+
+def _imagenet_root(root: Path | None) -> Path:
+    for folder in (root / "imagenet", root) if root else ():
+        if (folder / "train").is_dir():
+            return folder
+    where = f"in {root}" if root else "without a data root"
+    raise UsageError(
+        f"No ImageNet {where}: the data root must hold imagenet/train/<class>/*.JPEG "
+        "(and imagenet/val/<class>/*.JPEG), from https://image-net.org; set it by "
+        "data_root, --data-root or STATIONARITY_DATA."
+    )
+
+
+def _pixels(data: bytes, name: str) -> np.ndarray:
+    return np.asarray(decode(data, name))
+
+
+def _file_hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

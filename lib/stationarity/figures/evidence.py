@@ -1,0 +1,174 @@
+"""Figures of chapter 3: the evidence on stationarity, run beside run."""
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..criteria import VANISHED, stages
+from ..records import Run
+from .style import mark_drops, panels
+
+
+def paper_figure(curve: pd.DataFrame, validation: pd.DataFrame) -> Figure:
+    """Plot the paper's Figure 1 from its numbers: loss, gradient norm, accuracy."""
+    figure, axes = panels(1, 3, 2.9)
+    loss, norm, accuracy = axes[0]
+    loss.plot(curve.epoch, curve.train_loss)
+    loss.set_ylabel("training loss (nats)")
+    norm.plot(curve.epoch, curve.gradient_norm, "o-", color="C1", linewidth=1, markersize=2.5)
+    norm.set(ylabel="gradient norm, naive", ylim=(0, None))
+    accuracy.plot(validation.epoch, validation.top1_percent, "o-", color="C2")
+    accuracy.set_ylabel("validation accuracy (%)")
+    for panel in axes[0]:
+        mark_drops(panel, (30, 60))
+        panel.set_xlabel("epoch")
+    return figure
+
+
+def _drops(run: Run) -> list:
+    return [end for _, end in stages(run)[:-1]]
+
+
+def _bars(panel, series: pd.DataFrame, label: str, color: str, fmt: str = "o-", **keywords):
+    panel.errorbar(
+        series.epoch, series.value, 1.96 * series.error.fillna(0), fmt=fmt, color=color,
+        label=label, markersize=3, linewidth=1, capsize=2, **keywords,
+    )  # fmt: skip
+
+
+def _roots(panel, squared: pd.DataFrame, label: str, color: str):
+    """Plot the root of a squared norm, with the root of its interval as bars."""
+    margin = 1.96 * squared.error.fillna(0)
+    low, middle, high = (
+        np.sqrt(np.maximum(v, 0))
+        for v in (squared.value - margin, squared.value, squared.value + margin)
+    )
+    panel.errorbar(
+        squared.epoch, middle, (middle - low, high - middle), fmt="o-", color=color,
+        label=label, markersize=3, linewidth=1, capsize=2,
+    )  # fmt: skip
+
+
+def loss_and_gradient(runs: list[Run]) -> Figure:
+    """Plot each run's losses and gradient norms against epochs, a column a run.
+
+    The unbiased norm is the root of the unbiased squared norm (0 where that is
+    negative), with bars from the root of its interval at 1.96 standard errors.
+    """
+    figure, axes = panels(2, len(runs), 3.0, sharex="col")
+    for run, (loss, norm) in zip(runs, axes.T, strict=True):
+        minibatch = run.series("train_loss")
+        loss.plot(minibatch.epoch, minibatch.value, color="0.6", label="epoch's minibatches")
+        _bars(loss, run.series("loss"), "measured", "C0")
+        loss.set(ylabel="training loss (nats)", title=run.scale)
+        naive = run.series("gradient_norm_naive")
+        norm.plot(
+            naive.epoch, naive.value, "s--", color="C3", markersize=3, linewidth=1, label="naive"
+        )
+        squared = run.series("gradient_norm_squared")
+        _roots(norm, squared, "unbiased", "C1")
+        norm.axhline(0, color="black", linewidth=0.8)
+        norm.set(ylabel="gradient norm", xlabel="epoch")
+        for panel in (loss, norm):
+            mark_drops(panel, _drops(run))
+            panel.legend(loc="upper right")
+    return figure
+
+
+def along_the_run(runs: list[Run]) -> Figure:
+    """Plot noise norm, sharpness, weight norm and accuracy, a column a run."""
+    quantities = {
+        "noise_norm": "noise norm",
+        "sharpness": "sharpness",
+        "weight_norm": "weight norm",
+        "accuracy": "accuracy",
+    }
+    figure, axes = panels(len(quantities), len(runs), 1.9, sharex="col")
+    for run, column in zip(runs, axes.T, strict=True):
+        column[0].set_title(run.scale)
+        for index, (panel, (quantity, label)) in enumerate(
+            zip(column, quantities.items(), strict=True)
+        ):
+            panel.set_ylabel(label)
+            if (run.metrics.quantity == quantity).any():
+                _bars(panel, run.series(quantity), quantity, f"C{index}")
+            mark_drops(panel, _drops(run))
+        column[-1].set_xlabel("epoch")
+    return figure
+
+
+def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
+    """Plot naive gradient norms, the paper's and ours, each over its stage means.
+
+    The horizontal axis is the part of the run that has passed.
+    """
+    figure, axes = panels(1, 1, 3.4)
+    panel = axes[0, 0]
+    stage = pd.cut(curve.epoch, [-1, 29, 59, 90], labels=False)
+    means = curve.groupby(stage).gradient_norm.transform("mean")
+    panel.plot(
+        (curve.epoch + 0.5) / 90, curve.gradient_norm / means, "o-", markersize=3, linewidth=1,
+        label="paper, Figure 1 (ImageNet + ResNet-101)",
+    )  # fmt: skip
+    for run in runs:
+        naive = run.series("gradient_norm_naive")
+        naive = naive[naive.epoch > 0]
+        edges = [0, *_drops(run), run.settings["epochs"]]
+        stage = pd.cut(naive.epoch, edges, labels=False)
+        means = naive.groupby(stage).value.transform("mean")
+        panel.plot(
+            naive.epoch / run.settings["epochs"], naive.value / means, "s-", markersize=3,
+            linewidth=1, label=f"ours, {run.scale}",
+        )  # fmt: skip
+    mark_drops(panel, (1 / 3, 2 / 3))
+    panel.set(
+        xlabel="part of the run that has passed", ylim=(0, None),
+        ylabel="naive gradient norm /\nits mean over the stage",
+    )  # fmt: skip
+    panel.legend(loc="lower right")
+    return figure
+
+
+def verdicts(table: pd.DataFrame) -> Figure:
+    """Plot each stage's gradient norm over its initial value, with its interval.
+
+    ``table`` holds rows of :func:`stationarity.criteria.stage_levels` with a
+    column ``label``. Values below the axis are drawn at its lower end.
+    """
+    figure, axes = panels(1, 1, 0.9 + 0.33 * len(table))
+    panel, floor = axes[0, 0], 1e-6
+    colors = {"vanishes": "C0", "does not vanish": "C1", "undecided": "0.5"}
+    for place, row in enumerate(table.itertuples()):
+        low, middle, high = np.maximum([row.ratio_low, row.ratio, row.ratio_high], floor)
+        color = colors[row.verdict]
+        panel.plot([low, high], [place, place], color=color, linewidth=2)
+        panel.plot(middle, place, "o", color=color)
+        panel.annotate(
+            row.verdict, (high, place), (6, 0), textcoords="offset points", va="center",
+            fontsize="small", color=color,
+        )  # fmt: skip
+    panel.axvline(VANISHED, color="black", linestyle=":", linewidth=1)
+    panel.set(xscale="log", xlim=(floor, 10), xlabel="gradient norm / its initial value")
+    panel.set_yticks(range(len(table)), table.label)
+    panel.invert_yaxis()
+    panel.grid(axis="y", visible=False)
+    return figure
+
+
+def two_runs(run: Run, control: Run) -> Figure:
+    """Plot loss and norm of the regularised gradient of a run and of a control."""
+    figure, axes = panels(1, 2, 2.9)
+    for one, loss in zip((run, control), axes[0], strict=True):
+        measured = one.series("loss")
+        loss.plot(measured.epoch, measured.value, color="C0")
+        loss.set(xlabel="epoch", ylim=(0, None))
+        loss.set_ylabel("training loss (nats)", color="C0")
+        norm = loss.twinx()
+        squared = one.series("regularised_gradient_norm_squared")
+        _roots(norm, squared[squared.value > 0], "", "C1")
+        norm.set(yscale="log", ylim=(1e-4, 3))
+        norm.set_ylabel("gradient norm", color="C1")
+        norm.grid(False)
+        mark_drops(loss, _drops(one))
+    axes[0, 0].set_title("SGD, ResNet")
+    axes[0, 1].set_title("full-batch descent, small net")
+    return figure

@@ -1,0 +1,102 @@
+"""Start a run, go on with it, or load it: one verb for all experiments."""
+import contextlib
+import shutil
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+from . import experiments, records, studies, train
+from .errors import UsageError
+
+
+def run(
+    name: str,
+    scale: str = "classroom",
+    *,
+    settings: dict | None = None,
+    seed: int | None = None,
+    data_root: str | Path | None = None,
+    device: str | None = None,
+    other_code: bool = False,
+    checkpoint_seconds: float = 30.0,
+) -> records.Run:
+    """Return the run of an experiment, made now, continued or loaded.
+
+    A complete run is loaded; an interrupted one goes on from its checkpoint
+    and ends with the metrics it would have had. A ``classroom`` run that other
+    library code made is repeated. A longer one is kept and flagged, and goes
+    on only with ``other_code=True``.
+
+    Parameters
+    ----------
+    name, scale : the experiment and its scale, see :mod:`stationarity.experiments`.
+    settings : overrides of single settings; strings are cast.
+    seed : override of the setting ``seed``.
+    data_root : folder of the data; else ``STATIONARITY_DATA``, else a download.
+    device : ``cpu``, ``cuda``, ...; by default a GPU where there is one.
+    checkpoint_seconds : seconds between checkpoints.
+
+    Raises :class:`UsageError` for bad input, before any long work.
+
+    >>> run("full_batch", settings={"epochs": 2}).complete  # doctest: +SKIP
+    True
+    """
+    overrides = dict(settings or {}) | ({} if seed is None else {"seed": seed})
+    chosen = experiments.get(name, scale, overrides)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    folder = records.folder_of(name, scale, chosen)
+    earlier = records.read(folder)
+    if earlier and not earlier.made_by_this_code:
+        if scale == "classroom":
+            shutil.rmtree(folder)
+            earlier = None
+        elif earlier.complete:
+            warnings.warn(f"{folder.name} was made by other library code.", stacklevel=2)
+        elif not other_code:
+            raise UsageError(
+                f"{folder.name} was begun by other library code: go on with it by "
+                "other_code=True (--other-code), or delete its folder and start anew."
+            )
+    if earlier and earlier.complete:
+        return earlier
+    if earlier and earlier.info["status"] == "diverged":
+        raise UsageError(earlier.info["failure"])
+    with _threads(getattr(chosen, "threads", 0)):
+        info = records.new_info(name, scale, chosen, device)
+        if earlier:
+            kept = ("start", "wall_seconds", "commit", "code")
+            info |= {key: earlier.info[key] for key in kept}
+        if isinstance(chosen, experiments.Training):
+            return _train(chosen, folder, info, data_root, device, checkpoint_seconds)
+        folder.mkdir(parents=True, exist_ok=True)
+        start = time.monotonic()
+        rows = studies.STUDIES[type(chosen)](chosen, data_root, device)
+    info |= {"wall_seconds": time.monotonic() - start, "status": "complete"}
+    return records.write(folder, info, rows)
+
+
+@contextlib.contextmanager
+def _threads(count: int):
+    """Compute with so many CPU threads; 0 leaves the number as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(chosen, folder, info, data_root, device, checkpoint_seconds) -> records.Run:
+    try:
+        return train.train(
+            chosen, folder, info, data_root=data_root, device=device,
+            checkpoint_seconds=checkpoint_seconds,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"\nInterrupted. The same call goes on from the last checkpoint of {folder.name}.\n"
+        )
+        raise

@@ -1,0 +1,289 @@
+"""What a run leaves on disk, and reading it back.
+
+A run is a folder: ``run.json`` (settings, provenance, status), its metrics
+(``metrics.parquet``; ``metrics.csv`` in a record of the book) and, while it
+may still go on, its checkpoints. Files are written whole, then renamed.
+"""
+import ast
+import datetime
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from . import data, experiments
+from .errors import UsageError
+
+PROJECT = Path(__file__).resolve().parents[2]
+COLUMNS = ["step", "epoch", "quantity", "value", "error"]
+# All other modules of the library decide what a run's numbers are.
+NOT_DECIDING = (
+    "__init__", "__main__", "criteria", "errors", "page", "progress", "records",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk, finished or not."""
+
+    folder: Path
+    info: dict  # what run.json holds
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return self.info["experiment"]
+
+    @property
+    def scale(self) -> str:
+        """The scale: classroom, single-gpu, paper."""
+        return self.info["scale"]
+
+    @property
+    def settings(self) -> dict:
+        """The settings as plain values."""
+        return self.info["settings"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run came to its end."""
+        return self.info["status"] == "complete"
+
+    @property
+    def made_by_this_code(self) -> bool:
+        """Whether the library code that decides results is the run's own."""
+        return self.info["code"] == code_hash()
+
+    @property
+    def recorded(self) -> bool:
+        """Whether this is a record of the book and not a live run."""
+        return results_root() in self.folder.parents
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """All metrics, one row a value: step, epoch, quantity, value, error."""
+        if (self.folder / "metrics.parquet").exists():
+            return pd.read_parquet(self.folder / "metrics.parquet")
+        return pd.read_csv(self.folder / "metrics.csv", engine="pyarrow")  # exact floats
+
+    def series(self, quantity: str) -> pd.DataFrame:
+        """Return the rows of one quantity, in the order of the steps.
+
+        Raises :class:`UsageError` where the run has no such quantity.
+        """
+        rows = self.metrics[self.metrics.quantity == quantity]
+        if rows.empty:
+            known = ", ".join(sorted(self.metrics.quantity.unique()))
+            raise UsageError(f"{self.folder.name} has no {quantity!r}; it has {known}.")
+        return rows.reset_index(drop=True)
+
+    def describe(self) -> str:
+        """Return one line for a caption: scale, data, hardware, date, time."""
+        minutes = self.info["wall_seconds"] / 60
+        return (
+            f"{self.scale}: {self.info.get('note') or self.settings.get('dataset', '')}, "
+            f"{self.info['device']}, {self.info['start'][:10]}, {minutes:.1f} min"
+        )
+
+
+def runs_root() -> Path:
+    """Return the folder of runs: ``STATIONARITY_RUNS``, or ``runs`` in the project."""
+    return Path(os.environ.get("STATIONARITY_RUNS") or PROJECT / "runs").resolve()
+
+
+def results_root() -> Path:
+    """Return the folder of the book's records."""
+    return PROJECT / "book" / "results"
+
+
+def folder_of(name: str, scale: str, settings) -> Path:
+    """Return the folder of the run with these settings."""
+    return runs_root() / name / f"{scale}-{fingerprint(settings)}"
+
+
+def fingerprint(settings) -> str:
+    """Return 12 hex digits of the settings and of the embedded data they use."""
+    embedded = data.embedded_hash(getattr(settings, "dataset", None))
+    content = [experiments.to_dict(settings), embedded]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@cache
+def code_hash() -> str:
+    """Return a hash of the library code that decides results.
+
+    Comments, docstrings and layout do not count.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.stem in NOT_DECIDING:
+            continue
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and _is_docstring(body[0]):
+                body[0] = ast.Pass()
+        digest.update(path.stem.encode() + ast.unparse(tree).encode())
+    return digest.hexdigest()[:12]
+
+
+def _is_docstring(node) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def new_info(name: str, scale: str, settings, device) -> dict:
+    """Return what run.json holds at the start of a run. It names no path."""
+    return {
+        "experiment": name, "scale": scale, "settings": experiments.to_dict(settings),
+        "fingerprint": fingerprint(settings), "code": code_hash(), "commit": _commit(),
+        "versions": {
+            "python": platform.python_version(), "torch": torch.__version__,
+            "stationarity": "0.1.0",
+        },
+        "device": device_name(device), "seed": settings.seed, "start": _now(), "end": None,
+        "wall_seconds": 0.0, "status": "running",
+    }  # fmt: skip
+
+
+def device_name(device) -> str:
+    """Return the name of a device, such as ``NVIDIA H200`` or ``CPU (arm64), 8 threads``."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.machine()
+    count = torch.get_num_threads()
+    return f"{device.type.upper()} ({model}), {count} thread{'s' if count > 1 else ''}"
+
+
+def _commit() -> str | None:
+    """Return the commit: ``STATIONARITY_COMMIT``, or what git says of the project."""
+    if os.environ.get("STATIONARITY_COMMIT"):
+        return os.environ["STATIONARITY_COMMIT"]
+    try:
+        command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def write(folder: Path, info: dict, rows: list[tuple]) -> Run:
+    """Write a run's metrics, then its run.json; return the run."""
+    frame = pd.DataFrame(rows, columns=COLUMNS).astype({"value": float, "error": float})
+    _whole(folder / "metrics.parquet", lambda path: frame.to_parquet(path, index=False))
+    write_info(folder, info)
+    return Run(folder, info)
+
+
+def write_info(folder: Path, info: dict) -> None:
+    """Write run.json, with the time of its writing as the run's end so far."""
+    info["end"] = _now()
+    text = json.dumps(info, indent=1) + "\n"
+    _whole(folder / "run.json", lambda path: path.write_text(text))
+
+
+def write_checkpoint(folder: Path, state: dict) -> None:
+    """Write a checkpoint; the one before it is kept as ``checkpoint.previous.pt``."""
+
+    def save(path):
+        if (folder / "checkpoint.pt").exists():
+            os.replace(folder / "checkpoint.pt", folder / "checkpoint.previous.pt")
+
+    target = folder / "checkpoint.pt"
+    _whole(target, lambda path: torch.save(state, path), before_rename=save)
+
+
+def read_checkpoint(folder: Path, device="cpu") -> dict | None:
+    """Return the newest checkpoint that can be read, None where there is none."""
+    for name in ("checkpoint.pt", "checkpoint.previous.pt"):
+        try:
+            return torch.load(folder / name, map_location=device, weights_only=True)
+        except FileNotFoundError:
+            continue
+        except Exception as error:  # truncated files raise many kinds
+            print(f"{name} of {folder.name} cannot be read ({type(error).__name__}).")
+    return None
+
+
+def _whole(path: Path, save, before_rename=lambda path: None) -> None:
+    """Write a file whole under another name, then rename it."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save(partial)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        before_rename(path)
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch.save raises the latter
+        partial.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UsageError(
+            f"{path.name} could not be written to {path.parent} ({reason}): make room or "
+            "set STATIONARITY_RUNS to another folder, then run again; what was "
+            "written before is intact and the run goes on from it."
+        ) from None
+
+
+def read(folder: Path) -> Run | None:
+    """Return the run in a folder, None where there is none."""
+    try:
+        return Run(folder, json.loads((folder / "run.json").read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except json.JSONDecodeError:
+        raise UsageError(f"{folder}/run.json is damaged: delete that folder.") from None
+
+
+def recorded(name: str) -> list[Run]:
+    """Return the book's records of an experiment, by scale."""
+    folders = sorted((results_root() / name).glob("*/run.json"))
+    runs = [read(path.parent) for path in folders]
+    return sorted(runs, key=lambda run: (experiments.SCALES.index(run.scale), run.folder))
+
+
+def record(run: Run, note: str | None = None) -> Path:
+    """Copy a complete run's settings, metrics and provenance into the book.
+
+    ``note`` says what the settings do not, such as a peculiarity of the data.
+    Raises :class:`UsageError` for a run that is not complete.
+    """
+    if not run.complete:
+        raise UsageError(
+            f"{run.folder.name} is {run.info['status']}, and only a complete run is "
+            f"recorded: stationarity run {run.name} --scale {run.scale} ends it."
+        )
+    target = results_root() / run.name / run.folder.name
+    target.mkdir(parents=True, exist_ok=True)
+    rows = run.metrics.to_csv(index=False)
+    _whole(target / "metrics.csv", lambda path: path.write_text(rows))
+    text = json.dumps(run.info | ({"note": note} if note else {}), indent=1) + "\n"
+    _whole(target / "run.json", lambda path: path.write_text(text))
+    return target
+
+
+def beside(run: Run) -> list[Run]:
+    """Return a run followed by the book's other records of its experiment."""
+    others = [r for r in recorded(run.name) if r.info["fingerprint"] != run.info["fingerprint"]]
+    return [run, *others]
+
+
+def reference(name: str) -> pd.DataFrame:
+    """Return a table of the papers' own numbers, from ``book/reference``."""
+    return pd.read_csv(PROJECT / "book" / "reference" / f"{name}.csv")

@@ -1,0 +1,346 @@
+"""One training loop: step, schedule, measurement, checkpoint, resume."""
+import copy
+import itertools
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from . import data, measure, models, records
+from .batches import seed_of
+from .errors import UsageError
+from .experiments import Training
+from .progress import Progress
+
+# How a step is computed: (dtype of autocast or None, memory format). Weights
+# stay in float32; measurements are float32 whatever the path.
+PATHS = {
+    "float32": (None, torch.contiguous_format),
+    "float64": (None, torch.contiguous_format),
+    "float32 channels_last": (None, torch.channels_last),
+    "bfloat16": (torch.bfloat16, torch.channels_last),
+}
+CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
+
+
+@dataclass
+class State:
+    """All that changes during a run."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    path: str
+    step: int = 0
+    rows: list = field(default_factory=list)  # of metrics
+    losses: list = field(default_factory=list)  # of this epoch's minibatches
+    sharpness_start: Tensor | None = None  # the last eigenvector, for a warm start
+
+
+def train(
+    settings: Training,
+    folder: Path,
+    info: dict,
+    *,
+    data_root=None,
+    device="cpu",
+    checkpoint_seconds: float = 30.0,
+) -> records.Run:
+    """Train and measure, from the folder's checkpoint where there is one.
+
+    The metrics do not depend on where a run was interrupted. Raises
+    :class:`UsageError` where the loss is no longer finite; the records up to
+    there are kept.
+    """
+    dataset = data.load(settings, data_root, device)
+    info["data"] = dataset.provenance
+    folder.mkdir(parents=True, exist_ok=True)
+    state = _begin(settings, dataset, device)
+    origin = measure.parameter_vector(state.model)
+    _restore(state, records.read_checkpoint(folder, device))
+    info["path"] = state.path = state.path or _fastest_path(state.model, dataset)
+    state.model.to(memory_format=PATHS[state.path][1])
+    total = settings.epochs * dataset.steps_per_epoch
+    clock = _Clock(info, folder, state, checkpoint_seconds)
+    records.write_info(folder, info)
+    with Progress(f"{info['experiment']} {info['scale']}", total, state.step) as progress:
+        for batch in dataset.training_batches(state.step, total):
+            after_the_step = None
+            if _is_due(settings, dataset, state.step):
+                after_the_step = _measurement(state, settings, dataset, origin)
+            state.losses.append(_take_step(state, settings, dataset, batch, total))
+            if after_the_step:
+                after_the_step()
+            state.step += 1
+            end_of_epoch = state.step % dataset.steps_per_epoch == 0
+            if end_of_epoch or state.step % CHECK_EVERY == 0:
+                _check_losses(state, clock)
+            if end_of_epoch:
+                _close_epoch(state, dataset)
+            clock.checkpoint_if_due()
+            progress.advance(lambda: _caption(state, settings, dataset))
+    if settings.measure_every:
+        _measurement(state, settings, dataset, origin)
+    return clock.finish("complete")
+
+
+def load_model(run: records.Run, data_root=None, device="cpu") -> tuple[nn.Module, object]:
+    """Return the trained model of a run and its dataset.
+
+    Raises :class:`UsageError` where the run left no checkpoint, as a record
+    of the book does not.
+    """
+    settings = Training(**{k: v for k, v in run.settings.items() if k != "kind"})
+    checkpoint = records.read_checkpoint(run.folder, device)
+    if checkpoint is None:
+        raise UsageError(f"{run.folder.name} holds no weights: repeat the run first.")
+    dataset = data.load(settings, data_root, device)
+    state = _begin(settings, dataset, device)
+    _restore(state, checkpoint)
+    return state.model, dataset
+
+
+def learning_rate(settings: Training, step: int, total: int, per_epoch: int) -> float:
+    """Return the learning rate of a step (0 is the first)."""
+    if settings.schedule == "cosine":
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total))
+    if settings.schedule == "stages":
+        passed = sum(step >= drop * per_epoch for drop in settings.drops)
+        return settings.learning_rate / 10**passed
+    return settings.learning_rate
+
+
+def build_model(settings: Training, dataset) -> nn.Module:
+    """Return the settings' model with its initial weights, drawn by the seed."""
+    torch.manual_seed(settings.seed)
+    if settings.model == "cifar_resnet":
+        return models.cifar_resnet(
+            settings.width, settings.blocks, dataset.channels, dataset.classes
+        )
+    if settings.model == "mlp":
+        inputs = dataset.channels * dataset.size**2
+        return models.mlp((inputs, *settings.hidden, dataset.classes))
+    return models.imagenet_resnet(int(settings.model.removeprefix("resnet")), dataset.classes)
+
+
+def _begin(settings: Training, dataset, device) -> State:
+    model = build_model(settings, dataset).to(device, dataset.dtype).train()
+    if settings.optimizer == "adam":
+        optimizer = torch.optim.Adam(
+            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+    else:
+        optimizer = torch.optim.SGD(
+            model.parameters(), settings.learning_rate, momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )  # fmt: skip
+    path = settings.precision if settings.precision != "auto" else ""
+    return State(model, optimizer, path)
+
+
+def _restore(state: State, checkpoint: dict | None) -> None:
+    if checkpoint is None:
+        return
+    state.model.load_state_dict(checkpoint["model"])
+    state.optimizer.load_state_dict(checkpoint["optimizer"])
+    state.path, state.step = checkpoint["path"], checkpoint["step"]
+    state.rows = [tuple(row) for row in checkpoint["rows"]]
+    state.losses = list(checkpoint["losses"])
+    state.sharpness_start = checkpoint["sharpness_start"]
+
+
+def _fastest_path(model: nn.Module, dataset) -> str:
+    """Time a few steps of each way to compute them; return the fastest.
+
+    Another path than float32 must be at least a tenth faster.
+    """
+    device, best, best_time = dataset.device, "", math.inf
+    batch = next(iter(dataset.draws(1, "timing")))
+    for path in ("float32", "float32 channels_last", "bfloat16"):
+        trial = copy.deepcopy(model).to(memory_format=PATHS[path][1])
+        times = []
+        for _ in range(4):  # the first warms up
+            _synchronize(device)
+            start = time.perf_counter()
+            _loss(trial, batch, path).backward()
+            _synchronize(device)
+            times.append(time.perf_counter() - start)
+        if min(times[1:]) < 0.9 * best_time:
+            best, best_time = path, min(times[1:])
+    return best
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _loss(model: nn.Module, batch, path: str) -> Tensor:
+    dtype, memory_format = PATHS[path]
+    images = batch[0].contiguous(memory_format=memory_format)
+    with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
+        return measure.cross_entropy(model, (images, batch[1]))
+
+
+def _take_step(state: State, settings: Training, dataset, batch, total: int) -> Tensor:
+    """Take one step of the optimiser; return the minibatch loss, not waited for."""
+    torch.manual_seed(seed_of(settings.seed, "step", state.step))  # of dropout
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(settings, state.step, total, dataset.steps_per_epoch)
+    loss = _loss(state.model, batch, state.path)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    state.optimizer.step()
+    return loss.detach()
+
+
+def _is_due(settings: Training, dataset, step: int) -> bool:
+    every = settings.measure_every * dataset.steps_per_epoch
+    return every > 0 and step % every == 0
+
+
+def _measurement(state: State, settings: Training, dataset, origin: Tensor):
+    """Measure the state; return what completes the measurement after the step."""
+    model, step = state.model, state.step
+    if settings.measure_on == "partition":
+        batches = dataset.partition()
+        population = len(batches)
+        few = list(itertools.islice(batches, settings.sharpness_batches))
+    else:
+        batches, population = dataset.draws(settings.measure_batches, "measure", step), None
+        few = list(dataset.draws(settings.sharpness_batches, "sharpness"))
+
+    def note(quantity, value, error=math.nan):
+        row = (step, step / dataset.steps_per_epoch, quantity, float(value), float(error))
+        state.rows.append(row)
+
+    statistics = measure.gradient_statistics(
+        model, measure.cross_entropy, batches,
+        population=population, weight_decay=settings.weight_decay,
+    )  # fmt: skip
+    note("loss", statistics.loss, statistics.loss_standard_error)
+    note(
+        "gradient_norm_squared", statistics.gradient_norm_squared, statistics.standard_error
+    )
+    note(
+        "regularised_gradient_norm_squared",
+        statistics.regularised_gradient_norm_squared,
+        statistics.regularised_standard_error,
+    )
+    note("gradient_norm_naive", statistics.gradient_norm_naive)
+    note("noise_norm", statistics.noise_norm)
+    note("batches", statistics.batches)
+    sharpness = measure.sharpness(
+        model, measure.cross_entropy, few, start=state.sharpness_start,
+        max_products=settings.sharpness_products, seed=settings.seed,
+    )  # fmt: skip
+    state.sharpness_start = sharpness.eigenvectors[0]
+    note("sharpness", sharpness.eigenvalues[0], sharpness.residuals[0])
+    note("sharpness_products", sharpness.products)
+    if statistics.gradient_norm_naive > 0:
+        along = measure.directional_sharpness(
+            model, measure.cross_entropy, few, statistics.mean_gradient
+        )
+        note("directional_sharpness", along)
+    note("weight_norm", measure.weight_norm(model))
+    note("displacement", measure.displacement(model, origin))
+    for quantity, value, error in _validation(model, dataset):
+        note(quantity, value, error)
+    vector, before = measure.parameter_vector(model), _losses(model, few)
+
+    def after_the_step():
+        change = _losses(model, few) - before
+        note("update_norm", measure.displacement(model, vector))
+        error = change.std() / len(few) ** 0.5 if len(few) > 1 else math.nan
+        note("loss_change", change.mean(), error)
+        note("learning_rate", state.optimizer.param_groups[0]["lr"])
+
+    return after_the_step
+
+
+def _losses(model: nn.Module, batches: list) -> Tensor:
+    losses = [measure.mean_loss(model, measure.cross_entropy, [b]) for b in batches]
+    return torch.tensor(losses, dtype=torch.float64)
+
+
+@torch.no_grad()
+def _validation(model: nn.Module, dataset) -> list:
+    """Return loss and accuracy on the test set, in evaluation mode."""
+    losses, hits = [], []
+    model.eval()
+    for images, labels in dataset.test_batches():
+        logits = model(images)
+        losses.append(nn.functional.cross_entropy(logits, labels, reduction="none"))
+        hits.append(logits.argmax(1) == labels)
+    model.train()
+    if not losses:
+        return []
+    values = {"test_loss": torch.cat(losses).double(), "accuracy": torch.cat(hits).double()}
+    return [(name, v.mean(), v.std() / len(v) ** 0.5) for name, v in values.items()]
+
+
+def _check_losses(state: State, clock) -> None:
+    """Stop the run where a loss of this epoch is not finite."""
+    losses = torch.stack(state.losses)
+    if torch.isfinite(losses).all():
+        return
+    step = state.step - len(losses) + int(torch.isfinite(losses).int().argmin())
+    message = (
+        f"The loss is no longer finite at step {step} of {clock.info['experiment']}: "
+        "lower the learning rate. The records up to there are kept."
+    )
+    clock.info["failure"] = message
+    clock.finish("diverged")
+    raise UsageError(message)
+
+
+def _close_epoch(state: State, dataset) -> None:
+    """Record the mean training loss of the epoch that ends."""
+    losses = torch.stack(state.losses).double()
+    error = losses.std() / len(losses) ** 0.5 if len(losses) > 1 else torch.tensor(math.nan)
+    epoch = state.step / dataset.steps_per_epoch
+    state.rows.append((state.step, epoch, "train_loss", losses.mean().item(), error.item()))
+    state.losses.clear()
+
+
+def _caption(state: State, settings: Training, dataset) -> str:
+    epoch = state.step / dataset.steps_per_epoch
+    past = [row[3] for row in state.rows[-1:] if row[2] == "train_loss"]
+    loss = state.losses[-1].item() if state.losses else past[0] if past else math.nan
+    return f"epoch {epoch:.1f} of {settings.epochs}, loss {loss:.3f}"
+
+
+class _Clock:
+    """Writes checkpoints every so often, and keeps the time of all sittings."""
+
+    def __init__(self, info: dict, folder: Path, state: State, seconds: float):
+        self.info, self.folder, self.state, self.seconds = info, folder, state, seconds
+        self.last = time.monotonic()
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self.info["wall_seconds"] += now - self.last
+        self.last = now
+
+    def checkpoint_if_due(self) -> None:
+        if time.monotonic() - self.last >= self.seconds:
+            self._count()
+            self._write()
+
+    def _write(self) -> None:
+        state = self.state
+        records.write(self.folder, self.info, state.rows)
+        checkpoint = {
+            "model": state.model.state_dict(), "optimizer": state.optimizer.state_dict(),
+            "path": state.path, "step": state.step, "rows": state.rows,
+            "losses": state.losses, "sharpness_start": state.sharpness_start,
+        }  # fmt: skip
+        records.write_checkpoint(self.folder, checkpoint)
+
+    def finish(self, status: str) -> records.Run:
+        self._count()
+        self.info["status"] = status
+        self._write()
+        return records.Run(self.folder, self.info)

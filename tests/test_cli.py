@@ -1,0 +1,64 @@
+"""The command line: what it prints, and one clear sentence for bad input."""
+import pytest
+
+from stationarity import experiments, records
+from stationarity.__main__ import main
+
+SMALL = ["--set", "epochs=3", "--set", "measure_every=1", "--set", "hidden=4"]
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(records, "results_root", lambda: tmp_path / "results")
+
+
+def test_run_list_and_record(capsys):
+    assert main(["run", "full_batch", *SMALL]) == 0
+    assert "complete" in capsys.readouterr().out
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in experiments.EXPERIMENTS)
+    name = next(line for line in listed.splitlines() if line.endswith("complete")).split()[0]
+    assert main(["record", name, "--note", "a test"]) == 0
+    assert records.recorded("full_batch")[0].info["note"] == "a test"
+
+
+def test_doctor(capsys, tmp_path):
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "torch" in printed and "GB free" in printed
+    assert main(["doctor", "--data-root", str(tmp_path / "nowhere")]) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["run", "ful_batch"], "Unknown experiment 'ful_batch'.*Did you mean 'full_batch'"),
+        (["run", "full_batch", "--scale", "clasroom"], "Unknown scale.*classroom, single-gpu"),
+        (["run", "full_batch", "--set", "learningrate=1"], "Did you mean 'learning_rate'"),
+        (["run", "full_batch", "--set", "epochs=many"], "epochs takes int, and 'many'"),
+        (["run", "full_batch", "--set", "epochs=2.5"], "epochs takes int"),
+        (["run", "full_batch", "--set", "epochs"], "--set takes KEY=VALUE"),
+        (["run", "full_batch", "--set", "epochs=0"], "epochs must be positive"),
+        (["run", "full_batch", "--set", "momentum=1"], r"momentum must lie in \[0, 1\)"),
+        (["run", "full_batch", "--set", "optimizer=sdg"], "Did you mean 'sgd'"),
+        (["run", "full_batch", "--set", "flip=true"], "without augmentation"),
+        (["run", "full_batch", "--set", "batch_size=9999"], "larger than the data"),
+        (["record", "nothing"], "No run at nothing"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_no_traceback(arguments, message, capsys):
+    import re
+
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and "Traceback" not in error
+    assert not list(records.runs_root().glob("*/*/run.json"))
+
+
+@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+def test_every_experiment_exists_at_every_scale(name):
+    assert tuple(experiments.EXPERIMENTS[name]) == experiments.SCALES
+    for scale in experiments.SCALES:
+        experiments.get(name, scale)

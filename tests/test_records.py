@@ -1,0 +1,128 @@
+"""Records: whole files, fingerprints, provenance, and the book's evidence."""
+import errno
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import stationarity
+from stationarity import UsageError, data, experiments, records
+
+ROWS = [(0, 0.0, "loss", 2.5, 0.1), (22, 1.0, "loss", 1 / 3, np.nan), (22, 1.0, "x", 1e-300, 0.0)]
+SMALL = {"epochs": 3, "measure_every": 1, "hidden": "4"}
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(records, "results_root", lambda: tmp_path / "results")
+
+
+def test_metrics_come_back_as_they_were_written(tmp_path):
+    run = records.write(tmp_path, {"status": "complete"}, ROWS)
+    again = records.read(tmp_path)
+    pd.testing.assert_frame_equal(run.metrics, pd.DataFrame(ROWS, columns=records.COLUMNS))
+    pd.testing.assert_frame_equal(again.metrics, run.metrics, check_exact=True)
+    assert again.series("loss").value.tolist() == [2.5, 1 / 3]
+    with pytest.raises(UsageError, match="has no 'sharpness'; it has loss, x"):
+        again.series("sharpness")
+
+
+def test_a_record_of_the_book_keeps_every_bit_and_names_no_path():
+    run = stationarity.run("full_batch", settings=SMALL)
+    target = records.record(run, note="digits, a test")
+    (found,) = records.recorded("full_batch")
+    assert found.folder == target and found.recorded and not run.recorded
+    pd.testing.assert_frame_equal(found.metrics, run.metrics, check_exact=True)
+    assert found.info["note"] == "digits, a test" and found.describe().startswith("classroom")
+    assert {"settings", "versions", "device", "commit", "code", "wall_seconds"} <= set(found.info)
+    text = json.dumps(found.info)
+    assert str(records.runs_root()) not in text and str(records.PROJECT) not in text
+    assert sorted(p.name for p in target.iterdir()) == ["metrics.csv", "run.json"]
+    assert records.beside(run) == [run]
+    other = stationarity.run("full_batch", settings=SMALL | {"seed": 1})
+    assert [r.settings["seed"] for r in records.beside(other)] == [1, 0]
+
+
+def test_only_a_complete_run_is_recorded(tmp_path):
+    info = {"status": "running", "experiment": "full_batch", "scale": "classroom"}
+    run = records.write(tmp_path, info, ROWS)
+    with pytest.raises(UsageError, match="is running, and only a complete run is recorded"):
+        records.record(run)
+
+
+def test_the_fingerprint_follows_the_settings_and_the_embedded_data(monkeypatch):
+    settings = experiments.get("full_batch")
+    changed = experiments.get("full_batch", overrides={"learning_rate": 0.1})
+    first = records.fingerprint(settings)
+    assert first == records.fingerprint(experiments.get("full_batch"))
+    assert first != records.fingerprint(changed)
+    monkeypatch.setattr(data, "embedded_hash", lambda name: "other digits")
+    assert records.fingerprint(settings) != first
+
+
+def test_the_code_hash_sees_code_and_not_comments(tmp_path, monkeypatch):
+    source = 'def f():\n    """Doc."""\n    return 1\n'
+
+    def hash_of(text):
+        (tmp_path / "measure.py").write_text(text)
+        monkeypatch.setattr(records, "__file__", str(tmp_path / "records.py"))
+        records.code_hash.cache_clear()
+        return records.code_hash()
+
+    first = hash_of(source)
+    assert hash_of(source.replace("Doc", "Other words") + "# a comment\n") == first
+    assert hash_of(source.replace("return 1", "return 2")) != first
+    (tmp_path / "page.py").write_text("anything = 1")  # decides no result
+    assert hash_of(source) == first
+    (tmp_path / "new.py").write_text("anything = 1")
+    assert hash_of(source) != first
+    monkeypatch.undo()
+    records.code_hash.cache_clear()
+
+
+def test_the_modules_that_decide_nothing_exist():
+    folder = os.path.dirname(records.__file__)
+    assert all(os.path.exists(f"{folder}/{name}.py") for name in records.NOT_DECIDING)
+
+
+def test_a_checkpoint_is_whole_or_the_previous_one_stands(tmp_path, monkeypatch):
+    records.write_checkpoint(tmp_path, {"step": 1})
+    records.write_checkpoint(tmp_path, {"step": 2})
+    assert records.read_checkpoint(tmp_path)["step"] == 2
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UsageError, match="No space left on device.*make room"):
+        records.write_checkpoint(tmp_path, {"step": 3})
+    assert records.read_checkpoint(tmp_path)["step"] == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "checkpoint.previous.pt", "checkpoint.pt"
+    ]  # fmt: skip
+
+
+def test_a_checkpoint_is_read_without_unpickling(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "owned"),))
+
+    torch.save({"step": Payload()}, tmp_path / "checkpoint.pt")
+    assert records.read_checkpoint(tmp_path) is None
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_damaged_run_json_is_named(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UsageError, match="run.json is damaged"):
+        records.read(tmp_path)
+    assert records.read(tmp_path / "nowhere") is None
+
+
+def test_the_papers_numbers_are_at_hand():
+    curve = records.reference("zhang2022-figure1")
+    assert len(curve) == 90 and curve.gradient_norm.between(0, 1).all()
