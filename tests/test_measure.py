@@ -151,7 +151,8 @@ def test_gradient_of_linear_regression_in_closed_form():
     torch.manual_seed(0)
     model = nn.Linear(3, 1, bias=False).double()
     batches = [
-        (torch.randn(5, 3, dtype=DOUBLE), torch.randn(5, dtype=DOUBLE)) for _ in range(7)
+        (torch.randn(5, 3, dtype=DOUBLE), torch.randn(5, dtype=DOUBLE))
+        for _ in range(7)
     ]
     weight = model.weight.detach().squeeze(0)
     gradients = torch.stack([x.T @ (x @ weight - y) / 5 for x, y in batches])
@@ -159,7 +160,8 @@ def test_gradient_of_linear_regression_in_closed_form():
     found = gradient_statistics(model, squares, iter(batches))
     torch.testing.assert_close(found.mean_gradient, mean)
     assert found.gradient_norm_naive == pytest.approx(mean.norm().item())
-    assert found.gradient_norm_squared == pytest.approx((mean @ mean - spread / 7).item())
+    unbiased = (mean @ mean - spread / 7).item()
+    assert found.gradient_norm_squared == pytest.approx(unbiased)
     assert found.noise_norm == pytest.approx(spread.sqrt().item())
     losses = torch.tensor([squares(model, batch).item() for batch in batches])
     assert found.loss == pytest.approx(losses.mean().item())
@@ -199,7 +201,8 @@ def test_regularised_fields_are_those_of_the_regularised_objective():
 def deviations(values: list[float], truth: float) -> float:
     """How many standard errors the mean of independent values is off."""
     values = torch.tensor(values, dtype=DOUBLE)
-    return abs((values.mean() - truth).item()) / (values.std().item() / len(values) ** 0.5)
+    standard_error = values.std().item() / len(values) ** 0.5
+    return abs(values.mean().item() - truth) / standard_error
 
 
 def draws(repetitions: int, count: int, population: torch.Tensor, replace: bool):
@@ -253,8 +256,8 @@ def test_standard_error_matches_the_spread(replace, count):
     claimed = torch.tensor([f.standard_error for f in found]).square().mean().sqrt()
     assert 0.8 < (claimed / values.std()).item() < 1.25
     truth = population.mean(0).square().sum().item()
-    inside = [abs(f.gradient_norm_squared - truth) < 2 * f.standard_error for f in found]
-    assert sum(inside) / len(inside) > 0.88
+    errors = [abs(f.gradient_norm_squared - truth) / f.standard_error for f in found]
+    assert sum(error < 2 for error in errors) / len(errors) > 0.88
 
 
 def test_standard_error_is_conservative_at_a_stationary_point():

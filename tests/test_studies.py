@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from stationarity import UsageError, data, experiments, measure, models, studies
+from stationarity import UsageError, data, experiments, launch, models, studies
+from stationarity.normalisation import normalised_loss
 from stationarity.records import COLUMNS
 
 STUDIED = ("gradient_estimators", "normalised_loss", "sharpness_estimators")
@@ -59,7 +60,7 @@ def estimators() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def normalisation() -> pd.DataFrame:
-    return table(studies.normalised_loss(NORMALISATION))
+    return table(normalised_loss(NORMALISATION))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def example_gradients() -> torch.Tensor:
 @pytest.mark.parametrize("scale", experiments.SCALES)
 def test_settings_of_every_scale_are_valid(name, scale):
     settings = experiments.get(name, scale)
-    assert type(settings) in studies.STUDIES
+    assert type(settings) in launch.STUDIES
     if hasattr(settings, "drawn"):
         assert settings.examples % settings.batch_size == 0
         assert max(settings.drawn) == settings.examples // settings.batch_size
@@ -219,7 +220,7 @@ def test_sharpness_is_that_of_the_dense_hessian(curvature):
 
 @pytest.mark.parametrize("settings", [ESTIMATORS, NORMALISATION, CURVATURE])
 def test_rows_are_reproducible_by_seed(settings):
-    study, fewer = studies.STUDIES[type(settings)], {"training_steps": 3}
+    study, fewer = launch.STUDIES[type(settings)], {"training_steps": 3}
     for field, small in (("measured_examples", 16), ("replicates", 3)):
         if hasattr(settings, field):
             fewer[field] = small

@@ -1,8 +1,11 @@
 """Do the weights ever settle? Training and measurement code of the book.
 
->>> import stationarity
->>> run = stationarity.run("imagenet_resnet", scale="classroom")  # doctest: +SKIP
->>> run.series("gradient_norm_squared")  # doctest: +SKIP
+One verb runs, continues or loads any experiment of the book::
+
+    import stationarity
+
+    run = stationarity.run("imagenet_resnet", scale="classroom")
+    run.series("gradient_norm_squared")
 """
 from .errors import UsageError
 from .launch import run

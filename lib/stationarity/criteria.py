@@ -140,3 +140,20 @@ def ratio_to_start(found: Level, start: float) -> dict:
         "ratio": root[0], "ratio_low": root[1], "ratio_high": root[2],
         "above_zero": found.low > 0, "verdict": verdict,
     }  # fmt: skip
+
+
+def summarise(verdicts) -> str:
+    """Say in words how often each verdict or trend was found.
+
+    >>> summarise(["vanishes", "undecided", "vanishes"])
+    'vanishes in 2 of 3 stages, undecided in 1'
+    >>> summarise(["rises"])
+    'rises in the only stage'
+    """
+    counts = pd.Series(list(verdicts)).value_counts()
+    total = int(counts.sum())
+    if len(counts) == 1:
+        where = {1: "the only stage", 2: "both stages"}.get(total, f"all {total} stages")
+        return f"{counts.index[0]} in {where}"
+    first, *others = (f"{name} in {count}" for name, count in counts.items())
+    return ", ".join([f"{first} of {total} stages", *others])

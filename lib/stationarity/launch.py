@@ -8,8 +8,16 @@ from pathlib import Path
 
 import torch
 
-from . import experiments, records, studies, train
+from . import experiments, langevin, normalisation, records, studies, train
 from .errors import UsageError
+
+# Experiments that are no training run: (settings, data_root, device) -> metrics.
+STUDIES = {
+    experiments.CurvatureStudy: studies.sharpness_estimators,
+    experiments.EstimatorStudy: studies.gradient_estimators,
+    experiments.NormalisationStudy: normalisation.normalised_loss,
+    experiments.NoisyQuadratic: lambda settings, *_: langevin.ensemble(settings),
+}
 
 
 def run(
@@ -41,8 +49,9 @@ def run(
 
     Raises :class:`UsageError` for bad input, before any long work.
 
-    >>> run("full_batch", settings={"epochs": 2}).complete  # doctest: +SKIP
-    True
+    For example, a shortened run of one experiment::
+
+        run("full_batch", settings={"epochs": 200}).series("loss")
     """
     overrides = dict(settings or {}) | ({} if seed is None else {"seed": seed})
     chosen = experiments.get(name, scale, overrides)
@@ -73,7 +82,7 @@ def run(
             return _train(chosen, folder, info, data_root, device, checkpoint_seconds)
         folder.mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
-        rows = studies.STUDIES[type(chosen)](chosen, data_root, device)
+        rows = STUDIES[type(chosen)](chosen, data_root, device)
     info |= {"wall_seconds": time.monotonic() - start, "status": "complete"}
     return records.write(folder, info, rows)
 

@@ -4,7 +4,6 @@ Initial weights are drawn from PyTorch's global generator: seed it first.
 """
 import itertools
 
-import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
@@ -80,6 +79,7 @@ def mlp(widths: tuple, activation: str = "tanh") -> nn.Sequential:
     Inputs of any shape ``(N, ...)`` are flattened. Two widths make softmax
     regression. ``activation`` is ``tanh`` (smooth, for the theory) or ``relu``.
 
+    >>> import torch
     >>> mlp((64, 32, 10))(torch.zeros(5, 1, 8, 8)).shape
     torch.Size([5, 10])
     """
