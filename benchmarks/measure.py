@@ -166,7 +166,7 @@ def library(model: nn.Module, batches: list) -> tuple[float, int]:
 
 
 def top_eigenvalue(root: Path | None, seeds: int) -> None:
-    print("3. top eigenvalue to 1e-2, thin ResNet-18, 2 batches of 128, training mode")
+    print("3. top eigenvalue to 1e-2, thin ResNet-18, 2 batches of 128")
     print("   (at most 8 products cold, 4 warm; time in plain passes)")
     for seed in range(seeds):
         torch.manual_seed(seed)
@@ -177,7 +177,8 @@ def top_eigenvalue(root: Path | None, seeds: int) -> None:
         cold = report(seed, "cold", model, batches, None)
         for steps in (1, 9):
             train(model, images, labels, steps)
-            report(seed, f"warm, after {steps} more steps", model, batches, cold.eigenvectors)
+            name = f"warm, after {steps} more steps"
+            report(seed, name, model, batches, cold.eigenvectors)
         if seed == 0:
             begin = time.perf_counter()
             value, products = library(model, batches)

@@ -37,7 +37,10 @@ def test_a_record_of_the_book_keeps_every_bit_and_names_no_path():
     (found,) = records.recorded("full_batch")
     assert found.folder == target and found.recorded and not run.recorded
     pd.testing.assert_frame_equal(found.metrics, run.metrics, check_exact=True)
-    assert found.info["note"] == "digits, a test" and found.describe().startswith("classroom")
+    assert found.info["note"] == "digits, a test" and found.label == "classroom"
+    table = records.provenance([run, found])
+    assert table.kind.tolist() == ["live", "recorded"]
+    assert table.data.tolist() == ["digits", "digits, a test"]
     assert {"settings", "versions", "device", "commit", "code", "wall_seconds"} <= set(found.info)
     text = json.dumps(found.info)
     assert str(records.runs_root()) not in text and str(records.PROJECT) not in text
@@ -104,6 +107,15 @@ def test_a_checkpoint_is_whole_or_the_previous_one_stands(tmp_path, monkeypatch)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "checkpoint.previous.pt", "checkpoint.pt"
     ]  # fmt: skip
+
+
+def test_too_little_room_or_a_place_without_rights_is_told_before_the_run(monkeypatch, tmp_path):
+    with pytest.raises(UsageError, match="GB are free, .* GB needed.*STATIONARITY_RUNS"):
+        records.prepare(tmp_path / "run", checkpoint_bytes=10**18)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match="No run can be kept in .*Not a directory"):
+        stationarity.run("full_batch", settings=SMALL)
 
 
 def test_a_checkpoint_is_read_without_unpickling(tmp_path):

@@ -94,7 +94,7 @@ def example_gradients() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", STUDIED)
-@pytest.mark.parametrize("scale", experiments.SCALES)
+@pytest.mark.parametrize("scale", ["classroom", "single-gpu", "paper"])
 def test_settings_of_every_scale_are_valid(name, scale):
     settings = experiments.get(name, scale)
     assert type(settings) in launch.STUDIES

@@ -127,7 +127,7 @@ EXPERIMENTS: dict[str, dict[str, Settings]] = {
         "classroom": EstimatorStudy(
             dataset="digits", examples=1408, hidden=(32,), batch_size=64,
             training_steps=300, learning_rate=0.1, sizes=(4, 8, 16, 32, 64),
-            drawn=(3, 6, 11, 17, 22), replicates=40, threads=1,
+            drawn=(3, 6, 11, 17, 22), replicates=120, threads=1,
         ),
         "single-gpu": EstimatorStudy(
             dataset="cifar10", examples=49920, hidden=(100,), batch_size=128,

@@ -80,7 +80,7 @@ def run(
             info |= {key: earlier.info[key] for key in kept}
         if isinstance(chosen, experiments.Training):
             return _train(chosen, folder, info, data_root, device, checkpoint_seconds)
-        folder.mkdir(parents=True, exist_ok=True)
+        records.prepare(folder)
         start = time.monotonic()
         rows = STUDIES[type(chosen)](chosen, data_root, device)
     info |= {"wall_seconds": time.monotonic() - start, "status": "complete"}

@@ -237,8 +237,7 @@ def sharpness(
 
     The Hessian is that of the mean objective over these fixed batches; with batch
     normalisation in training mode that includes the batch statistics, and dropout
-    draws the same numbers in every product. One pass takes the gradient, the
-    direction of the cold start, and each product is one more pass: one objective
+    draws the same numbers in every product. A product is one pass: one objective
     a batch and about three gradients of work, with one batch's graph alive.
     :func:`stationarity.lanczos.largest_eigenpairs` states the stopping rule.
 
@@ -250,8 +249,8 @@ def sharpness(
     max_products: the most products of the Hessian; ``converged`` is False where
         they ran out.
     start: eigenvectors of an earlier call ``(k, P)``, or one vector ``(P,)``: a
-        few products then suffice. The gradient and a random direction are mixed
-        in, so that a start orthogonal to the top eigenvector finds it, too.
+        few products then suffice. A random direction is mixed in, so that a start
+        orthogonal to the top eigenvector finds it, too.
     seed: of the random directions; global random state is not used.
 
     Memory: 4k + 20 gradients beside one batch's graph.
@@ -279,10 +278,9 @@ def sharpness(
     generator = torch.Generator().manual_seed(seed)
     with without_trace(model, curvature=True) as before:
         batches = _all(batches)
-        gradient = _mean_pass(model, objective, batches, before)
         result = largest_eigenpairs(
-            lambda v: _mean_pass(model, objective, batches, before, vector=v),
-            _directions(start, gradient, generator),
+            lambda v: _mean_product(model, objective, batches, before, v),
+            _directions(start, parameter_vector(model), generator),
             k=k,
             tol=tol,
             max_products=max_products,
@@ -291,23 +289,25 @@ def sharpness(
     return Sharpness(*result)
 
 
-def _directions(start: Tensor | None, gradient: Tensor, generator) -> Tensor:
-    """Directions to start from, (m, P): none is orthogonal to an eigenvector."""
-    size = len(gradient)
-    probe = 0.1 * gaussian(gradient, generator) / math.sqrt(size)
-    norm = torch.linalg.vector_norm(gradient)
-    if norm > 0:
-        probe += gradient / norm
+def _directions(start: Tensor | None, like: Tensor, generator) -> Tensor:
+    """Directions to start from, (m, P): none is orthogonal to an eigenvector.
+
+    A cold start is random and not the gradient, although that needs a product
+    less: the gradient has much of some leading eigenvectors and little of others,
+    and convergence to the wrong one looks like convergence.
+    """
+    probe = gaussian(like, generator)
     if start is None:
         return probe[None]
-    directions = start.detach().to(gradient).reshape(-1, start.shape[-1]).clone()
-    if directions.shape[1] != size:
+    directions = start.detach().to(like).reshape(-1, start.shape[-1]).clone()
+    if directions.shape[1] != len(like):
         raise ValueError(
-            f"start has {directions.shape[1]} entries a vector; the model has {size} "
-            "trainable parameters"
+            f"start has {directions.shape[1]} entries a vector; the model has "
+            f"{len(like)} trainable parameters"
         )
-    # A probe in one direction is enough, and costs no further product.
-    directions[-1] += 0.3 * torch.linalg.vector_norm(directions[-1]) * probe
+    # Mixed into one direction, it costs no product: the basis soon tells them apart.
+    size = torch.linalg.vector_norm(directions[-1]) / torch.linalg.vector_norm(probe)
+    directions[-1] += 0.5 * size * probe
     return directions
 
 
@@ -340,7 +340,7 @@ def directional_sharpness(
         raise ValueError("a zero direction has no curvature: pass a nonzero one")
     unit = direction / norm
     with without_trace(model, curvature=True) as before:
-        image = _mean_pass(model, objective, _all(batches), before, vector=unit)
+        image = _mean_product(model, objective, _all(batches), before, unit)
     return (unit @ image).item()
 
 
@@ -395,21 +395,18 @@ def _all(batches: Iterable[Batch]) -> list[Batch]:
     return batches
 
 
-def _mean_pass(model, objective, batches, before, vector=None) -> Tensor:
-    """Mean gradient over the batches, or the mean Hessian times ``vector``.
+def _mean_product(model, objective, batches, before, vector: Tensor) -> Tensor:
+    """Hessian of the mean objective times a flat vector.
 
-    Every pass starts from the same random state, every batch from the same
+    Every product starts from the same random state, every batch from the same
     buffers; the graph of one batch is freed before the next is built.
     """
     parameters = trainable(model)
     before.restore_random_state()
-    total = 0.0
+    total = torch.zeros_like(vector)
     for batch in batches:
         before.restore_buffers()
         loss = objective(model, batch)
-        if vector is None:
-            total = total + flat(gradients(loss, parameters))
-        else:
-            total = total + hessian_product(loss, parameters, vector)
+        total += hessian_product(loss, parameters, vector)
         del loss
     return total / len(batches)

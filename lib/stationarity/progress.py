@@ -27,8 +27,11 @@ class Progress:
         if now < self.next_line:
             return
         self.next_line = now + 2.0
-        if describe:
-            self.bar.set_postfix_str(describe(), refresh=False)
+        self.show(describe() if describe else "")
+
+    def show(self, text: str) -> None:
+        """Show what is being done, at once."""
+        self.bar.set_postfix_str(text, refresh=False)
         self.bar.refresh()
         self._write_line()
 

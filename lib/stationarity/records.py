@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -84,13 +85,10 @@ class Run:
             raise UsageError(f"{self.folder.name} has no {quantity!r}; it has {known}.")
         return rows.reset_index(drop=True)
 
-    def describe(self) -> str:
-        """Return one line for a caption: scale, data, hardware, date, time."""
-        minutes = self.info["wall_seconds"] / 60
-        return (
-            f"{self.scale}: {self.info.get('note') or self.settings.get('dataset', '')}, "
-            f"{self.info['device']}, {self.info['start'][:10]}, {minutes:.1f} min"
-        )
+    @property
+    def label(self) -> str:
+        """What figures call the run: its scale, and its seed where that is not 0."""
+        return self.scale + (f", seed {self.info['seed']}" if self.info["seed"] else "")
 
 
 def runs_root() -> Path:
@@ -182,6 +180,26 @@ def _commit() -> str | None:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def prepare(folder: Path, checkpoint_bytes: int = 0) -> None:
+    """Make a run's folder, and see that two checkpoints and a third in writing fit.
+
+    Raises :class:`UsageError` where they do not, or where nothing can be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        reason = "it cannot be written" if not os.access(folder, os.W_OK) else ""
+    except OSError as error:
+        free, reason = 0, error.strerror
+    if not reason and free < 3 * checkpoint_bytes:
+        reason = f"{free / 1e9:.2g} GB are free, {3 * checkpoint_bytes / 1e9:.2g} GB needed"
+    if reason:
+        raise UsageError(
+            f"No run can be kept in {folder} ({reason}): make room, or set "
+            "STATIONARITY_RUNS to another folder."
+        )
 
 
 def write(folder: Path, info: dict, rows: list[tuple]) -> Run:
@@ -282,6 +300,23 @@ def beside(run: Run) -> list[Run]:
     """Return a run followed by the book's other records of its experiment."""
     others = [r for r in recorded(run.name) if r.info["fingerprint"] != run.info["fingerprint"]]
     return [run, *others]
+
+
+def provenance(runs: list[Run]) -> pd.DataFrame:
+    """Return a table of where runs come from: data, hardware, date, time, code."""
+    rows = [
+        {
+            "run": run.label,
+            "kind": "recorded" if run.recorded else "live",
+            "data": run.info.get("note") or run.settings.get("dataset"),
+            "hardware": run.info["device"],
+            "date": run.info["start"][:10],
+            "minutes": round(run.info["wall_seconds"] / 60, 1),
+            "code": "this" if run.made_by_this_code else f"commit {(run.info['commit'] or '?')[:8]}",
+        }
+        for run in runs
+    ]  # fmt: skip
+    return pd.DataFrame(rows).set_index("run")
 
 
 def reference(name: str) -> pd.DataFrame:

@@ -56,9 +56,10 @@ def train(
     """
     dataset = data.load(settings, data_root, device)
     info["data"] = dataset.provenance
-    folder.mkdir(parents=True, exist_ok=True)
     state = _begin(settings, dataset, device)
     origin = measure.parameter_vector(state.model)
+    # Weights, two moments at most, and an eigenvector.
+    records.prepare(folder, checkpoint_bytes=4 * origin.nbytes)
     _restore(state, records.read_checkpoint(folder, device))
     info["path"] = state.path = state.path or _fastest_path(state.model, dataset)
     state.model.to(memory_format=PATHS[state.path][1])
@@ -69,6 +70,8 @@ def train(
         for batch in dataset.training_batches(state.step, total):
             after_the_step = None
             if _is_due(settings, dataset, state.step):
+                if time.monotonic() > progress.next_line:
+                    progress.show(f"measuring at epoch {state.step / dataset.steps_per_epoch:g}")
                 after_the_step = _measurement(state, settings, dataset, origin)
             state.losses.append(_take_step(state, settings, dataset, batch, total))
             if after_the_step:

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..criteria import VANISHED, stages
+from ..errors import UsageError
 from ..records import Run
 from .style import mark_drops, panels
 
@@ -59,7 +60,7 @@ def loss_and_gradient(runs: list[Run]) -> Figure:
         minibatch = run.series("train_loss")
         loss.plot(minibatch.epoch, minibatch.value, color="0.6", label="epoch's minibatches")
         _bars(loss, run.series("loss"), "measured", "C0")
-        loss.set(ylabel="training loss (nats)", title=run.scale)
+        loss.set(ylabel="training loss (nats)", title=run.label)
         naive = run.series("gradient_norm_naive")
         norm.plot(
             naive.epoch, naive.value, "s--", color="C3", markersize=3, linewidth=1, label="naive"
@@ -75,25 +76,35 @@ def loss_and_gradient(runs: list[Run]) -> Figure:
 
 
 def along_the_run(runs: list[Run]) -> Figure:
-    """Plot noise norm, sharpness, weight norm and accuracy, a column a run."""
+    """Plot scale-free gradient, noise, sharpness, weight norm, accuracy, a column a run."""
     quantities = {
-        "noise_norm": "noise norm",
-        "sharpness": "sharpness",
-        "weight_norm": "weight norm",
-        "accuracy": "accuracy",
+        "scale-free norm": _scale_free,
+        "noise norm": lambda run: run.series("noise_norm"),
+        "sharpness": lambda run: run.series("sharpness"),
+        "weight norm": lambda run: run.series("weight_norm"),
+        "accuracy": lambda run: run.series("accuracy"),
     }
-    figure, axes = panels(len(quantities), len(runs), 1.9, sharex="col")
+    figure, axes = panels(len(quantities), len(runs), 1.75, sharex="col")
     for run, column in zip(runs, axes.T, strict=True):
-        column[0].set_title(run.scale)
-        for index, (panel, (quantity, label)) in enumerate(
+        column[0].set_title(run.label)
+        for index, (panel, (label, values)) in enumerate(
             zip(column, quantities.items(), strict=True)
         ):
             panel.set_ylabel(label)
-            if (run.metrics.quantity == quantity).any():
-                _bars(panel, run.series(quantity), quantity, f"C{index}")
             mark_drops(panel, _drops(run))
+            try:
+                _bars(panel, values(run), label, f"C{index}")
+            except UsageError:  # data without a validation part have no accuracy
+                panel.annotate("not measured", (0.4, 0.5), xycoords="axes fraction")
         column[-1].set_xlabel("epoch")
     return figure
+
+
+def _scale_free(run: Run) -> pd.DataFrame:
+    """Return the series of the weight norm times the gradient norm."""
+    squared, weights = run.series("gradient_norm_squared"), run.series("weight_norm")
+    values = weights.value * np.sqrt(squared.value.clip(lower=0))
+    return squared.assign(value=values, error=np.nan)
 
 
 def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
@@ -117,7 +128,7 @@ def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
         means = naive.groupby(stage).value.transform("mean")
         panel.plot(
             naive.epoch / run.settings["epochs"], naive.value / means, "s-", markersize=3,
-            linewidth=1, label=f"ours, {run.scale}",
+            linewidth=1, label=f"ours, {run.label}",
         )  # fmt: skip
     mark_drops(panel, (1 / 3, 2 / 3))
     panel.set(

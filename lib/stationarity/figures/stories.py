@@ -40,7 +40,7 @@ def descent(run: Run, objective: NDArray, bound: NDArray) -> Figure:
     if np.isfinite(bound).all():
         right.plot(steps, bound, **EXACT)
         left.plot([], [], **EXACT, label="bound of the theorem")
-    right.set(xlabel="step", ylabel="squared gradient norm (nats²)", yscale="log")
+    right.set(xlabel="step", ylabel="squared norm (nats² per unit²)", yscale="log")
     _legend_above(figure, left)
     return figure
 
@@ -52,10 +52,10 @@ def descent_table(runs: list[Run]) -> DataFrame:
         values = run.series("regularised_gradient_norm_squared").value
         rows.append(
             {
-                "run": run.describe(),
+                "run": run.label,
                 "steps": run.series("loss").step.iloc[-1],
-                "first ‖∇f‖² (nats²)": f"{values.iloc[0]:.2e}",
-                "last ‖∇f‖² (nats²)": f"{values.iloc[-1]:.2e}",
+                "first ‖∇f‖² (nats² per unit²)": f"{values.iloc[0]:.2e}",
+                "last ‖∇f‖² (nats² per unit²)": f"{values.iloc[-1]:.2e}",
             }
         )
     return DataFrame(rows).set_index("run")
