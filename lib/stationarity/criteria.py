@@ -143,17 +143,15 @@ def ratio_to_start(found: Level, start: float) -> dict:
 
 
 def summarise(verdicts) -> str:
-    """Say in words how often each verdict or trend was found.
+    """Say how often each verdict or trend was found.
 
     >>> summarise(["vanishes", "undecided", "vanishes"])
-    'vanishes in 2 of 3 stages, undecided in 1'
+    'vanishes (2 of 3 stages), undecided (1 of 3 stages)'
     >>> summarise(["rises"])
-    'rises in the only stage'
+    'rises'
     """
     counts = pd.Series(list(verdicts)).value_counts()
     total = int(counts.sum())
-    if len(counts) == 1:
-        where = {1: "the only stage", 2: "both stages"}.get(total, f"all {total} stages")
-        return f"{counts.index[0]} in {where}"
-    first, *others = (f"{name} in {count}" for name, count in counts.items())
-    return ", ".join([f"{first} of {total} stages", *others])
+    if total == 1:
+        return counts.index[0]
+    return ", ".join(f"{name} ({count} of {total} stages)" for name, count in counts.items())
