@@ -32,6 +32,14 @@ def test_digits_are_embedded():
     assert sum(len(labels) for _, labels in digits.test_batches()) == 360
 
 
+def test_a_text_is_embedded():
+    text = data.python_reference()
+    assert len(text) > 400_000 and "lambda" in text
+    hashes = {name: data.embedded_hash(name) for name in ("digits", "python-reference")}
+    assert len(set(hashes.values())) == 2 and all(len(h) == 64 for h in hashes.values())
+    assert data.embedded_hash("cifar10") is None
+
+
 def test_an_epoch_holds_every_example_once():
     digits = data.load(settings(crop_padding=0, batch_size=479))
     epoch = torch.cat([images for images, _ in digits.training_batches(0, 3)])

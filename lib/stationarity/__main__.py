@@ -57,6 +57,8 @@ def _list(options) -> int:
         print(name)
         for scale, settings in scales.items():
             print(f"  {scale:<11} {_summary(settings)}")
+        for found in records.recorded(name):
+            print(f"  recorded: {found.folder.name}, {found.info['device']}")
     runs = sorted(records.runs_root().glob("*/*/run.json"))
     print(f"\n{len(runs)} runs in {records.runs_root()}")
     for path in runs:

@@ -101,10 +101,10 @@ def without_trace(model: nn.Module, curvature: bool = False) -> Iterator[Before]
         stack.callback(before.restore)
         stack.enter_context(torch.enable_grad())
         stack.enter_context(_full_precision(torch.backends.cuda.matmul))
+        stack.enter_context(_full_precision(torch.backends.cudnn.conv))
         if curvature:
             # Fused attention kernels have no second derivative.
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            stack.enter_context(_full_precision(torch.backends.cudnn.conv))
         yield before
 
 

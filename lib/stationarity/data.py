@@ -1,10 +1,11 @@
 """Where the data come from: embedded, Hugging Face ``datasets``, image folders.
 
-Digits are embedded in scikit-learn: no download. CIFAR-10 and ImageNet are
+Digits are embedded in scikit-learn and a text in Python itself: no download. CIFAR-10 and ImageNet are
 found below a data root that the user sets; without one, CIFAR-10 is downloaded.
 """
 import hashlib
 import os
+import pydoc_data.topics
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -44,12 +45,26 @@ def load(settings: Training, data_root: str | Path | None = None, device="cpu"):
 
 
 def embedded_hash(dataset: str) -> str | None:
-    """Return the SHA-256 of an embedded dataset, None for any other."""
+    """Return the SHA-256 of an embedded dataset, None for any other.
+
+    It enters the fingerprint of a run: the text differs between versions of
+    Python, and a package may mend its data.
+    """
+    if dataset == "python-reference":
+        return hashlib.sha256(python_reference().encode()).hexdigest()
     if dataset != "digits":
         return None
     arrays = _digits()
     parts = [a.tobytes() for split in ("train", "test") for a in arrays[split]]
     return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def python_reference() -> str:
+    """Return the Python language reference that ships with Python, as one text.
+
+    About half a million characters: the help topics in alphabetical order.
+    """
+    return "\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
 
 
 @cache

@@ -154,39 +154,52 @@ def gradient_statistics(
         regularised_standard_error=regularised.standard_error,
         noise_norm=sample.noise_norm(),
         batches=count,
-        mean_gradient=groups.sum(dim=0) / count,
+        mean_gradient=_sum(groups) / count,
     )
 
 
 def _gradient_sums(
     model: nn.Module, objective: Objective, batches: Iterable[Batch]
-) -> tuple[np.ndarray, np.ndarray, Tensor]:
-    """Losses (M,) and, by group, sums of ||g_i||^2 (G,) and of g_i (G, P)."""
+) -> tuple[np.ndarray, np.ndarray, list[Tensor]]:
+    """Losses (M,) and, by group, sums of ||g_i||^2 (G,) and of g_i, G of (P,)."""
     parameters = trainable(model)
-    losses, squares = [], []
-    groups = parameters[0].new_zeros(GROUPS, count_entries(parameters))
-    block = torch.empty_like(groups[:BLOCK])
-    rows = block.unbind()
+    losses, norms = [], []
+    blocks: list[Tensor] = []  # sums of the groups, BLOCK rows each
+
+    def add(block: Tensor) -> None:
+        norms.append(_norms(block))
+        if len(blocks) < GROUPS // BLOCK:
+            blocks.append(block)
+        else:
+            blocks[(len(norms) - 1) % len(blocks)][: len(block)].add_(block)
+
     with without_trace(model) as before:
         for index, batch in enumerate(batches):
+            row = index % BLOCK
+            if row == 0 and len(blocks) == index // BLOCK:  # the last one was kept
+                block = parameters[0].new_empty(BLOCK, count_entries(parameters))
+                rows = block.unbind()
             before.restore_buffers()
             loss = objective(model, batch)
-            flat(gradients(loss, parameters), out=rows[index % BLOCK])
+            flat(gradients(loss, parameters), out=rows[row])
             losses.append(loss.detach())
-            if len(losses) % BLOCK == 0:
-                squares.append(_norms(block))
-                first = (index + 1 - BLOCK) % GROUPS
-                groups[first : first + BLOCK].add_(block)
+            if row == BLOCK - 1:
+                add(block)
     if not losses:
         raise ValueError(_NO_BATCH)
     if rest := len(losses) % BLOCK:
-        squares.append(_norms(block[:rest]))
-        first = (len(losses) - rest) % GROUPS
-        groups[first : first + rest].add_(block[:rest])
-    squares = torch.cat(squares, dim=1).double().square().sum(dim=0).cpu().numpy()
-    members = np.arange(len(losses)) % GROUPS
+        add(block[:rest])
+    squares = torch.cat(norms, dim=1).double().square().sum(dim=0).cpu().numpy()
     losses = torch.stack(losses).double().cpu().numpy()
-    return losses, np.bincount(members, squares), groups[: len(losses)]
+    squares = np.bincount(np.arange(len(losses)) % GROUPS, squares)
+    return losses, squares, [row for block in blocks for row in block]
+
+
+def _sum(groups: list[Tensor]) -> Tensor:
+    total = groups[0].clone()
+    for group in groups[1:]:
+        total += group
+    return total
 
 
 def _norms(rows: Tensor) -> Tensor:

@@ -36,7 +36,6 @@ class State:
     step: int = 0
     rows: list = field(default_factory=list)  # of metrics
     losses: list = field(default_factory=list)  # of this epoch's minibatches
-    sharpness_start: Tensor | None = None  # the last eigenvector, for a warm start
 
 
 def train(
@@ -58,8 +57,8 @@ def train(
     info["data"] = dataset.provenance
     state = _begin(settings, dataset, device)
     origin = measure.parameter_vector(state.model)
-    # Weights, two moments at most, and an eigenvector.
-    records.prepare(folder, checkpoint_bytes=4 * origin.nbytes)
+    # Weights, and two moments at most.
+    records.prepare(folder, checkpoint_bytes=3 * origin.nbytes)
     _restore(state, records.read_checkpoint(folder, device))
     info["path"] = state.path = state.path or _fastest_path(state.model, dataset)
     state.model.to(memory_format=PATHS[state.path][1])
@@ -151,7 +150,6 @@ def _restore(state: State, checkpoint: dict | None) -> None:
     state.path, state.step = checkpoint["path"], checkpoint["step"]
     state.rows = [tuple(row) for row in checkpoint["rows"]]
     state.losses = list(checkpoint["losses"])
-    state.sharpness_start = checkpoint["sharpness_start"]
 
 
 def _fastest_path(model: nn.Module, dataset) -> str:
@@ -235,11 +233,12 @@ def _measurement(state: State, settings: Training, dataset, origin: Tensor):
     note("gradient_norm_naive", statistics.gradient_norm_naive)
     note("noise_norm", statistics.noise_norm)
     note("batches", statistics.batches)
+    # Cold: between measurements eigenvalues may cross, and a warm start would
+    # stay with the one that was the largest.
     sharpness = measure.sharpness(
-        model, measure.cross_entropy, few, start=state.sharpness_start,
+        model, measure.cross_entropy, few,
         max_products=settings.sharpness_products, seed=settings.seed,
     )  # fmt: skip
-    state.sharpness_start = sharpness.eigenvectors[0]
     note("sharpness", sharpness.eigenvalues[0], sharpness.residuals[0])
     note("sharpness_products", sharpness.products)
     if statistics.gradient_norm_naive > 0:
@@ -338,7 +337,7 @@ class _Clock:
         checkpoint = {
             "model": state.model.state_dict(), "optimizer": state.optimizer.state_dict(),
             "path": state.path, "step": state.step, "rows": state.rows,
-            "losses": state.losses, "sharpness_start": state.sharpness_start,
+            "losses": state.losses,
         }  # fmt: skip
         records.write_checkpoint(self.folder, checkpoint)
 
