@@ -70,6 +70,16 @@ def test_stages_end_where_the_step_size_drops(tmp_path):
     assert criteria.stages(run) == [(0, 4), (4, 8), (8, 12)]
 
 
+@pytest.mark.parametrize("slope, stable", [(-0.001, True), (-0.04, False)])
+def test_a_loss_is_stable_where_its_last_change_is_small(tmp_path, slope, stable):
+    losses = np.concatenate([[2.0], 1 + slope * np.arange(12.0)])
+    info = {"settings": {"schedule": "constant", "drops": [], "epochs": 12}}
+    rows = [(i, float(i), "loss", value, 0.0) for i, value in enumerate(losses)]
+    share, found = criteria.loss_change(records.write(tmp_path, info, rows))
+    window = losses[5:]
+    assert np.isclose(share, 7 * slope / (2 - window.mean())) and found == stable
+
+
 def test_one_criterion_tells_descent_from_noise(tmp_path, monkeypatch):
     """The control, a run of full-batch descent, must come out otherwise."""
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path))

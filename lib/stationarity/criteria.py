@@ -14,6 +14,7 @@ from .errors import UsageError
 from .records import Run
 
 SETTLED_PART = 2 / 3  # of each stage, counted from its end: the rest is transient
+STABLE = 0.05  # of all that the loss has lost: a change below it, and the loss is stable
 VANISHED = 0.01  # of the initial gradient norm: below it, the gradient has vanished
 CONFIDENCE = 0.95
 
@@ -113,10 +114,11 @@ def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFr
 def compare(runs: dict[str, Run], quantity: str) -> pd.DataFrame:
     """Return the stage levels of several runs below each other.
 
-    ``runs`` maps labels to runs; a column ``label`` names run and stage.
+    ``runs`` maps labels to runs; a column ``run`` holds the label, and a column
+    ``label`` names run and stage.
     """
     tables = [
-        table.assign(label=[f"{label}, stage {stage}" for stage in table.stage])
+        table.assign(run=label, label=[f"{label}, stage {stage}" for stage in table.stage])
         for label, table in ((k, stage_levels(run, quantity)) for k, run in runs.items())
     ]
     return pd.concat(tables, ignore_index=True)
@@ -140,6 +142,18 @@ def ratio_to_start(found: Level, start: float) -> dict:
         "ratio": root[0], "ratio_low": root[1], "ratio_high": root[2],
         "above_zero": found.low > 0, "verdict": verdict,
     }  # fmt: skip
+
+
+def loss_change(run: Run) -> tuple[float, bool]:
+    """Return the last change of the loss, and whether the loss is stable.
+
+    The change is that of the fitted line over the settled part of the last stage,
+    as a share of what the loss lost from the start to there: -0.01 is one per
+    cent more lost. Stable is a change below ``STABLE`` in magnitude.
+    """
+    last = stage_levels(run, "loss").iloc[-1]
+    share = last.change / (run.series("loss").value[0] - last["mean"])
+    return share, bool(abs(share) < STABLE)
 
 
 def summarise(verdicts) -> str:
