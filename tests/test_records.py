@@ -37,7 +37,8 @@ def test_a_record_of_the_book_keeps_every_bit_and_names_no_path():
     (found,) = records.recorded("full_batch")
     assert found.folder == target and found.recorded and not run.recorded
     pd.testing.assert_frame_equal(found.metrics, run.metrics, check_exact=True)
-    assert found.info["note"] == "digits, a test" and found.label == "classroom"
+    assert found.info["note"] == "digits, a test"
+    assert run.label == "classroom" and found.label == f"classroom {run.info['fingerprint'][:4]}"
     table = records.provenance([run, found])
     assert table.kind.tolist() == ["live", "recorded"]
     assert table.data.tolist() == ["digits", "digits, a test"]
@@ -78,6 +79,7 @@ def test_the_code_hash_sees_code_and_not_comments(tmp_path, monkeypatch):
 
     first = hash_of(source)
     assert hash_of(source.replace("Doc", "Other words") + "# a comment\n") == first
+    assert hash_of(source.replace("return 1", "return 1  # one\n")) == first
     assert hash_of(source.replace("return 1", "return 2")) != first
     (tmp_path / "page.py").write_text("anything = 1")  # decides no result
     assert hash_of(source) == first
@@ -124,7 +126,8 @@ def test_a_checkpoint_is_read_without_unpickling(tmp_path):
             return (os.mkdir, (str(tmp_path / "owned"),))
 
     torch.save({"step": Payload()}, tmp_path / "checkpoint.pt")
-    assert records.read_checkpoint(tmp_path) is None
+    with pytest.raises(UsageError, match="No checkpoint of .* can be read"):
+        records.read_checkpoint(tmp_path)
     assert not (tmp_path / "owned").exists()
 
 

@@ -1,5 +1,4 @@
 """The loop: schedules, measurement, checkpoints, resume, records of a run."""
-import os
 import random
 import signal
 import subprocess
@@ -29,10 +28,6 @@ def runs(tmp_path, monkeypatch):
 
 def tiny(**settings):
     return stationarity.run("imagenet_resnet", settings=TINY | settings)
-
-
-def metrics_without_sharpness_products(run):
-    return run.metrics
 
 
 def weights(run):
@@ -100,13 +95,63 @@ def test_a_killed_run_resumes_to_the_same_metrics(monkeypatch, tmp_path):
     )
     for _ in range(2):
         process = subprocess.Popen([sys.executable, "-c", code, str(TINY | {"epochs": 12})])
-        while process.poll() is None and not list(tmp_path.glob("killed/*/*/checkpoint.pt")):
+        begun = time.time()
+        while process.poll() is None and not any(
+            path.stat().st_mtime > begun for path in tmp_path.glob("killed/*/*/metrics.parquet")
+        ):
             time.sleep(0.01)
-        time.sleep(random.Random(os.getpid()).uniform(0, 1))
+        time.sleep(random.uniform(0, 0.3))  # anywhere in a step, a measurement, a writing
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
+        (folder,) = tmp_path.glob("killed/*/*")
+        assert records.read(folder).info["status"] == "running"
     resumed = tiny(epochs=12)
     pd.testing.assert_frame_equal(resumed.metrics, reference.metrics, check_exact=True)
+
+
+@pytest.mark.parametrize("after", ["checkpoint", "metrics"])
+def test_a_run_killed_while_it_is_completed_measures_once(after, monkeypatch, tmp_path):
+    reference = tiny()
+    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "almost"))
+    name = {"checkpoint": "write", "metrics": "write_info"}[after]
+    original = getattr(records, name)
+
+    def stop(folder, info, *rest):
+        if info["status"] == "complete":
+            raise KeyboardInterrupt
+        return original(folder, info, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, name, stop)
+        with pytest.raises(KeyboardInterrupt):
+            tiny()
+    pd.testing.assert_frame_equal(tiny().metrics, reference.metrics, check_exact=True)
+
+
+@pytest.mark.parametrize("change", [
+    {"optimizer": "adam", "learning_rate": 0.01}, {"precision": "bfloat16"},
+    {"sampling": "independent"},
+])  # fmt: skip
+def test_every_way_to_train_resumes_to_the_same_metrics(change, monkeypatch, tmp_path):
+    reference = tiny(**change)
+    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "interrupted"))
+    with monkeypatch.context() as patch:
+        stop_at(patch, 8)
+        with pytest.raises(KeyboardInterrupt):
+            stationarity.run("imagenet_resnet", settings=TINY | change, checkpoint_seconds=0)
+    pd.testing.assert_frame_equal(tiny(**change).metrics, reference.metrics, check_exact=True)
+
+
+def test_a_run_goes_on_with_the_data_it_was_begun_on(monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            stationarity.run("imagenet_resnet", settings=TINY, checkpoint_seconds=0)
+    folder = next(records.runs_root().glob("imagenet_resnet/*"))
+    info = records.read(folder).info
+    records.write_info(folder, info | {"data": {"source": "elsewhere"}})
+    with pytest.raises(UsageError, match="begun on other data"):
+        tiny()
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 truncated"])
@@ -152,14 +197,16 @@ def test_a_longer_run_of_other_code_is_kept_or_goes_on_when_told(monkeypatch):
         assert stationarity.run("imagenet_resnet", **keywords).info == run.info
 
 
-def test_a_loss_that_turns_nan_stops_the_run_and_keeps_its_records():
+@pytest.mark.parametrize("measure_every", [0, 1])
+def test_a_loss_that_turns_nan_stops_the_run_and_keeps_its_records(measure_every):
+    change = {"learning_rate": 1e30, "measure_every": measure_every, "batch_size": 160}
     with pytest.raises(UsageError, match=r"no longer finite at step \d+") as first:
-        tiny(learning_rate=1e30, measure_every=0)
+        tiny(**change)
     folder = next(records.runs_root().glob("imagenet_resnet/*"))
     run = records.read(folder)
     assert run.info["status"] == "diverged" and (folder / "metrics.parquet").exists()
     with pytest.raises(UsageError) as second:
-        tiny(learning_rate=1e30, measure_every=0)
+        tiny(**change)
     assert str(first.value) == str(second.value)
 
 

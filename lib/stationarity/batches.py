@@ -137,8 +137,13 @@ class FolderImages:
     def __init__(self, settings: Training, root: Path, device):
         self.settings, self.device, self.channels = settings, torch.device(device), 3
         self.dtype = torch.float64 if settings.precision == "float64" else torch.float32
-        self.folder = ImageFolder(root / "train")
-        self.test_folder = ImageFolder(root / "val") if (root / "val").is_dir() else None
+        self.folder = _image_folder(root / "train")
+        self.test_folder = _image_folder(root / "val") if (root / "val").is_dir() else None
+        if self.test_folder and self.test_folder.classes != self.folder.classes:
+            raise UsageError(
+                f"{root}/val and {root}/train have different class folders: sort the "
+                "validation images into the folders of their classes."
+            )
         self.classes, self.size = len(self.folder.classes), settings.image_size
         chosen = np.random.default_rng(0).permutation(len(self.folder.samples))
         self.chosen = chosen[: settings.examples or None]
@@ -191,7 +196,7 @@ class FolderImages:
     def _load(self, folder: ImageFolder, items, augment: bool) -> Iterator:
         loader = DataLoader(
             _Decoded(folder.samples, self.size, augment), batch_sampler=items,
-            num_workers=os.cpu_count(), pin_memory=self.device.type == "cuda",
+            num_workers=_workers(), pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # not the global one: loading leaves no trace
         )  # fmt: skip
         try:
@@ -200,6 +205,16 @@ class FolderImages:
                 yield (images.to(self.dtype) / 255 - self.mean) / self.std, labels
         except UsageError as error:  # a worker's, wrapped in its traceback
             raise UsageError(str(error).strip().rpartition("UsageError: ")[2]) from None
+
+
+def _image_folder(root: Path) -> ImageFolder:
+    try:
+        return ImageFolder(root)
+    except FileNotFoundError as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"{root} must hold a folder of images for each class: {reason}"
+        ) from None
 
 
 class _Decoded(Dataset):
@@ -223,6 +238,12 @@ class _Decoded(Dataset):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.random(image), label
+
+
+def _workers() -> int:
+    """Return the number of CPUs that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux has it, macOS not
+    return min(16, len(affinity(0)) if affinity else os.cpu_count())
 
 
 def decode(data: bytes, name) -> Image.Image:

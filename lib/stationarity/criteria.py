@@ -128,10 +128,16 @@ def ratio_to_start(found: Level, start: float) -> dict:
     """Return the norm at the level over that at the start, and the verdict.
 
     ``found`` and ``start`` are of a squared norm; ``ratio`` and its interval
-    are of the norm (0 where the square is negative). The verdict is
+    are of the norm (0 where the square is negative); the start is taken as exact.
+    Raises :class:`UsageError` where it is not positive. The verdict is
     ``vanishes`` where the interval lies below ``VANISHED``, ``does not vanish``
     where it lies above, else ``undecided``.
     """
+    if not start > 0:
+        raise UsageError(
+            f"The squared norm at the start is {start:.3g}, and a ratio to it says "
+            "nothing: measure it with more minibatches."
+        )
     root = [math.sqrt(max(v, 0.0) / start) for v in (found.mean, found.low, found.high)]
     verdict = "undecided"
     if root[2] < VANISHED:

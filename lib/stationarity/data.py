@@ -83,7 +83,14 @@ def _cifar10(root: Path | None) -> tuple[dict, dict]:
         from datasets import Image as Encoded  # only a download needs it
         from datasets import load_dataset
 
-        tables = load_dataset(CIFAR_ON_THE_HUB).cast_column("img", Encoded(decode=False))
+        try:
+            tables = load_dataset(CIFAR_ON_THE_HUB)
+        except OSError as error:  # no network, no room
+            raise UsageError(
+                f"CIFAR-10 could not be downloaded ({str(error).splitlines()[0]}): go online, "
+                "or put its parquet files under a data root."
+            ) from None
+        tables = tables.cast_column("img", Encoded(decode=False))
         columns = {split: tables[split].data.table for split in ("train", "test")}
         provenance = {"source": f"Hugging Face hub, {CIFAR_ON_THE_HUB}"}
     else:

@@ -7,6 +7,7 @@ data, a smaller net, half an hour of two CPU cores.
 """
 import dataclasses
 import difflib
+import itertools
 import types
 import typing
 from dataclasses import dataclass
@@ -327,13 +328,14 @@ def _cast(key: str, value, hint):
             return float(value)
         if hint is str and isinstance(value, str):
             return value
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     wanted = hint.__name__ if isinstance(hint, type) else str(hint)
     raise UsageError(f"The setting {key} takes {wanted}, and {value!r} is not that.")
 
 
 CHOICES = {
+    "model": ("cifar_resnet", "mlp", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     "dataset": ("digits", "cifar10", "imagenet"),
     "sampling": ("reshuffled", "independent"),
     "optimizer": ("sgd", "adam"),
@@ -359,8 +361,12 @@ def _check(settings: Settings) -> None:
             raise UsageError(f"The setting {key} must be positive, not {values[key]}.")
     if not 0 <= values.get("momentum", 0) < 1:
         raise UsageError(f"The momentum must lie in [0, 1), not {values['momentum']}.")
-    if values.get("weight_decay", 0) < 0:
-        raise UsageError("The setting weight_decay must not be negative.")
+    for key in ("weight_decay", "threads", "examples", "crop_padding", "measure_every"):
+        if not values.get(key, 0) >= 0:
+            raise UsageError(f"The setting {key} must not be negative, nor {values[key]}.")
+    drops = values.get("drops", ())
+    if any(later <= earlier for earlier, later in itertools.pairwise((0, *drops))):
+        raise UsageError(f"The setting drops must be positive and rising, not {drops}.")
     if isinstance(settings, Training):
         if settings.measure_on == "draws" and settings.measure_batches < 2:
             raise UsageError("The setting measure_batches must be at least 2.")

@@ -56,11 +56,18 @@ def run(
     overrides = dict(settings or {}) | ({} if seed is None else {"seed": seed})
     chosen = experiments.get(name, scale, overrides)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise UsageError(f"There is no device {device!r} here: cpu always is.") from None
     folder = records.folder_of(name, scale, chosen)
     earlier = records.read(folder)
     if earlier and not earlier.made_by_this_code:
         if scale == "classroom":
-            shutil.rmtree(folder)
+            discarded = folder.with_name(folder.name + ".discarded")
+            shutil.rmtree(discarded, ignore_errors=True)
+            folder.rename(discarded)  # at once: an interrupted removal leaves no half run
+            shutil.rmtree(discarded)
             earlier = None
         elif earlier.complete:
             warnings.warn(f"{folder.name} was made by other library code.", stacklevel=2)
@@ -76,8 +83,8 @@ def run(
     with _threads(getattr(chosen, "threads", 0)):
         info = records.new_info(name, scale, chosen, device)
         if earlier:
-            kept = ("start", "wall_seconds", "commit", "code")
-            info |= {key: earlier.info[key] for key in kept}
+            kept = ("start", "wall_seconds", "commit", "code", "data")
+            info |= {key: earlier.info[key] for key in kept if key in earlier.info}
         if isinstance(chosen, experiments.Training):
             return _train(chosen, folder, info, data_root, device, checkpoint_seconds)
         records.prepare(folder)

@@ -20,7 +20,10 @@ def glue(**values) -> None:
     NumPy scalars and tensors of one element become plain Python values, which
     is what the formats of ``{glue:text}`` take.
     """
-    from myst_nb import glue as glue_one
+    try:
+        from myst_nb import glue as glue_one
+    except ImportError:  # outside the book's environment a page has no prose to fill
+        return
 
     for name, value in values.items():
         if isinstance(value, str | bool):

@@ -7,11 +7,13 @@ may still go on, its checkpoints. Files are written whole, then renamed.
 import ast
 import datetime
 import hashlib
+import io
 import json
 import os
 import platform
 import shutil
 import subprocess
+import tokenize
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -24,9 +26,11 @@ from .errors import UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
 COLUMNS = ["step", "epoch", "quantity", "value", "error"]
-# All other modules of the library decide what a run's numbers are.
+# All other modules of the library decide what a run's numbers are. What the
+# settings say stands in the fingerprint.
 NOT_DECIDING = (
-    "__init__", "__main__", "criteria", "errors", "page", "progress", "records",
+    "__init__", "__main__", "criteria", "errors", "experiments", "page", "progress",
+    "records",
 )  # fmt: skip
 
 
@@ -87,8 +91,10 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What figures call the run: its scale, and its seed where that is not 0."""
-        return self.scale + (f", seed {self.info['seed']}" if self.info["seed"] else "")
+        """What figures call the run: no record of the book is called like a live run."""
+        if self.recorded:
+            return f"{self.scale} {self.info['fingerprint'][:4]}"
+        return self.scale
 
 
 def runs_root() -> Path:
@@ -117,27 +123,27 @@ def fingerprint(settings) -> str:
 def code_hash() -> str:
     """Return a hash of the library code that decides results.
 
-    Comments, docstrings and layout do not count.
+    Comments, docstrings and blank lines do not count.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         if path.stem in NOT_DECIDING:
             continue
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and _is_docstring(body[0]):
-                body[0] = ast.Pass()
-        digest.update(path.stem.encode() + ast.unparse(tree).encode())
+        digest.update(f"{path.stem}\n{_bare(path.read_text())}".encode())
     return digest.hexdigest()[:12]
 
 
-def _is_docstring(node) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+def _bare(source: str) -> str:
+    """Return Python source without comments, docstrings and blank lines."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def new_info(name: str, scale: str, settings, device) -> dict:
@@ -228,15 +234,31 @@ def write_checkpoint(folder: Path, state: dict) -> None:
     _whole(target, lambda path: torch.save(state, path), before_rename=save)
 
 
-def read_checkpoint(folder: Path, device="cpu") -> dict | None:
-    """Return the newest checkpoint that can be read, None where there is none."""
+def read_checkpoint(folder: Path) -> dict | None:
+    """Return the newest checkpoint that can be read, None where there is none.
+
+    Tensors are on the CPU. A damaged newest one is deleted where the previous one
+    serves. Raises :class:`UsageError` where there are some and none can be read.
+    """
+    damaged = []
     for name in ("checkpoint.pt", "checkpoint.previous.pt"):
         try:
-            return torch.load(folder / name, map_location=device, weights_only=True)
+            found = torch.load(folder / name, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             continue
-        except Exception as error:  # truncated files raise many kinds
-            print(f"{name} of {folder.name} cannot be read ({type(error).__name__}).")
+        except (OSError, torch.OutOfMemoryError):
+            raise  # the file may be good
+        except Exception:  # truncated or foreign: torch.load raises many kinds
+            damaged.append(folder / name)
+            continue
+        for path in damaged:
+            path.unlink()
+        return found
+    if damaged:
+        raise UsageError(
+            f"No checkpoint of {folder.name} can be read: delete its folder, and the run "
+            "starts anew."
+        )
     return None
 
 

@@ -1,5 +1,6 @@
 """One training loop: step, schedule, measurement, checkpoint, resume."""
 import copy
+import functools
 import itertools
 import math
 import time
@@ -54,16 +55,17 @@ def train(
     there are kept.
     """
     dataset = data.load(settings, data_root, device)
-    info["data"] = dataset.provenance
     state = _begin(settings, dataset, device)
     origin = measure.parameter_vector(state.model)
+    _check_data(settings, dataset, info)
     # Weights, and two moments at most.
     records.prepare(folder, checkpoint_bytes=3 * origin.nbytes)
-    _restore(state, records.read_checkpoint(folder, device))
+    _restore(state, records.read_checkpoint(folder))
     info["path"] = state.path = state.path or _fastest_path(state.model, dataset)
     state.model.to(memory_format=PATHS[state.path][1])
     total = settings.epochs * dataset.steps_per_epoch
     clock = _Clock(info, folder, state, checkpoint_seconds)
+    watched = functools.partial(_watched_measurement, clock, settings, dataset, origin)
     records.write_info(folder, info)
     with Progress(f"{info['experiment']} {info['scale']}", total, state.step) as progress:
         for batch in dataset.training_batches(state.step, total):
@@ -71,7 +73,7 @@ def train(
             if _is_due(settings, dataset, state.step):
                 if time.monotonic() > progress.next_line:
                     progress.show(f"measuring at epoch {state.step / dataset.steps_per_epoch:g}")
-                after_the_step = _measurement(state, settings, dataset, origin)
+                after_the_step = watched()
             state.losses.append(_take_step(state, settings, dataset, batch, total))
             if after_the_step:
                 after_the_step()
@@ -83,8 +85,9 @@ def train(
                 _close_epoch(state, dataset)
             clock.checkpoint_if_due()
             progress.advance(lambda: _caption(state, settings, dataset))
-    if settings.measure_every:
-        _measurement(state, settings, dataset, origin)
+    final = any(row[0] == total and row[2] == "weight_norm" for row in state.rows)
+    if settings.measure_every and not final:  # a run killed here has it already
+        watched()
     return clock.finish("complete")
 
 
@@ -95,7 +98,7 @@ def load_model(run: records.Run, data_root=None, device="cpu") -> tuple[nn.Modul
     of the book does not.
     """
     settings = Training(**{k: v for k, v in run.settings.items() if k != "kind"})
-    checkpoint = records.read_checkpoint(run.folder, device)
+    checkpoint = records.read_checkpoint(run.folder)
     if checkpoint is None:
         raise UsageError(f"{run.folder.name} holds no weights: repeat the run first.")
     dataset = data.load(settings, data_root, device)
@@ -124,6 +127,11 @@ def build_model(settings: Training, dataset) -> nn.Module:
     if settings.model == "mlp":
         inputs = dataset.channels * dataset.size**2
         return models.mlp((inputs, *settings.hidden, dataset.classes))
+    if dataset.channels != 3:
+        raise UsageError(
+            f"{settings.model} takes images of three channels, and {settings.dataset} has "
+            f"{dataset.channels}: set model=cifar_resnet or model=mlp."
+        )
     return models.imagenet_resnet(int(settings.model.removeprefix("resnet")), dataset.classes)
 
 
@@ -149,7 +157,8 @@ def _restore(state: State, checkpoint: dict | None) -> None:
     state.optimizer.load_state_dict(checkpoint["optimizer"])
     state.path, state.step = checkpoint["path"], checkpoint["step"]
     state.rows = [tuple(row) for row in checkpoint["rows"]]
-    state.losses = list(checkpoint["losses"])
+    device = next(state.model.parameters()).device
+    state.losses = [loss.to(device) for loss in checkpoint["losses"]]
 
 
 def _fastest_path(model: nn.Module, dataset) -> str:
@@ -262,6 +271,32 @@ def _measurement(state: State, settings: Training, dataset, origin: Tensor):
     return after_the_step
 
 
+def _check_data(settings: Training, dataset, info: dict) -> None:
+    """Raise :class:`UsageError` for data that the run was not begun on, or cannot measure."""
+    if info.setdefault("data", dataset.provenance) != dataset.provenance:
+        raise UsageError(
+            "This run was begun on other data: give the data root that it was begun "
+            f"with, or delete its folder {info['experiment']}/{info['scale']}-"
+            f"{info['fingerprint']}."
+        )
+    if settings.measure_on == "partition" and dataset.count % settings.batch_size:
+        raise UsageError(
+            "measure_on='partition' needs a batch size that divides the "
+            f"{dataset.count} training examples, and {settings.batch_size} does not."
+        )
+
+
+def _watched_measurement(clock, settings: Training, dataset, origin: Tensor):
+    """Measure, or stop the run where the weights are no longer finite."""
+    state = clock.state
+    try:
+        if torch.isfinite(measure.parameter_vector(state.model)).all():
+            return _measurement(state, settings, dataset, origin)
+    except FloatingPointError:  # a curvature beyond the largest float
+        pass
+    clock.stop_diverged(state.step)
+
+
 def _losses(model: nn.Module, batches: list) -> Tensor:
     losses = [measure.mean_loss(model, measure.cross_entropy, [b]) for b in batches]
     return torch.tensor(losses, dtype=torch.float64)
@@ -288,14 +323,7 @@ def _check_losses(state: State, clock) -> None:
     losses = torch.stack(state.losses)
     if torch.isfinite(losses).all():
         return
-    step = state.step - len(losses) + int(torch.isfinite(losses).int().argmin())
-    message = (
-        f"The loss is no longer finite at step {step} of {clock.info['experiment']}: "
-        "lower the learning rate. The records up to there are kept."
-    )
-    clock.info["failure"] = message
-    clock.finish("diverged")
-    raise UsageError(message)
+    clock.stop_diverged(state.step - len(losses) + int(torch.isfinite(losses).int().argmin()))
 
 
 def _close_epoch(state: State, dataset) -> None:
@@ -332,14 +360,24 @@ class _Clock:
             self._write()
 
     def _write(self) -> None:
+        """Write the checkpoint first: run.json may then say that all is there."""
         state = self.state
-        records.write(self.folder, self.info, state.rows)
         checkpoint = {
             "model": state.model.state_dict(), "optimizer": state.optimizer.state_dict(),
             "path": state.path, "step": state.step, "rows": state.rows,
             "losses": state.losses,
         }  # fmt: skip
         records.write_checkpoint(self.folder, checkpoint)
+        records.write(self.folder, self.info, state.rows)
+
+    def stop_diverged(self, step: int) -> None:
+        message = (
+            f"The loss is no longer finite at step {step} of {self.info['experiment']}: "
+            "lower the learning rate. The records up to there are kept."
+        )
+        self.info["failure"] = message
+        self.finish("diverged")
+        raise UsageError(message)
 
     def finish(self, status: str) -> records.Run:
         self._count()

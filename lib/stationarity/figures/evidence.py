@@ -76,11 +76,11 @@ def loss_and_gradient(runs: list[Run]) -> Figure:
 
 
 def along_the_run(runs: list[Run]) -> Figure:
-    """Plot scale-free gradient, noise, sharpness, weight norm, accuracy, a column a run."""
+    """Plot scaled gradient, noise, sharpness, weight norm, accuracy, a column a run."""
     quantities = {
-        "scale-free norm": _scale_free,
+        r"$\|\theta\|\cdot\|\nabla L\|$": _scaled_norm,
         "noise norm": lambda run: run.series("noise_norm"),
-        "sharpness": lambda run: run.series("sharpness"),
+        "sharpness": lambda run: run.series("sharpness").assign(error=np.nan),
         "weight norm": lambda run: run.series("weight_norm"),
         "accuracy": lambda run: run.series("accuracy"),
     }
@@ -100,7 +100,7 @@ def along_the_run(runs: list[Run]) -> Figure:
     return figure
 
 
-def _scale_free(run: Run) -> pd.DataFrame:
+def _scaled_norm(run: Run) -> pd.DataFrame:
     """Return the series of the weight norm times the gradient norm."""
     squared, weights = run.series("gradient_norm_squared"), run.series("weight_norm")
     values = weights.value * np.sqrt(squared.value.clip(lower=0))
@@ -120,9 +120,13 @@ def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
         (curve.epoch + 0.5) / 90, curve.gradient_norm / means, "o-", markersize=3, linewidth=1,
         label="paper, Figure 1 (ImageNet + ResNet-101)",
     )  # fmt: skip
-    for run in runs:
+    mark_drops(panel, (1 / 3, 2 / 3))
+    for place, run in enumerate(runs, start=1):
         naive = run.series("gradient_norm_naive")
         naive = naive[naive.epoch > 0]
+        for drop in _drops(run):
+            part = drop / run.settings["epochs"]
+            panel.axvline(part, color=f"C{place}", linestyle=":", linewidth=1.2, zorder=1.5)
         edges = [0, *_drops(run), run.settings["epochs"]]
         stage = pd.cut(naive.epoch, edges, labels=False)
         means = naive.groupby(stage).value.transform("mean")
@@ -130,7 +134,6 @@ def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
             naive.epoch / run.settings["epochs"], naive.value / means, "s-", markersize=3,
             linewidth=1, label=f"ours, {run.label}",
         )  # fmt: skip
-    mark_drops(panel, (1 / 3, 2 / 3))
     panel.set(
         xlabel="part of the run that has passed", ylim=(0, None),
         ylabel="naive gradient norm /\nits mean over the stage",
@@ -142,8 +145,7 @@ def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
 def verdicts(table: pd.DataFrame) -> Figure:
     """Plot each stage's gradient norm over its initial value, with its interval.
 
-    ``table`` holds rows of :func:`stationarity.criteria.stage_levels` with a
-    column ``label``. Values below the axis are drawn at its lower end.
+    ``table`` comes from :func:`stationarity.criteria.compare`. Values below the axis are drawn at its lower end.
     """
     figure, axes = panels(1, 1, 0.9 + 0.33 * len(table))
     panel, floor = axes[0, 0], 1e-6
@@ -166,17 +168,22 @@ def verdicts(table: pd.DataFrame) -> Figure:
 
 
 def two_runs(run: Run, control: Run) -> Figure:
-    """Plot loss and norm of the regularised gradient of a run and of a control."""
+    """Plot loss and gradient norm of a run (of L) and of a control (of f).
+
+    Estimates of a squared norm that are not positive are drawn at the lower end.
+    """
+    quantities = ("gradient_norm_squared", "regularised_gradient_norm_squared")
     figure, axes = panels(1, 2, 2.9)
-    for one, loss in zip((run, control), axes[0], strict=True):
+    for one, quantity, loss in zip((run, control), quantities, axes[0], strict=True):
         measured = one.series("loss")
         loss.plot(measured.epoch, measured.value, color="C0")
         loss.set(xlabel="epoch", ylim=(0, None))
         loss.set_ylabel("training loss (nats)", color="C0")
         norm = loss.twinx()
-        squared = one.series("regularised_gradient_norm_squared")
-        _roots(norm, squared[squared.value > 0], "", "C1")
-        norm.set(yscale="log", ylim=(1e-4, 3))
+        squared = one.series(quantity)
+        low = min(1e-3, 0.3 * np.sqrt(squared.value[squared.value > 0].min()))
+        _roots(norm, squared.assign(value=squared.value.clip(lower=low**2)), "", "C1")
+        norm.set(yscale="log", ylim=(low, 3))
         norm.set_ylabel("gradient norm", color="C1")
         norm.grid(False)
         mark_drops(loss, _drops(one))
