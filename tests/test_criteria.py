@@ -40,6 +40,25 @@ def test_the_intervals_cover_the_truth_at_their_nominal_rate(slope):
         assert abs(np.mean(trends) - 0.95) < tolerance
 
 
+def test_correlated_residuals_are_told():
+    generator, lags = np.random.default_rng(0), {0.0: [], 0.8: []}
+    for correlation, found in lags.items():
+        for _ in range(200):
+            noise = generator.normal(size=60)
+            for i in range(1, 60):
+                noise[i] += correlation * noise[i - 1]
+            found.append(criteria.level(np.arange(60.0), noise).lag)
+    assert abs(np.mean(lags[0.0])) < 0.1 and np.mean(lags[0.8]) > 0.6
+
+
+def test_descent_ends_where_the_gradient_balances_the_decay(tmp_path):
+    info = {"settings": {"weight_decay": 0.1}}
+    rows = [(0, 0.0, "gradient_norm_squared", 0.09, 0.0), (0, 0.0, "weight_norm", 3.0, np.nan)]
+    run = records.write(tmp_path, info, rows)
+    assert np.isclose(criteria.decay_balance(run), 1)
+    assert criteria.last_percentage(run, "accuracy") == "not measured"
+
+
 def test_known_errors_widen_an_interval_that_scatter_alone_makes_too_narrow():
     narrow = criteria.level(TIMES, 5 + 0 * TIMES)
     wide = criteria.level(TIMES, 5 + 0 * TIMES, np.ones(12))

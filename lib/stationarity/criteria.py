@@ -24,7 +24,9 @@ class Level:
     """The mean of a series over a window, with its interval, and its trend.
 
     ``change`` is what a fitted line gains from the first to the last value;
-    everything is in the units of the series; each interval is at 95 %.
+    everything is in the units of the series; each interval is at 95 %. ``lag`` is
+    the correlation of successive residuals (0 where there is no scatter): the
+    intervals are too narrow where it is large.
     """
 
     points: int
@@ -34,6 +36,7 @@ class Level:
     change: float
     change_low: float
     change_high: float
+    lag: float
 
     @property
     def trend(self) -> str:
@@ -64,7 +67,9 @@ def level(times, values, errors=None) -> Level:
     quantile = scipy.stats.t.ppf(0.5 + CONFIDENCE / 2, n - 2)
     fit = scipy.stats.linregress(times, values)
     mean = values.mean()
-    scatter = math.sqrt(((values - fit.intercept - fit.slope * times) ** 2).sum() / (n - 2))
+    residuals = values - fit.intercept - fit.slope * times
+    scatter = math.sqrt((residuals**2).sum() / (n - 2))
+    lag = (residuals[1:] * residuals[:-1]).sum() / ((residuals**2).sum() or 1.0)
     measured = 0.0 if errors is None else np.sqrt(np.sum(np.square(errors))) / math.sqrt(n)
     error = max(scatter, measured) / math.sqrt(n)
     length = times.max() - times.min()
@@ -72,7 +77,7 @@ def level(times, values, errors=None) -> Level:
     margin = quantile * error * length / times.std()
     return Level(
         n, mean, mean - quantile * error, mean + quantile * error,
-        change, change - margin, change + margin,
+        change, change - margin, change + margin, lag,
     )  # fmt: skip
 
 
@@ -160,6 +165,22 @@ def loss_change(run: Run) -> tuple[float, bool]:
     last = stage_levels(run, "loss").iloc[-1]
     share = last.change / (run.series("loss").value[0] - last["mean"])
     return share, bool(abs(share) < STABLE)
+
+
+def decay_balance(run: Run) -> float:
+    """Return ||grad L|| / (weight_decay ||theta||) at the end of a run.
+
+    It is 1 at a stationary point of the regularised loss; infinite without decay.
+    """
+    squared = run.series("gradient_norm_squared").value.iloc[-1]
+    pull = run.settings["weight_decay"] * run.series("weight_norm").value.iloc[-1]
+    return math.sqrt(max(squared, 0.0)) / pull if pull else math.inf
+
+
+def last_percentage(run: Run, quantity: str) -> str:
+    """Return the last value of a fraction in per cent, or that it was not measured."""
+    values = run.metrics.value[run.metrics.quantity == quantity]
+    return f"{100 * values.iloc[-1]:.1f} %" if len(values) else "not measured"
 
 
 def summarise(verdicts) -> str:
