@@ -17,6 +17,7 @@ def trainable(model: nn.Module) -> list[Tensor]:
 
 
 def count_entries(tensors: Iterable[Tensor]) -> int:
+    """Return the number P of entries of all the tensors."""
     return sum(tensor.numel() for tensor in tensors)
 
 

@@ -222,6 +222,7 @@ def trained(training: Training, steps: int, data_root, device) -> tuple:
 
 
 def statistics(model, batches, objective=measure.cross_entropy, population=None):
+    """Return the gradient statistics of the cross-entropy, if of nothing else."""
     return measure.gradient_statistics(model, objective, batches, population=population)
 
 
