@@ -1,7 +1,8 @@
 """Where the data come from: embedded, Hugging Face ``datasets``, image folders.
 
-Digits are embedded in scikit-learn and a text in Python itself: no download. CIFAR-10 and ImageNet are
-found below a data root that the user sets; without one, CIFAR-10 is downloaded.
+Digits are embedded in scikit-learn and a text in Python itself: no download.
+CIFAR-10 and ImageNet are found below a data root that the user sets; without
+one, CIFAR-10 is downloaded.
 """
 import hashlib
 import os

@@ -363,7 +363,7 @@ def _check(settings: Settings) -> None:
         raise UsageError(f"The momentum must lie in [0, 1), not {values['momentum']}.")
     for key in ("weight_decay", "threads", "examples", "crop_padding", "measure_every"):
         if not values.get(key, 0) >= 0:
-            raise UsageError(f"The setting {key} must not be negative, nor {values[key]}.")
+            raise UsageError(f"The setting {key} must not be negative: it is {values[key]}.")
     drops = values.get("drops", ())
     if any(later <= earlier for earlier, later in itertools.pairwise((0, *drops))):
         raise UsageError(f"The setting drops must be positive and rising, not {drops}.")
