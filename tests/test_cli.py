@@ -1,6 +1,5 @@
 """The command line: what it prints, and one clear sentence for bad input."""
 import pytest
-
 from stationarity import experiments, records
 from stationarity.__main__ import main
 

@@ -1,7 +1,6 @@
 """The criteria: known answers, and their error rates by simulation."""
 import numpy as np
 import pytest
-
 import stationarity
 from stationarity import UsageError, criteria, records
 

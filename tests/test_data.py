@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-
 from stationarity import UsageError, batches, data, experiments
 
 

@@ -2,7 +2,6 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-
 import stationarity
 from stationarity import criteria, records
 from stationarity.figures import evidence

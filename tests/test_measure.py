@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
-from torch import nn
-
 from stationarity import measure
 from stationarity.measure import cross_entropy, gradient_statistics, mean_loss
+from torch import nn
 
 DOUBLE = torch.float64
 

@@ -1,4 +1,5 @@
 """Records: whole files, fingerprints, provenance, and the book's evidence."""
+import dataclasses
 import errno
 import json
 import os
@@ -6,9 +7,8 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-
 import stationarity
+import torch
 from stationarity import UsageError, data, experiments, records
 
 ROWS = [(0, 0.0, "loss", 2.5, 0.1), (22, 1.0, "loss", 1 / 3, np.nan), (22, 1.0, "x", 1e-300, 0.0)]
@@ -68,6 +68,29 @@ def test_the_fingerprint_follows_the_settings_and_the_embedded_data(monkeypatch)
     assert records.fingerprint(settings) != first
 
 
+def test_a_later_setting_with_a_default_leaves_the_fingerprint_as_it_is():
+    @dataclasses.dataclass(frozen=True)
+    class Before:
+        steps: int
+        seed: int = 0
+
+    @dataclasses.dataclass(frozen=True)
+    class After(Before):
+        later: float = 0.5
+
+    After.__name__ = "Before"
+    first = records.fingerprint(Before(3))
+    assert records.fingerprint(After(3)) == first
+    assert records.fingerprint(After(3, later=1.0)) != first
+
+
+def test_the_record_of_the_book_has_the_name_of_its_settings():
+    for path in records.results_root().glob("*/*/run.json"):
+        info = json.loads(path.read_text())
+        settings = experiments.get(info["experiment"], info["scale"])
+        assert info["fingerprint"] == records.fingerprint(settings) == path.parent.name[-12:]
+
+
 def test_the_code_hash_sees_code_and_not_comments(tmp_path, monkeypatch):
     source = 'def f():\n    """Doc."""\n    return 1\n'
 
@@ -91,7 +114,8 @@ def test_the_code_hash_sees_code_and_not_comments(tmp_path, monkeypatch):
 
 def test_the_modules_that_decide_nothing_exist():
     folder = os.path.dirname(records.__file__)
-    assert all(os.path.exists(f"{folder}/{name}.py") for name in records.NOT_DECIDING)
+    found = {name.removesuffix(".py") for name in os.listdir(folder)}
+    assert found.issuperset(records.NOT_DECIDING)
 
 
 def test_a_checkpoint_is_whole_or_the_previous_one_stands(tmp_path, monkeypatch):

@@ -1,10 +1,6 @@
 """Hessian eigenpairs against dense and closed-form ones."""
 import pytest
 import torch
-from torch import nn
-from torch.func import functional_call, hessian
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
 from stationarity.lanczos import largest_eigenpairs
 from stationarity.measure import (
     cross_entropy,
@@ -13,6 +9,9 @@ from stationarity.measure import (
     sharpness,
 )
 from stationarity.models import mlp
+from torch import nn
+from torch.func import functional_call, hessian
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 DOUBLE = torch.float64
 

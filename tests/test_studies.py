@@ -5,11 +5,10 @@ import math
 import pandas as pd
 import pytest
 import torch
-from torch.nn import functional
-
 from stationarity import UsageError, data, experiments, launch, models, studies
 from stationarity.normalisation import normalised_loss
 from stationarity.records import COLUMNS
+from torch.nn import functional
 
 STUDIED = ("gradient_estimators", "normalised_loss", "sharpness_estimators")
 ESTIMATORS = experiments.get(

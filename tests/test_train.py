@@ -8,9 +8,8 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-
 import stationarity
+import torch
 from stationarity import UsageError, experiments, launch, records, train
 
 TINY = {

@@ -21,9 +21,15 @@ def count_entries(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() for tensor in tensors)
 
 
-def flat(tensors: Iterable[Tensor], out: Tensor | None = None) -> Tensor:
-    """The tensors' entries in one new vector (P,), or in ``out``."""
-    return torch.cat([tensor.reshape(-1) for tensor in tensors], out=out)
+def flat(tensors: Iterable[Tensor]) -> Tensor:
+    """The tensors' entries in one new vector (P,)."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def parts(vector: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+    """Views of a flat vector (P,) in the parameters' shapes."""
+    pieces = vector.split([p.numel() for p in parameters])
+    return [piece.view_as(p) for piece, p in zip(pieces, parameters)]
 
 
 def gradients(loss: Tensor, parameters: list[Tensor], graph: bool = False) -> tuple:
@@ -41,10 +47,10 @@ def gradients(loss: Tensor, parameters: list[Tensor], graph: bool = False) -> tu
 
 def hessian_product(loss: Tensor, parameters: list[Tensor], vector: Tensor) -> Tensor:
     """Hessian of the loss times a flat vector: the gradient of <grad, v>."""
-    parts = vector.split([p.numel() for p in parameters])
+    first = gradients(loss, parameters, graph=True)
     pairs = [
-        (gradient, part.view_as(gradient))
-        for gradient, part in zip(gradients(loss, parameters, graph=True), parts)
+        (gradient, part)
+        for gradient, part in zip(first, parts(vector, parameters))
         if gradient.requires_grad  # else the loss is linear in this parameter
     ]
     if not pairs:

@@ -3,6 +3,7 @@
 The same functions judge every run: the one in question and the control that
 does converge. Source: our section "ImageNet + ResNet-101".
 """
+import itertools
 import math
 from dataclasses import asdict, dataclass
 
@@ -86,7 +87,7 @@ def stages(run: Run) -> list[tuple[float, float]]:
     settings = run.settings
     drops = settings["drops"] if settings["schedule"] == "stages" else []
     edges = [0, *(d for d in drops if d < settings["epochs"]), settings["epochs"]]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFrame:

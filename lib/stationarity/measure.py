@@ -20,6 +20,7 @@ from ._derivatives import (
     flat,
     gradients,
     hessian_product,
+    parts,
     trainable,
     without_trace,
 )
@@ -178,10 +179,10 @@ def _gradient_sums(
             row = index % BLOCK
             if row == 0 and len(blocks) == index // BLOCK:  # the last one was kept
                 block = parameters[0].new_empty(BLOCK, count_entries(parameters))
-                rows = block.unbind()
+                rows = [parts(row, parameters) for row in block]
             before.restore_buffers()
             loss = objective(model, batch)
-            flat(gradients(loss, parameters), out=rows[row])
+            torch._foreach_copy_(rows[row], gradients(loss, parameters))
             losses.append(loss.detach())
             if row == BLOCK - 1:
                 add(block)

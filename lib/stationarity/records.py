@@ -29,8 +29,8 @@ COLUMNS = ["step", "epoch", "quantity", "value", "error"]
 # All other modules of the library decide what a run's numbers are. What the
 # settings say stands in the fingerprint.
 NOT_DECIDING = (
-    "__init__", "__main__", "criteria", "errors", "experiments", "page", "progress",
-    "records",
+    "__init__", "__main__", "criteria", "errors", "experiments", "figures", "page",
+    "progress", "records",
 )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def folder_of(name: str, scale: str, settings) -> Path:
 def fingerprint(settings) -> str:
     """Return 12 hex digits of the settings and of the embedded data they use."""
     embedded = data.embedded_hash(getattr(settings, "dataset", None))
-    content = [experiments.to_dict(settings), embedded]
+    content = [experiments.distinctive(settings), embedded]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -126,10 +126,11 @@ def code_hash() -> str:
     Comments, docstrings and blank lines do not count.
     """
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.stem in NOT_DECIDING:
-            continue
-        digest.update(f"{path.stem}\n{_bare(path.read_text())}".encode())
+    library = Path(__file__).parent
+    for path in sorted(library.rglob("*.py")):
+        name = path.relative_to(library).with_suffix("")
+        if name.parts[0] not in NOT_DECIDING:
+            digest.update(f"{name.as_posix()}\n{_bare(path.read_text())}".encode())
     return digest.hexdigest()[:12]
 
 

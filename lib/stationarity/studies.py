@@ -16,7 +16,6 @@ from .experiments import CurvatureStudy, EstimatorStudy, Training
 from .progress import Progress
 
 
-
 def gradient_estimators(settings: EstimatorStudy, data_root=None, device="cpu") -> list:
     """Compare estimators of ||grad f||^2 with its exact value.
 

@@ -1,0 +1,103 @@
+"""Every experiment of the book at every scale: one place to read all settings.
+
+A scale is data, sizes and lengths, never another code path. Every experiment
+has ``classroom``, ``single-gpu`` and ``paper``, which holds the settings of the
+authors' code where an experiment is theirs. A few have ``two-cores`` too: real
+data, a smaller net, half an hour of two CPU cores. A module holds the
+experiments of a chapter.
+"""
+
+import dataclasses
+import types
+import typing
+
+from ..errors import UsageError, known_name
+from .images import IMAGES
+from .measuring import MEASURING
+from .settings import (
+    CurvatureStudy,
+    EstimatorStudy,
+    NoisyQuadratic,
+    NormalisationStudy,
+    Training,
+    check,
+)
+from .stories import STORIES
+
+SCALES = ("classroom", "two-cores", "single-gpu", "paper")
+EXPERIMENTS = STORIES | MEASURING | IMAGES
+Settings = (
+    Training | NoisyQuadratic | EstimatorStudy | NormalisationStudy | CurvatureStudy
+)
+
+
+def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> Settings:
+    """Return the settings of an experiment at a scale, with some overridden.
+
+    Values of ``overrides`` may be strings, as typed on the command line.
+    Raises :class:`UsageError` for an unknown experiment, scale or setting and
+    for a value of the wrong type.
+
+    >>> get("imagenet_resnet", overrides={"epochs": "3"}).epochs
+    3
+    """
+    scales = EXPERIMENTS[known_name(name, EXPERIMENTS, "experiment")]
+    settings = scales[known_name(scale, scales, "scale")]
+    hints = typing.get_type_hints(type(settings))
+    values = {
+        known_name(key, hints, f"setting of {name}"): _cast(key, value, hints[key])
+        for key, value in (overrides or {}).items()
+    }
+    settings = dataclasses.replace(settings, **values)
+    check(settings)
+    return settings
+
+
+def to_dict(settings: Settings) -> dict:
+    """Return the settings as plain JSON values, with their kind."""
+    values = dataclasses.asdict(settings)
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return {"kind": type(settings).__name__} | plain
+
+
+def distinctive(settings: Settings) -> dict:
+    """Return the settings that are not the defaults of their kind.
+
+    They name a run: a setting that comes later, with a default that changes
+    nothing, leaves the names of earlier runs as they are.
+    """
+    plain = to_dict(settings)
+    defaults = {f.name: f.default for f in dataclasses.fields(settings)}
+    return {
+        key: value
+        for key, value in plain.items()
+        if key == "kind" or getattr(settings, key) != defaults[key]
+    }
+
+
+def _cast(key: str, value, hint):
+    """Cast a value, or the string of one, to the type of its field."""
+    try:
+        if isinstance(hint, types.GenericAlias):  # tuple[int, ...]
+            item = typing.get_args(hint)[0]
+            if isinstance(value, str):
+                value = [
+                    part for part in value.strip("()[] ").split(",") if part.strip()
+                ]
+            return tuple(_cast(key, part, item) for part in value)
+        if hint is bool and str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        if (
+            hint is int
+            and not isinstance(value, bool)
+            and int(float(value)) == float(value)
+        ):
+            return int(float(value))
+        if hint is float and not isinstance(value, bool):
+            return float(value)
+        if hint is str and isinstance(value, str):
+            return value
+    except (TypeError, ValueError, OverflowError):
+        pass
+    wanted = hint.__name__ if isinstance(hint, type) else str(hint)
+    raise UsageError(f"The setting {key} takes {wanted}, and {value!r} is not that.")
