@@ -1,7 +1,7 @@
 """Hessian eigenpairs against dense and closed-form ones."""
 import pytest
 import torch
-from stationarity.lanczos import largest_eigenpairs
+from stationarity.lanczos import MISSED, largest_eigenpairs
 from stationarity.measure import (
     cross_entropy,
     directional_sharpness,
@@ -122,14 +122,14 @@ def test_a_start_orthogonal_to_the_top_eigenvector(second, seed):
 
 def test_a_large_start_at_the_second_eigenvector():
     """The largest size at which one pair is verified."""
-    spectrum = [3.0, 2.5, *torch.linspace(-1, 1, 998).tolist()]
+    spectrum = [3.0, 2.5, *torch.linspace(-1, 1, 2498).tolist()]
     model = Quadratic(spectrum)
     found = sharpness(model, quadratic, ONE, start=model.basis[:, 1])
     assert found.eigenvalues.item() == pytest.approx(3.0, rel=1e-2)
 
 
 def test_a_warm_start_saves_products():
-    spectrum = [10.0, 9.0, 8.0, *torch.linspace(0, 7, 1997).tolist()]
+    spectrum = [10.0, 9.0, 8.0, *torch.linspace(0, 7, 2597).tolist()]
     model = Quadratic(spectrum)
     cold = sharpness(model, quadratic, ONE)
     warm = sharpness(model, quadratic, ONE, start=cold.eigenvectors)
@@ -138,6 +138,31 @@ def test_a_warm_start_saves_products():
     several = sharpness(model, quadratic, ONE, k=3)
     again = sharpness(model, quadratic, ONE, k=3, start=several.eigenvectors)
     assert again.products < several.products
+
+
+def test_a_random_start_seldom_misses_the_top_eigenvalue():
+    """Of a matrix so large that one pair is not verified; a plain start misses more."""
+    bulk = torch.linspace(0, 1, 2995, dtype=DOUBLE) ** 8
+    spectrum = torch.cat([bulk, torch.tensor([1.5, 2.0, 2.5, 3.5, 4.0], dtype=DOUBLE)])
+
+    def missed(random_start):
+        found = [
+            largest_eigenpairs(
+                lambda v: spectrum * v,
+                torch.randn(1, 3000, dtype=DOUBLE, generator=seeded(seed)),
+                generator=seeded(seed),
+                random_start=random_start,
+            )[0].item()
+            for seed in range(300)
+        ]
+        return sum(value < 4.0 / 1.1 for value in found) / 300
+
+    assert missed(random_start=True) <= MISSED
+    assert missed(random_start=True) < missed(random_start=False)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def test_zero_hessian_and_zero_gradient():

@@ -26,10 +26,11 @@ def flat(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
-def parts(vector: Tensor, parameters: list[Tensor]) -> list[Tensor]:
-    """Views of a flat vector (P,) in the parameters' shapes."""
-    pieces = vector.split([p.numel() for p in parameters])
-    return [piece.view_as(p) for piece, p in zip(pieces, parameters)]
+def parts(rows: Tensor, parameters: list[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Views of each of the flat rows (R, P), in the parameters' shapes."""
+    pieces = rows.split([p.numel() for p in parameters], dim=1)
+    views = (piece.view(-1, *p.shape).unbind() for piece, p in zip(pieces, parameters))
+    return list(zip(*views))
 
 
 def gradients(loss: Tensor, parameters: list[Tensor], graph: bool = False) -> tuple:
@@ -50,7 +51,7 @@ def hessian_product(loss: Tensor, parameters: list[Tensor], vector: Tensor) -> T
     first = gradients(loss, parameters, graph=True)
     pairs = [
         (gradient, part)
-        for gradient, part in zip(first, parts(vector, parameters))
+        for gradient, part in zip(first, parts(vector[None], parameters)[0])
         if gradient.requires_grad  # else the loss is linear in this parameter
     ]
     if not pairs:
@@ -69,13 +70,14 @@ class Before:
     """Buffers, modes and random state of a model before it is measured."""
 
     def __init__(self, model: nn.Module):
+        modules = list(model.modules())
         self.buffers = [
             (module._buffers, name, buffer, buffer.clone())
-            for module in model.modules()
+            for module in modules
             for name, buffer in module._buffers.items()
             if buffer is not None
         ]
-        self.modes = [(module, module.training) for module in model.modules()]
+        self.modes = [(module, module.training) for module in modules]
         self.random_state = torch.get_rng_state()
         devices = {p.device for p in model.parameters() if p.device.type != "cpu"}
         self.device_states = [

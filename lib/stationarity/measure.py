@@ -179,7 +179,7 @@ def _gradient_sums(
             row = index % BLOCK
             if row == 0 and len(blocks) == index // BLOCK:  # the last one was kept
                 block = parameters[0].new_empty(BLOCK, count_entries(parameters))
-                rows = [parts(row, parameters) for row in block]
+                rows = parts(block, parameters)
             before.restore_buffers()
             loss = objective(model, batch)
             torch._foreach_copy_(rows[row], gradients(loss, parameters))
@@ -292,27 +292,24 @@ def sharpness(
     generator = torch.Generator().manual_seed(seed)
     with without_trace(model, curvature=True) as before:
         batches = _all(batches)
+        # A cold start is random and not the gradient, which has much of some leading
+        # eigenvectors and may have nothing of the top one.
+        like = parameter_vector(model)
+        cold = start is None
         result = largest_eigenpairs(
             lambda v: _mean_product(model, objective, batches, before, v),
-            _directions(start, parameter_vector(model), generator),
+            gaussian(like, generator)[None] if cold else _warm_start(start, like, generator),
             k=k,
             tol=tol,
             max_products=max_products,
+            random_start=cold,
             generator=generator,
         )
     return Sharpness(*result)
 
 
-def _directions(start: Tensor | None, like: Tensor, generator) -> Tensor:
-    """Directions to start from, (m, P): none is orthogonal to an eigenvector.
-
-    A cold start is random and not the gradient, although that needs a product
-    less: the gradient has much of some leading eigenvectors and little of others,
-    and convergence to the wrong one looks like convergence.
-    """
-    probe = gaussian(like, generator)
-    if start is None:
-        return probe[None]
+def _warm_start(start: Tensor, like: Tensor, generator) -> Tensor:
+    """Earlier eigenvectors (m, P), not orthogonal to any other."""
     directions = start.detach().to(like).reshape(-1, start.shape[-1]).clone()
     if directions.shape[1] != len(like):
         raise ValueError(
@@ -320,6 +317,7 @@ def _directions(start: Tensor | None, like: Tensor, generator) -> Tensor:
             f"{len(like)} trainable parameters"
         )
     # Mixed into one direction, it costs no product: the basis soon tells them apart.
+    probe = gaussian(like, generator)
     size = torch.linalg.vector_norm(directions[-1]) / torch.linalg.vector_norm(probe)
     directions[-1] += 0.5 * size * probe
     return directions

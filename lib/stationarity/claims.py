@@ -1,0 +1,269 @@
+"""The ledger: every claim of the two papers, and what the runs say of it.
+
+``book/claims.yml`` holds each claim in the book's words with its evidence:
+an experiment, a quantity that is computed from a run, a criterion, and a control
+that must answer otherwise. No verdict is written anywhere: each is computed here
+from the runs that exist. Source: our section "The ledger of claims".
+"""
+import datetime
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from . import criteria, experiments, records
+from .errors import UsageError, known_name
+from .records import Run
+
+VERDICTS = ("holds", "does not hold", "undecided", "not run")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval at 95 %, in the units of its quantity."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """Where a quantity must lie: between ``above`` and ``below``, since a day.
+
+    ``why`` says why it replaced the one before it.
+    """
+
+    since: datetime.datetime
+    above: float = -math.inf
+    below: float = math.inf
+    why: str = ""
+
+    def judge(self, found: Estimate) -> str:
+        """Return ``holds`` where the interval lies inside, ``does not hold`` where
+        it lies outside, else ``undecided``; NaN is undecided.
+
+        >>> limit = Criterion(since=None, above=0.01)
+        >>> [limit.judge(Estimate(x, x - 0.1, x + 0.1)) for x in (0.5, 0.05, -0.2)]
+        ['holds', 'undecided', 'does not hold']
+        """
+        if self.above < found.low and found.high < self.below:
+            return "holds"
+        if found.high < self.above or found.low > self.below:
+            return "does not hold"
+        return "undecided"
+
+    def __str__(self) -> str:
+        if math.isinf(self.below):
+            return f"above {self.above:g}"
+        if math.isinf(self.above):
+            return f"below {self.below:g}"
+        return f"between {self.above:g} and {self.below:g}"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What decides a claim: a quantity of an experiment, and the criteria for it."""
+
+    experiment: str
+    quantity: str
+    criteria: tuple[Criterion, ...]  # the last one counts
+    control: tuple[str, str] | None  # experiment and quantity that must not fulfil it
+    shown: str  # label of the figure
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of one of the papers, in the book's words."""
+
+    name: str
+    paper: str  # key of the bibliography
+    text: str
+    kind: str  # measurement or argument
+    chapter: str | None  # the file of the chapter that is about it
+    evidence: tuple[Evidence, ...]
+
+
+def smallest_gradient_ratio(run: Run) -> Estimate:
+    """The settled gradient norm over the initial one, in the stage where it is least.
+
+    Of the unbiased norm without decay; the stage with the smallest lower end counts.
+    """
+    table = criteria.stage_levels(run, "gradient_norm_squared")
+    row = table.loc[table.ratio_low.idxmin()]
+    return Estimate(row.ratio, row.ratio_low, row.ratio_high)
+
+
+def smallest_regularised_ratio(run: Run) -> Estimate:
+    """The same of the gradient with the decay term."""
+    table = criteria.stage_levels(run, "regularised_gradient_norm_squared")
+    row = table.loc[table.ratio_low.idxmin()]
+    return Estimate(row.ratio, row.ratio_low, row.ratio_high)
+
+
+def settled_loss_change(run: Run) -> Estimate:
+    """The last change of the loss, as a share of what it lost before.
+
+    The change is that of a line through the settled part of the last stage.
+    """
+    last = criteria.stage_levels(run, "loss").iloc[-1]
+    lost = run.series("loss").value[0] - last["mean"]
+    if not lost > 0:
+        raise UsageError(f"The loss of {run.name} fell nowhere: there is no share to give.")
+    return Estimate(last.change / lost, last.change_low / lost, last.change_high / lost)
+
+
+QUANTITIES: dict[str, Callable[[Run], Estimate]] = {
+    "smallest_gradient_ratio": smallest_gradient_ratio,
+    "smallest_regularised_ratio": smallest_regularised_ratio,
+    "settled_loss_change": settled_loss_change,
+}
+
+
+def read(path: Path | None = None) -> list[Claim]:
+    """Return the claims of the ledger, ``book/claims.yml`` if no other is named.
+
+    Raises :class:`UsageError` for a claim that names an unknown quantity or
+    experiment, or that lacks an entry.
+    """
+    path = path or records.PROJECT / "book" / "claims.yml"
+    return [_claim(entry) for entry in yaml.safe_load(path.read_text())]
+
+
+def _claim(entry: dict) -> Claim:
+    name = entry.get("claim", "without a name")
+    try:
+        evidence = tuple(_evidence(name, item) for item in entry.get("evidence", ()))
+        known_name(entry["kind"], ("measurement", "argument"), f"kind of claim {name}")
+        return Claim(
+            name, entry["paper"], " ".join(entry["text"].split()), entry["kind"],
+            entry.get("chapter"), evidence,
+        )  # fmt: skip
+    except KeyError as error:
+        raise UsageError(f"Claim {name} of the ledger lacks its {error}: add it.") from None
+
+
+def _evidence(name: str, item: dict) -> Evidence:
+    control = item.get("control")
+    for place in (item, control) if control else (item,):
+        known_name(place["quantity"], QUANTITIES, f"quantity of claim {name}")
+        known_name(place["experiment"], experiments.EXPERIMENTS, f"experiment of claim {name}")
+    return Evidence(
+        item["experiment"], item["quantity"],
+        tuple(Criterion(**limits) for limits in item["criteria"]),
+        (control["experiment"], control["quantity"]) if control else None, item["shown"],
+    )  # fmt: skip
+
+
+def existing_runs(name: str) -> list[Run]:
+    """Return the complete runs of an experiment: the book's records and live ones.
+
+    A live run counts with the settings that the book has now; one that other
+    library code made does not count.
+    """
+    found = [run for run in records.recorded(name) if run.complete]
+    kept = {run.info["fingerprint"] for run in found}
+    for scale, settings in experiments.EXPERIMENTS[name].items():
+        live = records.read(records.folder_of(name, scale, settings))
+        if live and live.complete and live.made_by_this_code:
+            if live.info["fingerprint"] not in kept:
+                found.append(live)
+    return sorted(found, key=lambda run: experiments.SCALES.index(run.scale))
+
+
+def judge(quantity: str, criterion: Criterion, run: Run) -> dict:
+    """Return what a run says: the estimate, the verdict, or why there is none."""
+    try:
+        found, reason = QUANTITIES[quantity](run), ""
+    except UsageError as error:
+        found, reason = Estimate(math.nan, math.nan, math.nan), str(error)
+    begun = datetime.datetime.fromisoformat(run.info["start"])
+    return {
+        "value": found.value, "low": found.low, "high": found.high,
+        "criterion": str(criterion), "verdict": criterion.judge(found), "reason": reason,
+        "criterion_first": criterion.since <= begun,
+    }  # fmt: skip
+
+
+def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_runs):
+    """Return a table of all verdicts, a row for each evidence and run.
+
+    ``runs`` maps an experiment's name to its runs. Columns: claim, experiment,
+    quantity, scale, run, value, low, high, criterion, verdict, reason,
+    criterion_first (whether the criterion is older than the run), control (its
+    verdict by the same criterion). Evidence without a run has the verdict
+    ``not run``, an argument has no row.
+    """
+    rows = []
+    for claim in claims:
+        if claim.kind == "argument":
+            continue
+        if not claim.evidence:
+            rows.append({"claim": claim.name, "verdict": "not run"})
+        for evidence in claim.evidence:
+            row = {
+                "claim": claim.name, "experiment": evidence.experiment,
+                "quantity": evidence.quantity, "shown": evidence.shown,
+            }  # fmt: skip
+            control, criterion = _control(evidence, runs), evidence.criteria[-1]
+            found = runs(evidence.experiment)
+            if not found:
+                rows.append(row | {"verdict": "not run", "criterion": str(criterion)})
+            for run in found:
+                place = {"scale": run.scale, "run": run.label, "control": control}
+                rows.append(row | place | judge(evidence.quantity, criterion, run))
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+COLUMNS = [
+    "claim", "experiment", "quantity", "scale", "run", "value", "low", "high",
+    "criterion", "verdict", "reason", "criterion_first", "control", "shown",
+]  # fmt: skip
+
+
+def _control(evidence: Evidence, runs) -> str:
+    """Return what the criterion says of the control: it should not hold."""
+    if evidence.control is None:
+        return ""
+    experiment, quantity = evidence.control
+    found = runs(experiment)
+    return judge(quantity, evidence.criteria[-1], found[0])["verdict"] if found else "not run"
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one verdict for each claim and scale: that of its weakest evidence there.
+
+    Columns: claim, scale, verdict. A claim without any run has one row, ``not run``.
+    """
+    weakest_first = ["does not hold", "undecided", "holds"]
+    rows = []
+    for claim, of_claim in table.groupby("claim", sort=False):
+        judged = of_claim[of_claim.verdict != "not run"]
+        if judged.empty:
+            rows.append({"claim": claim, "scale": "", "verdict": "not run"})
+        for scale, group in judged.groupby("scale", sort=False):
+            verdict = min(group.verdict, key=weakest_first.index)
+            rows.append({"claim": claim, "scale": scale, "verdict": verdict})
+    return pd.DataFrame(rows)
+
+
+def figure_1() -> Run:
+    """Return the paper's Figure 1 as a run, for its values beside ours.
+
+    Its gradient norm is the naive one, and its loss that of one minibatch.
+    """
+    curve = records.reference("zhang2022-figure1")
+    series = {"loss": curve.train_loss, "gradient_norm_squared": curve.gradient_norm**2}
+    # A point is the mean of its epoch: it lies in the middle of it.
+    frames = [
+        pd.DataFrame({"epoch": curve.epoch + 0.5, "quantity": name, "value": values})
+        for name, values in series.items()
+    ]
+    settings = {"schedule": "stages", "drops": [30, 60], "epochs": len(curve)}
+    info = {"experiment": "imagenet_resnet", "settings": settings}
+    run = Run(records.PROJECT / "book" / "reference", info)
+    run.__dict__["metrics"] = pd.concat(frames, ignore_index=True).assign(error=math.nan)
+    return run
