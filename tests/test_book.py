@@ -29,6 +29,7 @@ SMALL = {
         }
     },
     "03-imagenet-resnet101": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
+    "claims": {"settings": {"imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL}},
 }
 
 LONGEST_CELL = 20  # lines

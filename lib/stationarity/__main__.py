@@ -1,4 +1,4 @@
-"""The command line: ``stationarity list | run | record | doctor``."""
+"""The command line: ``stationarity list | run | record | verify | doctor``."""
 import argparse
 import importlib.metadata
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from . import experiments, records
+from . import claims, experiments, records
 from .errors import UsageError
 from .launch import run
 
@@ -45,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("run", help="a run's folder, or its name as `list` prints it")
     add.add_argument("--note", help="what the settings do not say, such as of the data")
     add.set_defaults(command=_record)
+
+    add = commands.add_parser("verify", help="compute the verdict on every claim")
+    add.set_defaults(command=_verify)
 
     add = commands.add_parser("doctor", help="check versions, device, folders and data")
     add.add_argument("--data-root", help="folder of the data (else STATIONARITY_DATA)")
@@ -95,6 +98,22 @@ def _record(options) -> int:
     if found is None:
         raise UsageError(f"No run at {options.run}: `stationarity list` shows the runs.")
     print(f"recorded in {records.record(found, options.note)}")
+    return 0
+
+
+def _verify(options) -> int:
+    ledger = claims.read()
+    table = claims.verdicts(ledger)
+    for claim in ledger:
+        print(f"{claim.name}  {claim.text}")
+        if claim.kind == "argument":
+            print("    an argument: no verdict")
+        for row in table[table.claim == claim.name].itertuples():
+            if row.verdict == "not run":
+                print(f"    {row.verdict}  {row.experiment if claim.evidence else ''}".rstrip())
+                continue
+            found = f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}], {row.criterion}"
+            print(f"    {row.verdict}  {row.experiment} {row.run}: {row.quantity} {found}")
     return 0
 
 

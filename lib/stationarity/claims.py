@@ -6,6 +6,7 @@ that must answer otherwise. No verdict is written anywhere: each is computed her
 from the runs that exist. Source: our section "The ledger of claims".
 """
 import datetime
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from . import criteria, experiments, records
+from . import criteria, experiments, launch, records
 from .errors import UsageError, known_name
 from .records import Run
 
@@ -168,9 +169,10 @@ def existing_runs(name: str) -> list[Run]:
     kept = {run.info["fingerprint"] for run in found}
     for scale, settings in experiments.EXPERIMENTS[name].items():
         live = records.read(records.folder_of(name, scale, settings))
-        if live and live.complete and live.made_by_this_code:
-            if live.info["fingerprint"] not in kept:
-                found.append(live)
+        if live is None or live.info["fingerprint"] in kept:
+            continue
+        if live.complete and live.made_by_this_code:
+            found.append(live)
     return sorted(found, key=lambda run: experiments.SCALES.index(run.scale))
 
 
@@ -267,3 +269,69 @@ def figure_1() -> Run:
     run = Run(records.PROJECT / "book" / "reference", info)
     run.__dict__["metrics"] = pd.concat(frames, ignore_index=True).assign(error=math.nan)
     return run
+
+
+def live_runs(
+    claims: list[Claim], scale="classroom", settings=None, data_root=None, device=None
+) -> dict[str, list[Run]]:
+    """Make or load the runs that the ledger needs at a scale; return all by experiment.
+
+    Each experiment's list holds its run at that scale and the book's other records.
+    ``settings`` maps experiments to overrides of their settings. Raises
+    :class:`UsageError` where it names an experiment that decides no claim.
+    """
+    needed = {}
+    for evidence in (item for claim in claims for item in claim.evidence):
+        needed[evidence.experiment] = None
+        if evidence.control:
+            needed[evidence.control[0]] = None
+    overrides = settings or {}
+    for name in overrides:
+        known_name(name, needed, "experiment of the ledger")
+    for name in needed:
+        run = launch.run(
+            name, scale, settings=overrides.get(name), data_root=data_root, device=device
+        )
+        needed[name] = records.beside(run)
+    return needed
+
+
+def report(claims: list[Claim], table: pd.DataFrame) -> str:
+    """Return the ledger as MyST Markdown: claim, paper's value, ours, verdict."""
+    blocks = []
+    for claim in claims:
+        chapter = f" See {{doc}}`{claim.chapter}`." if claim.chapter else ""
+        blocks.append(f"**{claim.name}** {{cite}}`{claim.paper}`. {claim.text}{chapter}")
+        if claim.kind == "argument":
+            blocks.append("- An argument and not a measurement: no verdict.")
+        elif not claim.evidence:
+            blocks.append("- *not run*: the book has no experiment for it yet.")
+        for evidence in claim.evidence:
+            chosen = (table.claim == claim.name) & (table.quantity == evidence.quantity)
+            chosen &= table.experiment == evidence.experiment
+            blocks.append(_lines(evidence, table[chosen]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
+    """Return one piece of evidence as a list: what is asked, then each run's answer."""
+    meaning = QUANTITIES[evidence.quantity].__doc__.split("\n")[0].rstrip(".")
+    asked = f"- {meaning} ({evidence.experiment}, {{numref}}`{evidence.shown}`): "
+    asked += f"must lie {evidence.criteria[-1]}."
+    if evidence.experiment == "imagenet_resnet":
+        asked += f" The paper's Figure 1: {QUANTITIES[evidence.quantity](figure_1()).value:.2g}."
+    if evidence.control:
+        asked += f" Of the control, {evidence.control[0]}, this *{rows.control.iloc[0]}*."
+    lines = [asked]
+    for row in rows.itertuples():
+        if row.verdict == "not run":
+            lines.append("  - *not run*.")
+            continue
+        found = f"{row.value:.3g} ({row.low:.3g} to {row.high:.3g})"
+        later = "" if row.criterion_first else " The criterion is younger than this run."
+        why = f" {row.reason}" if row.reason else ""
+        lines.append(f"  - {row.run}: {found}, **{row.verdict}**.{why}{later}")
+    for before, after in itertools.pairwise(evidence.criteria):
+        changed = f"{after.since:%Y-%m-%d}"
+        lines.append(f"  - Changed on {changed}: it was {before}. {after.why}")
+    return "\n".join(lines)

@@ -207,9 +207,9 @@ def iterate(
     while not space.complete:
         ritz = space.ritz()
         allowed = ritz.tolerances(tol, space.precision)
-        if space.products >= LEAST and _settled(ritz, before, allowed):
-            if not random_start or space.k > 1 or _seldom_missed(space, ritz):
-                return True
+        enough = space.products >= LEAST and _settled(ritz, before, allowed)
+        if enough and not (random_start and _may_have_missed(space, ritz)):
+            return True
         if space.products >= max_products:
             return False
         # The worst of the wanted pairs; where all are good, the next one.
@@ -239,20 +239,22 @@ def _settled(ritz: Ritz, before: Ritz | None, allowed: Tensor) -> bool:
     return bool((small & falling).all())
 
 
-def _seldom_missed(space: Subspace, ritz: Ritz) -> bool:
-    """Return whether a random start missed a larger eigenvalue with a small risk."""
-    if space.products > space.count:  # after a restart: many more products than asked
-        return True
-    value = ritz.values[0].item()
-    scale = ritz.values.abs().max().item()
+def _may_have_missed(space: Subspace, ritz: Ritz) -> bool:
+    """Return whether the risk that a random start missed a larger one is not small.
+
+    Not asked for several pairs, which are verified, nor after a restart, which comes
+    later than it.
+    """
+    if space.k > 1 or space.products > space.count:
+        return False
+    value, scale = ritz.values[0].item(), ritz.values.abs().max().item()
     _, norm = space.outside(space.images[-1], scale)
     if norm == 0.0:
-        return True
-    coupling = (space.rows[1:] * space.images[:-1]).sum(dim=1).abs().double().log().sum()
-    log_norms = coupling.item() + math.log(norm)
-    return log_missed(ritz.values, log_norms, value + BY * abs(value)) <= log_chance(
-        MISSED, space.size
-    )
+        return False
+    coupling = (space.rows[1:] * space.images[:-1]).sum(dim=1).double()
+    log_norms = coupling.abs().log().sum().item() + math.log(norm)
+    missed = log_missed(ritz.values, log_norms, value + BY * abs(value))
+    return missed > log_chance(MISSED, space.size)
 
 
 def log_missed(values: Tensor, log_norms: float, threshold: float) -> float:

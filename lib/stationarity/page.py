@@ -14,6 +14,13 @@ def begin() -> None:
     use_style()
 
 
+def markdown(text: str) -> None:
+    """Show text as Markdown of the page, with its roles and references."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(text))
+
+
 def glue(**values) -> None:
     """Make numbers and strings available to the prose of the page.
 
