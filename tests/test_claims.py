@@ -77,7 +77,18 @@ def test_without_runs_nothing_is_decided():
     assert set(table.verdict) == {"not run"}
     measured = [claim.name for claim in claims.read() if claim.kind == "measurement"]
     assert list(dict.fromkeys(table.claim)) == measured
-    assert set(claims.summary(table).verdict) == {"not run"}
+    grid = claims.summary(table)
+    assert set(grid.values.flat) == {"not run"}
+    assert tuple(grid.columns) == experiments.SCALES
+
+
+def test_the_weakest_evidence_of_a_scale_decides_there():
+    rows = [("A2", "classroom", "holds"), ("A2", "classroom", "undecided"),
+            ("A2", "paper", "holds"), ("A4", math.nan, "not run")]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["claim", "scale", "verdict"])
+    grid = claims.summary(table)
+    assert grid.loc["A2", ["classroom", "paper"]].tolist() == ["undecided", "holds"]
+    assert set(grid.loc["A4"]) == {"not run"}
 
 
 def test_the_ledger_holds_every_claim_of_both_papers():

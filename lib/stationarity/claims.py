@@ -236,20 +236,20 @@ def _control(evidence: Evidence, runs) -> str:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one verdict for each claim and scale: that of its weakest evidence there.
+    """Return a verdict for each claim (rows) and scale (columns).
 
-    Columns: claim, scale, verdict. A claim without any run has one row, ``not run``.
+    That of the weakest evidence there: a claim holds at a scale where all its
+    evidence with a run of that scale does.
     """
     weakest_first = ["does not hold", "undecided", "holds"]
-    rows = []
-    for claim, of_claim in table.groupby("claim", sort=False):
-        judged = of_claim[of_claim.verdict != "not run"]
-        if judged.empty:
-            rows.append({"claim": claim, "scale": "", "verdict": "not run"})
-        for scale, group in judged.groupby("scale", sort=False):
-            verdict = min(group.verdict, key=weakest_first.index)
-            rows.append({"claim": claim, "scale": scale, "verdict": verdict})
-    return pd.DataFrame(rows)
+
+    def weakest(verdicts: pd.Series) -> str:
+        judged = [verdict for verdict in verdicts if verdict != "not run"]
+        return min(judged, key=weakest_first.index, default="not run")
+
+    grid = table.pivot_table("verdict", "claim", "scale", aggfunc=weakest, observed=True)
+    names = pd.Index(table.claim.unique(), name="claim")
+    return grid.reindex(index=names, columns=experiments.SCALES).fillna("not run")
 
 
 def figure_1() -> Run:
@@ -319,7 +319,7 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
     asked = f"- {meaning} ({evidence.experiment}, {{numref}}`{evidence.shown}`): "
     asked += f"must lie {evidence.criteria[-1]}."
     if evidence.experiment == "imagenet_resnet":
-        asked += f" The paper's Figure 1: {QUANTITIES[evidence.quantity](figure_1()).value:.2g}."
+        asked += f" The paper's Figure 1: {_text(QUANTITIES[evidence.quantity](figure_1()))}."
     if evidence.control:
         asked += f" Of the control, {evidence.control[0]}, this *{rows.control.iloc[0]}*."
     lines = [asked]
@@ -327,7 +327,7 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
         if row.verdict == "not run":
             lines.append("  - *not run*.")
             continue
-        found = f"{row.value:.3g} ({row.low:.3g} to {row.high:.3g})"
+        found = _text(row)
         later = "" if row.criterion_first else " The criterion is younger than this run."
         why = f" {row.reason}" if row.reason else ""
         lines.append(f"  - {row.run}: {found}, **{row.verdict}**.{why}{later}")
@@ -335,3 +335,7 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
         changed = f"{after.since:%Y-%m-%d}"
         lines.append(f"  - Changed on {changed}: it was {before}. {after.why}")
     return "\n".join(lines)
+
+
+def _text(found) -> str:
+    return f"{found.value:.2g} ({found.low:.2g} to {found.high:.2g})"
