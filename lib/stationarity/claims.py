@@ -249,7 +249,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
     grid = table.pivot_table("verdict", "claim", "scale", aggfunc=weakest, observed=True)
     names = pd.Index(table.claim.unique(), name="claim")
-    return grid.reindex(index=names, columns=experiments.SCALES).fillna("not run")
+    grid = grid.astype(object).reindex(index=names, columns=experiments.SCALES)
+    return grid.fillna("not run")
 
 
 def figure_1() -> Run:
