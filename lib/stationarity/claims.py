@@ -243,14 +243,11 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """
     weakest_first = ["does not hold", "undecided", "holds"]
 
-    def weakest(verdicts: pd.Series) -> str:
-        judged = [verdict for verdict in verdicts if verdict != "not run"]
-        return min(judged, key=weakest_first.index, default="not run")
-
-    grid = table.pivot_table("verdict", "claim", "scale", aggfunc=weakest, observed=True)
-    names = pd.Index(table.claim.unique(), name="claim")
-    grid = grid.astype(object).reindex(index=names, columns=experiments.SCALES)
-    return grid.fillna("not run")
+    grid = pd.DataFrame("not run", table.claim.unique(), list(experiments.SCALES))
+    for (claim, scale), group in table.groupby(["claim", "scale"]):
+        judged = set(group.verdict) - {"not run"}
+        grid.loc[claim, scale] = min(judged, key=weakest_first.index, default="not run")
+    return grid.rename_axis(index="claim", columns="scale")
 
 
 def figure_1() -> Run:
