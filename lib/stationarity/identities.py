@@ -210,7 +210,8 @@ def two_identities(settings: Identities, data_root=None, device="cpu") -> list[t
       η (1+β)/2 times the mean of ‖b‖²;
     - ``drift``: 1 less the first, by :func:`drift`;
     - ``minibatch_budget``, ``full_budget``: first-order gain over second-order
-      loss, the gain with the buffer's last gradient, and with ∇f in its place.
+      loss, the gain with the buffer's last gradient, and with ∇f in its place;
+    - ``mean_loss``, ``mean_gradient_norm_squared``: means over the window.
 
     At the measured steps ``loss``, ``objective``, ``gradient_norm_squared`` and
     ``weight_norm``. Raises :class:`UsageError` for what cannot be measured.
@@ -246,6 +247,8 @@ def _windows(kept: dict, settings: Identities) -> list[tuple]:
             "minibatch_budget": _ratio(rate * kept["gain"][measured].mean(0), second),
             "full_budget": _ratio(rate * kept["full_gain"][measured].mean(0), second),
         }
+        for name in ("loss", "gradient_norm_squared"):
+            found[f"mean_{name}"] = _mean(kept[name][measured].mean(0))
         rows += [(end, name, *pair) for name, pair in found.items()]
     return rows
 
@@ -262,6 +265,11 @@ def _course(kept: dict, settings: Identities) -> list[tuple]:
         pairs = zip(values.mean(1).tolist(), errors.tolist(), strict=True)
         rows += [(i * settings.stride, name, *pair) for i, pair in enumerate(pairs)]
     return rows
+
+
+def _mean(values: Tensor) -> tuple[float, float]:
+    """Return the mean over chains and its standard error."""
+    return values.mean().item(), (values.std() / math.sqrt(len(values))).item()
 
 
 def _ratio(above: Tensor, below: Tensor) -> tuple[float, float]:

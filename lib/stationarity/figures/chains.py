@@ -46,9 +46,9 @@ def telescoping(run: Run) -> Figure:
         axes[0],
         ("gap", "one_step", "ageing"),
         (
-            "TV between ν_T P and ν_T",
-            "TV between μ_T P and μ_T",
-            "TV between ν_T and ν_2T",
+            r"$d_{TV}(\nu_T P,\,\nu_T)$",
+            r"$d_{TV}(\mu_T P,\,\mu_T)$",
+            r"$d_{TV}(\nu_T,\,\nu_{2T})$",
         ),
         strict=True,
     ):
@@ -166,7 +166,7 @@ def cloud(settings: Plane, shown: int = 1500) -> Figure:
         hessian, noise, settings.learning_rate, settings.momentum
     )[:2, :2]
     (points,) = plane.plane_sample(settings, [settings.steps])
-    left.plot(*points[:shown].T, ".", markersize=2, alpha=0.5)
+    left.plot(*points[:shown].T, ".", markersize=2, alpha=0.5, rasterized=True)
     values, vectors = np.linalg.eigh(limit)
     angle = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
     for share in (0.5, 0.9, 0.99):
