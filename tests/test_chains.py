@@ -171,6 +171,20 @@ def test_both_identities_hold_exactly_on_a_quadratic(momentum):
     assert gain == pytest.approx(rate / 2 * np.trace(hessian @ buffer), rel=1e-10)
 
 
+@pytest.mark.parametrize("momentum", MOMENTA)
+def test_noise_keeps_the_gradient_from_vanishing(momentum):
+    hessian, noise = plane.plane_matrices(PLANE)
+    for rate in (0.01, 0.3):
+        covariance = plane.stationary_covariance(hessian, noise, rate, momentum)
+        gradient = np.trace(hessian @ covariance[:2, :2] @ hessian)
+        push = rate * (1 + momentum) / 2 * np.trace(covariance[2:, 2:])
+        assert push**2 / np.trace(covariance[:2, :2]) <= gradient
+        assert np.trace(covariance[2:, 2:]) >= np.trace(noise)
+    alone = plane.stationary_covariance([[0.5]], [[1.0]], 0.2, momentum)
+    push = 0.2 * (1 + momentum) / 2 * alone[1, 1]
+    assert push**2 / alone[0, 0] == pytest.approx(0.25 * alone[0, 0])  # it is attained
+
+
 def test_an_ensemble_follows_its_exact_law():
     means, covariances = plane.plane_moments(PLANE)
     times = [1, 10, 40, 120]
@@ -414,6 +428,21 @@ def test_bounds_of_the_problem_hold(given, kept):
     scores = given.inputs.square().sum(1).max().sqrt() * math.sqrt(2)
     top = math.log(10) + scores * identities.inner(one, one).sqrt()
     assert (identities.losses(given, one) <= top).all()
+
+
+def test_one_example_attains_the_bounds_of_the_problem():
+    inputs = torch.tensor([[3.0, 1.0]], dtype=torch.float64)
+    one = identities.Problem(inputs, torch.tensor([[1.0, 0.0]]).double(), 0.1)
+    away = torch.stack([-inputs[0], inputs[0]], 1)[None]  # from the right class
+    rise = identities.full_gradient(one, 1e-4 * away) - identities.full_gradient(
+        one, 0 * away
+    )
+    norm = identities.inner(away, away).sqrt()
+    found = identities.inner(rise, rise).sqrt() / norm / 1e-4
+    assert found.item() == pytest.approx(identities.smoothness(one), rel=1e-6)
+    steep = identities.full_gradient(one, 9 * away) - one.weight_decay * 9 * away
+    found = identities.inner(steep, steep).sqrt().item()
+    assert found == pytest.approx(identities.gradient_bound(one), rel=1e-6)
 
 
 def test_chains_that_share_their_minibatches_meet(given):

@@ -211,7 +211,8 @@ def two_identities(settings: Identities, data_root=None, device="cpu") -> list[t
     - ``drift``: 1 less the first, by :func:`drift`;
     - ``minibatch_budget``, ``full_budget``: first-order gain over second-order
       loss, the gain with the buffer's last gradient, and with ∇f in its place;
-    - ``mean_loss``, ``mean_gradient_norm_squared``: means over the window.
+    - ``mean_loss``, ``mean_gradient_norm_squared``, ``mean_weight_square`` ‖θ‖² and
+      ``mean_buffer_square`` ‖b‖²: means over the window.
 
     At the measured steps ``loss``, ``objective``, ``gradient_norm_squared`` and
     ``weight_norm``. Raises :class:`UsageError` for what cannot be measured.
@@ -249,6 +250,8 @@ def _windows(kept: dict, settings: Identities) -> list[tuple]:
         }
         for name in ("loss", "gradient_norm_squared"):
             found[f"mean_{name}"] = _mean(kept[name][measured].mean(0))
+        for name in ("weight_square", "buffer_square"):
+            found[f"mean_{name}"] = _mean(kept[name][steps].mean(0))
         rows += [(end, name, *pair) for name, pair in found.items()]
     return rows
 

@@ -75,10 +75,10 @@ CHAINS = {
             times=(10, 30, 100, 300, 1000, 3000, 10000, 30000), trajectories=100
         ),
         "single-gpu": DescentMap(
-            times=(10, 100, 1000, 10000, 100000), trajectories=400
+            times=(10, 100, 1000, 10000, 100000), trajectories=200
         ),
         "paper": DescentMap(
-            times=(10, 100, 1000, 10000, 100000), trajectories=2000
+            times=(10, 100, 1000, 10000, 100000), trajectories=500
         ),
     },
     "finite_chains": {
