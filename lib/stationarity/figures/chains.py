@@ -213,7 +213,7 @@ def ratios(run: Run) -> Figure:
                 )  # fmt: skip
             ax.axhline(1, **LEVEL)
             ax.set(xscale="log", ylim=(-0.5, 2))
-            ax.set_xticks(ends, [f"{end:g}" for end in ends])
+            ax.set_xticks(ends, [f"{end:g}" for end in ends], fontsize="x-small")
             ax.xaxis.set_minor_formatter(NullFormatter())
         row[0].set(ylabel=label)
     for ax, sampling in zip(axes[0], identities.SAMPLINGS, strict=True):
