@@ -29,6 +29,10 @@ SMALL = {
         }
     },
     "03-imagenet-resnet101": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
+    "06-invariant-measure": {
+        "settings": {"examples": 160, "edges": [140, 420], "replicates": 3, "stride": 7},
+        "map_settings": {"times": [10, 100], "trajectories": 5},
+    },
     "claims": {"settings": {"imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL}},
 }
 

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import torch
 
-from . import experiments, langevin, normalisation, records, studies, train
+from . import (
+    chains,
+    experiments,
+    identities,
+    langevin,
+    normalisation,
+    plane,
+    records,
+    studies,
+    train,
+)
 from .errors import UsageError
 
 # Experiments that are no training run: (settings, data_root, device) -> metrics.
@@ -17,6 +27,11 @@ STUDIES = {
     experiments.EstimatorStudy: studies.gradient_estimators,
     experiments.NormalisationStudy: normalisation.normalised_loss,
     experiments.NoisyQuadratic: lambda settings, *_: langevin.ensemble(settings),
+    experiments.DescentMap: lambda settings, *_: chains.descent_map(settings),
+    experiments.FiniteChains: lambda settings, *_: chains.finite_chains(settings),
+    experiments.Plane: lambda settings, *_: plane.noisy_plane(settings),
+    experiments.DoubleWell: lambda settings, *_: chains.double_well(settings),
+    experiments.Identities: identities.two_identities,
 }
 
 

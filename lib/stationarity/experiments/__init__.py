@@ -12,6 +12,14 @@ import types
 import typing
 
 from ..errors import UsageError, known_name
+from .chains import (
+    CHAINS,
+    DescentMap,
+    DoubleWell,
+    FiniteChains,
+    Identities,
+    Plane,
+)
 from .images import IMAGES
 from .measuring import MEASURING
 from .settings import (
@@ -25,10 +33,11 @@ from .settings import (
 from .stories import STORIES
 
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
-EXPERIMENTS = STORIES | MEASURING | IMAGES
+EXPERIMENTS = STORIES | MEASURING | IMAGES | CHAINS
 Settings = (
     Training | NoisyQuadratic | EstimatorStudy | NormalisationStudy | CurvatureStudy
-)
+    | DescentMap | FiniteChains | Plane | DoubleWell | Identities
+)  # fmt: skip
 
 
 def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> Settings:
