@@ -22,6 +22,7 @@ from .errors import UsageError
 from .experiments import LanguageTraining
 
 END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
+VALIDATION_STEPS = 32  # segments that a validation stream reads, at least
 
 
 def next_token_loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -52,8 +53,9 @@ def words(lines: pyarrow.ChunkedArray) -> pyarrow.Array:
     >>> words(pyarrow.chunked_array([["to be\\n", "", "or  not"]])).to_pylist()
     ['to', 'be', '<eos>', '<eos>', 'or', 'not', '<eos>']
     """
-    compute = pyarrow.compute
-    ended = compute.binary_join_element_wise(lines, END_OF_LINE, " ")
+    compute, kind = pyarrow.compute, pyarrow.large_string()
+    end, space = (pyarrow.scalar(text, kind) for text in (END_OF_LINE, " "))
+    ended = compute.binary_join_element_wise(lines.cast(kind), end, space)
     split = compute.utf8_split_whitespace(compute.utf8_trim_whitespace(ended))
     found = compute.list_flatten(split)
     return found.combine_chunks() if isinstance(found, pyarrow.ChunkedArray) else found
@@ -158,10 +160,11 @@ class TokenStreams:
         The errors hold the mean losses of segments for independent.
         """
         length, text = self.settings.segment, self.validation
-        streams = min(self.settings.batch_size, (len(text) - 1) // length)
-        if not streams:
+        segments = (len(text) - 1) // length
+        if not segments:
             return []
-        steps = (len(text) - 1) // (streams * length)
+        streams = max(segments // VALIDATION_STEPS, 1)
+        steps = segments // streams
         model.eval()
         losses, memory = [], None
         begin = torch.arange(streams, device=self.device) * steps * length

@@ -5,10 +5,10 @@ LANGUAGE = {
     "wikitext_transformer_xl": {
         "classroom": LanguageTraining(
             dataset="python-reference", layers=2, width=32, heads=2, head_width=16,
-            inner_width=64, segment=32, memory=32, epochs=60, steps_per_epoch=50,
-            batch_size=16, learning_rate=0.003, schedule="stages", drops=(20, 40),
-            precision="float32", measure_every=1, measure_batches=40, measure_context=2,
-            sharpness_batches=2, sharpness_products=15, threads=1,
+            inner_width=64, segment=32, memory=32, epochs=30, steps_per_epoch=100,
+            batch_size=16, learning_rate=0.01, schedule="stages", drops=(15, 24),
+            precision="float32", measure_batches=30, measure_context=2,
+            sharpness_batches=2, sharpness_products=12, threads=1,
         ),
         "two-cores": LanguageTraining(
             dataset="wikitext103", layers=2, width=64, heads=4, head_width=16,
