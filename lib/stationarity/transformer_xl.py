@@ -81,6 +81,11 @@ class TransformerXL(nn.Module):
 
     def states(self, tokens: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the last layer's states ``(N, T, width)`` and the new memory."""
+        states, memory = self.read(tokens, memory)
+        return states, memory.detach()
+
+    def read(self, tokens: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Do as :meth:`states`, with a memory that still knows how it was made."""
         states = self.dropout(self.vocabulary.embed(tokens) * math.sqrt(self.width))
         if memory is None:
             memory = states.new_empty(len(self.layers), len(tokens), 0, self.width)
@@ -89,7 +94,7 @@ class TransformerXL(nn.Module):
         kept = []
         for layer, past in zip(self.layers, memory, strict=True):
             context = torch.cat([past.to(states), states], dim=1)
-            kept.append(context[:, max(keys - self.memory, 0) :].detach())
+            kept.append(context[:, max(keys - self.memory, 0) :])
             states = layer(states, context, positions, self.content_bias, self.position_bias)
         return self.dropout(states), torch.stack(kept)
 
@@ -134,9 +139,9 @@ def relative_attention(
 ) -> Tensor:  # fmt: skip
     """Return causal attention whose scores know distances, ``(H, N, T, d)``.
 
-    The score of query i for key j, M = S - T keys being older than the queries, is
+    The score of query i for key j, K = S - T keys being older than the queries, is
 
-        ((q_i + u) . k_j + (q_i + v) . r_{M+i-j}) / sqrt(d)   for j <= M + i,
+        ((q_i + u) . k_j + (q_i + v) . r_{K+i-j}) / sqrt(d)   for j <= K + i,
 
     and minus infinity for later keys. ``query`` is ``(H, N, T, d)``, ``key`` and
     ``value`` ``(H, N, S, d)``, the biases u and v ``(H, 1, 1, d)``, and

@@ -5,10 +5,10 @@ LANGUAGE = {
     "wikitext_transformer_xl": {
         "classroom": LanguageTraining(
             dataset="python-reference", layers=2, width=32, heads=2, head_width=16,
-            inner_width=64, segment=32, memory=32, epochs=30, steps_per_epoch=100,
-            batch_size=16, learning_rate=0.01, schedule="stages", drops=(15, 24),
-            precision="float32", measure_batches=30, measure_context=2,
-            sharpness_batches=2, sharpness_products=12, threads=1,
+            inner_width=64, segment=32, memory=32, epochs=27, steps_per_epoch=100,
+            batch_size=16, learning_rate=0.01, schedule="stages", drops=(11, 19),
+            precision="float32", measure_batches=32, measure_context=2,
+            sharpness_batches=2, sharpness_products=10, threads=1,
         ),
         "two-cores": LanguageTraining(
             dataset="wikitext103", layers=2, width=64, heads=4, head_width=16,
@@ -28,7 +28,7 @@ LANGUAGE = {
             dataset="wikitext103", layers=12, width=410, heads=10, head_width=41,
             inner_width=2100, dropout=0.1, cutoffs=(20000, 40000, 200000), segment=150,
             memory=150, epochs=400, steps_per_epoch=500, batch_size=60,
-            learning_rate=0.00025, measure_batches=800, measure_context=1,
+            learning_rate=0.00025, measure_batches=800, measure_context=2,
             sharpness_batches=20,
         ),
     },
