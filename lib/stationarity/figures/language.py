@@ -1,11 +1,32 @@
 """Figures of chapter 4: what the memory of a language model does."""
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from ..criteria import VANISHED, stages
 from ..records import Run
+from ..transformer_xl import shifted
 from .style import mark_drops, panels
+
+
+def relative_shift(length: int = 4, memory: int = 4) -> Figure:
+    """Draw which distance each entry belongs to, before the shift and after it."""
+    keys = length + memory
+    before = torch.arange(keys - 1.0, -1, -1).expand(length, keys)
+    figure, axes = panels(1, 2, 2.1, sharey=True)
+    for panel, distances in zip(axes[0], (before, shifted(before)), strict=True):
+        panel.imshow(distances.where(distances.isfinite(), torch.nan), cmap="viridis_r")
+        for row, column in np.ndindex(length, keys):
+            distance = distances[row, column].item()
+            text, color = (f"{distance:.0f}", "black") if distance >= 0 else ("-", "0.4")
+            color = "white" if distance > keys / 2 else color
+            panel.text(column, row, text, ha="center", va="center", color=color)
+        panel.set(yticks=range(length), xticks=range(keys))
+        panel.grid(False)
+    axes[0, 0].set(xlabel="column of the product", ylabel="query", title="by distance")
+    axes[0, 1].set(xlabel=f"key (the first {memory}: memory)", title="by key")
+    return figure
 
 
 def kept_memory(runs: list[Run]) -> Figure:
