@@ -233,11 +233,11 @@ def test_an_interrupted_run_resumes_with_its_memory(step, dropout, monkeypatch, 
 def test_a_memory_that_the_same_weights_made_leaves_no_gap():
     model, streams = in_float64()
     _, memory = streams.training_loss(model, next(streams.training_batches(0, 1)), None)
-    gaps = dict((name, value) for name, value, _ in streams._memory_gap(model, 1, memory))
+    gaps = {name: value for name, value, _ in streams._memory_gap(model, 1, memory)}
     assert gaps["memory_gradient_gap"] < 1e-12 and abs(gaps["memory_loss_gap"]) < 1e-14
     with torch.no_grad():
         model.layers[0].output.weight.mul_(3.0)
-    gaps = dict((name, value) for name, value, _ in streams._memory_gap(model, 1, memory))
+    gaps = {name: value for name, value, _ in streams._memory_gap(model, 1, memory)}
     assert gaps["memory_gradient_gap"] > 1e-3
     assert streams._memory_gap(model, streams.steps_per_pass, memory) == []
 

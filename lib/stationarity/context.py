@@ -29,8 +29,9 @@ def memory_effects(
       negative), with the limits ``low`` and ``high`` that 1.96 standard errors of
       the square give. The norm at the start is taken as exact.
 
-    The last row, ``the gradient itself``, is the reference's own norm, likewise.
-    The segments are independent draws, the same for every row.
+    The last two rows are the norms of the gradients themselves, likewise: of the
+    reference, and of the same loss with the gradient through the memory. The segments
+    are independent draws, the same for every row.
     """
     longest = contexts[-1]
     settings = experiments.of_run(run.settings)
@@ -39,18 +40,19 @@ def memory_effects(
     longer = dataclasses.replace(settings, measure_context=longest)
     drawn = data.load(longer, data_root, device).draws(batches, "memory effects")
     start = run.series("gradient_norm_squared").value[0]
-    others = {f"{n} segments": _difference(_with_context(n)) for n in contexts[:-1]}
+    others = {_words(n): _difference(_with_context(n)) for n in contexts[:-1]}
     others["through the memory"] = _difference(through_the_memory)
-    others["the gradient itself"] = next_token_loss
+    themselves = {"the gradient itself": next_token_loss}
+    themselves["itself, through the memory"] = through_the_memory
     rows = []
-    for name, objective in others.items():
+    for name, objective in (others | themselves).items():
         found = measure.gradient_statistics(model, objective, drawn)
         margin = 1.96 * found.standard_error
         squares = [found.gradient_norm_squared + part for part in (0, -margin, margin)]
         distance, low, high = (math.sqrt(max(square, 0.0) / start) for square in squares)
         loss = (found.loss, found.loss_standard_error)
-        if objective is next_token_loss:
-            loss = (math.nan, math.nan)
+        if name in themselves:
+            loss = (math.nan, math.nan)  # no difference
         rows.append((name, *loss, distance, low, high))
     columns = ("objective", "loss_difference", "loss_error", "distance", "low", "high")
     return pd.DataFrame(rows, columns=columns)
@@ -74,6 +76,10 @@ def _with_context(segments: int) -> measure.Objective:
         return next_token_loss(model, (kept, tokens, targets))
 
     return objective
+
+
+def _words(segments: int) -> str:
+    return f"{segments} segment{'' if segments == 1 else 's'}"
 
 
 def _difference(objective: measure.Objective) -> measure.Objective:

@@ -12,17 +12,17 @@ LANGUAGE = {
         ),
         "two-cores": LanguageTraining(
             dataset="wikitext103", layers=2, width=64, heads=4, head_width=16,
-            inner_width=256, cutoffs=(2000, 8000), divisor=2, segment=32, memory=32,
-            epochs=60, steps_per_epoch=100, batch_size=16, learning_rate=0.001,
+            inner_width=256, dropout=0.1, cutoffs=(2000, 8000), divisor=2, segment=32,
+            memory=32, epochs=60, steps_per_epoch=400, batch_size=16, learning_rate=0.001,
             schedule="stages", drops=(30, 45), precision="float32", measure_batches=60,
             measure_context=2, sharpness_batches=2,
         ),
         "single-gpu": LanguageTraining(
             dataset="wikitext103", tokens=10_000_000, layers=4, width=256, heads=8,
-            head_width=32, inner_width=1024, dropout=0.1, cutoffs=(10000, 40000),
-            divisor=2, segment=128, memory=128, epochs=60, steps_per_epoch=500,
-            batch_size=60, learning_rate=0.00025, schedule="cosine",
-            measure_batches=200, measure_context=4, sharpness_batches=4,
+            head_width=32, inner_width=1024, dropout=0.1, cutoffs=(2000, 10000),
+            divisor=2, segment=128, memory=128, epochs=50, steps_per_epoch=400,
+            batch_size=60, learning_rate=0.0005, schedule="stages", drops=(30, 40),
+            measure_batches=100, measure_context=4, sharpness_batches=4,
         ),
         "paper": LanguageTraining(
             dataset="wikitext103", layers=12, width=410, heads=10, head_width=41,

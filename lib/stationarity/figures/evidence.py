@@ -101,6 +101,8 @@ def along_the_run(runs: list[Run]) -> Figure:
             except UsageError:  # data without a validation part
                 panel.annotate("not measured", (0.4, 0.5), xycoords="axes fraction")
         column[-1].set_xlabel("epoch")
+        if success == "perplexity":
+            column[-1].set_yscale("log")
     return figure
 
 
