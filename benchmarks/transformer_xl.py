@@ -16,11 +16,10 @@ import time
 from statistics import median
 
 import torch
-from torch import nn
-from torch.nn import functional
-
 from stationarity import transformer_xl
 from stationarity.transformer_xl import AdaptiveVocabulary, TransformerXL
+from torch import nn
+from torch.nn import functional
 
 FLOOR = 0.7  # of the encoder's tokens a second
 # The width of a head is width / heads: the encoder knows no other.

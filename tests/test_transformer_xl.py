@@ -44,7 +44,8 @@ def test_attention_is_the_formula_written_with_loops():
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
     q, k, v = (normal(heads, batch, n, width) for n in (length, keys, keys))
-    r, u, b = normal(heads, 1, keys, width), normal(heads, 1, 1, width), normal(heads, 1, 1, width)
+    r = normal(heads, 1, keys, width)
+    u, b = (normal(heads, 1, 1, width) for _ in range(2))
     found = relative_attention(q, k, v, r, u, b)
     older = keys - length
     for h in range(heads):
@@ -233,19 +234,13 @@ def second_order(divisor=1):
 def test_sharpness_is_the_top_of_the_dense_hessian(divisor):
     model, objective, batches = second_order(divisor)
     parameters = list(model.parameters())
-    first = torch.cat([
-        g.flatten()
-        for g in torch.autograd.grad(objective(model, batches[0]), parameters, create_graph=True)
-    ])
-    hessian = torch.stack([
-        torch.cat([
-            g.flatten()
-            for g in torch.autograd.grad(
-                entry, parameters, retain_graph=True, materialize_grads=True
-            )
-        ])
-        for entry in first
-    ])
+    slopes = torch.autograd.grad(objective(model, batches[0]), parameters, create_graph=True)
+    rows = [
+        torch.autograd.grad(entry, parameters, retain_graph=True, materialize_grads=True)
+        for slope in slopes
+        for entry in slope.flatten()
+    ]
+    hessian = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
     assert torch.allclose(hessian, hessian.T, atol=1e-12)
     top = torch.linalg.eigvalsh(hessian)[-1]
     found = measure.sharpness(model, objective, batches, tol=1e-6)

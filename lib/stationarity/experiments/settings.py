@@ -188,9 +188,9 @@ def check(settings) -> None:
     drops = values.get("drops", ())
     if any(later <= earlier for earlier, later in itertools.pairwise((0, *drops))):
         raise UsageError(f"The setting drops must be positive and rising, not {drops}.")
-    if language or isinstance(settings, Training):
-        if settings.measure_on == "draws" and settings.measure_batches < 2:
-            raise UsageError("The setting measure_batches must be at least 2.")
+    trains = language or isinstance(settings, Training)
+    if trains and settings.measure_on == "draws" and settings.measure_batches < 2:
+        raise UsageError("The setting measure_batches must be at least 2.")
     if isinstance(settings, Training):
         augmented = settings.crop_padding or settings.flip or settings.dataset == "imagenet"
         if settings.measure_on == "partition" and augmented:
