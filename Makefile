@@ -3,7 +3,7 @@
 
 # Another Python: make book PYTHON=/path/to/python3.12
 PYTHON ?=
-# Arguments for pytest or the benchmark: make test ARGS="-k sharpness"
+# Arguments for pytest or benchmarks/measure.py: make test ARGS="-k sharpness"
 ARGS ?=
 
 VENV := .venv
@@ -27,12 +27,12 @@ export JUPYTER_PREFER_ENV_PATH := 1
 help:
 	@echo "make book       build the book: _build/html/index.html"
 	@echo "make test       run the tests"
-	@echo "make benchmark  time the measurements against their floors"
+	@echo "make benchmark  time measurements and training against their floors"
 	@echo "make lock       choose the pinned versions in constraints.txt anew"
 	@echo "make clean      remove the built pages and the environment; runs stay"
 	@echo
 	@echo "PYTHON=...      the Python to make the environment with (3.11 to 3.13)"
-	@echo "ARGS=...        arguments for pytest or the benchmark"
+	@echo "ARGS=...        arguments for pytest or benchmarks/measure.py"
 
 # --- the environment ---------------------------------------------------------
 
@@ -92,6 +92,7 @@ test: $(VENV)/.ready-test
 
 benchmark: $(VENV)/.ready-benchmark
 	$(BIN) benchmarks/measure.py $(ARGS)
+	$(BIN) benchmarks/transformer_xl.py
 
 lock:
 	@mkdir -p _build; $(find-python); $(call make-environment,_build/lock)

@@ -18,6 +18,11 @@ SHORT_RUN = {
     "epochs": 15, "drops": [5, 10], "examples": 192, "measure_every": 1, "measure_batches": 4,
     "sharpness_batches": 2,
 }  # fmt: skip
+SHORT_LANGUAGE = {
+    "tokens": 9000, "width": 8, "heads": 2, "head_width": 4, "inner_width": 8, "segment": 8,
+    "memory": 8, "batch_size": 4, "epochs": 15, "steps_per_epoch": 4, "drops": [5, 10],
+    "measure_batches": 4, "sharpness_batches": 1, "sharpness_products": 2,
+}  # fmt: skip
 SHORT_CONTROL = {"epochs": 30, "measure_every": 2}
 SMALL = {
     "index": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
@@ -29,11 +34,17 @@ SMALL = {
         }
     },
     "03-imagenet-resnet101": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
+    "04-wikitext-transformer-xl": {"settings": SHORT_LANGUAGE, "comparison_batches": 3},
     "06-invariant-measure": {
         "settings": {"examples": 160, "edges": [140, 420], "replicates": 3, "stride": 7},
         "map_settings": {"times": [10, 100], "trajectories": 5},
     },
-    "claims": {"settings": {"imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL}},
+    "claims": {
+        "settings": {
+            "imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL,
+            "wikitext_transformer_xl": SHORT_LANGUAGE,
+        }
+    },
 }
 
 LONGEST_CELL = 20  # lines

@@ -72,7 +72,7 @@ def _list(options) -> int:
 
 
 def _summary(settings) -> str:
-    if isinstance(settings, experiments.Training):
+    if isinstance(settings, experiments.Training | experiments.LanguageTraining):
         return f"{settings.model} on {settings.dataset}, {settings.epochs} epochs"
     return type(settings).__name__
 

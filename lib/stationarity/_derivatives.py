@@ -29,7 +29,7 @@ def flat(tensors: Iterable[Tensor]) -> Tensor:
 def parts(rows: Tensor, parameters: list[Tensor]) -> list[tuple[Tensor, ...]]:
     """Views of each of the flat rows (R, P), in the parameters' shapes."""
     pieces = rows.split([p.numel() for p in parameters], dim=1)
-    views = (piece.view(-1, *p.shape).unbind() for piece, p in zip(pieces, parameters))
+    views = (piece.view(len(rows), *p.shape).unbind() for piece, p in zip(pieces, parameters))
     return list(zip(*views))
 
 

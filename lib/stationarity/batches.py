@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from . import measure
 from .errors import UsageError
 from .experiments import Training
 
@@ -40,7 +42,33 @@ class Batches:
         return self.make()
 
 
-class TensorImages:
+class Images:
+    """What images have in common: the loss, and how a test set is used."""
+
+    objective = staticmethod(measure.cross_entropy)
+
+    def training_loss(self, model: nn.Module, batch, memory: None) -> tuple[Tensor, None]:
+        """Return the loss of a training batch; images need no memory."""
+        return self.objective(model, batch), memory
+
+    @torch.no_grad()
+    def further_measurements(self, model: nn.Module, step: int, memory: None) -> list:
+        """Return loss and accuracy on the test set, in evaluation mode."""
+        losses, hits = [], []
+        model.eval()
+        for images, labels in self.test_batches():
+            logits = model(images)
+            losses.append(functional.cross_entropy(logits, labels, reduction="none"))
+            hits.append(logits.argmax(1) == labels)
+        model.train()
+        if not losses:
+            return []
+        values = {"test_loss": torch.cat(losses), "accuracy": torch.cat(hits)}
+        values = {name: value.double() for name, value in values.items()}
+        return [(name, v.mean(), v.std() / len(v) ** 0.5) for name, v in values.items()]
+
+
+class TensorImages(Images):
     """A small dataset that lives on the device as uint8 ``(N, H, W, C)``.
 
     ``classes``, ``channels`` and ``size`` describe it; ``provenance`` says
@@ -127,7 +155,7 @@ class TensorImages:
         return ((images.to(self.dtype) - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
-class FolderImages:
+class FolderImages(Images):
     """ImageNet, or any ImageFolder tree, streamed from disk by workers.
 
     Training images are random resized crops, flipped; test images (where the

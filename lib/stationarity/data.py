@@ -1,8 +1,8 @@
 """Where the data come from: embedded, Hugging Face ``datasets``, image folders.
 
 Digits are embedded in scikit-learn and a text in Python itself: no download.
-CIFAR-10 and ImageNet are found below a data root that the user sets; without
-one, CIFAR-10 is downloaded.
+CIFAR-10, WikiText-103 and ImageNet are found below a data root that the user
+sets; without one, the first two are downloaded.
 """
 import hashlib
 import os
@@ -18,25 +18,36 @@ from sklearn.datasets import load_digits
 
 from .batches import FolderImages, TensorImages, decode
 from .errors import UsageError
-from .experiments import Training
+from .experiments import LanguageTraining, Training
+from .text import TokenStreams, words
 
 CIFAR_ON_THE_HUB = "uoft-cs/cifar10"
+WIKITEXT_ON_THE_HUB = ("Salesforce/wikitext", "wikitext-103-v1")
+EMBEDDED = ("digits", "python-reference")
 
 
-def load(settings: Training, data_root: str | Path | None = None, device="cpu"):
-    """Return the dataset of the settings: :class:`TensorImages` or :class:`FolderImages`.
+def load(
+    settings: Training | LanguageTraining, data_root: str | Path | None = None, device="cpu"
+):
+    """Return the dataset of the settings, whose batches lie on the device.
 
-    ``data_root`` is where the data lie; without it the environment variable
-    ``STATIONARITY_DATA`` is read, and without that CIFAR-10 is downloaded from
-    the Hugging Face hub. Raises :class:`UsageError` where files are missing or
+    It is a :class:`TensorImages`, a :class:`FolderImages` or a
+    :class:`TokenStreams`. ``data_root`` is where the data lie; without it the
+    environment variable ``STATIONARITY_DATA`` is read, and without that CIFAR-10
+    and WikiText-103 are downloaded from the Hugging Face hub. Raises :class:`UsageError` where files are missing or
     damaged, or where the batch size exceeds the data.
     """
     data_root = data_root or os.environ.get("STATIONARITY_DATA")
     root = Path(data_root).expanduser() if data_root else None
-    if root and settings.dataset != "digits" and not root.is_dir():
+    if root and settings.dataset not in EMBEDDED and not root.is_dir():
         raise UsageError(f"The data root {root} is not a folder.")
     if settings.dataset == "imagenet":
         return FolderImages(settings, _imagenet_root(root), device)
+    if settings.dataset in ("python-reference", "wikitext103"):
+        parts, provenance = (
+            _wikitext(root) if settings.dataset == "wikitext103" else _reference_parts()
+        )
+        return TokenStreams(settings, parts, provenance, device)
     if settings.dataset == "cifar10":
         arrays, provenance = _cifar10(root)
     else:
@@ -68,6 +79,30 @@ def python_reference() -> str:
     return "\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
 
 
+def _reference_parts() -> tuple[tuple, dict]:
+    """Return the characters of the reference: nine tenths for training, then the rest."""
+    characters = pyarrow.array(list(python_reference()))
+    cut = len(characters) * 9 // 10
+    provenance = {"source": "Python", "sha256": embedded_hash("python-reference")}
+    return (characters[:cut], characters[cut:]), provenance
+
+
+def _wikitext(root: Path | None) -> tuple[tuple, dict]:
+    """Return the words of WikiText-103's training and validation parts."""
+    splits = ("train", "validation")
+    if root is None:
+        tables = _download("WikiText-103", *WIKITEXT_ON_THE_HUB)
+        columns = [tables[split].data.table for split in splits]
+        provenance = {"source": f"Hugging Face hub, {'/'.join(WIKITEXT_ON_THE_HUB)}"}
+    else:
+        folders = ("wikitext-103", "wikitext-103-heldout")
+        source = "WikiText-103", WIKITEXT_ON_THE_HUB[0]
+        files = {s: _parquet_files(root, s, folders, ["text"], *source) for s in splits}
+        columns = [_read_parquet(files[split], ["text"]) for split in splits]
+        provenance = _parquet_provenance(files)
+    return tuple(words(table.column("text")) for table in columns), provenance
+
+
 @cache
 def _digits() -> dict:
     """Return scikit-learn's digits: 1437 for training, 360 for testing."""
@@ -82,25 +117,19 @@ def _digits() -> dict:
 def _cifar10(root: Path | None) -> tuple[dict, dict]:
     if root is None:
         from datasets import Image as Encoded  # only a download needs it
-        from datasets import load_dataset
 
-        try:
-            tables = load_dataset(CIFAR_ON_THE_HUB)
-        except OSError as error:  # no network, no room
-            raise UsageError(
-                f"CIFAR-10 could not be downloaded ({str(error).splitlines()[0]}): go online, "
-                "or put its parquet files under a data root."
-            ) from None
+        tables = _download("CIFAR-10", CIFAR_ON_THE_HUB)
         tables = tables.cast_column("img", Encoded(decode=False))
         columns = {split: tables[split].data.table for split in ("train", "test")}
         provenance = {"source": f"Hugging Face hub, {CIFAR_ON_THE_HUB}"}
     else:
-        files = {split: _parquet_files(root, split) for split in ("train", "test")}
-        columns = {split: _read_parquet(files[split]) for split in files}
-        provenance = {
-            "source": "parquet files",
-            "sha256": {f.name: _file_hash(f) for split in files for f in files[split]},
+        names, source = ["img", "label"], ("CIFAR-10", CIFAR_ON_THE_HUB)
+        files = {
+            split: _parquet_files(root, split, ("cifar10",), names, *source)
+            for split in ("train", "test")
         }
+        columns = {split: _read_parquet(files[split], names) for split in files}
+        provenance = _parquet_provenance(files)
     arrays = {}
     for split, table in columns.items():
         names = (f"Image {i} of CIFAR-10's {split} part" for i in range(len(table)))
@@ -111,26 +140,46 @@ def _cifar10(root: Path | None) -> tuple[dict, dict]:
     return arrays, provenance
 
 
-def _parquet_files(root: Path, split: str) -> list[Path]:
-    for folder in (root / "cifar10", root):
+def _download(name: str, *on_the_hub: str):
+    """Return a dataset of the Hugging Face hub, verified and cached by ``datasets``."""
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(*on_the_hub)
+    except OSError as error:  # no network, no room
+        raise UsageError(
+            f"{name} could not be downloaded ({str(error).splitlines()[0]}): go online, "
+            "or put its parquet files under a data root."
+        ) from None
+
+
+def _parquet_files(
+    root: Path, split: str, folders: tuple, columns: list, name: str, hub: str
+) -> list[Path]:
+    for folder in (*(root / part for part in folders), root):
         files = sorted(folder.glob(f"{split}-*.parquet"))
         if files:
             return files
     raise UsageError(
-        f"No CIFAR-10 in {root}: put {split}-*.parquet (columns img and label, from "
-        f"https://huggingface.co/datasets/{CIFAR_ON_THE_HUB}) there or into its folder "
-        "cifar10, or set no data root, and it is downloaded."
+        f"No {name} in {root}: put {split}-*.parquet (columns {' and '.join(columns)}, from "
+        f"https://huggingface.co/datasets/{hub}) there or into its folder "
+        f"{folders[0]}, or set no data root, and it is downloaded."
     )
 
 
-def _read_parquet(files: list[Path]):
+def _parquet_provenance(files: dict) -> dict:
+    hashes = {f.name: _file_hash(f) for split in files for f in files[split]}
+    return {"source": "parquet files", "sha256": hashes}
+
+
+def _read_parquet(files: list[Path], columns: list):
     tables = []
     for file in files:
         try:
-            tables.append(pyarrow.parquet.read_table(file, columns=["img", "label"]))
+            tables.append(pyarrow.parquet.read_table(file, columns=columns))
         except (OSError, pyarrow.ArrowException) as error:
             raise UsageError(
-                f"{file} is not a parquet file with columns img and label "
+                f"{file} is not a parquet file with columns {' and '.join(columns)} "
                 f"({str(error).splitlines()[0]}): fetch it again."
             ) from None
     return pyarrow.concat_tables(tables)

@@ -100,7 +100,7 @@ def run(
         if earlier:
             kept = ("start", "wall_seconds", "commit", "code", "data")
             info |= {key: earlier.info[key] for key in kept if key in earlier.info}
-        if isinstance(chosen, experiments.Training):
+        if isinstance(chosen, experiments.Training | experiments.LanguageTraining):
             return _train(chosen, folder, info, data_root, device, checkpoint_seconds)
         records.prepare(folder)
         start = time.monotonic()

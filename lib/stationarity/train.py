@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from . import data, measure, models, records
+from . import data, experiments, measure, models, records
 from .batches import seed_of
 from .errors import UsageError
-from .experiments import Training
+from .experiments import LanguageTraining, Training
 from .progress import Progress
+from .transformer_xl import TransformerXL
 
 # How a step is computed: (dtype of autocast or None, memory format). Weights
 # stay in float32; measurements are float32 whatever the path.
@@ -37,10 +38,11 @@ class State:
     step: int = 0
     rows: list = field(default_factory=list)  # of metrics
     losses: list = field(default_factory=list)  # of this epoch's minibatches
+    memory: Tensor | None = None  # of the text read so far
 
 
 def train(
-    settings: Training,
+    settings: Training | LanguageTraining,
     folder: Path,
     info: dict,
     *,
@@ -97,7 +99,7 @@ def load_model(run: records.Run, data_root=None, device="cpu") -> tuple[nn.Modul
     Raises :class:`UsageError` where the run left no checkpoint, as a record
     of the book does not.
     """
-    settings = Training(**{k: v for k, v in run.settings.items() if k != "kind"})
+    settings = experiments.of_run(run.settings)
     checkpoint = records.read_checkpoint(run.folder)
     if checkpoint is None:
         raise UsageError(f"{run.folder.name} holds no weights: repeat the run first.")
@@ -120,6 +122,13 @@ def learning_rate(settings: Training, step: int, total: int, per_epoch: int) -> 
 def build_model(settings: Training, dataset) -> nn.Module:
     """Return the settings' model with its initial weights, drawn by the seed."""
     torch.manual_seed(settings.seed)
+    if settings.model == "transformer_xl":
+        return TransformerXL(
+            len(dataset.vocabulary), layers=settings.layers, width=settings.width,
+            heads=settings.heads, head_width=settings.head_width,
+            inner_width=settings.inner_width, memory=settings.memory,
+            cutoffs=settings.cutoffs, divisor=settings.divisor, dropout=settings.dropout,
+        )  # fmt: skip
     if settings.model == "cifar_resnet":
         return models.cifar_resnet(
             settings.width, settings.blocks, dataset.channels, dataset.classes
@@ -159,6 +168,8 @@ def _restore(state: State, checkpoint: dict | None) -> None:
     state.rows = [tuple(row) for row in checkpoint["rows"]]
     device = next(state.model.parameters()).device
     state.losses = [loss.to(device) for loss in checkpoint["losses"]]
+    if checkpoint["memory"] is not None:
+        state.memory = checkpoint["memory"].to(device)
 
 
 def _fastest_path(model: nn.Module, dataset) -> str:
@@ -174,7 +185,7 @@ def _fastest_path(model: nn.Module, dataset) -> str:
         for _ in range(4):  # the first warms up
             _synchronize(device)
             start = time.perf_counter()
-            _loss(trial, batch, path).backward()
+            _computed(dataset.objective, trial, batch, path).backward()
             _synchronize(device)
             times.append(time.perf_counter() - start)
         if min(times[1:]) < 0.9 * best_time:
@@ -187,11 +198,14 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _loss(model: nn.Module, batch, path: str) -> Tensor:
+def _computed(objective, model: nn.Module, batch, path: str):
+    """Return what an objective is on a batch, computed in the way of a path."""
     dtype, memory_format = PATHS[path]
-    images = batch[0].contiguous(memory_format=memory_format)
-    with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
-        return measure.cross_entropy(model, (images, batch[1]))
+    inputs, *rest = batch
+    if inputs.dim() == 4:  # else there are no channels
+        inputs = inputs.contiguous(memory_format=memory_format)
+    with torch.autocast(inputs.device.type, dtype, enabled=dtype is not None):
+        return objective(model, (inputs, *rest))
 
 
 def _take_step(state: State, settings: Training, dataset, batch, total: int) -> Tensor:
@@ -199,9 +213,12 @@ def _take_step(state: State, settings: Training, dataset, batch, total: int) -> 
     torch.manual_seed(seed_of(settings.seed, "step", state.step))  # of dropout
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(settings, state.step, total, dataset.steps_per_epoch)
-    loss = _loss(state.model, batch, state.path)
+    objective = functools.partial(dataset.training_loss, memory=state.memory)
+    loss, state.memory = _computed(objective, state.model, batch, state.path)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    if settings.clip:
+        nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
     state.optimizer.step()
     return loss.detach()
 
@@ -213,7 +230,9 @@ def _is_due(settings: Training, dataset, step: int) -> bool:
 
 def _measurement(state: State, settings: Training, dataset, origin: Tensor):
     """Measure the state; return what completes the measurement after the step."""
-    model, step = state.model, state.step
+    model, step, objective = state.model, state.step, dataset.objective
+    seed = seed_of(settings.seed, "measure", step)
+    torch.manual_seed(seed)  # of dropout
     if settings.measure_on == "partition":
         batches = dataset.partition()
         population = len(batches)
@@ -227,7 +246,7 @@ def _measurement(state: State, settings: Training, dataset, origin: Tensor):
         state.rows.append(row)
 
     statistics = measure.gradient_statistics(
-        model, measure.cross_entropy, batches,
+        model, objective, batches,
         population=population, weight_decay=settings.weight_decay,
     )  # fmt: skip
     note("loss", statistics.loss, statistics.loss_standard_error)
@@ -245,24 +264,24 @@ def _measurement(state: State, settings: Training, dataset, origin: Tensor):
     # Cold: between measurements eigenvalues may cross, and a warm start would
     # stay with the one that was the largest.
     sharpness = measure.sharpness(
-        model, measure.cross_entropy, few,
+        model, objective, few,
         max_products=settings.sharpness_products, seed=settings.seed,
     )  # fmt: skip
     note("sharpness", sharpness.eigenvalues[0], sharpness.residuals[0])
     note("sharpness_products", sharpness.products)
     if statistics.gradient_norm_naive > 0:
         along = measure.directional_sharpness(
-            model, measure.cross_entropy, few, statistics.mean_gradient
+            model, objective, few, statistics.mean_gradient
         )
         note("directional_sharpness", along)
     note("weight_norm", measure.weight_norm(model))
     note("displacement", measure.displacement(model, origin))
-    for quantity, value, error in _validation(model, dataset):
+    for quantity, value, error in dataset.further_measurements(model, step, state.memory):
         note(quantity, value, error)
-    vector, before = measure.parameter_vector(model), _losses(model, few)
+    vector, before = measure.parameter_vector(model), _losses(model, objective, few, seed)
 
     def after_the_step():
-        change = _losses(model, few) - before
+        change = _losses(model, objective, few, seed) - before
         note("update_norm", measure.displacement(model, vector))
         error = change.std() / len(few) ** 0.5 if len(few) > 1 else math.nan
         note("loss_change", change.mean(), error)
@@ -297,25 +316,10 @@ def _watched_measurement(clock, settings: Training, dataset, origin: Tensor):
     clock.stop_diverged(state.step)
 
 
-def _losses(model: nn.Module, batches: list) -> Tensor:
-    losses = [measure.mean_loss(model, measure.cross_entropy, [b]) for b in batches]
+def _losses(model: nn.Module, objective, batches: list, seed: int) -> Tensor:
+    torch.manual_seed(seed)  # the same dropout whenever it is called
+    losses = [measure.mean_loss(model, objective, [b]) for b in batches]
     return torch.tensor(losses, dtype=torch.float64)
-
-
-@torch.no_grad()
-def _validation(model: nn.Module, dataset) -> list:
-    """Return loss and accuracy on the test set, in evaluation mode."""
-    losses, hits = [], []
-    model.eval()
-    for images, labels in dataset.test_batches():
-        logits = model(images)
-        losses.append(nn.functional.cross_entropy(logits, labels, reduction="none"))
-        hits.append(logits.argmax(1) == labels)
-    model.train()
-    if not losses:
-        return []
-    values = {"test_loss": torch.cat(losses).double(), "accuracy": torch.cat(hits).double()}
-    return [(name, v.mean(), v.std() / len(v) ** 0.5) for name, v in values.items()]
 
 
 def _check_losses(state: State, clock) -> None:
@@ -365,7 +369,7 @@ class _Clock:
         checkpoint = {
             "model": state.model.state_dict(), "optimizer": state.optimizer.state_dict(),
             "path": state.path, "step": state.step, "rows": state.rows,
-            "losses": state.losses,
+            "losses": state.losses, "memory": state.memory,
         }  # fmt: skip
         records.write_checkpoint(self.folder, checkpoint)
         records.write(self.folder, self.info, state.rows)

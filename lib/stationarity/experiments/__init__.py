@@ -21,10 +21,12 @@ from .chains import (
     Plane,
 )
 from .images import IMAGES
+from .language import LANGUAGE
 from .measuring import MEASURING
 from .settings import (
     CurvatureStudy,
     EstimatorStudy,
+    LanguageTraining,
     NoisyQuadratic,
     NormalisationStudy,
     Training,
@@ -33,10 +35,10 @@ from .settings import (
 from .stories import STORIES
 
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
-EXPERIMENTS = STORIES | MEASURING | IMAGES | CHAINS
+EXPERIMENTS = STORIES | MEASURING | IMAGES | LANGUAGE | CHAINS
 Settings = (
-    Training | NoisyQuadratic | EstimatorStudy | NormalisationStudy | CurvatureStudy
-    | DescentMap | FiniteChains | Plane | DoubleWell | Identities
+    Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
+    | CurvatureStudy | DescentMap | FiniteChains | Plane | DoubleWell | Identities
 )  # fmt: skip
 
 
@@ -60,6 +62,17 @@ def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> S
     settings = dataclasses.replace(settings, **values)
     check(settings)
     return settings
+
+
+def of_run(values: dict) -> Settings:
+    """Return the settings that :func:`to_dict` made plain.
+
+    >>> of_run(to_dict(get("imagenet_resnet"))) == get("imagenet_resnet")
+    True
+    """
+    kinds = {kind.__name__: kind for kind in typing.get_args(Settings)}
+    kind, values = kinds[values["kind"]], {k: v for k, v in values.items() if k != "kind"}
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def to_dict(settings: Settings) -> dict:

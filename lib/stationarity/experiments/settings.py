@@ -26,6 +26,7 @@ class Training:
     optimizer: str = "sgd"  # sgd or adam
     momentum: float = 0.0  # of sgd
     weight_decay: float = 0.0  # coupled: it adds weight_decay * weights to the gradient
+    clip: float = 0.0  # longer gradients are shortened to this norm; 0: never
     schedule: str = "constant"  # constant, stages or cosine
     drops: tuple[int, ...] = ()  # stages: epochs at which the rate is divided by 10
     precision: str = "auto"  # of training: float32, bfloat16, float64, auto (timed)
@@ -36,6 +37,46 @@ class Training:
     sharpness_batches: int = 10  # fixed minibatches of sharpness and of loss change
     sharpness_products: int = 30  # Hessian-vector products of one measurement, at most
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class LanguageTraining:
+    """Settings of one training run of a Transformer-XL, and of its measurements."""
+
+    dataset: str  # python-reference or wikitext103
+    layers: int
+    width: int  # of the states
+    heads: int
+    head_width: int
+    inner_width: int  # of the feed-forward nets
+    segment: int  # tokens of each stream that a step takes
+    memory: int  # earlier tokens whose states each layer remembers
+    epochs: int
+    batch_size: int  # streams
+    learning_rate: float
+    steps_per_epoch: int = 0  # what counts as an epoch; 0: a pass over the text
+    tokens: int = 0  # training tokens that are used; 0: all
+    cutoffs: tuple[int, ...] = ()  # of the adaptive softmax
+    divisor: int = 1  # each further cluster's embeddings are narrower by this factor
+    dropout: float = 0.0
+    optimizer: str = "adam"  # sgd or adam
+    momentum: float = 0.0  # of sgd
+    weight_decay: float = 0.0
+    clip: float = 0.25
+    schedule: str = "constant"  # constant, stages or cosine
+    drops: tuple[int, ...] = ()
+    precision: str = "auto"
+    threads: int = 0
+    measure_every: int = 1  # epochs between measurements; 0: never
+    measure_batches: int = 100  # independent minibatches of one measurement
+    measure_context: int = 1  # segments of context that a measured segment is given
+    sharpness_batches: int = 10
+    sharpness_products: int = 30
+    seed: int = 0
+
+    # Always so: constants, and no fields.
+    model = "transformer_xl"
+    measure_on = "draws"
 
 
 @dataclass(frozen=True)
@@ -116,8 +157,9 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16", "float64"),
     "measure_on": ("draws", "partition"),
 }
+LANGUAGE_CHOICES = CHOICES | {"dataset": ("python-reference", "wikitext103")}
 POSITIVE = (
-    "epochs", "batch_size", "learning_rate", "width", "image_size", "sharpness_batches",
+    "layers", "heads", "head_width", "inner_width", "segment", "divisor", "epochs", "batch_size", "learning_rate", "width", "image_size", "sharpness_batches",
     "sharpness_products",
     "steps", "trajectories", "replicates",
 )  # fmt: skip
@@ -126,7 +168,8 @@ POSITIVE = (
 def check(settings) -> None:
     """Raise :class:`UsageError` for values that no run could start with."""
     values = dataclasses.asdict(settings)
-    for key, valid in CHOICES.items():
+    language = isinstance(settings, LanguageTraining)
+    for key, valid in (LANGUAGE_CHOICES if language else CHOICES).items():
         if key in values:
             known_name(values[key], valid, f"value of {key}")
     for key in POSITIVE:
@@ -134,15 +177,21 @@ def check(settings) -> None:
             raise UsageError(f"The setting {key} must be positive, not {values[key]}.")
     if not 0 <= values.get("momentum", 0) < 1:
         raise UsageError(f"The momentum must lie in [0, 1), not {values['momentum']}.")
-    for key in ("weight_decay", "threads", "examples", "crop_padding", "measure_every"):
+    if not 0 <= values.get("dropout", 0) < 1:
+        raise UsageError(f"The dropout must lie in [0, 1), not {values['dropout']}.")
+    for key in (
+        "weight_decay", "clip", "threads", "examples", "tokens", "crop_padding", "memory",
+        "steps_per_epoch", "measure_every", "measure_context",
+    ):  # fmt: skip
         if not values.get(key, 0) >= 0:
             raise UsageError(f"The setting {key} must not be negative: it is {values[key]}.")
     drops = values.get("drops", ())
     if any(later <= earlier for earlier, later in itertools.pairwise((0, *drops))):
         raise UsageError(f"The setting drops must be positive and rising, not {drops}.")
+    trains = language or isinstance(settings, Training)
+    if trains and settings.measure_on == "draws" and settings.measure_batches < 2:
+        raise UsageError("The setting measure_batches must be at least 2.")
     if isinstance(settings, Training):
-        if settings.measure_on == "draws" and settings.measure_batches < 2:
-            raise UsageError("The setting measure_batches must be at least 2.")
         augmented = settings.crop_padding or settings.flip or settings.dataset == "imagenet"
         if settings.measure_on == "partition" and augmented:
             raise UsageError(

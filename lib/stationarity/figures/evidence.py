@@ -1,4 +1,4 @@
-"""Figures of chapter 3: the evidence on stationarity, run beside run."""
+"""Figures of chapters 3 and 4: the evidence on stationarity, run beside run."""
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -76,13 +76,17 @@ def loss_and_gradient(runs: list[Run]) -> Figure:
 
 
 def along_the_run(runs: list[Run]) -> Figure:
-    """Plot scaled gradient, noise, sharpness, weight norm, accuracy, a column a run."""
+    """Plot scaled gradient, noise, sharpness, weight norm and success, a column a run.
+
+    Success on the validation part is the accuracy of images, the perplexity of text.
+    """
+    success = "perplexity" if "perplexity" in set(runs[0].metrics.quantity) else "accuracy"
     quantities = {
         r"$\|\theta\|\cdot\|\nabla L\|$": _scaled_norm,
         "noise norm": lambda run: run.series("noise_norm"),
         "sharpness": lambda run: run.series("sharpness").assign(error=np.nan),
         "weight norm": lambda run: run.series("weight_norm"),
-        "accuracy": lambda run: run.series("accuracy"),
+        success: lambda run: run.series(success),
     }
     figure, axes = panels(len(quantities), len(runs), 1.75, sharex="col")
     for run, column in zip(runs, axes.T, strict=True):
@@ -94,9 +98,11 @@ def along_the_run(runs: list[Run]) -> Figure:
             mark_drops(panel, _drops(run))
             try:
                 _bars(panel, values(run), label, f"C{index}")
-            except UsageError:  # data without a validation part have no accuracy
+            except UsageError:  # data without a validation part
                 panel.annotate("not measured", (0.4, 0.5), xycoords="axes fraction")
         column[-1].set_xlabel("epoch")
+        if success == "perplexity":
+            column[-1].set_yscale("log")
     return figure
 
 
