@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from . import measure
 from .errors import UsageError
 from .experiments import Training
 
@@ -40,7 +41,16 @@ class Batches:
         return self.make()
 
 
-class TensorImages:
+class Images:
+    """What images have in common: the loss that the settings name."""
+
+    @property
+    def objective(self) -> measure.Objective:
+        """The mean loss of a model on a batch."""
+        return measure.LOSSES[self.settings.loss]
+
+
+class TensorImages(Images):
     """A small dataset that lives on the device as uint8 ``(N, H, W, C)``.
 
     ``classes``, ``channels`` and ``size`` describe it; ``provenance`` says
@@ -127,7 +137,7 @@ class TensorImages:
         return ((images.to(self.dtype) - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
-class FolderImages:
+class FolderImages(Images):
     """ImageNet, or any ImageFolder tree, streamed from disk by workers.
 
     Training images are random resized crops, flipped; test images (where the

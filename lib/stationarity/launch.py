@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from . import experiments, langevin, normalisation, records, studies, train
+from . import experiments, langevin, normalisation, reach, records, studies, train
 from .errors import UsageError
 
 # Experiments that are no training run: (settings, data_root, device) -> metrics.
@@ -16,6 +16,7 @@ STUDIES = {
     experiments.CurvatureStudy: studies.sharpness_estimators,
     experiments.EstimatorStudy: studies.gradient_estimators,
     experiments.NormalisationStudy: normalisation.normalised_loss,
+    experiments.RegimeStudy: reach.regimes,
     experiments.NoisyQuadratic: lambda settings, *_: langevin.ensemble(settings),
 }
 

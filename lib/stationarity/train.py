@@ -122,8 +122,9 @@ def build_model(settings: Training, dataset) -> nn.Module:
     torch.manual_seed(settings.seed)
     if settings.model == "cifar_resnet":
         return models.cifar_resnet(
-            settings.width, settings.blocks, dataset.channels, dataset.classes
-        )
+            settings.width, settings.blocks, dataset.channels, dataset.classes,
+            batch_norm=settings.batch_norm,
+        )  # fmt: skip
     if settings.model == "mlp":
         inputs = dataset.channels * dataset.size**2
         return models.mlp((inputs, *settings.hidden, dataset.classes))
@@ -174,7 +175,7 @@ def _fastest_path(model: nn.Module, dataset) -> str:
         for _ in range(4):  # the first warms up
             _synchronize(device)
             start = time.perf_counter()
-            _loss(trial, batch, path).backward()
+            _loss(dataset.objective, trial, batch, path).backward()
             _synchronize(device)
             times.append(time.perf_counter() - start)
         if min(times[1:]) < 0.9 * best_time:
@@ -187,11 +188,11 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _loss(model: nn.Module, batch, path: str) -> Tensor:
+def _loss(objective, model: nn.Module, batch, path: str) -> Tensor:
     dtype, memory_format = PATHS[path]
     images = batch[0].contiguous(memory_format=memory_format)
     with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
-        return measure.cross_entropy(model, (images, batch[1]))
+        return objective(model, (images, batch[1]))
 
 
 def _take_step(state: State, settings: Training, dataset, batch, total: int) -> Tensor:
@@ -199,7 +200,7 @@ def _take_step(state: State, settings: Training, dataset, batch, total: int) -> 
     torch.manual_seed(seed_of(settings.seed, "step", state.step))  # of dropout
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(settings, state.step, total, dataset.steps_per_epoch)
-    loss = _loss(state.model, batch, state.path)
+    loss = _loss(dataset.objective, state.model, batch, state.path)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     state.optimizer.step()
@@ -213,7 +214,7 @@ def _is_due(settings: Training, dataset, step: int) -> bool:
 
 def _measurement(state: State, settings: Training, dataset, origin: Tensor):
     """Measure the state; return what completes the measurement after the step."""
-    model, step = state.model, state.step
+    model, step, objective = state.model, state.step, dataset.objective
     if settings.measure_on == "partition":
         batches = dataset.partition()
         population = len(batches)
@@ -227,7 +228,7 @@ def _measurement(state: State, settings: Training, dataset, origin: Tensor):
         state.rows.append(row)
 
     statistics = measure.gradient_statistics(
-        model, measure.cross_entropy, batches,
+        model, objective, batches,
         population=population, weight_decay=settings.weight_decay,
     )  # fmt: skip
     note("loss", statistics.loss, statistics.loss_standard_error)
@@ -245,24 +246,24 @@ def _measurement(state: State, settings: Training, dataset, origin: Tensor):
     # Cold: between measurements eigenvalues may cross, and a warm start would
     # stay with the one that was the largest.
     sharpness = measure.sharpness(
-        model, measure.cross_entropy, few,
+        model, objective, few,
         max_products=settings.sharpness_products, seed=settings.seed,
     )  # fmt: skip
     note("sharpness", sharpness.eigenvalues[0], sharpness.residuals[0])
     note("sharpness_products", sharpness.products)
     if statistics.gradient_norm_naive > 0:
         along = measure.directional_sharpness(
-            model, measure.cross_entropy, few, statistics.mean_gradient
+            model, objective, few, statistics.mean_gradient
         )
         note("directional_sharpness", along)
     note("weight_norm", measure.weight_norm(model))
     note("displacement", measure.displacement(model, origin))
     for quantity, value, error in _validation(model, dataset):
         note(quantity, value, error)
-    vector, before = measure.parameter_vector(model), _losses(model, few)
+    vector, before = measure.parameter_vector(model), _losses(model, objective, few)
 
     def after_the_step():
-        change = _losses(model, few) - before
+        change = _losses(model, objective, few) - before
         note("update_norm", measure.displacement(model, vector))
         error = change.std() / len(few) ** 0.5 if len(few) > 1 else math.nan
         note("loss_change", change.mean(), error)
@@ -297,8 +298,8 @@ def _watched_measurement(clock, settings: Training, dataset, origin: Tensor):
     clock.stop_diverged(state.step)
 
 
-def _losses(model: nn.Module, batches: list) -> Tensor:
-    losses = [measure.mean_loss(model, measure.cross_entropy, [b]) for b in batches]
+def _losses(model: nn.Module, objective, batches: list) -> Tensor:
+    losses = [measure.mean_loss(model, objective, [b]) for b in batches]
     return torch.tensor(losses, dtype=torch.float64)
 
 

@@ -14,20 +14,27 @@ import typing
 from ..errors import UsageError, known_name
 from .images import IMAGES
 from .measuring import MEASURING
+from .reach import REACH
 from .settings import (
     CurvatureStudy,
     EstimatorStudy,
     NoisyQuadratic,
     NormalisationStudy,
+    RegimeStudy,
     Training,
     check,
 )
 from .stories import STORIES
 
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
-EXPERIMENTS = STORIES | MEASURING | IMAGES
+EXPERIMENTS = STORIES | MEASURING | IMAGES | REACH
 Settings = (
-    Training | NoisyQuadratic | EstimatorStudy | NormalisationStudy | CurvatureStudy
+    Training
+    | NoisyQuadratic
+    | EstimatorStudy
+    | NormalisationStudy
+    | CurvatureStudy
+    | RegimeStudy
 )
 
 
