@@ -29,6 +29,12 @@ SMALL = {
         }
     },
     "03-imagenet-resnet101": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
+    "05-how-far-does-it-reach": {
+        "settings": {"steps": 60, "examples": 128, "members": 2},
+        "resnet_settings": {
+            "epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4,
+        },
+    },
 }
 
 LONGEST_CELL = 20  # lines

@@ -29,8 +29,9 @@ def interval(values) -> tuple[float, float, float]:
     if len(values) < 2:
         raise UsageError("One net has no error bar: set members to at least 2.")
     quantile = scipy.stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)
-    margin = quantile * values.std(ddof=1) / math.sqrt(len(values))
-    return values.mean(), values.mean() - margin, values.mean() + margin
+    margin = float(quantile * values.std(ddof=1)) / math.sqrt(len(values))
+    mean = float(values.mean())
+    return mean, mean - margin, mean + margin
 
 
 def geometric_interval(values) -> tuple[float, float, float]:
