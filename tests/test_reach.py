@@ -91,7 +91,8 @@ def test_a_net_of_a_regime_is_trained_as_pytorch_trains_it(regime, monkeypatch):
     monkeypatch.setattr(reach, "_measured", keep)
     rows = reach.regimes(settings)
     inputs, labels = reach._everything(settings, None, "cpu")
-    labels = reach.with_wrong_labels(labels, regime.wrong_labels, 10, settings.seed)
+    seeds = [reach.seed_of(settings.seed, "net", 1)]
+    labels = reach.with_wrong_labels(labels, regime.wrong_labels, 10, seeds[0])
     model = models.mlp(kept["widths"]).double()
     torch.nn.utils.vector_to_parameters(kept[0][1].clone(), model.parameters())
     decay = {"lr": 1.0, "weight_decay": regime.weight_decay}
@@ -100,7 +101,6 @@ def test_a_net_of_a_regime_is_trained_as_pytorch_trains_it(regime, monkeypatch):
     else:
         optimizer = torch.optim.SGD(model.parameters(), momentum=regime.momentum, **decay)
     objective = measure.LOSSES[regime.loss]
-    seeds = [reach.seed_of(settings.seed, "net", 1)]
     size = regime.batch_size
     drawn = ensembles.batches(40, size or 1, seeds, 12, sampling=regime.sampling)
     for rate, chosen in zip(reach.rates(regime, 12), drawn):

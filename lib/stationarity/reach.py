@@ -35,8 +35,8 @@ def regimes(settings: RegimeStudy, data_root=None, device="cpu") -> list:
     - ``noise_norm``: the root of E||g_B - grad f||^2, 0 for the whole set;
     - ``weight_norm``, and ``learning_rate`` (that of the last step taken).
 
-    Members of equal number share initial weights and, where sizes agree, batches
-    in all regimes: regimes are compared on the same draws.
+    Members of equal number share initial weights, wrong labels and, where sizes
+    agree, batches in all regimes: regimes are compared on the same draws.
 
     Raises :class:`UsageError` where a net's weights are not finite.
     """
@@ -136,10 +136,9 @@ def _train(group: list[Regime], settings: RegimeStudy, everything, progress) -> 
     theta = ensembles.initialise(widths, seeds, dtype=inputs.dtype, device=inputs.device)
     theta = theta.repeat(len(group), 1)
     memory = torch.zeros(2, *theta.shape, dtype=theta.dtype, device=theta.device)
-    targets = [
-        with_wrong_labels(labels, r.wrong_labels, classes, settings.seed) for r in group
-    ]
-    targets = torch.stack(targets).repeat_interleave(members, 0)
+    targets = torch.stack(
+        [with_wrong_labels(labels, r.wrong_labels, classes, s) for r in group for s in seeds]
+    )
 
     def columns(values) -> Tensor:  # (..., R) to (..., K, 1)
         each = torch.as_tensor(np.asarray(values), dtype=theta.dtype, device=theta.device)

@@ -26,13 +26,15 @@ REGIMES = (
     Regime(
         "interpolation, squared", 0.03, loss="squared", examples=64, hidden=(128,), **NO_NOISE
     ),
+    Regime("rate like 1/t", 0.5, schedule="inverse", timescale=400, length=LONG),
     Regime(
-        "rate like 1/t", 1.0, batch_size=128, schedule="inverse", timescale=160, length=LONG
+        "rate like 1/t, right labels", 0.5, schedule="inverse", timescale=400, length=LONG,
+        wrong_labels=0.0,
     ),
     Regime("full batch", 0.2, batch_size=0, length=SHORT),
     Regime("full batch, no decay", 0.2, batch_size=0, weight_decay=0.0, length=SHORT),
     Regime("full batch, unstable", 2.0, batch_size=0, length=SHORT),
-)
+)  # fmt: skip
 
 
 def _wider(hidden: tuple[int, ...]) -> tuple[Regime, ...]:
