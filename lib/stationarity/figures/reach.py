@@ -58,7 +58,7 @@ def courses(run: Run, groups: dict[str, list[str]]) -> Figure:
     ``groups`` maps a title to names of regimes. Lines are geometric means over
     nets, bands their 95 % intervals.
     """
-    figure, axes = panels(1, len(groups), 3.3, sharey=True)
+    figure, axes = panels(1, len(groups), 4.4, sharey=True)
     for panel, (title, names) in zip(axes[0], groups.items(), strict=True):
         for index, name in enumerate(names):
             squares = regimes.series(run, "gradient_norm_squared", name)
@@ -75,7 +75,7 @@ def courses(run: Run, groups: dict[str, list[str]]) -> Figure:
             )
         panel.axhline(VANISHED, color="black", linestyle=":", linewidth=1)
         panel.set(xscale="log", yscale="log", xlabel="step", title=title)
-        panel.legend(loc="lower left")
+        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     axes[0, 0].set_ylabel("gradient norm over its start")
     return figure
 
