@@ -51,11 +51,15 @@ def series(run: Run, quantity: str, regime: str) -> pd.DataFrame:
 
     Raises :class:`UsageError` where the run has none.
     """
-    tables = _tables(run)
-    if (quantity, regime) in tables:
-        return tables[quantity, regime]
-    known = "; ".join(dict.fromkeys(name for _, name in tables))
-    raise UsageError(f"{run.folder.name} has no {quantity!r} of {regime!r}; it has {known}.")
+    metrics, start = run.metrics, f"{quantity} ({regime}, net "
+    rows = metrics[metrics.quantity.str.startswith(start)]
+    if rows.empty:
+        known = "; ".join(one["name"] for one in run.settings["regimes"])
+        raise UsageError(
+            f"{run.folder.name} has no {quantity!r} of {regime!r}; its regimes are {known}."
+        )
+    net = rows.quantity.str.slice(len(start), -1).astype(int)
+    return rows.assign(net=net).pivot(index="step", columns="net", values="value")
 
 
 def _tables(run: Run) -> dict[tuple[str, str], pd.DataFrame]:
