@@ -35,6 +35,12 @@ SMALL = {
     },
     "03-imagenet-resnet101": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
     "04-wikitext-transformer-xl": {"settings": SHORT_LANGUAGE, "comparison_batches": 3},
+    "05-how-far-does-it-reach": {
+        "settings": {"steps": 60, "examples": 128, "members": 2},
+        "resnet_settings": {
+            "epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4,
+        },
+    },
     "06-invariant-measure": {
         "settings": {"examples": 160, "edges": [140, 420], "replicates": 3, "stride": 7},
         "map_settings": {"times": [10, 100], "trajectories": 5},

@@ -7,7 +7,6 @@ import subprocess
 import pandas as pd
 import pytest
 import yaml
-
 from stationarity import claims, criteria, experiments, records
 from stationarity.claims import Criterion, Estimate
 from stationarity.errors import UsageError

@@ -45,7 +45,10 @@ class Batches:
 class Images:
     """What images have in common: the loss, and how a test set is used."""
 
-    objective = staticmethod(measure.cross_entropy)
+    @property
+    def objective(self) -> measure.Objective:
+        """The mean loss of a model on a batch, by the settings."""
+        return measure.LOSSES[self.settings.loss]
 
     def training_loss(self, model: nn.Module, batch, memory: None) -> tuple[Tensor, None]:
         """Return the loss of a training batch; images need no memory."""

@@ -145,15 +145,21 @@ def ratio_to_start(found: Level, start: float) -> dict:
             "nothing: measure it with more minibatches."
         )
     root = [math.sqrt(max(v, 0.0) / start) for v in (found.mean, found.low, found.high)]
-    verdict = "undecided"
-    if root[2] < VANISHED:
-        verdict = "vanishes"
-    elif root[1] > VANISHED:
-        verdict = "does not vanish"
     return {
         "ratio": root[0], "ratio_low": root[1], "ratio_high": root[2],
-        "above_zero": found.low > 0, "verdict": verdict,
+        "above_zero": found.low > 0, "verdict": verdict_of(root[1], root[2]),
     }  # fmt: skip
+
+
+def verdict_of(low: float, high: float) -> str:
+    """Return what an interval of a norm over its start says: see :data:`VANISHED`.
+
+    >>> verdict_of(0.001, 0.004), verdict_of(0.008, 0.02)
+    ('vanishes', 'undecided')
+    """
+    if high < VANISHED:
+        return "vanishes"
+    return "does not vanish" if low > VANISHED else "undecided"
 
 
 def loss_change(run: Run) -> tuple[float, bool]:

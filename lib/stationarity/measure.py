@@ -47,6 +47,26 @@ def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return functional.cross_entropy(model(inputs), labels)
 
 
+def squared_error(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Return half the squared distance of logits from unit vectors, its mean.
+
+    The unit vector of an example is that of its label; the sum is over the classes,
+    the mean over the examples of ``(inputs, labels)``.
+
+    >>> model = nn.Linear(2, 4, bias=False)
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> squared_error(model, (torch.ones(3, 2), torch.tensor([0, 1, 2]))).item()
+    0.5
+    """
+    inputs, labels = batch
+    logits = model(inputs)
+    wrong = logits - functional.one_hot(labels, logits.shape[1])
+    return wrong.square().sum(1).mean() / 2
+
+
+LOSSES = {"cross_entropy": cross_entropy, "squared": squared_error}  # by setting
+
+
 def with_weight_decay(objective: Objective, weight_decay: float) -> Objective:
     """Return the objective plus (weight_decay / 2) ||theta||^2.
 

@@ -30,7 +30,7 @@ COLUMNS = ["step", "epoch", "quantity", "value", "error"]
 # settings say stands in the fingerprint.
 NOT_DECIDING = (
     "__init__", "__main__", "claims", "criteria", "errors", "experiments", "figures", "page",
-    "progress", "records",
+    "progress", "records", "regimes",
 )  # fmt: skip
 
 

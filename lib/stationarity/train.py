@@ -131,8 +131,9 @@ def build_model(settings: Training, dataset) -> nn.Module:
         )  # fmt: skip
     if settings.model == "cifar_resnet":
         return models.cifar_resnet(
-            settings.width, settings.blocks, dataset.channels, dataset.classes
-        )
+            settings.width, settings.blocks, dataset.channels, dataset.classes,
+            batch_norm=settings.batch_norm,
+        )  # fmt: skip
     if settings.model == "mlp":
         inputs = dataset.channels * dataset.size**2
         return models.mlp((inputs, *settings.hidden, dataset.classes))

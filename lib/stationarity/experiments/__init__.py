@@ -23,22 +23,24 @@ from .chains import (
 from .images import IMAGES
 from .language import LANGUAGE
 from .measuring import MEASURING
+from .reach import REACH
 from .settings import (
     CurvatureStudy,
     EstimatorStudy,
     LanguageTraining,
     NoisyQuadratic,
     NormalisationStudy,
+    RegimeStudy,
     Training,
     check,
 )
 from .stories import STORIES
 
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
-EXPERIMENTS = STORIES | MEASURING | IMAGES | LANGUAGE | CHAINS
+EXPERIMENTS = STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
-    | CurvatureStudy | DescentMap | FiniteChains | Plane | DoubleWell | Identities
+    | CurvatureStudy | RegimeStudy | DescentMap | FiniteChains | Plane | DoubleWell | Identities
 )  # fmt: skip
 
 

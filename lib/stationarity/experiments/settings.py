@@ -18,11 +18,13 @@ class Training:
     examples: int = 0  # training examples that are used; 0: all
     width: int = 64  # channels of the first stage of a cifar_resnet
     blocks: tuple[int, ...] = (2, 2, 2, 2)  # blocks in each stage of a cifar_resnet
+    batch_norm: bool = True  # of a cifar_resnet; else gains and biases, see models
     hidden: tuple[int, ...] = ()  # hidden widths of an mlp; none: softmax regression
     crop_padding: int = 0  # random crops of small images, padded by so many pixels
     flip: bool = False  # random horizontal flips
     image_size: int = 224  # side of the random resized crops of imagenet, in pixels
     sampling: str = "reshuffled"  # reshuffled epochs, or independent batches
+    loss: str = "cross_entropy"  # or squared: of the logits from the label's unit vector
     optimizer: str = "sgd"  # sgd or adam
     momentum: float = 0.0  # of sgd
     weight_decay: float = 0.0  # coupled: it adds weight_decay * weights to the gradient
@@ -148,10 +150,45 @@ class CurvatureStudy:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Regime:
+    """One way to train the small nets of a :class:`RegimeStudy`."""
+
+    name: str
+    learning_rate: float
+    batch_size: int = 16  # 0: the whole training set
+    sampling: str = "replacement"  # replacement, independent or reshuffled, see ensembles
+    loss: str = "cross_entropy"  # or squared
+    optimizer: str = "sgd"  # sgd or adam
+    momentum: float = 0.0  # of sgd
+    weight_decay: float = 2e-3
+    schedule: str = "constant"  # constant, stages, cosine or inverse
+    timescale: int = 0  # inverse: learning_rate / (1 + step / timescale)
+    wrong_labels: float = 0.15  # share of the labels that are replaced by others
+    hidden: tuple[int, ...] = (32,)  # hidden widths of the mlp
+    examples: int = 0  # the first so many of the study's; 0: all of them
+    length: float = 1.0  # its steps over those of the study
+
+
+@dataclass(frozen=True)
+class RegimeStudy:
+    """Settings of the study where weights converge and where not (chapter 5)."""
+
+    dataset: str
+    examples: int  # training examples; 0: all
+    regimes: tuple[Regime, ...]
+    members: int  # seeds of each regime
+    steps: int
+    precision: str = "float32"
+    threads: int = 0  # of the CPU; 0: all
+    seed: int = 0
+
+
 CHOICES = {
     "model": ("cifar_resnet", "mlp", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     "dataset": ("digits", "cifar10", "imagenet"),
     "sampling": ("reshuffled", "independent"),
+    "loss": ("cross_entropy", "squared"),
     "optimizer": ("sgd", "adam"),
     "schedule": ("constant", "stages", "cosine"),
     "precision": ("auto", "float32", "bfloat16", "float64"),
@@ -165,9 +202,37 @@ POSITIVE = (
 )  # fmt: skip
 
 
+def _check_regimes(settings: RegimeStudy) -> None:
+    """Raise :class:`UsageError` for a regime that no ensemble could train."""
+    choices = {
+        "schedule": ("constant", "stages", "cosine", "inverse"),
+        "sampling": ("replacement", "independent", "reshuffled"),
+        "loss": CHOICES["loss"],
+        "optimizer": CHOICES["optimizer"],
+    }
+    if settings.members < 2:
+        raise UsageError("The setting members must be at least 2, for error bars.")
+    names = [regime.name for regime in settings.regimes]
+    if len(set(names)) < len(names):
+        raise UsageError(f"Every regime needs a name of its own: {', '.join(names)}.")
+    for regime in settings.regimes:
+        for key, valid in choices.items():
+            known_name(getattr(regime, key), valid, f"value of {key} in {regime.name!r}")
+        positive = [regime.learning_rate, regime.length]
+        if regime.schedule == "inverse":
+            positive.append(regime.timescale)
+        if not all(value > 0 for value in positive):
+            raise UsageError(
+                f"The regime {regime.name!r} needs a positive learning rate, length and, "
+                "where its schedule is inverse, timescale."
+            )
+
+
 def check(settings) -> None:
     """Raise :class:`UsageError` for values that no run could start with."""
     values = dataclasses.asdict(settings)
+    if isinstance(settings, RegimeStudy):
+        _check_regimes(settings)
     language = isinstance(settings, LanguageTraining)
     for key, valid in (LANGUAGE_CHOICES if language else CHOICES).items():
         if key in values:
@@ -192,6 +257,10 @@ def check(settings) -> None:
     if trains and settings.measure_on == "draws" and settings.measure_batches < 2:
         raise UsageError("The setting measure_batches must be at least 2.")
     if isinstance(settings, Training):
+        if not settings.batch_norm and settings.model != "cifar_resnet":
+            raise UsageError(
+                f"batch_norm=false is for model=cifar_resnet; {settings.model} has its own."
+            )
         augmented = settings.crop_padding or settings.flip or settings.dataset == "imagenet"
         if settings.measure_on == "partition" and augmented:
             raise UsageError(

@@ -166,7 +166,8 @@ def verdicts(table: pd.DataFrame) -> Figure:
             fontsize="small", color=color,
         )  # fmt: skip
     panel.axvline(VANISHED, color="black", linestyle=":", linewidth=1)
-    panel.set(xscale="log", xlim=(floor, 10), xlabel="gradient norm / its initial value")
+    right = max(10, 10 * table.ratio_high.max())  # room for the last verdict
+    panel.set(xscale="log", xlim=(floor, right), xlabel="gradient norm / its initial value")
     panel.set_yticks(range(len(table)), table.label)
     panel.invert_yaxis()
     panel.grid(axis="y", visible=False)
