@@ -29,6 +29,18 @@ SMALL = {
         }
     },
     "03-imagenet-resnet101": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
+    "07-watching-a-distribution-settle": {
+        "settings": {
+            "steps": 1500, "drops": [600, 1100], "members": 2, "examples": 200,
+            "measure_every": 10, "record_every": 5,
+        },
+        "replica_settings": {
+            "burn_in": 100, "steps": 60, "trajectory": 900, "replicas": 6, "examples": 200,
+            "measure_every": 20, "record_every": 5,
+        },
+        "resnet_settings": {"epochs": 30, "examples": 192, "observe_every": 1},
+        "controls": 4,
+    },
 }
 
 LONGEST_CELL = 20  # lines

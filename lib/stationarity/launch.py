@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from . import experiments, langevin, normalisation, records, studies, train
+from . import experiments, langevin, normalisation, records, settling, studies, train
 from .errors import UsageError
 
 # Experiments that are no training run: (settings, data_root, device) -> metrics.
@@ -16,6 +16,8 @@ STUDIES = {
     experiments.CurvatureStudy: studies.sharpness_estimators,
     experiments.EstimatorStudy: studies.gradient_estimators,
     experiments.NormalisationStudy: normalisation.normalised_loss,
+    experiments.SettlingStudy: settling.settling,
+    experiments.ReplicaStudy: settling.replicas,
     experiments.NoisyQuadratic: lambda settings, *_: langevin.ensemble(settings),
 }
 

@@ -22,12 +22,19 @@ from .settings import (
     Training,
     check,
 )
+from .settling import SETTLING, ReplicaStudy, SettlingStudy
 from .stories import STORIES
 
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
-EXPERIMENTS = STORIES | MEASURING | IMAGES
+EXPERIMENTS = STORIES | MEASURING | IMAGES | SETTLING
 Settings = (
-    Training | NoisyQuadratic | EstimatorStudy | NormalisationStudy | CurvatureStudy
+    Training
+    | NoisyQuadratic
+    | EstimatorStudy
+    | NormalisationStudy
+    | CurvatureStudy
+    | SettlingStudy
+    | ReplicaStudy
 )
 
 

@@ -35,6 +35,7 @@ class Training:
     measure_batches: int = 100  # independent minibatches of one measurement
     sharpness_batches: int = 10  # fixed minibatches of sharpness and of loss change
     sharpness_products: int = 30  # Hessian-vector products of one measurement, at most
+    observe_every: int = 0  # steps between cheap records of the state; 0: none
     seed: int = 0
 
 
@@ -134,7 +135,10 @@ def check(settings) -> None:
             raise UsageError(f"The setting {key} must be positive, not {values[key]}.")
     if not 0 <= values.get("momentum", 0) < 1:
         raise UsageError(f"The momentum must lie in [0, 1), not {values['momentum']}.")
-    for key in ("weight_decay", "threads", "examples", "crop_padding", "measure_every"):
+    unsigned = (
+        "weight_decay", "threads", "examples", "crop_padding", "measure_every", "observe_every",
+    )  # fmt: skip
+    for key in unsigned:
         if not values.get(key, 0) >= 0:
             raise UsageError(f"The setting {key} must not be negative: it is {values[key]}.")
     drops = values.get("drops", ())
