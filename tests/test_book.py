@@ -39,7 +39,7 @@ SMALL = {
             "measure_every": 20, "record_every": 5,
         },
         "resnet_settings": {"epochs": 30, "examples": 192, "observe_every": 1},
-        "controls": 4,
+        "controls": 2,
     },
 }
 

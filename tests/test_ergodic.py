@@ -1,4 +1,5 @@
 """Time averages: held against an Ornstein-Uhlenbeck process with exact laws."""
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -143,9 +144,13 @@ def sgd(steps, start, center=0.0, seed=0, drift=0.0):
 
 
 def test_both_identities_hold_on_a_stationary_trajectory():
-    seen = {key: values[500:] for key, values in sgd(40000, start=1.0, center=0.7).items()}
+    seen = {
+        key: values[500:] for key, values in sgd(40000, start=1.0, center=0.7).items()
+    }
     for product in ("product", "full"):
-        found = ergodic.fluctuation_dissipation(seen[product], seen["square"], RATE, MOMENTUM)
+        found = ergodic.fluctuation_dissipation(
+            seen[product], seen["square"], RATE, MOMENTUM
+        )
         assert abs(found.value - 1) < 4 * found.error < 0.2
     budget = ergodic.descent_budget(seen["gain"], seen["change"])
     assert abs(budget.value - 1) < 4 * budget.error < 0.2

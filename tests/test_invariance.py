@@ -1,4 +1,7 @@
 """Tests of invariance: their false alarms and their power, by simulation."""
+
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -55,7 +58,9 @@ def test_the_error_of_a_distance_is_its_spread():
     """The mean shift of correlated windows: sqrt(2 tau / n)."""
     chains = ornstein_uhlenbeck(120, 6000, seed=4)
     found = [
-        invariance.compare(chain[:3000], chain[3000:] + 2, replicates=400)["wasserstein"]
+        invariance.compare(chain[:3000], chain[3000:] + 2, replicates=400)[
+            "wasserstein"
+        ]
         for chain in chains
     ]
     exact = np.sqrt(2 * TIME / 3000)
@@ -64,9 +69,12 @@ def test_the_error_of_a_distance_is_its_spread():
 
 
 # --- calibration: the process of test_ergodic, whose law is exactly stationary ------
+# Why blocks are 8 times long: of 1500 pairs of windows with 60 and 120 effective
+# samples 1055 can be judged, and the energy distance rejects 6.7 % of them with blocks
+# of 6 autocorrelation times, 5.3 % with 8, 4.6 % with 10.
 
 
-@pytest.mark.parametrize("effective", [75, 300])
+@pytest.mark.parametrize("effective", [80, 150])
 @pytest.mark.parametrize("shape", [lambda x: x, np.exp], ids=["gaussian", "lognormal"])
 def test_false_alarms_come_at_the_nominal_rate(effective, shape):
     length = int(effective * TIME)
@@ -83,7 +91,7 @@ def test_false_alarms_come_at_the_nominal_rate(effective, shape):
 
 def test_without_regard_to_autocorrelation_false_alarms_abound():
     """The test above can fail: samples taken for independent are rejected often."""
-    chains = ornstein_uhlenbeck(100, 1500, seed=5)
+    chains = ornstein_uhlenbeck(40, 1500, seed=5)
     found = [p_values(c[:750], c[750:], independent=(True, True)) for c in chains]
     assert (rate(found) > 0.4).all()
 
@@ -125,7 +133,7 @@ def test_windows_double_and_end_with_the_series():
     lengths = [window.stop - window.start for window in windows]
     assert lengths == [63, 125, 250, 500]
     assert windows[-1] == slice(500, 1000)
-    assert all(a.stop == b.start for a, b in zip(windows, windows[1:], strict=False))
+    assert all(a.stop == b.start for a, b in itertools.pairwise(windows))
     assert invariance.growing_windows(50) == []
 
 
@@ -134,15 +142,17 @@ def verdict_of(values):
 
 
 def test_a_stationary_control_is_said_to_drift_at_the_nominal_rate():
-    chains = ornstein_uhlenbeck(RUNS, 3000, seed=9)
+    chains = ornstein_uhlenbeck(RUNS // 2, 4800, seed=9)
     found = [verdict_of(chain)["verdict"] for chain in chains]
     assert "undecided" not in found
-    assert nominal(np.mean([v == "drifts" for v in found]))
+    assert nominal(np.mean([v == "drifts" for v in found]), RUNS // 2)
 
 
 def test_a_drifting_control_is_told_apart():
-    drift = np.linspace(0, 3, 3000)
-    found = [verdict_of(chain + drift)["verdict"] for chain in ornstein_uhlenbeck(40, 3000)]
+    drift = np.linspace(0, 3, 4800)
+    found = [
+        verdict_of(chain + drift)["verdict"] for chain in ornstein_uhlenbeck(40, 4800)
+    ]
     assert found == ["drifts"] * 40
 
 

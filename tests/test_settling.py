@@ -1,4 +1,5 @@
 """The studies of chapter 7, their tables and figures."""
+
 import math
 
 import numpy as np
@@ -34,7 +35,9 @@ def study():
 def test_the_label_noise_is_the_part_that_was_asked_for():
     settings = experiments.get("settling", overrides={"label_noise": 0.15})
     noisy = settling.load_task(settings)
-    clean = settling.load_task(experiments.get("settling", overrides={"label_noise": 0.0}))
+    clean = settling.load_task(
+        experiments.get("settling", overrides={"label_noise": 0.0})
+    )
     changed = (noisy.labels != clean.labels).double().mean().item()
     assert changed == pytest.approx(0.15, abs=1 / len(noisy.labels))
     assert torch.equal(noisy.inputs, clean.inputs)
@@ -49,7 +52,10 @@ def test_a_step_is_that_of_pytorch_and_all_that_is_recorded_is_so(study):
     model, decay = models.mlp(task.widths), settings.weight_decay
     nn.utils.vector_to_parameters(theta, model.parameters())
     optimizer = torch.optim.SGD(
-        model.parameters(), settings.learning_rate, settings.momentum, weight_decay=decay
+        model.parameters(),
+        settings.learning_rate,
+        settings.momentum,
+        weight_decay=decay,
     )
     objective = measure.with_weight_decay(measure.cross_entropy, decay)
     everything, products, squares = (task.inputs, task.labels), [], []
@@ -77,9 +83,13 @@ def test_a_step_is_that_of_pytorch_and_all_that_is_recorded_is_so(study):
                 "loss": f - decay / 2 * (before @ before),
             }  # fmt: skip
             for name, value in exact.items():
-                assert found[step, f"{name}[1]"] == pytest.approx(float(value), rel=1e-3)
+                assert found[step, f"{name}[1]"] == pytest.approx(
+                    float(value), rel=1e-3
+                )
             after = objective(model, everything).item()
-            assert found[step, "change[1]"] == pytest.approx(after - f, rel=1e-2, abs=1e-6)
+            assert found[step, "change[1]"] == pytest.approx(
+                after - f, rel=1e-2, abs=1e-6
+            )
     for end in (4, 8, 12):
         mean = np.mean(products[end - 4 : end]), np.mean(squares[end - 4 : end])
         assert found[end, "product[1]"] == pytest.approx(mean[0], rel=1e-3)
@@ -87,7 +97,7 @@ def test_a_step_is_that_of_pytorch_and_all_that_is_recorded_is_so(study):
 
 
 def test_members_do_not_depend_on_each_other(study):
-    settings, rows = study
+    _, rows = study
     alone = experiments.get("settling", overrides=SMALL | {"members": 1})
     one = table(settling.settling(alone))
     found = table(rows)
@@ -101,7 +111,9 @@ def test_the_rate_drops_and_sums_cover_every_step(study):
     assert found[16, "learning_rate"] == 0.05
     assert found[20, "learning_rate"] == pytest.approx(0.005)
     assert found[36, "learning_rate"] == pytest.approx(0.0005)
-    assert {step for step, name in found if name == "product[2]"} == set(range(4, 41, 4))
+    assert {step for step, name in found if name == "product[2]"} == set(
+        range(4, 41, 4)
+    )
 
 
 def test_hessian_directions_are_eigenvectors():
@@ -152,8 +164,12 @@ OBSERVED = {
 
 def test_observing_changes_no_bit_of_a_run():
     with_it = stationarity.run("settling_resnet", settings=OBSERVED)
-    without = stationarity.run("settling_resnet", settings=OBSERVED | {"observe_every": 0})
-    weights = [measure.parameter_vector(train.load_model(r)[0]) for r in (with_it, without)]
+    without = stationarity.run(
+        "settling_resnet", settings=OBSERVED | {"observe_every": 0}
+    )
+    weights = [
+        measure.parameter_vector(train.load_model(r)[0]) for r in (with_it, without)
+    ]
     assert torch.equal(*weights)
     np.testing.assert_array_equal(
         with_it.series("train_loss").value, without.series("train_loss").value
@@ -163,7 +179,9 @@ def test_observing_changes_no_bit_of_a_run():
 def test_what_is_observed_is_so():
     run = stationarity.run("settling_resnet", settings=OBSERVED)
     losses = run.series("observed_minibatch_loss").value.to_numpy().reshape(2, -1)
-    np.testing.assert_allclose(losses.mean(1), run.series("train_loss").value, rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.mean(1), run.series("train_loss").value, rtol=1e-6
+    )
     assert (run.series("observed_update_square").value > 0).all()
     final = measure.parameter_vector(train.load_model(run)[0]).norm().item()
     last = run.series("observed_weight_norm").value.iloc[-1]
@@ -227,16 +245,15 @@ def test_verdicts_of_every_stage_and_all_figures(long_run):
     assert figures.distances(seen | judging.controls(400)).axes
     figures.identities(judging.identities(long_run), [1500, 2500])
     counts = judging.across_starts(long_run)[["agree", "differ", "undecided"]]
-    assert (counts.sum(1) == 2).all()
+    assert (counts.sum(axis=1) == 2).all()
 
 
 def test_replicas_of_a_stationary_process_agree_and_others_differ():
     """A stub of a run, whose replicas are independent of its trajectory."""
 
     class Stub:
-        settings = {"replicas": 40, "trajectory": 4000}
-
         def __init__(self, shift):
+            self.settings = {"replicas": 40, "trajectory": 4000}
             chain = ornstein_uhlenbeck(1, 4000)[0]
             ensemble = ornstein_uhlenbeck(40, 3, seed=1) + shift
             self.values = {"loss": chain}

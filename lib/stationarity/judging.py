@@ -77,6 +77,15 @@ def said(verdicts) -> str:
     )
 
 
+def listed(names) -> str:
+    """Name observables in a sentence.
+
+    >>> listed(["weight_norm", "loss"]), listed([])
+    ('weight norm, loss', 'none')
+    """
+    return ", ".join(name.replace("_", " ") for name in names) or "none"
+
+
 def controls(length: int, time: float = 5.0, drift: float = 3.0, seed: int = 0) -> dict:
     """Return two control series, ``{name: (steps, values)}``, of ``length`` samples.
 

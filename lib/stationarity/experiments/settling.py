@@ -73,7 +73,7 @@ SETTLING = {
             dataset="digits", hidden=(32,), batch_size=64, learning_rate=0.05,
             burn_in=10000, steps=10000, trajectory=40000, replicas=32,
             label_noise=0.15, momentum=0.9, weight_decay=1e-2, record_every=50,
-            measure_every=500, threads=1,
+            measure_every=1000, threads=1,
         ),
         "single-gpu": ReplicaStudy(
             dataset="cifar10", examples=10000, hidden=(64,), batch_size=128,
