@@ -24,6 +24,14 @@ SHORT_LANGUAGE = {
     "measure_batches": 4, "sharpness_batches": 1, "sharpness_products": 2,
 }  # fmt: skip
 SHORT_CONTROL = {"epochs": 30, "measure_every": 2}
+SHORT_SETTLING = {
+    "steps": 1500, "drops": [600, 1100], "members": 2, "examples": 200,
+    "measure_every": 10, "record_every": 5,
+}  # fmt: skip
+SHORT_REPLICAS = {
+    "burn_in": 100, "steps": 60, "trajectory": 900, "replicas": 6, "examples": 200,
+    "measure_every": 20, "record_every": 5,
+}  # fmt: skip
 SMALL = {
     "index": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
     "01-two-stories": {"settings": {"epochs": 20}},
@@ -45,10 +53,17 @@ SMALL = {
         "settings": {"examples": 160, "edges": [140, 420], "replicates": 3, "stride": 7},
         "map_settings": {"times": [10, 100], "trajectories": 5},
     },
+    "07-watching-a-distribution-settle": {
+        "settings": SHORT_SETTLING, "replica_settings": SHORT_REPLICAS,
+        "resnet_settings": {"epochs": 30, "examples": 192, "observe_every": 1},
+        "image_settings": SHORT_RUN, "language_settings": SHORT_LANGUAGE,
+        "controls": 2,
+    },
     "claims": {
         "settings": {
             "imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL,
             "wikitext_transformer_xl": SHORT_LANGUAGE,
+            "settling": SHORT_SETTLING, "replicas": SHORT_REPLICAS,
         }
     },
 }

@@ -17,6 +17,7 @@ from . import (
     plane,
     reach,
     records,
+    settling,
     studies,
     train,
 )
@@ -28,6 +29,8 @@ STUDIES = {
     experiments.EstimatorStudy: studies.gradient_estimators,
     experiments.NormalisationStudy: normalisation.normalised_loss,
     experiments.RegimeStudy: reach.regimes,
+    experiments.SettlingStudy: settling.settling,
+    experiments.ReplicaStudy: settling.replicas,
     experiments.NoisyQuadratic: lambda settings, *_: langevin.ensemble(settings),
     experiments.DescentMap: lambda settings, *_: chains.descent_map(settings),
     experiments.FiniteChains: lambda settings, *_: chains.finite_chains(settings),

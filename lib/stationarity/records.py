@@ -29,8 +29,8 @@ COLUMNS = ["step", "epoch", "quantity", "value", "error"]
 # All other modules of the library decide what a run's numbers are. What the
 # settings say stands in the fingerprint.
 NOT_DECIDING = (
-    "__init__", "__main__", "claims", "criteria", "errors", "experiments", "figures", "page",
-    "progress", "records", "regimes",
+    "__init__", "__main__", "claims", "criteria", "ergodic", "errors", "experiments",
+    "figures", "invariance", "judging", "page", "progress", "records", "regimes",
 )  # fmt: skip
 
 

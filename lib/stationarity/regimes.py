@@ -90,8 +90,10 @@ def table(run: Run) -> pd.DataFrame:
     its mean and interval over nets, and ``trend`` from it; ``noise`` with
     ``noise_low`` and ``noise_high``: noise norm of a batch over its value at the
     start (0 for the whole set); ``drive``: rate * noise^2 / (1 - momentum), in the
-    loss's units (NaN for Adam); ``square``: mean ||grad f||^2; ``growth``: change
-    of the weight norm over the last half, as a share.
+    loss's units (NaN for Adam), a mean over nets; ``square``: ||grad f||^2, the
+    geometric mean over nets of its mean in that window, with ``square_low`` and
+    ``square_high``; ``growth``: change of the weight norm over the last half, as a
+    share, the mean over nets with ``growth_low`` and ``growth_high``.
     """
     tables = _tables(run)
     return pd.DataFrame([_row(regime, tables) for regime in run.settings["regimes"]])
@@ -112,7 +114,9 @@ def _row(regime: dict, tables: dict) -> dict:
     silent = regime["batch_size"] == 0
     around = (0.0,) * 3 if silent else geometric_interval(settled / noise.loc[0])
     drive = (rate * noise**2)[window].to_numpy().mean() / (1 - regime["momentum"])
+    square = geometric_interval(squares[window].mean())
     half = weights[weights.index >= TREND * last]
+    growth = interval(half.iloc[-1] / half.iloc[0] - 1)
     return {
         "regime": name, "ratio": middle, "ratio_low": low, "ratio_high": high,
         "verdict": verdict_of(low, high),
@@ -121,8 +125,8 @@ def _row(regime: dict, tables: dict) -> dict:
         "trend": _trend(exponent[1], exponent[2]),
         "noise": around[0], "noise_low": around[1], "noise_high": around[2],
         "drive": drive if regime["optimizer"] == "sgd" else math.nan,
-        "square": squares[window].to_numpy().mean(),
-        "growth": float((half.iloc[-1] / half.iloc[0] - 1).mean()),
+        "square": square[0], "square_low": square[1], "square_high": square[2],
+        "growth": growth[0], "growth_low": growth[1], "growth_high": growth[2],
     }  # fmt: skip
 
 

@@ -76,7 +76,10 @@ def train(
                 if time.monotonic() > progress.next_line:
                     progress.show(f"measuring at epoch {state.step / dataset.steps_per_epoch:g}")
                 after_the_step = watched()
+            observe = _observation(state, settings, dataset)
             state.losses.append(_take_step(state, settings, dataset, batch, total))
+            if observe:
+                observe()
             if after_the_step:
                 after_the_step()
             state.step += 1
@@ -289,6 +292,35 @@ def _measurement(state: State, settings: Training, dataset, origin: Tensor):
         note("learning_rate", state.optimizer.param_groups[0]["lr"])
 
     return after_the_step
+
+
+def _observation(state: State, settings: Training, dataset):
+    """Note the state before a step where that is due; return what notes the step.
+
+    Cheap enough for every few steps: the weights' norm, their projections on two
+    random directions, the minibatch's loss and the squared size of the step.
+    """
+    if not settings.observe_every or state.step % settings.observe_every:
+        return None
+    vector, step = measure.parameter_vector(state.model), state.step
+    generator = torch.Generator(vector.device).manual_seed(seed_of(settings.seed, "observe"))
+
+    def note(quantity, value):
+        row = (step, step / dataset.steps_per_epoch, quantity, float(value), math.nan)
+        state.rows.append(row)
+
+    note("observed_weight_norm", vector.norm())
+    for name in ("observed_random_1", "observed_random_2"):
+        direction = torch.randn(
+            vector.shape, generator=generator, device=vector.device, dtype=vector.dtype
+        )
+        note(name, direction @ vector / direction.norm())
+
+    def note_the_step():
+        note("observed_minibatch_loss", state.losses[-1])
+        note("observed_update_square", measure.displacement(state.model, vector) ** 2)
+
+    return note_the_step
 
 
 def _check_data(settings: Training, dataset, info: dict) -> None:

@@ -34,13 +34,15 @@ from .settings import (
     Training,
     check,
 )
+from .settling import SETTLING, ReplicaStudy, SettlingStudy
 from .stories import STORIES
 
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
-EXPERIMENTS = STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS
+EXPERIMENTS = STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS | SETTLING
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
-    | CurvatureStudy | RegimeStudy | DescentMap | FiniteChains | Plane | DoubleWell | Identities
+    | CurvatureStudy | RegimeStudy | DescentMap | FiniteChains | Plane | DoubleWell
+    | Identities | SettlingStudy | ReplicaStudy
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ IMAGES = {
             crop_padding=4, epochs=90, batch_size=64, learning_rate=0.2,
             momentum=0.9, weight_decay=5e-4, schedule="stages", drops=(30, 60),
             precision="float32", measure_every=2, measure_batches=150,
-            sharpness_batches=5, threads=1,
+            sharpness_batches=5, observe_every=2, threads=1,
         ),
         "two-cores": Training(
             dataset="cifar10", examples=10000, model="cifar_resnet", width=16,

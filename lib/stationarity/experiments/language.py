@@ -8,7 +8,7 @@ LANGUAGE = {
             inner_width=64, segment=32, memory=32, epochs=27, steps_per_epoch=100,
             batch_size=16, learning_rate=0.01, schedule="stages", drops=(11, 19),
             precision="float32", measure_batches=32, measure_context=2,
-            sharpness_batches=2, sharpness_products=10, threads=1,
+            sharpness_batches=2, sharpness_products=10, observe_every=2, threads=1,
         ),
         "two-cores": LanguageTraining(
             dataset="wikitext103", layers=2, width=64, heads=4, head_width=16,

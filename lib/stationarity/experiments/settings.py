@@ -38,6 +38,7 @@ class Training:
     measure_batches: int = 100  # independent minibatches of one measurement
     sharpness_batches: int = 10  # fixed minibatches of sharpness and of loss change
     sharpness_products: int = 30  # Hessian-vector products of one measurement, at most
+    observe_every: int = 0  # steps between cheap records of the state; 0: none
     seed: int = 0
 
 
@@ -74,6 +75,7 @@ class LanguageTraining:
     measure_context: int = 1  # segments of context that a measured segment is given
     sharpness_batches: int = 10
     sharpness_products: int = 30
+    observe_every: int = 0  # steps between cheap observations of the run; 0: never
     seed: int = 0
 
     # Always so: constants, and no fields.
@@ -246,7 +248,7 @@ def check(settings) -> None:
         raise UsageError(f"The dropout must lie in [0, 1), not {values['dropout']}.")
     for key in (
         "weight_decay", "clip", "threads", "examples", "tokens", "crop_padding", "memory",
-        "steps_per_epoch", "measure_every", "measure_context",
+        "steps_per_epoch", "measure_every", "measure_context", "observe_every",
     ):  # fmt: skip
         if not values.get(key, 0) >= 0:
             raise UsageError(f"The setting {key} must not be negative: it is {values[key]}.")

@@ -83,13 +83,17 @@ def courses(run: Run, groups: dict[str, list[str]]) -> Figure:
 def drive(table: pd.DataFrame, slope: float) -> Figure:
     """Plot ||grad f||^2 against rate * noise^2 / (1 - momentum), a point a regime.
 
-    Adam and regimes without noise are left out. The dashed line has the
-    ``slope`` that was fitted to all points; the dotted one has slope one.
+    Adam and regimes without noise are left out. Bars are 95 % intervals over nets.
+    The dashed line has the ``slope`` that was fitted to all points; the dotted one
+    has slope one.
     """
     figure, axes = panels(1, 1, 4.2)
     panel, used = axes[0, 0], table[table.drive > 0].sort_values("drive")
     for rank, row in enumerate(used.itertuples()):
-        panel.plot(row.drive, row.square, "o", color=COLORS[row.verdict])
+        bar = [[row.square - row.square_low], [row.square_high - row.square]]
+        panel.errorbar(
+            row.drive, row.square, yerr=bar, fmt="o", color=COLORS[row.verdict], capsize=2
+        )
         side = {"xytext": (6, -3)} if rank % 2 else {"xytext": (-6, -3), "ha": "right"}
         panel.annotate(
             row.regime, (row.drive, row.square), textcoords="offset points",
