@@ -1,0 +1,117 @@
+"""Averages over the last weights of a run, beside the weights of single moments.
+
+Under an invariant measure the weights of a moment are a draw; their mean over a long
+window is one point. Source: our section "Back to practice"; the method is Polyak and
+Juditsky's (1992), for nets Izmailov and others' (2018).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from . import ensembles
+from .batches import seed_of
+from .errors import UsageError
+from .experiments import AveragingStudy
+from .progress import Progress
+from .settling import Task, load_task
+
+
+def averaging(settings: AveragingStudy, data_root=None, device="cpu") -> list:
+    """Compare averages over the last weights with moments. Rows, for each rate:
+
+    - ``loss``, ``accuracy``: of the average over the last ``step`` weights of the
+      constant stage, exact over the training set (nats, with its label noise) and on
+      the test set; means over the members with their standard errors;
+    - ``moment_loss``, ``moment_accuracy``: the means over single moments of the longest
+      window;
+    - ``gain``: how much lower the loss of the average is than that of moments, paired by
+      member;
+    - ``spread_in_time``, ``spread_over_seeds``: standard deviations of the test
+      accuracy between moments of one member, and of its time average between members;
+    - ``annealed_loss``, ``annealed_accuracy``: ``step`` steps after the rate was
+      divided by ten.
+
+    Quantities carry the rate, as in ``loss (0.05)``. Raises :class:`UsageError` for
+    windows that are not rising or longer than the stage.
+    """
+    _check(settings)
+    task = load_task(settings, data_root, device)
+    seeds = [seed_of(settings.seed, "member", k) for k in range(settings.members)]
+    seeds = seeds * len(settings.learning_rates)
+    rates = torch.tensor(settings.learning_rates, device=device)
+    rates = rates.repeat_interleave(settings.members)[:, None]
+    theta = ensembles.initialise(task.widths, seeds, device=device)
+    buffer, total = torch.zeros_like(theta), torch.zeros_like(theta, dtype=torch.float64)
+    begun = {settings.steps - window: window for window in settings.windows}
+    sums, moments, after, last = {}, [], [], settings.steps + settings.annealed
+    with Progress("averaging", last) as progress:
+        for step, chosen in enumerate(task.batches(seeds, 0, last)):
+            if step in begun:
+                sums[begun[step]] = total.clone()
+            settled = settings.steps - settings.windows[-1] <= step < settings.steps
+            if step == settings.steps:
+                averages = {w: (total - sums[w]) / w for w in settings.windows}
+            if step % settings.record_every == 0:
+                if settled:
+                    moments.append(_evaluate(task, theta))
+                elif step >= settings.steps:
+                    after.append((step - settings.steps, *_evaluate(task, theta)))
+            total += theta
+            _, gradients = task.gradients(theta, chosen)
+            rate = rates if step < settings.steps else rates / 10
+            ensembles.sgd_step(theta, gradients, buffer, rate, settings.momentum)
+            progress.advance()
+    if not torch.isfinite(theta).all():
+        raise UsageError("A net of the study diverged: lower its learning rates.")
+    return _rows(settings, task, averages, moments, after)
+
+
+def _check(settings: AveragingStudy) -> None:
+    windows = settings.windows
+    if sorted(set(windows)) != list(windows) or not 0 < windows[0] <= windows[-1]:
+        raise UsageError(f"The setting windows must be positive and rising, not {windows}.")
+    if windows[-1] > settings.steps or settings.record_every > windows[-1] // 2:
+        raise UsageError(
+            f"The longest window, {windows[-1]}, must fit into the {settings.steps} steps "
+            f"and hold at least two moments, {settings.record_every} steps apart."
+        )
+    if settings.members < 2:
+        raise UsageError("The setting members must be at least 2, for standard errors.")
+
+
+def _evaluate(task: Task, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Return training loss and test accuracy, each (K,) in float64."""
+    loss, _, _ = task.exact(theta)
+    return loss, task.accuracy(theta)
+
+
+def _rows(settings, task, averages: dict, moments: list, after: list) -> list:
+    losses, accuracies = (torch.stack(values) for values in zip(*moments, strict=True))
+    rows = []
+
+    def note(step: int, name: str, values: Tensor) -> None:
+        """Note the mean over the members (R, M), for each rate."""
+        values = values.double().view(len(settings.learning_rates), -1)
+        errors = values.std(dim=1) / math.sqrt(settings.members)
+        for rate, value, error in zip(settings.learning_rates, values.mean(1), errors):
+            quantity = f"{name} ({rate:g})"
+            rows.append((step, task.epoch(step), quantity, value.item(), error.item()))
+
+    for window, theta in averages.items():
+        loss, accuracy = _evaluate(task, theta.float())
+        note(window, "loss", loss)
+        note(window, "accuracy", accuracy)
+        note(window, "gain", losses.mean(0) - loss)
+    longest = settings.windows[-1]
+    note(longest, "moment_loss", losses.mean(0))
+    note(longest, "moment_accuracy", accuracies.mean(0))
+    note(longest, "spread_in_time", accuracies.std(dim=0))
+    shape = (len(settings.learning_rates), settings.members)
+    spread = accuracies.mean(0).view(shape).std(dim=1, keepdim=True)
+    note(longest, "spread_over_seeds", spread.expand(shape))
+    for step, loss, accuracy in after:
+        note(step, "annealed_loss", loss)
+        note(step, "annealed_accuracy", accuracy)
+    return rows
