@@ -24,12 +24,13 @@ def averaging(settings: AveragingStudy, data_root=None, device="cpu") -> list:
     - ``loss``, ``accuracy``: of the average over the last ``step`` weights of the
       constant stage, exact over the training set (nats, with its label noise) and on
       the test set; means over the members with their standard errors;
-    - ``moment_loss``, ``moment_accuracy``: the means over single moments of the longest
-      window;
-    - ``gain``: how much lower the loss of the average is than that of moments, paired by
-      member;
+    - ``moment_loss``, ``moment_accuracy``: the means over single moments of that window,
+      or of the last window but one where it is shorter than that;
+    - ``gain``: how much lower the loss of the average is than that of these moments,
+      paired by member;
     - ``spread_in_time``, ``spread_over_seeds``: standard deviations of the test
-      accuracy between moments of one member, and of its time average between members;
+      accuracy between moments of one member in the later half of the longest window,
+      and of their mean between members;
     - ``annealed_loss``, ``annealed_accuracy``: ``step`` steps after the rate was
       divided by ten.
 
@@ -55,7 +56,7 @@ def averaging(settings: AveragingStudy, data_root=None, device="cpu") -> list:
                 averages = {w: (total - sums[w]) / w for w in settings.windows}
             if step % settings.record_every == 0:
                 if settled:
-                    moments.append(_evaluate(task, theta))
+                    moments.append((step, *_evaluate(task, theta)))
                 elif step >= settings.steps:
                     after.append((step - settings.steps, *_evaluate(task, theta)))
             total += theta
@@ -70,12 +71,17 @@ def averaging(settings: AveragingStudy, data_root=None, device="cpu") -> list:
 
 def _check(settings: AveragingStudy) -> None:
     windows = settings.windows
-    if sorted(set(windows)) != list(windows) or not 0 < windows[0] <= windows[-1]:
+    if len(windows) < 2 or sorted({0, *windows}) != [0, *windows]:
         raise UsageError(f"The setting windows must be positive and rising, not {windows}.")
-    if windows[-1] > settings.steps or settings.record_every > windows[-1] // 2:
+    if windows[-1] > settings.steps or 4 * settings.record_every > windows[-1]:
         raise UsageError(
             f"The longest window, {windows[-1]}, must fit into the {settings.steps} steps "
-            f"and hold at least two moments, {settings.record_every} steps apart."
+            f"and hold at least four moments, {settings.record_every} steps apart."
+        )
+    if settings.record_every > windows[-2]:
+        raise UsageError(
+            f"The last window but one, {windows[-2]}, must hold a moment: lower "
+            f"record_every, which is {settings.record_every}."
         )
     if settings.members < 2:
         raise UsageError("The setting members must be at least 2, for standard errors.")
@@ -88,29 +94,34 @@ def _evaluate(task: Task, theta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rows(settings, task, averages: dict, moments: list, after: list) -> list:
-    losses, accuracies = (torch.stack(values) for values in zip(*moments, strict=True))
-    rows = []
+    rows, rates = [], settings.learning_rates
 
     def note(step: int, name: str, values: Tensor) -> None:
         """Note the mean over the members (R, M), for each rate."""
-        values = values.double().view(len(settings.learning_rates), -1)
+        values = values.double().view(len(rates), -1)
         errors = values.std(dim=1) / math.sqrt(settings.members)
-        for rate, value, error in zip(settings.learning_rates, values.mean(1), errors):
+        for rate, value, error in zip(rates, values.mean(1), errors):
             quantity = f"{name} ({rate:g})"
             rows.append((step, task.epoch(step), quantity, value.item(), error.item()))
 
+    def last(window: int) -> tuple[Tensor, Tensor]:
+        """Losses and accuracies (T, K) of the moments in the last so many steps."""
+        chosen = [m for m in moments if m[0] >= settings.steps - window]
+        return tuple(torch.stack(values) for values in list(zip(*chosen, strict=True))[1:])
+
     for window, theta in averages.items():
         loss, accuracy = _evaluate(task, theta.float())
+        losses, accuracies = last(max(window, settings.windows[-2]))
         note(window, "loss", loss)
         note(window, "accuracy", accuracy)
+        note(window, "moment_loss", losses.mean(0))
+        note(window, "moment_accuracy", accuracies.mean(0))
         note(window, "gain", losses.mean(0) - loss)
-    longest = settings.windows[-1]
-    note(longest, "moment_loss", losses.mean(0))
-    note(longest, "moment_accuracy", accuracies.mean(0))
-    note(longest, "spread_in_time", accuracies.std(dim=0))
-    shape = (len(settings.learning_rates), settings.members)
-    spread = accuracies.mean(0).view(shape).std(dim=1, keepdim=True)
-    note(longest, "spread_over_seeds", spread.expand(shape))
+    half = settings.windows[-1] // 2
+    _, accuracies = last(half)
+    note(half, "spread_in_time", accuracies.std(dim=0))
+    spread = accuracies.mean(0).view(len(rates), -1).std(dim=1, keepdim=True)
+    note(half, "spread_over_seeds", spread.expand(-1, settings.members))
     for step, loss, accuracy in after:
         note(step, "annealed_loss", loss)
         note(step, "annealed_accuracy", accuracy)

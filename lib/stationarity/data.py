@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+import torch
 from sklearn.datasets import load_digits
+from torch import Tensor
 
-from .batches import FolderImages, TensorImages, decode
+from .batches import FolderImages, TensorImages, decode, seed_of
 from .errors import UsageError
 from .experiments import LanguageTraining, Training
 from .text import TokenStreams, words
@@ -101,6 +103,24 @@ def _wikitext(root: Path | None) -> tuple[tuple, dict]:
         columns = [_read_parquet(files[split], ["text"]) for split in splits]
         provenance = _parquet_provenance(files)
     return tuple(words(table.column("text")) for table in columns), provenance
+
+
+def with_wrong_labels(labels: Tensor, share: float, classes: int, *key) -> Tensor:
+    """Return labels (n,) of which a share, drawn at random, is of other classes.
+
+    The draw depends on the key alone. The labels that are passed stay as they are.
+
+    >>> changed = with_wrong_labels(torch.zeros(10).long(), 0.3, 5, "a key")
+    >>> int((changed != 0).sum())
+    3
+    """
+    generator = np.random.default_rng(seed_of(*key))
+    count = round(share * len(labels))
+    chosen = torch.from_numpy(generator.permutation(len(labels))[:count]).to(labels.device)
+    shift = torch.from_numpy(generator.integers(1, classes, count)).to(labels.device)
+    changed = labels.clone()
+    changed[chosen] = (labels[chosen] + shift) % classes
+    return changed
 
 
 @cache

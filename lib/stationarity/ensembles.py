@@ -137,28 +137,44 @@ def exact_statistics(
     return losses / count, gradients, variances.clamp(min=0)
 
 
+def logits(
+    theta: Tensor, widths: tuple, inputs: Tensor, *, activation: str = "tanh"
+) -> Tensor:
+    """Return each member's logits (K, B, classes) for a batch (K, B, D) or (B, D).
+
+    Raises what :func:`losses_and_gradients` raises.
+    """
+    return _forward(theta, widths, inputs, activation)[1]
+
+
+def _forward(theta, widths, inputs, activation) -> tuple[list[Tensor], Tensor]:
+    """Return the inputs of every layer, each (K, B, in), and the logits."""
+    known_name(activation, ACTIVATIONS, "activation")
+    if theta.shape[1] != count_parameters(widths):
+        raise UsageError(
+            f"Nets of widths {tuple(widths)} have {count_parameters(widths)} parameters, "
+            f"and theta has {theta.shape[1]}: pass the widths that it was made with."
+        )
+    if inputs.dim() == 2:
+        inputs = inputs.expand(len(theta), *inputs.shape)
+    inner, found = [inputs], layers(theta, widths)
+    for index, (weight, bias) in enumerate(found, start=1):
+        outputs = torch.baddbmm(bias.unsqueeze(1), inner[-1], weight.mT)
+        if index < len(found):
+            inner.append(outputs.tanh_() if activation == "tanh" else outputs.relu_())
+    return inner, outputs
+
+
 def _backward(theta, widths, inputs, targets, activation, loss) -> tuple[Tensor, list]:
     """Return losses (K, B), and for each layer its inputs and deltas.
 
     A layer's inputs are (K, B, in) and its deltas (K, B, out): derivatives of the
     mean loss by what the layer puts out for one example.
     """
-    known_name(activation, ACTIVATIONS, "activation")
     known_name(loss, LOSSES, "loss")
-    if theta.shape[1] != count_parameters(widths):
-        raise UsageError(
-            f"Nets of widths {tuple(widths)} have {count_parameters(widths)} parameters, "
-            f"and theta has {theta.shape[1]}: pass the widths that it was made with."
-        )
-    members, found = len(theta), layers(theta, widths)
-    if inputs.dim() == 2:
-        inputs = inputs.expand(members, *inputs.shape)
-    targets = targets.expand(members, inputs.shape[1])
-    inner = [inputs]
-    for index, (weight, bias) in enumerate(found, start=1):
-        outputs = torch.baddbmm(bias.unsqueeze(1), inner[-1], weight.mT)
-        if index < len(found):
-            inner.append(outputs.tanh_() if activation == "tanh" else outputs.relu_())
+    inner, outputs = _forward(theta, widths, inputs, activation)
+    inputs, found = inner[0], layers(theta, widths)
+    targets = targets.expand(inputs.shape[:2])
     losses, delta = _outermost(outputs, targets, loss)
     pairs = []
     for (weight, _), values in zip(reversed(found), reversed(inner)):

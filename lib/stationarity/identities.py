@@ -51,13 +51,9 @@ def problem(settings: Identities, data_root=None, device="cpu") -> Problem:
     images, labels = next(iter(dataset.partition()))
     pixels = images.flatten(1)
     pixels = pixels * (NORM / pixels.square().sum(1).mean().sqrt())
-    generator = torch.Generator().manual_seed(0)  # the data are the same for all seeds
-    wrong = torch.randperm(len(labels), generator=generator)
-    wrong = wrong[: round(settings.label_noise * len(labels))]
-    labels = labels.clone()
-    labels[wrong] = torch.randint(
-        dataset.classes, (len(wrong),), generator=generator
-    ).to(labels.device)
+    labels = data.with_wrong_labels(
+        labels, settings.label_noise, dataset.classes, "label noise"
+    )
     return Problem(
         torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1),
         torch.nn.functional.one_hot(labels, dataset.classes).double(),

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from . import (
+    averaging,
     chains,
     experiments,
     identities,
@@ -31,6 +32,7 @@ STUDIES = {
     experiments.RegimeStudy: reach.regimes,
     experiments.SettlingStudy: settling.settling,
     experiments.ReplicaStudy: settling.replicas,
+    experiments.AveragingStudy: averaging.averaging,
     experiments.NoisyQuadratic: lambda settings, *_: langevin.ensemble(settings),
     experiments.DescentMap: lambda settings, *_: chains.descent_map(settings),
     experiments.FiniteChains: lambda settings, *_: chains.finite_chains(settings),

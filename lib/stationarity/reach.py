@@ -101,22 +101,6 @@ def _everything(settings: RegimeStudy, data_root, device) -> tuple[Tensor, Tenso
     return torch.cat([x.flatten(1) for x, _ in pairs]), torch.cat([y for _, y in pairs])
 
 
-def with_wrong_labels(labels: Tensor, share: float, classes: int, seed: int) -> Tensor:
-    """Return labels of which a share, drawn at random, is replaced by other classes.
-
-    >>> changed = with_wrong_labels(torch.zeros(10).long(), 0.3, 5, seed=0)
-    >>> int((changed != 0).sum())
-    3
-    """
-    generator = np.random.default_rng(seed_of(seed, "wrong labels"))
-    count = round(share * len(labels))
-    chosen = torch.from_numpy(generator.permutation(len(labels))[:count]).to(labels.device)
-    shift = torch.from_numpy(generator.integers(1, classes, count)).to(labels.device)
-    changed = labels.clone()
-    changed[chosen] = (labels[chosen] + shift) % classes
-    return changed
-
-
 def _groups(chosen: tuple[Regime, ...]) -> list[list[Regime]]:
     """Return the regimes that one ensemble can train, together."""
     groups: dict = {}
@@ -137,7 +121,11 @@ def _train(group: list[Regime], settings: RegimeStudy, everything, progress) -> 
     theta = theta.repeat(len(group), 1)
     memory = torch.zeros(2, *theta.shape, dtype=theta.dtype, device=theta.device)
     targets = torch.stack(
-        [with_wrong_labels(labels, r.wrong_labels, classes, s) for r in group for s in seeds]
+        [
+            data.with_wrong_labels(labels, r.wrong_labels, classes, s, "wrong labels")
+            for r in group
+            for s in seeds
+        ]
     )
 
     def columns(values) -> Tensor:  # (..., R) to (..., K, 1)

@@ -32,6 +32,8 @@ class Task:
     inputs: Tensor  # (n, D)
     labels: Tensor  # (n,)
     widths: tuple
+    test_inputs: Tensor
+    test_labels: Tensor
 
     def gradients(self, theta: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Losses (K,) and gradients (K, P) of f on the members' minibatches (K, B)."""
@@ -52,6 +54,11 @@ class Task:
             losses + decay / 2 * _dot(theta, theta),
             gradients + decay * theta,
         )
+
+    def accuracy(self, theta: Tensor) -> Tensor:
+        """Share of the test set that each member gets right, (K,) in float64."""
+        logits = ensembles.logits(theta, self.widths, self.test_inputs)
+        return (logits.argmax(2) == self.test_labels).double().mean(1)
 
     def batches(self, seeds: list, first: int, last: int):
         """The minibatches (K, B) of the steps, drawn with replacement."""
@@ -79,26 +86,22 @@ def load_task(settings, data_root=None, device="cpu") -> Task:
         raise UsageError(f"label_noise must lie in [0, 1), not {settings.label_noise}.")
     training = Training(
         dataset=settings.dataset, examples=settings.examples, model="mlp", epochs=1,
-        batch_size=settings.batch_size, learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size, learning_rate=1.0,
         precision="float32",
     )  # fmt: skip
     dataset = data.load(training, data_root, device)
-    images, labels = (
-        torch.cat(parts) for parts in zip(*dataset.partition(), strict=True)
+    inputs, labels = _whole(dataset.partition())
+    labels = data.with_wrong_labels(
+        labels, settings.label_noise, dataset.classes, "label noise"
     )
-    generator = np.random.default_rng(seed_of("label noise"))
-    count = round(settings.label_noise * len(labels))
-    chosen = torch.from_numpy(generator.permutation(len(labels))[:count]).to(
-        labels.device
-    )
-    shift = torch.from_numpy(generator.integers(1, dataset.classes, count)).to(
-        labels.device
-    )
-    labels[chosen] = (labels[chosen] + shift) % dataset.classes
-    inputs = images.flatten(1)
-    return Task(
-        settings, inputs, labels, (inputs.shape[1], *settings.hidden, dataset.classes)
-    )
+    widths = (inputs.shape[1], *settings.hidden, dataset.classes)
+    return Task(settings, inputs, labels, widths, *_whole(dataset.test_batches()))
+
+
+def _whole(batches) -> tuple[Tensor, Tensor]:
+    """Return all inputs (n, D) and labels (n,) of the batches."""
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images).flatten(1), torch.cat(labels)
 
 
 def settling(settings: SettlingStudy, data_root=None, device="cpu") -> list:

@@ -23,6 +23,7 @@ from .chains import (
 from .images import IMAGES
 from .language import LANGUAGE
 from .measuring import MEASURING
+from .practice import PRACTICE, AveragingStudy
 from .reach import REACH
 from .settings import (
     CurvatureStudy,
@@ -38,11 +39,13 @@ from .settling import SETTLING, ReplicaStudy, SettlingStudy
 from .stories import STORIES
 
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
-EXPERIMENTS = STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS | SETTLING
+EXPERIMENTS = (
+    STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS | SETTLING | PRACTICE
+)  # fmt: skip
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
     | CurvatureStudy | RegimeStudy | DescentMap | FiniteChains | Plane | DoubleWell
-    | Identities | SettlingStudy | ReplicaStudy
+    | Identities | SettlingStudy | ReplicaStudy | AveragingStudy
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ BARS = 1.96  # standard errors
 def averages(run: Run) -> Figure:
     """Draw loss and test accuracy of averages against the window, one colour a rate.
 
-    Dashed lines are single moments, crosses at the right the annealed nets.
+    Dashed lines are single moments, crosses at the right the nets after annealing.
     """
     figure, (row,) = panels(1, 2, height=3.4)
     rates, windows = run.settings["learning_rates"], run.settings["windows"]
@@ -24,8 +24,8 @@ def averages(run: Run) -> Figure:
                 series.step, factor * series.value, BARS * factor * series.error,
                 fmt="o-", color=color, capsize=2, label=f"average, rate {rate:g}",
             )  # fmt: skip
-            moment = run.series(f"moment_{name} ({rate:g})").value[0]
-            axes.axhline(factor * moment, color=color, linestyle="--", linewidth=1)
+            moment = run.series(f"moment_{name} ({rate:g})")
+            axes.plot(moment.step, factor * moment.value, "--", color=color, linewidth=1)
             annealed = run.series(f"annealed_{name} ({rate:g})").iloc[-1]
             axes.errorbar(
                 2.5 * windows[-1], factor * annealed.value,
