@@ -1,8 +1,7 @@
 """Averages of the last weights, against averages that are formed one by one."""
 import pytest
-import torch
-
 import stationarity
+import torch
 from stationarity import averaging, ensembles, experiments, settling
 from stationarity.batches import seed_of
 from stationarity.errors import UsageError

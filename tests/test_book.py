@@ -32,6 +32,11 @@ SHORT_REPLICAS = {
     "burn_in": 100, "steps": 60, "trajectory": 900, "replicas": 6, "examples": 200,
     "measure_every": 20, "record_every": 5,
 }  # fmt: skip
+SHORT_LEDGER = {
+    "imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL,
+    "wikitext_transformer_xl": SHORT_LANGUAGE, "settling": SHORT_SETTLING,
+    "replicas": SHORT_REPLICAS,
+}  # fmt: skip
 SMALL = {
     "index": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
     "01-two-stories": {"settings": {"epochs": 20}},
@@ -59,13 +64,14 @@ SMALL = {
         "image_settings": SHORT_RUN, "language_settings": SHORT_LANGUAGE,
         "controls": 2,
     },
-    "claims": {
+    "08-back-to-practice": {
         "settings": {
-            "imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL,
-            "wikitext_transformer_xl": SHORT_LANGUAGE,
-            "settling": SHORT_SETTLING, "replicas": SHORT_REPLICAS,
-        }
+            "examples": 200, "steps": 60, "annealed": 20, "windows": [1, 10, 40],
+            "members": 2, "record_every": 5,
+        },
+        "resnet_settings": SHORT_RUN, "ledger_settings": SHORT_LEDGER,
     },
+    "claims": {"settings": SHORT_LEDGER},
 }
 
 LONGEST_CELL = 20  # lines
