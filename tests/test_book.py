@@ -23,6 +23,7 @@ SHORT_LANGUAGE = {
     "memory": 8, "batch_size": 4, "epochs": 15, "steps_per_epoch": 4, "drops": [5, 10],
     "measure_batches": 4, "sharpness_batches": 1, "sharpness_products": 2,
 }  # fmt: skip
+SHORT_REGIMES = {"steps": 60, "examples": 128, "members": 2}
 SHORT_CONTROL = {"epochs": 30, "measure_every": 2}
 SHORT_SETTLING = {
     "steps": 1500, "drops": [600, 1100], "members": 2, "examples": 200,
@@ -38,7 +39,10 @@ SHORT_LEDGER = {
     "replicas": SHORT_REPLICAS,
 }  # fmt: skip
 SMALL = {
-    "index": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
+    "index": {
+        "settings": SHORT_RUN, "control_settings": SHORT_CONTROL,
+        "language_settings": SHORT_LANGUAGE, "regime_settings": SHORT_REGIMES,
+    },
     "01-two-stories": {"settings": {"epochs": 20}},
     "02-what-to-measure": {
         "settings": {
@@ -49,7 +53,7 @@ SMALL = {
     "03-imagenet-resnet101": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
     "04-wikitext-transformer-xl": {"settings": SHORT_LANGUAGE, "comparison_batches": 3},
     "05-how-far-does-it-reach": {
-        "settings": {"steps": 60, "examples": 128, "members": 2},
+        "settings": SHORT_REGIMES,
         "resnet_settings": {
             "epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4,
         },
