@@ -15,16 +15,16 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from torch import nn
-from torch.nn import functional
-
 from stationarity.measure import (
     cross_entropy,
     directional_sharpness,
     gradient_statistics,
     sharpness,
 )
-from stationarity.models import cifar_resnet, mlp
+from stationarity.models import mlp
+from stationarity.resnets import cifar_resnet
+from torch import nn
+from torch.nn import functional
 
 
 def interleaved(first, second, rounds: int) -> tuple[float, float]:

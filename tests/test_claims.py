@@ -7,9 +7,10 @@ import subprocess
 import pandas as pd
 import pytest
 import yaml
-from stationarity import claims, criteria, experiments, records
-from stationarity.claims import Criterion, Estimate
+from stationarity import claims, criteria, experiments, quantities, records
+from stationarity.claims import Criterion
 from stationarity.errors import UsageError
+from stationarity.quantities import Estimate
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 LEDGER = records.PROJECT / "book" / "claims.yml"
@@ -170,7 +171,7 @@ def test_the_papers_figure_is_judged_by_the_same_functions():
         (curve.gradient_norm[begin + 10 : begin + 30] ** 2).mean() ** 0.5
         for begin in (0, 30, 60)
     ]
-    found = claims.smallest_gradient_ratio(claims.figure_1())
+    found = quantities.smallest_gradient_ratio(quantities.figure_1())
     assert found.value == pytest.approx(min(settled) / curve.gradient_norm[0])
     assert found.low < found.value < found.high
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from stationarity import UsageError, batches, data, experiments
+from stationarity import UsageError, data, experiments, folders
 
 
 def settings(**overrides):
@@ -172,7 +172,7 @@ def test_an_image_folder_streams_the_same_batches_whatever_the_workers(folder_ro
     assert streamed[0][0].shape == (4, 3, 32, 32)
     assert sorted(torch.cat([labels for _, labels in streamed[:3]]).tolist()) == [0] * 6 + [1] * 6
     state = torch.get_rng_state()
-    monkeypatch.setattr(batches, "_workers", lambda: 0)
+    monkeypatch.setattr(folders, "_workers", lambda: 0)
     assert same(streamed[4:], folder.training_batches(4, 7))
     assert torch.equal(state, torch.get_rng_state())
     assert sum(len(labels) for _, labels in folder.test_batches()) == 12

@@ -17,6 +17,7 @@ from stationarity import (
     models,
     reach,
     regimes,
+    resnets,
 )
 from stationarity.experiments.settings import Regime, RegimeStudy
 from stationarity.figures import reach as figures
@@ -263,7 +264,7 @@ def test_without_batchnorm_examples_do_not_see_each_other():
     torch.manual_seed(0)
     images = torch.randn(6, 1, 8, 8)
     for batch_norm in (True, False):
-        model = models.cifar_resnet(4, (1, 1, 1), 1, 10, batch_norm=batch_norm)
+        model = resnets.cifar_resnet(4, (1, 1, 1), 1, 10, batch_norm=batch_norm)
         if not batch_norm:
             assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
             for block in model.stages:
@@ -276,9 +277,9 @@ def test_without_batchnorm_examples_do_not_see_each_other():
 
 def test_the_batchnorm_net_has_the_weights_it_always_had():
     torch.manual_seed(0)
-    with_norm = models.cifar_resnet(4, (1, 1, 1), 1, 10)
+    with_norm = resnets.cifar_resnet(4, (1, 1, 1), 1, 10)
     torch.manual_seed(0)
-    without = models.cifar_resnet(4, (1, 1, 1), 1, 10, batch_norm=False)
+    without = resnets.cifar_resnet(4, (1, 1, 1), 1, 10, batch_norm=False)
     pairs = zip(with_norm.parameters(), without.parameters(), strict=True)
     assert all(a.shape == b.shape for a, b in pairs)
     assert torch.equal(with_norm.head.weight, without.head.weight)

@@ -1,13 +1,13 @@
 """Hessian eigenpairs against dense and closed-form ones."""
 import pytest
 import torch
-from stationarity.lanczos import MISSED, largest_eigenpairs
 from stationarity.measure import (
     cross_entropy,
     directional_sharpness,
     parameter_vector,
     sharpness,
 )
+from stationarity.measure.lanczos import MISSED, largest_eigenpairs
 from stationarity.models import mlp
 from torch import nn
 from torch.func import functional_call, hessian

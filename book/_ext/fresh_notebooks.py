@@ -3,7 +3,11 @@
 Sphinx skips a page whose own file has not changed. What a chapter shows also
 depends on the library, on the runs and on the recorded results, which Sphinx
 does not see. Runs that are complete are loaded, so this costs little.
+
+A kernel is stopped at once when its chapter is done: it holds nothing to be saved,
+and its orderly end takes seconds.
 """
+from nbclient import NotebookClient
 
 
 def every_page(app, env, added, changed, removed):
@@ -11,5 +15,6 @@ def every_page(app, env, added, changed, removed):
 
 
 def setup(app):
+    NotebookClient.shutdown_kernel.default_value = "immediate"
     app.connect("env-get-outdated", every_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

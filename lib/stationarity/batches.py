@@ -9,24 +9,17 @@ A batch is ``(images, labels)``: normalised floats ``(B, C, H, W)`` and int64
 """
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
-from torchvision.datasets import ImageFolder
-from torchvision.transforms import v2
 
 from . import measure
 from .errors import UsageError
 from .experiments import Training
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Batches:
@@ -86,7 +79,7 @@ class TensorImages(Images):
         if settings.examples:
             chosen = np.random.default_rng(0).permutation(len(labels))
             images, labels = (a[chosen[: settings.examples]] for a in (images, labels))
-        self.steps_per_epoch = _steps_per_epoch(settings, len(labels))
+        self.steps_per_epoch = steps_per_epoch(settings, len(labels))
         self.count, self.size, _, self.channels = images.shape
         self.classes = int(arrays["train"][1].max()) + 1
         pixels = images.reshape(-1, self.channels).astype(np.float64)
@@ -104,7 +97,7 @@ class TensorImages(Images):
 
     def training_batches(self, first: int, last: int) -> Iterator:
         """Yield the training batches of the steps ``first`` to ``last - 1``."""
-        for step, chosen in _training_order(self.settings, self.count, first, last):
+        for step, chosen in training_order(self.settings, self.count, first, last):
             yield self._batch(chosen.to(self.device), "training", step)
 
     def draws(self, count: int, *key) -> Batches:
@@ -116,7 +109,7 @@ class TensorImages(Images):
 
         def make():
             for i in range(count):
-                chosen = _sample(self.settings, self.count, *key, i)
+                chosen = sample(self.settings, self.count, *key, i)
                 yield self._batch(chosen.to(self.device), *key, i)
 
         return Batches(count, make)
@@ -158,125 +151,6 @@ class TensorImages(Images):
         return ((images.to(self.dtype) - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
-class FolderImages(Images):
-    """ImageNet, or any ImageFolder tree, streamed from disk by workers.
-
-    Training images are random resized crops, flipped; test images (where the
-    tree has a ``val`` folder) are resized by 256/224 and cropped at the centre.
-    """
-
-    def __init__(self, settings: Training, root: Path, device):
-        self.settings, self.device, self.channels = settings, torch.device(device), 3
-        self.dtype = torch.float64 if settings.precision == "float64" else torch.float32
-        self.folder = _image_folder(root / "train")
-        self.test_folder = _image_folder(root / "val") if (root / "val").is_dir() else None
-        if self.test_folder and self.test_folder.classes != self.folder.classes:
-            raise UsageError(
-                f"{root}/val and {root}/train have different class folders: sort the "
-                "validation images into the folders of their classes."
-            )
-        self.classes, self.size = len(self.folder.classes), settings.image_size
-        chosen = np.random.default_rng(0).permutation(len(self.folder.samples))
-        self.chosen = chosen[: settings.examples or None]
-        self.count = len(self.chosen)
-        self.steps_per_epoch = _steps_per_epoch(settings, self.count)
-        self.mean, self.std = (
-            torch.tensor(v, dtype=self.dtype, device=self.device).view(3, 1, 1)
-            for v in (IMAGENET_MEAN, IMAGENET_STD)
-        )
-        names = "\n".join(Path(path).name for path, _ in self.folder.samples)
-        self.provenance = {
-            "source": "ImageFolder", "images": len(self.folder.samples),
-            "names_sha256": hashlib.sha256(names.encode()).hexdigest(),
-        }  # fmt: skip
-
-    def training_batches(self, first: int, last: int) -> Iterator:
-        """Yield the training batches of the steps ``first`` to ``last - 1``."""
-        items = (
-            self._items(chosen, "training", step)
-            for step, chosen in _training_order(self.settings, self.count, first, last)
-        )
-        return self._load(self.folder, items, augment=self.settings.flip)
-
-    def draws(self, count: int, *key) -> Batches:
-        """Return ``count`` independent training batches, the same for a key."""
-
-        def make():
-            items = (
-                self._items(_sample(self.settings, self.count, *key, i), *key, i)
-                for i in range(count)
-            )
-            return self._load(self.folder, items, augment=self.settings.flip)
-
-        return Batches(count, make)
-
-    def test_batches(self, size: int = 250) -> Iterator:
-        """Yield the test set in batches; nothing where there is no ``val``."""
-        if self.test_folder is None:
-            return iter(())
-        indices = range(len(self.test_folder.samples))
-        items = ([(i, None) for i in indices[k : k + size]] for k in indices[::size])
-        return self._load(self.test_folder, items, augment=False)
-
-    def _items(self, chosen: Tensor, *key) -> list:
-        return [
-            (int(self.chosen[i]), seed_of(self.settings.seed, "augment", *key, i))
-            for i in chosen.tolist()
-        ]
-
-    def _load(self, folder: ImageFolder, items, augment: bool) -> Iterator:
-        loader = DataLoader(
-            _Decoded(folder.samples, self.size, augment), batch_sampler=items,
-            num_workers=_workers(), pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # not the global one: loading leaves no trace
-        )  # fmt: skip
-        try:
-            for images, labels in loader:
-                images, labels = (t.to(self.device, non_blocking=True) for t in (images, labels))
-                yield (images.to(self.dtype) / 255 - self.mean) / self.std, labels
-        except UsageError as error:  # a worker's, wrapped in its traceback
-            raise UsageError(str(error).strip().rpartition("UsageError: ")[2]) from None
-
-
-def _image_folder(root: Path) -> ImageFolder:
-    try:
-        return ImageFolder(root)
-    except FileNotFoundError as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"{root} must hold a folder of images for each class: {reason}"
-        ) from None
-
-
-class _Decoded(Dataset):
-    """Images of a folder tree as uint8 ``(3, size, size)``, seeded one by one."""
-
-    def __init__(self, samples: list, size: int, augment: bool):
-        self.samples = samples
-        resized = v2.Resize(round(size * 256 / 224), antialias=True)
-        self.centre = v2.Compose([resized, v2.CenterCrop(size), v2.PILToTensor()])
-        crops = [v2.RandomResizedCrop(size, antialias=True), v2.PILToTensor()]
-        flip = [v2.RandomHorizontalFlip()] if augment else []
-        self.random = v2.Compose(flip + crops)
-
-    def __getitem__(self, item):
-        index, seed = item
-        path, label = self.samples[index]
-        with open(path, "rb") as file:
-            image = decode(file.read(), path)
-        if seed is None:
-            return self.centre(image), label
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self.random(image), label
-
-
-def _workers() -> int:
-    """Return the number of CPUs that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux has it, macOS not
-    return min(16, len(affinity(0)) if affinity else os.cpu_count())
-
-
 def decode(data: bytes, name) -> Image.Image:
     """Return an encoded image in RGB; ``name`` names it where that fails."""
     try:
@@ -287,7 +161,7 @@ def decode(data: bytes, name) -> Image.Image:
         ) from None
 
 
-def _steps_per_epoch(settings: Training, count: int) -> int:
+def steps_per_epoch(settings: Training, count: int) -> int:
     if settings.batch_size > count:
         raise UsageError(
             f"The batch size {settings.batch_size} is larger than the data: "
@@ -296,12 +170,12 @@ def _steps_per_epoch(settings: Training, count: int) -> int:
     return count // settings.batch_size
 
 
-def _training_order(settings: Training, count: int, first: int, last: int) -> Iterator:
+def training_order(settings: Training, count: int, first: int, last: int) -> Iterator:
     """Yield each step from ``first`` to ``last - 1`` with the examples it takes."""
     size, order, epoch = settings.batch_size, None, None
     for step in range(first, last):
         if settings.sampling == "independent":
-            yield step, _sample(settings, count, "training", step)
+            yield step, sample(settings, count, "training", step)
             continue
         now, place = divmod(step, count // size)
         if now != epoch:
@@ -310,7 +184,7 @@ def _training_order(settings: Training, count: int, first: int, last: int) -> It
         yield step, order[place * size : (place + 1) * size]
 
 
-def _sample(settings: Training, count: int, *key) -> Tensor:
+def sample(settings: Training, count: int, *key) -> Tensor:
     """Draw the examples of one batch, without replacement within it."""
     generator = np.random.default_rng(seed_of(settings.seed, "independent", *key))
     return torch.from_numpy(generator.choice(count, settings.batch_size, replace=False))

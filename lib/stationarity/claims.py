@@ -15,20 +15,12 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from . import criteria, experiments, invariance, judging, launch, records
+from . import experiments, launch, records
 from .errors import UsageError, known_name
+from .quantities import QUANTITIES, READ_OFF, Estimate, figure_1
 from .records import Run
 
 VERDICTS = ("holds", "does not hold", "undecided", "not run")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its interval at 95 %, in the units of its quantity."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -86,92 +78,6 @@ class Claim:
     kind: str  # measurement or argument
     chapter: str | None  # the file of the chapter that is about it
     evidence: tuple[Evidence, ...]
-
-
-def smallest_gradient_ratio(run: Run) -> Estimate:
-    """The settled gradient norm over the initial one, in the stage where it is least.
-
-    Of the unbiased norm without decay; the stage with the smallest lower end counts.
-    """
-    table = criteria.stage_levels(run, "gradient_norm_squared")
-    row = table.loc[table.ratio_low.idxmin()]
-    return Estimate(row.ratio, row.ratio_low, row.ratio_high)
-
-
-def smallest_regularised_ratio(run: Run) -> Estimate:
-    """The same of the gradient with the decay term."""
-    table = criteria.stage_levels(run, "regularised_gradient_norm_squared")
-    row = table.loc[table.ratio_low.idxmin()]
-    return Estimate(row.ratio, row.ratio_low, row.ratio_high)
-
-
-def settled_loss_change(run: Run) -> Estimate:
-    """The last change of the loss, as a share of what it lost before.
-
-    The change is that of a line through the settled part of the last stage.
-    """
-    last = criteria.stage_levels(run, "loss").iloc[-1]
-    lost = run.series("loss").value[0] - last["mean"]
-    if not lost > 0:
-        raise UsageError(f"The loss of {run.name} fell nowhere: there is no share to give.")
-    return Estimate(last.change / lost, last.change_low / lost, last.change_high / lost)
-
-
-def balance_ratio(run: Run) -> Estimate:
-    """The fluctuation-dissipation ratio in the last half of the longest stage.
-
-    Of minibatch gradients, 1 where the norm of the weights has stopped drifting.
-    """
-    found = judging.identities(run)
-    begin, end = judging.longest_stage(run)
-    row = found[(found["first"] >= begin) & (found["last"] <= end)].iloc[-1]
-    names = [f"fluctuation_dissipation{end}" for end in ("", "_low", "_high")]
-    return Estimate(*row[names])
-
-
-def largest_shift(run: Run) -> Estimate:
-    """The largest shift of an observable between the last two windows of the longest stage.
-
-    The windows are its last half and the quarter before. The shift is the Wasserstein
-    distance in standard deviations, and its interval what chance could add or hide. It
-    has no upper end where an observable has too few effective samples to be compared.
-    """
-    names = judging.OBSERVED if "epochs" in run.settings else judging.MAIN
-    seen = judging.observables(run, names, *judging.longest_stage(run))
-    found = invariance.verdicts(seen)
-    return _largest(found[found.fault == ""], found[found.fault != ""].fault)
-
-
-def replica_shift(run: Run) -> Estimate:
-    """The largest shift between replicas at the end and the trajectory they branch from.
-
-    In standard deviations of the trajectory, with an interval as for windows in time.
-    """
-    names = ("loss", "gradient_norm", "weight_norm")
-    found = judging.replicas_against_time(run, names)
-    found = found[found.step == found.step.max()].rename(columns={"null": "resolution"})
-    return _largest(found[found.fault == ""], found[found.fault != ""].fault)
-
-
-def _largest(compared: pd.DataFrame, faults: pd.Series) -> Estimate:
-    if compared.empty:
-        raise UsageError(f"No observable can be compared: {faults.iloc[0]}")
-    row = compared.loc[(compared["shift"] - compared.resolution).idxmax()]
-    high = math.inf if len(faults) else (compared["shift"] + compared.resolution).max()
-    return Estimate(row["shift"], max(row["shift"] - row.resolution, 0.0), high)
-
-
-QUANTITIES: dict[str, Callable[[Run], Estimate]] = {
-    "smallest_gradient_ratio": smallest_gradient_ratio,
-    "smallest_regularised_ratio": smallest_regularised_ratio,
-    "settled_loss_change": settled_loss_change,
-    "balance_ratio": balance_ratio,
-    "largest_shift": largest_shift,
-    "replica_shift": replica_shift,
-}
-
-# What the numbers of the paper's Figure 1 yield, too.
-READ_OFF = ("smallest_gradient_ratio", "settled_loss_change")
 
 
 def read(path: Path | None = None) -> list[Claim]:
@@ -298,25 +204,6 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         judged = set(group.verdict) - {"not run"}
         grid.loc[claim, scale] = min(judged, key=weakest_first.index, default="not run")
     return grid.rename_axis(index="claim", columns="scale")
-
-
-def figure_1() -> Run:
-    """Return the paper's Figure 1 as a run, for its values beside ours.
-
-    Its gradient norm is the naive one, and its loss that of one minibatch.
-    """
-    curve = records.reference("zhang2022-figure1")
-    series = {"loss": curve.train_loss, "gradient_norm_squared": curve.gradient_norm**2}
-    # A point is the mean of its epoch: it lies in the middle of it.
-    frames = [
-        pd.DataFrame({"epoch": curve.epoch + 0.5, "quantity": name, "value": values})
-        for name, values in series.items()
-    ]
-    settings = {"schedule": "stages", "drops": [30, 60], "epochs": len(curve)}
-    info = {"experiment": "imagenet_resnet", "settings": settings}
-    run = Run(records.PROJECT / "book" / "reference", info)
-    run.__dict__["metrics"] = pd.concat(frames, ignore_index=True).assign(error=math.nan)
-    return run
 
 
 def live_runs(

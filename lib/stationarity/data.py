@@ -18,7 +18,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from .batches import FolderImages, TensorImages, decode, seed_of
+from .batches import TensorImages, decode, seed_of
 from .errors import UsageError
 from .experiments import LanguageTraining, Training
 from .text import TokenStreams, words
@@ -33,7 +33,7 @@ def load(
 ):
     """Return the dataset of the settings, whose batches lie on the device.
 
-    It is a :class:`TensorImages`, a :class:`FolderImages` or a
+    It is a :class:`TensorImages`, a :class:`stationarity.folders.FolderImages` or a
     :class:`TokenStreams`. ``data_root`` is where the data lie; without it the
     environment variable ``STATIONARITY_DATA`` is read, and without that CIFAR-10
     and WikiText-103 are downloaded from the Hugging Face hub. Raises :class:`UsageError` where files are missing or
@@ -44,6 +44,8 @@ def load(
     if root and settings.dataset not in EMBEDDED and not root.is_dir():
         raise UsageError(f"The data root {root} is not a folder.")
     if settings.dataset == "imagenet":
+        from .folders import FolderImages  # torchvision takes seconds to import
+
         return FolderImages(settings, _imagenet_root(root), device)
     if settings.dataset in ("python-reference", "wikitext103"):
         parts, provenance = (

@@ -195,11 +195,13 @@ def _identities(run: Run, first: int, last: int, rate: float) -> dict:
     return row
 
 
-def replicas_against_time(run: Run, names, part=None) -> pd.DataFrame:
+def replicas_against_time(run: Run, names, part=None, last=0) -> pd.DataFrame:
     """Compare the replicas at each measured step with a part of the trajectory.
 
     The replicas are independent samples, the trajectory (``part``: its first step and
-    end; by default all but the first quarter) an autocorrelated one. A row for each observable and step: ``shift``, the
+    end; by default all but the first quarter) an autocorrelated one. Of the measured
+    steps only the ``last`` so many are taken, where that is not 0. A row for each
+    observable and step: ``shift``, the
     Wasserstein distance over the trajectory's standard deviation, its ``error`` and
     ``null`` (95 % quantile under equal laws), the energy distance's ``p_value``,
     ``verdict`` (``agree``, ``differ`` or ``undecided``) and the ``fault``.
@@ -207,7 +209,8 @@ def replicas_against_time(run: Run, names, part=None) -> pd.DataFrame:
     part, rows = part or (run.settings["trajectory"] / 4, math.inf), []
     for name, (_, values) in observables(run, names, *part).items():
         steps, ensemble = members(run, name)
-        for step, sample in zip(steps[1:], ensemble.T[1:], strict=True):
+        steps, ensemble = steps[1:][-last:], ensemble[:, 1:][:, -last:]
+        for step, sample in zip(steps, ensemble.T, strict=True):
             row = {
                 "observable": name,
                 "step": step,

@@ -30,7 +30,7 @@ COLUMNS = ["step", "epoch", "quantity", "value", "error"]
 # settings say stands in the fingerprint.
 NOT_DECIDING = (
     "__init__", "__main__", "claims", "criteria", "ergodic", "errors", "experiments",
-    "figures", "invariance", "judging", "page", "progress", "records", "regimes",
+    "figures", "invariance", "judging", "page", "progress", "quantities", "records", "regimes",
 )  # fmt: skip
 
 

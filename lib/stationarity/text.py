@@ -16,10 +16,10 @@ import pyarrow.compute
 import torch
 from torch import Tensor, nn
 
-from ._derivatives import flat, gradients, trainable, without_trace
 from .batches import Batches, seed_of
 from .errors import UsageError
 from .experiments import LanguageTraining
+from .measure._derivatives import flat, gradients, trainable, without_trace
 
 END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
 VALIDATION_STEPS = 32  # segments that a validation stream reads, at least

@@ -125,6 +125,9 @@ def learning_rate(settings: Training, step: int, total: int, per_epoch: int) -> 
 def build_model(settings: Training, dataset) -> nn.Module:
     """Return the settings' model with its initial weights, drawn by the seed."""
     torch.manual_seed(settings.seed)
+    if settings.model == "mlp":
+        inputs = dataset.channels * dataset.size**2
+        return models.mlp((inputs, *settings.hidden, dataset.classes))
     if settings.model == "transformer_xl":
         return TransformerXL(
             len(dataset.vocabulary), layers=settings.layers, width=settings.width,
@@ -132,20 +135,19 @@ def build_model(settings: Training, dataset) -> nn.Module:
             inner_width=settings.inner_width, memory=settings.memory,
             cutoffs=settings.cutoffs, divisor=settings.divisor, dropout=settings.dropout,
         )  # fmt: skip
+    from . import resnets  # torchvision takes seconds to import
+
     if settings.model == "cifar_resnet":
-        return models.cifar_resnet(
+        return resnets.cifar_resnet(
             settings.width, settings.blocks, dataset.channels, dataset.classes,
             batch_norm=settings.batch_norm,
         )  # fmt: skip
-    if settings.model == "mlp":
-        inputs = dataset.channels * dataset.size**2
-        return models.mlp((inputs, *settings.hidden, dataset.classes))
     if dataset.channels != 3:
         raise UsageError(
             f"{settings.model} takes images of three channels, and {settings.dataset} has "
             f"{dataset.channels}: set model=cifar_resnet or model=mlp."
         )
-    return models.imagenet_resnet(int(settings.model.removeprefix("resnet")), dataset.classes)
+    return resnets.imagenet_resnet(int(settings.model.removeprefix("resnet")), dataset.classes)
 
 
 def _begin(settings: Training, dataset, device) -> State:

@@ -1,0 +1,37 @@
+"""What is measured on a network: gradient, noise, curvature, distances.
+
+Pure functions of a model, an objective and batches. What is measured is the mean
+of the objective over the batches given, in the mode (training or evaluation) and
+with the random state the caller set. Nothing is left behind: parameters, ``.grad``,
+buffers, modes and random state are as they were, also after an exception.
+"""
+from .curvature import Sharpness, directional_sharpness, sharpness
+from .gradients import GradientStatistics, gradient_statistics
+from .objectives import (
+    LOSSES,
+    Batch,
+    Objective,
+    cross_entropy,
+    mean_loss,
+    squared_error,
+    with_weight_decay,
+)
+from .weights import displacement, parameter_vector, weight_norm
+
+__all__ = [
+    "LOSSES",
+    "Batch",
+    "GradientStatistics",
+    "Objective",
+    "Sharpness",
+    "cross_entropy",
+    "directional_sharpness",
+    "displacement",
+    "gradient_statistics",
+    "mean_loss",
+    "parameter_vector",
+    "sharpness",
+    "squared_error",
+    "weight_norm",
+    "with_weight_decay",
+]

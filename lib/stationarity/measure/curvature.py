@@ -1,0 +1,175 @@
+"""Curvature: the largest eigenvalues of the Hessian, and its value along a vector."""
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ._derivatives import (
+    count_entries,
+    hessian_product,
+    trainable,
+    without_trace,
+)
+from .lanczos import gaussian, largest_eigenpairs
+from .objectives import NO_BATCH, Batch, Objective
+from .weights import parameter_vector
+
+
+@dataclass(frozen=True, eq=False)
+class Sharpness:
+    """Largest eigenvalues of the Hessian: see :func:`sharpness`.
+
+    Tensors are in the parameters' dtype on their device: ``eigenvalues`` (k,)
+    descending, orthonormal ``eigenvectors`` (k, P), ``residuals`` (k,).
+    """
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+    residuals: Tensor
+    products: int
+    converged: bool
+
+
+def sharpness(
+    model: nn.Module,
+    objective: Objective,
+    batches: Iterable[Batch],
+    *,
+    k: int = 1,
+    tol: float = 1e-2,
+    max_products: int = 100,
+    start: Tensor | None = None,
+    seed: int = 0,
+) -> Sharpness:
+    """Return the k algebraically largest eigenvalues of the Hessian.
+
+    The Hessian is that of the mean objective over these fixed batches; with batch
+    normalisation in training mode that includes the batch statistics, and dropout
+    draws the same numbers in every product. A product is one pass: one objective
+    a batch and about three gradients of work, with one batch's graph alive.
+    :func:`stationarity.measure.lanczos.largest_eigenpairs` states the stopping rule.
+
+    Parameters
+    ----------
+    model, objective, batches: as in :func:`gradient_statistics`; M >= 1.
+    k: how many eigenvalues, with multiplicity.
+    tol: relative error of each eigenvalue.
+    max_products: the most products of the Hessian; ``converged`` is False where
+        they ran out.
+    start: eigenvectors of an earlier call ``(k, P)``, or one vector ``(P,)``: a
+        few products then suffice. A random direction is mixed in, so that a start
+        orthogonal to the top eigenvector finds it, too.
+    seed: of the random directions; global random state is not used.
+
+    Memory: 4k + 20 gradients beside one batch's graph.
+
+    Raises ``ValueError`` without a batch or parameters, for k outside
+    [1, min(P, max_products)], or a start of the wrong size;
+    ``FloatingPointError`` where a product is not finite.
+
+    Source: paper: Zhang et al. 2022 (power iteration there); our section: What
+    to measure.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> curvature = torch.tensor([3.0, -10.0])
+    >>> objective = lambda model, batch: (curvature * model.weight**2).sum() / 2
+    >>> round(sharpness(model, objective, [None]).eigenvalues.item(), 3)
+    3.0
+    """
+    parameters = trainable(model)
+    size = count_entries(parameters)
+    if not 1 <= k <= min(size, max_products):
+        raise ValueError(
+            f"k={k} must be at least 1 and at most max_products={max_products} and "
+            f"the number of trainable parameters, {size}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    with without_trace(model, curvature=True) as before:
+        batches = _all(batches)
+        # A cold start is random and not the gradient, which has much of some leading
+        # eigenvectors and may have nothing of the top one.
+        like = parameter_vector(model)
+        cold = start is None
+        result = largest_eigenpairs(
+            lambda v: _mean_product(model, objective, batches, before, v),
+            gaussian(like, generator)[None] if cold else _warm_start(start, like, generator),
+            k=k,
+            tol=tol,
+            max_products=max_products,
+            random_start=cold,
+            generator=generator,
+        )
+    return Sharpness(*result)
+
+
+def _warm_start(start: Tensor, like: Tensor, generator) -> Tensor:
+    """Earlier eigenvectors (m, P), not orthogonal to any other."""
+    directions = start.detach().to(like).reshape(-1, start.shape[-1]).clone()
+    if directions.shape[1] != len(like):
+        raise ValueError(
+            f"start has {directions.shape[1]} entries a vector; the model has "
+            f"{len(like)} trainable parameters"
+        )
+    # Mixed into one direction, it costs no product: the basis soon tells them apart.
+    probe = gaussian(like, generator)
+    size = torch.linalg.vector_norm(directions[-1]) / torch.linalg.vector_norm(probe)
+    directions[-1] += 0.5 * size * probe
+    return directions
+
+
+def directional_sharpness(
+    model: nn.Module, objective: Objective, batches: Iterable[Batch], direction: Tensor
+) -> float:
+    """Return v'Hv / v'v: the curvature of the mean objective along v.
+
+    ``direction``, (P,), is a flat vector such as ``mean_gradient``; M calls of the
+    objective. Raises ``ValueError`` for a zero direction, or one of another size,
+    and as :func:`sharpness`.
+
+    Source: paper: Zhang et al. 2022 (whose code takes ||Hv|| / ||v||); our
+    section: What to measure.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> curvature = torch.tensor([3.0, -10.0])
+    >>> objective = lambda model, batch: (curvature * model.weight**2).sum() / 2
+    >>> directional_sharpness(model, objective, [None], torch.tensor([0.0, 2.0]))
+    -10.0
+    """
+    size = count_entries(trainable(model))
+    if direction.shape != (size,):
+        raise ValueError(
+            f"direction has shape {tuple(direction.shape)}; the model's trainable "
+            f"parameters make ({size},)"
+        )
+    norm = torch.linalg.vector_norm(direction)
+    if norm == 0:
+        raise ValueError("a zero direction has no curvature: pass a nonzero one")
+    unit = direction / norm
+    with without_trace(model, curvature=True) as before:
+        image = _mean_product(model, objective, _all(batches), before, unit)
+    return (unit @ image).item()
+
+
+def _all(batches: Iterable[Batch]) -> list[Batch]:
+    batches = list(batches)
+    if not batches:
+        raise ValueError(NO_BATCH)
+    return batches
+
+
+def _mean_product(model, objective, batches, before, vector: Tensor) -> Tensor:
+    """Hessian of the mean objective times a flat vector.
+
+    Every product starts from the same random state, every batch from the same
+    buffers; the graph of one batch is freed before the next is built.
+    """
+    parameters = trainable(model)
+    before.restore_random_state()
+    total = torch.zeros_like(vector)
+    for batch in batches:
+        before.restore_buffers()
+        loss = objective(model, batch)
+        total += hessian_product(loss, parameters, vector)
+        del loss
+    return total / len(batches)

@@ -1,0 +1,80 @@
+"""What is measured: scalar losses of a model on a batch, and their mean."""
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ._derivatives import trainable, without_trace
+
+Batch = Any
+Objective = Callable[[nn.Module, Batch], Tensor]  # scalar mean loss on one batch
+NO_BATCH = "no batch was given: pass a list or a fresh iterator of batches"
+
+
+def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the mean cross-entropy (nats) of ``(inputs, labels)``.
+
+    >>> model = nn.Linear(2, 4, bias=False)
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> cross_entropy(model, (torch.ones(3, 2), torch.tensor([0, 1, 2]))).item()
+    1.3862943649291992
+    """
+    inputs, labels = batch
+    return functional.cross_entropy(model(inputs), labels)
+
+
+def squared_error(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Return half the squared distance of logits from unit vectors, its mean.
+
+    The unit vector of an example is that of its label; the sum is over the classes,
+    the mean over the examples of ``(inputs, labels)``.
+
+    >>> model = nn.Linear(2, 4, bias=False)
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> squared_error(model, (torch.ones(3, 2), torch.tensor([0, 1, 2]))).item()
+    0.5
+    """
+    inputs, labels = batch
+    logits = model(inputs)
+    wrong = logits - functional.one_hot(labels, logits.shape[1])
+    return wrong.square().sum(1).mean() / 2
+
+
+LOSSES = {"cross_entropy": cross_entropy, "squared": squared_error}  # by setting
+
+
+def with_weight_decay(objective: Objective, weight_decay: float) -> Objective:
+    """Return the objective plus (weight_decay / 2) ||theta||^2.
+
+    ``theta`` are all trainable parameters: the loss whose gradient SGD with that
+    weight decay follows.
+    """
+
+    def regularised(model: nn.Module, batch: Batch) -> Tensor:
+        squares = sum(p.square().sum() for p in trainable(model))
+        return objective(model, batch) + weight_decay / 2 * squares
+
+    return regularised
+
+
+def mean_loss(
+    model: nn.Module, objective: Objective, batches: Iterable[Batch]
+) -> float:
+    """Return the mean of the objective over the batches, without gradients.
+
+    The change of the loss over one step is the difference of two calls on the
+    same batches. Raises ``ValueError`` without a batch.
+
+    >>> mean_loss(nn.Linear(1, 1), lambda model, batch: batch, [torch.tensor(2.0)])
+    2.0
+    """
+    losses = []
+    with without_trace(model) as before, torch.no_grad():
+        for batch in batches:
+            before.restore_buffers()
+            losses.append(objective(model, batch))
+    if not losses:
+        raise ValueError(NO_BATCH)
+    return torch.stack(losses).double().mean().item()
