@@ -89,7 +89,8 @@ def replica_shift(run: Run) -> Estimate:
 
 def _largest(compared: pd.DataFrame, faults: pd.Series) -> Estimate:
     if compared.empty:
-        raise UsageError(f"No observable can be compared: {faults.iloc[0]}")
+        reason = faults.iloc[0] if len(faults) else "the run holds too few measurements."
+        raise UsageError(f"No observable can be compared: {reason}")
     row = compared.loc[(compared["shift"] - compared.resolution).idxmax()]
     high = math.inf if len(faults) else (compared["shift"] + compared.resolution).max()
     return Estimate(row["shift"], max(row["shift"] - row.resolution, 0.0), high)
