@@ -104,8 +104,8 @@ def distances(observables: dict) -> Figure:
         panel.plot(
             unknown.middle.clip(lower=1), np.zeros(len(unknown)), "x", color="0.4"
         )
-        title = LABELS.get(name, name).split("\n")[0].partition(" (")[0]
-        panel.set_title(f"{title}: {found['verdict']}", color=color, fontsize="small")
+        title = LABELS[name].split("\n")[0].partition(" (")[0] if name in LABELS else name
+        panel.set_title(f"{title}\n{found['verdict']}", color=color, fontsize="small")
         panel.set(xscale="log", xlabel="age (steps)", ylim=(-0.1, 2.5))
         _mark_steps(panel, table.middle.clip(lower=1))
     for panel in axes[::3]:
