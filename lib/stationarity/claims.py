@@ -252,7 +252,8 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
     """Return one piece of evidence as a list: what is asked, then each run's answer."""
     meaning = QUANTITIES[evidence.quantity].__doc__.split("\n")[0].rstrip(".")
     asked = f"- {meaning} ({evidence.experiment}, {{numref}}`{evidence.shown}`): "
-    asked += f"must lie {evidence.criteria[-1]}."
+    since = evidence.criteria[-1].since
+    asked += f"must lie {evidence.criteria[-1]} (criterion of {since:%Y-%m-%d, %H:%M} UTC)."
     if evidence.experiment == "imagenet_resnet" and evidence.quantity in READ_OFF:
         asked += f" The paper's Figure 1: {_text(QUANTITIES[evidence.quantity](figure_1()))}."
     if evidence.control:
@@ -262,10 +263,10 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
         if row.verdict == "not run":
             lines.append("  - *not run*.")
             continue
-        found = _text(row)
+        found = "" if math.isnan(row.value) else f"{_text(row)}, "
         later = "" if row.criterion_first else " The criterion is younger than this run."
         why = f" {row.reason}" if row.reason else ""
-        lines.append(f"  - {row.run}: {found}, **{row.verdict}**.{why}{later}")
+        lines.append(f"  - {row.run}: {found}**{row.verdict}**.{why}{later}")
     for before, after in itertools.pairwise(evidence.criteria):
         changed = f"{after.since:%Y-%m-%d}"
         lines.append(f"  - Changed on {changed}: it was {before}. {after.why}")

@@ -69,17 +69,23 @@ def largest_shift(run: Run) -> Estimate:
     The windows are its last half and the quarter before. The shift is the Wasserstein
     distance in standard deviations, and its interval what chance could add or hide. It
     has no upper end where an observable has too few effective samples to be compared.
+    Of small nets losses and norms are compared (``judging.MAIN``), of training runs
+    what is observed along them (``judging.OBSERVED``).
     """
     names = judging.OBSERVED if "epochs" in run.settings else judging.MAIN
+    if not set(names) <= set(run.metrics.quantity):
+        raise UsageError("This run did not record the observables that are compared.")
     seen = judging.observables(run, names, *judging.longest_stage(run))
     found = invariance.verdicts(seen)
     return _largest(found[found.fault == ""], found[found.fault != ""].fault)
 
 
 def replica_shift(run: Run) -> Estimate:
-    """The largest shift between replicas at the end and the trajectory they branch from.
+    """The largest shift of loss, gradient norm or weight norm, replicas against time.
 
-    In standard deviations of the trajectory, with an interval as for windows in time.
+    The replicas at the end against the trajectory from their branch on, without its
+    first quarter. In standard deviations of the trajectory, with an interval as for
+    windows in time.
     """
     names = ("loss", "gradient_norm", "weight_norm")
     found = judging.replicas_against_time(run, names, last=1)
