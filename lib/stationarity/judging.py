@@ -58,8 +58,13 @@ def stages(run: Run) -> list[tuple[int, int]]:
 
 
 def longest_stage(run: Run) -> tuple[int, int]:
-    """Return the first step and the end of the longest stage, the first of equals."""
-    return max(stages(run), key=lambda stage: stage[1] - stage[0])
+    """Return the first step and the end of the longest stage, the last of equals.
+
+    >>> Stub = type("Stub", (), {"settings": {"drops": [4, 8], "steps": 10}})
+    >>> longest_stage(Stub)
+    (4, 8)
+    """
+    return max(reversed(stages(run)), key=lambda stage: stage[1] - stage[0])
 
 
 def members(run: Run, quantity: str) -> tuple[NDArray, NDArray]:
