@@ -3,6 +3,7 @@ import os
 
 import matplotlib
 import pytest
+import torch
 
 matplotlib.use("Agg")  # no window; not MPLBACKEND, which kernels would inherit
 
@@ -16,3 +17,12 @@ def apart_from_the_reader(tmp_path_factory):
         patch.delenv("MPLBACKEND", raising=False)
         patch.setenv("STATIONARITY_RUNS", str(tmp_path_factory.mktemp("runs")))
         yield
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Nets this small only wait for a second one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

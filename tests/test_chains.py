@@ -24,13 +24,7 @@ SOFTMAX = experiments.get(
 )  # fmt: skip
 MOMENTA = [0.0, 0.5, 0.9]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def by_name(rows) -> dict:

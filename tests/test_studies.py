@@ -10,6 +10,8 @@ from stationarity.normalisation import normalised_loss
 from stationarity.records import COLUMNS
 from torch.nn import functional
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 STUDIED = ("gradient_estimators", "normalised_loss", "sharpness_estimators")
 ESTIMATORS = experiments.get(
     "gradient_estimators",
@@ -41,15 +43,6 @@ def values(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
 
 def value(frame: pd.DataFrame, quantity: str) -> float:
     return values(frame, quantity).value.iloc[-1]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Nets this small only wait for a second one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,14 @@ def decode(data: bytes, name) -> Image.Image:
         ) from None
 
 
+def whole(batches) -> tuple[Tensor, Tensor]:
+    """Return all inputs of the batches, flat (n, D), and their labels (n,)."""
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images).flatten(1), torch.cat(labels)
+
+
 def steps_per_epoch(settings: Training, count: int) -> int:
+    """Return the number of whole batches; :class:`UsageError` where there is none."""
     if settings.batch_size > count:
         raise UsageError(
             f"The batch size {settings.batch_size} is larger than the data: "

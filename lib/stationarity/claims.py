@@ -20,8 +20,6 @@ from .errors import UsageError, known_name
 from .quantities import QUANTITIES, READ_OFF, Estimate, figure_1
 from .records import Run
 
-VERDICTS = ("holds", "does not hold", "undecided", "not run")
-
 
 @dataclass(frozen=True)
 class Criterion:

@@ -169,9 +169,15 @@ def loss_change(run: Run) -> tuple[float, bool]:
     as a share of what the loss lost from the start to there: -0.01 is one per
     cent more lost. Stable is a change below ``STABLE`` in magnitude.
     """
-    last = stage_levels(run, "loss").iloc[-1]
-    share = last.change / (run.series("loss").value[0] - last["mean"])
+    last, lost = last_loss(run)
+    share = last.change / lost
     return share, bool(abs(share) < STABLE)
+
+
+def last_loss(run: Run) -> tuple[pd.Series, float]:
+    """Return the level of the loss in the last stage, and what it lost from the start."""
+    last = stage_levels(run, "loss").iloc[-1]
+    return last, run.series("loss").value[0] - last["mean"]
 
 
 def decay_balance(run: Run) -> float:

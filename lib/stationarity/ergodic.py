@@ -199,7 +199,7 @@ def fluctuation_dissipation(
 
     The interval comes from batches or replicas. Where the ratio is near 1 the batches'
     residuals telescope and batch means overstate the error. Raises as
-    :func:`time_average`. Source: our theorem thm-fluctuation-dissipation.
+    :func:`time_average`. Source: our theorem thm-fdr.
     """
     scale = learning_rate * (1 + momentum) / 2
     return _ratio(np.asarray(products, float), scale * np.asarray(squares, float))
@@ -216,7 +216,7 @@ def descent_budget(gains: ArrayLike, changes: ArrayLike) -> Estimate:
         gain + change: exactly the integral remainder of Taylor's formula.
 
     The ratio is gain / (gain + change). Raises as :func:`time_average`.
-    Source: our theorem thm-descent-budget.
+    Source: our theorem thm-budget.
 
     >>> descent_budget([[1.0, 1.0], [3.0, 1.0]], [[1.0, -1.0], [-1.0, 1.0]]).value
     1.0

@@ -27,14 +27,16 @@ def smallest_gradient_ratio(run: Run) -> Estimate:
 
     Of the unbiased norm without decay; the stage with the smallest lower end counts.
     """
-    table = criteria.stage_levels(run, "gradient_norm_squared")
-    row = table.loc[table.ratio_low.idxmin()]
-    return Estimate(row.ratio, row.ratio_low, row.ratio_high)
+    return _smallest_ratio(run, "gradient_norm_squared")
 
 
 def smallest_regularised_ratio(run: Run) -> Estimate:
     """The same of the gradient with the decay term."""
-    table = criteria.stage_levels(run, "regularised_gradient_norm_squared")
+    return _smallest_ratio(run, "regularised_gradient_norm_squared")
+
+
+def _smallest_ratio(run: Run, quantity: str) -> Estimate:
+    table = criteria.stage_levels(run, quantity)
     row = table.loc[table.ratio_low.idxmin()]
     return Estimate(row.ratio, row.ratio_low, row.ratio_high)
 
@@ -44,8 +46,7 @@ def settled_loss_change(run: Run) -> Estimate:
 
     The change is that of a line through the settled part of the last stage.
     """
-    last = criteria.stage_levels(run, "loss").iloc[-1]
-    lost = run.series("loss").value[0] - last["mean"]
+    last, lost = criteria.last_loss(run)
     if not lost > 0:
         raise UsageError(f"The loss of {run.name} fell nowhere: there is no share to give.")
     return Estimate(last.change / lost, last.change_low / lost, last.change_high / lost)

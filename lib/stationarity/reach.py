@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import data, ensembles
-from .batches import seed_of
+from .batches import seed_of, whole
 from .errors import UsageError
 from .experiments import RegimeStudy, Training
 from .experiments.settings import Regime
@@ -97,8 +97,7 @@ def _everything(settings: RegimeStudy, data_root, device) -> tuple[Tensor, Tenso
         dataset=settings.dataset, examples=settings.examples, model="mlp", epochs=1,
         batch_size=size, learning_rate=1.0, precision=settings.precision,
     )  # fmt: skip
-    pairs = list(data.load(training, data_root, device).partition())
-    return torch.cat([x.flatten(1) for x, _ in pairs]), torch.cat([y for _, y in pairs])
+    return whole(data.load(training, data_root, device).partition())
 
 
 def _groups(chosen: tuple[Regime, ...]) -> list[list[Regime]]:

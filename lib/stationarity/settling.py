@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from . import data, ensembles, measure, models
-from .batches import seed_of
+from .batches import seed_of, whole
 from .errors import UsageError
 from .experiments import ReplicaStudy, SettlingStudy, Training
 from .progress import Progress
@@ -90,18 +90,12 @@ def load_task(settings, data_root=None, device="cpu") -> Task:
         precision="float32",
     )  # fmt: skip
     dataset = data.load(training, data_root, device)
-    inputs, labels = _whole(dataset.partition())
+    inputs, labels = whole(dataset.partition())
     labels = data.with_wrong_labels(
         labels, settings.label_noise, dataset.classes, "label noise"
     )
     widths = (inputs.shape[1], *settings.hidden, dataset.classes)
-    return Task(settings, inputs, labels, widths, *_whole(dataset.test_batches()))
-
-
-def _whole(batches) -> tuple[Tensor, Tensor]:
-    """Return all inputs (n, D) and labels (n,) of the batches."""
-    images, labels = zip(*batches, strict=True)
-    return torch.cat(images).flatten(1), torch.cat(labels)
+    return Task(settings, inputs, labels, widths, *whole(dataset.test_batches()))
 
 
 def settling(settings: SettlingStudy, data_root=None, device="cpu") -> list:
