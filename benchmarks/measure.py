@@ -55,7 +55,7 @@ def random_batches(count: int, size: int, shape: tuple) -> list:
 def gradient_overhead() -> None:
     print("1. gradient_statistics over plain forward-backward passes (at most 1.15)")
     cases = (
-        ("ResNet-18, 4 batches of 32", cifar_resnet(), (4, 32, (3, 32, 32)), 3),
+        ("ResNet-18, 4 batches of 32", cifar_resnet(), (4, 32, (3, 32, 32)), 15),
         ("MLP 64-32-10, 64 batches of 64", mlp((64, 32, 10)), (64, 64, (64,)), 61),
         ("MLP 64-32-10, 512 batches of 64", mlp((64, 32, 10)), (512, 64, (64,)), 21),
     )

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 
-def inner_products(vectors: list[Tensor]) -> np.ndarray:
-    """Gram matrix of flat vectors in float64, by slices to bound the memory."""
-    gram = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
-    for begin in range(0, len(vectors[0]), 2**18):
-        rows = torch.stack([v[begin : begin + 2**18] for v in vectors]).double()
+def inner_products(blocks: list[Tensor]) -> np.ndarray:
+    """Gram matrix of all rows of blocks (R, P) in float64, by slices that a cache holds."""
+    total = sum(len(block) for block in blocks)
+    gram = torch.zeros(total, total, dtype=torch.float64)
+    for begin in range(0, blocks[0].shape[1], 2**16):
+        rows = torch.cat([block[:, begin : begin + 2**16] for block in blocks]).double()
         gram += (rows @ rows.T).cpu()
     return gram.numpy()
 
@@ -21,7 +22,7 @@ def inner_products(vectors: list[Tensor]) -> np.ndarray:
 class Sample:
     """Inner products of group sums of gradients, in float64."""
 
-    products: np.ndarray  # (G + 1, G + 1), the parameters last
+    products: np.ndarray  # (G, G)
     squares: np.ndarray  # (G,) sums of ||g_i||^2
     sizes: np.ndarray  # (G,) batches in each group
     population: float
@@ -30,20 +31,21 @@ class Sample:
     def count(self) -> int:
         return int(self.sizes.sum())
 
-    def shifted(self, weight_decay: float) -> "Sample":
-        """The same sample with weight_decay theta added to every gradient."""
-        theta = self.products[-1, :-1]
-        change = np.append(weight_decay * self.sizes, 0.0)
-        basis = np.eye(len(change))
-        basis[:, -1] += change
-        norm = weight_decay**2 * self.products[-1, -1]
-        squares = self.squares + 2 * weight_decay * theta + self.sizes * norm
-        products = basis @ self.products @ basis.T
+    def shifted(self, weight_decay: float, parameters: np.ndarray) -> "Sample":
+        """The same sample with weight_decay theta added to every gradient.
+
+        ``parameters`` (G + 1,) are the inner products of theta with the group sums,
+        then with itself.
+        """
+        crossed, norm = weight_decay * parameters[:-1], weight_decay**2 * parameters[-1]
+        across = np.outer(crossed, self.sizes)
+        products = self.products + across + across.T + norm * np.outer(self.sizes, self.sizes)
+        squares = self.squares + 2 * crossed + self.sizes * norm
         return Sample(products, squares, self.sizes, self.population)
 
     @cached_property
     def square_of_sum(self) -> float:
-        return float(self.products[:-1, :-1].sum())
+        return float(self.products.sum())
 
     @cached_property
     def variance(self) -> float:
@@ -70,7 +72,7 @@ class Sample:
             return 0.0
         if self.count < 3:
             return math.inf
-        groups = self.products[:-1, :-1]
+        groups = self.products
         counts = self.count - self.sizes
         sums = groups.sum() - 2 * groups.sum(axis=1) + groups.diagonal()
         spread = self.squares.sum() - self.squares - sums / counts

@@ -89,16 +89,18 @@ def gradient_statistics(
     >>> round(measured.gradient_norm_squared, 4)    # 2^2 - 1/3
     3.6667
     """
-    losses, squares, groups = _gradient_sums(model, objective, batches)
-    count = len(losses)
+    losses, squares, blocks = _gradient_sums(model, objective, batches)
+    count, groups = len(losses), sum(len(block) for block in blocks)
     _check_counts(count, population)
+    theta = [parameter_vector(model)[None]] if weight_decay else []
+    products = inner_products(blocks + theta)
     sample = Sample(
-        products=inner_products([*groups, parameter_vector(model)]),
-        squares=squares,
+        products=products[:groups, :groups],
+        squares=products.diagonal()[:groups] if squares is None else squares,
         sizes=np.bincount(np.arange(count) % GROUPS),
         population=math.inf if population is None else population,
     )
-    regularised = sample.shifted(weight_decay) if weight_decay else sample
+    regularised = sample.shifted(weight_decay, products[-1]) if weight_decay else sample
     return GradientStatistics(
         loss=float(losses.mean()),
         loss_standard_error=sample.standard_error_of_mean(losses),
@@ -110,52 +112,50 @@ def gradient_statistics(
         regularised_standard_error=regularised.standard_error,
         noise_norm=sample.noise_norm(),
         batches=count,
-        mean_gradient=_sum(groups) / count,
+        mean_gradient=sum(block.sum(0) for block in blocks).div_(count),
     )
 
 
 def _gradient_sums(
     model: nn.Module, objective: Objective, batches: Iterable[Batch]
-) -> tuple[np.ndarray, np.ndarray, list[Tensor]]:
-    """Losses (M,) and, by group, sums of ||g_i||^2 (G,) and of g_i, G of (P,)."""
+) -> tuple[np.ndarray, np.ndarray | None, list[Tensor]]:
+    """Losses (M,), and by group the sums of ||g_i||^2 (G,) and of g_i: blocks (R, P).
+
+    The squares are None where each group is one gradient: its square is then among
+    the inner products.
+    """
     parameters = trainable(model)
     losses, norms = [], []
-    blocks: list[Tensor] = []  # sums of the groups, BLOCK rows each
+    blocks: list[Tensor] = []  # sums of the groups; beyond them the last gradients
 
-    def add(block: Tensor) -> None:
-        norms.append(_norms(block))
-        if len(blocks) < GROUPS // BLOCK:
-            blocks.append(block)
-        else:
-            blocks[(len(norms) - 1) % len(blocks)][: len(block)].add_(block)
+    def fold(rows: Tensor) -> None:
+        norms.append(_norms(rows))
+        blocks[(len(norms) - 1) % (GROUPS // BLOCK)][: len(rows)].add_(rows)
 
     with without_trace(model) as before:
         for index, batch in enumerate(batches):
             row = index % BLOCK
-            if row == 0 and len(blocks) == index // BLOCK:  # the last one was kept
-                block = parameters[0].new_empty(BLOCK, count_entries(parameters))
-                rows = parts(block, parameters)
+            if row == 0 and index <= GROUPS:
+                norms = [_norms(block) for block in blocks] if index == GROUPS else []
+                blocks.append(parameters[0].new_empty(BLOCK, count_entries(parameters)))
+                rows = parts(blocks[-1], parameters)
             before.restore_buffers()
             loss = objective(model, batch)
             torch._foreach_copy_(rows[row], gradients(loss, parameters))
             losses.append(loss.detach())
-            if row == BLOCK - 1:
-                add(block)
+            if row == BLOCK - 1 and index >= GROUPS:
+                fold(blocks[-1])
     if not losses:
         raise ValueError(NO_BATCH)
-    if rest := len(losses) % BLOCK:
-        add(block[:rest])
-    squares = torch.cat(norms, dim=1).double().square().sum(dim=0).cpu().numpy()
+    rest = len(losses) % BLOCK
     losses = torch.stack(losses).double().cpu().numpy()
+    if not norms:
+        return losses, None, [*blocks[:-1], blocks[-1][: rest or BLOCK]]
+    if rest:
+        fold(blocks[-1][:rest])
+    squares = torch.cat(norms, dim=1).double().square().sum(dim=0).cpu().numpy()
     squares = np.bincount(np.arange(len(losses)) % GROUPS, squares)
-    return losses, squares, [row for block in blocks for row in block]
-
-
-def _sum(groups: list[Tensor]) -> Tensor:
-    total = groups[0].clone()
-    for group in groups[1:]:
-        total += group
-    return total
+    return losses, squares, blocks[:-1]
 
 
 def _norms(rows: Tensor) -> Tensor:
