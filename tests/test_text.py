@@ -228,7 +228,7 @@ def test_an_interrupted_run_resumes_with_its_memory(step, dropout, monkeypatch, 
                 "wikitext_transformer_xl", settings=TINY | {"dropout": dropout},
                 checkpoint_seconds=0,
             )  # fmt: skip
-    checkpoint = records.read_checkpoint(next((tmp_path / "interrupted").glob("*/*")))
+    checkpoint = records.read_checkpoint(next((tmp_path / "interrupted").glob("*/classroom-*")))
     assert checkpoint["memory"].shape == (2, 4, 8, 8)
     resumed = tiny(dropout=dropout)
     pd.testing.assert_frame_equal(resumed.metrics, reference.metrics, check_exact=True)

@@ -102,7 +102,7 @@ def test_a_killed_run_resumes_to_the_same_metrics(monkeypatch, tmp_path):
         time.sleep(random.uniform(0, 0.3))  # anywhere in a step, a measurement, a writing
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        (folder,) = tmp_path.glob("killed/*/*")
+        (folder,) = tmp_path.glob("killed/*/classroom-*")
         assert records.read(folder).info["status"] == "running"
     resumed = tiny(epochs=12)
     pd.testing.assert_frame_equal(resumed.metrics, reference.metrics, check_exact=True)
@@ -146,7 +146,7 @@ def test_a_run_goes_on_with_the_data_it_was_begun_on(monkeypatch):
         stop_at(patch, 5)
         with pytest.raises(KeyboardInterrupt):
             stationarity.run("imagenet_resnet", settings=TINY, checkpoint_seconds=0)
-    folder = next(records.runs_root().glob("imagenet_resnet/*"))
+    folder = next(records.runs_root().glob("imagenet_resnet/classroom-*"))
     info = records.read(folder).info
     records.write_info(folder, info | {"data": {"source": "elsewhere"}})
     with pytest.raises(UsageError, match="begun on other data"):
@@ -201,7 +201,7 @@ def test_a_loss_that_turns_nan_stops_the_run_and_keeps_its_records(measure_every
     change = {"learning_rate": 1e30, "measure_every": measure_every, "batch_size": 160}
     with pytest.raises(UsageError, match=r"no longer finite at step \d+") as first:
         tiny(**change)
-    folder = next(records.runs_root().glob("imagenet_resnet/*"))
+    folder = next(records.runs_root().glob("imagenet_resnet/classroom-*"))
     run = records.read(folder)
     assert run.info["status"] == "diverged" and (folder / "metrics.parquet").exists()
     with pytest.raises(UsageError) as second:

@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     add.add_argument("--data-root", help="folder of the data (else STATIONARITY_DATA)")
     add.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    add.add_argument("--devices", type=int, default=1, help="GPUs that share a training run")
     add.add_argument("--other-code", action="store_true", help="go on though the code changed")
     add.set_defaults(command=_run)
 
@@ -86,9 +87,10 @@ def _run(options) -> int:
         overrides[key] = value
     result = run(
         options.name, options.scale, settings=overrides, data_root=options.data_root,
-        device=options.device, other_code=options.other_code,
+        device=options.device, devices=options.devices, other_code=options.other_code,
     )  # fmt: skip
-    print(f"{result.folder}: {result.info['status']}, {result.info['wall_seconds']:.0f} s")
+    if os.environ.get("RANK", "0") == "0":  # of several, the first speaks
+        print(f"{result.folder}: {result.info['status']}, {result.info['wall_seconds']:.0f} s")
     return 0
 
 

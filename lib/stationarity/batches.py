@@ -5,7 +5,7 @@ and the step, so any batch can be drawn again without those before it: a
 resumed run sees the batches it would have seen, and measuring changes none.
 
 A batch is ``(images, labels)``: normalised floats ``(B, C, H, W)`` and int64
-``(B,)``, on the device.
+``(B,)``, on the device. Of several processes each makes its share of a batch.
 """
 import hashlib
 import io
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import measure
+from . import distributed, measure
 from .errors import UsageError
 from .experiments import Training
 
@@ -50,18 +50,15 @@ class Images:
     @torch.no_grad()
     def further_measurements(self, model: nn.Module, step: int, memory: None) -> list:
         """Return loss and accuracy on the test set, in evaluation mode."""
-        losses, hits = [], []
+        columns = []
         model.eval()
         for images, labels in self.test_batches():
             logits = model(images)
-            losses.append(functional.cross_entropy(logits, labels, reduction="none"))
-            hits.append(logits.argmax(1) == labels)
+            losses = functional.cross_entropy(logits, labels, reduction="none")
+            columns.append(torch.stack([losses, (logits.argmax(1) == labels).to(losses)]))
         model.train()
-        if not losses:
-            return []
-        values = {"test_loss": torch.cat(losses), "accuracy": torch.cat(hits)}
-        values = {name: value.double() for name, value in values.items()}
-        return [(name, v.mean(), v.std() / len(v) ** 0.5) for name, v in values.items()]
+        found = mean_and_error(columns, 2, self.device)
+        return [(name, *pair) for name, pair in zip(("test_loss", "accuracy"), found)]
 
 
 class TensorImages(Images):
@@ -126,13 +123,16 @@ class TensorImages(Images):
 
     def test_batches(self, size: int = 1000) -> Iterator:
         """Yield the test set in batches, without augmentation."""
-        for images, labels in zip(self.test.split(size), self.test_labels.split(size)):
+        mine = distributed.share(len(self.test))
+        parts = self.test[mine].split(size), self.test_labels[mine].split(size)
+        for images, labels in zip(*parts):
             yield self._normalise(images), labels
 
     def _batch(self, chosen: Tensor, *key):
         """Gather, crop and flip in one indexing operation."""
-        settings = self.settings
+        settings, mine = self.settings, distributed.share(len(chosen))
         if not (settings.flip or settings.crop_padding):
+            chosen = chosen[mine]
             return self._normalise(self.train[chosen]), self.labels[chosen]
         self.generator.manual_seed(seed_of(settings.seed, "augment", *key))
         rows = columns = torch.arange(self.size, device=self.device).expand(len(chosen), -1)
@@ -143,7 +143,7 @@ class TensorImages(Images):
         if settings.flip:
             coin = torch.rand((len(chosen), 1), generator=self.generator, device=self.device)
             columns = torch.where(coin < 0.5, self.size - 1 - columns, columns)
-        rows, columns = rows + shift[0], columns + shift[1]
+        chosen, rows, columns = chosen[mine], (rows + shift[0])[mine], (columns + shift[1])[mine]
         images = self.train[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
         return self._normalise(images), self.labels[chosen]
 
@@ -159,6 +159,22 @@ def decode(data: bytes, name) -> Image.Image:
         raise UsageError(
             f"{name} cannot be read as an image ({error}): fetch it again or remove it."
         ) from None
+
+
+def mean_and_error(columns: list[Tensor], count: int, device) -> list[tuple]:
+    """Return means and standard errors of the rows of columns (count, n) side by side.
+
+    Over the examples of all processes; nothing where there is none.
+    """
+    values = torch.zeros(count, 0, dtype=torch.float64, device=device)
+    values = torch.cat([values, *columns], 1)
+    number = distributed.total(values.new_tensor(values.shape[1]))
+    if not number:
+        return []
+    means = distributed.total(values.sum(1)) / number
+    squares = distributed.total((values - means[:, None]).square().sum(1))
+    errors = (squares / (number - 1) / number).sqrt()
+    return list(zip(means.tolist(), errors.tolist()))
 
 
 def whole(batches) -> tuple[Tensor, Tensor]:

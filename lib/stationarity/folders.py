@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from . import distributed
 from .batches import (
     Batches,
     Images,
@@ -86,13 +87,14 @@ class FolderImages(Images):
         if self.test_folder is None:
             return iter(())
         indices = range(len(self.test_folder.samples))
+        indices = indices[distributed.share(len(indices))]
         items = ([(i, None) for i in indices[k : k + size]] for k in indices[::size])
         return self._load(self.test_folder, items, augment=False)
 
     def _items(self, chosen: Tensor, *key) -> list:
         return [
             (int(self.chosen[i]), seed_of(self.settings.seed, "augment", *key, i))
-            for i in chosen.tolist()
+            for i in chosen[distributed.share(len(chosen))].tolist()
         ]
 
     def _load(self, folder: ImageFolder, items, augment: bool) -> Iterator:

@@ -1,16 +1,20 @@
 """Start a run, go on with it, or load it: one verb for all experiments."""
 import contextlib
+import os
 import shutil
+import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
 
+import filelock
 import torch
 
 from . import (
     averaging,
     chains,
+    distributed,
     experiments,
     identities,
     langevin,
@@ -40,6 +44,8 @@ STUDIES = {
     experiments.DoubleWell: lambda settings, *_: chains.double_well(settings),
     experiments.Identities: identities.two_identities,
 }
+# What a run that goes on keeps of its earlier sittings.
+KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")
 
 
 def run(
@@ -50,6 +56,7 @@ def run(
     seed: int | None = None,
     data_root: str | Path | None = None,
     device: str | None = None,
+    devices: int = 1,
     other_code: bool = False,
     checkpoint_seconds: float = 30.0,
 ) -> records.Run:
@@ -67,6 +74,8 @@ def run(
     seed : override of the setting ``seed``.
     data_root : folder of the data; else ``STATIONARITY_DATA``, else a download.
     device : ``cpu``, ``cuda``, ...; by default a GPU where there is one.
+    devices : GPUs (or, of a CPU, processes) that a training run shares its batches
+        among, by ``torchrun``; any other experiment takes one.
     checkpoint_seconds : seconds between checkpoints.
 
     Raises :class:`UsageError` for bad input, before any long work.
@@ -77,41 +86,143 @@ def run(
     """
     overrides = dict(settings or {}) | ({} if seed is None else {"seed": seed})
     chosen = experiments.get(name, scale, overrides)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _existing(device or ("cuda" if torch.cuda.is_available() else "cpu"), devices)
+    folder = records.folder_of(name, scale, chosen)
+    trains = isinstance(chosen, experiments.Training | experiments.LanguageTraining)
+    with distributed.joined(), _alone(folder):
+        earlier = _earlier(folder, scale, other_code)
+        if earlier and earlier.complete:
+            return earlier
+        if earlier and earlier.info["status"] == "diverged":
+            raise UsageError(earlier.info["failure"])
+        if devices == 1 or not trains:
+            with _threads(getattr(chosen, "threads", 0)):
+                info = records.new_info(name, scale, chosen, device)
+                if earlier:
+                    info |= {key: earlier.info[key] for key in KEPT if key in earlier.info}
+                if trains:
+                    return _train(chosen, folder, info, data_root, device, checkpoint_seconds)
+                return _study(chosen, folder, info, data_root, device)
+    _start_processes(devices, name, scale, overrides, data_root, device, other_code)
+    return records.read(folder)
+
+
+def _existing(device: str, devices: int) -> str:
+    """Return the device of this process; :class:`UsageError` where it does not exist."""
+    device = distributed.own_device(device)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
         raise UsageError(f"There is no device {device!r} here: cpu always is.") from None
-    folder = records.folder_of(name, scale, chosen)
-    earlier = records.read(folder)
-    if earlier and not earlier.made_by_this_code:
-        if scale == "classroom":
-            discarded = folder.with_name(folder.name + ".discarded")
-            shutil.rmtree(discarded, ignore_errors=True)
-            folder.rename(discarded)  # at once: an interrupted removal leaves no half run
-            shutil.rmtree(discarded)
-            earlier = None
-        elif earlier.complete:
-            warnings.warn(f"{folder.name} was made by other library code.", stacklevel=2)
-        elif not other_code:
+    there = torch.cuda.device_count() if device == "cuda" else devices
+    if devices < 1 or devices > there or (devices > 1 and device not in ("cpu", "cuda")):
+        raise UsageError(
+            f"devices={devices} cannot be with device={device!r}: it is a number from 1 on, "
+            f"of cpu or cuda, and of cuda there are {torch.cuda.device_count()} here."
+        )
+    return device
+
+
+@contextlib.contextmanager
+def _alone(folder: Path):
+    """Hold the lock of a run; wait while another process has it.
+
+    The lock is the operating system's: it ends with its process, in whatever way.
+    Of several processes of one run the first holds it.
+    """
+    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
+    if distributed.rank() == 0:
+        # Where no lock can be had, what prepares the folder says why, or none is known.
+        with contextlib.suppress(OSError):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _acquire(lock, folder.name)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock, name: str) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        if distributed.size() > 1:
             raise UsageError(
-                f"{folder.name} was begun by other library code: go on with it by "
-                "other_code=True (--other-code), or delete its folder and start anew."
-            )
-    if earlier and earlier.complete:
+                f"{name} is running in another process: wait for its end, or stop it, and "
+                "call this again."
+            ) from None
+        sys.stderr.write(f"{name} is running in another process: waiting for its end.\n")
+        lock.acquire()
+
+
+def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
+    """Return what all processes find of a run, None where it begins."""
+    found = None
+    if distributed.rank() == 0:
+        found = _usable(folder, scale, other_code)
+    distributed.wait()
+    if distributed.rank() > 0:
+        found = records.read(folder)
+    distributed.wait()  # before the first one writes
+    return found
+
+
+def _usable(folder: Path, scale: str, other_code: bool) -> records.Run | None:
+    """Return what there is of a run, less a short one that other code made."""
+    earlier = records.read(folder)
+    if not earlier or earlier.made_by_this_code:
         return earlier
-    if earlier and earlier.info["status"] == "diverged":
-        raise UsageError(earlier.info["failure"])
-    with _threads(getattr(chosen, "threads", 0)):
-        info = records.new_info(name, scale, chosen, device)
-        if earlier:
-            kept = ("start", "wall_seconds", "commit", "code", "data")
-            info |= {key: earlier.info[key] for key in kept if key in earlier.info}
-        if isinstance(chosen, experiments.Training | experiments.LanguageTraining):
-            return _train(chosen, folder, info, data_root, device, checkpoint_seconds)
-        records.prepare(folder)
-        start = time.monotonic()
-        rows = STUDIES[type(chosen)](chosen, data_root, device)
+    if scale == "classroom":
+        discarded = folder.with_name(folder.name + ".discarded")
+        shutil.rmtree(discarded, ignore_errors=True)
+        folder.rename(discarded)  # at once: an interrupted removal leaves no half run
+        shutil.rmtree(discarded)
+        return None
+    if earlier.complete:
+        warnings.warn(f"{folder.name} was made by other library code.", stacklevel=4)
+    elif not other_code:
+        raise UsageError(
+            f"{folder.name} was begun by other library code: go on with it by "
+            "other_code=True (--other-code), or delete its folder and start anew."
+        )
+    return earlier
+
+
+def _start_processes(
+    devices: int, name: str, scale: str, overrides: dict, data_root, device, other_code: bool
+) -> None:
+    """Make the run by ``torchrun`` on so many processes of this machine.
+
+    Raises :class:`UsageError` where they fail; they have said why.
+    """
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+        str(devices), "-m", "stationarity", "run", name, "--scale", scale, "--device", device,
+    ]  # fmt: skip
+    for key, value in overrides.items():
+        command += ["--set", f"{key}={value}"]
+    command += ["--data-root", str(data_root)] if data_root else []
+    command += ["--other-code"] if other_code else []
+    threads = str(max((os.cpu_count() or 1) // devices, 1))
+    environment = {"OMP_NUM_THREADS": threads} | os.environ
+    process = subprocess.Popen(command, env=environment)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        raise
+    if status:
+        raise UsageError(
+            f"The run of {name} on {devices} processes stopped (status {status}): what they "
+            "said is above. The same call goes on from its last checkpoint."
+        )
+
+
+def _study(chosen, folder: Path, info: dict, data_root, device) -> records.Run:
+    records.prepare(folder)
+    start = time.monotonic()
+    rows = STUDIES[type(chosen)](chosen, data_root, device)
     info |= {"wall_seconds": time.monotonic() - start, "status": "complete"}
     return records.write(folder, info, rows)
 

@@ -4,6 +4,8 @@ import time
 
 from tqdm import tqdm
 
+from . import distributed
+
 
 class Progress:
     """Count steps; show the loss and the time that is left.
@@ -15,9 +17,10 @@ class Progress:
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "step"):
         self.bar = tqdm(
-            total=total, initial=done, desc=label, unit=unit, mininterval=0.5
-        )
-        self.log = os.environ.get("STATIONARITY_PROGRESS")
+            total=total, initial=done, desc=label, unit=unit, mininterval=0.5,
+            disable=distributed.rank() > 0,
+        )  # fmt: skip
+        self.log = os.environ.get("STATIONARITY_PROGRESS") if not self.bar.disable else None
         self.next_line = time.monotonic() + 2.0
 
     def advance(self, describe=None) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from . import data, experiments
+from . import data, distributed, experiments
 from .errors import UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -149,6 +149,7 @@ def _bare(source: str) -> str:
 
 def new_info(name: str, scale: str, settings, device) -> dict:
     """Return what run.json holds at the start of a run. It names no path."""
+    processes = f"{distributed.size()} x " if distributed.size() > 1 else ""
     return {
         "experiment": name, "scale": scale, "settings": experiments.to_dict(settings),
         "fingerprint": fingerprint(settings), "code": code_hash(), "commit": _commit(),
@@ -156,7 +157,7 @@ def new_info(name: str, scale: str, settings, device) -> dict:
             "python": platform.python_version(), "torch": torch.__version__,
             "stationarity": "0.1.0",
         },
-        "device": device_name(device), "seed": settings.seed, "start": _now(), "end": None,
+        "device": processes + device_name(device), "seed": settings.seed, "start": _now(), "end": None,
         "wall_seconds": 0.0, "status": "running",
     }  # fmt: skip
 

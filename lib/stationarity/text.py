@@ -16,7 +16,8 @@ import pyarrow.compute
 import torch
 from torch import Tensor, nn
 
-from .batches import Batches, seed_of
+from . import distributed
+from .batches import Batches, mean_and_error, seed_of
 from .errors import UsageError
 from .experiments import LanguageTraining
 from .measure._derivatives import flat, gradients, trainable, without_trace
@@ -143,6 +144,7 @@ class TokenStreams:
                 chosen = generator.choice(
                     self.count - before, settings.batch_size, replace=False
                 )
+                chosen = chosen[distributed.share(len(chosen))]
                 begin = torch.from_numpy(chosen).to(self.device) * length
                 rows = self._rows(begin, (before + 1) * length + 1)
                 yield _with_context(rows, before * length)
@@ -167,15 +169,14 @@ class TokenStreams:
         steps = segments // streams
         model.eval()
         losses, memory = [], None
-        begin = torch.arange(streams, device=self.device) * steps * length
-        for step in range(steps):
+        mine = torch.arange(streams, device=self.device)[distributed.share(streams)]
+        begin = mine * steps * length
+        for step in range(steps if len(mine) else 0):
             rows = _rows(text, begin + step * length, length + 1)
             found, memory = model(rows[:, :-1], rows[:, 1:], memory)
-            losses.append(found.double().mean(dim=1))
+            losses.append(found.double().mean(dim=1)[None])
         model.train()
-        losses = torch.cat(losses)
-        mean = losses.mean().item()
-        error = losses.std().item() / math.sqrt(len(losses)) if len(losses) > 1 else math.nan
+        [(mean, error)] = mean_and_error(losses, 1, self.device)
         perplexity = math.exp(min(mean, 700.0))
         return [
             ("validation_loss", mean, error),
@@ -201,11 +202,13 @@ class TokenStreams:
             for one in (memory, remember(model, context, length)):
                 as_it_was.restore_random_state()
                 loss = model(tokens, targets, one)[0].mean()
-                losses.append(loss.item())
+                losses.append(loss.detach())
                 found.append(flat(gradients(loss, trainable(model))))
+        for values in (*losses, *found):
+            distributed.mean(values)
         distance = torch.linalg.vector_norm(found[0] - found[1])
         return [
-            ("memory_loss_gap", losses[0] - losses[1], math.nan),
+            ("memory_loss_gap", (losses[0] - losses[1]).item(), math.nan),
             (
                 "memory_gradient_gap",
                 (distance / torch.linalg.vector_norm(found[1])).item(),
@@ -214,9 +217,10 @@ class TokenStreams:
         ]
 
     def _streams(self) -> Tensor:
-        """The first tokens' places of all streams, int64 (N,)."""
+        """The first tokens' places of this process's streams, int64 (N,)."""
         settings = self.settings
-        places = torch.arange(settings.batch_size, device=self.device)
+        mine = distributed.share(settings.batch_size)
+        places = torch.arange(settings.batch_size, device=self.device)[mine]
         return places * self.steps_per_pass * settings.segment
 
     def _rows(self, begin: Tensor, length: int) -> Tensor:

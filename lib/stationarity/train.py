@@ -1,29 +1,51 @@
 """One training loop: step, schedule, measurement, checkpoint, resume."""
+import contextlib
 import copy
 import functools
-import itertools
 import math
+import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from . import data, experiments, measure, models, records
+from . import data, distributed, experiments, measure, models, noting, records
 from .batches import seed_of
 from .errors import UsageError
 from .experiments import LanguageTraining, Training
+from .measure._derivatives import without_trace
 from .progress import Progress
 from .transformer_xl import TransformerXL
 
-# How a step is computed: (dtype of autocast or None, memory format). Weights
-# stay in float32; measurements are float32 whatever the path.
+
+@dataclass(frozen=True)
+class Computation:
+    """How a training step is computed. Weights stay in float32.
+
+    Measurements are float32, not compiled, whatever the path.
+    """
+
+    autocast: torch.dtype | None = None
+    memory_format: torch.memory_format = torch.channels_last
+    products: str = "ieee"  # of float32 in CUDA's kernels: ieee or tf32
+    compiled: bool = False
+
+
 PATHS = {
-    "float32": (None, torch.contiguous_format),
-    "float64": (None, torch.contiguous_format),
-    "float32 channels_last": (None, torch.channels_last),
-    "bfloat16": (torch.bfloat16, torch.channels_last),
+    "float32": Computation(memory_format=torch.contiguous_format),
+    "float64": Computation(memory_format=torch.contiguous_format),
+    "float32 channels_last": Computation(),
+    "tf32": Computation(products="tf32"),
+    "bfloat16": Computation(torch.bfloat16),
+    "tf32 compiled": Computation(products="tf32", compiled=True),
+    "bfloat16 compiled": Computation(torch.bfloat16, compiled=True),
+}
+TIMED = {  # by type of device, the simplest first
+    "cpu": ("float32", "float32 channels_last", "bfloat16"),
+    "cuda": ("tf32", "bfloat16", "tf32 compiled", "bfloat16 compiled"),
 }
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
 
@@ -38,7 +60,9 @@ class State:
     step: int = 0
     rows: list = field(default_factory=list)  # of metrics
     losses: list = field(default_factory=list)  # of this epoch's minibatches
+    unread: list = field(default_factory=list)  # the latest ones, of this process's shares
     memory: Tensor | None = None  # of the text read so far
+    stepping: nn.Module | None = None  # the model as steps compute it
 
 
 def train(
@@ -56,39 +80,49 @@ def train(
     :class:`UsageError` where the loss is no longer finite; the records up to
     there are kept.
     """
+    distributed.check_divisible(settings.batch_size)
     dataset = data.load(settings, data_root, device)
     state = _begin(settings, dataset, device)
     origin = measure.parameter_vector(state.model)
     _check_data(settings, dataset, info)
     # Weights, and two moments at most.
-    records.prepare(folder, checkpoint_bytes=3 * origin.nbytes)
-    _restore(state, records.read_checkpoint(folder))
+    if distributed.rank() == 0:
+        records.prepare(folder, checkpoint_bytes=3 * origin.nbytes)
+    _restore(state, records.read_checkpoint(folder), settings)
     info["path"] = state.path = state.path or _fastest_path(state.model, dataset)
-    state.model.to(memory_format=PATHS[state.path][1])
+    state.model.to(memory_format=PATHS[state.path].memory_format)
+    state.stepping = _stepping(state, dataset)
     total = settings.epochs * dataset.steps_per_epoch
     clock = _Clock(info, folder, state, checkpoint_seconds)
     watched = functools.partial(_watched_measurement, clock, settings, dataset, origin)
-    records.write_info(folder, info)
-    with Progress(f"{info['experiment']} {info['scale']}", total, state.step) as progress:
+    if distributed.rank() == 0:
+        records.write_info(folder, info)
+    with (
+        Progress(f"{info['experiment']} {info['scale']}", total, state.step) as progress,
+        _backends(settings, state.path),
+    ):
         for batch in dataset.training_batches(state.step, total):
             after_the_step = None
             if _is_due(settings, dataset, state.step):
                 if time.monotonic() > progress.next_line:
                     progress.show(f"measuring at epoch {state.step / dataset.steps_per_epoch:g}")
                 after_the_step = watched()
-            observe = _observation(state, settings, dataset)
-            state.losses.append(_take_step(state, settings, dataset, batch, total))
+            observe = noting.observation(state, settings, dataset)
+            state.unread.append(_take_step(state, settings, dataset, batch, total))
             if observe:
                 observe()
             if after_the_step:
                 after_the_step()
             state.step += 1
             end_of_epoch = state.step % dataset.steps_per_epoch == 0
-            if end_of_epoch or state.step % CHECK_EVERY == 0:
-                _check_losses(state, clock)
+            together = end_of_epoch or state.step % CHECK_EVERY == 0
+            if together:
+                _read_losses(state, clock)
             if end_of_epoch:
                 _close_epoch(state, dataset)
-            clock.checkpoint_if_due()
+            # Several processes must do so at the same step.
+            if together or distributed.size() == 1:
+                clock.checkpoint_if_due()
             progress.advance(lambda: _caption(state, settings, dataset))
     final = any(row[0] == total and row[2] == "weight_norm" for row in state.rows)
     if settings.measure_every and not final:  # a run killed here has it already
@@ -108,7 +142,7 @@ def load_model(run: records.Run, data_root=None, device="cpu") -> tuple[nn.Modul
         raise UsageError(f"{run.folder.name} holds no weights: repeat the run first.")
     dataset = data.load(settings, data_root, device)
     state = _begin(settings, dataset, device)
-    _restore(state, checkpoint)
+    _restore(state, checkpoint, settings)
     return state.model, dataset
 
 
@@ -162,10 +196,10 @@ def _begin(settings: Training, dataset, device) -> State:
             weight_decay=settings.weight_decay,
         )  # fmt: skip
     path = settings.precision if settings.precision != "auto" else ""
-    return State(model, optimizer, path)
+    return State(model, optimizer, path, stepping=model)
 
 
-def _restore(state: State, checkpoint: dict | None) -> None:
+def _restore(state: State, checkpoint: dict | None, settings) -> None:
     if checkpoint is None:
         return
     state.model.load_state_dict(checkpoint["model"])
@@ -175,28 +209,68 @@ def _restore(state: State, checkpoint: dict | None) -> None:
     device = next(state.model.parameters()).device
     state.losses = [loss.to(device) for loss in checkpoint["losses"]]
     if checkpoint["memory"] is not None:
-        state.memory = checkpoint["memory"].to(device)
+        mine = distributed.share(settings.batch_size)
+        state.memory = checkpoint["memory"][:, mine].to(device)
+
+
+@contextlib.contextmanager
+def _backends(settings: Training, path: str):
+    """Set what PyTorch's kernels may do: round products, vary from run to run."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = not settings.deterministic
+    try:
+        with measure.float32_products(PATHS[path].products):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+
+
+def _stepping(state: State, dataset) -> nn.Module:
+    """Return the model as steps compute it: on all processes, compiled or as it is."""
+    model = state.model
+    if distributed.size() > 1:
+        model = nn.parallel.DistributedDataParallel(model)
+        # It lays its buckets out anew after the first backward pass. With that pass
+        # here, a resumed run adds gradients up in the order of one never interrupted.
+        with without_trace(state.model):
+            list(_passes(model, dataset, state.path, 1))
+        state.model.zero_grad(set_to_none=True)
+    return torch.compile(model) if PATHS[state.path].compiled else model
 
 
 def _fastest_path(model: nn.Module, dataset) -> str:
     """Time a few steps of each way to compute them; return the fastest.
 
-    Another path than float32 must be at least a tenth faster.
+    Another than the first must be at least a tenth faster than those before it.
+    Of several processes the first decides.
     """
-    device, best, best_time = dataset.device, "", math.inf
-    batch = next(iter(dataset.draws(1, "timing")))
-    for path in ("float32", "float32 channels_last", "bfloat16"):
-        trial = copy.deepcopy(model).to(memory_format=PATHS[path][1])
-        times = []
-        for _ in range(4):  # the first warms up
-            _synchronize(device)
-            start = time.perf_counter()
-            _computed(dataset.objective, trial, batch, path).backward()
-            _synchronize(device)
-            times.append(time.perf_counter() - start)
-        if min(times[1:]) < 0.9 * best_time:
-            best, best_time = path, min(times[1:])
-    return best
+    best, best_time = 0, math.inf
+    for index, path in enumerate(TIMED[dataset.device.type]):
+        way = PATHS[path]
+        trial = copy.deepcopy(model).to(memory_format=way.memory_format)
+        with measure.float32_products(way.products):
+            stepping = torch.compile(trial) if way.compiled else trial
+            times = list(_passes(stepping, dataset, path, 5))
+        if min(times[2:]) < 0.9 * best_time:  # the first two warm up
+            best, best_time = index, min(times[2:])
+    return TIMED[dataset.device.type][distributed.of_first(best, dataset.device)]
+
+
+def _passes(model: nn.Module, dataset, path: str, count: int) -> Iterator[float]:
+    """Yield the seconds of forward and backward passes over one training batch."""
+    batch, memory = next(iter(dataset.training_batches(1, 2))), None
+    for _ in range(count):
+        _synchronize(dataset.device)
+        start = time.perf_counter()
+        objective = functools.partial(dataset.training_loss, memory=memory)
+        loss, memory = _computed(objective, model, batch, path)
+        loss.backward()
+        _synchronize(dataset.device)
+        yield time.perf_counter() - start
 
 
 def _synchronize(device: torch.device) -> None:
@@ -206,21 +280,21 @@ def _synchronize(device: torch.device) -> None:
 
 def _computed(objective, model: nn.Module, batch, path: str):
     """Return what an objective is on a batch, computed in the way of a path."""
-    dtype, memory_format = PATHS[path]
+    way = PATHS[path]
     inputs, *rest = batch
     if inputs.dim() == 4:  # else there are no channels
-        inputs = inputs.contiguous(memory_format=memory_format)
-    with torch.autocast(inputs.device.type, dtype, enabled=dtype is not None):
+        inputs = inputs.contiguous(memory_format=way.memory_format)
+    with torch.autocast(inputs.device.type, way.autocast, enabled=way.autocast is not None):
         return objective(model, (inputs, *rest))
 
 
 def _take_step(state: State, settings: Training, dataset, batch, total: int) -> Tensor:
     """Take one step of the optimiser; return the minibatch loss, not waited for."""
-    torch.manual_seed(seed_of(settings.seed, "step", state.step))  # of dropout
+    torch.manual_seed(seed_of(settings.seed, "step", state.step, *distributed.key()))  # of dropout
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(settings, state.step, total, dataset.steps_per_epoch)
     objective = functools.partial(dataset.training_loss, memory=state.memory)
-    loss, state.memory = _computed(objective, state.model, batch, state.path)
+    loss, state.memory = _computed(objective, state.stepping, batch, state.path)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if settings.clip:
@@ -234,97 +308,6 @@ def _is_due(settings: Training, dataset, step: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _measurement(state: State, settings: Training, dataset, origin: Tensor):
-    """Measure the state; return what completes the measurement after the step."""
-    model, step, objective = state.model, state.step, dataset.objective
-    seed = seed_of(settings.seed, "measure", step)
-    torch.manual_seed(seed)  # of dropout
-    if settings.measure_on == "partition":
-        batches = dataset.partition()
-        population = len(batches)
-        few = list(itertools.islice(batches, settings.sharpness_batches))
-    else:
-        batches, population = dataset.draws(settings.measure_batches, "measure", step), None
-        few = list(dataset.draws(settings.sharpness_batches, "sharpness"))
-
-    def note(quantity, value, error=math.nan):
-        row = (step, step / dataset.steps_per_epoch, quantity, float(value), float(error))
-        state.rows.append(row)
-
-    statistics = measure.gradient_statistics(
-        model, objective, batches,
-        population=population, weight_decay=settings.weight_decay,
-    )  # fmt: skip
-    note("loss", statistics.loss, statistics.loss_standard_error)
-    note(
-        "gradient_norm_squared", statistics.gradient_norm_squared, statistics.standard_error
-    )
-    note(
-        "regularised_gradient_norm_squared",
-        statistics.regularised_gradient_norm_squared,
-        statistics.regularised_standard_error,
-    )
-    note("gradient_norm_naive", statistics.gradient_norm_naive)
-    note("noise_norm", statistics.noise_norm)
-    note("batches", statistics.batches)
-    # Cold: between measurements eigenvalues may cross, and a warm start would
-    # stay with the one that was the largest.
-    sharpness = measure.sharpness(
-        model, objective, few,
-        max_products=settings.sharpness_products, seed=settings.seed,
-    )  # fmt: skip
-    note("sharpness", sharpness.eigenvalues[0], sharpness.residuals[0])
-    note("sharpness_products", sharpness.products)
-    if statistics.gradient_norm_naive > 0:
-        along = measure.directional_sharpness(
-            model, objective, few, statistics.mean_gradient
-        )
-        note("directional_sharpness", along)
-    note("weight_norm", measure.weight_norm(model))
-    note("displacement", measure.displacement(model, origin))
-    for quantity, value, error in dataset.further_measurements(model, step, state.memory):
-        note(quantity, value, error)
-    vector, before = measure.parameter_vector(model), _losses(model, objective, few, seed)
-
-    def after_the_step():
-        change = _losses(model, objective, few, seed) - before
-        note("update_norm", measure.displacement(model, vector))
-        error = change.std() / len(few) ** 0.5 if len(few) > 1 else math.nan
-        note("loss_change", change.mean(), error)
-        note("learning_rate", state.optimizer.param_groups[0]["lr"])
-
-    return after_the_step
-
-
-def _observation(state: State, settings: Training, dataset):
-    """Note the state before a step where that is due; return what notes the step.
-
-    Cheap enough for every few steps: the weights' norm, their projections on two
-    random directions, the minibatch's loss and the squared size of the step.
-    """
-    if not settings.observe_every or state.step % settings.observe_every:
-        return None
-    vector, step = measure.parameter_vector(state.model), state.step
-    generator = torch.Generator(vector.device).manual_seed(seed_of(settings.seed, "observe"))
-
-    def note(quantity, value):
-        row = (step, step / dataset.steps_per_epoch, quantity, float(value), math.nan)
-        state.rows.append(row)
-
-    note("observed_weight_norm", vector.norm())
-    for name in ("observed_random_1", "observed_random_2"):
-        direction = torch.randn(
-            vector.shape, generator=generator, device=vector.device, dtype=vector.dtype
-        )
-        note(name, direction @ vector / direction.norm())
-
-    def note_the_step():
-        note("observed_minibatch_loss", state.losses[-1])
-        note("observed_update_square", measure.displacement(state.model, vector) ** 2)
-
-    return note_the_step
-
-
 def _check_data(settings: Training, dataset, info: dict) -> None:
     """Raise :class:`UsageError` for data that the run was not begun on, or cannot measure."""
     if info.setdefault("data", dataset.provenance) != dataset.provenance:
@@ -332,6 +315,12 @@ def _check_data(settings: Training, dataset, info: dict) -> None:
             "This run was begun on other data: give the data root that it was begun "
             f"with, or delete its folder {info['experiment']}/{info['scale']}-"
             f"{info['fingerprint']}."
+        )
+    if info.setdefault("processes", distributed.size()) != distributed.size():
+        raise UsageError(
+            f"This run was begun on {info['processes']} processes: go on with it on as many "
+            "(--devices, or torchrun --nproc-per-node), or delete its folder "
+            f"{info['experiment']}/{info['scale']}-{info['fingerprint']}."
         )
     if settings.measure_on == "partition" and dataset.count % settings.batch_size:
         raise UsageError(
@@ -345,24 +334,22 @@ def _watched_measurement(clock, settings: Training, dataset, origin: Tensor):
     state = clock.state
     try:
         if torch.isfinite(measure.parameter_vector(state.model)).all():
-            return _measurement(state, settings, dataset, origin)
+            return noting.measurement(state, settings, dataset, origin)
     except FloatingPointError:  # a curvature beyond the largest float
         pass
     clock.stop_diverged(state.step)
 
 
-def _losses(model: nn.Module, objective, batches: list, seed: int) -> Tensor:
-    torch.manual_seed(seed)  # the same dropout whenever it is called
-    losses = [measure.mean_loss(model, objective, [b]) for b in batches]
-    return torch.tensor(losses, dtype=torch.float64)
-
-
-def _check_losses(state: State, clock) -> None:
-    """Stop the run where a loss of this epoch is not finite."""
-    losses = torch.stack(state.losses)
-    if torch.isfinite(losses).all():
+def _read_losses(state: State, clock) -> None:
+    """Average the latest losses over the processes; stop where one is not finite."""
+    if not state.unread:
         return
-    clock.stop_diverged(state.step - len(losses) + int(torch.isfinite(losses).int().argmin()))
+    losses = distributed.mean(torch.stack(state.unread))
+    state.unread.clear()
+    state.losses.extend(losses.unbind())
+    if not torch.isfinite(losses).all():
+        first = int(torch.isfinite(losses).int().argmin())
+        clock.stop_diverged(state.step - len(losses) + first)
 
 
 def _close_epoch(state: State, dataset) -> None:
@@ -377,7 +364,8 @@ def _close_epoch(state: State, dataset) -> None:
 def _caption(state: State, settings: Training, dataset) -> str:
     epoch = state.step / dataset.steps_per_epoch
     past = [row[3] for row in state.rows[-1:] if row[2] == "train_loss"]
-    loss = state.losses[-1].item() if state.losses else past[0] if past else math.nan
+    latest = state.unread or state.losses
+    loss = latest[-1].item() if latest else past[0] if past else math.nan
     return f"epoch {epoch:.1f} of {settings.epochs}, loss {loss:.3f}"
 
 
@@ -386,6 +374,7 @@ class _Clock:
 
     def __init__(self, info: dict, folder: Path, state: State, seconds: float):
         self.info, self.folder, self.state, self.seconds = info, folder, state, seconds
+        self.device = next(state.model.parameters()).device
         self.last = time.monotonic()
 
     def _count(self) -> None:
@@ -394,7 +383,8 @@ class _Clock:
         self.last = now
 
     def checkpoint_if_due(self) -> None:
-        if time.monotonic() - self.last >= self.seconds:
+        due = time.monotonic() - self.last >= self.seconds
+        if distributed.of_first(due, self.device):
             self._count()
             self._write()
 
@@ -404,8 +394,12 @@ class _Clock:
         checkpoint = {
             "model": state.model.state_dict(), "optimizer": state.optimizer.state_dict(),
             "path": state.path, "step": state.step, "rows": state.rows,
-            "losses": state.losses, "memory": state.memory,
+            "losses": state.losses + state.unread, "memory": state.memory,
         }  # fmt: skip
+        if state.memory is not None:
+            checkpoint["memory"] = distributed.joined_up(state.memory, 1)
+        if distributed.rank() > 0:
+            return
         records.write_checkpoint(self.folder, checkpoint)
         records.write(self.folder, self.info, state.rows)
 

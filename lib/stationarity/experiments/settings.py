@@ -31,7 +31,7 @@ class Training:
     clip: float = 0.0  # longer gradients are shortened to this norm; 0: never
     schedule: str = "constant"  # constant, stages or cosine
     drops: tuple[int, ...] = ()  # stages: epochs at which the rate is divided by 10
-    precision: str = "auto"  # of training: float32, bfloat16, float64, auto (timed)
+    precision: str = "auto"  # of training, see train.PATHS; auto: the fastest
     threads: int = 0  # of the CPU; 0: all; small nets are faster, and the same, with 1
     measure_every: int = 5  # epochs between measurements; 0: never
     measure_on: str = "draws"  # independent draws, or the whole partition of the data
@@ -39,6 +39,7 @@ class Training:
     sharpness_batches: int = 10  # fixed minibatches of sharpness and of loss change
     sharpness_products: int = 30  # Hessian-vector products of one measurement, at most
     observe_every: int = 0  # steps between cheap records of the state; 0: none
+    deterministic: bool = False  # on a GPU: slower, and the same bit for bit
     seed: int = 0
 
 
@@ -76,6 +77,7 @@ class LanguageTraining:
     sharpness_batches: int = 10
     sharpness_products: int = 30
     observe_every: int = 0  # steps between cheap observations of the run; 0: never
+    deterministic: bool = False
     seed: int = 0
 
     # Always so: constants, and no fields.
@@ -193,7 +195,10 @@ CHOICES = {
     "loss": ("cross_entropy", "squared"),
     "optimizer": ("sgd", "adam"),
     "schedule": ("constant", "stages", "cosine"),
-    "precision": ("auto", "float32", "bfloat16", "float64"),
+    "precision": (
+        "auto", "float32", "float32 channels_last", "tf32", "bfloat16", "tf32 compiled",
+        "bfloat16 compiled", "float64",
+    ),
     "measure_on": ("draws", "partition"),
 }
 LANGUAGE_CHOICES = CHOICES | {"dataset": ("python-reference", "wikitext103")}

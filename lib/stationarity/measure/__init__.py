@@ -5,6 +5,7 @@ of the objective over the batches given, in the mode (training or evaluation) an
 with the random state the caller set. Nothing is left behind: parameters, ``.grad``,
 buffers, modes and random state are as they were, also after an exception.
 """
+from ._derivatives import float32_products
 from .curvature import Sharpness, directional_sharpness, sharpness
 from .gradients import GradientStatistics, gradient_statistics
 from .objectives import (
@@ -27,6 +28,7 @@ __all__ = [
     "cross_entropy",
     "directional_sharpness",
     "displacement",
+    "float32_products",
     "gradient_statistics",
     "mean_loss",
     "parameter_vector",

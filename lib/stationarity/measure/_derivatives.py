@@ -1,7 +1,6 @@
 """First and second derivatives of a loss that leave no trace on the model."""
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +30,14 @@ def parts(rows: Tensor, parameters: list[Tensor]) -> list[tuple[Tensor, ...]]:
     pieces = rows.split([p.numel() for p in parameters], dim=1)
     views = (piece.view(len(rows), *p.shape).unbind() for piece, p in zip(pieces, parameters))
     return list(zip(*views))
+
+
+def mean_over(group, values: Tensor) -> Tensor:
+    """Average a tensor over the processes of a group, in place; None is no group."""
+    if group is not None:
+        torch.distributed.all_reduce(values, group=group)
+        values.div_(group.size())
+    return values
 
 
 def gradients(loss: Tensor, parameters: list[Tensor], graph: bool = False) -> tuple:
@@ -109,8 +116,7 @@ def without_trace(model: nn.Module, curvature: bool = False) -> Iterator[Before]
     with ExitStack() as stack:
         stack.callback(before.restore)
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(_full_precision(torch.backends.cuda.matmul))
-        stack.enter_context(_full_precision(torch.backends.cudnn.conv))
+        stack.enter_context(float32_products("ieee"))
         if curvature:
             # Fused attention kernels have no second derivative.
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
@@ -118,11 +124,14 @@ def without_trace(model: nn.Module, curvature: bool = False) -> Iterator[Before]
 
 
 @contextmanager
-def _full_precision(backend: Any) -> Iterator[None]:
-    """Float32 products in float32, not in TF32."""
-    setting = backend.fp32_precision
-    backend.fp32_precision = "ieee"
+def float32_products(precision: str) -> Iterator[None]:
+    """Compute CUDA's products of float32 in full (``ieee``) or rounded (``tf32``)."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    settings = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = precision
     try:
         yield
     finally:
-        backend.fp32_precision = setting
+        for backend, setting in zip(backends, settings):
+            backend.fp32_precision = setting

@@ -3,11 +3,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from ._derivatives import (
     count_entries,
     hessian_product,
+    mean_over,
     trainable,
     without_trace,
 )
@@ -41,6 +43,7 @@ def sharpness(
     max_products: int = 100,
     start: Tensor | None = None,
     seed: int = 0,
+    group: dist.ProcessGroup | None = None,
 ) -> Sharpness:
     """Return the k algebraically largest eigenvalues of the Hessian.
 
@@ -61,6 +64,7 @@ def sharpness(
         few products then suffice. A random direction is mixed in, so that a start
         orthogonal to the top eigenvector finds it, too.
     seed: of the random directions; global random state is not used.
+    group: as in :func:`gradient_statistics`.
 
     Memory: 4k + 20 gradients beside one batch's graph.
 
@@ -92,7 +96,7 @@ def sharpness(
         like = parameter_vector(model)
         cold = start is None
         result = largest_eigenpairs(
-            lambda v: _mean_product(model, objective, batches, before, v),
+            lambda v: _mean_product(model, objective, batches, before, v, group),
             gaussian(like, generator)[None] if cold else _warm_start(start, like, generator),
             k=k,
             tol=tol,
@@ -119,13 +123,18 @@ def _warm_start(start: Tensor, like: Tensor, generator) -> Tensor:
 
 
 def directional_sharpness(
-    model: nn.Module, objective: Objective, batches: Iterable[Batch], direction: Tensor
+    model: nn.Module,
+    objective: Objective,
+    batches: Iterable[Batch],
+    direction: Tensor,
+    *,
+    group: dist.ProcessGroup | None = None,
 ) -> float:
     """Return v'Hv / v'v: the curvature of the mean objective along v.
 
     ``direction``, (P,), is a flat vector such as ``mean_gradient``; M calls of the
-    objective. Raises ``ValueError`` for a zero direction, or one of another size,
-    and as :func:`sharpness`.
+    objective; ``group`` is as in :func:`gradient_statistics`. Raises ``ValueError``
+    for a zero direction, or one of another size, and as :func:`sharpness`.
 
     Source: paper: Zhang et al. 2022 (whose code takes ||Hv|| / ||v||); our
     section: What to measure.
@@ -147,7 +156,7 @@ def directional_sharpness(
         raise ValueError("a zero direction has no curvature: pass a nonzero one")
     unit = direction / norm
     with without_trace(model, curvature=True) as before:
-        image = _mean_product(model, objective, _all(batches), before, unit)
+        image = _mean_product(model, objective, _all(batches), before, unit, group)
     return (unit @ image).item()
 
 
@@ -158,7 +167,7 @@ def _all(batches: Iterable[Batch]) -> list[Batch]:
     return batches
 
 
-def _mean_product(model, objective, batches, before, vector: Tensor) -> Tensor:
+def _mean_product(model, objective, batches, before, vector: Tensor, group) -> Tensor:
     """Hessian of the mean objective times a flat vector.
 
     Every product starts from the same random state, every batch from the same
@@ -172,4 +181,4 @@ def _mean_product(model, objective, batches, before, vector: Tensor) -> Tensor:
         loss = objective(model, batch)
         total += hessian_product(loss, parameters, vector)
         del loss
-    return total / len(batches)
+    return mean_over(group, total / len(batches))

@@ -5,9 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from ._derivatives import count_entries, gradients, parts, trainable, without_trace
+from ._derivatives import (
+    count_entries,
+    gradients,
+    mean_over,
+    parts,
+    trainable,
+    without_trace,
+)
 from ._jackknife import Sample, inner_products
 from .objectives import NO_BATCH, Batch, Objective
 from .weights import parameter_vector
@@ -45,6 +53,7 @@ def gradient_statistics(
     *,
     population: int | None = None,
     weight_decay: float = 0.0,
+    group: dist.ProcessGroup | None = None,
 ) -> GradientStatistics:
     """Estimate the norm of the full gradient from M minibatch gradients.
 
@@ -73,6 +82,8 @@ def gradient_statistics(
     weight_decay: the ``regularised_`` fields are those of the objective plus
         (weight_decay / 2) ||theta||^2, from the same pass; the others are not
         affected.
+    group: processes that each hold a share of every batch, of equal size: a batch's
+        loss and gradient are the means over them. All of them call this together.
 
     One objective and one backward a batch; about 26 gradients of memory.
 
@@ -89,7 +100,7 @@ def gradient_statistics(
     >>> round(measured.gradient_norm_squared, 4)    # 2^2 - 1/3
     3.6667
     """
-    losses, squares, blocks = _gradient_sums(model, objective, batches)
+    losses, squares, blocks = _gradient_sums(model, objective, batches, group)
     count, groups = len(losses), sum(len(block) for block in blocks)
     _check_counts(count, population)
     theta = [parameter_vector(model)[None]] if weight_decay else []
@@ -117,7 +128,7 @@ def gradient_statistics(
 
 
 def _gradient_sums(
-    model: nn.Module, objective: Objective, batches: Iterable[Batch]
+    model: nn.Module, objective: Objective, batches: Iterable[Batch], group
 ) -> tuple[np.ndarray, np.ndarray | None, list[Tensor]]:
     """Losses (M,), and by group the sums of ||g_i||^2 (G,) and of g_i: blocks (R, P).
 
@@ -128,9 +139,11 @@ def _gradient_sums(
     losses, norms = [], []
     blocks: list[Tensor] = []  # sums of the groups; beyond them the last gradients
 
-    def fold(rows: Tensor) -> None:
-        norms.append(_norms(rows))
-        blocks[(len(norms) - 1) % (GROUPS // BLOCK)][: len(rows)].add_(rows)
+    def end_block(rows: Tensor) -> None:
+        mean_over(group, rows)
+        if len(losses) > GROUPS:
+            norms.append(_norms(rows))
+            blocks[(len(norms) - 1) % (GROUPS // BLOCK)][: len(rows)].add_(rows)
 
     with without_trace(model) as before:
         for index, batch in enumerate(batches):
@@ -143,16 +156,16 @@ def _gradient_sums(
             loss = objective(model, batch)
             torch._foreach_copy_(rows[row], gradients(loss, parameters))
             losses.append(loss.detach())
-            if row == BLOCK - 1 and index >= GROUPS:
-                fold(blocks[-1])
+            if row == BLOCK - 1:
+                end_block(blocks[-1])
     if not losses:
         raise ValueError(NO_BATCH)
     rest = len(losses) % BLOCK
-    losses = torch.stack(losses).double().cpu().numpy()
+    if rest:
+        end_block(blocks[-1][:rest])
+    losses = mean_over(group, torch.stack(losses).double()).cpu().numpy()
     if not norms:
         return losses, None, [*blocks[:-1], blocks[-1][: rest or BLOCK]]
-    if rest:
-        fold(blocks[-1][:rest])
     squares = torch.cat(norms, dim=1).double().square().sum(dim=0).cpu().numpy()
     squares = np.bincount(np.arange(len(losses)) % GROUPS, squares)
     return losses, squares, blocks[:-1]

@@ -3,10 +3,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._derivatives import trainable, without_trace
+from ._derivatives import mean_over, trainable, without_trace
 
 Batch = Any
 Objective = Callable[[nn.Module, Batch], Tensor]  # scalar mean loss on one batch
@@ -60,12 +61,17 @@ def with_weight_decay(objective: Objective, weight_decay: float) -> Objective:
 
 
 def mean_loss(
-    model: nn.Module, objective: Objective, batches: Iterable[Batch]
+    model: nn.Module,
+    objective: Objective,
+    batches: Iterable[Batch],
+    *,
+    group: dist.ProcessGroup | None = None,
 ) -> float:
     """Return the mean of the objective over the batches, without gradients.
 
     The change of the loss over one step is the difference of two calls on the
-    same batches. Raises ``ValueError`` without a batch.
+    same batches. ``group`` is as in :func:`gradient_statistics`. Raises ``ValueError``
+    without a batch.
 
     >>> mean_loss(nn.Linear(1, 1), lambda model, batch: batch, [torch.tensor(2.0)])
     2.0
@@ -77,4 +83,4 @@ def mean_loss(
             losses.append(objective(model, batch))
     if not losses:
         raise ValueError(NO_BATCH)
-    return torch.stack(losses).double().mean().item()
+    return mean_over(group, torch.stack(losses).double().mean()).item()
