@@ -1,0 +1,269 @@
+"""Cost of the training loop, of measuring while training, and of several processes.
+
+    python benchmarks/training.py [--device DEVICE] [--only PART ...] [--steps 100]
+
+loop: the library's loop (records, progress, checkpoints) over a bare PyTorch loop with
+the same model, precision and batches, in turns of a few steps (at most 1.03).
+measuring: measurements over training, at the intervals of the scales (at most 0.25).
+rate: images a second on the path that training takes, over a plain float32 loop; on a
+GPU also the share of its bfloat16 matrix rate, measured beside it.
+processes: two processes over one on the CPU, with the same global batch.
+
+Turns are interleaved and their medians compared, so a ratio survives a busy machine.
+Images are noise: nothing here depends on what they show. About five minutes on two free
+cores; with a GPU about as long, ResNet-101 at 224 included.
+"""
+
+import argparse
+import copy
+import os
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from unittest import mock
+
+import stationarity
+import torch
+from stationarity import data, experiments, measure, records, train
+from stationarity.batches import Batches, Images
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+TURN = 5  # steps
+CASES = {  # model, batch size, width and height of an image
+    "cpu": [("cifar_resnet", 32, 32)],
+    "cuda": [("cifar_resnet", 128, 32), ("resnet101", 256, 224)],
+}
+
+
+def now(device: torch.device) -> float:
+    """The time, once the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+class Noise(Images):
+    """One batch of noise, again and again; ``between`` is called every few steps."""
+
+    channels, dtype, provenance = 3, torch.float32, {"source": "noise"}
+
+    def __init__(self, settings, size: int, steps: int, device: str, between=None):
+        self.settings, self.size, self.steps_per_epoch = settings, size, steps
+        self.device, self.count = torch.device(device), steps * settings.batch_size
+        self.classes, self.between = 1000 if size > 32 else 10, between
+        self.batch = (
+            torch.randn(settings.batch_size, 3, size, size, device=device),
+            torch.randint(self.classes, (settings.batch_size,), device=device),
+        )
+
+    def training_batches(self, first: int, last: int):
+        for step in range(first, last):
+            if self.between and step % TURN == 0 and last > 2:  # else it is a trial
+                self.between()
+            yield self.batch
+
+    def draws(self, count: int, *key) -> Batches:
+        return Batches(count, lambda: (self.batch for _ in range(count)))
+
+    def test_batches(self):
+        return iter(())
+
+
+def settings_of(model: str, size: int, batch_size: int, **changes):
+    name = "single-gpu" if model == "cifar_resnet" else "paper"
+    changes = {"model": model, "batch_size": batch_size, "measure_every": 0} | changes
+    return experiments.get("imagenet_resnet", name, changes | {"epochs": 1, "drops": ()})
+
+
+class BareLoop:
+    """The fewest lines that train: turns of a few steps."""
+
+    def __init__(self, dataset: Noise, path: str):
+        way = train.PATHS[path]
+        self.model = train.build_model(dataset.settings, dataset).to(dataset.device)
+        self.model.to(memory_format=way.memory_format)
+        self.stepping = torch.compile(self.model) if way.compiled else self.model
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), 0.1, momentum=0.9, weight_decay=5e-4
+        )
+        self.way, self.dataset = way, dataset
+
+    def turn(self) -> float:
+        """Take the steps of a turn; return its seconds."""
+        start, kind = now(self.dataset.device), self.dataset.device.type
+        for _ in range(TURN):
+            images, labels = self.dataset.batch
+            images = images.contiguous(memory_format=self.way.memory_format)
+            with torch.autocast(kind, self.way.autocast, enabled=self.way.autocast is not None):
+                loss = functional.cross_entropy(self.stepping(images), labels)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+        return now(self.dataset.device) - start
+
+
+def loop(device: str, steps: int) -> None:
+    print("loop: the library's over a bare one (at most 1.03)")
+    for model, batch_size, size in CASES[device]:
+        path = fastest_path(model, batch_size, size, device)
+        settings = settings_of(model, size, batch_size, precision=path)
+        ours, bare = [], []
+        dataset = Noise(settings, size, steps, device)
+        other = BareLoop(dataset, path)
+        started = None
+
+        def between():
+            nonlocal started
+            if started is not None:
+                ours.append(now(dataset.device) - started)
+            bare.append(other.turn())
+            started = now(dataset.device)
+
+        dataset.between = between
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(
+            data, "load", lambda *_: dataset
+        ):
+            info = records.new_info("benchmark", "single-gpu", settings, device)
+            train.train(settings, Path(folder), info, device=device)
+        # The first turns warm up; the mean of what is left of ours holds a checkpoint.
+        ratio = median(ours[2:]) / median(bare[2:])
+        mean = sum(ours[2:]) / sum(bare[2 : len(ours)])
+        print(
+            f"   {model}, batch {batch_size}, {path}: {ratio:.3f} (of means {mean:.3f}), "
+            f"{1e3 * median(bare[2:]) / TURN:.1f} ms a bare step, {len(ours) - 2} turns"
+        )
+
+
+def fastest_path(model: str, batch_size: int, size: int, device: str) -> str:
+    settings = settings_of(model, size, batch_size)
+    dataset = Noise(settings, size, 1, device)
+    net = train.build_model(settings, dataset).to(device)
+    return train._fastest_path(net, dataset)
+
+
+def measuring(device: str, _steps: int) -> None:
+    print("measuring: over training, at the interval of the scale (at most 0.25)")
+    for model, batch_size, size in CASES[device]:
+        path = fastest_path(model, batch_size, size, device)
+        settings = settings_of(model, size, batch_size, precision=path)
+        dataset = Noise(settings, size, 1, device)
+        bare = BareLoop(dataset, path)
+        net = copy.deepcopy(bare.model)
+        count = 4 if device == "cpu" else 40
+
+        def gradient():
+            drawn = dataset.draws(count)
+            measure.gradient_statistics(net, measure.cross_entropy, drawn)
+
+        def product():
+            direction = measure.parameter_vector(net)
+            measure.directional_sharpness(net, measure.cross_entropy, [dataset.batch], direction)
+
+        times = {gradient: [], product: [], bare.turn: []}
+        for _ in range(4):
+            for call, record in times.items():
+                start = now(dataset.device)
+                call()
+                record.append(now(dataset.device) - start)
+        step = median(times[bare.turn][1:]) / TURN
+        batch = median(times[gradient][1:]) / count / step
+        products = median(times[product][1:]) / step
+        print(
+            f"   {model}, {path}: a measured batch costs {batch:.1f} steps, a product "
+            f"{products:.1f}"
+        )
+        scale = "single-gpu" if model == "cifar_resnet" else "paper"
+        chosen = experiments.get("imagenet_resnet", scale)
+        examples = 50_000 if scale == "single-gpu" else 1_281_167
+        interval = chosen.measure_every * (examples // batch_size)
+        few = chosen.sharpness_batches
+        cost = chosen.measure_batches * batch
+        cost += few * ((chosen.sharpness_products + 1) * products + 2 * batch / 3)
+        print(
+            f"   {scale}: {chosen.measure_batches} batches and {few} x at most "
+            f"{chosen.sharpness_products} products every {interval} steps: at most "
+            f"{cost / interval:.2f}"
+        )
+
+
+def rate(device: str, _steps: int) -> None:
+    print("rate: images a second (on a CPU at least 3 times those of a plain float32 loop)")
+    if device == "cuda":
+        print(f"   matrix products in bfloat16: {matrix_rate() / 1e12:.0f} TFLOP/s")
+    for model, batch_size, size in CASES[device]:
+        path = fastest_path(model, batch_size, size, device)
+        dataset = Noise(settings_of(model, size, batch_size), size, 1, device)
+        with train._backends(dataset.settings, path):
+            loops = {name: BareLoop(dataset, name) for name in ("float32", path)}
+            times = {name: [] for name in loops}
+            for _ in range(4):
+                for name, one in loops.items():
+                    times[name].append(one.turn() / TURN)
+        seconds = {name: median(record[1:]) for name, record in times.items()}
+        line = f"   {model}: {batch_size / seconds[path]:.0f} a second ({path})"
+        line += f", {seconds['float32'] / seconds[path]:.1f} times float32's"
+        if device == "cuda":
+            share = step_flops(dataset) / seconds[path] / matrix_rate()
+            line += f", {100 * share:.0f} % of the matrix rate"
+        print(line)
+
+
+def step_flops(dataset: Noise) -> int:
+    """Floating-point operations of a forward and a backward pass over the batch."""
+    net = train.build_model(dataset.settings, dataset).to(dataset.device)
+    with FlopCounterMode(display=False) as counter:
+        measure.cross_entropy(net, dataset.batch).backward()
+    return counter.get_total_flops()
+
+
+def matrix_rate(side: int = 8192, times: int = 20) -> float:
+    """Operations a second of products of bfloat16 matrices."""
+    matrix = torch.randn(side, side, device="cuda", dtype=torch.bfloat16)
+    seconds = []
+    for _ in range(5):
+        start = now(matrix.device)
+        for _ in range(times):
+            matrix @ matrix
+        seconds.append(now(matrix.device) - start)
+    return times * 2 * side**3 / min(seconds)
+
+
+def processes(_device: str, steps: int) -> None:
+    print("processes: seconds of one over those of two on the CPU, the same global batch")
+    settings = {"width": 16, "precision": "bfloat16", "measure_every": 0, "observe_every": 0}
+    settings |= {"threads": 0, "drops": "", "batch_size": 128, "epochs": max(steps // 11, 1)}
+    seconds = {}
+    for devices in (1, 2):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.dict(
+            os.environ, {"STATIONARITY_RUNS": folder}
+        ):
+            run = stationarity.run(
+                "imagenet_resnet", settings=settings, device="cpu", devices=devices
+            )
+        seconds[devices] = run.info["wall_seconds"]
+    print(
+        f"   ResNet of width 16 on digits: {seconds[1]:.1f} s on one process of all "
+        f"{torch.get_num_threads()} threads, {seconds[2]:.1f} s on two that share them: "
+        f"{seconds[1] / seconds[2]:.2f}"
+    )
+
+
+PARTS = {"loop": loop, "measuring": measuring, "rate": rate, "processes": processes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--steps", type=int, default=100)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, {records.device_name(options.device)}")
+    for part in options.only:
+        PARTS[part](options.device, options.steps)
+
+
+if __name__ == "__main__":
+    main()
