@@ -38,45 +38,48 @@ SHORT_LEDGER = {
     "wikitext_transformer_xl": SHORT_LANGUAGE, "settling": SHORT_SETTLING,
     "replicas": SHORT_REPLICAS,
 }  # fmt: skip
+SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
     "index": {
-        "settings": SHORT_RUN, "control_settings": SHORT_CONTROL,
-        "language_settings": SHORT_LANGUAGE, "regime_settings": SHORT_REGIMES,
+        "settings": {
+            "imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL,
+            "wikitext_transformer_xl": SHORT_LANGUAGE, "regimes": SHORT_REGIMES,
+        }
     },
-    "01-two-stories": {"settings": {"epochs": 20}},
+    "01-two-stories": {"settings": "epochs=20 noisy*.trajectories=200"},
     "02-what-to-measure": {
         "settings": {
             "examples": 96, "batch_size": 16, "training_steps": 5, "sizes": [3, 4],
             "drawn": [2, 6], "replicates": 3,
         }
     },
-    "03-imagenet-resnet101": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
+    "03-imagenet-resnet101": {"settings": SHORT_RUN | {"full_batch": SHORT_CONTROL}},
     "04-wikitext-transformer-xl": {"settings": SHORT_LANGUAGE, "comparison_batches": 3},
-    "05-how-far-does-it-reach": {
-        "settings": SHORT_REGIMES,
-        "resnet_settings": {
-            "epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4,
-        },
-    },
+    "05-how-far-does-it-reach": {"settings": SHORT_REGIMES | {"resnet_*": SHORT_AXIS}},
     "06-invariant-measure": {
-        "settings": {"examples": 160, "edges": [140, 420], "replicates": 3, "stride": 7},
-        "map_settings": {"times": [10, 100], "trajectories": 5},
+        "settings": {
+            "two_identities": {
+                "examples": 160, "edges": [140, 420], "replicates": 3, "stride": 7,
+            },
+            "descent_map": {"times": [10, 100], "trajectories": 5},
+        }
     },
     "07-watching-a-distribution-settle": {
-        "settings": SHORT_SETTLING, "replica_settings": SHORT_REPLICAS,
-        "resnet_settings": {"epochs": 30, "examples": 192, "observe_every": 1},
-        "image_settings": SHORT_RUN, "language_settings": SHORT_LANGUAGE,
+        "settings": SHORT_LEDGER | {
+            "settling_resnet": {"epochs": 30, "examples": 192, "observe_every": 1}
+        },
         "controls": 2,
     },
     "08-back-to-practice": {
-        "settings": {
-            "examples": 200, "steps": 60, "annealed": 20, "windows": [1, 10, 40],
-            "members": 2, "record_every": 5,
+        "settings": SHORT_LEDGER | {
+            "averaging": {
+                "examples": 200, "steps": 60, "annealed": 20, "windows": [1, 10, 40],
+                "members": 2, "record_every": 5,
+            }
         },
-        "resnet_settings": SHORT_RUN, "ledger_settings": SHORT_LEDGER,
     },
     "claims": {"settings": SHORT_LEDGER},
-}
+}  # fmt: skip
 
 LONGEST_CELL = 20  # lines
 

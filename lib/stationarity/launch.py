@@ -50,6 +50,7 @@ def run(
     seed: int | None = None,
     data_root: str | Path | None = None,
     device: str | None = None,
+    devices: int = 1,
     other_code: bool = False,
     checkpoint_seconds: float = 30.0,
 ) -> records.Run:
@@ -77,11 +78,7 @@ def run(
     """
     overrides = dict(settings or {}) | ({} if seed is None else {"seed": seed})
     chosen = experiments.get(name, scale, overrides)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        raise UsageError(f"There is no device {device!r} here: cpu always is.") from None
+    device = usable_device(device)
     folder = records.folder_of(name, scale, chosen)
     earlier = records.read(folder)
     if earlier and not earlier.made_by_this_code:
@@ -114,6 +111,16 @@ def run(
         rows = STUDIES[type(chosen)](chosen, data_root, device)
     info |= {"wall_seconds": time.monotonic() - start, "status": "complete"}
     return records.write(folder, info, rows)
+
+
+def usable_device(device: str | None) -> str:
+    """Return a device that is here: by default a GPU where there is one, else the CPU."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError):
+        raise UsageError(f"There is no device {device!r} here: cpu always is.") from None
+    return device
 
 
 @contextlib.contextmanager

@@ -1,24 +1,33 @@
-"""Progress of a long computation: a bar on stderr, and lines in a log."""
+"""Progress of a long computation, with the time that is left, for whoever waits.
+
+It shows in the terminal. In a notebook it shows below the cell, as one line that
+changes in place, and on the standard error of whoever executes the notebook: that
+is the terminal where papermill was called, or the log of a batch job. Where the
+environment variable ``STATIONARITY_PROGRESS`` names a file, it shows there and not
+on the page.
+"""
 import os
+import sys
 import time
 
 from tqdm import tqdm
 
+SECONDS = 2.0  # between two lines
+SECONDS_IN_LOG = 60.0  # of a batch job, that nobody watches
+
 
 class Progress:
-    """Count steps; show the loss and the time that is left.
-
-    The bar goes to stderr. Where the environment variable
-    ``STATIONARITY_PROGRESS`` names a file, a line is appended to it every few
-    seconds: so whoever executes a notebook sees how far its runs are.
-    """
+    """Count steps; show the loss and the time that is left."""
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "step"):
+        file = os.environ.get("STATIONARITY_PROGRESS")
+        in_page = _in_kernel() and not file
         self.bar = tqdm(
-            total=total, initial=done, desc=label, unit=unit, mininterval=0.5
-        )
-        self.log = os.environ.get("STATIONARITY_PROGRESS")
-        self.next_line = time.monotonic() + 2.0
+            total=total, initial=done, desc=label, unit=unit, mininterval=0.5,
+            file=_LineOfPage() if in_page else sys.stderr,
+        )  # fmt: skip
+        self.log = _Log(file) if file else _OutsideKernel() if in_page else None
+        self.next_line = time.monotonic() + SECONDS
 
     def advance(self, describe=None) -> None:
         """Count one step; call ``describe() -> str`` only when it will be seen."""
@@ -26,7 +35,7 @@ class Progress:
         now = time.monotonic()
         if now < self.next_line:
             return
-        self.next_line = now + 2.0
+        self.next_line = now + SECONDS
         self.show(describe() if describe else "")
 
     def show(self, text: str) -> None:
@@ -38,17 +47,79 @@ class Progress:
     def close(self) -> None:
         """Show the final count and release the bar."""
         self.bar.refresh()
-        self._write_line()
+        self._write_line(last=True)
         self.bar.close()
 
-    def _write_line(self) -> None:
+    def _write_line(self, last: bool = False) -> None:
         if self.log:
-            line = tqdm.format_meter(**(self.bar.format_dict | {"ncols": 100, "ascii": True}))
-            with open(self.log, "a") as log:
-                log.write(line + "\n")
+            state = self.bar.format_dict | {"ncols": 100, "ascii": True}
+            self.log.write(tqdm.format_meter(**state), last)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.close()
+
+
+def _in_kernel() -> bool:
+    """Return whether this process executes a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+class _LineOfPage:
+    """A file for tqdm: its last line shows below the notebook's cell."""
+
+    def __init__(self):
+        from IPython.display import display
+
+        self.shown = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            self.shown.update({"text/plain": text.strip()}, raw=True)
+
+    def flush(self) -> None:
+        pass
+
+
+class _Log:
+    """A file to which every line is appended."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def write(self, line: str, last: bool) -> None:
+        with open(self.path, "a") as log:
+            log.write(line + "\n")
+
+
+class _OutsideKernel:
+    """The standard error that a kernel inherited, which its own hides.
+
+    A terminal's line changes in place; a log gets a line a minute. A kernel of
+    Jupyter's own server stays silent: its page is being watched.
+    """
+
+    def __init__(self):
+        self.number = None
+        if "JPY_SESSION_NAME" not in os.environ:
+            try:
+                self.number = sys.stderr.fileno()  # ipykernel answers with the inherited one
+            except OSError:
+                pass
+        self.terminal = self.number is not None and os.isatty(self.number)
+        self.next_line = 0.0
+
+    def write(self, line: str, last: bool) -> None:
+        if self.number is None:
+            return
+        now = time.monotonic()
+        if not (self.terminal or last or now >= self.next_line):
+            return
+        self.next_line = now + SECONDS_IN_LOG
+        begin, end = ("\r", "\x1b[K") if self.terminal else ("", "\n")
+        if self.terminal and last:
+            end += "\n"
+        os.write(self.number, f"{begin}{line}{end}".encode())
