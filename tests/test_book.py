@@ -174,6 +174,18 @@ def idle_parameters(notebook) -> list[str]:
     return sorted(waiting)
 
 
+def runs_apart(notebook) -> list[str]:
+    """The runs that a notebook makes without the arguments that its parameters give."""
+    calls = [
+        node
+        for cell in code_cells(notebook)
+        for statement in statements(cell)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "stationarity.run"
+    ]
+    return [ast.unparse(c) for c in calls if all(keyword.arg for keyword in c.keywords)]
+
+
 def images(cell) -> list:
     """The outputs of an executed cell that show an image."""
     return [
@@ -256,6 +268,11 @@ def test_form(path):
 @each_notebook
 def test_every_parameter_reaches_something(path):
     assert not idle_parameters(nbformat.read(path, as_version=4))
+
+
+@each_notebook
+def test_parameters_reach_every_run(path):
+    assert not runs_apart(nbformat.read(path, as_version=4))
 
 
 def test_no_two_figures_of_the_book_share_a_name():
@@ -358,6 +375,12 @@ def test_a_parameter_that_reaches_nothing_is_caught(source):
 )
 def test_a_parameter_that_is_read_passes(source):
     assert not idle_parameters(chapter(new_code_cell(source)))
+
+
+def test_a_run_that_no_parameter_reaches_is_caught():
+    free = new_code_cell('stationarity.run("regimes", seed=3)')
+    bound = new_code_cell('stationarity.run("regimes", **arguments["regimes"])')
+    assert runs_apart(chapter(free, bound)) == ["stationarity.run('regimes', seed=3)"]
 
 
 def test_an_error_output_is_caught():

@@ -52,7 +52,7 @@ class Progress:
 
     def _write_line(self, last: bool = False) -> None:
         if self.log:
-            state = self.bar.format_dict | {"ncols": 100, "ascii": True}
+            state = self.bar.format_dict | {"ncols": self.log.columns, "ascii": True}
             self.log.write(tqdm.format_meter(**state), last)
 
     def __enter__(self):
@@ -87,6 +87,8 @@ class _LineOfPage:
 class _Log:
     """A file to which every line is appended."""
 
+    columns = 100
+
     def __init__(self, path: str):
         self.path = path
 
@@ -110,6 +112,8 @@ class _OutsideKernel:
             except OSError:
                 pass
         self.terminal = self.number is not None and os.isatty(self.number)
+        width = os.get_terminal_size(self.number).columns if self.terminal else 0
+        self.columns = width - 1 if width > 1 else 100  # a longer line would not be replaced
         self.next_line = 0.0
 
     def write(self, line: str, last: bool) -> None:
