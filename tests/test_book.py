@@ -33,11 +33,11 @@ SHORT_REPLICAS = {
     "burn_in": 100, "steps": 60, "trajectory": 900, "replicas": 6, "examples": 200,
     "measure_every": 20, "record_every": 5,
 }  # fmt: skip
-SHORT_LEDGER = {
-    "imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL,
-    "wikitext_transformer_xl": SHORT_LANGUAGE, "settling": SHORT_SETTLING,
-    "replicas": SHORT_REPLICAS,
+SHORT_RUNS = {
+    "imagenet_resnet": SHORT_RUN, "wikitext_transformer_xl": SHORT_LANGUAGE,
+    "settling": SHORT_SETTLING, "replicas": SHORT_REPLICAS,
 }  # fmt: skip
+SHORT_LEDGER = SHORT_RUNS | {"full_batch": SHORT_CONTROL}
 SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
     "index": {
@@ -65,7 +65,7 @@ SMALL = {
         }
     },
     "07-watching-a-distribution-settle": {
-        "settings": SHORT_LEDGER | {
+        "settings": SHORT_RUNS | {
             "settling_resnet": {"epochs": 30, "examples": 192, "observe_every": 1}
         },
         "controls": 2,

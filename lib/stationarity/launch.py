@@ -113,7 +113,7 @@ def run(
     return records.write(folder, info, rows)
 
 
-def usable_device(device: str | None) -> str:
+def usable_device(device: str | None, devices: int = 1) -> str:
     """Return a device that is here: by default a GPU where there is one, else the CPU."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -3,11 +3,14 @@
 It shows in the terminal. In a notebook it shows below the cell, as one line that
 changes in place, and on the standard error of whoever executes the notebook: that
 is the terminal where papermill was called, or the log of a batch job. Where the
-environment variable ``STATIONARITY_PROGRESS`` names a file, it shows there and not
-on the page.
+environment variable ``STATIONARITY_PROGRESS`` names a file, lines are appended to it
+instead.
 """
+import io
 import os
+import subprocess
 import sys
+import tempfile
 import time
 
 from tqdm import tqdm
@@ -20,13 +23,11 @@ class Progress:
     """Count steps; show the loss and the time that is left."""
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "step"):
-        file = os.environ.get("STATIONARITY_PROGRESS")
-        in_page = _in_kernel() and not file
+        self.outlets = _outlets()
         self.bar = tqdm(
             total=total, initial=done, desc=label, unit=unit, mininterval=0.5,
-            file=_LineOfPage() if in_page else sys.stderr,
+            file=io.StringIO() if self.outlets else sys.stderr,
         )  # fmt: skip
-        self.log = _Log(file) if file else _OutsideKernel() if in_page else None
         self.next_line = time.monotonic() + SECONDS
 
     def advance(self, describe=None) -> None:
@@ -41,25 +42,69 @@ class Progress:
     def show(self, text: str) -> None:
         """Show what is being done, at once."""
         self.bar.set_postfix_str(text, refresh=False)
-        self.bar.refresh()
-        self._write_line()
+        self._refresh()
 
     def close(self) -> None:
         """Show the final count and release the bar."""
-        self.bar.refresh()
-        self._write_line(last=True)
+        self._refresh(last=True)
         self.bar.close()
 
-    def _write_line(self, last: bool = False) -> None:
-        if self.log:
-            state = self.bar.format_dict | {"ncols": self.log.columns, "ascii": True}
-            self.log.write(tqdm.format_meter(**state), last)
+    def _refresh(self, last: bool = False) -> None:
+        if not self.outlets:
+            self.bar.refresh()
+        for outlet in self.outlets:
+            state = self.bar.format_dict | {"ncols": outlet.columns, "ascii": True}
+            outlet.write(tqdm.format_meter(**state), last)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.close()
+
+
+def follow(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command and return its status; show its progress as that of this process.
+
+    In a notebook the lines of its :class:`Progress` would else fill the page.
+    """
+    outlets = _outlets()
+    with tempfile.NamedTemporaryFile("r") as log:
+        if outlets:
+            environment = {"STATIONARITY_PROGRESS": log.name} | environment
+        process = subprocess.Popen(command, env=environment)
+        try:
+            while (status := _status(process)) is None:
+                _pass_on(log, outlets, last=False)
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+        _pass_on(log, outlets, last=True)
+    return status
+
+
+def _status(process: subprocess.Popen) -> int | None:
+    """Return the status of a process that ends soon, else None."""
+    try:
+        return process.wait(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _pass_on(log, outlets: list, last: bool) -> None:
+    """Show the last of the lines that came to a log."""
+    for line in log.read().splitlines()[-1:]:
+        for outlet in outlets:
+            outlet.write(line[: outlet.columns], last)
+
+
+def _outlets() -> list:
+    """Return where progress shows; none: on the standard error of this process."""
+    file = os.environ.get("STATIONARITY_PROGRESS")
+    if file:
+        return [_Log(file)]
+    return [_LineOfPage(), _OutsideKernel()] if _in_kernel() else []
 
 
 def _in_kernel() -> bool:
@@ -69,19 +114,20 @@ def _in_kernel() -> bool:
 
 
 class _LineOfPage:
-    """A file for tqdm: its last line shows below the notebook's cell."""
+    """A line below the notebook's cell."""
+
+    columns = 100
 
     def __init__(self):
+        self.shown = None
+
+    def write(self, line: str, last: bool) -> None:
         from IPython.display import display
 
-        self.shown = display({"text/plain": ""}, raw=True, display_id=True)
-
-    def write(self, text: str) -> None:
-        if text.strip():
-            self.shown.update({"text/plain": text.strip()}, raw=True)
-
-    def flush(self) -> None:
-        pass
+        if self.shown is None:
+            self.shown = display({"text/plain": line}, raw=True, display_id=True)
+        else:
+            self.shown.update({"text/plain": line}, raw=True)
 
 
 class _Log:

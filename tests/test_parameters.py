@@ -12,15 +12,15 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.exceptions import PapermillExecutionError
-from stationarity import UsageError, experiments, launch, page, records
+from stationarity import UsageError, experiments, launch, parameters, progress, records
 
 ROOT = Path(__file__).parents[1]
 BOTH = ("imagenet_resnet", "full_batch")
 
 
-def chosen(settings, *names, **parameters):
+def chosen(settings, *names, **others):
     """The settings of each experiment that a page with these parameters runs."""
-    arguments = page.begin(*(names or BOTH), settings=settings, **parameters)
+    arguments = parameters.checked(*(names or BOTH), settings=settings, **others)
     return {
         name: experiments.get(name, one["scale"], one["settings"])
         for name, one in arguments.items()
@@ -58,9 +58,9 @@ def test_the_seed_is_that_of_all_experiments_unless_one_has_its_own():
 
 def test_the_scale_is_that_of_all_experiments_unless_one_has_its_own():
     two = {"scale": "two-cores", "scales": {"full_batch": "classroom"}}
-    found = page.begin(*BOTH, **two)
+    found = parameters.checked(*BOTH, **two)
     assert [one["scale"] for one in found.values()] == ["two-cores", "classroom"]
-    found = page.begin(*BOTH, **two, settings="full_batch.scale=paper")
+    found = parameters.checked(*BOTH, **two, settings="full_batch.scale=paper")
     assert [one["scale"] for one in found.values()] == ["two-cores", "paper"]
     assert found["full_batch"]["settings"] == {"seed": 0}
 
@@ -70,12 +70,12 @@ def test_a_data_root_is_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for root in ("data", "~/data", tmp_path / "data"):
-        found = page.begin("full_batch", data_root=root)["full_batch"]["data_root"]
+        found = parameters.checked("full_batch", data_root=root)["full_batch"]["data_root"]
         assert found == (tmp_path / "data").resolve()
 
 
 @pytest.mark.parametrize(
-    "parameters, message",
+    "given, message",
     [
         ({"settings": "epoch=3"}, "Unknown setting of imagenet_resnet 'epoch'.*'epochs'"),
         ({"settings": "full_batch.epoch=3"}, "Unknown setting of full_batch 'epoch'"),
@@ -103,16 +103,16 @@ def test_a_data_root_is_found_from_anywhere(tmp_path, monkeypatch):
         ({"data_root": "nowhere"}, "The data root nowhere is not a folder"),
     ],
 )
-def test_bad_parameters_get_one_sentence(parameters, message):
+def test_bad_parameters_get_one_sentence(given, message):
     with pytest.raises(UsageError, match=message) as caught:
-        page.begin(*BOTH, **parameters)
+        parameters.checked(*BOTH, **given)
     assert caught.value._render_traceback_() == [f"UsageError: {caught.value}"]
 
 
 @pytest.mark.parametrize("regimes", [["a"], [{"name": "a"}], [{"nam": "a"}]])
 def test_ill_formed_regimes_are_refused(regimes):
     with pytest.raises(UsageError, match=r"regimes takes|entry of regimes 'nam'"):
-        page.begin("regimes", settings={"regimes": regimes})
+        parameters.checked("regimes", settings={"regimes": regimes})
 
 
 # --- papermill -------------------------------------------------------------------
@@ -194,3 +194,11 @@ def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
     (shown,) = nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs
     assert shown.data["text/plain"].startswith("full_batch classroom: 100%")
     assert (tmp_path / "long.ipynb").read_bytes() == source
+
+
+def test_the_progress_of_another_process_shows_as_ones_own(tmp_path, monkeypatch):
+    other = 'echo "other: 5%" >> $STATIONARITY_PROGRESS; echo "other: 9%" >> $STATIONARITY_PROGRESS'
+    lines = tmp_path / "lines"
+    monkeypatch.setattr(progress, "_outlets", lambda: [progress._Log(str(lines))])
+    assert progress.follow(["sh", "-c", f"{other}; exit 3"], dict(os.environ)) == 3
+    assert lines.read_text() == "other: 9%\n"
