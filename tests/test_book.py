@@ -33,50 +33,53 @@ SHORT_REPLICAS = {
     "burn_in": 100, "steps": 60, "trajectory": 900, "replicas": 6, "examples": 200,
     "measure_every": 20, "record_every": 5,
 }  # fmt: skip
-SHORT_LEDGER = {
-    "imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL,
-    "wikitext_transformer_xl": SHORT_LANGUAGE, "settling": SHORT_SETTLING,
-    "replicas": SHORT_REPLICAS,
+SHORT_RUNS = {
+    "imagenet_resnet": SHORT_RUN, "wikitext_transformer_xl": SHORT_LANGUAGE,
+    "settling": SHORT_SETTLING, "replicas": SHORT_REPLICAS,
 }  # fmt: skip
+SHORT_LEDGER = SHORT_RUNS | {"full_batch": SHORT_CONTROL}
+SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
     "index": {
-        "settings": SHORT_RUN, "control_settings": SHORT_CONTROL,
-        "language_settings": SHORT_LANGUAGE, "regime_settings": SHORT_REGIMES,
+        "settings": {
+            "imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL,
+            "wikitext_transformer_xl": SHORT_LANGUAGE, "regimes": SHORT_REGIMES,
+        }
     },
-    "01-two-stories": {"settings": {"epochs": 20}},
+    "01-two-stories": {"settings": "epochs=20 noisy*.trajectories=200"},
     "02-what-to-measure": {
         "settings": {
             "examples": 96, "batch_size": 16, "training_steps": 5, "sizes": [3, 4],
             "drawn": [2, 6], "replicates": 3,
         }
     },
-    "03-imagenet-resnet101": {"settings": SHORT_RUN, "control_settings": SHORT_CONTROL},
+    "03-imagenet-resnet101": {"settings": SHORT_RUN | {"full_batch": SHORT_CONTROL}},
     "04-wikitext-transformer-xl": {"settings": SHORT_LANGUAGE, "comparison_batches": 3},
-    "05-how-far-does-it-reach": {
-        "settings": SHORT_REGIMES,
-        "resnet_settings": {
-            "epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4,
-        },
-    },
+    "05-how-far-does-it-reach": {"settings": SHORT_REGIMES | {"resnet_*": SHORT_AXIS}},
     "06-invariant-measure": {
-        "settings": {"examples": 160, "edges": [140, 420], "replicates": 3, "stride": 7},
-        "map_settings": {"times": [10, 100], "trajectories": 5},
+        "settings": {
+            "two_identities": {
+                "examples": 160, "edges": [140, 420], "replicates": 3, "stride": 7,
+            },
+            "descent_map": {"times": [10, 100], "trajectories": 5},
+        }
     },
     "07-watching-a-distribution-settle": {
-        "settings": SHORT_SETTLING, "replica_settings": SHORT_REPLICAS,
-        "resnet_settings": {"epochs": 30, "examples": 192, "observe_every": 1},
-        "image_settings": SHORT_RUN, "language_settings": SHORT_LANGUAGE,
+        "settings": SHORT_RUNS | {
+            "settling_resnet": {"epochs": 30, "examples": 192, "observe_every": 1}
+        },
         "controls": 2,
     },
     "08-back-to-practice": {
-        "settings": {
-            "examples": 200, "steps": 60, "annealed": 20, "windows": [1, 10, 40],
-            "members": 2, "record_every": 5,
+        "settings": SHORT_LEDGER | {
+            "averaging": {
+                "examples": 200, "steps": 60, "annealed": 20, "windows": [1, 10, 40],
+                "members": 2, "record_every": 5,
+            }
         },
-        "resnet_settings": SHORT_RUN, "ledger_settings": SHORT_LEDGER,
     },
     "claims": {"settings": SHORT_LEDGER},
-}
+}  # fmt: skip
 
 LONGEST_CELL = 20  # lines
 
@@ -171,6 +174,18 @@ def idle_parameters(notebook) -> list[str]:
     return sorted(waiting)
 
 
+def runs_apart(notebook) -> list[str]:
+    """The runs that a notebook makes without the arguments that its parameters give."""
+    calls = [
+        node
+        for cell in code_cells(notebook)
+        for statement in statements(cell)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "stationarity.run"
+    ]
+    return [ast.unparse(c) for c in calls if all(keyword.arg for keyword in c.keywords)]
+
+
 def images(cell) -> list:
     """The outputs of an executed cell that show an image."""
     return [
@@ -253,6 +268,11 @@ def test_form(path):
 @each_notebook
 def test_every_parameter_reaches_something(path):
     assert not idle_parameters(nbformat.read(path, as_version=4))
+
+
+@each_notebook
+def test_parameters_reach_every_run(path):
+    assert not runs_apart(nbformat.read(path, as_version=4))
 
 
 def test_no_two_figures_of_the_book_share_a_name():
@@ -355,6 +375,12 @@ def test_a_parameter_that_reaches_nothing_is_caught(source):
 )
 def test_a_parameter_that_is_read_passes(source):
     assert not idle_parameters(chapter(new_code_cell(source)))
+
+
+def test_a_run_that_no_parameter_reaches_is_caught():
+    free = new_code_cell('stationarity.run("regimes", seed=3)')
+    bound = new_code_cell('stationarity.run("regimes", **arguments["regimes"])')
+    assert runs_apart(chapter(free, bound)) == ["stationarity.run('regimes', seed=3)"]
 
 
 def test_an_error_output_is_caught():

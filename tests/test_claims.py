@@ -125,11 +125,6 @@ def test_a_claim_that_cannot_be_judged_is_refused(tmp_path, old, new, message):
         claims.read(changed(tmp_path, old, new))
 
 
-def test_settings_for_an_experiment_that_decides_nothing_are_refused():
-    with pytest.raises(UsageError, match="Unknown experiment of the ledger 'imagenet'"):
-        claims.live_runs(claims.read(), settings={"imagenet": {}})
-
-
 def test_a_changed_criterion_is_listed(tmp_path):
     old = "- {since: 2026-11-22T02:20:50+00:00, above: 0.01}\n"
     new = old + "        - {since: 2027-01-02T00:00:00+00:00, above: 0.02, why: Too weak.}\n"

@@ -204,29 +204,26 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return grid.rename_axis(index="claim", columns="scale")
 
 
-def live_runs(
-    claims: list[Claim], scale="classroom", settings=None, data_root=None, device=None
-) -> dict[str, list[Run]]:
-    """Make or load the runs that the ledger needs at a scale; return all by experiment.
-
-    Each experiment's list holds its run at that scale and the book's other records.
-    ``settings`` maps experiments to overrides of their settings. Raises
-    :class:`UsageError` where it names an experiment that decides no claim.
-    """
+def needed_experiments(claims: list[Claim]) -> list[str]:
+    """Return the experiments that decide the claims, with their controls."""
     needed = {}
     for evidence in (item for claim in claims for item in claim.evidence):
         needed[evidence.experiment] = None
         if evidence.control:
             needed[evidence.control[0]] = None
-    overrides = settings or {}
-    for name in overrides:
-        known_name(name, needed, "experiment of the ledger")
-    for name in needed:
-        run = launch.run(
-            name, scale, settings=overrides.get(name), data_root=data_root, device=device
-        )
-        needed[name] = records.beside(run)
-    return needed
+    return list(needed)
+
+
+def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list[Run]]:
+    """Make or load the runs that the ledger needs; return all by experiment.
+
+    Each experiment's list holds the run that ``arguments``, its keyword arguments of
+    :func:`stationarity.run`, describe, and the book's other records.
+    """
+    return {
+        name: records.beside(launch.run(name, **arguments[name]))
+        for name in needed_experiments(claims)
+    }
 
 
 def report(claims: list[Claim], table: pd.DataFrame) -> str:

@@ -5,8 +5,12 @@ import difflib
 class UsageError(ValueError):
     """Bad input: its message names the thing and the remedy in one sentence.
 
-    The command line prints the message without a traceback.
+    The command line and notebooks print the message without a traceback.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of the error: IPython asks for it by this name."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 def known_name(name: str, valid, what: str) -> str:

@@ -2,7 +2,6 @@
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 import warnings
@@ -27,6 +26,7 @@ from . import (
     train,
 )
 from .errors import UsageError
+from .progress import follow
 
 # Experiments that are no training run: (settings, data_root, device) -> metrics.
 STUDIES = {
@@ -86,7 +86,7 @@ def run(
     """
     overrides = dict(settings or {}) | ({} if seed is None else {"seed": seed})
     chosen = experiments.get(name, scale, overrides)
-    device = _existing(device or ("cuda" if torch.cuda.is_available() else "cpu"), devices)
+    device = usable_device(device, devices)
     folder = records.folder_of(name, scale, chosen)
     trains = isinstance(chosen, experiments.Training | experiments.LanguageTraining)
     with distributed.joined(), _alone(folder):
@@ -107,12 +107,17 @@ def run(
     return records.read(folder)
 
 
-def _existing(device: str, devices: int) -> str:
-    """Return the device of this process; :class:`UsageError` where it does not exist."""
+def usable_device(device: str | None, devices: int = 1) -> str:
+    """Return a device that is here: by default a GPU where there is one, else the CPU.
+
+    Of several processes it is each one's own. Raises :class:`UsageError` where it is
+    not here, or not as many times as ``devices`` says.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     device = distributed.own_device(device)
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, AssertionError, TypeError):
         raise UsageError(f"There is no device {device!r} here: cpu always is.") from None
     there = torch.cuda.device_count() if device == "cuda" else devices
     if devices < 1 or devices > there or (devices > 1 and device not in ("cpu", "cuda")):
@@ -204,14 +209,7 @@ def _start_processes(
     command += ["--data-root", str(data_root)] if data_root else []
     command += ["--other-code"] if other_code else []
     threads = str(max((os.cpu_count() or 1) // devices, 1))
-    environment = {"OMP_NUM_THREADS": threads} | os.environ
-    process = subprocess.Popen(command, env=environment)
-    try:
-        status = process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait()
-        raise
+    status = follow(command, {"OMP_NUM_THREADS": threads} | os.environ)
     if status:
         raise UsageError(
             f"The run of {name} on {devices} processes stopped (status {status}): what they "

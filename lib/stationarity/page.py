@@ -1,17 +1,25 @@
 """What a chapter needs to be a page: its style, and numbers for its prose."""
 import numbers
 
+from . import parameters
 from .figures.style import use_style
 
 
-def begin() -> None:
-    """Set the style of the figures; call it once, in a chapter's first cell."""
+def begin(*names: str, **given) -> dict[str, dict]:
+    """Check the parameters of the page and set the style of its figures.
+
+    Takes and returns what :func:`stationarity.parameters.checked` does: the keyword
+    arguments of :func:`stationarity.run` for each experiment that is named. Call it
+    once, in the first cell after the parameters.
+    """
     from IPython import get_ipython
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+    arguments = parameters.checked(*names, **given)
     if get_ipython() is not None:
         set_matplotlib_formats("svg")
     use_style()
+    return arguments
 
 
 def markdown(text: str) -> None:

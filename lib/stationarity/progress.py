@@ -1,27 +1,37 @@
-"""Progress of a long computation: a bar on stderr, and lines in a log."""
+"""Progress of a long computation, with the time that is left, for whoever waits.
+
+It shows in the terminal. In a notebook it shows below the cell, as one line that
+changes in place, and on the standard error of whoever executes the notebook: that
+is the terminal where papermill was called, or the log of a batch job. Where the
+environment variable ``STATIONARITY_PROGRESS`` names a file, lines are appended to it
+instead.
+"""
+import io
 import os
+import subprocess
+import sys
+import tempfile
 import time
 
 from tqdm import tqdm
 
 from . import distributed
 
+SECONDS = 2.0  # between two lines
+SECONDS_IN_LOG = 60.0  # of a batch job, that nobody watches
+
 
 class Progress:
-    """Count steps; show the loss and the time that is left.
-
-    The bar goes to stderr. Where the environment variable
-    ``STATIONARITY_PROGRESS`` names a file, a line is appended to it every few
-    seconds: so whoever executes a notebook sees how far its runs are.
-    """
+    """Count steps; show the loss and the time that is left."""
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "step"):
+        self.outlets = _outlets() if distributed.rank() == 0 else []
         self.bar = tqdm(
             total=total, initial=done, desc=label, unit=unit, mininterval=0.5,
+            file=io.StringIO() if self.outlets else sys.stderr,
             disable=distributed.rank() > 0,
         )  # fmt: skip
-        self.log = os.environ.get("STATIONARITY_PROGRESS") if not self.bar.disable else None
-        self.next_line = time.monotonic() + 2.0
+        self.next_line = time.monotonic() + SECONDS
 
     def advance(self, describe=None) -> None:
         """Count one step; call ``describe() -> str`` only when it will be seen."""
@@ -29,29 +39,140 @@ class Progress:
         now = time.monotonic()
         if now < self.next_line:
             return
-        self.next_line = now + 2.0
+        self.next_line = now + SECONDS
         self.show(describe() if describe else "")
 
     def show(self, text: str) -> None:
         """Show what is being done, at once."""
         self.bar.set_postfix_str(text, refresh=False)
-        self.bar.refresh()
-        self._write_line()
+        self._refresh()
 
     def close(self) -> None:
         """Show the final count and release the bar."""
-        self.bar.refresh()
-        self._write_line()
+        self._refresh(last=True)
         self.bar.close()
 
-    def _write_line(self) -> None:
-        if self.log:
-            line = tqdm.format_meter(**(self.bar.format_dict | {"ncols": 100, "ascii": True}))
-            with open(self.log, "a") as log:
-                log.write(line + "\n")
+    def _refresh(self, last: bool = False) -> None:
+        if not self.outlets:
+            self.bar.refresh()
+        for outlet in self.outlets:
+            state = self.bar.format_dict | {"ncols": outlet.columns, "ascii": True}
+            outlet.write(tqdm.format_meter(**state), last)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.close()
+
+
+def follow(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command and return its status; show its progress as that of this process.
+
+    In a notebook the lines of its :class:`Progress` would else fill the page.
+    """
+    outlets = _outlets()
+    with tempfile.NamedTemporaryFile("r") as log:
+        if outlets:
+            environment = {"STATIONARITY_PROGRESS": log.name} | environment
+        process = subprocess.Popen(command, env=environment)
+        try:
+            while (status := _status(process)) is None:
+                _pass_on(log, outlets, last=False)
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+        _pass_on(log, outlets, last=True)
+    return status
+
+
+def _status(process: subprocess.Popen) -> int | None:
+    """Return the status of a process that ends soon, else None."""
+    try:
+        return process.wait(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _pass_on(log, outlets: list, last: bool) -> None:
+    """Show the last of the lines that came to a log."""
+    for line in log.read().splitlines()[-1:]:
+        for outlet in outlets:
+            outlet.write(line[: outlet.columns], last)
+
+
+def _outlets() -> list:
+    """Return where progress shows; none: on the standard error of this process."""
+    file = os.environ.get("STATIONARITY_PROGRESS")
+    if file:
+        return [_Log(file)]
+    return [_LineOfPage(), _OutsideKernel()] if _in_kernel() else []
+
+
+def _in_kernel() -> bool:
+    """Return whether this process executes a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+class _LineOfPage:
+    """A line below the notebook's cell."""
+
+    columns = 100
+
+    def __init__(self):
+        self.shown = None
+
+    def write(self, line: str, last: bool) -> None:
+        from IPython.display import display
+
+        if self.shown is None:
+            self.shown = display({"text/plain": line}, raw=True, display_id=True)
+        else:
+            self.shown.update({"text/plain": line}, raw=True)
+
+
+class _Log:
+    """A file to which every line is appended."""
+
+    columns = 100
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def write(self, line: str, last: bool) -> None:
+        with open(self.path, "a") as log:
+            log.write(line + "\n")
+
+
+class _OutsideKernel:
+    """The standard error that a kernel inherited, which its own hides.
+
+    A terminal's line changes in place; a log gets a line a minute. A kernel of
+    Jupyter's own server stays silent: its page is being watched.
+    """
+
+    def __init__(self):
+        self.number = None
+        if "JPY_SESSION_NAME" not in os.environ:
+            try:
+                self.number = sys.stderr.fileno()  # ipykernel answers with the inherited one
+            except OSError:
+                pass
+        self.terminal = self.number is not None and os.isatty(self.number)
+        width = os.get_terminal_size(self.number).columns if self.terminal else 0
+        self.columns = width - 1 if width > 1 else 100  # a longer line would not be replaced
+        self.next_line = 0.0
+
+    def write(self, line: str, last: bool) -> None:
+        if self.number is None:
+            return
+        now = time.monotonic()
+        if not (self.terminal or last or now >= self.next_line):
+            return
+        self.next_line = now + SECONDS_IN_LOG
+        begin, end = ("\r", "\x1b[K") if self.terminal else ("", "\n")
+        if self.terminal and last:
+            end += "\n"
+        os.write(self.number, f"{begin}{line}{end}".encode())

@@ -114,6 +114,15 @@ def _cast(key: str, value, hint):
                     part for part in value.strip("()[] ").split(",") if part.strip()
                 ]
             return tuple(_cast(key, part, item) for part in value)
+        if dataclasses.is_dataclass(hint) and isinstance(value, dict | hint):
+            values = value if isinstance(value, dict) else vars(value)
+            hints = typing.get_type_hints(hint)
+            return hint(
+                **{
+                    known_name(name, hints, f"entry of {key}"): _cast(name, item, hints[name])
+                    for name, item in values.items()
+                }
+            )
         if hint is bool and str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
         if (
@@ -126,6 +135,8 @@ def _cast(key: str, value, hint):
             return float(value)
         if hint is str and isinstance(value, str):
             return value
+    except UsageError:  # of a part of the value
+        raise
     except (TypeError, ValueError, OverflowError):
         pass
     wanted = hint.__name__ if isinstance(hint, type) else str(hint)
