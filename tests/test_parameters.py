@@ -176,7 +176,7 @@ def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
     for process in (first.pid, *map(int, kernels.stdout.split())):
         os.kill(process, signal.SIGKILL)
     first.communicate()
-    (killed,) = [records.read(path) for path in folder.iterdir()]
+    (killed,) = [records.read(path) for path in folder.glob("classroom-*")]
     assert not killed.complete
     reached = torch.load(killed.folder / "checkpoint.previous.pt", weights_only=True)["step"]
     assert 0 < reached < 400
@@ -185,7 +185,7 @@ def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
     second = start(tmp_path)
     _, log = second.communicate()
     assert second.returncode == 0, log
-    (resumed,) = [records.read(path) for path in folder.iterdir()]
+    (resumed,) = [records.read(path) for path in folder.glob("classroom-*")]
     overrides = dict(pair.split("=") for pair in SETTINGS.split())
     whole = launch.run("full_batch", settings=overrides)
     assert whole.folder.name == resumed.folder.name and whole.folder != resumed.folder
