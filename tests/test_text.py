@@ -13,7 +13,16 @@ import pyarrow
 import pytest
 import stationarity
 import torch
-from stationarity import UsageError, data, experiments, measure, records, sources, text, train
+from stationarity import (
+    UsageError,
+    data,
+    experiments,
+    measure,
+    records,
+    sources,
+    text,
+    train,
+)
 from torch import nn
 
 TINY = {

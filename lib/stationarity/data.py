@@ -57,6 +57,21 @@ def load(
     return TensorImages(settings, arrays, provenance, device)
 
 
+def available(root: Path) -> dict[str, str]:
+    """Return what a data root holds of each dataset that is not embedded, in words."""
+    found = {}
+    for source in (sources.CIFAR, sources.IMAGENET, sources.WIKITEXT):
+        tree = imagenet_tree(root) if source is sources.IMAGENET else None
+        files = [] if tree else sum(sources.find(source, root).values(), [])
+        size = sum(file.stat().st_size for file in files)
+        found[source.name] = (
+            f"folders of images in {tree}" if tree
+            else f"{len(files)} parquet files in {files[0].parent}, {size / 1e6:,.0f} MB" if files
+            else "not found"
+        )  # fmt: skip
+    return found
+
+
 def embedded_hash(dataset: str) -> str | None:
     """Return the SHA-256 of an embedded dataset, None for any other.
 
