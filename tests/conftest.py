@@ -1,9 +1,11 @@
 """What every test has in common."""
+import contextlib
 import os
 
 import matplotlib
 import pytest
 import torch
+from hub import Hub
 
 matplotlib.use("Agg")  # no window; not MPLBACKEND, which kernels would inherit
 
@@ -16,6 +18,7 @@ def apart_from_the_reader(tmp_path_factory):
             patch.delenv(name)
         patch.delenv("MPLBACKEND", raising=False)
         patch.setenv("STATIONARITY_RUNS", str(tmp_path_factory.mktemp("runs")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
@@ -26,3 +29,26 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """Return a function that begins to serve a dataset, as the hub does."""
+    from huggingface_hub import constants
+
+    with contextlib.ExitStack() as stack:
+
+        def begin(repository: str, files: dict[str, bytes]) -> Hub:
+            hub = Hub(repository, files)
+            address = stack.enter_context(hub.serving())
+            monkeypatch.setattr(constants, "ENDPOINT", address)
+            url = address + "/{repo_id}/resolve/{revision}/{filename}"
+            monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+            return hub
+
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "STATIONARITY_DATA"):
+            monkeypatch.delenv(name, raising=False)
+        yield begin

@@ -1,4 +1,6 @@
 """The command line: what it prints, and one clear sentence for bad input."""
+import re
+
 import pytest
 from stationarity import experiments, records
 from stationarity.__main__ import main
@@ -30,6 +32,24 @@ def test_doctor(capsys, tmp_path):
     assert main(["doctor", "--data-root", str(tmp_path / "nowhere")]) == 1
 
 
+def test_doctor_says_which_data_are_found(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_never_to_be_seen")
+    (tmp_path / "imagenet" / "train").mkdir(parents=True)
+    (tmp_path / "cifar10").mkdir()
+    (tmp_path / "cifar10" / "train-00000-of-00001.parquet").write_bytes(b"x" * 10**6)
+    assert main(["doctor", "--data-root", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"ImageNet +folders of images in .*imagenet\n", printed)
+    assert re.search(r"CIFAR-10 +1 parquet files in .*cifar10, 1 MB\n", printed)
+    assert re.search(r"WikiText-103 +not found\n", printed)
+    assert re.search(r"hub token +there\n", printed) and "never_to_be_seen" not in printed
+    for name in ("HF_TOKEN", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("stationarity.__main__.get_token", lambda: None)
+    main(["doctor"])
+    assert "hub token     missing: only a download of ImageNet" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -56,8 +76,6 @@ def test_doctor(capsys, tmp_path):
     ],
 )
 def test_bad_input_gets_one_sentence_and_no_traceback(arguments, message, capsys):
-    import re
-
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert re.search(message, error) and "Traceback" not in error

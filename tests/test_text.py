@@ -1,4 +1,5 @@
 """A text: vocabulary, streams, the objective that is measured, training on it."""
+import dataclasses
 import math
 import random
 import signal
@@ -6,14 +7,22 @@ import subprocess
 import sys
 import time
 
-import datasets
 import numpy as np
 import pandas as pd
 import pyarrow
 import pytest
 import stationarity
 import torch
-from stationarity import UsageError, data, experiments, measure, records, text, train
+from stationarity import (
+    UsageError,
+    data,
+    experiments,
+    measure,
+    records,
+    sources,
+    text,
+    train,
+)
 from torch import nn
 
 TINY = {
@@ -330,20 +339,20 @@ def wikitext(**overrides):
     return experiments.get("wikitext_transformer_xl", "two-cores", small)
 
 
-def test_wikitext_from_parquet_equals_wikitext_from_the_hub(root, monkeypatch):
+def test_wikitext_from_parquet_equals_wikitext_from_the_hub(root, serve, monkeypatch):
     local = data.load(wikitext(), root)
     assert local.vocabulary[:2] == ["<eos>", "="] and len(local.train) == 40 * 13
     assert local.provenance["sha256"].keys() == {
         "train-00000-of-00001.parquet", "validation-00000-of-00001.parquet"
     }  # fmt: skip
-    files = {s: str(next(root.glob(f"wikitext-103/{s}-*"))) for s in LINES}
-    tables = datasets.load_dataset("parquet", data_files=files, cache_dir=str(root / "cache"))
-    asked = []
-    monkeypatch.setattr(datasets, "load_dataset", lambda *name: asked.append(name) or tables)
-    monkeypatch.delenv("STATIONARITY_DATA", raising=False)
-    hub = data.load(wikitext())
-    assert asked == [("Salesforce/wikitext", "wikitext-103-v1")]
-    assert torch.equal(hub.train, local.train) and hub.vocabulary == local.vocabulary
+    small = dataclasses.replace(sources.WIKITEXT, rows={s: len(LINES[s]) for s in LINES})
+    monkeypatch.setattr(sources, "WIKITEXT", small)
+    files = root.glob("wikitext-103/*")
+    served = {f"wikitext-103-v1/{file.name}": file.read_bytes() for file in files}
+    hub = serve("Salesforce/wikitext", served | {"wikitext-2-v1/train-0.parquet": b""})
+    loaded = data.load(wikitext())
+    assert sorted(hub.sent) == sorted(served)
+    assert torch.equal(loaded.train, local.train) and loaded.vocabulary == local.vocabulary
 
 
 def test_missing_files_are_named_with_their_source(tmp_path):

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import torch
+from huggingface_hub import get_token
 
-from . import claims, experiments, records
+from . import claims, data, experiments, records
 from .errors import UsageError
 from .launch import run
 
@@ -135,9 +136,14 @@ def _doctor(options) -> int:
         wrong.append(f"{existing} cannot be written: set STATIONARITY_RUNS.")
     print(f"runs          {runs}, {shutil.disk_usage(existing).free / 1e9:.0f} GB free")
     root = options.data_root or os.environ.get("STATIONARITY_DATA")
+    print(f"data root     {root or 'not set: data are downloaded'}")
     if root and not Path(root).expanduser().is_dir():
         wrong.append(f"The data root {root} is not a folder.")
-    print(f"data root     {root or 'not set: data are downloaded'}")
+    elif root:
+        for name, found in data.available(Path(root).expanduser()).items():
+            print(f"  {name:<14}{found}")
+    token = "there" if get_token() else "missing: only a download of ImageNet needs one"
+    print(f"hub token     {token}")
     for message in wrong:
         print(f"WRONG: {message}")
     return 1 if wrong else 0

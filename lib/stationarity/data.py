@@ -1,8 +1,8 @@
-"""Where the data come from: embedded, Hugging Face ``datasets``, image folders.
+"""Where the data come from: embedded, parquet files of the hub, image folders.
 
 Digits are embedded in scikit-learn and a text in Python itself: no download.
 CIFAR-10, WikiText-103 and ImageNet are found below a data root that the user
-sets; without one, the first two are downloaded.
+sets; without one, they are downloaded from the Hugging Face hub.
 """
 import hashlib
 import os
@@ -13,18 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow
-import pyarrow.parquet
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from . import sources
 from .batches import TensorImages, decode, seed_of
 from .errors import UsageError
 from .experiments import LanguageTraining, Training
 from .text import TokenStreams, words
 
-CIFAR_ON_THE_HUB = "uoft-cs/cifar10"
-WIKITEXT_ON_THE_HUB = ("Salesforce/wikitext", "wikitext-103-v1")
 EMBEDDED = ("digits", "python-reference")
 
 
@@ -33,20 +31,19 @@ def load(
 ):
     """Return the dataset of the settings, whose batches lie on the device.
 
-    It is a :class:`TensorImages`, a :class:`stationarity.folders.FolderImages` or a
+    It is a :class:`TensorImages`, a :class:`stationarity.folders.StreamedImages` or a
     :class:`TokenStreams`. ``data_root`` is where the data lie; without it the
-    environment variable ``STATIONARITY_DATA`` is read, and without that CIFAR-10
-    and WikiText-103 are downloaded from the Hugging Face hub. Raises :class:`UsageError` where files are missing or
-    damaged, or where the batch size exceeds the data.
+    environment variable ``STATIONARITY_DATA`` is read, and without that they are
+    downloaded from the Hugging Face hub, see :mod:`stationarity.sources`. Raises
+    :class:`UsageError` where files are missing or damaged, where the hub refuses
+    them, or where the batch size exceeds the data.
     """
     data_root = data_root or os.environ.get("STATIONARITY_DATA")
     root = Path(data_root).expanduser() if data_root else None
     if root and settings.dataset not in EMBEDDED and not root.is_dir():
         raise UsageError(f"The data root {root} is not a folder.")
     if settings.dataset == "imagenet":
-        from .folders import FolderImages  # torchvision takes seconds to import
-
-        return FolderImages(settings, _imagenet_root(root), device)
+        return _imagenet(settings, root, device)
     if settings.dataset in ("python-reference", "wikitext103"):
         parts, provenance = (
             _wikitext(root) if settings.dataset == "wikitext103" else _reference_parts()
@@ -58,6 +55,21 @@ def load(
         arrays = _digits()
         provenance = {"source": "scikit-learn", "sha256": embedded_hash("digits")}
     return TensorImages(settings, arrays, provenance, device)
+
+
+def available(root: Path) -> dict[str, str]:
+    """Return what a data root holds of each dataset that is not embedded, in words."""
+    found = {}
+    for source in (sources.CIFAR, sources.IMAGENET, sources.WIKITEXT):
+        tree = imagenet_tree(root) if source is sources.IMAGENET else None
+        files = [] if tree else sum(sources.find(source, root).values(), [])
+        size = sum(file.stat().st_size for file in files)
+        found[source.name] = (
+            f"folders of images in {tree}" if tree
+            else f"{len(files)} parquet files in {files[0].parent}, {size / 1e6:,.0f} MB" if files
+            else "not found"
+        )  # fmt: skip
+    return found
 
 
 def embedded_hash(dataset: str) -> str | None:
@@ -93,18 +105,9 @@ def _reference_parts() -> tuple[tuple, dict]:
 
 def _wikitext(root: Path | None) -> tuple[tuple, dict]:
     """Return the words of WikiText-103's training and validation parts."""
-    splits = ("train", "validation")
-    if root is None:
-        tables = _download("WikiText-103", *WIKITEXT_ON_THE_HUB)
-        columns = [tables[split].data.table for split in splits]
-        provenance = {"source": f"Hugging Face hub, {'/'.join(WIKITEXT_ON_THE_HUB)}"}
-    else:
-        folders = ("wikitext-103", "wikitext-103-heldout")
-        source = "WikiText-103", WIKITEXT_ON_THE_HUB[0]
-        files = {s: _parquet_files(root, s, folders, ["text"], *source) for s in splits}
-        columns = [_read_parquet(files[split], ["text"]) for split in splits]
-        provenance = _parquet_provenance(files)
-    return tuple(words(table.column("text")) for table in columns), provenance
+    files, provenance = sources.parquet_files(sources.WIKITEXT, root)
+    tables = (sources.read(files[split], ("text",)) for split in ("train", "validation"))
+    return tuple(words(table.column("text")) for table in tables), provenance
 
 
 def with_wrong_labels(labels: Tensor, share: float, classes: int, *key) -> Tensor:
@@ -137,23 +140,10 @@ def _digits() -> dict:
 
 
 def _cifar10(root: Path | None) -> tuple[dict, dict]:
-    if root is None:
-        from datasets import Image as Encoded  # only a download needs it
-
-        tables = _download("CIFAR-10", CIFAR_ON_THE_HUB)
-        tables = tables.cast_column("img", Encoded(decode=False))
-        columns = {split: tables[split].data.table for split in ("train", "test")}
-        provenance = {"source": f"Hugging Face hub, {CIFAR_ON_THE_HUB}"}
-    else:
-        names, source = ["img", "label"], ("CIFAR-10", CIFAR_ON_THE_HUB)
-        files = {
-            split: _parquet_files(root, split, ("cifar10",), names, *source)
-            for split in ("train", "test")
-        }
-        columns = {split: _read_parquet(files[split], names) for split in files}
-        provenance = _parquet_provenance(files)
+    files, provenance = sources.parquet_files(sources.CIFAR, root)
     arrays = {}
-    for split, table in columns.items():
+    for split in ("train", "test"):
+        table = sources.read(files[split], sources.CIFAR.columns)
         names = (f"Image {i} of CIFAR-10's {split} part" for i in range(len(table)))
         encoded = (cell["bytes"] for cell in table.column("img").to_pylist())
         with ThreadPoolExecutor() as pool:
@@ -162,67 +152,35 @@ def _cifar10(root: Path | None) -> tuple[dict, dict]:
     return arrays, provenance
 
 
-def _download(name: str, *on_the_hub: str):
-    """Return a dataset of the Hugging Face hub, verified and cached by ``datasets``."""
-    from datasets import load_dataset
-
-    try:
-        return load_dataset(*on_the_hub)
-    except OSError as error:  # no network, no room
-        raise UsageError(
-            f"{name} could not be downloaded ({str(error).splitlines()[0]}): go online, "
-            "or put its parquet files under a data root."
-        ) from None
-
-
-def _parquet_files(
-    root: Path, split: str, folders: tuple, columns: list, name: str, hub: str
-) -> list[Path]:
-    for folder in (*(root / part for part in folders), root):
-        files = sorted(folder.glob(f"{split}-*.parquet"))
-        if files:
-            return files
-    raise UsageError(
-        f"No {name} in {root}: put {split}-*.parquet (columns {' and '.join(columns)}, from "
-        f"https://huggingface.co/datasets/{hub}) there or into its folder "
-        f"{folders[0]}, or set no data root, and it is downloaded."
-    )
-
-
-def _parquet_provenance(files: dict) -> dict:
-    hashes = {f.name: _file_hash(f) for split in files for f in files[split]}
-    return {"source": "parquet files", "sha256": hashes}
-
-
-def _read_parquet(files: list[Path], columns: list):
-    tables = []
-    for file in files:
-        try:
-            tables.append(pyarrow.parquet.read_table(file, columns=columns))
-        except (OSError, pyarrow.ArrowException) as error:
-            raise UsageError(
-                f"{file} is not a parquet file with columns {' and '.join(columns)} "
-                f"({str(error).splitlines()[0]}): fetch it again."
-            ) from None
-    return pyarrow.concat_tables(tables)
-
-
-def _imagenet_root(root: Path | None) -> Path:
-    for folder in (root / "imagenet", root) if root else ():
+def imagenet_tree(root: Path | None) -> Path | None:
+    """Return the folder below a data root that holds ``train/<class>/``, None without."""
+    for folder in (root / "imagenet", root / "imagenet-sample", root) if root else ():
         if (folder / "train").is_dir():
             return folder
-    where = f"in {root}" if root else "without a data root"
-    raise UsageError(
-        f"No ImageNet {where}: the data root must hold imagenet/train/<class>/*.JPEG "
-        "(and imagenet/val/<class>/*.JPEG), from https://image-net.org; set it by "
-        "data_root, --data-root or STATIONARITY_DATA."
-    )
+    return None
+
+
+def _imagenet(settings: Training, root: Path | None, device):
+    """Return the images of a folder tree, else of parquet files."""
+    from . import folders  # torchvision takes seconds to import
+
+    if tree := imagenet_tree(root):
+        parts, provenance = folders.tree(tree)
+    else:
+        if root and not sources.find(sources.IMAGENET, root):
+            raise UsageError(
+                f"No ImageNet in {root}: it must hold imagenet/train/<class>/*.JPEG (and "
+                "imagenet/val/<class>/*.JPEG), from https://image-net.org, or "
+                "imagenet/train-*.parquet (and validation-*.parquet), from "
+                f"https://huggingface.co/datasets/{sources.IMAGENET.hub}; without a data "
+                "root, the latter are downloaded."
+            )
+        files, provenance = sources.parquet_files(
+            sources.IMAGENET, root, optional=("validation",)
+        )
+        parts = folders.table(sources.memory_mapped(sources.IMAGENET, files))
+    return folders.StreamedImages(settings, *parts, provenance, device)
 
 
 def _pixels(data: bytes, name: str) -> np.ndarray:
     return np.asarray(decode(data, name))
-
-
-def _file_hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
