@@ -11,6 +11,7 @@ import torch
 from . import (
     averaging,
     chains,
+    checkpoints,
     experiments,
     identities,
     langevin,
@@ -24,7 +25,8 @@ from . import (
 )
 from .errors import UsageError
 
-# Experiments that are no training run: (settings, data_root, device) -> metrics.
+# Experiments that are no training run: (settings, data_root, device, keeper) -> metrics.
+# Those that take no keeper are done in seconds at every scale.
 STUDIES = {
     experiments.CurvatureStudy: studies.sharpness_estimators,
     experiments.EstimatorStudy: studies.gradient_estimators,
@@ -33,7 +35,7 @@ STUDIES = {
     experiments.SettlingStudy: settling.settling,
     experiments.ReplicaStudy: settling.replicas,
     experiments.AveragingStudy: averaging.averaging,
-    experiments.NoisyQuadratic: lambda settings, *_: langevin.ensemble(settings),
+    experiments.NoisyQuadratic: lambda settings, *rest: langevin.ensemble(settings, *rest[2:]),
     experiments.DescentMap: lambda settings, *_: chains.descent_map(settings),
     experiments.FiniteChains: lambda settings, *_: chains.finite_chains(settings),
     experiments.Plane: lambda settings, *_: plane.noisy_plane(settings),
@@ -102,18 +104,19 @@ def run(
         return earlier
     if earlier and earlier.info["status"] == "diverged":
         raise UsageError(earlier.info["failure"])
-    with _threads(getattr(chosen, "threads", 0)):
+    with _told(folder, device), _threads(getattr(chosen, "threads", 0)):
         info = records.new_info(name, scale, chosen, device)
         if earlier:
             kept = ("start", "wall_seconds", "commit", "code", "data")
             info |= {key: earlier.info[key] for key in kept if key in earlier.info}
         if isinstance(chosen, experiments.Training | experiments.LanguageTraining):
-            return _train(chosen, folder, info, data_root, device, checkpoint_seconds)
+            return train.train(
+                chosen, folder, info, data_root=data_root, device=device,
+                checkpoint_seconds=checkpoint_seconds,
+            )  # fmt: skip
         records.prepare(folder)
-        start = time.monotonic()
-        rows = STUDIES[type(chosen)](chosen, data_root, device)
-    info |= {"wall_seconds": time.monotonic() - start, "status": "complete"}
-    return records.write(folder, info, rows)
+        keeper = checkpoints.Keeper(folder, info, checkpoint_seconds, device)
+        return keeper.finish(STUDIES[type(chosen)](chosen, data_root, device, keeper))
 
 
 @contextlib.contextmanager
@@ -127,14 +130,37 @@ def _threads(count: int):
         torch.set_num_threads(before)
 
 
-def _train(chosen, folder, info, data_root, device, checkpoint_seconds) -> records.Run:
+@contextlib.contextmanager
+def _told(folder: Path, device: str):
+    """Say after an interruption how the run goes on, and without memory what to do."""
     try:
-        return train.train(
-            chosen, folder, info, data_root=data_root, device=device,
-            checkpoint_seconds=checkpoint_seconds,
-        )  # fmt: skip
+        yield
     except KeyboardInterrupt:
-        sys.stderr.write(
-            f"\nInterrupted. The same call goes on from the last checkpoint of {folder.name}.\n"
-        )
+        sys.stderr.write(f"\nInterrupted. {_way_on(folder)}\n")
         raise
+    except (RuntimeError, MemoryError) as error:
+        if not _lacks_memory(error):
+            raise
+        raise UsageError(
+            f"The memory of {device} does not suffice: lower batch_size, which makes "
+            f"another run, or give this one more memory. {_way_on(folder)}"
+        ) from None
+
+
+def _way_on(folder: Path) -> str:
+    try:
+        age = time.time() - (folder / records.CHECKPOINTS[0]).stat().st_mtime
+    except OSError:
+        return f"No checkpoint of {folder.name} was due yet: the same call starts anew."
+    return (
+        f"The same call goes on with {folder.name} from its last checkpoint, of "
+        f"{age:.0f} seconds ago."
+    )
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Return whether memory ran out: PyTorch has no one error for it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    return any(part in str(error) for part in words)

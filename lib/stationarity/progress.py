@@ -20,6 +20,11 @@ class Progress:
         self.log = os.environ.get("STATIONARITY_PROGRESS")
         self.next_line = time.monotonic() + 2.0
 
+    @property
+    def count(self) -> int:
+        """The number of steps so far."""
+        return self.bar.n
+
     def advance(self, describe=None) -> None:
         """Count one step; call ``describe() -> str`` only when it will be seen."""
         self.bar.n += 1
