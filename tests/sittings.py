@@ -1,7 +1,7 @@
 """Calls in processes of their own, which may be ended at any moment.
 
 A moment is a function call: the n-th of all calls, or the n-th of the functions of
-one name, Python's or C's. So it is the same on every machine, and may lie anywhere:
+one name, Python's (``to_parquet``) or C's (``os.replace``). So it is the same on every machine, and may lie anywhere:
 in a step, a measurement, between two writes to a file or two renames. At the moment
 the process sends a signal to its group; SIGKILL leaves it no time for anything.
 
@@ -21,12 +21,18 @@ import sklearn.datasets
 import torch
 import torch._dynamo
 import tqdm
-from stationarity import ensembles, launch, resnets
+from stationarity import ensembles, launch, records, resnets
 from stationarity.__main__ import main
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-# Imported once, for all processes.
-PRELOADED = (pyarrow.parquet, sklearn.datasets, torch._dynamo, resnets)
+# Imported and computed once, for all processes.
+PRELOADED = (
+    pyarrow.parquet,
+    sklearn.datasets,
+    torch._dynamo,
+    resnets,
+    records.code_hash(),
+)
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["sittings"])
 
@@ -42,7 +48,9 @@ def sitting(call, folder: Path, moment=None, number=signal.SIGKILL, **keywords) 
     folder.mkdir(exist_ok=True)
     paths, before = (p for p in sys.path if p), os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # of the process that forks
-    process = CONTEXT.Process(target=_sit, args=(call, folder, moment, number, keywords))
+    process = CONTEXT.Process(
+        target=_sit, args=(call, folder, moment, number, keywords)
+    )
     process.start()
     del os.environ["PYTHONPATH"]
     if before is not None:
@@ -91,9 +99,7 @@ def _sit(call, folder, moment, number, keywords) -> None:
         nonlocal counted
         if event not in ("call", "c_call"):
             return
-        if wanted is None or wanted == (
-            frame.f_code.co_name if event == "call" else argument.__name__
-        ):
+        if wanted is None or wanted == _name(frame, event, argument):
             counted += 1
             if counted == last:
                 sys.setprofile(None)
@@ -102,7 +108,7 @@ def _sit(call, folder, moment, number, keywords) -> None:
     sys.setprofile(count)
     try:
         status = call(**keywords) or 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         traceback.print_exc()
         status = 1
     sys.setprofile(None)
@@ -110,6 +116,14 @@ def _sit(call, folder, moment, number, keywords) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _name(frame, event: str, argument) -> str:
+    """Return a function's name, with its module where this is os."""
+    if event == "call":
+        return frame.f_code.co_name
+    name = argument.__name__
+    return f"os.{name}" if argument is getattr(os, name, None) else name
 
 
 def _log_steps(path: Path) -> None:

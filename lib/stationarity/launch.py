@@ -69,7 +69,9 @@ def run(
     seed : override of the setting ``seed``.
     data_root : folder of the data; else ``STATIONARITY_DATA``, else a download.
     device : ``cpu``, ``cuda``, ...; by default a GPU where there is one.
-    checkpoint_seconds : seconds between checkpoints.
+    checkpoint_seconds : seconds between checkpoints, or more where writing one takes
+        more than a hundredth of them; 0: one after every step. So much is repeated of
+        a run that was killed or interrupted.
 
     Raises :class:`UsageError` for bad input, before any long work.
 

@@ -7,6 +7,7 @@ may still go on, its checkpoints. Files are written whole, then renamed.
 import ast
 import contextlib
 import datetime
+import errno
 import hashlib
 import io
 import json
@@ -267,9 +268,12 @@ def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None
             found = torch.load(folder / name, map_location=device, weights_only=True)
         except FileNotFoundError:
             continue
-        except (OSError, torch.OutOfMemoryError):
+        except torch.OutOfMemoryError:
             raise  # the file may be good
-        except Exception:  # truncated or foreign: torch.load raises many kinds
+        except Exception as error:  # truncated or foreign: torch.load raises many kinds
+            # Within a truncated file it looks for a place before the beginning: EINVAL.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise UsageError(f"{folder / name} cannot be read ({error.strerror}).") from None
             damaged.append(folder / name)
             continue
         # Those of earlier versions of the library have no fingerprint.
