@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 from scipy.stats import arcsine, binom, ks_1samp
 from stationarity import UsageError, chains, experiments, identities, langevin, plane
+from stationarity.checkpoints import Keeper
 from stationarity.experiments.chains import CHAINS
 from stationarity.progress import Progress
 
@@ -331,7 +332,7 @@ def given():
 def kept(given):
     with Progress("test", 1) as progress:
         return {
-            sampling: identities.chain(given, SOFTMAX, sampling, progress)
+            sampling: identities.chain(given, SOFTMAX, sampling, progress, Keeper())
             for sampling in identities.SAMPLINGS
         }
 

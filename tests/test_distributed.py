@@ -12,15 +12,16 @@ import torch
 from stationarity import distributed, experiments, launch, train
 from stationarity.errors import UsageError
 
-IMAGES = dict(
-    model="mlp", hidden="8", epochs=3, drops="2", precision="float64", momentum=0.9,
-    measure_batches=18, measure_every=1, sharpness_batches=2, observe_every=5,
-)  # fmt: skip
-TEXT = dict(
-    epochs=2, steps_per_epoch=12, drops="1", tokens=30000, precision="float64", layers=1,
-    width=8, head_width=4, inner_width=8, segment=8, memory=8, measure_batches=3,
-    sharpness_products=4, cutoffs="20",
-)  # fmt: skip
+IMAGES = {
+    "model": "mlp", "hidden": "8", "epochs": 3, "drops": "2", "precision": "float64",
+    "momentum": 0.9, "measure_batches": 18, "measure_every": 1, "sharpness_batches": 2,
+    "observe_every": 5,
+}  # fmt: skip
+TEXT = {
+    "epochs": 2, "steps_per_epoch": 12, "drops": "1", "tokens": 30000, "layers": 1,
+    "precision": "float64", "width": 8, "head_width": 4, "inner_width": 8, "segment": 8,
+    "memory": 8, "measure_batches": 3, "sharpness_products": 4, "cutoffs": "20",
+}  # fmt: skip
 
 
 def process(rank, count, port, runs_root, name, settings, options, sender, killed_at):
@@ -30,7 +31,7 @@ def process(rank, count, port, runs_root, name, settings, options, sender, kille
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port), STATIONARITY_RUNS=str(runs_root),
     )  # fmt: skip
-    sys.stderr = open(os.devnull, "w")
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if killed_at is not None and rank == count - 1:
         take_step = train._take_step
 

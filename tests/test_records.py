@@ -22,7 +22,8 @@ def folders(tmp_path, monkeypatch):
 
 
 def test_metrics_come_back_as_they_were_written(tmp_path):
-    run = records.write(tmp_path, {"status": "complete"}, ROWS)
+    info = dict.fromkeys(records.KEYS) | {"status": "complete"}
+    run = records.write(tmp_path, info, ROWS)
     again = records.read(tmp_path)
     pd.testing.assert_frame_equal(run.metrics, pd.DataFrame(ROWS, columns=records.COLUMNS))
     pd.testing.assert_frame_equal(again.metrics, run.metrics, check_exact=True)

@@ -1,10 +1,4 @@
 """The loop: schedules, measurement, checkpoints, resume, records of a run."""
-import random
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,43 +65,6 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(train, "_take_step", take_step)
 
 
-@pytest.mark.parametrize("step", [1, 7, 10, 19])
-def test_an_interrupted_run_resumes_to_the_same_metrics(step, monkeypatch, tmp_path):
-    reference = tiny()
-    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "interrupted"))
-    with monkeypatch.context() as patch:
-        stop_at(patch, step)
-        with pytest.raises(KeyboardInterrupt):
-            stationarity.run("imagenet_resnet", settings=TINY, checkpoint_seconds=0)
-    resumed = tiny()
-    assert resumed.folder != reference.folder
-    pd.testing.assert_frame_equal(resumed.metrics, reference.metrics, check_exact=True)
-    assert torch.equal(weights(resumed), weights(reference))
-
-
-def test_a_killed_run_resumes_to_the_same_metrics(monkeypatch, tmp_path):
-    reference = tiny(epochs=12)
-    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "killed"))
-    code = (
-        "import stationarity, ast, sys; stationarity.run('imagenet_resnet', "
-        "settings=ast.literal_eval(sys.argv[1]), checkpoint_seconds=0)"
-    )
-    for _ in range(2):
-        process = subprocess.Popen([sys.executable, "-c", code, str(TINY | {"epochs": 12})])
-        begun = time.time()
-        while process.poll() is None and not any(
-            path.stat().st_mtime > begun for path in tmp_path.glob("killed/*/*/metrics.parquet")
-        ):
-            time.sleep(0.01)
-        time.sleep(random.uniform(0, 0.3))  # anywhere in a step, a measurement, a writing
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        (folder,) = tmp_path.glob("killed/*/classroom-*")
-        assert records.read(folder).info["status"] == "running"
-    resumed = tiny(epochs=12)
-    pd.testing.assert_frame_equal(resumed.metrics, reference.metrics, check_exact=True)
-
-
 @pytest.mark.parametrize("after", ["checkpoint", "metrics"])
 def test_a_run_killed_while_it_is_completed_measures_once(after, monkeypatch, tmp_path):
     reference = tiny()
@@ -125,20 +82,6 @@ def test_a_run_killed_while_it_is_completed_measures_once(after, monkeypatch, tm
         with pytest.raises(KeyboardInterrupt):
             tiny()
     pd.testing.assert_frame_equal(tiny().metrics, reference.metrics, check_exact=True)
-
-
-@pytest.mark.parametrize("change", [
-    {"optimizer": "adam", "learning_rate": 0.01}, {"precision": "bfloat16"},
-    {"sampling": "independent"},
-])  # fmt: skip
-def test_every_way_to_train_resumes_to_the_same_metrics(change, monkeypatch, tmp_path):
-    reference = tiny(**change)
-    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "interrupted"))
-    with monkeypatch.context() as patch:
-        stop_at(patch, 8)
-        with pytest.raises(KeyboardInterrupt):
-            stationarity.run("imagenet_resnet", settings=TINY | change, checkpoint_seconds=0)
-    pd.testing.assert_frame_equal(tiny(**change).metrics, reference.metrics, check_exact=True)
 
 
 def test_a_run_goes_on_with_the_data_it_was_begun_on(monkeypatch):

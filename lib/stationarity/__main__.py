@@ -3,6 +3,7 @@ import argparse
 import importlib.metadata
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -15,15 +16,30 @@ from .launch import run
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit status (2 for bad input)."""
+    """Run one command; return its exit status.
+
+    2 for bad input, 130 after Ctrl-C, 143 after SIGTERM: both interrupt a run in the
+    same way, and it goes on from its last checkpoint.
+    """
     options = _parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         return options.command(options)
     except UsageError as error:
         sys.stderr.write(f"stationarity: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        return 143 if isinstance(interrupt, _Terminated) else 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as schedulers and ``docker stop`` send it."""
+
+
+def _terminate(*_):
+    raise _Terminated
 
 
 def _parser() -> argparse.ArgumentParser:

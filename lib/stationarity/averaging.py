@@ -12,13 +12,13 @@ from torch import Tensor
 
 from . import ensembles
 from .batches import seed_of
+from .checkpoints import Keeper
 from .errors import UsageError
 from .experiments import AveragingStudy
-from .progress import Progress
 from .settling import Task, load_task
 
 
-def averaging(settings: AveragingStudy, data_root=None, device="cpu") -> list:
+def averaging(settings: AveragingStudy, data_root=None, device="cpu", keeper=None) -> list:
     """Compare averages over the last weights with moments. Rows, for each rate:
 
     - ``loss``, ``accuracy``: of the average over the last ``step`` weights of the
@@ -38,35 +38,73 @@ def averaging(settings: AveragingStudy, data_root=None, device="cpu") -> list:
     windows that are not rising or longer than the stage.
     """
     _check(settings)
+    keeper = keeper or Keeper()
     task = load_task(settings, data_root, device)
     seeds = [seed_of(settings.seed, "member", k) for k in range(settings.members)]
     seeds = seeds * len(settings.learning_rates)
-    rates = torch.tensor(settings.learning_rates, device=device)
-    rates = rates.repeat_interleave(settings.members)[:, None]
-    theta = ensembles.initialise(task.widths, seeds, device=device)
-    buffer, total = torch.zeros_like(theta), torch.zeros_like(theta, dtype=torch.float64)
-    begun = {settings.steps - window: window for window in settings.windows}
-    sums, moments, after, last = {}, [], [], settings.steps + settings.annealed
-    with Progress("averaging", last) as progress:
-        for step, chosen in enumerate(task.batches(seeds, 0, last)):
-            if step in begun:
-                sums[begun[step]] = total.clone()
-            settled = settings.steps - settings.windows[-1] <= step < settings.steps
-            if step == settings.steps:
-                averages = {w: (total - sums[w]) / w for w in settings.windows}
-            if step % settings.record_every == 0:
-                if settled:
-                    moments.append((step, *_evaluate(task, theta)))
-                elif step >= settings.steps:
-                    after.append((step - settings.steps, *_evaluate(task, theta)))
-            total += theta
-            _, gradients = task.gradients(theta, chosen)
-            rate = rates if step < settings.steps else rates / 10
-            ensembles.sgd_step(theta, gradients, buffer, rate, settings.momentum)
-            progress.advance()
-    if not torch.isfinite(theta).all():
+    with keeper.progress("averaging", settings.steps + settings.annealed) as progress:
+        given = (task, seeds, keeper, progress)
+        state, averages, moments = keeper.part("constant", lambda: _constant(*given))
+        state, after = keeper.part("annealed", lambda: _annealed(*given, state))
+    if not torch.isfinite(state[0]).all():
         raise UsageError("A net of the study diverged: lower its learning rates.")
-    return _rows(settings, task, averages, moments, after)
+    return _rows(task, averages, moments, after)
+
+
+def _rates(task: Task, theta: Tensor) -> Tensor:
+    """Return the learning rates of all nets, (K, 1)."""
+    rates = torch.tensor(task.settings.learning_rates, device=theta.device)
+    return rates.repeat_interleave(task.settings.members)[:, None]
+
+
+def _constant(task: Task, seeds: list, keeper: Keeper, progress) -> tuple:
+    """Train at the constant rates. Return the last state, (theta, buffer); loss and
+    accuracy of every window's average; and (step, loss, accuracy) of moments.
+    """
+    settings = task.settings
+    theta = ensembles.initialise(task.widths, seeds, device=task.inputs.device)
+    rates = _rates(task, theta)
+    begun = {settings.steps - window: window for window in settings.windows}
+    first, theta, buffer, total, sums, moments = keeper.begin(
+        step=0, theta=theta, buffer=torch.zeros_like(theta),
+        total=torch.zeros_like(theta, dtype=torch.float64), sums={}, moments=[],
+    )  # fmt: skip
+    for step, chosen in enumerate(task.batches(seeds, first, settings.steps), first):
+        if step in begun:
+            sums[begun[step]] = total.clone()
+        settled = step >= settings.steps - settings.windows[-1]
+        if settled and step % settings.record_every == 0:
+            moments.append((step, *_evaluate(task, theta)))
+        total += theta
+        _, gradients = task.gradients(theta, chosen)
+        ensembles.sgd_step(theta, gradients, buffer, rates, settings.momentum)
+        progress.advance()
+        keeper.keep(
+            step=step + 1, theta=theta, buffer=buffer, total=total, sums=sums, moments=moments
+        )
+    averages = {
+        window: _evaluate(task, ((total - sums[window]) / window).float())
+        for window in settings.windows
+    }
+    return (theta, buffer), averages, moments
+
+
+def _annealed(task: Task, seeds: list, keeper: Keeper, progress, state: tuple) -> tuple:
+    """Go on at a tenth of the rates. Return the last state, and moments as above."""
+    settings = task.settings
+    theta, buffer = (part.clone() for part in state)
+    start, last, rates = settings.steps, settings.steps + settings.annealed, _rates(task, theta)
+    first, theta, buffer, moments = keeper.begin(
+        step=start, theta=theta, buffer=buffer, moments=[]
+    )
+    for step, chosen in enumerate(task.batches(seeds, first, last), first):
+        if step % settings.record_every == 0:
+            moments.append((step - start, *_evaluate(task, theta)))
+        _, gradients = task.gradients(theta, chosen)
+        ensembles.sgd_step(theta, gradients, buffer, rates / 10, settings.momentum)
+        progress.advance()
+        keeper.keep(step=step + 1, theta=theta, buffer=buffer, moments=moments)
+    return (theta, buffer), moments
 
 
 def _check(settings: AveragingStudy) -> None:
@@ -93,7 +131,8 @@ def _evaluate(task: Task, theta: Tensor) -> tuple[Tensor, Tensor]:
     return loss, task.accuracy(theta)
 
 
-def _rows(settings, task, averages: dict, moments: list, after: list) -> list:
+def _rows(task: Task, averages: dict, moments: list, after: list) -> list:
+    settings = task.settings
     rows, rates = [], settings.learning_rates
 
     def note(step: int, name: str, values: Tensor) -> None:
@@ -109,8 +148,7 @@ def _rows(settings, task, averages: dict, moments: list, after: list) -> list:
         chosen = [m for m in moments if m[0] >= settings.steps - window]
         return tuple(torch.stack(values) for values in list(zip(*chosen, strict=True))[1:])
 
-    for window, theta in averages.items():
-        loss, accuracy = _evaluate(task, theta.float())
+    for window, (loss, accuracy) in averages.items():
         losses, accuracies = last(max(window, settings.windows[-2]))
         note(window, "loss", loss)
         note(window, "accuracy", accuracy)

@@ -9,6 +9,7 @@ run at once, each with its own minibatches; weights have shape (R, D, C) for R
 chains, D inputs and C classes. Everything is float64. Book: chapter 6.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from scipy.special import roots_jacobi
 from torch import Tensor
 
 from . import data
+from .checkpoints import Keeper
 from .errors import UsageError
 from .experiments import Identities, Training
 from .progress import Progress
@@ -26,6 +28,10 @@ from .progress import Progress
 NODES = 2  # of the quadrature along a step, exact for polynomials of degree 3
 NORM = 4.0  # root mean square norm of the inputs, without the constant
 SAMPLINGS = ("independent", "reshuffled")
+MEASURED = (  # at every stride-th step, over all examples
+    "full_product", "gain", "full_gain", "second_order", "loss", "objective",
+    "gradient_norm_squared",
+)  # fmt: skip
 
 
 class Problem(NamedTuple):
@@ -131,7 +137,7 @@ def batches(settings: Identities, sampling: str, steps: int, device) -> Iterator
 
 
 def chain(
-    given: Problem, settings: Identities, sampling: str, progress: Progress
+    given: Problem, settings: Identities, sampling: str, progress: Progress, keeper: Keeper
 ) -> dict[str, Tensor]:
     """Run the chains from zero weights; return what the identities need.
 
@@ -144,28 +150,38 @@ def chain(
     ``gradient_norm_squared`` ‖∇f‖².
     """
     device, steps = given.inputs.device, settings.edges[-1]
-    rate, beta = settings.learning_rate, settings.momentum
+    rate, beta, stride = settings.learning_rate, settings.momentum, settings.stride
     shape = (settings.replicates, given.inputs.shape[1], given.targets.shape[1])
     weights = torch.zeros(shape, dtype=torch.float64, device=device)
-    buffer = torch.zeros_like(weights)
-    kept: dict[str, list] = {}
+    rows = (
+        dict.fromkeys(("minibatch_product", "buffer_square"), steps)
+        | dict.fromkeys(("weight_square", "buffer_product"), steps + 1)
+        | dict.fromkeys(MEASURED, -(-steps // stride))
+    )
+    first, weights, buffer, kept = keeper.begin(
+        step=0, weights=weights, buffer=torch.zeros_like(weights),
+        kept={name: weights.new_zeros(count, len(weights)) for name, count in rows.items()},
+    )  # fmt: skip
 
-    def keep(**values):
+    def note(row: int, **values):
         for name, value in values.items():
-            kept.setdefault(name, []).append(value)
+            kept[name][row] = value
 
-    for step, chosen in enumerate(batches(settings, sampling, steps, device)):
+    drawn = itertools.islice(batches(settings, sampling, steps, device), first, None)
+    for step, chosen in enumerate(drawn, first):
         gradient = minibatch_gradient(given, weights, chosen)
         previous, buffer = buffer, beta * buffer + gradient
-        keep(
+        note(
+            step,
             weight_square=inner(weights, weights),
             buffer_product=inner(weights, previous),
             minibatch_product=inner(weights, gradient),
             buffer_square=inner(buffer, buffer),
         )
-        if step % settings.stride == 0:
+        if step % stride == 0:
             full, loss = full_gradient(given, weights), losses(given, weights)
-            keep(
+            note(
+                step // stride,
                 full_product=inner(weights, full),
                 gain=inner(full, buffer),
                 full_gain=inner(full, beta * previous + full),
@@ -176,8 +192,9 @@ def chain(
             )
         weights = weights - rate * buffer
         progress.advance()
-    keep(weight_square=inner(weights, weights), buffer_product=inner(weights, buffer))
-    return {name: torch.stack(values).cpu() for name, values in kept.items()}
+        keeper.keep(step=step + 1, weights=weights, buffer=buffer, kept=kept)
+    note(steps, weight_square=inner(weights, weights), buffer_product=inner(weights, buffer))
+    return {name: values.cpu() for name, values in kept.items()}
 
 
 def drift(kept: dict, settings: Identities, begin: int, end: int) -> Tensor:
@@ -195,7 +212,9 @@ def drift(kept: dict, settings: Identities, begin: int, end: int) -> Tensor:
     return boundary / whole
 
 
-def two_identities(settings: Identities, data_root=None, device="cpu") -> list[tuple]:
+def two_identities(
+    settings: Identities, data_root=None, device="cpu", keeper=None
+) -> list[tuple]:
     """Measure both identities, in both forms, under both samplings.
 
     Rows of metrics; each name ends in the sampling, as in ``loss (reshuffled)``;
@@ -213,16 +232,21 @@ def two_identities(settings: Identities, data_root=None, device="cpu") -> list[t
     At the measured steps ``loss``, ``objective``, ``gradient_norm_squared`` and
     ``weight_norm``. Raises :class:`UsageError` for what cannot be measured.
     """
+    keeper = keeper or Keeper()
     given, rows = problem(settings, data_root, device), []
-    total = len(SAMPLINGS) * settings.edges[-1]
-    with Progress("two_identities", total) as progress:
+    passes, total = settings.batch_size / settings.examples, len(SAMPLINGS) * settings.edges[-1]
+    with keeper.progress("two_identities", total) as progress:
+
+        def measured(sampling: str) -> list[tuple]:
+            kept = chain(given, settings, sampling, progress, keeper)
+            return _windows(kept, settings) + _course(kept, settings)
+
         for sampling in SAMPLINGS:
-            kept = chain(given, settings, sampling, progress)
-            found = _windows(kept, settings) + _course(kept, settings)
-            passes = settings.batch_size / settings.examples
             rows += [
                 (step, step * passes, f"{name} ({sampling})", value, error)
-                for step, name, value, error in found
+                for step, name, value, error in keeper.part(
+                    sampling, functools.partial(measured, sampling)
+                )
             ]
     return rows
 

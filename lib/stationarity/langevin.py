@@ -13,12 +13,14 @@ step. Everything here is float64, in discrete time, and in the units of the
 problem. Book: chapter 1.
 """
 
+import functools
 import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kstest
 
+from .checkpoints import Keeper
 from .errors import UsageError
 from .experiments import NoisyQuadratic
 
@@ -280,7 +282,7 @@ def named(quantity: str, learning_rate: float, curvature: float | None = None) -
     return f"{quantity} (learning rate {learning_rate:g}{where})"
 
 
-def ensemble(settings: NoisyQuadratic) -> list[tuple]:
+def ensemble(settings: NoisyQuadratic, keeper=None) -> list[tuple]:
     """Simulate the settings' ensembles; return rows of metrics.
 
     A row is (step, epoch, quantity, value, error), the name of a quantity as
@@ -303,7 +305,10 @@ def ensemble(settings: NoisyQuadratic) -> list[tuple]:
         raise UsageError("The noise variance must not be negative.")
     if settings.trajectories < 2:
         raise UsageError("The setting trajectories must be at least 2, for errors.")
-    return [row for rate in settings.learning_rates for row in _metrics(settings, rate)]
+    keeper, rows = keeper or Keeper(), []
+    for rate in settings.learning_rates:
+        rows += keeper.part(str(rate), functools.partial(_metrics, settings, rate))
+    return rows
 
 
 def _metrics(settings: NoisyQuadratic, rate: float) -> list[tuple]:

@@ -13,6 +13,7 @@ import torch
 from . import (
     averaging,
     chains,
+    checkpoints,
     distributed,
     experiments,
     identities,
@@ -28,7 +29,8 @@ from . import (
 from .errors import UsageError
 from .progress import follow
 
-# Experiments that are no training run: (settings, data_root, device) -> metrics.
+# Experiments that are no training run: (settings, data_root, device, keeper) -> metrics.
+# Those that take no keeper are done in seconds at every scale.
 STUDIES = {
     experiments.CurvatureStudy: studies.sharpness_estimators,
     experiments.EstimatorStudy: studies.gradient_estimators,
@@ -37,7 +39,7 @@ STUDIES = {
     experiments.SettlingStudy: settling.settling,
     experiments.ReplicaStudy: settling.replicas,
     experiments.AveragingStudy: averaging.averaging,
-    experiments.NoisyQuadratic: lambda settings, *_: langevin.ensemble(settings),
+    experiments.NoisyQuadratic: lambda settings, *rest: langevin.ensemble(settings, *rest[2:]),
     experiments.DescentMap: lambda settings, *_: chains.descent_map(settings),
     experiments.FiniteChains: lambda settings, *_: chains.finite_chains(settings),
     experiments.Plane: lambda settings, *_: plane.noisy_plane(settings),
@@ -76,7 +78,9 @@ def run(
     device : ``cpu``, ``cuda``, ...; by default a GPU where there is one.
     devices : GPUs (or, of a CPU, processes) that a training run shares its batches
         among, by ``torchrun``; any other experiment takes one.
-    checkpoint_seconds : seconds between checkpoints.
+    checkpoint_seconds : seconds between checkpoints, or more where writing one takes
+        more than a hundredth of them; 0: one after every step. So much is repeated of
+        a run that was killed or interrupted.
 
     Raises :class:`UsageError` for bad input, before any long work.
 
@@ -96,13 +100,18 @@ def run(
         if earlier and earlier.info["status"] == "diverged":
             raise UsageError(earlier.info["failure"])
         if devices == 1 or not trains:
-            with _threads(getattr(chosen, "threads", 0)):
+            with _told(folder, device), _threads(getattr(chosen, "threads", 0)):
                 info = records.new_info(name, scale, chosen, device)
                 if earlier:
                     info |= {key: earlier.info[key] for key in KEPT if key in earlier.info}
                 if trains:
-                    return _train(chosen, folder, info, data_root, device, checkpoint_seconds)
-                return _study(chosen, folder, info, data_root, device)
+                    return train.train(
+                        chosen, folder, info, data_root=data_root, device=device,
+                        checkpoint_seconds=checkpoint_seconds,
+                    )  # fmt: skip
+                records.prepare(folder)
+                keeper = checkpoints.Keeper(folder, info, checkpoint_seconds, device)
+                return keeper.finish(STUDIES[type(chosen)](chosen, data_root, device, keeper))
     _start_processes(devices, name, scale, overrides, data_root, device, other_code)
     return records.read(folder)
 
@@ -217,14 +226,6 @@ def _start_processes(
         )
 
 
-def _study(chosen, folder: Path, info: dict, data_root, device) -> records.Run:
-    records.prepare(folder)
-    start = time.monotonic()
-    rows = STUDIES[type(chosen)](chosen, data_root, device)
-    info |= {"wall_seconds": time.monotonic() - start, "status": "complete"}
-    return records.write(folder, info, rows)
-
-
 @contextlib.contextmanager
 def _threads(count: int):
     """Compute with so many CPU threads; 0 leaves the number as it is."""
@@ -236,14 +237,37 @@ def _threads(count: int):
         torch.set_num_threads(before)
 
 
-def _train(chosen, folder, info, data_root, device, checkpoint_seconds) -> records.Run:
+@contextlib.contextmanager
+def _told(folder: Path, device: str):
+    """Say after an interruption how the run goes on, and without memory what to do."""
     try:
-        return train.train(
-            chosen, folder, info, data_root=data_root, device=device,
-            checkpoint_seconds=checkpoint_seconds,
-        )  # fmt: skip
+        yield
     except KeyboardInterrupt:
-        sys.stderr.write(
-            f"\nInterrupted. The same call goes on from the last checkpoint of {folder.name}.\n"
-        )
+        sys.stderr.write(f"\nInterrupted. {_way_on(folder)}\n")
         raise
+    except (RuntimeError, MemoryError) as error:
+        if not _lacks_memory(error):
+            raise
+        raise UsageError(
+            f"The memory of {device} does not suffice: lower batch_size, which makes "
+            f"another run, or give this one more memory. {_way_on(folder)}"
+        ) from None
+
+
+def _way_on(folder: Path) -> str:
+    try:
+        age = time.time() - (folder / records.CHECKPOINTS[0]).stat().st_mtime
+    except OSError:
+        return f"No checkpoint of {folder.name} was due yet: the same call starts anew."
+    return (
+        f"The same call goes on with {folder.name} from its last checkpoint, of "
+        f"{age:.0f} seconds ago."
+    )
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Return whether memory ran out: PyTorch has no one error for it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    return any(part in str(error) for part in words)

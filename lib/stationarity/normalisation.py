@@ -3,19 +3,23 @@
 Source: our section "What to measure".
 """
 import dataclasses
+import functools
 import math
 
 import torch
 from torch import Tensor, nn
 
 from . import data, measure
+from .checkpoints import Keeper
 from .experiments import NormalisationStudy
 from .studies import statistics, trained, training_of
 
 NEGLIGIBLE = 1e-30  # an epsilon of BatchNorm below rounding; PyTorch allows no zero
 
 
-def normalised_loss(settings: NormalisationStudy, data_root=None, device="cpu") -> list:
+def normalised_loss(
+    settings: NormalisationStudy, data_root=None, device="cpu", keeper=None
+) -> list:
     """Measure what batch normalisation makes of the loss and of its gradient.
 
     A ResNet is trained for some steps with random crops. Rows:
@@ -39,18 +43,25 @@ def normalised_loss(settings: NormalisationStudy, data_root=None, device="cpu") 
         crop_padding=settings.crop_padding, momentum=settings.momentum,
         weight_decay=settings.weight_decay, precision="float32",
     )  # fmt: skip
-    model, dataset = trained(training, settings.training_steps, data_root, device)
+    keeper = keeper or Keeper()
+    model, dataset = trained(training, settings.training_steps, data_root, device, keeper)
     passes, rows = settings.measured_examples / dataset.count, []
 
-    def note(step: int, name: str, **changes) -> None:
+    def measured(step: int, name: str, changes: dict) -> list:
         variant = dataclasses.replace(training, **changes)
         count = max(3, settings.measured_examples // variant.batch_size)
         drawn = data.load(variant, data_root, device).draws(count, "normalisation")
         found = statistics(model, drawn)
         loss = (found.loss, found.loss_standard_error)
         norm = (found.gradient_norm_squared, found.standard_error)
-        rows.append((step, passes, f"loss_{name}", *loss))
-        rows.append((step, passes, f"norm_squared_{name}", *norm))
+        return [
+            (step, passes, f"loss_{name}", *loss),
+            (step, passes, f"norm_squared_{name}", *norm),
+        ]
+
+    def note(step: int, name: str, **changes) -> None:
+        compute = functools.partial(measured, step, name, changes)
+        rows.extend(keeper.part(f"{name} {step}", compute))
 
     for mode in ("evaluation", "training"):
         model.train(mode == "training")

@@ -33,6 +33,11 @@ class Progress:
         )  # fmt: skip
         self.next_line = time.monotonic() + SECONDS
 
+    @property
+    def count(self) -> int:
+        """The number of steps so far."""
+        return self.bar.n
+
     def advance(self, describe=None) -> None:
         """Count one step; call ``describe() -> str`` only when it will be seen."""
         self.bar.n += 1

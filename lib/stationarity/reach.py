@@ -5,6 +5,7 @@ same way, of several nets each. Regimes that share batch size, loss, optimiser a
 net are trained in one ensemble. Book: chapter 5.
 """
 
+import functools
 import itertools
 import math
 
@@ -15,15 +16,15 @@ from torch import Tensor
 
 from . import data, ensembles
 from .batches import seed_of, whole
+from .checkpoints import Keeper
 from .errors import UsageError
 from .experiments import RegimeStudy, Training
 from .experiments.settings import Regime
-from .progress import Progress
 
 EARLY, LATE = 30, 40  # measurements: at growing distances, and in the last half
 
 
-def regimes(settings: RegimeStudy, data_root=None, device="cpu") -> list:
+def regimes(settings: RegimeStudy, data_root=None, device="cpu", keeper=None) -> list:
     """Train every regime's nets; return rows of metrics.
 
     A quantity is named by :func:`named`. Everything is exact for the training set:
@@ -40,13 +41,14 @@ def regimes(settings: RegimeStudy, data_root=None, device="cpu") -> list:
 
     Raises :class:`UsageError` where a net's weights are not finite.
     """
+    keeper = keeper or Keeper()
     everything = _everything(settings, data_root, device)
     rows, groups = [], _groups(settings.regimes)
     total = sum(steps_of(group[0], settings) for group in groups)
-    progress = Progress("regimes", total)
-    for group in groups:
-        rows += _train(group, settings, everything, progress)
-    progress.close()
+    with keeper.progress("regimes", total) as progress:
+        for group in groups:
+            compute = functools.partial(_train, group, settings, everything, progress, keeper)
+            rows += keeper.part(group[0].name, compute)
     return rows
 
 
@@ -109,7 +111,7 @@ def _groups(chosen: tuple[Regime, ...]) -> list[list[Regime]]:
     return list(groups.values())
 
 
-def _train(group: list[Regime], settings: RegimeStudy, everything, progress) -> list:
+def _train(group: list[Regime], settings: RegimeStudy, everything, progress, keeper) -> list:
     """Train the nets of regimes that share batch size, loss, optimiser and net."""
     alike, members, classes = group[0], settings.members, int(everything[1].max()) + 1
     inputs, labels = (part[: alike.examples or None] for part in everything)
@@ -134,9 +136,10 @@ def _train(group: list[Regime], settings: RegimeStudy, everything, progress) -> 
     rate = columns(np.stack([rates(r, steps) for r in group], -1))
     momentum = columns([r.momentum for r in group])
     decay = columns([r.weight_decay for r in group])
-    drawn = _batches(alike, inputs, targets, seeds, len(group), steps)
-    recorded, rows = set(recorded_steps(steps).tolist()), []
-    for step, (x, y) in enumerate(drawn, start=1):
+    done, theta, memory, rows = keeper.begin(step=0, theta=theta, memory=memory, rows=[])
+    drawn = _batches(alike, inputs, targets, seeds, len(group), done, steps)
+    recorded = set(recorded_steps(steps).tolist())
+    for step, (x, y) in enumerate(drawn, start=done + 1):
         if step == 1:
             rows += _measured(0, theta, widths, group, (inputs, targets), rate[0])
         _, gradients = ensembles.losses_and_gradients(theta, widths, x, y, loss=alike.loss)
@@ -147,16 +150,17 @@ def _train(group: list[Regime], settings: RegimeStudy, everything, progress) -> 
         if step in recorded:
             rows += _measured(step, theta, widths, group, (inputs, targets), rate[step - 1])
         progress.advance()
+        keeper.keep(step=step, theta=theta, memory=memory, rows=rows)
     return rows
 
 
-def _batches(regime: Regime, inputs: Tensor, targets: Tensor, seeds, copies: int, steps: int):
+def _batches(regime: Regime, inputs: Tensor, targets: Tensor, seeds, copies, first, last):
     """Yield the inputs and targets of each step; those of ``seeds``, ``copies`` times."""
     if regime.batch_size == 0:
-        yield from itertools.repeat((inputs, targets), steps)
+        yield from itertools.repeat((inputs, targets), last - first)
         return
     for chosen in ensembles.batches(
-        len(inputs), regime.batch_size, seeds, steps, sampling=regime.sampling
+        len(inputs), regime.batch_size, seeds, last, first=first, sampling=regime.sampling
     ):
         chosen = chosen.to(inputs.device).repeat(copies, 1)
         yield inputs[chosen], targets.gather(1, chosen)

@@ -5,7 +5,9 @@ A run is a folder: ``run.json`` (settings, provenance, status), its metrics
 may still go on, its checkpoints. Files are written whole, then renamed.
 """
 import ast
+import contextlib
 import datetime
+import errno
 import hashlib
 import io
 import json
@@ -26,10 +28,16 @@ from .errors import UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
 COLUMNS = ["step", "epoch", "quantity", "value", "error"]
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")  # the newest first
+# What run.json holds of every run.
+KEYS = {
+    "experiment", "scale", "settings", "fingerprint", "code", "device", "seed", "start",
+    "wall_seconds", "status",
+}  # fmt: skip
 # All other modules of the library decide what a run's numbers are. What the
 # settings say stands in the fingerprint.
 NOT_DECIDING = (
-    "__init__", "__main__", "claims", "criteria", "ergodic", "errors", "experiments",
+    "__init__", "__main__", "checkpoints", "claims", "criteria", "ergodic", "errors", "experiments",
     "figures", "invariance", "judging", "page", "progress", "quantities", "records", "regimes",
 )  # fmt: skip
 
@@ -73,10 +81,22 @@ class Run:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """All metrics, one row a value: step, epoch, quantity, value, error."""
-        if (self.folder / "metrics.parquet").exists():
-            return pd.read_parquet(self.folder / "metrics.parquet")
-        return pd.read_csv(self.folder / "metrics.csv", engine="pyarrow")  # exact floats
+        """All metrics, one row a value: step, epoch, quantity, value, error.
+
+        Raises :class:`UsageError` where they cannot be read.
+        """
+        try:
+            if (self.folder / "metrics.parquet").exists():
+                found = pd.read_parquet(self.folder / "metrics.parquet")
+            else:  # exact floats
+                found = pd.read_csv(self.folder / "metrics.csv", engine="pyarrow")
+            return found[COLUMNS]
+        except (OSError, ValueError, KeyError):  # pyarrow's errors are among the second
+            raise UsageError(
+                f"The metrics in {self.folder} are missing or damaged: delete run.json "
+                "there, and the same call writes them again, from the checkpoint if "
+                "there is one."
+            ) from None
 
     def series(self, quantity: str) -> pd.DataFrame:
         """Return the rows of one quantity, in the order of the steps.
@@ -236,23 +256,32 @@ def write_checkpoint(folder: Path, state: dict) -> None:
     _whole(target, lambda path: torch.save(state, path), before_rename=save)
 
 
-def read_checkpoint(folder: Path) -> dict | None:
+def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None:
     """Return the newest checkpoint that can be read, None where there is none.
 
-    Tensors are on the CPU. A damaged newest one is deleted where the previous one
-    serves. Raises :class:`UsageError` where there are some and none can be read.
+    Tensors are on the device. A damaged newest one is deleted where the previous one
+    serves. Raises :class:`UsageError` where there are some and none can be read, and
+    for one of a run with another ``fingerprint``.
     """
     damaged = []
-    for name in ("checkpoint.pt", "checkpoint.previous.pt"):
+    for name in CHECKPOINTS:
         try:
-            found = torch.load(folder / name, map_location="cpu", weights_only=True)
+            found = torch.load(folder / name, map_location=device, weights_only=True)
         except FileNotFoundError:
             continue
-        except (OSError, torch.OutOfMemoryError):
+        except torch.OutOfMemoryError:
             raise  # the file may be good
-        except Exception:  # truncated or foreign: torch.load raises many kinds
+        except Exception as error:  # truncated or foreign: torch.load raises many kinds
+            # Within a truncated file it looks for a place before the beginning: EINVAL.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise UsageError(f"{folder / name} cannot be read ({error.strerror}).") from None
             damaged.append(folder / name)
             continue
+        # Those of earlier versions of the library have no fingerprint.
+        if not isinstance(found, dict) or (
+            fingerprint and found.get("fingerprint", fingerprint) != fingerprint
+        ):
+            raise foreign_checkpoint(folder)
         for path in damaged:
             path.unlink()
         return found
@@ -264,33 +293,70 @@ def read_checkpoint(folder: Path) -> dict | None:
     return None
 
 
+def foreign_checkpoint(folder: Path) -> UsageError:
+    """Return the error of a checkpoint that can be read, and is of something else."""
+    return UsageError(
+        f"The checkpoint in {folder} is of another run, or of another version of the "
+        "library: put the right one in its place, or delete that folder, and the run "
+        "starts anew."
+    )
+
+
 def _whole(path: Path, save, before_rename=lambda path: None) -> None:
     """Write a file whole under another name, then rename it."""
     partial = path.with_name(path.name + ".partial")
+    with writing(path):
+        try:
+            save(partial)
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
+            before_rename(path)
+            os.replace(partial, path)
+        except (OSError, RuntimeError):
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
+
+
+@contextlib.contextmanager
+def writing(path: Path):
+    """Raise :class:`UsageError` for a file that cannot be written."""
     try:
-        save(partial)
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        before_rename(path)
-        os.replace(partial, path)
+        yield
     except (OSError, RuntimeError) as error:  # torch.save raises the latter
-        partial.unlink(missing_ok=True)
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UsageError(
-            f"{path.name} could not be written to {path.parent} ({reason}): make room or "
-            "set STATIONARITY_RUNS to another folder, then run again; what was "
+            f"{path.name} could not be written to {path.parent} ({reason}): make room, "
+            "or move the runs and set STATIONARITY_RUNS, then run again; what was "
             "written before is intact and the run goes on from it."
         ) from None
 
 
 def read(folder: Path) -> Run | None:
-    """Return the run in a folder, None where there is none."""
+    """Return the run in a folder, None where there is none.
+
+    Raises :class:`UsageError` where run.json is damaged or lacks what every run has.
+    """
     try:
-        return Run(folder, json.loads((folder / "run.json").read_text()))
+        info = json.loads((folder / "run.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except json.JSONDecodeError:
-        raise UsageError(f"{folder}/run.json is damaged: delete that folder.") from None
+    except OSError as error:
+        raise UsageError(f"{folder}/run.json cannot be read ({error.strerror}).") from None
+    except ValueError:  # of JSON or of the encoding
+        raise UsageError(
+            f"{folder}/run.json is damaged: delete this file, and the same call goes on "
+            "from the checkpoint there; without one it starts anew."
+        ) from None
+    missing = KEYS - set(info) if isinstance(info, dict) else KEYS
+    if missing:
+        raise UsageError(
+            f"{folder}/run.json is of another version of the library: it lacks "
+            f"{', '.join(sorted(missing))}. Delete or move that folder."
+        )
+    return Run(folder, info)
 
 
 def recorded(name: str) -> list[Run]:

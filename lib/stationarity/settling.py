@@ -7,6 +7,7 @@ the update, g the gradient of a minibatch of f, theta the weights before the ste
 Source: our section "Watching a distribution settle".
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -16,9 +17,9 @@ from torch import Tensor, nn
 
 from . import data, ensembles, measure, models
 from .batches import seed_of, whole
+from .checkpoints import Keeper, Table
 from .errors import UsageError
 from .experiments import ReplicaStudy, SettlingStudy, Training
-from .progress import Progress
 
 DIRECTIONS = 2  # random directions, and as many top Hessian directions
 OBSERVABLES = ("loss", "gradient_norm", "weight_norm")
@@ -98,7 +99,7 @@ def load_task(settings, data_root=None, device="cpu") -> Task:
     return Task(settings, inputs, labels, widths, *whole(dataset.test_batches()))
 
 
-def settling(settings: SettlingStudy, data_root=None, device="cpu") -> list:
+def settling(settings: SettlingStudy, data_root=None, device="cpu", keeper=None) -> list:
     """Train ``members`` small nets together and follow them. Rows:
 
     - of every member at every ``measure_every`` steps, exact and over all the data:
@@ -112,14 +113,17 @@ def settling(settings: SettlingStudy, data_root=None, device="cpu") -> list:
       the Hessian directions are those before the first drop of the rate;
     - ``learning_rate`` at every ``measure_every`` steps.
     """
+    keeper = keeper or Keeper()
     task = load_task(settings, data_root, device)
     seeds = [seed_of(settings.seed, "member", k) for k in range(settings.members)]
     theta = ensembles.initialise(task.widths, seeds, device=device)
-    buffer = torch.zeros_like(theta)
-    sums = theta.new_zeros(2, settings.members, dtype=torch.float64)
-    kept, rows = _Records(task), []
-    with Progress("settling", settings.steps) as progress:
-        for step, chosen in enumerate(task.batches(seeds, 0, settings.steps)):
+    first, theta, buffer, sums, rows, found = keeper.begin(
+        step=0, theta=theta, buffer=torch.zeros_like(theta),
+        sums=theta.new_zeros(2, settings.members, dtype=torch.float64), rows=[], found=[],
+    )  # fmt: skip
+    kept = _Records(task, keeper.table(width=theta.shape[1]), found)
+    with keeper.progress("settling", settings.steps) as progress:
+        for step, chosen in enumerate(task.batches(seeds, first, settings.steps), first):
             rate = settings.learning_rate / 10 ** sum(
                 step >= drop for drop in settings.drops
             )
@@ -138,6 +142,9 @@ def settling(settings: SettlingStudy, data_root=None, device="cpu") -> list:
             if measured:
                 rows += _measure(task, step, before, theta.double())
             progress.advance()
+            keeper.keep(
+                step=step + 1, theta=theta, buffer=buffer, sums=sums, rows=rows, found=kept.found
+            )
     rows += _sums_since(task, settings.steps, sums)
     reference = min([*settings.drops, settings.steps - 1])
     return rows + kept.rows(reference)
@@ -181,31 +188,34 @@ def _measure(task: Task, step: int, before: Tensor, after: Tensor) -> list:
 
 
 class _Records:
-    """Weights of one member along a run, to be projected when directions are known."""
+    """Weights of one member along a run, to be projected when directions are known.
 
-    def __init__(self, task: Task):
-        self.task, self.steps, self.weights, self.found = task, [], [], []
+    ``found`` holds, for each record, its step and what else is known of it by then.
+    """
+
+    def __init__(self, task: Task, weights: Table, found: list):
+        self.task, self.weights, self.found = task, weights, found
 
     def add(self, step: int, theta: Tensor, loss: Tensor, buffer: Tensor) -> None:
         losses, _, gradients = self.task.exact(theta)
         values = (losses[0], gradients[0].norm(), loss, buffer.norm())
-        self.steps.append(step)
-        self.weights.append(theta[0].cpu().clone())
-        self.found.append([float(value) for value in values])
+        self.weights.write(len(self.found), theta[0])
+        self.found.append((step, *[float(value) for value in values]))
 
     def rows(self, reference: int) -> list:
         """Rows of all records; Hessian directions at the last one by ``reference``."""
-        weights = torch.stack(self.weights)
-        place = np.searchsorted(self.steps, reference, side="right") - 1
+        weights = self.weights.read(len(self.found))
+        names = ("step", "loss", "gradient_norm", "minibatch_loss", "buffer_norm")
+        columns = dict(zip(names, zip(*self.found, strict=True), strict=True))
+        steps = columns.pop("step")
+        place = np.searchsorted(steps, reference, side="right") - 1
         projections = weights.double() @ directions(self.task, weights[place]).T
-        names = ("loss", "gradient_norm", "minibatch_loss", "buffer_norm")
-        columns = dict(zip(names, np.transpose(self.found), strict=True))
         columns["weight_norm"] = weights.double().norm(dim=1).numpy()
         columns |= dict(zip(projection_names(), projections.T.numpy(), strict=True))
         return [
             (step, self.task.epoch(step), name, float(value), math.nan)
             for name, values in columns.items()
-            for step, value in zip(self.steps, values, strict=True)
+            for step, value in zip(steps, values, strict=True)
         ]
 
 
@@ -230,7 +240,7 @@ def directions(task: Task, theta: Tensor) -> Tensor:
     return torch.cat([random, found.eigenvectors.double().cpu()])
 
 
-def replicas(settings: ReplicaStudy, data_root=None, device="cpu") -> list:
+def replicas(settings: ReplicaStudy, data_root=None, device="cpu", keeper=None) -> list:
     """Branch replicas from one net; compare them with its own trajectory. Rows:
 
     - of the trajectory, from the branch on at every ``record_every`` steps, and of
@@ -241,42 +251,52 @@ def replicas(settings: ReplicaStudy, data_root=None, device="cpu") -> list:
     The replicas share weights and momentum buffer at the branch; their minibatches
     are independent of each other's and of the trajectory's.
     """
+    keeper = keeper or Keeper()
     task = load_task(settings, data_root, device)
-    start, rows = settings.burn_in, []
+    seed = seed_of(settings.seed, "member", 0)
+    seeds = [seed_of(settings.seed, "replica", k) for k in range(settings.replicas)]
+    theta = ensembles.initialise(task.widths, [seed], device=device)
+    state, start = (theta, torch.zeros_like(theta)), settings.burn_in
     total = start + settings.trajectory + settings.steps
-    with Progress("replicas", total) as progress:
+    with keeper.progress("replicas", total) as progress:
 
-        def advance(theta, buffer, seeds, first, last):
-            """Yield before every step, and once at the end."""
-            for step, chosen in enumerate(
-                task.batches(seeds, first, last), start=first
-            ):
-                yield step - start
-                losses, gradients = task.gradients(theta, chosen)
-                _check_finite(losses, step)
-                ensembles.sgd_step(
-                    theta, gradients, buffer, settings.learning_rate, settings.momentum
-                )
-                progress.advance()
-            yield last - start
+        def follow(name, state, seeds, first, steps, observe=lambda step, theta: []):
+            arguments = (task, keeper, progress, state, seeds, first, steps, observe)
+            return keeper.part(name, lambda: _follow(*arguments))
 
-        seed = seed_of(settings.seed, "member", 0)
-        theta = ensembles.initialise(task.widths, [seed], device=device)
-        buffer = torch.zeros_like(theta)
-        for _ in advance(theta, buffer, [seed], 0, start):
-            pass
-        unit = directions(task, theta[0].cpu()).to(device)
-        branch = [
-            state.expand(settings.replicas, -1).clone() for state in (theta, buffer)
-        ]
-        for step in advance(theta, buffer, [seed], start, start + settings.trajectory):
-            if step % settings.record_every == 0:
-                rows += _observe(task, step, theta, unit, numbered=False)
-        seeds = [seed_of(settings.seed, "replica", k) for k in range(settings.replicas)]
-        for step in advance(*branch, seeds, start, start + settings.steps):
-            if step % settings.measure_every == 0:
-                rows += _observe(task, step, branch[0], unit, numbered=True)
-    return rows
+        def observe(step, theta, every, numbered):
+            if (step - start) % every:
+                return []
+            return _observe(task, step - start, theta, unit, numbered)
+
+        branch, _ = follow("burn-in", state, [seed], 0, start)
+        unit = directions(task, branch[0][0].cpu()).to(device)
+        one = functools.partial(observe, every=settings.record_every, numbered=False)
+        _, path = follow("trajectory", branch, [seed], start, settings.trajectory, one)
+        wide = tuple(part.expand(settings.replicas, -1) for part in branch)
+        many = functools.partial(observe, every=settings.measure_every, numbered=True)
+        _, spread = follow("replicas", wide, seeds, start, settings.steps, many)
+    return path + spread
+
+
+def _follow(task, keeper, progress, state, seeds, first, steps, observe) -> tuple:
+    """Take steps from a state, (theta, buffer); return the last one, and rows.
+
+    ``observe(step, theta)`` gives the rows before each step and after the last.
+    """
+    settings, last = task.settings, first + steps
+    theta, buffer = (part.clone() for part in state)
+    now, theta, buffer, rows = keeper.begin(step=first, theta=theta, buffer=buffer, rows=[])
+    for step, chosen in enumerate(task.batches(seeds, now, last), now):
+        rows += observe(step, theta)
+        losses, gradients = task.gradients(theta, chosen)
+        _check_finite(losses, step)
+        ensembles.sgd_step(
+            theta, gradients, buffer, settings.learning_rate, settings.momentum
+        )
+        progress.advance()
+        keeper.keep(step=step + 1, theta=theta, buffer=buffer, rows=rows)
+    return (theta, buffer), rows + observe(last, theta)
 
 
 def _observe(

@@ -4,19 +4,23 @@ Each study maps its settings to the rows of a run's metrics, ``(step, epoch,
 quantity, value, error)``; ``epoch`` counts the passes over the data that a
 measurement takes. Source: our section "What to measure".
 """
+import copy
 import dataclasses
+import functools
 import math
 
 import torch
 from torch import Tensor, nn
 
 from . import data, measure, train
+from .checkpoints import Keeper
 from .errors import UsageError
 from .experiments import CurvatureStudy, EstimatorStudy, Training
-from .progress import Progress
 
 
-def gradient_estimators(settings: EstimatorStudy, data_root=None, device="cpu") -> list:
+def gradient_estimators(
+    settings: EstimatorStudy, data_root=None, device="cpu", keeper=None
+) -> list:
     """Compare estimators of ||grad f||^2 with its exact value.
 
     An mlp is trained for some steps in float64, without augmentation: the gradient
@@ -35,52 +39,83 @@ def gradient_estimators(settings: EstimatorStudy, data_root=None, device="cpu") 
 
     Raises :class:`UsageError` where the batch size does not divide the data.
     """
+    keeper = keeper or Keeper()
     training = training_of(settings, hidden=settings.hidden)
-    model, dataset = trained(training, settings.training_steps, data_root, device)
+    model, dataset = trained(training, settings.training_steps, data_root, device, keeper)
     if dataset.count % settings.batch_size:
         raise UsageError(
             f"The study draws from a partition of the data: {dataset.count} examples "
             f"are no multiple of the batch size {settings.batch_size}."
         )
-    gradient, variance = _exact(model, training, data_root, device)
+    gradient, variance = keeper.part(
+        "exact", lambda: _exact(model, training, data_root, device)
+    )
     square = gradient.square().sum().item()
     rows = [(0, 0.0, "exact_norm_squared", square, 0.0)]
     rows += [(0, 0.0, "exact_noise_variance", variance, 0.0)]
-    tilted, total = _tilted(gradient), len(settings.sizes) * settings.replicates
-    with Progress("gradient_estimators", total, unit="measurement") as progress:
+    objectives = (measure.cross_entropy, _tilted(gradient))
+    total = len(settings.sizes) * settings.replicates
+    with keeper.progress("gradient_estimators", total, unit="measurement") as progress:
+
+        def both(size: int, replicate: int) -> tuple:
+            """Estimate for the loss and for the tilted one, on the same batches."""
+            batches = list(dataset.draws(size, "estimators", size, replicate))
+            progress.advance()
+            return tuple(_estimate(statistics(model, batches, f)) for f in objectives)
+
         for size in settings.sizes:
-            measured, at_zero = [], []
-            for replicate in range(settings.replicates):
-                batches = list(dataset.draws(size, "estimators", size, replicate))
-                measured.append(statistics(model, batches))
-                at_zero.append(statistics(model, batches, tilted))
-                progress.advance()
-            naive = _mean([s.gradient_norm_naive**2 for s in measured])
+            found = _repeated(f"{size} batches", both, size, settings, keeper)
+            measured, at_zero = zip(*found, strict=True)
+            naive = _mean([s["gradient_norm_naive"] ** 2 for s in measured])
             found = {"naive_norm_squared": naive, **_calibration(measured)}
             zero = _calibration(at_zero).items()
             found |= {f"{name}_at_zero": pair for name, pair in zero}
             passes = size * settings.batch_size / dataset.count
             rows += [(size, passes, name, *pair) for name, pair in found.items()]
-    return rows + _from_a_partition(model, dataset, settings)
+    return rows + _from_a_partition(model, dataset, settings, keeper)
 
 
-def _from_a_partition(model: nn.Module, dataset, settings: EstimatorStudy) -> list:
+def _from_a_partition(model, dataset, settings: EstimatorStudy, keeper) -> list:
     """Measure on the first M minibatches of reshuffled epochs, after the training."""
     rows, whole = [], dataset.steps_per_epoch
+
+    def both(drawn: int, replicate: int) -> tuple:
+        """Estimate with the right correction and with the wrong one."""
+        first = (settings.training_steps // whole + 1 + replicate) * whole
+        batches = list(dataset.training_batches(first, first + drawn))
+        return tuple(
+            _estimate(statistics(model, batches, population=size)) for size in (whole, None)
+        )
+
     for drawn in settings.drawn:
-        wrong, right = [], []
-        for replicate in range(settings.replicates):
-            first = (settings.training_steps // whole + 1 + replicate) * whole
-            batches = list(dataset.training_batches(first, first + drawn))
-            right.append(statistics(model, batches, population=whole))
-            wrong.append(statistics(model, batches))
+        found = _repeated(f"{drawn} of a partition", both, drawn, settings, keeper)
+        right, wrong = zip(*found, strict=True)
         found = {
-            "drawn_naive": _mean([s.gradient_norm_naive**2 for s in right]),
-            "drawn_wrong": _mean([s.gradient_norm_squared for s in wrong]),
-            "drawn_right": _mean([s.gradient_norm_squared for s in right]),
+            "drawn_naive": _mean([s["gradient_norm_naive"] ** 2 for s in right]),
+            "drawn_wrong": _mean([s["gradient_norm_squared"] for s in wrong]),
+            "drawn_right": _mean([s["gradient_norm_squared"] for s in right]),
         }
         rows += [(drawn, drawn / whole, name, *pair) for name, pair in found.items()]
     return rows
+
+
+def _repeated(name: str, measure_once, size: int, settings: EstimatorStudy, keeper) -> list:
+    """Return what ``measure_once(size, replicate)`` gives for every replicate."""
+
+    def all_of_them() -> list:
+        first, found = keeper.begin(replicate=0, found=[])
+        for replicate in range(first, settings.replicates):
+            found.append(measure_once(size, replicate))
+            keeper.keep(replicate=replicate + 1, found=found)
+        return found
+
+    return keeper.part(name, all_of_them)
+
+
+def _estimate(found: measure.GradientStatistics) -> dict:
+    """Return of the statistics what the study needs."""
+    names = ("gradient_norm_naive", "gradient_norm_squared", "standard_error")
+    return {name: getattr(found, name) for name in names}
 
 
 def _exact(model: nn.Module, training: Training, data_root, device) -> tuple:
@@ -109,10 +144,10 @@ def _tilted(gradient: Tensor):
 
 def _calibration(statistics: list) -> dict:
     """Return the mean estimate, its spread and the reported error, with errors."""
-    estimates = [s.gradient_norm_squared for s in statistics]
+    estimates = [s["gradient_norm_squared"] for s in statistics]
     count, (mean, error_of_mean) = len(estimates), _mean(estimates)
     spread = error_of_mean * math.sqrt(count)
-    square, error = _mean([s.standard_error**2 for s in statistics])
+    square, error = _mean([s["standard_error"] ** 2 for s in statistics])
     return {
         "norm_squared": (mean, error_of_mean),
         "spread": (spread, spread / math.sqrt(2 * (count - 1))),  # of a normal sample
@@ -121,7 +156,7 @@ def _calibration(statistics: list) -> dict:
 
 
 def sharpness_estimators(
-    settings: CurvatureStudy, data_root=None, device="cpu"
+    settings: CurvatureStudy, data_root=None, device="cpu", keeper=None
 ) -> list:
     """Compare the sharpness with the eigenvalues of the dense Hessian, in float64.
 
@@ -136,13 +171,15 @@ def sharpness_estimators(
     - ``directional``, ``directional_dense``, ``directional_norm``: v'Hv / v'v along
       the gradient v, by a product and by the dense Hessian; ||Hv|| / ||v||.
     """
+    keeper = keeper or Keeper()
     training, rows = training_of(settings, hidden=settings.hidden), []
     for suffix, steps in (("before", 0), ("after", settings.training_steps)):
-        model, dataset = trained(training, steps, data_root, device)
+        model, dataset = trained(training, steps, data_root, device, keeper)
         batches = list(dataset.draws(settings.batches, "curvature"))
+        compute = functools.partial(_curvature, model, batches, settings)
         rows += [
             (step, math.nan, f"{quantity}_{suffix}", value, error)
-            for step, quantity, value, error in _curvature(model, batches, settings)
+            for step, quantity, value, error in keeper.part(f"curvature {suffix}", compute)
         ]
     return rows
 
@@ -205,7 +242,7 @@ def training_of(settings, **changes) -> Training:
     return Training(**(common | changes))
 
 
-def trained(training: Training, steps: int, data_root, device) -> tuple:
+def trained(training: Training, steps: int, data_root, device, keeper: Keeper) -> tuple:
     """Return a net after some steps of SGD, in training mode, and its dataset."""
     dataset = data.load(training, data_root, device)
     model = train.build_model(training, dataset).to(device, dataset.dtype).train()
@@ -213,10 +250,23 @@ def trained(training: Training, steps: int, data_root, device) -> tuple:
         model.parameters(), training.learning_rate, training.momentum,
         weight_decay=training.weight_decay,
     )  # fmt: skip
-    for batch in dataset.training_batches(0, steps):
-        optimizer.zero_grad()
-        measure.cross_entropy(model, batch).backward()
-        optimizer.step()
+
+    def take_steps() -> dict:
+        first, net, moments = keeper.begin(
+            step=0, model=model.state_dict(), optimizer=optimizer.state_dict()
+        )
+        model.load_state_dict(net)
+        optimizer.load_state_dict(moments)
+        for step, batch in enumerate(dataset.training_batches(first, steps), first):
+            optimizer.zero_grad()
+            measure.cross_entropy(model, batch).backward()
+            optimizer.step()
+            if keeper.due():
+                net, moments = model.state_dict(), optimizer.state_dict()
+                keeper.keep(step=step + 1, model=net, optimizer=moments)
+        return copy.deepcopy(model.state_dict())
+
+    model.load_state_dict(keeper.part(f"{steps} steps", take_steps))
     return model, dataset
 
 

@@ -12,7 +12,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from . import data, distributed, experiments, measure, models, noting, records
+from . import (
+    checkpoints,
+    data,
+    distributed,
+    experiments,
+    measure,
+    models,
+    noting,
+    records,
+)
 from .batches import seed_of
 from .errors import UsageError
 from .experiments import LanguageTraining, Training
@@ -88,7 +97,7 @@ def train(
     # Weights, and two moments at most.
     if distributed.rank() == 0:
         records.prepare(folder, checkpoint_bytes=3 * origin.nbytes)
-    _restore(state, records.read_checkpoint(folder), settings)
+    _restore(state, records.read_checkpoint(folder, info["fingerprint"]), folder, settings)
     info["path"] = state.path = state.path or _fastest_path(state.model, dataset)
     state.model.to(memory_format=PATHS[state.path].memory_format)
     state.stepping = _stepping(state, dataset)
@@ -137,12 +146,12 @@ def load_model(run: records.Run, data_root=None, device="cpu") -> tuple[nn.Modul
     of the book does not.
     """
     settings = experiments.of_run(run.settings)
-    checkpoint = records.read_checkpoint(run.folder)
+    checkpoint = records.read_checkpoint(run.folder, run.info["fingerprint"])
     if checkpoint is None:
         raise UsageError(f"{run.folder.name} holds no weights: repeat the run first.")
     dataset = data.load(settings, data_root, device)
     state = _begin(settings, dataset, device)
-    _restore(state, checkpoint, settings)
+    _restore(state, checkpoint, run.folder, settings)
     return state.model, dataset
 
 
@@ -199,18 +208,25 @@ def _begin(settings: Training, dataset, device) -> State:
     return State(model, optimizer, path, stepping=model)
 
 
-def _restore(state: State, checkpoint: dict | None, settings) -> None:
+def _restore(state: State, checkpoint: dict | None, folder: Path, settings) -> None:
+    """Take over a checkpoint; :class:`UsageError` for that of another model."""
     if checkpoint is None:
         return
-    state.model.load_state_dict(checkpoint["model"])
-    state.optimizer.load_state_dict(checkpoint["optimizer"])
-    state.path, state.step = checkpoint["path"], checkpoint["step"]
-    state.rows = [tuple(row) for row in checkpoint["rows"]]
+    try:
+        state.model.load_state_dict(checkpoint["model"])
+        state.optimizer.load_state_dict(checkpoint["optimizer"])
+        state.path, state.step = checkpoint["path"], checkpoint["step"]
+        state.rows = [tuple(row) for row in checkpoint["rows"]]
+        losses, memory = checkpoint["losses"], checkpoint["memory"]
+    except torch.OutOfMemoryError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError):  # by what is other in it
+        raise records.foreign_checkpoint(folder) from None
     device = next(state.model.parameters()).device
-    state.losses = [loss.to(device) for loss in checkpoint["losses"]]
-    if checkpoint["memory"] is not None:
+    state.losses = [loss.to(device) for loss in losses]
+    if memory is not None:
         mine = distributed.share(settings.batch_size)
-        state.memory = checkpoint["memory"][:, mine].to(device)
+        state.memory = memory[:, mine].to(device)
 
 
 @contextlib.contextmanager
@@ -369,23 +385,15 @@ def _caption(state: State, settings: Training, dataset) -> str:
     return f"epoch {epoch:.1f} of {settings.epochs}, loss {loss:.3f}"
 
 
-class _Clock:
-    """Writes checkpoints every so often, and keeps the time of all sittings."""
+class _Clock(checkpoints.Clock):
+    """Writes checkpoints of a state every so often."""
 
     def __init__(self, info: dict, folder: Path, state: State, seconds: float):
-        self.info, self.folder, self.state, self.seconds = info, folder, state, seconds
-        self.device = next(state.model.parameters()).device
-        self.last = time.monotonic()
-
-    def _count(self) -> None:
-        now = time.monotonic()
-        self.info["wall_seconds"] += now - self.last
-        self.last = now
+        super().__init__(folder, info, seconds)
+        self.state, self.device = state, next(state.model.parameters()).device
 
     def checkpoint_if_due(self) -> None:
-        due = time.monotonic() - self.last >= self.seconds
-        if distributed.of_first(due, self.device):
-            self._count()
+        if distributed.of_first(self.due(), self.device):
             self._write()
 
     def _write(self) -> None:
@@ -395,13 +403,15 @@ class _Clock:
             "model": state.model.state_dict(), "optimizer": state.optimizer.state_dict(),
             "path": state.path, "step": state.step, "rows": state.rows,
             "losses": state.losses + state.unread, "memory": state.memory,
+            "fingerprint": self.info["fingerprint"],
         }  # fmt: skip
         if state.memory is not None:
             checkpoint["memory"] = distributed.joined_up(state.memory, 1)
         if distributed.rank() > 0:
             return
-        records.write_checkpoint(self.folder, checkpoint)
-        records.write(self.folder, self.info, state.rows)
+        with self.written():
+            records.write_checkpoint(self.folder, checkpoint)
+            records.write(self.folder, self.info, state.rows)
 
     def stop_diverged(self, step: int) -> None:
         message = (
@@ -413,7 +423,6 @@ class _Clock:
         raise UsageError(message)
 
     def finish(self, status: str) -> records.Run:
-        self._count()
         self.info["status"] = status
         self._write()
         return records.Run(self.folder, self.info)
