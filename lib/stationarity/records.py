@@ -36,8 +36,9 @@ KEYS = (
 # All other modules of the library decide what a run's numbers are. What the
 # settings say stands in the fingerprint.
 NOT_DECIDING = (
-    "__init__", "__main__", "claims", "costs", "criteria", "ergodic", "errors", "experiments",
-    "figures", "invariance", "judging", "page", "progress", "quantities", "records", "regimes",
+    "__init__", "__main__", "budget", "claims", "costs", "criteria", "ergodic", "errors",
+    "experiments", "figures", "invariance", "judging", "page", "progress", "quantities",
+    "records", "regimes", "work",
 )  # fmt: skip
 
 
