@@ -187,11 +187,12 @@ def runs_apart(notebook) -> list[str]:
 
 
 def images(cell) -> list:
-    """The outputs of an executed cell that show an image."""
+    """The outputs of an executed cell that show an image, or one for each of some runs."""
     return [
         output
         for output in cell.get("outputs", [])
         if any(kind.startswith("image/") for kind in output.get("data", {}))
+        or "<img " in output.get("data", {}).get("text/html", "")
     ]
 
 
@@ -417,6 +418,12 @@ def test_an_image_without_metadata_and_a_second_image_are_caught():
     assert faults_of_outputs(chapter(new_code_cell("plot()", outputs=[picture()])))
     two = new_code_cell("plot()", metadata=FIGURE, outputs=[picture(), picture()])
     assert any("several" in fault for fault in faults_of_outputs(chapter(two)))
+
+
+def test_images_in_tabs_are_images():
+    tabs = new_output("display_data", data={"text/html": '<h4>paper</h4><img src="data:">'})
+    faults = faults_of_outputs(chapter(new_code_cell("page.tabs()", outputs=[tabs])))
+    assert len(faults) == 1 and faults[0].endswith("lacks: alt text, caption, name")
 
 
 def test_pasted_keys_are_found_in_every_form():

@@ -22,7 +22,8 @@ def folders(tmp_path, monkeypatch):
 
 
 def test_metrics_come_back_as_they_were_written(tmp_path):
-    info = dict.fromkeys(records.KEYS) | {"status": "complete"}
+    settings = experiments.get("full_batch")
+    info = records.new_info("full_batch", "classroom", settings, "cpu")
     run = records.write(tmp_path, info, ROWS)
     again = records.read(tmp_path)
     pd.testing.assert_frame_equal(run.metrics, pd.DataFrame(ROWS, columns=records.COLUMNS))
@@ -39,7 +40,8 @@ def test_a_record_of_the_book_keeps_every_bit_and_names_no_path():
     assert found.folder == target and found.recorded and not run.recorded
     pd.testing.assert_frame_equal(found.metrics, run.metrics, check_exact=True)
     assert found.info["note"] == "digits, a test"
-    assert run.label == "classroom" and found.label == f"classroom {run.info['fingerprint'][:4]}"
+    short = run.info["fingerprint"][:4]
+    assert run.label == "classroom" and found.label == f"classroom {short}, stale"  # overridden
     table = records.provenance([run, found])
     assert table.kind.tolist() == ["live", "recorded"]
     assert table.data.tolist() == ["digits", "digits, a test"]
@@ -88,7 +90,7 @@ def test_a_later_setting_with_a_default_leaves_the_fingerprint_as_it_is():
 def test_the_record_of_the_book_has_the_name_of_its_settings():
     for path in records.results_root().glob("*/*/run.json"):
         info = json.loads(path.read_text())
-        settings = experiments.get(info["experiment"], info["scale"])
+        settings = experiments.get(info["experiment"], info["scale"], {"seed": info["seed"]})
         assert info["fingerprint"] == records.fingerprint(settings) == path.parent.name[-12:]
 
 
@@ -161,6 +163,108 @@ def test_a_damaged_run_json_is_named(tmp_path):
     with pytest.raises(UsageError, match="run.json is damaged"):
         records.read(tmp_path)
     assert records.read(tmp_path / "nowhere") is None
+
+
+RECORDS = sorted((records.PROJECT / "book" / "results").glob("*/*"))
+
+
+@pytest.mark.parametrize("folder", RECORDS, ids=lambda folder: folder.name)
+def test_no_record_of_the_book_is_stale(folder):
+    assert records.stale(records.read(folder)) == {}
+
+
+@pytest.fixture
+def tampered():
+    """Make a record, changed in some entries of its run.json or of its settings."""
+    run = stationarity.run("full_batch", settings=SMALL)
+    settings = experiments.to_dict(experiments.get("full_batch"))
+
+    def change(**entries):
+        folder = records.record(run)
+        info = json.loads((folder / "run.json").read_text()) | entries
+        info["settings"] = settings | entries.get("settings", {})
+        (folder / "run.json").write_text(json.dumps(info))
+        return folder
+
+    return change
+
+
+def test_a_record_with_other_settings_is_flagged(tampered):
+    same = records.read(tampered(settings={"seed": 7}))
+    assert records.stale(same) == {} and records.stale_note(same) == ""
+    assert not same.label.endswith("stale")
+    found = records.read(tampered(settings={"epochs": 3, "drops": [1]}))
+    now = experiments.get("full_batch").epochs
+    assert records.stale(found) == {"epochs": (3, now), "drops": ([1], [])}
+    assert f"no longer has (epochs: 3, now {now}; drops: [1], now [])" in records.stale_note(found)
+    assert found.label.endswith(", stale")
+    table = records.provenance([found])
+    assert table.settings.tolist() == [records.stale_note(found)]
+    live = stationarity.run("full_batch", settings=SMALL)
+    assert records.stale_note(live) == "" and live.label == "classroom"
+
+
+def test_a_setting_that_is_younger_than_a_record_has_its_default_there(tampered):
+    settings = experiments.to_dict(experiments.get("full_batch"))
+    del settings["clip"]
+    folder = tampered()
+    info = json.loads((folder / "run.json").read_text()) | {"settings": settings}
+    (folder / "run.json").write_text(json.dumps(info))
+    assert records.stale(records.read(folder)) == {}
+
+
+def test_a_record_of_an_experiment_or_scale_that_is_no_more_is_stale(tampered):
+    gone = records.read(tampered(scale="two-cores"))
+    assert records.stale(gone) == {"scale": ("full_batch two-cores", None)}
+    assert "now absent" in records.stale_note(gone)
+    assert records.recorded("full_batch")[0].scale == "two-cores"
+    tampered(scale="of a galaxy")
+    assert [run.scale for run in records.recorded("full_batch")] == ["of a galaxy"]
+
+
+def test_the_settings_of_regimes_do_not_change_on_disk(tmp_path):
+    info = records.new_info("regimes", "classroom", experiments.get("regimes"), "cpu")
+    run = records.write(tmp_path, info, ROWS)
+    assert records.stale(run) == records.stale(records.read(run.folder)) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"kind": "Anything"}, "the kind 'Anything'"),
+        ({"temperature": 3}, "the fields temperature"),
+    ],
+)
+def test_settings_of_another_version_are_told(tampered, settings, words):
+    found = records.read(tampered(settings=settings))
+    with pytest.raises(UsageError, match=f"another version .* {words}.*make the run again"):
+        experiments.of_run(found.settings)
+    assert records.stale(found) and "no longer has" in records.stale_note(found)
+    assert len(found.series("loss"))  # what there is can be read
+
+
+def test_a_setting_or_an_entry_that_a_record_lacks_is_told(tampered):
+    found = records.read(tampered())
+    with pytest.raises(UsageError, match="settings of .* lack warmth: another version"):
+        found.settings["warmth"]
+    assert found.settings.get("warmth") is None
+    info = json.loads((found.folder / "run.json").read_text())
+    del info["device"]
+    (found.folder / "run.json").write_text(json.dumps(info))
+    with pytest.raises(UsageError, match="another version of the library: it lacks device"):
+        records.read(found.folder)
+    with pytest.warns(UserWarning, match="A record is left out. .* lacks device"):
+        assert records.recorded("full_batch") == []
+    (found.folder / "run.json").write_text("[1, 2]")
+    with pytest.raises(UsageError, match="another version"):
+        records.read(found.folder)
+
+
+def test_metrics_of_another_version_are_told(tampered):
+    found = records.read(tampered())
+    (found.folder / "metrics.csv").write_text("epoch,loss\n1,2\n")
+    with pytest.raises(UsageError, match="metrics in .* are missing or damaged"):
+        found.series("loss")
 
 
 def test_the_papers_numbers_are_at_hand():

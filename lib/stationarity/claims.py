@@ -127,7 +127,7 @@ def existing_runs(name: str) -> list[Run]:
             continue
         if live.complete and live.made_by_this_code:
             found.append(live)
-    return sorted(found, key=lambda run: experiments.SCALES.index(run.scale))
+    return sorted(found, key=records.by_scale)
 
 
 def judge(quantity: str, criterion: Criterion, run: Run) -> dict:

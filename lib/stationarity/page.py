@@ -1,7 +1,12 @@
-"""What a chapter needs to be a page: its style, and numbers for its prose."""
+"""What a chapter needs to be a page: style, numbers for its prose, a tab for each run."""
+import base64
+import html
+import io
 import numbers
+from collections.abc import Callable, Iterable
 
-from . import parameters
+from . import parameters, records
+from .errors import UsageError
 from .figures.style import use_style
 
 
@@ -27,6 +32,64 @@ def markdown(text: str) -> None:
     from IPython.display import Markdown, display
 
     display(Markdown(text))
+
+
+def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> None:
+    """Show the figure ``draw(run)`` of each run: a tab a run, live or recorded.
+
+    Each tab says where its run comes from, and flags settings that the book no
+    longer has. The tabs of a page that belong to one run open together. In the
+    book all of them are one figure, with the caption, the name and the alternative
+    text of the cell's metadata; a notebook shows one below another. A run that
+    cannot be drawn says why.
+    """
+    from IPython.display import display
+
+    shown = [(run, *_image(draw, run)) for run in runs]
+    display(
+        {
+            "text/markdown": _tab_set(shown),
+            "text/html": "\n".join(_as_html(*one) for one in shown),
+            "text/plain": "\n".join(f"{run.label}: {records.origin(run)}" for run, *_ in shown),
+        },
+        raw=True,
+    )
+
+
+def _image(draw, run) -> tuple[str, str]:
+    """Return a run's figure as an address that holds it, or why there is none."""
+    import matplotlib.pyplot as plt
+
+    try:
+        figure = draw(run)
+    except UsageError as error:
+        return "", str(error)
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", bbox_inches="tight")
+    plt.close(figure)
+    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}", ""
+
+
+def _tab_set(shown: list) -> str:
+    """Return sphinx-design's tabs: the form of the book."""
+    lines = [":::::{tab-set}", ":sync-group: run", ""]
+    for run, address, reason in shown:
+        lines += [f"::::{{tab-item}} {run.label}", f":sync: {run.label}", ""]
+        if note := records.stale_note(run):
+            lines += [":::{warning}", note, ":::"]
+        if address:
+            lines += [f":::{{image}} {address}", f":alt: {run.label}", ":::"]
+        lines += ["", reason, "", records.origin(run), "::::"]
+    return "\n".join([*lines, ":::::"])
+
+
+def _as_html(run, address: str, reason: str) -> str:
+    """Return a run's figure for a notebook, which has no tabs."""
+    texts = [run.label, records.stale_note(run), reason, records.origin(run)]
+    label, note, reason, origin = map(html.escape, texts)
+    flag = f"<p><strong>{note}</strong></p>" if note else ""
+    image = f'<img src="{address}" alt="{label}">' if address else f"<p>{reason}</p>"
+    return f"<h4>{label}</h4>\n{flag}{image}\n<p>{origin}</p>"
 
 
 def glue(**values) -> None:

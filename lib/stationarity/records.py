@@ -15,7 +15,9 @@ import os
 import platform
 import shutil
 import subprocess
+import textwrap
 import tokenize
+import warnings
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -31,14 +33,15 @@ COLUMNS = ["step", "epoch", "quantity", "value", "error"]
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")  # the newest first
 # What run.json holds of every run.
 KEYS = {
-    "experiment", "scale", "settings", "fingerprint", "code", "device", "seed", "start",
+    "experiment", "scale", "settings", "fingerprint", "code", "commit", "device", "seed", "start",
     "wall_seconds", "status",
 }  # fmt: skip
 # All other modules of the library decide what a run's numbers are. What the
 # settings say stands in the fingerprint.
 NOT_DECIDING = (
-    "__init__", "__main__", "checkpoints", "claims", "criteria", "ergodic", "errors", "experiments",
-    "figures", "invariance", "judging", "page", "progress", "quantities", "records", "regimes",
+    "__init__", "__main__", "budget", "checkpoints", "claims", "costs", "criteria", "ergodic",
+    "errors", "experiments", "figures", "invariance", "judging", "page", "parameters",
+    "progress", "quantities", "records", "regimes", "work",
 )  # fmt: skip
 
 
@@ -61,8 +64,8 @@ class Run:
 
     @property
     def settings(self) -> dict:
-        """The settings as plain values."""
-        return self.info["settings"]
+        """The settings as plain values. One that the run lacks raises :class:`UsageError`."""
+        return _Settings(self.folder.name, self.info["settings"])
 
     @property
     def complete(self) -> bool:
@@ -111,10 +114,32 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What figures call the run: no record of the book is called like a live run."""
-        if self.recorded:
-            return f"{self.scale} {self.info['fingerprint'][:4]}"
-        return self.scale
+        """What figures call the run: no record of the book is called like a live run.
+
+        The label of a record says where its settings are not the book's any more.
+        """
+        if not self.recorded:
+            return self.scale
+        label = f"{self.scale} {self.info['fingerprint'][:4]}"
+        return f"{label}, stale" if stale(self) else label
+
+
+class _Settings(dict):
+    """Settings as plain values; a missing one is told in a sentence."""
+
+    def __init__(self, run: str, values: dict):
+        super().__init__(values)
+        self.run = run
+
+    def __missing__(self, key):
+        raise UsageError(_foreign(f"the settings of {self.run}", [key]))
+
+
+def _foreign(what: str, missing) -> str:
+    return (
+        f"{what[0].upper()}{what[1:]} lack {', '.join(missing)}: another version of the "
+        "library wrote them; make the run again, or read it with that version."
+    )
 
 
 def runs_root() -> Path:
@@ -351,6 +376,8 @@ def read(folder: Path) -> Run | None:
             "from the checkpoint there; without one it starts anew."
         ) from None
     missing = KEYS - set(info) if isinstance(info, dict) else KEYS
+    if not missing and not isinstance(info["settings"], dict):
+        missing = {"settings"}
     if missing:
         raise UsageError(
             f"{folder}/run.json is of another version of the library: it lacks "
@@ -360,10 +387,62 @@ def read(folder: Path) -> Run | None:
 
 
 def recorded(name: str) -> list[Run]:
-    """Return the book's records of an experiment, by scale."""
-    folders = sorted((results_root() / name).glob("*/run.json"))
-    runs = [read(path.parent) for path in folders]
-    return sorted(runs, key=lambda run: (experiments.SCALES.index(run.scale), run.folder))
+    """Return the book's records of an experiment, by scale.
+
+    One that cannot be read is left out, with a warning.
+    """
+    found = []
+    for path in sorted((results_root() / name).glob("*/run.json")):
+        try:
+            found.append(read(path.parent))
+        except UsageError as error:
+            warnings.warn(f"A record is left out. {error}", stacklevel=2)
+    return sorted(found, key=by_scale)
+
+
+def by_scale(run: Run) -> tuple:
+    """Return the key that sorts runs by scale, then by folder."""
+    scales = experiments.SCALES
+    return scales.index(run.scale) if run.scale in scales else len(scales), run.folder
+
+
+def stale(run: Run) -> dict[str, tuple]:
+    """Return the settings in which a run differs from its experiment as the book has it.
+
+    Setting -> (the run's, the book's); the seed does not count, and a setting
+    that is younger than the run has its default there. What one of the two does
+    not know is ``None``; the name ``scale`` stands for an experiment or a scale
+    that the book no longer has.
+    """
+    try:
+        now = _plain(experiments.to_dict(experiments.get(run.name, run.scale)))
+    except UsageError:
+        return {"scale": (f"{run.name} {run.scale}", None)}
+    mine = _plain(run.info["settings"])
+    if mine.get("kind") == now["kind"]:
+        mine = experiments.defaults(now["kind"]) | mine
+    return {
+        key: (mine.get(key), now.get(key))
+        for key in (*now, *(key for key in mine if key not in now))
+        if key != "seed" and mine.get(key) != now.get(key)
+    }
+
+
+def _plain(values: dict) -> dict:
+    return json.loads(json.dumps(values))  # tuples inside become lists, as on disk
+
+
+def stale_note(run: Run) -> str:
+    """Return the sentence that flags a record of other settings, else an empty text."""
+    differing = stale(run) if run.recorded else {}
+    if not differing:
+        return ""
+
+    def shown(value):
+        return "absent" if value is None else textwrap.shorten(str(value), 40)
+
+    said = "; ".join(f"{k}: {shown(a)}, now {shown(b)}" for k, (a, b) in differing.items())
+    return f"Recorded with settings that the book no longer has ({said})."
 
 
 def record(run: Run, note: str | None = None) -> Path:
@@ -393,7 +472,10 @@ def beside(run: Run) -> list[Run]:
 
 
 def provenance(runs: list[Run]) -> pd.DataFrame:
-    """Return a table of where runs come from: data, hardware, date, time, code."""
+    """Return a table of where runs come from: data, hardware, date, time, code.
+
+    Its last column flags the records whose settings the book no longer has.
+    """
     rows = [
         {
             "run": run.label,
@@ -402,11 +484,29 @@ def provenance(runs: list[Run]) -> pd.DataFrame:
             "hardware": run.info["device"],
             "date": run.info["start"][:10],
             "minutes": round(run.info["wall_seconds"] / 60, 1),
-            "code": "this" if run.made_by_this_code else f"commit {(run.info['commit'] or '?')[:8]}",
+            "code": _code(run),
+            "settings": stale_note(run) or "of this book",
         }
         for run in runs
     ]  # fmt: skip
     return pd.DataFrame(rows).set_index("run")
+
+
+def origin(run: Run) -> str:
+    """Return where a run comes from, as a line of text."""
+    data = run.info.get("note") or run.settings.get("dataset")
+    parts = [
+        "Recorded run" if run.recorded else "Live run", data, run.info["device"],
+        run.info["start"][:10], f"{run.info['wall_seconds'] / 60:.1f} minutes",
+        f"code: {_code(run)}",
+    ]  # fmt: skip
+    return "; ".join(part for part in parts if part) + "."
+
+
+def _code(run: Run) -> str:
+    if run.made_by_this_code:
+        return "this"
+    return f"commit {(run.info['commit'] or '?')[:8]}"
 
 
 def reference(name: str) -> pd.DataFrame:

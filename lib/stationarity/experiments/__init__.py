@@ -47,6 +47,7 @@ Settings = (
     | CurvatureStudy | RegimeStudy | DescentMap | FiniteChains | Plane | DoubleWell
     | Identities | SettlingStudy | ReplicaStudy | AveragingStudy
 )  # fmt: skip
+_KINDS = {kind.__name__: kind for kind in typing.get_args(Settings)}
 
 
 def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> Settings:
@@ -74,12 +75,36 @@ def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> S
 def of_run(values: dict) -> Settings:
     """Return the settings that :func:`to_dict` made plain.
 
+    Raises :class:`UsageError` for settings of another version: of an unknown
+    kind, with unknown fields, or without those that have no default.
+
     >>> of_run(to_dict(get("imagenet_resnet"))) == get("imagenet_resnet")
     True
     """
-    kinds = {kind.__name__: kind for kind in typing.get_args(Settings)}
-    kind, values = kinds[values["kind"]], {k: v for k, v in values.items() if k != "kind"}
+    values = dict(values)
+    name = values.pop("kind", None)
+    kind = _KINDS.get(name)
+    fields = dataclasses.fields(kind) if kind else ()
+    needed = {f.name for f in fields if f.default is dataclasses.MISSING}
+    strange = sorted((values.keys() - {f.name for f in fields}) | (needed - values.keys()))
+    if kind is None or strange:
+        what = f"the fields {', '.join(strange)}" if kind else f"the kind {name!r}"
+        raise UsageError(
+            f"These settings are of another version of the library, which differs in {what}: "
+            "make the run again, or read it with that version."
+        )
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def defaults(kind: str) -> dict:
+    """Return the settings of a kind that have a default, as plain JSON values.
+
+    >>> defaults("RegimeStudy")
+    {'precision': 'float32', 'threads': 0, 'seed': 0}
+    """
+    fields = dataclasses.fields(_KINDS[kind])
+    values = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def to_dict(settings: Settings) -> dict:

@@ -49,38 +49,38 @@ def _roots(panel, squared: pd.DataFrame, label: str, color: str):
     )  # fmt: skip
 
 
-def loss_and_gradient(runs: list[Run]) -> Figure:
-    """Plot each run's losses and gradient norms against epochs, a column a run.
+def loss_and_gradient(run: Run) -> Figure:
+    """Plot a run's losses and gradient norms against epochs.
 
     The unbiased norm is the root of the unbiased squared norm (0 where that is
     negative), with bars from the root of its interval at 1.96 standard errors.
     """
-    figure, axes = panels(2, len(runs), 3.0, sharex="col")
-    for run, (loss, norm) in zip(runs, axes.T, strict=True):
-        minibatch = run.series("train_loss")
-        loss.plot(minibatch.epoch, minibatch.value, color="0.6", label="epoch's minibatches")
-        _bars(loss, run.series("loss"), "measured", "C0")
-        loss.set(ylabel="training loss (nats)", title=run.label)
-        naive = run.series("gradient_norm_naive")
-        norm.plot(
-            naive.epoch, naive.value, "s--", color="C3", markersize=3, linewidth=1, label="naive"
-        )
-        squared = run.series("gradient_norm_squared")
-        _roots(norm, squared, "unbiased", "C1")
-        norm.axhline(0, color="black", linewidth=0.8)
-        norm.set(ylabel="gradient norm", xlabel="epoch")
-        for panel in (loss, norm):
-            mark_drops(panel, _drops(run))
-            panel.legend(loc="upper right")
+    minibatch, naive = run.series("train_loss"), run.series("gradient_norm_naive")
+    measured, squared = run.series("loss"), run.series("gradient_norm_squared")
+    drops = _drops(run)
+    figure, axes = panels(2, 1, 2.6, sharex=True)
+    loss, norm = axes[:, 0]
+    loss.plot(minibatch.epoch, minibatch.value, color="0.6", label="epoch's minibatches")
+    _bars(loss, measured, "measured", "C0")
+    loss.set(ylabel="training loss (nats)", title=run.label)
+    norm.plot(
+        naive.epoch, naive.value, "s--", color="C3", markersize=3, linewidth=1, label="naive"
+    )
+    _roots(norm, squared, "unbiased", "C1")
+    norm.axhline(0, color="black", linewidth=0.8)
+    norm.set(ylabel="gradient norm", xlabel="epoch")
+    for panel in (loss, norm):
+        mark_drops(panel, drops)
+        panel.legend(loc="upper right")
     return figure
 
 
-def along_the_run(runs: list[Run]) -> Figure:
-    """Plot scaled gradient, noise, sharpness, weight norm and success, a column a run.
+def along_the_run(run: Run) -> Figure:
+    """Plot scaled gradient, noise, sharpness, weight norm and success of a run.
 
     Success on the validation part is the accuracy of images, the perplexity of text.
     """
-    success = "perplexity" if "perplexity" in set(runs[0].metrics.quantity) else "accuracy"
+    success = "perplexity" if "perplexity" in set(run.metrics.quantity) else "accuracy"
     quantities = {
         r"$\|\theta\|\cdot\|\nabla L\|$": _scaled_norm,
         "noise norm": lambda run: run.series("noise_norm"),
@@ -88,21 +88,22 @@ def along_the_run(runs: list[Run]) -> Figure:
         "weight norm": lambda run: run.series("weight_norm"),
         success: lambda run: run.series(success),
     }
-    figure, axes = panels(len(quantities), len(runs), 1.75, sharex="col")
-    for run, column in zip(runs, axes.T, strict=True):
-        column[0].set_title(run.label)
-        for index, (panel, (label, values)) in enumerate(
-            zip(column, quantities.items(), strict=True)
-        ):
-            panel.set_ylabel(label)
-            mark_drops(panel, _drops(run))
-            try:
-                _bars(panel, values(run), label, f"C{index}")
-            except UsageError:  # data without a validation part
-                panel.annotate("not measured", (0.4, 0.5), xycoords="axes fraction")
-        column[-1].set_xlabel("epoch")
-        if success == "perplexity":
-            column[-1].set_yscale("log")
+    drops = _drops(run)
+    figure, axes = panels(len(quantities), 1, 1.5, sharex=True)
+    column = axes[:, 0]
+    column[0].set_title(run.label)
+    for index, (panel, (label, values)) in enumerate(
+        zip(column, quantities.items(), strict=True)
+    ):
+        panel.set_ylabel(label)
+        mark_drops(panel, drops)
+        try:
+            _bars(panel, values(run), label, f"C{index}")
+        except UsageError:  # data without a validation part
+            panel.annotate("not measured", (0.4, 0.5), xycoords="axes fraction")
+    column[-1].set_xlabel("epoch")
+    if success == "perplexity":
+        column[-1].set_yscale("log")
     return figure
 
 

@@ -29,8 +29,8 @@ def relative_shift(length: int = 4, memory: int = 4) -> Figure:
     return figure
 
 
-def kept_memory(runs: list[Run]) -> Figure:
-    """Plot what a memory made by older weights changes, a column a run.
+def kept_memory(run: Run) -> Figure:
+    """Plot what a memory made by older weights changes along a run.
 
     Where the memory is empty, at the beginning of a pass, there is no value.
     """
@@ -38,20 +38,19 @@ def kept_memory(runs: list[Run]) -> Figure:
         "memory_loss_gap": "loss, kept less\nmade memory (nats)",
         "memory_gradient_gap": "distance of gradients /\nnorm of a gradient",
     }
-    figure, axes = panels(2, len(runs), 2.2, sharex="col")
-    for run, column in zip(runs, axes.T, strict=True):
-        column[0].set_title(run.label)
-        for place, (panel, (name, label)) in enumerate(
-            zip(column, quantities.items(), strict=True)
-        ):
-            series = run.series(name)
-            panel.plot(series.epoch, series.value, "o-", color=f"C{place}", linewidth=1)
-            panel.set_ylabel(label)
-            mark_drops(panel, [end for _, end in stages(run)[:-1]])
-        column[0].axhline(0, color="black", linewidth=0.8)
-        if (run.series("memory_gradient_gap").value > 0).all():
-            column[1].set_yscale("log")
-        column[-1].set_xlabel("epoch")
+    found = {label: run.series(name) for name, label in quantities.items()}
+    drops = [end for _, end in stages(run)[:-1]]
+    figure, axes = panels(2, 1, 2.2, sharex=True)
+    column = axes[:, 0]
+    column[0].set_title(run.label)
+    for place, (panel, (label, series)) in enumerate(zip(column, found.items(), strict=True)):
+        panel.plot(series.epoch, series.value, "o-", color=f"C{place}", linewidth=1)
+        panel.set_ylabel(label)
+        mark_drops(panel, drops)
+    column[0].axhline(0, color="black", linewidth=0.8)
+    if (run.series("memory_gradient_gap").value > 0).all():
+        column[1].set_yscale("log")
+    column[-1].set_xlabel("epoch")
     return figure
 
 

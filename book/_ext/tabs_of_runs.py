@@ -1,0 +1,22 @@
+"""Gives the images of ``stationarity.page.tabs`` their alternative text.
+
+The page knows which run an image shows; what it shows stands in the metadata of the
+cell, as for every other figure of the book.
+"""
+from docutils import nodes
+
+
+def describe(app, doctree):
+    for cell in doctree.findall(nodes.container):
+        text = cell.get("cell_metadata", {}).get("mystnb", {}).get("image", {}).get("alt")
+        if text is None:
+            continue
+        for tab in cell.findall(nodes.container):
+            if tab.get("design_component") == "tab-item":
+                for image in tab.findall(nodes.image):
+                    image["alt"] = f"{image['alt']}. {text}"
+
+
+def setup(app):
+    app.connect("doctree-read", describe)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
