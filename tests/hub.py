@@ -1,4 +1,5 @@
 """A Hugging Face hub on this machine: as much of its protocol as a download needs."""
+
 import contextlib
 import hashlib
 import json
@@ -54,7 +55,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         hub, path = self.hub, self.path.partition("?")[0]
-        api, resolve = f"/api/datasets/{hub.repository}", f"/datasets/{hub.repository}/resolve/"
+        api, resolve = (
+            f"/api/datasets/{hub.repository}",
+            f"/datasets/{hub.repository}/resolve/",
+        )
         if path == f"{api}/tree/{REVISION}":
             return self.answer(200, json.dumps(hub.tree()).encode())
         if path.startswith(api):

@@ -230,6 +230,8 @@ def table_root(folder_root, tmp_path, monkeypatch):
     """The images of the folder tree, in the same order, as the hub's parquet files."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
     datasets.disable_progress_bars()
+    label = datasets.ClassLabel(names=["n01", "n02"])
+    features = datasets.Features({"image": datasets.Image(), "label": label})
     for part, split in (("train", "train"), ("val", "validation")):
         files = sorted((folder_root / part).glob("*/*.JPEG"))
         rows = [
@@ -243,7 +245,8 @@ def table_root(folder_root, tmp_path, monkeypatch):
         for k in range(2):
             name = f"{split}-{k:05}-of-00002.parquet"
             file = tmp_path / "tables" / "imagenet" / name
-            pd.DataFrame(rows[6 * k : 6 * k + 6]).to_parquet(file)
+            part = datasets.Dataset.from_list(rows[6 * k : 6 * k + 6], features)
+            part.to_parquet(file)
     yield tmp_path / "tables"
     datasets.enable_progress_bars()
 
@@ -344,7 +347,8 @@ def test_a_damaged_jpeg_of_an_image_folder_is_named(folder_root):
     assert "Traceback" not in str(error.value)
 
 
-def test_damage_of_imagenet_s_parquet_files_is_named(table_root):
+def test_damage_of_imagenet_s_parquet_files_is_named(table_root, monkeypatch):
+    monkeypatch.setattr(folders, "_workers", lambda: 0)
     for column, value, message in (
         ("image", {"bytes": b"\xff\xd8 truncated", "path": None}, "Image 8 of ImageNet's train"),
         ("label", -1, "images without a label"),

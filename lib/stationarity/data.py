@@ -5,6 +5,7 @@ CIFAR-10, WikiText-103 and ImageNet are found below a data root that the user
 sets; without one, they are downloaded from the Hugging Face hub.
 """
 import hashlib
+import itertools
 import os
 import pydoc_data.topics
 from concurrent.futures import ThreadPoolExecutor
@@ -62,11 +63,13 @@ def available(root: Path) -> dict[str, str]:
     found = {}
     for source in (sources.CIFAR, sources.IMAGENET, sources.WIKITEXT):
         tree = imagenet_tree(root) if source is sources.IMAGENET else None
-        files = [] if tree else sum(sources.find(source, root).values(), [])
+        parts = {} if tree else sources.find(source, root)
+        files = list(itertools.chain.from_iterable(parts.values()))
         size = sum(file.stat().st_size for file in files)
         found[source.name] = (
             f"folders of images in {tree}" if tree
-            else f"{len(files)} parquet files in {files[0].parent}, {size / 1e6:,.0f} MB" if files
+            else f"{len(files)} parquet files in {files[0].parent}, {size / 1e6:,.0f} MB"
+            if files
             else "not found"
         )  # fmt: skip
     return found

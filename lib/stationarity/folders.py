@@ -95,8 +95,9 @@ class StreamedImages(Images):
         )  # fmt: skip
         try:
             for pixels, labels in loader:
-                pixels, labels = (t.to(self.device, non_blocking=True) for t in (pixels, labels))
-                yield (pixels.to(self.dtype) / 255 - self.mean) / self.std, labels
+                pixels = pixels.to(self.device, non_blocking=True).to(self.dtype)
+                labels = labels.to(self.device, non_blocking=True)
+                yield (pixels / 255 - self.mean) / self.std, labels
         except UsageError as error:  # a worker's, wrapped in its traceback
             raise UsageError(str(error).strip().rpartition("UsageError: ")[2]) from None
 

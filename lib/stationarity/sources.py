@@ -5,6 +5,7 @@ as the file's size and time of change stay as they are. A download is compared
 with the hub's own SHA-256 and with the number of rows that is expected. It goes
 on after a break: whole files are kept, and the others are fetched again.
 """
+
 import contextlib
 import hashlib
 import json
@@ -117,9 +118,7 @@ def memory_mapped(source: Source, files: dict[str, list[Path]]):
 
     files = {split: [str(file) for file in paths] for split, paths in files.items()}
     try:
-        return datasets.load_dataset(
-            "parquet", data_files=files, columns=list(source.columns)
-        )
+        return datasets.load_dataset("parquet", data_files=files, columns=list(source.columns))
     except Exception as error:  # whatever it raises for damage, or for a full disk
         reason = _first_line(error.__cause__ or error)
         raise UsageError(
@@ -135,9 +134,7 @@ def _download(source: Source) -> dict[str, list[Path]]:
 
     patterns = [f"{source.inside}/{split}-*.parquet" for split in source.rows]
     try:
-        snapshot = snapshot_download(
-            source.hub, repo_type="dataset", allow_patterns=patterns
-        )
+        snapshot = snapshot_download(source.hub, repo_type="dataset", allow_patterns=patterns)
     except Exception as error:  # its HTTP client's errors have no common type
         raise UsageError(_why_not(source, error)) from error
     folder = Path(snapshot) / source.inside
