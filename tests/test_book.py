@@ -76,6 +76,7 @@ SMALL = {
         "resnet_settings": SHORT_RUN, "ledger_settings": SHORT_LEDGER,
     },
     "claims": {"settings": SHORT_LEDGER},
+    "full-size": {"timed": []},
 }
 
 LONGEST_CELL = 20  # lines
