@@ -79,6 +79,7 @@ SMALL = {
         },
     },
     "claims": {"settings": SHORT_LEDGER},
+    "full-size": {"timed": []},
 }  # fmt: skip
 
 LONGEST_CELL = 20  # lines

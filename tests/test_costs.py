@@ -127,14 +127,22 @@ def test_passes_are_timed_and_a_run_is_predicted(monkeypatch, tmp_path):
         assert 0 < measuring.forward < measuring.gradient < measuring.product
         assert training.gradient > 0
         found = budget.checked(stationarity.run(name, settings=overrides, device="cpu"))
-        assert found["predicted"] > 0 and found["took"] > 0
+        assert found["predicted (s)"] > 0 and found["took (s)"] > 0
 
 
 def test_measured_times_stand_beside_estimates(monkeypatch, tmp_path):
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path))
     machine = budget.Machine(1e10, 1e10, 1e-4, dollars=2.0)
     table = budget.table("two-cores", machine)
-    assert table["from"]["imagenet_resnet"].startswith("run on ")
-    assert table["from"]["resnet_constant"] == "estimate"
+    assert table["from"]["imagenet_resnet"].startswith("run, CPU")
     assert table["time"]["imagenet_resnet"] == "30 min"
-    assert set(budget.table("paper", machine, 8).index) == set(experiments.EXPERIMENTS)
+    # A net of the same kind: by the operations, at the rate of that run.
+    assert table["from"]["resnet_constant"] == "rate of imagenet_resnet"
+    share = float(table.operations["resnet_constant"]) / float(table.operations["imagenet_resnet"])
+    assert table["time"]["resnet_constant"] == budget.spoken(1790.19 * share)
+    paper = budget.table("paper", machine, 8)
+    assert set(paper.index) == set(experiments.EXPERIMENTS)
+    assert set(paper["from"]) == {"assumed rate"}
+    # A study uses one device, and pays for one.
+    task = work.of(experiments.get("averaging", "paper"))
+    assert paper.time["averaging"] == budget.spoken(budget.seconds(task, machine))

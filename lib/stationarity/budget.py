@@ -16,7 +16,7 @@ from . import claims, costs, experiments, measure, text, work
 from .costs import DATA, Counts
 from .experiments import LanguageTraining, Training
 from .measure._derivatives import count_entries, gradients, hessian_product, trainable
-from .records import Run
+from .records import Run, stale
 
 GRADIENTS = 26  # of the size of the weights, that a measurement holds: see stationarity.measure
 PATIENCE = 0.3  # seconds that one kind of pass is timed
@@ -81,28 +81,50 @@ def disk(settings) -> float:
 def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
     """Return what each experiment needs at a scale, a row an experiment.
 
-    The time is that of a run where there is one, and else an estimate.
+    The time is that of a run where there is one. Else it is estimated by the rate of a
+    run of this scale with the same kind of model and data, and without one by that of
+    the machine. Only training runs use more than one device.
     """
+    chosen = {
+        name: scales[scale] for name, scales in experiments.EXPERIMENTS.items() if scale in scales
+    }
+    tasks = {name: work.of(settings) for name, settings in chosen.items()}
+    totals = {name: task.training + task.measuring for name, task in tasks.items()}
+    runs = {name: _run(name, scale) for name in chosen}
+    rates = {
+        _kind(chosen[name]): (totals[name] / run.info["wall_seconds"], name)
+        for name, run in runs.items()
+        if run
+    }
     rows = {}
-    for name, scales in experiments.EXPERIMENTS.items():
-        if scale not in scales:
-            continue
-        settings = scales[scale]
-        task = work.of(settings)
-        total = task.training + task.measuring
-        runs = [run for run in claims.existing_runs(name) if run.scale == scale]
-        took = runs[0].info["wall_seconds"] if runs else seconds(task, machine, devices)
+    for name, settings in chosen.items():
         trains = isinstance(settings, Training | LanguageTraining)
+        used = devices if trains else 1
+        if runs[name]:
+            took, source = runs[name].info["wall_seconds"], f"run, {runs[name].info['device']}"
+        elif _kind(settings) in rates:
+            rate, like = rates[_kind(settings)]
+            took, source = totals[name] / rate, f"rate of {like}"
+        else:
+            took, source = seconds(tasks[name], machine, used), "assumed rate"
         rows[name] = {
-            "time": spoken(took),
-            "from": f"run on {runs[0].info['device']}" if runs else "estimate",
-            "operations": f"{total:.1e}",
-            "measuring": f"{task.measuring / total:.0%}",
+            "time": spoken(took), "from": source, "operations": f"{totals[name]:.1e}",
+            "measuring": f"{tasks[name].measuring / totals[name]:.0%}",
             "disk (GB)": _rounded(disk(settings) / 1e9),
-            "memory (GB)": _rounded(memory(settings, devices) / 1e9) if trains else "-",
-            "price ($)": _rounded(took / 3600 * devices * machine.dollars),
-        }
-    return pd.DataFrame(rows).T.rename_axis("experiment")
+            "memory (GB)": _rounded(memory(settings, used) / 1e9) if trains else "-",
+            "price ($)": _rounded(took / 3600 * used * machine.dollars),
+        }  # fmt: skip
+    return pd.DataFrame(rows).T.rename_axis(columns="experiment")
+
+
+def _run(name: str, scale: str) -> Run | None:
+    """Return a run of an experiment with the settings that the book has, if there is one."""
+    found = (run for run in claims.existing_runs(name) if run.scale == scale)
+    return next((run for run in found if not stale(run)), None)
+
+
+def _kind(settings) -> tuple:
+    return type(settings), getattr(settings, "model", ""), getattr(settings, "dataset", "")
 
 
 def _rounded(value: float) -> str:
@@ -224,6 +246,7 @@ def checked(run: Run, device="cpu", words: int = 0) -> dict:
     here = (predicted.training + predicted.measuring) / int(threads[1] if threads else 1)
     took, operations = run.info["wall_seconds"], counted.training + counted.measuring
     return {
-        "run": f"{run.name}, {run.label}", "operations": operations, "took": took,
-        "a second": operations / took, "predicted": here, "ratio": here / took,
+        "run": f"{run.name}, {run.label}", "hardware": run.info["device"],
+        "operations": operations, "a second": operations / took, "took (s)": took,
+        "predicted (s)": here, "ratio": here / took,
     }  # fmt: skip
