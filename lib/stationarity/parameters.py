@@ -28,7 +28,8 @@ PARAMETERS = ("scale", "seed", "data_root", "device", "devices", "settings")
 
 def checked(
     *names: str, scale="classroom", seed=0, data_root=None, device=None, devices=1,
-    settings=None, scales: Mapping[str, str] | None = None, **counts: int,
+    settings=None, scales: Mapping[str, str] | None = None,
+    also: Mapping[str, object] | None = None, **counts: int,
 ) -> dict[str, dict]:  # fmt: skip
     """Return the keyword arguments of :func:`stationarity.run` for each experiment.
 
@@ -38,6 +39,7 @@ def checked(
     scale, seed, data_root, device, devices, settings : the parameters of the page.
     scales : scales of experiments that do not follow the page's, unless ``settings``
         say otherwise.
+    also : further parameters of the page; those that are numbers must be positive.
     counts : further parameters of the page, whole numbers from 1.
 
     Raises :class:`UsageError` for a parameter that the page does not have, for a value
@@ -48,9 +50,12 @@ def checked(
     {'seed': 0, 'epochs': '9'}
     """
     for name in _injected():
-        known_name(name, (*PARAMETERS, *counts), "parameter")
+        known_name(name, (*PARAMETERS, *(also or {}), *counts), "parameter")
     for name, value in ({"devices": devices} | counts).items():
         _check_count(name, value)
+    for name, value in (also or {}).items():
+        if isinstance(value, str) or (isinstance(value, numbers.Real) and not value > 0):
+            raise UsageError(f"The parameter {name} cannot be {value!r}: give a positive number.")
     usable_device(device, devices)
     where = {"data_root": _folder(data_root), "device": device, "devices": devices}
     overrides = _sorted_by_experiment(names, settings)

@@ -25,14 +25,14 @@ IMAGES = {
             dataset="cifar10", model="cifar_resnet", crop_padding=4, flip=True,
             epochs=200, batch_size=128, learning_rate=0.1, momentum=0.9,
             weight_decay=5e-4, schedule="stages", drops=(100, 150),
-            measure_every=5, measure_batches=80, sharpness_batches=2,
+            measure_every=5, measure_batches=50, sharpness_batches=1,
             sharpness_products=10, observe_every=20,
         ),
         "paper": Training(
             dataset="imagenet", model="resnet101", flip=True, epochs=90,
             batch_size=256, learning_rate=0.1, momentum=0.9, weight_decay=1e-4,
-            schedule="stages", drops=(30, 60), measure_every=2, measure_batches=500,
-            sharpness_batches=4, sharpness_products=10, observe_every=100,
+            schedule="stages", drops=(30, 60), measure_every=2, measure_batches=360,
+            sharpness_batches=3, sharpness_products=10, observe_every=100,
         ),
     },
 }
