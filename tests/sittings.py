@@ -86,6 +86,7 @@ def calls(folder: Path) -> int:
 
 def _sit(call, folder, moment, number, keywords) -> None:
     os.setpgrp()  # as a shell does it: a signal to the group spares the tests
+    multiprocessing.set_start_method(None, force=True)  # of workers: the usual one
     torch.set_num_threads(1)
     tqdm.tqdm.set_lock(threading.RLock())  # its own is left behind by those killed
     os.environ["STATIONARITY_RUNS"] = str(folder)

@@ -12,7 +12,14 @@ import stationarity
 import torch
 from PIL import Image
 from sittings import calls, command, printed, run, sitting, steps_taken
-from stationarity import UsageError, checkpoints, experiments, launch, records
+from stationarity import (
+    UsageError,
+    checkpoints,
+    ensembles,
+    experiments,
+    launch,
+    records,
+)
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 IMAGES = {
@@ -330,6 +337,17 @@ def test_a_checkpoint_of_a_training_run_is_none_of_a_study(interrupted, monkeypa
         stationarity.run("settling", settings=SETTLING)
 
 
+def test_a_study_without_its_table_is_not_gone_on_with(monkeypatch, tmp_path):
+    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(ensembles, "sgd_step", stop_after(9))
+        with pytest.raises(KeyboardInterrupt):
+            stationarity.run("settling", settings=SETTLING, checkpoint_seconds=0)
+    next(tmp_path.glob("*/*/table.bin")).write_bytes(b"")
+    with pytest.raises(UsageError, match="is of another run"):
+        stationarity.run("settling", settings=SETTLING)
+
+
 def test_when_both_checkpoints_are_damaged_nothing_is_deleted(interrupted):
     for name in records.CHECKPOINTS:
         whole = (interrupted / name).read_bytes()
@@ -366,10 +384,10 @@ def test_damaged_metrics_are_made_again_from_the_checkpoint(interrupted):
         with pytest.raises(
             UsageError, match="metrics in .* are missing or damaged: delete run"
         ):
-            records.Run(run.folder, run.info).metrics
+            images().series("loss")
     path.unlink()
     with pytest.raises(UsageError, match="are missing or damaged"):
-        records.Run(run.folder, run.info).metrics
+        images().series("loss")
     (interrupted / "run.json").unlink()
     again = images()
     pd.testing.assert_frame_equal(again.metrics, run.metrics, check_exact=True)

@@ -133,10 +133,13 @@ class Keeper(Clock):
             }  # fmt: skip
             records.write_checkpoint(self.folder, checkpoint)
 
-    def table(self, width: int) -> "Table":
-        """Return a table of rows (width,) in a file; a study may have one."""
-        self.tables.append(Table(self.folder and self.folder / "table.bin", width))
-        return self.tables[-1]
+    def table(self, width: int, count: int) -> "Table":
+        """Return a table of rows (width,), of which ``count`` are there; one a study."""
+        table = Table(self.folder and self.folder / "table.bin", width)
+        if len(table.read(count)) < count:
+            raise records.foreign_checkpoint(self.folder)
+        self.tables.append(table)
+        return table
 
     def finish(self, rows: list[tuple]) -> records.Run:
         """Write the metrics of the complete run; no checkpoint is needed any more."""
@@ -182,10 +185,10 @@ class Table:
             os.fsync(self.file.fileno())
 
     def read(self, count: int) -> Tensor:
-        """Return the first rows (count, width), on the CPU."""
+        """Return the first rows (count, width), on the CPU; fewer where fewer are there."""
         self.file.seek(0)
         numbers = np.fromfile(self.file, np.float32, count * self.width)
-        return torch.from_numpy(numbers).view(count, self.width)
+        return torch.from_numpy(numbers).view(-1, self.width)
 
 
 def _alike(initial, kept) -> bool:

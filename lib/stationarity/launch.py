@@ -250,7 +250,7 @@ def _told(folder: Path, device: str):
             raise
         raise UsageError(
             f"The memory of {device} does not suffice: lower batch_size, which makes "
-            f"another run, or give this one more memory. {_way_on(folder)}"
+            f"another run, or give this one more memory or devices. {_way_on(folder)}"
         ) from None
 
 

@@ -121,7 +121,7 @@ def settling(settings: SettlingStudy, data_root=None, device="cpu", keeper=None)
         step=0, theta=theta, buffer=torch.zeros_like(theta),
         sums=theta.new_zeros(2, settings.members, dtype=torch.float64), rows=[], found=[],
     )  # fmt: skip
-    kept = _Records(task, keeper.table(width=theta.shape[1]), found)
+    kept = _Records(task, keeper.table(theta.shape[1], len(found)), found)
     with keeper.progress("settling", settings.steps) as progress:
         for step, chosen in enumerate(task.batches(seeds, first, settings.steps), first):
             rate = settings.learning_rate / 10 ** sum(
