@@ -65,7 +65,7 @@ def windows(observables: dict) -> Figure:
 
 def _mark_steps(panel: Axes, steps) -> None:
     """Label a logarithmic axis at these steps only."""
-    panel.set_xticks(steps, [f"{step / 1000:.2g}k" for step in steps])
+    panel.set_xticks(steps, [f"{step / 1000:.3g}k" for step in steps])
     panel.xaxis.set_minor_locator(NullLocator())
 
 
