@@ -93,6 +93,7 @@ test: $(VENV)/.ready-test
 benchmark: $(VENV)/.ready-benchmark
 	$(BIN) benchmarks/measure.py $(ARGS)
 	$(BIN) benchmarks/transformer_xl.py
+	$(BIN) benchmarks/training.py
 
 lock:
 	@mkdir -p _build; $(find-python); $(call make-environment,_build/lock)

@@ -30,9 +30,9 @@ from stationarity.batches import Batches, Images
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-TURN = 5  # steps
+TURN = 2  # steps
 CASES = {  # model, batch size, width and height of an image
-    "cpu": [("cifar_resnet", 32, 32)],
+    "cpu": [("cifar_resnet", 128, 32)],
     "cuda": [("cifar_resnet", 128, 32), ("resnet101", 256, 224)],
 }
 
@@ -74,7 +74,9 @@ class Noise(Images):
 def settings_of(model: str, size: int, batch_size: int, **changes):
     name = "single-gpu" if model == "cifar_resnet" else "paper"
     changes = {"model": model, "batch_size": batch_size, "measure_every": 0} | changes
-    return experiments.get("imagenet_resnet", name, changes | {"epochs": 1, "drops": ()})
+    return experiments.get(
+        "imagenet_resnet", name, changes | {"epochs": 1, "drops": ()}
+    )
 
 
 class BareLoop:
@@ -96,7 +98,9 @@ class BareLoop:
         for _ in range(TURN):
             images, labels = self.dataset.batch
             images = images.contiguous(memory_format=self.way.memory_format)
-            with torch.autocast(kind, self.way.autocast, enabled=self.way.autocast is not None):
+            with torch.autocast(
+                kind, self.way.autocast, enabled=self.way.autocast is not None
+            ):
                 loss = functional.cross_entropy(self.stepping(images), labels)
             self.optimizer.zero_grad()
             loss.backward()
@@ -106,34 +110,39 @@ class BareLoop:
 
 def loop(device: str, steps: int) -> None:
     print("loop: the library's over a bare one (at most 1.03)")
-    for model, batch_size, size in CASES[device]:
-        path = fastest_path(model, batch_size, size, device)
-        settings = settings_of(model, size, batch_size, precision=path)
-        ours, bare = [], []
-        dataset = Noise(settings, size, steps, device)
-        other = BareLoop(dataset, path)
-        started = None
+    for case in CASES[device]:
+        _loop(device, steps, *case)
 
-        def between():
-            nonlocal started
-            if started is not None:
-                ours.append(now(dataset.device) - started)
-            bare.append(other.turn())
-            started = now(dataset.device)
 
-        dataset.between = between
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(
-            data, "load", lambda *_: dataset
-        ):
-            info = records.new_info("benchmark", "single-gpu", settings, device)
-            train.train(settings, Path(folder), info, device=device)
-        # The first turns warm up; the mean of what is left of ours holds a checkpoint.
-        ratio = median(ours[2:]) / median(bare[2:])
-        mean = sum(ours[2:]) / sum(bare[2 : len(ours)])
-        print(
-            f"   {model}, batch {batch_size}, {path}: {ratio:.3f} (of means {mean:.3f}), "
-            f"{1e3 * median(bare[2:]) / TURN:.1f} ms a bare step, {len(ours) - 2} turns"
-        )
+def _loop(device: str, steps: int, model: str, batch_size: int, size: int) -> None:
+    path = fastest_path(model, batch_size, size, device)
+    settings = settings_of(model, size, batch_size, precision=path)
+    ours, bare = [], []
+    dataset = Noise(settings, size, steps, device)
+    other = BareLoop(dataset, path)
+    started = None
+
+    def between():
+        nonlocal started
+        if started is not None:
+            ours.append(now(dataset.device) - started)
+        bare.append(other.turn())
+        started = now(dataset.device)
+
+    dataset.between = between
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(data, "load", lambda *_: dataset),
+    ):
+        info = records.new_info("benchmark", "single-gpu", settings, device)
+        train.train(settings, Path(folder), info, device=device)
+    # The first turns warm up; the mean of what is left of ours holds a checkpoint.
+    ratio = median(ours[2:]) / median(bare[2:])
+    mean = sum(ours[2:]) / sum(bare[2 : len(ours)])
+    print(
+        f"   {model}, batch {batch_size}, {path}: {ratio:.3f} (of means {mean:.3f}), "
+        f"{1e3 * median(bare[2:]) / TURN:.1f} ms a bare step, {len(ours) - 2} turns"
+    )
 
 
 def fastest_path(model: str, batch_size: int, size: int, device: str) -> str:
@@ -145,51 +154,59 @@ def fastest_path(model: str, batch_size: int, size: int, device: str) -> str:
 
 def measuring(device: str, _steps: int) -> None:
     print("measuring: over training, at the interval of the scale (at most 0.25)")
-    for model, batch_size, size in CASES[device]:
-        path = fastest_path(model, batch_size, size, device)
-        settings = settings_of(model, size, batch_size, precision=path)
-        dataset = Noise(settings, size, 1, device)
-        bare = BareLoop(dataset, path)
-        net = copy.deepcopy(bare.model)
-        count = 4 if device == "cpu" else 40
+    for case in CASES[device]:
+        _measuring(device, *case)
 
-        def gradient():
-            drawn = dataset.draws(count)
-            measure.gradient_statistics(net, measure.cross_entropy, drawn)
 
-        def product():
-            direction = measure.parameter_vector(net)
-            measure.directional_sharpness(net, measure.cross_entropy, [dataset.batch], direction)
+def _measuring(device: str, model: str, batch_size: int, size: int) -> None:
+    path = fastest_path(model, batch_size, size, device)
+    settings = settings_of(model, size, batch_size, precision=path)
+    dataset = Noise(settings, size, 1, device)
+    bare = BareLoop(dataset, path)
+    net = copy.deepcopy(bare.model)
+    count = 2 if device == "cpu" else 40
 
-        times = {gradient: [], product: [], bare.turn: []}
-        for _ in range(4):
-            for call, record in times.items():
-                start = now(dataset.device)
-                call()
-                record.append(now(dataset.device) - start)
-        step = median(times[bare.turn][1:]) / TURN
-        batch = median(times[gradient][1:]) / count / step
-        products = median(times[product][1:]) / step
-        print(
-            f"   {model}, {path}: a measured batch costs {batch:.1f} steps, a product "
-            f"{products:.1f}"
+    def gradient():
+        drawn = dataset.draws(count)
+        measure.gradient_statistics(net, measure.cross_entropy, drawn)
+
+    def product():
+        direction = measure.parameter_vector(net)
+        measure.directional_sharpness(
+            net, measure.cross_entropy, [dataset.batch], direction
         )
-        scale = "single-gpu" if model == "cifar_resnet" else "paper"
-        chosen = experiments.get("imagenet_resnet", scale)
-        examples = 50_000 if scale == "single-gpu" else 1_281_167
-        interval = chosen.measure_every * (examples // batch_size)
-        few = chosen.sharpness_batches
-        cost = chosen.measure_batches * batch
-        cost += few * ((chosen.sharpness_products + 1) * products + 2 * batch / 3)
-        print(
-            f"   {scale}: {chosen.measure_batches} batches and {few} x at most "
-            f"{chosen.sharpness_products} products every {interval} steps: at most "
-            f"{cost / interval:.2f}"
-        )
+
+    times = {gradient: [], product: [], bare.turn: []}
+    for _ in range(4):
+        for call, record in times.items():
+            start = now(dataset.device)
+            call()
+            record.append(now(dataset.device) - start)
+    step = median(times[bare.turn][1:]) / TURN
+    batch = median(times[gradient][1:]) / count / step
+    products = median(times[product][1:]) / step
+    print(
+        f"   {model}, {path}: a measured batch costs {batch:.1f} steps, a product "
+        f"{products:.1f}"
+    )
+    scale = "single-gpu" if model == "cifar_resnet" else "paper"
+    chosen = experiments.get("imagenet_resnet", scale)
+    examples = 50_000 if scale == "single-gpu" else 1_281_167
+    interval = chosen.measure_every * (examples // batch_size)
+    few = chosen.sharpness_batches
+    cost = chosen.measure_batches * batch
+    cost += few * ((chosen.sharpness_products + 1) * products + 2 * batch / 3)
+    print(
+        f"   {scale}: {chosen.measure_batches} batches and {few} x at most "
+        f"{chosen.sharpness_products} products every {interval} steps: at most "
+        f"{cost / interval:.2f}"
+    )
 
 
 def rate(device: str, _steps: int) -> None:
-    print("rate: images a second (on a CPU at least 3 times those of a plain float32 loop)")
+    print(
+        "rate: images a second (on a CPU at least 3 times those of a plain float32 loop)"
+    )
     if device == "cuda":
         print(f"   matrix products in bfloat16: {matrix_rate() / 1e12:.0f} TFLOP/s")
     for model, batch_size, size in CASES[device]:
@@ -231,20 +248,33 @@ def matrix_rate(side: int = 8192, times: int = 20) -> float:
 
 
 def processes(_device: str, steps: int) -> None:
-    print("processes: seconds of one over those of two on the CPU, the same global batch")
-    settings = {"width": 16, "precision": "bfloat16", "measure_every": 0, "observe_every": 0}
-    settings |= {"threads": 0, "drops": "", "batch_size": 128, "epochs": max(steps // 11, 1)}
+    print(
+        "processes: seconds of one over those of two on the CPU, the same global batch"
+    )
+    settings = {
+        "width": 32,
+        "precision": "bfloat16",
+        "measure_every": 0,
+        "observe_every": 0,
+    }
+    settings |= {
+        "threads": 0,
+        "drops": "",
+        "batch_size": 128,
+        "epochs": max(steps // 5, 1),
+    }
     seconds = {}
     for devices in (1, 2):
-        with tempfile.TemporaryDirectory() as folder, mock.patch.dict(
-            os.environ, {"STATIONARITY_RUNS": folder}
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            mock.patch.dict(os.environ, {"STATIONARITY_RUNS": folder}),
         ):
             run = stationarity.run(
                 "imagenet_resnet", settings=settings, device="cpu", devices=devices
             )
         seconds[devices] = run.info["wall_seconds"]
     print(
-        f"   ResNet of width 16 on digits: {seconds[1]:.1f} s on one process of all "
+        f"   ResNet of width 32 on digits: {seconds[1]:.1f} s on one process of all "
         f"{torch.get_num_threads()} threads, {seconds[2]:.1f} s on two that share them: "
         f"{seconds[1] / seconds[2]:.2f}"
     )
@@ -255,7 +285,9 @@ PARTS = {"loop": loop, "measuring": measuring, "rate": rate, "processes": proces
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--steps", type=int, default=100)
     options = parser.parse_args()

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import stationarity
 import torch
-from stationarity import UsageError, experiments, launch, records, train
+from stationarity import UsageError, experiments, launch, measure, records, train
 
 TINY = {
     "examples": 160, "width": 4, "epochs": 4, "batch_size": 32, "drops": "2,3",
@@ -209,3 +209,36 @@ def test_a_seed_decides_a_run():
     first, again = tiny(), launch.run("imagenet_resnet", settings=TINY, seed=0)
     assert first.folder == again.folder
     assert not torch.equal(weights(first), weights(tiny(seed=1)))
+
+
+def test_a_compiled_path_compiles_the_steps_and_not_the_measurements(monkeypatch):
+    compiled, seen = [], []
+    gradient_statistics = measure.gradient_statistics
+
+    def compile_nothing(model):
+        compiled.append(model)
+        return model
+
+    def measured(model, *rest, **keywords):
+        seen.append(torch.backends.cuda.matmul.fp32_precision)
+        return gradient_statistics(model, *rest, **keywords)
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    monkeypatch.setattr(measure, "gradient_statistics", measured)
+    run = tiny(precision="tf32 compiled", epochs=1, drops="")
+    assert run.info["path"] == "tf32 compiled" and len(compiled) == 1
+    assert "tf32" in seen  # which measuring sets back for itself
+    assert torch.backends.cuda.matmul.fp32_precision != "tf32"
+
+
+def test_deterministic_algorithms_are_used_while_a_run_asks_for_them(monkeypatch):
+    asked, take_step = [], train._take_step
+
+    def take_and_note(*arguments):
+        asked.append(torch.are_deterministic_algorithms_enabled())
+        return take_step(*arguments)
+
+    monkeypatch.setattr(train, "_take_step", take_and_note)
+    tiny(deterministic="true", epochs=1, drops="")
+    assert asked and all(asked)
+    assert not torch.are_deterministic_algorithms_enabled()

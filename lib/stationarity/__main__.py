@@ -83,7 +83,11 @@ def _list(options) -> int:
     runs = sorted(records.runs_root().glob("*/*/run.json"))
     print(f"\n{len(runs)} runs in {records.runs_root()}")
     for path in runs:
-        found = records.read(path.parent)
+        try:
+            found = records.read(path.parent)
+        except UsageError as error:
+            print(f"  {error}")
+            continue
         code = "" if found.made_by_this_code else ", other code"
         print(f"  {found.name}/{path.parent.name}  {found.info['status']}{code}")
     return 0

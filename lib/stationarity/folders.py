@@ -100,6 +100,13 @@ class StreamedImages(Images):
                 yield (pixels / 255 - self.mean) / self.std, labels
         except UsageError as error:  # a worker's, wrapped in its traceback
             raise UsageError(str(error).strip().rpartition("UsageError: ")[2]) from None
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UsageError(
+                "A process that loads images was killed, perhaps for lack of memory: give the "
+                "run more memory or fewer CPU cores; the same call goes on with it."
+            ) from None
 
 
 def tree(root: Path) -> tuple[tuple, dict]:

@@ -253,7 +253,7 @@ def _stepping(state: State, dataset) -> nn.Module:
         # It lays its buckets out anew after the first backward pass. With that pass
         # here, a resumed run adds gradients up in the order of one never interrupted.
         with without_trace(state.model):
-            list(_passes(model, dataset, state.path, 1))
+            list(_passes(model, dataset, _one_batch(dataset), state.path, 1))
         state.model.zero_grad(set_to_none=True)
     return torch.compile(model) if PATHS[state.path].compiled else model
 
@@ -264,21 +264,26 @@ def _fastest_path(model: nn.Module, dataset) -> str:
     Another than the first must be at least a tenth faster than those before it.
     Of several processes the first decides.
     """
-    best, best_time = 0, math.inf
-    for index, path in enumerate(TIMED[dataset.device.type]):
+    best, best_time, batch = 0, math.inf, _one_batch(dataset)
+    candidates = TIMED.get(dataset.device.type, TIMED["cpu"])
+    for index, path in enumerate(candidates):
         way = PATHS[path]
         trial = copy.deepcopy(model).to(memory_format=way.memory_format)
         with measure.float32_products(way.products):
             stepping = torch.compile(trial) if way.compiled else trial
-            times = list(_passes(stepping, dataset, path, 5))
+            times = list(_passes(stepping, dataset, batch, path, 5))
         if min(times[2:]) < 0.9 * best_time:  # the first two warm up
             best, best_time = index, min(times[2:])
-    return TIMED[dataset.device.type][distributed.of_first(best, dataset.device)]
+    return candidates[distributed.of_first(best, dataset.device)]
 
 
-def _passes(model: nn.Module, dataset, path: str, count: int) -> Iterator[float]:
+def _one_batch(dataset):
+    return next(iter(dataset.training_batches(1, 2)))
+
+
+def _passes(model: nn.Module, dataset, batch, path: str, count: int) -> Iterator[float]:
     """Yield the seconds of forward and backward passes over one training batch."""
-    batch, memory = next(iter(dataset.training_batches(1, 2))), None
+    memory = None
     for _ in range(count):
         _synchronize(dataset.device)
         start = time.perf_counter()
