@@ -136,6 +136,11 @@ def test_a_batch_that_has_no_equal_shares_is_refused(tmp_path):
     assert not list(tmp_path.glob("*/*/run.json"))
 
 
+def test_what_does_not_train_is_no_matter_for_several_processes(tmp_path):
+    said = run_on(2, tmp_path, "noisy_quadratic", {"steps": 5})
+    assert all("without torchrun" in one for one in said)
+
+
 def test_torchrun_is_started_for_several_devices(tmp_path, monkeypatch):
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path))
     settings = IMAGES | {"epochs": 1, "measure_every": 0, "observe_every": 0, "drops": ""}

@@ -93,6 +93,10 @@ def run(
     device = usable_device(device, devices)
     folder = records.folder_of(name, scale, chosen)
     trains = isinstance(chosen, experiments.Training | experiments.LanguageTraining)
+    if distributed.started() > 1 and not trains:
+        raise UsageError(
+            f"{name} does not share its work among processes: run it without torchrun."
+        )
     with distributed.joined(), _alone(folder):
         earlier = _earlier(folder, scale, other_code)
         if earlier and earlier.complete:
