@@ -103,23 +103,24 @@ def test_processes_together_do_what_one_does(tmp_path, name, settings):
     )  # fmt: skip
 
 
-def test_a_process_is_killed_and_all_go_on_to_the_same_end(tmp_path):
-    settings = TEXT | {"precision": "float32"}
+def test_processes_are_killed_again_and_again_and_go_on_to_the_same_end(tmp_path):
+    settings = TEXT | {"precision": "float32", "batch_size": 15, "epochs": 3}
     name = "wikitext_transformer_xl"
-    run_on(3, tmp_path / "whole", name, settings | {"batch_size": 15})
-    # Losses are read, and checkpoints written, at the end of an epoch.
-    said = run_on(
-        3, tmp_path / "killed", name, settings | {"batch_size": 15}, killed_at=17,
-        checkpoint_seconds=0.0,
-    )  # fmt: skip
-    assert said == [None] * 3
-    assert 0 < metrics(tmp_path / "killed").step.max() <= 17
-    said = run_on(3, tmp_path / "killed", name, settings | {"batch_size": 15})
+    run_on(3, tmp_path / "whole", name, settings)
+    # Losses are read, and checkpoints written, at the end of an epoch of 12 steps.
+    for moment in (5, 31):
+        said = run_on(
+            3, tmp_path / "killed", name, settings, killed_at=moment, checkpoint_seconds=0.0
+        )
+        assert said == [None] * 3
+        reached = metrics(tmp_path / "killed").step.max() if moment > 12 else 0
+        assert reached == moment // 12 * 12
+    said = run_on(3, tmp_path / "killed", name, settings)
     assert said == ["done"] * 3
     pd.testing.assert_frame_equal(
         metrics(tmp_path / "whole"), metrics(tmp_path / "killed"), check_exact=True
     )
-    other = run_on(1, tmp_path / "killed", name, settings | {"batch_size": 15})
+    other = run_on(1, tmp_path / "killed", name, settings)
     assert other == ["done"]  # it is complete: there is nothing to share
 
 

@@ -1,6 +1,7 @@
 """Regimes: trained as they say, judged by intervals over nets."""
 
 import dataclasses
+from pathlib import Path
 import json
 
 import numpy as np
@@ -45,7 +46,7 @@ def made(tables: dict, regime: Regime, steps) -> Run:
         for net in range(len(values[i]))
     ]
     frame = pd.DataFrame(rows, columns=["step", "epoch", "quantity", "value", "error"])
-    run = Run(folder=None, info={"settings": {"regimes": [dataclasses.asdict(regime)]}})
+    run = Run(folder=Path("a-run"), info={"settings": {"regimes": [dataclasses.asdict(regime)]}})
     run.__dict__["metrics"] = frame  # the cached property
     return run
 

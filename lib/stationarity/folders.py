@@ -2,8 +2,10 @@
 
 Every crop and flip is keyed by the run's seed, as in :mod:`stationarity.batches`.
 """
+import contextlib
 import hashlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,7 +96,9 @@ class StreamedImages(Images):
             generator=torch.Generator(),  # not the global one: loading leaves no trace
         )  # fmt: skip
         try:
-            for pixels, labels in loader:
+            with _interruptions_are_ours():
+                batches = iter(loader)
+            for pixels, labels in batches:
                 pixels = pixels.to(self.device, non_blocking=True).to(self.dtype)
                 labels = labels.to(self.device, non_blocking=True)
                 yield (pixels / 255 - self.mean) / self.std, labels
@@ -107,6 +111,17 @@ class StreamedImages(Images):
                 "A process that loads images was killed, perhaps for lack of memory: give the "
                 "run more memory or fewer CPU cores; the same call goes on with it."
             ) from None
+
+
+@contextlib.contextmanager
+def _interruptions_are_ours() -> Iterator[None]:
+    """Keep interruptions, which reach all processes, from those that are started here."""
+    numbers = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def tree(root: Path) -> tuple[tuple, dict]:
