@@ -19,7 +19,7 @@ IMAGES = {
             dataset="cifar10", examples=10000, model="cifar_resnet", width=16,
             crop_padding=4, flip=True, epochs=60, batch_size=128, learning_rate=0.1,
             momentum=0.9, weight_decay=5e-4, schedule="stages", drops=(30, 45),
-            measure_every=2, measure_batches=80, sharpness_batches=2,
+            measure_every=2, measure_batches=80, sharpness_batches=2, observe_every=2,
         ),
         "single-gpu": Training(
             dataset="cifar10", model="cifar_resnet", crop_padding=4, flip=True,
