@@ -4,7 +4,7 @@ import math
 import pytest
 import stationarity
 import torch
-from stationarity import budget, costs, experiments, measure, models, work
+from stationarity import budget, costs, experiments, measure, models, records, work
 from stationarity.experiments import Training
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -135,11 +135,14 @@ def test_measured_times_stand_beside_estimates(monkeypatch, tmp_path):
     machine = budget.Machine(1e10, 1e10, 1e-4, dollars=2.0)
     table = budget.table("two-cores", machine)
     assert table["from"]["imagenet_resnet"].startswith("run, CPU")
-    assert table["time"]["imagenet_resnet"] == "30 min"
+    (run,) = (r for r in records.recorded("imagenet_resnet") if r.scale == "two-cores")
+    took = run.info["wall_seconds"]
+    assert table["time"]["imagenet_resnet"] == budget.spoken(took)
     # A net of the same kind: by the operations, at the rate of that run.
     assert table["from"]["resnet_constant"] == "rate of imagenet_resnet"
-    share = float(table.operations["resnet_constant"]) / float(table.operations["imagenet_resnet"])
-    assert table["time"]["resnet_constant"] == budget.spoken(1790.19 * share)
+    one, other = (work.of(experiments.get(n, "two-cores")) for n in ("resnet_constant", run.name))
+    share = (one.training + one.measuring) / (other.training + other.measuring)
+    assert table["time"]["resnet_constant"] == budget.spoken(took * share)
     paper = budget.table("paper", machine, 8)
     assert set(paper.index) == set(experiments.EXPERIMENTS)
     assert set(paper["from"]) == {"assumed rate"}
