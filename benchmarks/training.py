@@ -27,8 +27,8 @@ import stationarity
 import torch
 from stationarity import data, experiments, measure, records, train
 from stationarity.batches import Batches, Images
+from stationarity.costs import image_counts
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 TURN = 2  # steps
 CASES = {  # model, batch size, width and height of an image
@@ -222,17 +222,9 @@ def rate(device: str, _steps: int) -> None:
         line = f"   {model}: {batch_size / seconds[path]:.0f} a second ({path})"
         line += f", {seconds['float32'] / seconds[path]:.1f} times float32's"
         if device == "cuda":
-            share = step_flops(dataset) / seconds[path] / matrix_rate()
+            share = (batch_size * image_counts(dataset.settings).gradient) / seconds[path] / matrix_rate()
             line += f", {100 * share:.0f} % of the matrix rate"
         print(line)
-
-
-def step_flops(dataset: Noise) -> int:
-    """Floating-point operations of a forward and a backward pass over the batch."""
-    net = train.build_model(dataset.settings, dataset).to(dataset.device)
-    with FlopCounterMode(display=False) as counter:
-        measure.cross_entropy(net, dataset.batch).backward()
-    return counter.get_total_flops()
 
 
 def matrix_rate(side: int = 8192, times: int = 20) -> float:

@@ -45,7 +45,7 @@ def test_doctor_says_which_data_are_found(capsys, tmp_path, monkeypatch):
     assert re.search(r"hub token +there\n", printed) and "never_to_be_seen" not in printed
     for name in ("HF_TOKEN", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("stationarity.__main__.get_token", lambda: None)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     main(["doctor"])
     assert "hub token     missing: only a download of ImageNet" in capsys.readouterr().out
 

@@ -2,7 +2,6 @@
 
 Source: our section "Running at full size".
 """
-import contextlib
 import math
 import re
 import time
@@ -12,9 +11,10 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from . import claims, costs, experiments, measure, text, work
+from . import claims, costs, experiments, measure, text, train, work
 from .costs import DATA, Counts
 from .experiments import LanguageTraining, Training
+from .launch import threads
 from .measure._derivatives import count_entries, gradients, hessian_product, trainable
 from .records import Run, stale
 
@@ -157,39 +157,33 @@ def timed(settings, device="cpu", path="float32", words=0) -> tuple:
     optimizer = torch.optim.SGD(parameters, 0.0, momentum=settings.momentum)
     vector = torch.randn(count_entries(parameters), device=device)
     if isinstance(settings, LanguageTraining):
-        objective = text.next_token_loss
+        objective, trained = text.next_token_loss, batch[1:]
 
-        def loss():
-            return model(*batch[1:], memory)[0].mean()
+        def loss(model, batch):
+            return model(*batch, memory)[0].mean()
     else:
-        objective, inputs = measure.LOSSES[settings.loss], batch[0]
-        if "channels_last" in path or "bfloat16" in path:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-
-        def loss():
-            return objective(model, (inputs, batch[1]))
+        loss = objective = measure.LOSSES[settings.loss]
+        trained = batch
 
     def step():
-        kind = torch.device(device).type
-        with torch.autocast(kind, torch.bfloat16, enabled="bfloat16" in path):
-            found = loss()
+        found = train._computed(loss, model, trained, path)
         optimizer.zero_grad(set_to_none=True)
         found.backward()
         optimizer.step()
 
-    def forward(loss):
+    def forward(loss, batch):
         with torch.no_grad():
-            loss()
+            loss(model, batch)
 
     def measured():
         return objective(model, batch)
 
     passes = (
-        lambda: forward(loss), step, lambda: forward(measured),
+        lambda: forward(loss, trained), step, lambda: forward(objective, batch),
         lambda: gradients(measured(), parameters),
         lambda: hessian_product(measured(), parameters, vector),
     )  # fmt: skip
-    with _one_thread():
+    with threads(1):
         found = [_shortest(one, device) / settings.batch_size for one in passes]
     return Counts(*found[:2]), Counts(*found[2:])
 
@@ -221,14 +215,6 @@ def _shortest(call: Callable, device) -> float:
             torch.cuda.synchronize()
         times.append(clock() - start)
     return min(times)
-
-
-@contextlib.contextmanager
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def checked(run: Run, device="cpu", words: int = 0) -> dict:

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .errors import UsageError
+from .measure._derivatives import mean_over
 
 
 def started() -> int:
@@ -86,7 +87,7 @@ def check_divisible(batch_size: int) -> None:
 
 def mean(values: Tensor) -> Tensor:
     """Average a tensor over the processes, in place; return it."""
-    return total(values).div_(size()) if size() > 1 else values
+    return mean_over(group(), values)
 
 
 def total(values: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def run(
         if earlier and earlier.info["status"] == "diverged":
             raise UsageError(earlier.info["failure"])
         if devices == 1 or not trains:
-            with _told(folder, device), _threads(getattr(chosen, "threads", 0)):
+            with _told(folder, device), threads(getattr(chosen, "threads", 0)):
                 info = records.new_info(name, scale, chosen, device)
                 if earlier:
                     info |= {key: earlier.info[key] for key in KEPT if key in earlier.info}
@@ -231,7 +231,7 @@ def _start_processes(
 
 
 @contextlib.contextmanager
-def _threads(count: int):
+def threads(count: int):
     """Compute with so many CPU threads; 0 leaves the number as it is."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)

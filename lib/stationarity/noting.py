@@ -28,10 +28,7 @@ def measurement(state, settings, dataset, origin: Tensor):
         batches, population = dataset.draws(settings.measure_batches, "measure", step), None
         few = list(dataset.draws(settings.sharpness_batches, "sharpness"))
 
-    def note(quantity, value, error=math.nan):
-        row = (step, step / dataset.steps_per_epoch, quantity, float(value), float(error))
-        state.rows.append(row)
-
+    note = _noter(state, dataset)
     statistics = measure.gradient_statistics(
         model, objective, batches,
         population=population, weight_decay=settings.weight_decay, group=group,
@@ -85,12 +82,8 @@ def observation(state, settings, dataset):
     """
     if not settings.observe_every or state.step % settings.observe_every:
         return None
-    vector, step = measure.parameter_vector(state.model), state.step
+    vector, note = measure.parameter_vector(state.model), _noter(state, dataset)
     generator = torch.Generator(vector.device).manual_seed(seed_of(settings.seed, "observe"))
-
-    def note(quantity, value):
-        row = (step, step / dataset.steps_per_epoch, quantity, float(value), math.nan)
-        state.rows.append(row)
 
     note("observed_weight_norm", vector.norm())
     for name in ("observed_random_1", "observed_random_2"):
@@ -104,6 +97,16 @@ def observation(state, settings, dataset):
         note("observed_update_square", measure.displacement(state.model, vector) ** 2)
 
     return note_the_step
+
+
+def _noter(state, dataset):
+    """Return a function that notes quantities at the present step of a run."""
+    step, epoch = state.step, state.step / dataset.steps_per_epoch
+
+    def note(quantity, value, error=math.nan):
+        state.rows.append((step, epoch, quantity, float(value), float(error)))
+
+    return note
 
 
 def _losses(model: nn.Module, objective, batches: list, seed: int) -> Tensor:
