@@ -1,17 +1,10 @@
-"""The exact theory of SGD on a noisy quadratic against algebra and simulation."""
-
-import math
+"""The exact theory of SGD on a noisy quadratic, and its Langevin equation, against algebra."""
 
 import numpy as np
 import pytest
-from scipy.linalg import solve_discrete_lyapunov
-from stationarity import UsageError, experiments, langevin
-from stationarity.experiments import NoisyQuadratic
+from scipy.linalg import solve_continuous_lyapunov, solve_discrete_lyapunov
+from stationarity import UsageError, langevin
 
-SETTINGS = NoisyQuadratic(
-    curvatures=(1.0, 0.3), noise_variance=2.0, learning_rates=(0.5, 0.1), steps=200,
-    trajectories=2000, start=2.0,
-)  # fmt: skip
 MOMENTA = [0.0, 0.5, 0.9, 0.99]
 
 
@@ -61,46 +54,6 @@ def test_stability_ends_exactly_at_the_threshold(momentum):
             langevin.check_stable(curvature, rate, momentum)
 
 
-@pytest.mark.parametrize(
-    "values, sentence",
-    [
-        ({"learning_rates": (0.1, 2.0)}, "only below"),
-        ({"learning_rates": (0.0,)}, "learning rate must be positive"),
-        ({"curvatures": (1.0, 0.0)}, "curvature must be positive"),
-        ({"curvatures": (-1.0,)}, "curvature must be positive"),
-        ({"momentum": 1.0}, "momentum must lie in"),
-        ({"momentum": -0.1}, "momentum must lie in"),
-        ({"noise_variance": -1.0}, "noise variance must not be negative"),
-        ({"trajectories": 1}, "at least 2"),
-    ],
-)
-def test_bad_settings_raise_one_clear_sentence(values, sentence):
-    settings = NoisyQuadratic(**{**SETTINGS.__dict__, **values})
-    with pytest.raises(UsageError, match=sentence) as caught:
-        langevin.ensemble(settings)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.8])
-@pytest.mark.parametrize("drops", [(), (60, 120)])
-def test_simulation_follows_the_exact_moments_from_a_cold_start(momentum, drops):
-    settings = NoisyQuadratic(
-        **{**SETTINGS.__dict__, "momentum": momentum, "drops": drops, "start": 3.0}
-    )
-    recorded = np.array([1, 2, 5, 10, 20, 50, 100, 200])
-    count = settings.trajectories
-    for rate in settings.learning_rates:
-        theory = langevin.exact(settings, rate)
-        positions = langevin.sample(settings, rate, recorded)
-        mean, variance = (theory[name][recorded] for name in ("mean", "variance"))
-        off = np.abs(positions.mean(1) - mean) / np.sqrt(variance / count)
-        assert off.max() < 3
-        off = np.abs(positions.var(1, ddof=1) / variance - 1) / math.sqrt(
-            2 / (count - 1)
-        )
-        assert off.max() < 3
-
-
 def test_exact_moments_end_in_the_stationary_state():
     for momentum in (0.0, 0.9):
         _, covariance = langevin.moments(
@@ -110,81 +63,18 @@ def test_exact_moments_end_in_the_stationary_state():
         np.testing.assert_allclose(covariance[-1], settled, rtol=1e-10)
 
 
-def test_the_floor_of_the_bound_holds_and_one_curvature_attains_it():
-    rate, noise, steps = 0.3, 2.0, 400
-    for curvatures in [(1.0,), (1.0, 0.2)]:
-        settings = NoisyQuadratic(
-            curvatures=curvatures, noise_variance=noise, learning_rates=(rate,),
-            steps=steps, trajectories=2, start=3.0,
-        )  # fmt: skip
-        theory = langevin.exact(settings, rate)
-        counts = np.arange(1, steps + 1)
-        averages = np.cumsum(theory["gradient_norm_squared"][:-1]) / counts
-        total = noise * len(curvatures)
-        bound = langevin.descent_bound(theory["loss"][0], rate, 1.0, counts, total)
-        assert (averages <= bound * (1 + 1e-12)).all()
-        floor = langevin.descent_bound(0.0, rate, 1.0, 1, total)
-        attained = langevin.stationary(settings, rate)["gradient_norm_squared"]
-        assert attained <= floor * (1 + 1e-12)
-        assert (len(curvatures) > 1) == (attained < 0.9 * floor)
+@pytest.mark.parametrize("momentum", MOMENTA)
+def test_the_limiting_covariance_solves_the_continuous_lyapunov_equation(momentum):
+    curvature, noise = np.array([2.0, 0.3]), np.array([1.0, 5.0])
+    drift = langevin.drift(curvature, 0.1, momentum)
+    diffusion = langevin.diffusion(0.1, noise, momentum)
+    limiting = langevin.limiting_covariance(curvature, 0.1, noise, momentum)
+    for a, d, c in zip(drift, diffusion, limiting, strict=True):
+        np.testing.assert_allclose(solve_continuous_lyapunov(a, 2 * d), c, atol=1e-12)
 
 
-def test_the_bound_is_infinite_from_twice_the_inverse_smoothness_on():
-    assert np.isinf(langevin.descent_bound(1.0, 1.0, 2.0, [1, 2])).all()
-    assert np.isfinite(langevin.descent_bound(1.0, 0.999, 2.0, [1, 2])).all()
-
-
-def test_seeds_reproduce_and_differ():
-    recorded = [0, 7, 200]
-    first, again = (langevin.sample(SETTINGS, 0.1, recorded) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
-    other = NoisyQuadratic(**{**SETTINGS.__dict__, "seed": 1})
-    assert (langevin.sample(other, 0.1, recorded)[1:] != first[1:]).all()
-    assert first.dtype == np.float64 and first.shape == (3, 2000, 2)
-
-
-def test_ensemble_rows_agree_with_theory():
-    rows = langevin.ensemble(SETTINGS)
-    assert rows == langevin.ensemble(SETTINGS)
-    values = {}
-    for step, _, name, value, error in rows:
-        values[step, name] = value, error
-    for rate in SETTINGS.learning_rates:
-        theory = langevin.exact(SETTINGS, rate)
-        settled = langevin.stationary(SETTINGS, rate)
-        for quantity in ("loss", "gradient_norm_squared"):
-            for step in langevin.recorded_steps(SETTINGS)[1:]:
-                value, error = values[step, langevin.named(quantity, rate)]
-                assert abs(value - theory[quantity][step]) < 4 * error
-        for variance, curvature in zip(
-            settled["variance"], SETTINGS.curvatures, strict=True
-        ):
-            name = langevin.named("late_variance", rate, curvature)
-            late = theory["mean"] ** 2 + theory["variance"]
-            index = SETTINGS.curvatures.index(curvature)
-            value, error = values[SETTINGS.steps, name]
-            assert abs(value - late[SETTINGS.steps // 2 :, index].mean()) < 3 * error
-            assert value == pytest.approx(variance, rel=0.15)
-        moved = values[SETTINGS.steps, langevin.named("displacement_squared", rate)]
-        kept = (1 - rate * np.array(SETTINGS.curvatures)) ** (SETTINGS.steps // 2)
-        expected = (2 * settled["variance"] * (1 - kept)).sum()
-        assert moved[0] == pytest.approx(expected, abs=4 * moved[1])
-
-
-def test_rates_are_divided_by_ten_at_each_drop():
-    settings = NoisyQuadratic(**{**SETTINGS.__dict__, "steps": 6, "drops": (2, 4)})
-    rates = langevin.schedule(settings, 1.0)
-    np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 0.01, 0.01])
-
-
-@pytest.mark.parametrize("steps", [1, 2, 5, 30])
-def test_few_steps_are_enough(steps):
-    for name in ("noisy_quadratic", "noisy_quadratic_drops"):
-        settings = experiments.get(name, overrides={"steps": steps, "trajectories": 2})
-        assert all(math.isfinite(row[3]) for row in langevin.ensemble(settings))
-
-
-def test_distance_to_normal_is_small_for_normal_and_one_for_far_samples():
-    draws = 2 * np.random.default_rng(0).standard_normal(4000)
-    assert langevin.distance_to_normal(draws, 4.0) < 1.6 / math.sqrt(4000)
-    assert langevin.distance_to_normal(np.full(10, 9.0), 1.0) == pytest.approx(1)
+def test_the_exact_covariance_tends_to_the_limiting_one():
+    for rate, off in ((1e-2, 1e-2), (1e-4, 1e-4)):
+        exact = langevin.stationary_covariance(1.0, rate, 2.0, 0.5)
+        limiting = langevin.limiting_covariance(1.0, rate, 2.0, 0.5)
+        np.testing.assert_allclose(np.diag(exact), np.diag(limiting), rtol=off)

@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from pandas import DataFrame, Series
 
-from .. import langevin
+from .. import quadratics
 from ..experiments import NoisyQuadratic
 from ..records import Run
 from .style import mark_drops, panels
@@ -70,7 +70,7 @@ def plateaus(run: Run, settings: NoisyQuadratic) -> Figure:
     ):
         for rate in settings.learning_rates:
             _against_theory(ax, run, settings, rate, quantity, _sixths_of_a_decade)
-            ax.axhline(langevin.stationary(settings, rate)[quantity], **LEVEL)
+            ax.axhline(quadratics.stationary(settings, rate)[quantity], **LEVEL)
         ax.set(xlabel="step", ylabel=label, xscale="log", yscale="log")
     _legend_above(figure, axes[0, 0])
     return figure
@@ -82,12 +82,12 @@ def variances(run: Run, settings: NoisyQuadratic) -> Figure:
     simulated = settings.learning_rates
     rates = np.geomspace(min(simulated) / 2, max(simulated) * 1.6)
     for index, h in enumerate(settings.curvatures):
-        stationary = [langevin.stationary(settings, rate)["variance"] for rate in rates]
+        stationary = [quadratics.stationary(settings, rate)["variance"] for rate in rates]
         left.plot(rates, np.array(stationary)[:, index], **EXACT)
         errors, values = [], []
         for rate in simulated:
-            row = run.series(langevin.named("late_variance", rate, h)).iloc[-1]
-            theory = langevin.stationary(settings, rate)["variance"][index]
+            row = run.series(quadratics.named("late_variance", rate, h)).iloc[-1]
+            theory = quadratics.stationary(settings, rate)["variance"][index]
             values.append((row.value, 2 * row.error))
             errors.append((100 * (row.value / theory - 1), 200 * row.error / theory))
         style = {"fmt": "os^Dv"[index % 5], "color": f"C{index}", "label": f"h = {h:g}"}
@@ -112,8 +112,8 @@ def drops(run: Run, settings: NoisyQuadratic) -> Figure:
     _against_theory(ax, run, settings, rate, "loss", _forties)
     edges = [0, *(d for d in settings.drops if d < settings.steps), settings.steps]
     for start, end in itertools.pairwise(edges):
-        now = langevin.schedule(settings, rate)[start]
-        level = langevin.stationary(settings, now)["loss"]
+        now = quadratics.schedule(settings, rate)[start]
+        level = quadratics.stationary(settings, now)["loss"]
         ax.hlines(level, start, end, **LEVEL)
         ax.annotate(
             f"η = {now:g}",
@@ -169,7 +169,7 @@ def _against_theory(
 
     Of the recorded steps that ``bins`` puts together, the first is drawn.
     """
-    rows = run.series(langevin.named(quantity, rate))
+    rows = run.series(quadratics.named(quantity, rate))
     rows = rows[rows.step > 0]
     index = settings.learning_rates.index(rate)
     shown = rows[~bins(rows.step).duplicated()]
@@ -181,7 +181,7 @@ def _against_theory(
         color=f"C{index}",
         label=f"η = {rate:g}",
     )
-    exact = langevin.exact(settings, rate)[quantity]
+    exact = quadratics.exact(settings, rate)[quantity]
     ax.plot(np.arange(1, len(exact)), exact[1:], **EXACT)
 
 

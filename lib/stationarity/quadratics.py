@@ -1,16 +1,7 @@
-"""The limiting dynamics of SGD: theory in closed form, and simulation.
+"""Noisy quadratics (chapter 1): ensembles of SGD beside their exact theory.
 
-The model is SGD with heavy-ball momentum on a quadratic, one direction at a
-time: curvature ``h``, learning rate ``η``, momentum ``β``, and in each step
-independent gradient noise of mean zero and variance ``s``,
-
-    v ← β v − (h θ + noise),    θ ← θ + η v.
-
-The velocity ``v`` is minus PyTorch's momentum buffer. Position and velocity
-follow the linear recursion ``x ← M x + noise`` with ``M`` of
-:func:`transition`, so their means and covariances are known exactly at every
-step. Everything here is float64, in discrete time, and in the units of the
-problem. Book: chapter 1.
+The theory is that of :mod:`stationarity.langevin`; here are the settings' ensembles,
+and the metrics of a run.
 """
 
 import functools
@@ -20,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kstest
 
+from . import langevin
 from .checkpoints import Keeper
 from .errors import UsageError
 from .experiments import NoisyQuadratic
@@ -52,156 +44,6 @@ def descent_bound(
     return (gap / np.asarray(steps, float) + floor) / factor
 
 
-def largest_stable_learning_rate(
-    curvature: ArrayLike, momentum: float = 0.0
-) -> NDArray:
-    """Return ``2 (1 + β) / h``: learning rates below it are stable, others are not.
-
-    Raises :class:`UsageError` where a curvature is not positive or the
-    momentum lies outside [0, 1).
-
-    >>> float(largest_stable_learning_rate(4.0))
-    0.5
-    """
-    curvature = np.asarray(curvature, float)
-    if not np.all(curvature > 0):
-        raise UsageError(
-            f"A curvature must be positive, not {curvature.min():g}: without it the "
-            "quadratic has no minimum to settle around."
-        )
-    if not 0 <= momentum < 1:
-        raise UsageError(f"The momentum must lie in [0, 1), not {momentum:g}.")
-    return 2 * (1 + momentum) / curvature
-
-
-def check_stable(curvature: ArrayLike, rates: ArrayLike, momentum: float = 0.0) -> None:
-    """Raise :class:`UsageError` unless every rate is positive and stable."""
-    limit = largest_stable_learning_rate(curvature, momentum)
-    smallest, largest = np.min(rates), np.max(rates)
-    if not smallest > 0:
-        raise UsageError(f"A learning rate must be positive, not {smallest:g}.")
-    if not np.all(np.asarray(rates)[..., None] < limit.ravel()):
-        raise UsageError(
-            f"The learning rate {largest:g} is too large: at curvature "
-            f"{np.max(curvature):g} and momentum {momentum:g} the iterates stay "
-            f"bounded only below 2 (1 + momentum) / curvature = {limit.min():g}."
-        )
-
-
-def transition(
-    curvature: ArrayLike, learning_rate: float, momentum: float = 0.0
-) -> NDArray:
-    """Return the matrices ``M`` of one step of (position, velocity), (..., 2, 2)."""
-    curvature = np.asarray(curvature, float)
-    matrix = np.empty((*curvature.shape, 2, 2))
-    matrix[..., 0, 0] = 1 - learning_rate * curvature
-    matrix[..., 0, 1] = learning_rate * momentum
-    matrix[..., 1, 0] = -curvature
-    matrix[..., 1, 1] = momentum
-    return matrix
-
-
-def noise_covariance(learning_rate: float, noise_variance: ArrayLike) -> NDArray:
-    """Return the covariances that one step's noise adds, (..., 2, 2)."""
-    direction = np.array([learning_rate, 1.0])
-    noise_variance = np.asarray(noise_variance, float)
-    return noise_variance[..., None, None] * np.outer(direction, direction)
-
-
-def stationary_covariance(
-    curvature: ArrayLike,
-    learning_rate: float,
-    noise_variance: ArrayLike,
-    momentum: float = 0.0,
-) -> NDArray:
-    """Return the exact stationary covariance of (position, velocity), (..., 2, 2).
-
-    It solves ``C = M C Mᵀ + N``. The position's variance at momentum 0 is
-    ``η s / (h (2 − η h))`` (book: chapter 1). Raises :class:`UsageError`
-    where there is no stationary state.
-
-    >>> stationary_covariance(1.0, 0.5, 3.0)[0, 0]
-    np.float64(1.0)
-    """
-    check_stable(curvature, learning_rate, momentum)
-    curvature, noise_variance = np.broadcast_arrays(
-        np.asarray(curvature, float), np.asarray(noise_variance, float)
-    )
-    discrete = 1 / (1 - learning_rate * curvature / (2 * (1 + momentum)))
-    velocity = discrete * noise_variance / (1 - momentum**2)
-    covariance = np.empty((*curvature.shape, 2, 2))
-    covariance[..., 0, 0] = velocity * learning_rate * (1 + momentum) / (2 * curvature)
-    covariance[..., 0, 1] = covariance[..., 1, 0] = velocity * learning_rate / 2
-    covariance[..., 1, 1] = velocity
-    return covariance
-
-
-def moments(
-    curvature: ArrayLike,
-    rates: ArrayLike,
-    noise_variance: ArrayLike,
-    *,
-    start: float = 0.0,
-    momentum: float = 0.0,
-) -> tuple[NDArray, NDArray]:
-    """Return the exact mean and covariance of (position, velocity) at every step.
-
-    All trajectories start at position ``start`` with velocity 0. ``rates``
-    (K,) are the learning rates of the K steps. Returns arrays of shapes
-    (K + 1, ..., 2) and (K + 1, ..., 2, 2); entry k is the state after k steps.
-    """
-    check_stable(curvature, rates, momentum)
-    curvature, noise_variance = np.broadcast_arrays(
-        np.asarray(curvature, float), np.asarray(noise_variance, float)
-    )
-    mean = np.zeros((len(rates) + 1, *curvature.shape, 2))
-    covariance = np.zeros((len(rates) + 1, *curvature.shape, 2, 2))
-    mean[0, ..., 0] = start
-    for k, rate in enumerate(rates):
-        matrix = transition(curvature, rate, momentum)
-        mean[k + 1] = (matrix @ mean[k, ..., None])[..., 0]
-        covariance[k + 1] = matrix @ covariance[k] @ matrix.swapaxes(-1, -2)
-        covariance[k + 1] += noise_covariance(rate, noise_variance)
-    return mean, covariance
-
-
-def simulate(
-    curvature: ArrayLike,
-    rates: ArrayLike,
-    noise_variance: ArrayLike,
-    *,
-    trajectories: int,
-    recorded: ArrayLike,
-    start: float = 0.0,
-    momentum: float = 0.0,
-    seed: int = 0,
-) -> NDArray:
-    """Return the positions of an ensemble of trajectories with Gaussian noise.
-
-    ``curvature`` (D,) are those of D directions and ``rates`` (K,) the learning
-    rates of the K steps; ``recorded`` are the steps, 0 to K, whose positions
-    are kept. All start at ``start`` with velocity 0. Returns shape
-    (len(recorded), trajectories, D). A seed gives the same noise for any
-    ``rates``. Raises :class:`UsageError` for an unstable learning rate.
-    """
-    check_stable(curvature, rates, momentum)
-    curvature = np.asarray(curvature, float)
-    generator = np.random.default_rng(seed)
-    deviation = np.sqrt(np.asarray(noise_variance, float))
-    position = np.full((trajectories, len(curvature)), float(start))
-    velocity, noise = np.zeros_like(position), np.empty_like(position)
-    places = {step: place for place, step in enumerate(recorded)}
-    kept = np.empty((len(places), *position.shape))
-    for step in range(len(rates) + 1):
-        if step in places:
-            kept[places[step]] = position
-        if step < len(rates):
-            generator.standard_normal(out=noise)
-            velocity = momentum * velocity - (curvature * position + deviation * noise)
-            position = position + rates[step] * velocity
-    return kept
-
-
 def schedule(settings: NoisyQuadratic, learning_rate: float) -> NDArray:
     """Return the learning rate of every step (steps,): divided by 10 at each drop."""
     steps = np.arange(settings.steps)
@@ -221,8 +63,8 @@ def recorded_steps(settings: NoisyQuadratic) -> NDArray:
 def sample(
     settings: NoisyQuadratic, learning_rate: float, recorded: ArrayLike
 ) -> NDArray:
-    """Return positions of the settings' ensemble at some steps, as :func:`simulate`."""
-    return simulate(
+    """Return positions of the settings' ensemble at some steps, as :func:`stationarity.langevin.simulate`."""
+    return langevin.simulate(
         settings.curvatures, schedule(settings, learning_rate), settings.noise_variance,
         trajectories=settings.trajectories, recorded=recorded, start=settings.start,
         momentum=settings.momentum, seed=settings.seed,
@@ -236,7 +78,7 @@ def exact(settings: NoisyQuadratic, learning_rate: float) -> dict[str, NDArray]:
     ``loss`` Σ h E θ² / 2 and ``gradient_norm_squared`` Σ h² E θ² (steps + 1,).
     """
     curvature = np.array(settings.curvatures)
-    mean, covariance = moments(
+    mean, covariance = langevin.moments(
         curvature, schedule(settings, learning_rate), settings.noise_variance,
         start=settings.start, momentum=settings.momentum,
     )  # fmt: skip
@@ -254,7 +96,7 @@ def stationary(settings: NoisyQuadratic, learning_rate: float) -> dict[str, NDAr
     ``variance`` (D,); ``loss`` and ``gradient_norm_squared`` are scalars.
     """
     curvature = np.array(settings.curvatures)
-    variance = stationary_covariance(
+    variance = langevin.stationary_covariance(
         curvature, learning_rate, settings.noise_variance, settings.momentum
     )[..., 0, 0]
     return {
@@ -300,7 +142,7 @@ def ensemble(settings: NoisyQuadratic, keeper=None) -> list[tuple]:
     Raises :class:`UsageError` for what is unstable, before any work.
     """
     for rate in settings.learning_rates:
-        check_stable(settings.curvatures, rate, settings.momentum)
+        langevin.check_stable(settings.curvatures, rate, settings.momentum)
     if settings.noise_variance < 0:
         raise UsageError("The noise variance must not be negative.")
     if settings.trajectories < 2:

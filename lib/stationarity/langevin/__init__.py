@@ -1,0 +1,30 @@
+"""The limiting dynamics of SGD: theory in closed form, and simulation.
+
+:mod:`~stationarity.langevin.discrete` is exact for SGD on noisy quadratics,
+:mod:`~stationarity.langevin.continuous` its Langevin equation, and
+:mod:`~stationarity.langevin.simulation` draws ensembles of trajectories.
+"""
+
+from .continuous import diffusion, drift, limiting_covariance
+from .discrete import (
+    check_stable,
+    largest_stable_learning_rate,
+    moments,
+    noise_covariance,
+    stationary_covariance,
+    transition,
+)
+from .simulation import simulate
+
+__all__ = [
+    "check_stable",
+    "diffusion",
+    "drift",
+    "largest_stable_learning_rate",
+    "limiting_covariance",
+    "moments",
+    "noise_covariance",
+    "simulate",
+    "stationary_covariance",
+    "transition",
+]
