@@ -3,6 +3,8 @@ import dataclasses
 import hashlib
 import io
 import pickle
+import subprocess
+import sys
 
 import datasets
 import numpy as np
@@ -268,6 +270,27 @@ def test_an_image_folder_streams_the_same_batches_whatever_the_workers(folder_ro
     assert torch.equal(state, torch.get_rng_state())
     assert sum(len(labels) for _, labels in folder.test_batches()) == 12
     assert len(list(folder.draws(2, "measure", 0))) == 2
+
+
+def test_a_process_ends_though_something_keeps_its_workers(folder_root):
+    """They do not hear the SIGTERM by which a process that ends would end them."""
+    program = f"""
+import pathlib
+from stationarity import UsageError, data, experiments, folders
+small = {{"batch_size": 4, "image_size": 32}}
+folders._workers = lambda: 2
+loaded = data.load(experiments.get("imagenet_resnet", "paper", small), {str(folder_root)!r})
+batches = loaded.training_batches(0, 100)
+next(batches)
+for file in pathlib.Path({str(folder_root)!r}).glob("train/*/*"):
+    file.write_bytes(b"no image")
+try:
+    list(loaded.training_batches(0, 100))
+except UsageError as error:
+    kept = error
+assert kept
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=90, check=True)
 
 
 def test_parquet_files_give_the_batches_of_the_folder_tree(folder_root, table_root):

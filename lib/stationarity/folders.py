@@ -2,10 +2,12 @@
 
 Every crop and flip is keyed by the run's seed, as in :mod:`stationarity.batches`.
 """
+import atexit
 import contextlib
 import hashlib
 import os
 import signal
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +100,7 @@ class StreamedImages(Images):
         try:
             with _interruptions_are_ours():
                 batches = iter(loader)
+            _LOADING.add(batches)
             for pixels, labels in batches:
                 pixels = pixels.to(self.device, non_blocking=True).to(self.dtype)
                 labels = labels.to(self.device, non_blocking=True)
@@ -111,6 +114,21 @@ class StreamedImages(Images):
                 "A process that loads images was killed, perhaps for lack of memory: give the "
                 "run more memory or fewer CPU cores; the same call goes on with it."
             ) from None
+
+
+_LOADING = weakref.WeakSet()  # iterators over the batches of a loader
+
+
+@atexit.register  # after multiprocessing did, so called before it
+def _end_workers() -> None:
+    """End the workers of iterators that something keeps: a caller, or an exception.
+
+    As a process ends, multiprocessing sends them a SIGTERM, which they do not hear,
+    and would wait for them for ever.
+    """
+    for batches in list(_LOADING):
+        if hasattr(batches, "_shutdown_workers"):  # without workers it has none
+            batches._shutdown_workers()
 
 
 @contextlib.contextmanager
