@@ -78,3 +78,73 @@ def test_the_exact_covariance_tends_to_the_limiting_one():
         exact = langevin.stationary_covariance(1.0, rate, 2.0, 0.5)
         limiting = langevin.limiting_covariance(1.0, rate, 2.0, 0.5)
         np.testing.assert_allclose(np.diag(exact), np.diag(limiting), rtol=off)
+
+
+def paths_of_the_covariance(lags, curvature, learning_rate, noise, momentum):
+    """The displacement by brute force: M^k, and P from SciPy."""
+    matrix = langevin.transition(curvature, learning_rate, momentum)
+    settled = solve_discrete_lyapunov(
+        matrix, langevin.noise_covariance(learning_rate, noise)
+    )
+    lagged = [(np.linalg.matrix_power(matrix, k) @ settled)[0, 0] for k in lags]
+    return 2 * (settled[0, 0] - np.array(lagged))
+
+
+@pytest.mark.parametrize("momentum", MOMENTA)
+@pytest.mark.parametrize("step", [1e-4, 0.01, 0.3, 1.0, 1.7])
+def test_displacement_is_twice_the_lost_autocorrelation(step, momentum):
+    curvature, rate, noise = 2.0, step / 2.0, 3.0
+    lags = [0, 1, 2, 3, 10, 57, 400]
+    mine = langevin.displacement_squared(lags, curvature, rate, noise, momentum)
+    theirs = paths_of_the_covariance(lags, curvature, rate, noise, momentum)
+    np.testing.assert_allclose(mine, theirs, rtol=1e-7, atol=1e-12)
+
+
+def test_displacement_begins_ballistic_and_ends_at_twice_the_variance():
+    curvature, rate, noise, momentum = np.array([1e-9, 1e-3, 1.0]), 0.1, 2.0, 0.99
+    one, three, late = langevin.displacement_squared(
+        [1, 3, 10**12], curvature, rate, noise, momentum
+    )
+    settled = langevin.stationary_covariance(curvature, rate, noise, momentum)
+    np.testing.assert_allclose(one, rate**2 * settled[:, 1, 1], rtol=1e-12)
+    assert np.all((three > 8 * one) & (three < 9 * one))  # nearly k² at small k
+    np.testing.assert_allclose(late, 2 * settled[:, 0, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_oscillation_and_decay_are_the_argument_and_modulus_of_the_eigenvalues(
+    momentum,
+):
+    curvature = np.linspace(0.01, 0.99, 57) * 2 * (1 + momentum)
+    values = np.linalg.eigvals(langevin.transition(curvature, 1.0, momentum))
+    angle = langevin.oscillation(curvature, 1.0, momentum)
+    largest = np.take_along_axis(values, np.abs(values).argmax(-1)[:, None], -1)[:, 0]
+    np.testing.assert_allclose(angle, np.abs(np.angle(largest)), atol=1e-7)
+    decay = langevin.decay(curvature, 1.0, momentum)
+    np.testing.assert_allclose(np.exp(-decay), np.abs(largest), rtol=1e-7)
+    turns = (angle > 0) & (angle < np.pi)
+    low, high = (1 - np.sqrt(momentum)) ** 2, (1 + np.sqrt(momentum)) ** 2
+    assert np.array_equal(turns, (low < curvature) & (curvature < high))
+    np.testing.assert_allclose(np.exp(-2 * decay[turns]), momentum)
+
+
+def test_moments_at_chosen_steps_are_those_of_every_step():
+    curvature, start = np.array([1.0, 0.3]), 5.0
+    mean, covariance = langevin.moments(
+        curvature, np.full(300, 0.2), 2.0, start=start, momentum=0.9
+    )
+    steps = [0, 1, 7, 128, 300]
+    np.testing.assert_allclose(
+        langevin.discrete.mean_at(steps, curvature, 0.2, 0.9, start=[start, 0.0]),
+        mean[steps], atol=1e-12,
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        langevin.discrete.covariance_at(steps, curvature, 0.2, 2.0, 0.9),
+        covariance[steps], atol=1e-12,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("lags", [[0.5], [-1], ["a"]])
+def test_lags_that_are_no_numbers_of_steps_are_refused(lags):
+    with pytest.raises(UsageError, match="whole numbers"):
+        langevin.displacement_squared(lags, 1.0, 0.1, 1.0)

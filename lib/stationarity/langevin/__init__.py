@@ -8,9 +8,12 @@
 from .continuous import diffusion, drift, limiting_covariance
 from .discrete import (
     check_stable,
+    decay,
+    displacement_squared,
     largest_stable_learning_rate,
     moments,
     noise_covariance,
+    oscillation,
     stationary_covariance,
     transition,
 )
@@ -18,12 +21,15 @@ from .simulation import simulate
 
 __all__ = [
     "check_stable",
+    "decay",
     "diffusion",
+    "displacement_squared",
     "drift",
     "largest_stable_learning_rate",
     "limiting_covariance",
     "moments",
     "noise_covariance",
+    "oscillation",
     "simulate",
     "stationary_covariance",
     "transition",
