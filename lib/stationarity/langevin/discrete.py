@@ -184,8 +184,8 @@ def iterate(
     and not negative. Returns (K, ..., n). It costs one product for each binary digit
     of the steps. Raises :class:`UsageError` for steps that are not such numbers.
 
-    >>> iterate([[2.0]], [1.0], [0.0], [0, 1, 2, 10])[:, 0]
-    array([   0.,    1.,    3., 1023.])
+    >>> iterate([[2.0]], [1.0], [0.0], [0, 1, 2, 6])[:, 0]
+    array([ 0.,  1.,  3., 63.])
     """
     steps = np.atleast_1d(steps)
     if not (np.issubdtype(steps.dtype, np.integer) and np.all(steps >= 0)):
