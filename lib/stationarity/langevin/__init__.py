@@ -5,7 +5,8 @@
 :mod:`~stationarity.langevin.simulation` draws ensembles of trajectories.
 """
 
-from .continuous import diffusion, drift, limiting_covariance
+from . import continuous, discrete, simulation
+from .continuous import damping, diffusion, drift, limiting_covariance, propagator
 from .discrete import (
     check_stable,
     decay,
@@ -21,8 +22,11 @@ from .simulation import simulate
 
 __all__ = [
     "check_stable",
+    "continuous",
+    "damping",
     "decay",
     "diffusion",
+    "discrete",
     "displacement_squared",
     "drift",
     "largest_stable_learning_rate",
@@ -30,7 +34,9 @@ __all__ = [
     "moments",
     "noise_covariance",
     "oscillation",
+    "propagator",
     "simulate",
+    "simulation",
     "stationary_covariance",
     "transition",
 ]

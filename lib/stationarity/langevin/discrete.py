@@ -110,21 +110,27 @@ def displacement_squared(
     learning_rate: float,
     noise_variance: ArrayLike,
     momentum: float = 0.0,
+    *,
+    start: ArrayLike | None = None,
 ) -> NDArray:
-    """Return the exact E (θ_{t+k} − θ_t)² of stationary SGD, (len(lags), ...).
+    """Return the exact E (θ_{t+k} − θ_t)², in stationary SGD unless told, (len(lags), ...).
 
     ``lags`` (L,) are numbers k of steps, not negative. The displacement is
     ``2 V (1 − r_k)``: V is the stationary variance of the position and r its
     autocorrelation, with ``r_{k+1} = (1 + β − η h) r_k − β r_{k−1}``. One step
     gives η² times the variance of the velocity, long lags 2 V. What is iterated
-    is 1 − r, which does not cancel for slow directions. From a cold start, that is
-    at rest in the minimum, the displacement is the variance of the position, by
-    :func:`covariance_at`. Raises :class:`UsageError` where SGD has no
-    stationary state.
+    is 1 − r, which does not cancel for slow directions. From any other state at
+    time t, ``start`` (..., 2, 2) are the second moments of (position, velocity)
+    there: zeros for a cold start, at rest in the minimum. Raises
+    :class:`UsageError` where SGD has no stationary state.
 
     >>> displacement_squared([0, 1, 1000], 1.0, 0.5, 3.0)
     array([0., 1., 2.])
     """
+    if start is not None:
+        return _displacement_from(
+            lags, curvature, learning_rate, noise_variance, momentum, start
+        )
     check_stable(curvature, learning_rate, momentum)
     step = learning_rate * np.asarray(curvature, float)
     matrix = np.empty((*step.shape, 2, 2))  # of the state (1 − r_k, r_{k−1} − r_k)
@@ -137,6 +143,17 @@ def displacement_squared(
         curvature, learning_rate, noise_variance, momentum
     )[..., 0, 0]
     return 2 * variance * lost
+
+
+def _displacement_from(lags, curvature, learning_rate, noise_variance, momentum, start):
+    """Return E (θ_{t+k} − θ_t)², with the second moments ``start`` of the state at t."""
+    added = covariance_at(lags, curvature, learning_rate, noise_variance, momentum)
+    # The first row of M^k − 1, by powers of the transposed matrix.
+    transposed = transition(curvature, learning_rate, momentum).swapaxes(-1, -2)
+    unit = np.array([1.0, 0.0])
+    row = iterate(transposed, np.zeros(transposed.shape[:-1]), unit, lags) - unit
+    moved = np.einsum("...i,...ij,...j->...", row, np.asarray(start, float), row)
+    return moved + added[..., 0, 0]
 
 
 def oscillation(
