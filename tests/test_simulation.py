@@ -154,7 +154,7 @@ def test_a_reshuffled_epoch_sees_every_example_once():
     assert np.std(scattered, 0).min() > 0.01
 
 
-@pytest.mark.parametrize(("size", "reshuffled"), [(0, False), (61, False), (7, True)])
-def test_minibatches_that_do_not_come_out_even_are_refused(size, reshuffled):
-    with pytest.raises(UsageError, match="do not come out even in 60 examples"):
-        simulation.minibatches(INPUTS, ERRORS, size, reshuffled=reshuffled)
+@pytest.mark.parametrize("size", [0, 61])
+def test_a_batch_size_beyond_the_examples_is_refused(size):
+    with pytest.raises(UsageError, match="between 1 and all 60 examples"):
+        simulation.minibatches(INPUTS, ERRORS, size)

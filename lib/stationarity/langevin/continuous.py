@@ -200,15 +200,24 @@ def displacement_squared(
     learning_rate: float,
     noise_variance: ArrayLike,
     momentum: float = 0.0,
+    *,
+    start: ArrayLike | None = None,
 ) -> NDArray:
-    """Return E (θ_{t+ηk} − θ_t)² of the stationary process, (len(lags), ...).
+    """Return E (θ_{t+ηk} − θ_t)², of the stationary process unless told, (len(lags), ...).
 
     It is ``2 V (1 − r(ηk))``, with the variance V and the autocorrelation r of the
-    position: ballistic, E v² (ηk)², at first, and 2 V in the end.
+    position: ballistic, E v² (ηk)², at first, and 2 V in the end. From any other state at
+    time t, ``start`` (..., 2, 2) are the second moments of (position, velocity) there.
 
     >>> displacement_squared([1, 1000], 1.0, 0.5, 3.0).round(3)
     array([0.396, 1.5  ])
     """
+    if start is not None:
+        row = propagator(lags, curvature, learning_rate, momentum)[..., 0, :]
+        row = row - np.array([1.0, 0.0])
+        moved = np.einsum("...i,...ij,...j->...", row, np.asarray(start, float), row)
+        added = covariance_at(lags, curvature, learning_rate, noise_variance, momentum)
+        return moved + added[..., 0, 0]
     *_, lost = _waves(lags, curvature, learning_rate, momentum)
     limit = limiting_covariance(curvature, learning_rate, noise_variance, momentum)
     return 2 * limit[..., 0, 0] * lost

@@ -171,15 +171,14 @@ def minibatches(
     The loss of example i at the position θ is ``(xᵢ·θ − eᵢ)² / 2`` with ``inputs``
     (N, D) and ``errors`` (N,); weight decay adds λ (θ + centre), (D,) or 0, where the
     position is the distance from ``centre``. Each trajectory draws its own examples:
-    independently, with replacement, or ``reshuffled``, that is all N in a new random
-    order in each epoch. Raises :class:`UsageError` where the minibatches of an epoch do
-    not come out even.
+    independently, with replacement, or ``reshuffled``, that is in a new random order in
+    each epoch, without the rest that fills no minibatch. Raises :class:`UsageError` for
+    a batch size that is not between 1 and N.
     """
     count, dimensions = inputs.shape
-    if not 1 <= batch_size <= count or (reshuffled and count % batch_size):
+    if not 1 <= batch_size <= count:
         raise UsageError(
-            f"Minibatches of {batch_size} do not come out even in {count} examples: choose "
-            "a batch size that divides the number of examples."
+            f"A minibatch holds between 1 and all {count} examples, not {batch_size}."
         )
     pull = weight_decay * np.asarray(centre, float)
 
@@ -214,7 +213,8 @@ def _orders(generator: Generator, many: int, count: int, size: int):
     order = np.tile(np.arange(count), (many, 1))
     while True:
         generator.permuted(order, axis=1, out=order)
-        yield from np.split(order, count // size, axis=1)
+        for first in range(0, count - size + 1, size):
+            yield order[:, first : first + size]
 
 
 def _eigenbasis(curvature: NDArray) -> tuple[NDArray, NDArray | None]:
