@@ -130,8 +130,9 @@ def linear_regression(
     if min(settings.trajectories, settings.minibatch_trajectories) < 2:
         raise UsageError("Each number of trajectories must be at least 2, for errors.")
     given, start = problem(settings, data_root, device)
-    for rate, momentum, _ in chosen:
+    for rate, momentum, size in chosen:
         langevin.check_stable(given.curvature, rate, momentum)
+        simulation.minibatches(given.inputs, given.errors, size)  # or says what is wrong
     variances = langevin.noise_of_example(given)
     rows = []
     for name, values in (
