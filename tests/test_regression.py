@@ -20,8 +20,8 @@ SMALL = experiments.get(
     "linear_regression",
     overrides={
         "examples": 64, "dimensions": 3, "batch_sizes": (8, 4), "learning_rates": (0.05, 0.3),
-        "momenta": (0.8, 0.5), "steps": 150, "lags": 60, "trajectories": 20_000,
-        "minibatch_trajectories": 20_000, "directions": 2, "threads": 1,
+        "momenta": (0.8, 0.5), "steps": 150, "lags": 60, "trajectories": 8000,
+        "minibatch_trajectories": 8000, "directions": 2, "threads": 1,
     },
 )  # fmt: skip
 
@@ -177,3 +177,22 @@ def test_the_quantities_of_the_ledger_tell_right_from_wrong(run):
 def test_bad_settings_end_in_one_clear_sentence(changed, sentence):
     with pytest.raises(UsageError, match=sentence):
         regression.linear_regression(dataclasses.replace(SMALL, **changed))
+
+
+def test_moments_of_minibatches_settle_after_many_steps():
+    """The second moments solve the discrete Lyapunov equation with their own noise."""
+    given, start = regression.problem(experiments.get("linear_regression"))
+    triple = (0.5, 32, 0.9)
+    mean, covariance = langevin.minibatch_moments(
+        given, *triple, start=start, recorded=[1500, 1600]
+    )
+    assert np.abs(mean).max() < 1e-9
+    np.testing.assert_allclose(covariance[0], covariance[1], rtol=1e-3)
+    # The constant noise of the minimum, and what the weights' own spread adds to it.
+    variance = covariance[1, :, 0, 0]
+    added = ((given.inputs**2 @ variance)[:, None] * given.inputs**2).mean(0)
+    least = langevin.noise_of_example(given) / 32
+    noise = least + (added - given.hessian**2 * variance) / 32
+    settled = langevin.stationary_covariance(given.curvature, 0.5, noise, 0.9)
+    np.testing.assert_allclose(covariance[1], settled, rtol=0.02, atol=1e-9)
+    assert (noise > 1.1 * least).all()

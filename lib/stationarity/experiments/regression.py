@@ -37,8 +37,8 @@ REGRESSION = {
         "classroom": Regression(
             images="", examples=1024, dimensions=20, exponent=1.5,
             label_noise=1.0, distance=0.3, learning_rates=(0.02, 0.1, 0.5, 0.05),
-            momenta=(0.9, 0.9, 0.9, 0.9), batch_sizes=(32, 32, 32, 4), weight_decay=0.0,
-            steps=1500, lags=1500, trajectories=10_000, minibatch_trajectories=2000,
+            momenta=(0.9, 0.0, 0.9, 0.9), batch_sizes=(32, 32, 32, 4), weight_decay=0.0,
+            steps=1500, lags=1000, trajectories=10_000, minibatch_trajectories=2000,
             directions=20, state_dependent=True,
         ),
         "two-cores": Regression(
@@ -51,7 +51,7 @@ REGRESSION = {
         "single-gpu": Regression(
             images="", examples=8192, dimensions=20, exponent=1.5,
             label_noise=1.0, distance=0.3, learning_rates=(0.02, 0.1, 0.5, 0.05),
-            momenta=(0.9, 0.9, 0.9, 0.9), batch_sizes=(32, 32, 32, 4), weight_decay=0.0,
+            momenta=(0.9, 0.0, 0.9, 0.9), batch_sizes=(32, 32, 32, 4), weight_decay=0.0,
             steps=5000, lags=5000, trajectories=40_000, minibatch_trajectories=40_000,
             directions=20, state_dependent=True,
         ),

@@ -85,37 +85,37 @@ def minibatch_moments(
     :class:`UsageError` for a learning rate that is unstable without noise.
     """
     check_stable(given.curvature, learning_rate, momentum)
-    count, h = len(given.inputs), given.curvature
-    place, pace = np.array(start, float), np.zeros(len(h))
-    positions, velocities = np.outer(place, place), np.zeros((len(h), len(h)))
-    cross = np.zeros_like(velocities)  # E θ vᵀ
+    count, dimensions = given.inputs.shape
+    rows = transition(given.curvature, learning_rate, momentum)
+    matrix = np.block(
+        [[np.diag(entry) for entry in row] for row in rows.transpose(1, 2, 0)]
+    )
+    response = np.kron([[learning_rate], [1.0]], np.eye(dimensions))
+    state = np.concatenate([np.asarray(start, float), np.zeros(dimensions)])
+    second = np.outer(state, state)  # E of (θ, v) times its transpose
     recorded = [int(step) for step in recorded]
-    moments, last = {}, max(recorded)
-    pull = (
-        given.inputs.T @ given.errors / count
-    )  # the loss's own slope, λ μ, at the minimum
+    found, last = {}, max(recorded)
+    pull = given.inputs.T @ given.errors / count  # λ μ, the loss's own slope, downhill
     for step in range(last + 1):
         if step in recorded:
-            moments[step] = _directions(place, pace, positions, cross, velocities)
-        if step == last:
-            break
-        noise = _noise(given, place, positions, pull) / batch_size
-        mixed = h[:, None] * cross
-        velocities = momentum**2 * velocities - momentum * (mixed + mixed.T) + noise
-        velocities += h[:, None] * positions * h
-        cross = (
-            momentum * cross - positions * h
-        )  # of the old position, the new velocity
-        positions = positions + learning_rate * (cross + cross.T)
-        positions += learning_rate**2 * velocities
-        cross += learning_rate * velocities
-        pace = momentum * pace - h * place
-        place = place + learning_rate * pace
-    mean, covariance = zip(*(moments[step] for step in recorded), strict=True)
-    return np.array(mean), np.array(covariance)
+            found[step] = state, second - np.outer(state, state)
+        if step < last:
+            noise = _noise(
+                given, state[:dimensions], second[:dimensions, :dimensions], pull
+            )
+            state = matrix @ state
+            second = matrix @ second @ matrix.T
+            second += response @ noise @ response.T / batch_size
+    mean = np.array([found[step][0] for step in recorded])
+    covariance = np.array([found[step][1] for step in recorded])
+    covariance = covariance.reshape(-1, 2, dimensions, 2, dimensions)
+    directions = np.einsum("kidjd->kdij", covariance)
+    return mean.reshape(-1, 2, dimensions).swapaxes(1, 2), directions
 
 
-def _noise(given: LeastSquares, place, positions, pull) -> NDArray:
+def _noise(
+    given: LeastSquares, place: NDArray, positions: NDArray, pull: NDArray
+) -> NDArray:
     """Return E Σ(θ) (D, D), the covariance of one example's gradient, over the law of θ."""
     inputs, errors = given.inputs, given.errors
     squares = ((inputs @ positions) * inputs).sum(1)
@@ -124,14 +124,6 @@ def _noise(given: LeastSquares, place, positions, pull) -> NDArray:
     mean = given.hessian[:, None] * positions * given.hessian
     mean += np.outer(pull, pull) - np.outer(slope, pull) - np.outer(pull, slope)
     return (inputs * squares[:, None]).T @ inputs / len(inputs) - mean
-
-
-def _directions(place, pace, positions, cross, velocities) -> tuple[NDArray, NDArray]:
-    """Return the mean (D, 2) and the covariance (D, 2, 2) in each direction."""
-    mean = np.stack([place, pace], -1)
-    second = np.stack([np.diag(positions), np.diag(cross), np.diag(velocities)], -1)
-    second = second[:, [0, 1, 1, 2]].reshape(-1, 2, 2)
-    return mean, second - mean[:, :, None] * mean[:, None, :]
 
 
 def displacement_from_moments(
