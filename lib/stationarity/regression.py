@@ -132,7 +132,9 @@ def linear_regression(
     given, start = problem(settings, data_root, device)
     for rate, momentum, size in chosen:
         langevin.check_stable(given.curvature, rate, momentum)
-        simulation.minibatches(given.inputs, given.errors, size)  # or says what is wrong
+        simulation.minibatches(
+            given.inputs, given.errors, size
+        )  # or says what is wrong
     variances = langevin.noise_of_example(given)
     rows = []
     for name, values in (
@@ -379,25 +381,47 @@ def compared(
     predicted, relative (predicted over the value, less 1), relative_error (the standard
     error of it), and sigmas (value less predicted, in standard errors).
     """
-    tables, found = [], None if theory == EXACT else predictions(run, triple, theory)
-    for quantity in quantities:
-        for direction in directions:
-            rows = run.series(named(quantity, noise, triple, direction))
-            if theory == EXACT:
-                predicted = run.series(named(quantity, EXACT, triple, direction)).value
-            elif direction is None:
-                predicted = found[quantity].sum(-1)
-            else:
-                predicted = found[quantity][:, direction]
-            tables.append(
-                rows.assign(quantity=quantity, direction=direction, predicted=predicted)
-            )
-    table = pd.concat(tables, ignore_index=True).drop(columns="epoch")
+    table = _rows_of(run, triple, noise, quantities, directions)
+    if theory == EXACT:
+        predicted = _rows_of(run, triple, EXACT, quantities, directions).value
+    else:
+        found = predictions(run, triple, theory)
+        predicted = np.concatenate(
+            [
+                found[quantity].sum(-1)
+                if direction is None
+                else found[quantity][:, direction]
+                for quantity in quantities
+                for direction in directions
+            ]
+        )
+    table = table.assign(predicted=predicted)
     return table.assign(
         relative=table.predicted / table.value - 1,
         relative_error=table.error / table.value.abs(),
         sigmas=(table.value - table.predicted) / table.error,
     )
+
+
+def _rows_of(
+    run: Run, triple: tuple, noise: str, quantities, directions
+) -> pd.DataFrame:
+    """Return a run's rows of some quantities and directions, in their order."""
+    places = {
+        named(quantity, noise, triple, direction): (quantity, direction)
+        for quantity in quantities
+        for direction in directions
+    }
+    rows = run.metrics[run.metrics.quantity.isin(list(places))]
+    parts = dict(list(rows.groupby("quantity", observed=True)))
+    for name in places.keys() - parts.keys():
+        run.series(name)  # says what the run has instead
+    tables = [
+        parts[name].assign(quantity=quantity, direction=direction)
+        for name, (quantity, direction) in places.items()
+    ]
+    columns = ["quantity", "direction", "step", "value", "error"]
+    return pd.concat(tables, ignore_index=True)[columns]
 
 
 def largest_error(table: pd.DataFrame) -> tuple[float, float, float]:
