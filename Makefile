@@ -94,6 +94,7 @@ benchmark: $(VENV)/.ready-benchmark
 	$(BIN) benchmarks/measure.py $(ARGS)
 	$(BIN) benchmarks/transformer_xl.py
 	$(BIN) benchmarks/training.py
+	$(BIN) benchmarks/langevin.py
 
 lock:
 	@mkdir -p _build; $(find-python); $(call make-environment,_build/lock)

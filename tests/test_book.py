@@ -38,6 +38,10 @@ SHORT_RUNS = {
     "settling": SHORT_SETTLING, "replicas": SHORT_REPLICAS,
 }  # fmt: skip
 SHORT_LEDGER = SHORT_RUNS | {"full_batch": SHORT_CONTROL}
+SHORT_REGRESSION = {
+    "examples": 256, "dimensions": 4, "directions": 4, "steps": 200, "lags": 100,
+    "trajectories": 300, "minibatch_trajectories": 100,
+}  # fmt: skip
 SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
     "index": {
@@ -78,7 +82,8 @@ SMALL = {
             }
         },
     },
-    "claims": {"settings": SHORT_LEDGER},
+    "10-langevin": {"settings": SHORT_REGRESSION},
+    "claims": {"settings": SHORT_LEDGER | {"linear_regression": SHORT_REGRESSION}},
     "full-size": {"timed": []},
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from stationarity.experiments import NoisyQuadratic
 
 SETTINGS = NoisyQuadratic(
     curvatures=(1.0, 0.3), noise_variance=2.0, learning_rates=(0.5, 0.1), steps=200,
-    trajectories=2000, start=2.0,
+    trajectories=2000, start=2.0, seed=2,
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from . import (
     quadratics,
     reach,
     records,
+    regression,
     settling,
     studies,
     train,
@@ -45,6 +46,7 @@ STUDIES = {
     experiments.Plane: lambda settings, *_: plane.noisy_plane(settings),
     experiments.DoubleWell: lambda settings, *_: chains.double_well(settings),
     experiments.Identities: identities.two_identities,
+    experiments.Regression: regression.linear_regression,
 }
 # What a run that goes on keeps of its earlier sittings.
 KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")

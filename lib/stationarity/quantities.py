@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from . import criteria, invariance, judging, records
+from . import criteria, invariance, judging, records, regression
 from .errors import UsageError
 from .records import Run
 
@@ -103,6 +103,53 @@ def _largest(compared: pd.DataFrame, faults: pd.Series) -> Estimate:
     return Estimate(row["shift"], max(row["shift"] - row.resolution, 0.0), high)
 
 
+def langevin_error(run: Run) -> Estimate:
+    """The largest relative error of the Langevin equation, at the smallest learning rate.
+
+    Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖², from the momentum's time 1/(1−β) on, against SGD on
+    minibatches drawn with replacement.
+    """
+    return _langevin_error(run, min)
+
+
+def langevin_error_largest_rate(run: Run) -> Estimate:
+    """The same at the largest learning rate."""
+    return _langevin_error(run, max)
+
+
+def _langevin_error(run: Run, choose) -> Estimate:
+    triple = choose(regression.run_triples(run))
+    table = regression.compared(run, triple, "replacement", "Langevin equation")
+    return Estimate(*regression.largest_error(table[table.step >= 1 / (1 - triple[1])]))
+
+
+def exact_error(run: Run) -> Estimate:
+    """The largest relative error of the exact moments, with Gaussian noise.
+
+    Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖², from the first step to stationarity, at all settings
+    of the optimiser.
+    """
+    return _exact_error(run, "gaussian", "exact, constant noise")
+
+
+def exact_minibatch_error(run: Run) -> Estimate:
+    """The same with minibatches drawn with replacement, whose noise depends on the weights."""
+    return _exact_error(run, "replacement", regression.EXACT)
+
+
+def exact_reshuffled_error(run: Run) -> Estimate:
+    """The same where epochs are reshuffled, for which the theory is not made."""
+    return _exact_error(run, "reshuffled", regression.EXACT)
+
+
+def _exact_error(run: Run, noise: str, theory: str) -> Estimate:
+    tables = [
+        regression.compared(run, triple, noise, theory)
+        for triple in regression.run_triples(run)
+    ]
+    return Estimate(*regression.largest_error(pd.concat(tables, ignore_index=True)))
+
+
 QUANTITIES: dict[str, Callable[[Run], Estimate]] = {
     "smallest_gradient_ratio": smallest_gradient_ratio,
     "smallest_regularised_ratio": smallest_regularised_ratio,
@@ -110,6 +157,11 @@ QUANTITIES: dict[str, Callable[[Run], Estimate]] = {
     "balance_ratio": balance_ratio,
     "largest_shift": largest_shift,
     "replica_shift": replica_shift,
+    "langevin_error": langevin_error,
+    "langevin_error_largest_rate": langevin_error_largest_rate,
+    "exact_error": exact_error,
+    "exact_minibatch_error": exact_minibatch_error,
+    "exact_reshuffled_error": exact_reshuffled_error,
 }
 
 # What the numbers of the paper's Figure 1 yield, too.

@@ -184,6 +184,17 @@ def _updates(steps: int, many: int, each: int = 10) -> Work:
     return Work(steps, float(steps * many * each))
 
 
+def _regression(settings) -> Work:
+    image = DATA.get(settings.images)
+    width = image.channels * image.size**2 if image else settings.dimensions
+    steps = (settings.steps + settings.lags) * len(settings.learning_rates)
+    gaussian = 10.0 * settings.trajectories * width
+    examples = sum(settings.batch_sizes) / len(settings.batch_sizes)
+    batches = 2 * 4.0 * settings.minibatch_trajectories * examples * width
+    exact = 6.0 * settings.examples * width**2 if settings.state_dependent else 0.0
+    return Work(3 * steps, steps * (gaussian + batches + exact))
+
+
 KINDS = {
     experiments.Training: of_training,
     experiments.LanguageTraining: of_training,
@@ -198,6 +209,7 @@ KINDS = {
     experiments.NoisyQuadratic: lambda s: _updates(
         s.steps * len(s.learning_rates), s.trajectories * len(s.curvatures)
     ),
+    experiments.Regression: _regression,
     experiments.DescentMap: lambda s: _updates(max(s.times), s.trajectories),
     experiments.FiniteChains: lambda s: _updates(2 * max(s.times), 3 * s.states**2, 2),
     experiments.Plane: lambda s: _updates(s.steps, s.trajectories),

@@ -25,6 +25,7 @@ from .language import LANGUAGE
 from .measuring import MEASURING
 from .practice import PRACTICE, AveragingStudy
 from .reach import REACH
+from .regression import REGRESSION, Regression
 from .settings import (
     CurvatureStudy,
     EstimatorStudy,
@@ -41,11 +42,12 @@ from .stories import STORIES
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
 EXPERIMENTS = (
     STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS | SETTLING | PRACTICE
+    | REGRESSION
 )  # fmt: skip
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
     | CurvatureStudy | RegimeStudy | DescentMap | FiniteChains | Plane | DoubleWell
-    | Identities | SettlingStudy | ReplicaStudy | AveragingStudy
+    | Identities | SettlingStudy | ReplicaStudy | AveragingStudy | Regression
 )  # fmt: skip
 _KINDS = {kind.__name__: kind for kind in typing.get_args(Settings)}
 

@@ -1,30 +1,57 @@
 """The limiting dynamics of SGD: theory in closed form, and simulation.
 
 :mod:`~stationarity.langevin.discrete` is exact for SGD on noisy quadratics,
-:mod:`~stationarity.langevin.continuous` its Langevin equation, and
-:mod:`~stationarity.langevin.simulation` draws ensembles of trajectories.
+:mod:`~stationarity.langevin.continuous` its Langevin equation,
+:mod:`~stationarity.langevin.simulation` draws ensembles of trajectories, and
+:mod:`~stationarity.langevin.regression` is exact for linear regression on true
+minibatches.
 """
 
-from .continuous import diffusion, drift, limiting_covariance
+from . import continuous, discrete, regression, simulation
+from .continuous import damping, diffusion, drift, limiting_covariance, propagator
 from .discrete import (
     check_stable,
+    decay,
+    displacement_squared,
     largest_stable_learning_rate,
     moments,
     noise_covariance,
+    oscillation,
     stationary_covariance,
     transition,
+)
+from .regression import (
+    LeastSquares,
+    displacement_from_moments,
+    least_squares,
+    minibatch_moments,
+    noise_of_example,
 )
 from .simulation import simulate
 
 __all__ = [
+    "LeastSquares",
     "check_stable",
+    "continuous",
+    "damping",
+    "decay",
     "diffusion",
+    "discrete",
+    "displacement_from_moments",
+    "displacement_squared",
     "drift",
     "largest_stable_learning_rate",
+    "least_squares",
     "limiting_covariance",
+    "minibatch_moments",
     "moments",
     "noise_covariance",
+    "noise_of_example",
+    "oscillation",
+    "propagator",
+    "regression",
     "simulate",
+    "simulation",
     "stationary_covariance",
     "transition",
 ]

@@ -104,6 +104,166 @@ def stationary_covariance(
     return covariance
 
 
+def displacement_squared(
+    lags: ArrayLike,
+    curvature: ArrayLike,
+    learning_rate: float,
+    noise_variance: ArrayLike,
+    momentum: float = 0.0,
+    *,
+    start: ArrayLike | None = None,
+) -> NDArray:
+    """Return the exact E (θ_{t+k} − θ_t)², in stationary SGD unless told, (len(lags), ...).
+
+    ``lags`` (L,) are numbers k of steps, not negative. The displacement is
+    ``2 V (1 − r_k)``: V is the stationary variance of the position and r its
+    autocorrelation, with ``r_{k+1} = (1 + β − η h) r_k − β r_{k−1}``. One step
+    gives η² times the variance of the velocity, long lags 2 V. What is iterated
+    is 1 − r, which does not cancel for slow directions. From any other state at
+    time t, ``start`` (..., 2, 2) are the second moments of (position, velocity)
+    there: zeros for a cold start, at rest in the minimum. Raises
+    :class:`UsageError` where SGD has no stationary state.
+
+    >>> displacement_squared([0, 1, 1000], 1.0, 0.5, 3.0)
+    array([0., 1., 2.])
+    """
+    if start is not None:
+        return _displacement_from(
+            lags, curvature, learning_rate, noise_variance, momentum, start
+        )
+    check_stable(curvature, learning_rate, momentum)
+    step = learning_rate * np.asarray(curvature, float)
+    matrix = np.empty((*step.shape, 2, 2))  # of the state (1 − r_k, r_{k−1} − r_k)
+    matrix[..., 0, 0], matrix[..., 1, 0] = 1 - step, -step
+    matrix[..., :, 1] = momentum
+    force = np.stack([step, step], -1)
+    start = np.stack([np.zeros_like(step), -step / (1 + momentum)], -1)  # r_{−1} = r_1
+    lost = iterate(matrix, force, start, lags)[..., 0]
+    variance = stationary_covariance(
+        curvature, learning_rate, noise_variance, momentum
+    )[..., 0, 0]
+    return 2 * variance * lost
+
+
+def _displacement_from(lags, curvature, learning_rate, noise_variance, momentum, start):
+    """Return E (θ_{t+k} − θ_t)², with the second moments ``start`` of the state at t."""
+    added = covariance_at(lags, curvature, learning_rate, noise_variance, momentum)
+    # The first row of M^k − 1, by powers of the transposed matrix.
+    transposed = transition(curvature, learning_rate, momentum).swapaxes(-1, -2)
+    unit = np.array([1.0, 0.0])
+    row = iterate(transposed, np.zeros(transposed.shape[:-1]), unit, lags) - unit
+    moved = np.einsum("...i,...ij,...j->...", row, np.asarray(start, float), row)
+    return moved + added[..., 0, 0]
+
+
+def oscillation(
+    curvature: ArrayLike, learning_rate: float, momentum: float = 0.0
+) -> NDArray:
+    """Return the angle in radians by which a direction turns in one step, (...).
+
+    It is the argument of the eigenvalues of :func:`transition`: between 0 and π where
+    ``(1 − √β)² < η h < (1 + √β)²``, with cosine ``(1 + β − η h) / (2 √β)``; 0 below
+    (no oscillation) and π above (every step changes sign). The period is 2π over it.
+
+    >>> float(oscillation(1.0, 1.0, 0.25))  # cos φ = 1/4
+    1.318116071652818
+    """
+    check_stable(curvature, learning_rate, momentum)
+    step = learning_rate * np.asarray(curvature, float)
+    low, high = (
+        ((1 - momentum) / (1 + np.sqrt(momentum))) ** 2,
+        (1 + np.sqrt(momentum)) ** 2,
+    )
+    imaginary = np.sqrt(np.maximum((step - low) * (high - step), 0))
+    return np.arctan2(imaginary, 1 + momentum - step)
+
+
+def decay(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
+    """Return the rate per step at which a direction forgets its state, (...).
+
+    It is minus the logarithm of the largest modulus of the eigenvalues of
+    :func:`transition`: ½ log(1/β) where the direction oscillates, less elsewhere.
+
+    >>> float(decay(0.5, 1.0))  # without momentum, -log(1 - η h)
+    0.6931471805599453
+    """
+    check_stable(curvature, learning_rate, momentum)
+    eigenvalues = np.linalg.eigvals(transition(curvature, learning_rate, momentum))
+    return -np.log(np.abs(eigenvalues).max(-1))
+
+
+def iterate(
+    matrix: ArrayLike, force: ArrayLike, start: ArrayLike, steps: ArrayLike
+) -> NDArray:
+    """Return what the recursion ``x ← M x + force`` makes of a start after some steps.
+
+    ``matrix`` (..., n, n), ``force`` and ``start`` (..., n), ``steps`` (K,) whole
+    and not negative. Returns (K, ..., n). It costs one product for each binary digit
+    of the steps. Raises :class:`UsageError` for steps that are not such numbers.
+
+    >>> iterate([[2.0]], [1.0], [0.0], [0, 1, 2, 6])[:, 0]
+    array([ 0.,  1.,  3., 63.])
+    """
+    steps = np.atleast_1d(steps)
+    if not (np.issubdtype(steps.dtype, np.integer) and np.all(steps >= 0)):
+        raise UsageError("Lags and steps must be whole numbers, 0 or more.")
+    matrix, force = np.asarray(matrix, float), np.asarray(force, float)
+    shape = np.broadcast_shapes(matrix.shape[:-1], force.shape, np.shape(start))
+    state = np.array(np.broadcast_to(start, (len(steps), *shape)), float)
+    for digit in range(int(steps.max(initial=0)).bit_length()):
+        chosen = (steps >> digit) & 1 == 1
+        moved = (matrix @ state[chosen][..., None])[..., 0]
+        state[chosen] = moved + force
+        force = (matrix @ force[..., None])[..., 0] + force
+        matrix = matrix @ matrix
+    return state
+
+
+def mean_at(
+    steps: ArrayLike, curvature: ArrayLike, learning_rate: float,
+    momentum: float = 0.0, *, start: ArrayLike,
+) -> NDArray:  # fmt: skip
+    """Return the exact mean of (position, velocity) after ``steps`` (K,), (K, ..., 2).
+
+    ``start`` (..., 2) is the mean at step 0. The mean after k steps is ``M^k start``.
+    Raises :class:`UsageError` for an unstable learning rate.
+
+    >>> mean_at([0, 1], 1.0, 0.5, start=[2.0, 0.0])
+    array([[ 2.,  0.],
+           [ 1., -2.]])
+    """
+    check_stable(curvature, learning_rate, momentum)
+    matrix = transition(curvature, learning_rate, momentum)
+    return iterate(matrix, np.zeros(matrix.shape[:-1]), start, steps)
+
+
+def covariance_at(
+    steps: ArrayLike, curvature: ArrayLike, learning_rate: float,
+    noise_variance: ArrayLike, momentum: float = 0.0, *, start: ArrayLike | None = None,
+) -> NDArray:  # fmt: skip
+    """Return the exact covariance of (position, velocity) after ``steps``, (K, ..., 2, 2).
+
+    It iterates ``C ← M C Mᵀ + N`` from the covariance ``start`` (..., 2, 2), zero unless
+    given; the limit is :func:`stationary_covariance`. Raises :class:`UsageError` for an
+    unstable learning rate.
+
+    >>> covariance_at([0, 1, 1000], 1.0, 0.5, 3.0)[:, 0, 0]
+    array([0.  , 0.75, 1.  ])
+    """
+    check_stable(curvature, learning_rate, momentum)
+    matrix = transition(curvature, learning_rate, momentum)
+    noise = noise_covariance(learning_rate, noise_variance)
+    # M C Mᵀ, with the rows of C in one vector, is (M ⊗ M) C.
+    squared = np.einsum("...ij,...kl->...ikjl", matrix, matrix)
+    squared = squared.reshape(*matrix.shape[:-2], 4, 4)
+    start = np.zeros((2, 2)) if start is None else np.asarray(start, float)
+    rows = iterate(
+        squared, noise.reshape(*noise.shape[:-2], 4),
+        start.reshape(*start.shape[:-2], 4), steps,
+    )  # fmt: skip
+    return rows.reshape(*rows.shape[:-1], 2, 2)
+
+
 def moments(
     curvature: ArrayLike,
     rates: ArrayLike,
