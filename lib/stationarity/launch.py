@@ -18,6 +18,7 @@ from . import (
     experiments,
     identities,
     normalisation,
+    phase_space,
     plane,
     quadratics,
     reach,
@@ -45,6 +46,8 @@ STUDIES = {
     experiments.Plane: lambda settings, *_: plane.noisy_plane(settings),
     experiments.DoubleWell: lambda settings, *_: chains.double_well(settings),
     experiments.Identities: identities.two_identities,
+    experiments.PhaseSpace: lambda settings, *_: phase_space.phase_space(settings),
+    experiments.MinibatchCurrents: phase_space.minibatch_currents,
 }
 # What a run that goes on keeps of its earlier sittings.
 KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")

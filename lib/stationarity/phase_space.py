@@ -1,0 +1,300 @@
+"""Ensembles of SGD in phase space (chapter 11): what their stationary state does.
+
+Two studies give rows of the same names: SGD on quadratics with Gaussian noise, of
+which the theory is exact, and SGD with true minibatches on a linear regression. The
+theory is that of :mod:`stationarity.currents`. Everything is float64.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import scipy.signal
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import currents, data, langevin, modes
+from .batches import seed_of
+from .checkpoints import Keeper
+from .errors import UsageError
+from .experiments import MinibatchCurrents, PhaseSpace, Training
+from .records import Run
+
+NOISES = ("noise like the Hessian", "isotropic noise")
+EDGES = np.linspace(-2.4, 2.4, 9)  # of cells in phase space, in standard deviations
+STATISTICS = ("mode_variance", "mode_velocity_variance", "mode_frequency", "mode_decay")
+
+
+def phase_space(settings: PhaseSpace) -> list[tuple]:
+    """Measure ensembles of SGD on a quadratic, with two kinds of noise.
+
+    The noise of a mode has a variance proportional to its curvature, or the mean of
+    these in every mode. Rows are those of :func:`measured`, labelled as ``NOISES``.
+    Raises :class:`UsageError` for what is unstable or too short, before any work.
+    """
+    curvature, rate = np.array(settings.curvatures), settings.learning_rate
+    langevin.check_stable(curvature, rate, settings.momentum)
+    _check(settings, settings.trajectories)
+    if not settings.noise > 0:
+        raise UsageError(f"The setting noise must be positive, not {settings.noise:g}.")
+    proportional = settings.noise * curvature
+    isotropic = np.full_like(curvature, proportional.mean())
+    rows = []
+    for label, variance in zip(NOISES, (proportional, isotropic), strict=True):
+        last = settings.burn_in + settings.steps
+        positions = langevin.simulate(
+            curvature, [rate] * last, variance, trajectories=settings.trajectories,
+            recorded=range(settings.burn_in, last + 1), momentum=settings.momentum,
+            seed=settings.seed,
+        )  # fmt: skip
+        positions = np.ascontiguousarray(positions.swapaxes(0, 1))
+        rows += measured(label, positions, curvature, variance, settings)
+    return rows
+
+
+def minibatch_currents(
+    settings: MinibatchCurrents, data_root=None, device="cpu", keeper=None
+) -> list[tuple]:
+    """Measure ensembles of minibatch SGD on the regression of one-hot labels.
+
+    One ensemble for each momentum; rows are those of :func:`measured`, labelled
+    ``momentum β``. Raises :class:`UsageError` for what is unstable or too short, and for
+    a mode that the data do not have, before any long work.
+    """
+    keeper = keeper or Keeper()
+    inputs, residuals, curvature = regression(settings, data_root, device)
+    for beta in settings.momenta:
+        langevin.check_stable(curvature, settings.learning_rate, beta)
+    _check(settings, settings.trajectories * residuals.shape[1])
+    if not 0 <= min(settings.modes) <= max(settings.modes) < len(curvature):
+        raise UsageError(
+            f"The regression has modes 0 to {len(curvature) - 1}: take modes from these."
+        )
+    chosen = list(settings.modes)
+    noise = noise_variances(inputs[:, chosen], residuals) / settings.batch_size
+    rows, total = [], (settings.burn_in + settings.steps + 1) * len(settings.momenta)
+    with keeper.progress("minibatches in phase space", total) as bar:
+        for beta in settings.momenta:
+
+            def measure(beta=beta):
+                positions = paths(inputs, residuals, settings, beta, bar)
+                label = f"momentum {beta:g}"
+                return measured(label, positions, curvature[chosen], noise, settings)
+
+            rows += keeper.part(f"{beta:g}", measure)
+    return rows
+
+
+def measured(label: str, positions: NDArray, curvature, noise, settings) -> list[tuple]:
+    """Return rows of metrics of a stationary ensemble, positions (members, T + 1, k).
+
+    A row is (step, epoch, quantity, value, error), quantities ending in the label, and
+    for what a mode has many of, in its number. ``step`` is the number of the mode in
+
+    - ``curvature``, ``noise_variance``: what the theory is told (no error);
+    - ``mode_variance``, ``mode_velocity_variance``, ``mode_frequency``, ``mode_decay``
+      of :func:`stationarity.modes.statistics`;
+    - ``rotation`` of position and velocity in a step, ``position_rotation`` of the
+      positions of this mode and the next;
+    - ``spectrum_peak``, radians per step, NaN where the spectrum falls from 0 on;
+
+    and else the lag in ``rotation_at``, the number of the frequency in ``spectrum`` (of
+    the position; step j is 2π j / segment), and that of the cell in ``motion_position``
+    and ``motion_velocity`` (see :func:`stationarity.currents.local_motion`).
+    ``temperature_exponent`` is a single row.
+    """
+    rate, numbers = settings.learning_rate, range(len(curvature))
+    velocity, position = np.diff(positions, axis=1) / rate, positions[:, 1:]
+    found = modes.statistics(position, rate)
+    lags = np.arange(settings.lags + 1)
+    rotations = currents.rotation(position, velocity, lags)
+    columns = {
+        "curvature": [curvature], "noise_variance": [noise],
+        **{name: found[name] for name in STATISTICS},
+        "rotation": [part[1] for part in rotations],
+        "position_rotation": [
+            part[0] for part in currents.rotation(position[..., :-1], position[..., 1:], [1])
+        ],
+    }  # fmt: skip
+    power = spectra(position, settings.segment)
+    peaks = currents.jackknife(lambda mean: _peaks(mean[0]), power.swapaxes(0, 1)[None])
+    columns["spectrum_peak"] = [part * 2 * np.pi / settings.segment for part in peaks]
+    rows = []
+    for name, column in columns.items():
+        rows += _rows(numbers, f"{name} ({label})", *column)
+    exponent = currents.temperature_exponent(position, curvature)
+    rows += _rows([0], f"temperature_exponent ({label})", *np.atleast_1d(*exponent))
+    mean, error = power.mean(1), power.std(1, ddof=1) / math.sqrt(power.shape[1])
+    for mode in numbers:
+        name = f"({label}, mode {mode})"
+        rows += _rows(lags, f"rotation_at {name}", *(part[:, mode] for part in rotations))
+        rows += _rows(range(len(power)), f"spectrum {name}", mean[:, mode], error[:, mode])
+        motion, counts = currents.local_motion(position[..., mode], velocity[..., mode], EDGES)
+        for axis, kind in enumerate(("position", "velocity")):
+            values = motion[..., axis].ravel()
+            cells = np.flatnonzero(counts.ravel() >= 100)
+            rows += _rows(cells, f"motion_{kind} {name}", values[cells])
+    return rows
+
+
+def labels(run: Run) -> dict[str, float]:
+    """Return the labels of a run's ensembles, each with its momentum."""
+    if "momenta" in run.settings:
+        return {f"momentum {beta:g}": beta for beta in run.settings["momenta"]}
+    return dict.fromkeys(NOISES, run.settings["momentum"])
+
+
+def table(run: Run, label: str) -> pd.DataFrame:
+    """Return what was measured of each mode of an ensemble, beside both theories.
+
+    A row a mode. ``curvature``, ``noise_variance``; the measured columns of
+    :func:`measured` with their standard errors (``rotation``, ``rotation_error``, ...);
+    the same by the exact theory (``rotation_exact``, ...) and by the continuous one
+    (``rotation_limit``, ...); ``energy``, ``h E θ²``, and ``kinetic``, ``m E v²``, with
+    errors, and the ``temperature`` that the continuous theory gives to both. Frequencies
+    are NaN where a mode does not oscillate.
+    """
+    rate, beta = run.settings["learning_rate"], labels(run)[label]
+    found = pd.DataFrame()
+    for name in ("curvature", "noise_variance", *STATISTICS, "rotation", "spectrum_peak"):
+        rows = run.series(f"{name} ({label})")
+        found[name], found[f"{name}_error"] = rows.value, rows.error
+    h, noise = found.curvature.to_numpy(), found.noise_variance.to_numpy()
+    exact = modes.predictions(h, noise, rate, beta, weight_decay=0.0)
+    limit = langevin.limiting_covariance(h, rate, noise, beta)
+    for name in STATISTICS:
+        found[f"{name}_exact"] = exact[name]
+    found["mode_variance_limit"], found["mode_velocity_variance_limit"] = (
+        limit[:, 0, 0], limit[:, 1, 1],
+    )  # fmt: skip
+    frequency = currents.limiting_frequency(h, rate, beta)
+    found["mode_frequency_limit"] = np.where(frequency > 0, frequency, math.nan)
+    found["rotation_exact"] = currents.discrete_rotation([1], h, rate, beta)[0]
+    found["rotation_limit"] = currents.limiting_rotation([1], h, rate, beta)[0]
+    peak = currents.spectrum_peak(h, rate, beta)
+    found["spectrum_peak_exact"] = np.where(peak > 0, peak, math.nan)
+    mass = rate * (1 + beta) / 2
+    found["temperature"] = currents.temperature(rate, noise, beta)
+    for end in ("", "_error"):
+        found[f"energy{end}"] = h * found[f"mode_variance{end}"]
+        found[f"kinetic{end}"] = mass * found[f"mode_velocity_variance{end}"]
+    return found
+
+
+def spectra(position: NDArray, segment: int) -> NDArray:
+    """Return the power spectra of series (members, T, k), (segment / 2 + 1, members, k).
+
+    By Welch's method with Hann windows that overlap by half, in the units of
+    :func:`stationarity.currents.power_spectrum`: two-sided, their mean is the variance.
+    """
+    _, power = scipy.signal.welch(
+        position, axis=1, nperseg=segment, detrend=False, return_onesided=False
+    )
+    return np.ascontiguousarray(power[:, : segment // 2 + 1].swapaxes(0, 1))
+
+
+def _peaks(power: NDArray) -> NDArray:
+    """Return where spectra (bins, k) are largest, in bins; NaN where no peak is inside.
+
+    A parabola through the logarithm, over the bins of more than 0.8 of the maximum.
+    """
+    peaks = np.full(power.shape[1], math.nan)
+    for mode, one in enumerate(power.T):
+        top = int(one.argmax())
+        below = np.flatnonzero(one < 0.8 * one[top])
+        left, right = below[below < top], below[below > top]
+        if len(left) and len(right) and right[0] - left[-1] > 3:
+            bins = np.arange(left[-1] + 1, right[0])
+            second, first, _ = np.polyfit(bins - top, np.log(one[bins]), 2)
+            peaks[mode] = top - first / (2 * second)
+    return peaks
+
+
+def regression(
+    settings: MinibatchCurrents, data_root=None, device="cpu"
+) -> tuple[Tensor, Tensor, NDArray]:
+    """Return the regression's inputs (n, D), residuals (n, C) and curvatures (D,).
+
+    Pixels, each less its mean, in the basis of the Hessian's eigenvectors, descending;
+    directions without curvature are left out, as no weight moves along them. The
+    residuals at the minimum of the one-hot labels, less their means, are turned
+    to be uncorrelated and have mean square 1. SGD commutes with both, as every output
+    sees the same minibatches and its loss is half its mean squared error.
+    """
+    training = Training(
+        dataset=settings.dataset, examples=settings.examples, model="mlp", epochs=1,
+        batch_size=settings.batch_size, learning_rate=1.0, precision="float64",
+    )  # fmt: skip
+    dataset = data.load(training, data_root, device)
+    images, labels = map(torch.cat, zip(*dataset.partition(), strict=True))
+    pixels = images.flatten(1)
+    pixels = pixels - pixels.mean(0)
+    values, vectors = torch.linalg.eigh(pixels.T @ pixels / len(pixels))
+    values, vectors = values.flip(0), vectors.flip(1)
+    kept = values > 1e-9 * values[0]
+    inputs = pixels @ vectors[:, kept]
+    targets = torch.nn.functional.one_hot(labels, dataset.classes).double()
+    targets = targets - targets.mean(0)
+    best = inputs.T @ targets / len(inputs) / values[kept, None]
+    left, sizes, _ = torch.linalg.svd(targets - inputs @ best, full_matrices=False)
+    residuals = left[:, sizes > 1e-6 * sizes[0]] * math.sqrt(len(left))
+    return inputs, residuals, values[kept].cpu().numpy()
+
+
+def noise_variances(inputs: Tensor, residuals: Tensor) -> NDArray:
+    """Return the variance of one example's gradient at the minimum, (k,), mean of outputs.
+
+    ``inputs`` are (n, k), ``residuals`` (n, C); the mean gradient is zero there.
+    """
+    return (inputs.square().T @ residuals.square() / len(inputs)).mean(1).cpu().numpy()
+
+
+def paths(
+    inputs: Tensor, residuals: Tensor, settings: MinibatchCurrents, momentum: float, bar
+) -> NDArray:
+    """Return the weights along the modes, (members, T + 1, k), from the minimum on.
+
+    Minibatches are drawn with replacement, anew for each trajectory. The outputs of
+    a trajectory share them, and count as members of the ensemble.
+    """
+    generator = torch.Generator(inputs.device)
+    generator.manual_seed(seed_of(settings.seed, "currents", f"{momentum:g}"))
+    size = (settings.trajectories, settings.batch_size)
+    weights = inputs.new_zeros(size[0], inputs.shape[1], residuals.shape[1])
+    velocity, chosen = torch.zeros_like(weights), list(settings.modes)
+    kept = torch.empty(settings.steps + 1, *weights[:, chosen].shape, dtype=torch.float64)
+    for step in range(-settings.burn_in, settings.steps + 1):
+        if step >= 0:
+            kept[step] = weights[:, chosen]
+        drawn = torch.randint(
+            len(inputs), size, generator=generator, device=inputs.device
+        )
+        batch = inputs[drawn]
+        error = batch @ weights - residuals[drawn]
+        gradient = batch.transpose(1, 2) @ error / settings.batch_size
+        velocity = momentum * velocity - gradient
+        weights = weights + settings.learning_rate * velocity
+        bar.advance()
+    series = kept.permute(1, 3, 0, 2)  # trajectory, output, step, mode
+    return series.reshape(-1, *series.shape[2:]).contiguous().numpy()
+
+
+def _check(settings, members: int) -> None:
+    """Raise :class:`UsageError` for too few members, or series that are too short."""
+    needed = max(2 * modes.LAGS, settings.lags + 1, settings.segment)
+    if settings.steps < needed:
+        raise UsageError(
+            f"The setting steps must be at least {needed}, for the lags and the segment."
+        )
+    if members < modes.FEW:
+        raise UsageError(f"An ensemble of {members} members has no errors: take {modes.FEW}.")
+    count = len(getattr(settings, "curvatures", getattr(settings, "modes", ())))
+    if count < 2:
+        raise UsageError("Temperatures are compared between modes: give at least two.")
+
+
+def _rows(steps, name: str, values, errors=()) -> list[tuple]:
+    columns = itertools.zip_longest(steps, values, errors, fillvalue=math.nan)
+    return [(int(s), math.nan, name, float(v), float(e)) for s, v, e in columns]
