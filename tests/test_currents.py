@@ -231,3 +231,23 @@ def test_bad_input_is_one_sentence(call, sentence):
     with pytest.raises(UsageError, match=sentence) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_positions_rotate_where_the_noise_has_axes_of_its_own():
+    h, rate, beta = np.array([3.0, 0.5]), 0.1, 0.8
+    noise = np.array([[2.0, 1.1], [1.1, 1.0]])
+    expected = currents.pair_rotation(h, np.diag(noise), noise[0, 1], rate, beta)
+    other = currents.pair_rotation(h[::-1], np.diag(noise)[::-1], noise[0, 1], rate, beta)
+    assert expected == pytest.approx(-other, rel=1e-10)
+    generator, members, steps = np.random.default_rng(1), 400, 800
+    root, paths = np.linalg.cholesky(noise), np.empty((members, steps, 2))
+    position, velocity = np.zeros((2, members, 2))
+    for step in range(-200, steps):
+        gradient = h * position + generator.standard_normal((members, 2)) @ root.T
+        velocity = beta * velocity - gradient
+        position = position + rate * velocity
+        if step >= 0:
+            paths[:, step] = position
+    found = currents.rotation(paths[..., :1], paths[..., 1:], [1])
+    assert abs(found.value.item() - expected) < 3 * found.error.item()
+    assert abs(expected) > 10 * found.error.item()

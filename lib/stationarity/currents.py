@@ -12,6 +12,7 @@ Source: paper: Kunin et al. 2024; our section: Modified loss and probability cur
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import block_diag, solve_discrete_lyapunov
 
 from . import langevin
 from .errors import UsageError
@@ -154,6 +155,34 @@ def discrete_rotation(
         moment = np.linalg.matrix_power(matrix, lag) @ covariance
         found.append((moment[..., 0, 1] - moment[..., 1, 0]) / (2 * scale))
     return np.array(found)
+
+
+def pair_rotation(
+    curvature: ArrayLike,
+    noise_variance: ArrayLike,
+    covariance: float,
+    learning_rate: float,
+    momentum: float = 0.0,
+) -> float:
+    """Return :func:`rotation` of the positions of two modes in a step, exactly.
+
+    Both arguments are (2,), and ``covariance`` is that of the two gradients' noise.
+    Where it is 0, so is the rotation: positions then look the same in reversed time.
+    Raises :class:`UsageError` where there is no stationary state.
+
+    >>> pair_rotation([1.0, 0.2], [1.0, 1.0], 0.0, 0.1, 0.9)
+    0.0
+    """
+    curvature = np.asarray(curvature, float)
+    langevin.check_stable(curvature, learning_rate, momentum)
+    noise = np.diag(np.asarray(noise_variance, float))
+    noise[0, 1] = noise[1, 0] = covariance
+    matrix = block_diag(*langevin.transition(curvature, learning_rate, momentum))
+    response = np.array([learning_rate, 1.0])
+    stationary = solve_discrete_lyapunov(matrix, np.kron(noise, np.outer(response, response)))
+    positions, moment = stationary[::2, ::2], (matrix @ stationary)[::2, ::2]
+    swept = (moment[0, 1] - moment[1, 0]) / 2
+    return float(swept / np.sqrt(np.linalg.det(positions)))
 
 
 def limiting_frequency(

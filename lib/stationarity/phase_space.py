@@ -50,7 +50,7 @@ def phase_space(settings: PhaseSpace) -> list[tuple]:
             seed=settings.seed,
         )  # fmt: skip
         positions = np.ascontiguousarray(positions.swapaxes(0, 1))
-        rows += measured(label, positions, curvature, variance, settings)
+        rows += measured(label, positions, curvature, np.diag(variance), settings)
     return rows
 
 
@@ -73,8 +73,9 @@ def minibatch_currents(
             f"The regression has modes 0 to {len(curvature) - 1}: take modes from these."
         )
     chosen = list(settings.modes)
-    noise = noise_variances(inputs[:, chosen], residuals) / settings.batch_size
-    rows, total = [], (settings.burn_in + settings.steps + 1) * len(settings.momenta)
+    noise = noise_covariance(inputs[:, chosen], residuals) / settings.batch_size
+    rows = _rows([0], "hessian_trace", [curvature.sum()])
+    total = (settings.burn_in + settings.steps + 1) * len(settings.momenta)
     with keeper.progress("minibatches in phase space", total) as bar:
         for beta in settings.momenta:
 
@@ -93,7 +94,8 @@ def measured(label: str, positions: NDArray, curvature, noise, settings) -> list
     A row is (step, epoch, quantity, value, error), quantities ending in the label, and
     for what a mode has many of, in its number. ``step`` is the number of the mode in
 
-    - ``curvature``, ``noise_variance``: what the theory is told (no error);
+    - ``curvature``, ``noise_variance``, and ``noise_covariance`` of this mode and the
+      next: what the theory is told (no error). The covariance ``noise`` is (k, k);
     - ``mode_variance``, ``mode_velocity_variance``, ``mode_frequency``, ``mode_decay``
       of :func:`stationarity.modes.statistics`;
     - ``rotation`` of position and velocity in a step, ``position_rotation`` of the
@@ -111,7 +113,8 @@ def measured(label: str, positions: NDArray, curvature, noise, settings) -> list
     lags = np.arange(settings.lags + 1)
     rotations = currents.rotation(position, velocity, lags)
     columns = {
-        "curvature": [curvature], "noise_variance": [noise],
+        "curvature": [curvature], "noise_variance": [np.diag(noise)],
+        "noise_covariance": [np.diag(noise, 1)],
         **{name: found[name] for name in STATISTICS},
         "rotation": [part[1] for part in rotations],
         "position_rotation": [
@@ -123,7 +126,7 @@ def measured(label: str, positions: NDArray, curvature, noise, settings) -> list
     columns["spectrum_peak"] = [part * 2 * np.pi / settings.segment for part in peaks]
     rows = []
     for name, column in columns.items():
-        rows += _rows(numbers, f"{name} ({label})", *column)
+        rows += _rows(numbers[: len(column[0])], f"{name} ({label})", *column)
     exponent = currents.temperature_exponent(position, curvature)
     rows += _rows([0], f"temperature_exponent ({label})", *np.atleast_1d(*exponent))
     mean, error = power.mean(1), power.std(1, ddof=1) / math.sqrt(power.shape[1])
@@ -152,7 +155,8 @@ def table(run: Run, label: str) -> pd.DataFrame:
     A row a mode. ``curvature``, ``noise_variance``; the measured columns of
     :func:`measured` with their standard errors (``rotation``, ``rotation_error``, ...);
     the same by the exact theory (``rotation_exact``, ...) and by the continuous one
-    (``rotation_limit``, ...); ``energy``, ``h E θ²``, and ``kinetic``, ``m E v²``, with
+    (``rotation_limit``, ...), ``position_rotation`` being of this mode and the next;
+    ``energy``, ``h E θ²``, and ``kinetic``, ``m E v²``, with
     errors, and the ``temperature`` that the continuous theory gives to both. Frequencies
     are NaN where a mode does not oscillate.
     """
@@ -175,6 +179,14 @@ def table(run: Run, label: str) -> pd.DataFrame:
     found["rotation_limit"] = currents.limiting_rotation([1], h, rate, beta)[0]
     peak = currents.spectrum_peak(h, rate, beta)
     found["spectrum_peak_exact"] = np.where(peak > 0, peak, math.nan)
+    covariance = run.series(f"noise_covariance ({label})").value
+    found["position_rotation"], found["position_rotation_error"] = (
+        run.series(f"position_rotation ({label})")[part] for part in ("value", "error")
+    )
+    found["position_rotation_exact"] = pd.Series(
+        currents.pair_rotation(h[mode : mode + 2], noise[mode : mode + 2], one, rate, beta)
+        for mode, one in enumerate(covariance)
+    )
     mass = rate * (1 + beta) / 2
     found["temperature"] = currents.temperature(rate, noise, beta)
     for end in ("", "_error"):
@@ -243,12 +255,14 @@ def regression(
     return inputs, residuals, values[kept].cpu().numpy()
 
 
-def noise_variances(inputs: Tensor, residuals: Tensor) -> NDArray:
-    """Return the variance of one example's gradient at the minimum, (k,), mean of outputs.
+def noise_covariance(inputs: Tensor, residuals: Tensor) -> NDArray:
+    """Return the covariance of one example's gradient at the minimum, (k, k).
 
-    ``inputs`` are (n, k), ``residuals`` (n, C); the mean gradient is zero there.
+    The mean over outputs; ``inputs`` are (n, k), ``residuals`` (n, C). The mean gradient
+    is zero there.
     """
-    return (inputs.square().T @ residuals.square() / len(inputs)).mean(1).cpu().numpy()
+    weights = residuals.square().mean(1, keepdim=True)
+    return (inputs.T @ (weights * inputs) / len(inputs)).cpu().numpy()
 
 
 def paths(

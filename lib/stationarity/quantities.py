@@ -117,12 +117,11 @@ def rotation_ratio(run: Run) -> Estimate:
 
 def position_rotation_ratio(run: Run) -> Estimate:
     """The rotation in the plane of two positions over that in phase space by the current."""
-    found = []
-    for label, table in zip(phase_space.labels(run), _ensembles(run), strict=True):
-        rows = run.series(f"position_rotation ({label})")
-        limit = table.rotation_limit.to_numpy()[: len(rows)]
-        found.append((rows.value / limit, rows.error / limit))
-    return _furthest(found)
+    pairs = [table.iloc[:-1] for table in _ensembles(run)]
+    return _furthest(
+        (one.position_rotation / one.rotation_limit, one.position_rotation_error / one.rotation_limit)
+        for one in pairs
+    )
 
 
 def oscillation_ratio(run: Run) -> Estimate:
