@@ -37,7 +37,9 @@ SHORT_RUNS = {
     "imagenet_resnet": SHORT_RUN, "wikitext_transformer_xl": SHORT_LANGUAGE,
     "settling": SHORT_SETTLING, "replicas": SHORT_REPLICAS,
 }  # fmt: skip
-SHORT_LEDGER = SHORT_RUNS | {"full_batch": SHORT_CONTROL}
+SHORT_ENSEMBLES = {"trajectories": 8, "steps": 300, "burn_in": 100, "lags": 20, "segment": 128}
+SHORT_CURRENTS = {"minibatch_currents": SHORT_ENSEMBLES, "phase_space": SHORT_ENSEMBLES}
+SHORT_LEDGER = SHORT_RUNS | SHORT_CURRENTS | {"full_batch": SHORT_CONTROL}
 SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
     "index": {
@@ -78,6 +80,7 @@ SMALL = {
             }
         },
     },
+    "11-modified-loss": {"settings": SHORT_CURRENTS},
     "claims": {"settings": SHORT_LEDGER},
     "full-size": {"timed": []},
 }  # fmt: skip

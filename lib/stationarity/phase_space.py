@@ -60,7 +60,7 @@ def minibatch_currents(
     """Measure ensembles of minibatch SGD on the regression of one-hot labels.
 
     One ensemble for each momentum; rows are those of :func:`measured`, labelled
-    ``momentum β``. Raises :class:`UsageError` for what is unstable or too short, and for
+    ``momentum β``, and ``hessian_trace`` and the number of ``outputs``. Raises :class:`UsageError` for what is unstable or too short, and for
     a mode that the data do not have, before any long work.
     """
     keeper = keeper or Keeper()
@@ -75,6 +75,7 @@ def minibatch_currents(
     chosen = list(settings.modes)
     noise = noise_covariance(inputs[:, chosen], residuals) / settings.batch_size
     rows = _rows([0], "hessian_trace", [curvature.sum()])
+    rows += _rows([0], "outputs", [residuals.shape[1]])
     total = (settings.burn_in + settings.steps + 1) * len(settings.momenta)
     with keeper.progress("minibatches in phase space", total) as bar:
         for beta in settings.momenta:
