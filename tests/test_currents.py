@@ -237,7 +237,9 @@ def test_positions_rotate_where_the_noise_has_axes_of_its_own():
     h, rate, beta = np.array([3.0, 0.5]), 0.1, 0.8
     noise = np.array([[2.0, 1.1], [1.1, 1.0]])
     expected = currents.pair_rotation(h, np.diag(noise), noise[0, 1], rate, beta)
-    other = currents.pair_rotation(h[::-1], np.diag(noise)[::-1], noise[0, 1], rate, beta)
+    other = currents.pair_rotation(
+        h[::-1], np.diag(noise)[::-1], noise[0, 1], rate, beta
+    )
     assert expected == pytest.approx(-other, rel=1e-10)
     generator, members, steps = np.random.default_rng(1), 400, 800
     root, paths = np.linalg.cholesky(noise), np.empty((members, steps, 2))

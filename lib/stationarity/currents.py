@@ -179,7 +179,9 @@ def pair_rotation(
     noise[0, 1] = noise[1, 0] = covariance
     matrix = block_diag(*langevin.transition(curvature, learning_rate, momentum))
     response = np.array([learning_rate, 1.0])
-    stationary = solve_discrete_lyapunov(matrix, np.kron(noise, np.outer(response, response)))
+    stationary = solve_discrete_lyapunov(
+        matrix, np.kron(noise, np.outer(response, response))
+    )
     positions, moment = stationary[::2, ::2], (matrix @ stationary)[::2, ::2]
     swept = (moment[0, 1] - moment[1, 0]) / 2
     return float(swept / np.sqrt(np.linalg.det(positions)))
@@ -260,10 +262,7 @@ def rotation(one: ArrayLike, other: ArrayLike, lags: ArrayLike) -> Estimate:
             f"Series of {length} steps have lags from 0 to {length - 1}, not {lags.max()}."
         )
     swept = np.stack(
-        [
-            (_product(other, one, lag) - _product(one, other, lag)) / 2
-            for lag in lags
-        ]
+        [(_product(other, one, lag) - _product(one, other, lag)) / 2 for lag in lags]
     )  # (L, members, k)
     moments = np.stack(
         [_product(one, one, 0), _product(other, other, 0), _product(one, other, 0)]
@@ -319,7 +318,9 @@ def local_motion(
     empty, and the counts (G, G). Forward and backward means each have the symmetric
     part of the drift, which cancels.
     """
-    states = np.stack([one / np.sqrt(np.mean(np.square(one))) for one in (position, velocity)])
+    states = np.stack(
+        [one / np.sqrt(np.mean(np.square(one))) for one in (position, velocity)]
+    )
     motion = (states[..., 2:] - states[..., :-2]) / 2
     cells = np.searchsorted(edges, states[..., 1:-1]) - 1
     size = len(edges) - 1

@@ -133,9 +133,15 @@ def measured(label: str, positions: NDArray, curvature, noise, settings) -> list
     mean, error = power.mean(1), power.std(1, ddof=1) / math.sqrt(power.shape[1])
     for mode in numbers:
         name = f"({label}, mode {mode})"
-        rows += _rows(lags, f"rotation_at {name}", *(part[:, mode] for part in rotations))
-        rows += _rows(range(len(power)), f"spectrum {name}", mean[:, mode], error[:, mode])
-        motion, counts = currents.local_motion(position[..., mode], velocity[..., mode], EDGES)
+        rows += _rows(
+            lags, f"rotation_at {name}", *(part[:, mode] for part in rotations)
+        )
+        rows += _rows(
+            range(len(power)), f"spectrum {name}", mean[:, mode], error[:, mode]
+        )
+        motion, counts = currents.local_motion(
+            position[..., mode], velocity[..., mode], EDGES
+        )
         for axis, kind in enumerate(("position", "velocity")):
             values = motion[..., axis].ravel()
             cells = np.flatnonzero(counts.ravel() >= 100)
@@ -163,7 +169,13 @@ def table(run: Run, label: str) -> pd.DataFrame:
     """
     rate, beta = run.settings["learning_rate"], labels(run)[label]
     found = pd.DataFrame()
-    for name in ("curvature", "noise_variance", *STATISTICS, "rotation", "spectrum_peak"):
+    for name in (
+        "curvature",
+        "noise_variance",
+        *STATISTICS,
+        "rotation",
+        "spectrum_peak",
+    ):
         rows = run.series(f"{name} ({label})")
         found[name], found[f"{name}_error"] = rows.value, rows.error
     h, noise = found.curvature.to_numpy(), found.noise_variance.to_numpy()
@@ -185,7 +197,9 @@ def table(run: Run, label: str) -> pd.DataFrame:
         run.series(f"position_rotation ({label})")[part] for part in ("value", "error")
     )
     found["position_rotation_exact"] = pd.Series(
-        currents.pair_rotation(h[mode : mode + 2], noise[mode : mode + 2], one, rate, beta)
+        currents.pair_rotation(
+            h[mode : mode + 2], noise[mode : mode + 2], one, rate, beta
+        )
         for mode, one in enumerate(covariance)
     )
     mass = rate * (1 + beta) / 2
@@ -279,7 +293,9 @@ def paths(
     size = (settings.trajectories, settings.batch_size)
     weights = inputs.new_zeros(size[0], inputs.shape[1], residuals.shape[1])
     velocity, chosen = torch.zeros_like(weights), list(settings.modes)
-    kept = torch.empty(settings.steps + 1, *weights[:, chosen].shape, dtype=torch.float64)
+    kept = torch.empty(
+        settings.steps + 1, *weights[:, chosen].shape, dtype=torch.float64
+    )
     for step in range(-settings.burn_in, settings.steps + 1):
         if step >= 0:
             kept[step] = weights[:, chosen]
@@ -304,7 +320,9 @@ def _check(settings, members: int) -> None:
             f"The setting steps must be at least {needed}, for the lags and the segment."
         )
     if members < modes.FEW:
-        raise UsageError(f"An ensemble of {members} members has no errors: take {modes.FEW}.")
+        raise UsageError(
+            f"An ensemble of {members} members has no errors: take {modes.FEW}."
+        )
     count = len(getattr(settings, "curvatures", getattr(settings, "modes", ())))
     if count < 2:
         raise UsageError("Temperatures are compared between modes: give at least two.")

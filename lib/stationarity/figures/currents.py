@@ -59,10 +59,14 @@ def portraits(run: Run) -> Figure:
         states = np.stack(np.meshgrid(grid, grid, indexing="xy"), -1) * scale
         density = currents.density(states, *mode)
         density = density / density.max()
-        ax.contourf(grid, grid, density, np.linspace(0.03, 1, 9), cmap="Blues", alpha=0.8)
+        ax.contourf(
+            grid, grid, density, np.linspace(0.03, 1, 9), cmap="Blues", alpha=0.8
+        )
         label = f"({phase_space.NOISES[0]}, mode {number})"
         position = run.series(f"motion_position {label}")
-        motion = np.stack([position.value, run.series(f"motion_velocity {label}").value], -1)
+        motion = np.stack(
+            [position.value, run.series(f"motion_velocity {label}").value], -1
+        )
         places = np.stack(np.divmod(position.step.to_numpy(), len(centres)), -1)
         places = centres[places]
         inner = np.hypot(*places.T) < 2.2
@@ -70,10 +74,17 @@ def portraits(run: Run) -> Figure:
         curvature, rate, _, beta = mode
         omega = math.sqrt(2 * rate * curvature / (1 + beta))
         theory = omega * np.stack([places[:, 1], -places[:, 0]], -1)
-        arrows = {"angles": "xy", "scale_units": "xy", "width": 0.008, "scale": 4.2 * omega}
+        arrows = {
+            "angles": "xy",
+            "scale_units": "xy",
+            "width": 0.008,
+            "scale": 4.2 * omega,
+        }
         ax.plot(*path[:, place].T, color="0.35", linewidth=0.7)
         ax.quiver(*places.T, *theory.T, color="0.15", **arrows)
-        ax.quiver(*places.T, *motion.T, color="C3", **arrows | {"width": 0.004}, zorder=3)
+        ax.quiver(
+            *places.T, *motion.T, color="C3", **arrows | {"width": 0.004}, zorder=3
+        )
         ax.set(xlabel="position / its deviation", aspect="equal")
         ax.set_title(f"{name}, ηω = {omega:.2g}", fontsize="small")
         ax.grid(visible=False)
@@ -122,7 +133,10 @@ def temperatures(ensembles: dict[str, tuple[Run, str]]) -> Figure:
     for ax, (name, (run, label)) in zip(axes[0], ensembles.items(), strict=True):
         found, rate = phase_space.table(run, label), run.settings["learning_rate"]
         step, level = rate * found.curvature, math.exp(np.log(found.temperature).mean())
-        for shift, kind, text in ((0.96, "energy", "position"), (1.04, "kinetic", "velocity")):
+        for shift, kind, text in (
+            (0.96, "energy", "position"),
+            (1.04, "kinetic", "velocity"),
+        ):
             ax.errorbar(
                 step * shift, found[kind] / level, 1.96 * found[f"{kind}_error"] / level,
                 label=text, **BARS,
@@ -130,7 +144,9 @@ def temperatures(ensembles: dict[str, tuple[Run, str]]) -> Figure:
         ax.plot(step, found.temperature / level, label="modified loss", **LINE)
         exact = found.curvature * found.mode_variance_exact / level
         ax.plot(step, exact, label="exact", **DOTTED | {"linestyle": "--"})
-        ax.axhline(1, label="one temperature (Gibbs)", color="C3", linestyle=":", zorder=0)
+        ax.axhline(
+            1, label="one temperature (Gibbs)", color="C3", linestyle=":", zorder=0
+        )
         ax.set(xlabel="ηh (no unit)", xscale="log", yscale="log")
         ax.set_title(name, fontsize="small")
     axes[0, 0].set(ylabel="temperature over its mean")
@@ -144,7 +160,9 @@ def rotations(run: Run) -> Figure:
     """Draw how far each mode turns in a step, and the lagged rotation of some modes."""
     names = list(phase_space.labels(run).items())
     figure, ((left, right),) = panels(1, 2, height=3.4)
-    for index, (label, _) in enumerate(names if "momenta" in run.settings else names[:1]):
+    for index, (label, _) in enumerate(
+        names if "momenta" in run.settings else names[:1]
+    ):
         found = phase_space.table(run, label)
         rate = run.settings["learning_rate"]
         step = rate * found.curvature
@@ -159,7 +177,9 @@ def rotations(run: Run) -> Figure:
             step[:-1], pairs.position_rotation, 1.96 * pairs.position_rotation_error,
             color=f"C{index}", alpha=0.6, label="two positions", **BARS | {"marker": "s"},
         )  # fmt: skip
-        left.plot(step[:-1], pairs.position_rotation_exact, "_", color="0.25", markersize=9)
+        left.plot(
+            step[:-1], pairs.position_rotation_exact, "_", color="0.25", markersize=9
+        )
     label, beta = names[0]
     curvature = run.series(f"curvature ({label})").value
     for index, number in enumerate((1, len(curvature) // 2, len(curvature) - 1)):
@@ -223,7 +243,10 @@ def frequencies(ensembles: dict[str, tuple[Run, str]]) -> Figure:
         found = phase_space.table(run, label)
         step = run.settings["learning_rate"] * found.curvature
         for index, (quantity, text) in enumerate(
-            (("mode_frequency", "oscillation"), ("spectrum_peak", "peak of the spectrum"))
+            (
+                ("mode_frequency", "oscillation"),
+                ("spectrum_peak", "peak of the spectrum"),
+            )
         ):
             exact = found[f"{quantity}_exact"]
             ax.errorbar(
@@ -249,7 +272,8 @@ def paths(run: Run, members: int = 120, steps: int = 48) -> NDArray:
     """
     numbers = list(regimes(run).values())
     curvature, noise = (
-        np.array([mode_of(run, number)[place] for number in numbers]) for place in (0, 2)
+        np.array([mode_of(run, number)[place] for number in numbers])
+        for place in (0, 2)
     )
     rate, beta, burn = *mode_of(run, 0)[1::2], run.settings["burn_in"]
     positions = langevin.simulate(
@@ -284,7 +308,9 @@ def animation(states: NDArray, milliseconds: int = 90) -> bytes:
     """Return an animation of :func:`paths` as a WebP file, a step a frame, for ever."""
     with plt.rc_context({"figure.constrained_layout.use": False}):
         figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.9), dpi=90, sharey=True)
-        figure.subplots_adjust(left=0.09, right=0.99, top=0.88, bottom=0.19, wspace=0.06)
+        figure.subplots_adjust(
+            left=0.09, right=0.99, top=0.88, bottom=0.19, wspace=0.06
+        )
     dots = []
     for ax, name, colours in zip(axes, REGIMES, _colours(states), strict=True):
         _frame_of(ax, name)
