@@ -13,6 +13,7 @@ from stationarity import (
     data,
     experiments,
     langevin,
+    minibatch_currents,
     phase_space,
     quantities,
 )
@@ -85,7 +86,7 @@ def test_welch_has_the_units_of_the_theory():
 
 def test_the_regression_is_that_of_plain_sgd():
     settings = experiments.get("minibatch_currents", overrides={"examples": 256})
-    inputs, residuals, curvature = phase_space.regression(settings)
+    inputs, residuals, curvature = minibatch_currents.regression(settings)
     n = len(inputs)
     assert np.allclose((inputs.T @ inputs / n).numpy(), np.diag(curvature), atol=1e-10)
     assert (inputs.T @ residuals).abs().max() / n < 1e-10  # the minimum
@@ -125,13 +126,13 @@ def test_the_regression_is_that_of_plain_sgd():
 
 def test_the_noise_is_the_covariance_of_examples_gradients():
     settings = experiments.get("minibatch_currents", overrides={"examples": 200})
-    inputs, residuals, _ = phase_space.regression(settings)
+    inputs, residuals, _ = minibatch_currents.regression(settings)
     inputs = inputs[:, [0, 5, 9]]
     gradients = -inputs[:, :, None] * residuals[:, None]  # (n, k, C)
     mean = gradients.mean(0)
     centred = gradients - mean
     expected = torch.einsum("nic,njc->ijc", centred, centred).mean(2) / len(inputs)
-    found = phase_space.noise_covariance(inputs, residuals)
+    found = minibatch_currents.noise_covariance(inputs, residuals)
     assert np.allclose(found, expected.numpy(), atol=1e-12)
 
 
@@ -182,11 +183,15 @@ def test_a_spoilt_rotation_does_not_hold(runs):
         ("minibatch_currents", {"momenta": (1.0,)}, "momentum"),
         ("minibatch_currents", {"modes": (0, 99)}, "modes"),
         ("minibatch_currents", {"steps": 100}, "steps"),
+        ("minibatch_currents", {"examples": 40, "batch_size": 20}, "exactly"),
     ],
 )
 def test_bad_settings_are_one_sentence(name, values, sentence):
     settings = experiments.get(name, overrides=values)
-    study = getattr(phase_space, name)
+    study = {
+        "phase_space": phase_space.phase_space,
+        "minibatch_currents": minibatch_currents.minibatch_currents,
+    }[name]
     with pytest.raises(UsageError, match=sentence) as caught:
         study(settings)
     assert "\n" not in str(caught.value)

@@ -17,6 +17,7 @@ from . import (
     distributed,
     experiments,
     identities,
+    minibatch_currents,
     normalisation,
     phase_space,
     plane,
@@ -47,7 +48,7 @@ STUDIES = {
     experiments.DoubleWell: lambda settings, *_: chains.double_well(settings),
     experiments.Identities: identities.two_identities,
     experiments.PhaseSpace: lambda settings, *_: phase_space.phase_space(settings),
-    experiments.MinibatchCurrents: phase_space.minibatch_currents,
+    experiments.MinibatchCurrents: minibatch_currents.minibatch_currents,
 }
 # What a run that goes on keeps of its earlier sittings.
 KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")

@@ -1,8 +1,8 @@
 """Ensembles of SGD in phase space (chapter 11): what their stationary state does.
 
-Two studies give rows of the same names: SGD on quadratics with Gaussian noise, of
-which the theory is exact, and SGD with true minibatches on a linear regression. The
-theory is that of :mod:`stationarity.currents`. Everything is float64.
+Here SGD on quadratics with Gaussian noise, of which the theory is exact, that of
+:mod:`stationarity.currents`; :mod:`stationarity.minibatch_currents` gives rows of the
+same names. Everything is float64.
 """
 
 import itertools
@@ -11,15 +11,11 @@ import math
 import numpy as np
 import pandas as pd
 import scipy.signal
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from . import currents, data, langevin, modes
-from .batches import seed_of
-from .checkpoints import Keeper
+from . import currents, langevin, modes
 from .errors import UsageError
-from .experiments import MinibatchCurrents, PhaseSpace, Training
+from .experiments import PhaseSpace
 from .records import Run
 
 NOISES = ("noise like the Hessian", "isotropic noise")
@@ -36,7 +32,7 @@ def phase_space(settings: PhaseSpace) -> list[tuple]:
     """
     curvature, rate = np.array(settings.curvatures), settings.learning_rate
     langevin.check_stable(curvature, rate, settings.momentum)
-    _check(settings, settings.trajectories)
+    check_ensemble(settings, settings.trajectories)
     if not settings.noise > 0:
         raise UsageError(f"The setting noise must be positive, not {settings.noise:g}.")
     proportional = settings.noise * curvature
@@ -51,41 +47,6 @@ def phase_space(settings: PhaseSpace) -> list[tuple]:
         )  # fmt: skip
         positions = np.ascontiguousarray(positions.swapaxes(0, 1))
         rows += measured(label, positions, curvature, np.diag(variance), settings)
-    return rows
-
-
-def minibatch_currents(
-    settings: MinibatchCurrents, data_root=None, device="cpu", keeper=None
-) -> list[tuple]:
-    """Measure ensembles of minibatch SGD on the regression of one-hot labels.
-
-    One ensemble for each momentum; rows are those of :func:`measured`, labelled
-    ``momentum β``, and ``hessian_trace`` and the number of ``outputs``. Raises :class:`UsageError` for what is unstable or too short, and for
-    a mode that the data do not have, before any long work.
-    """
-    keeper = keeper or Keeper()
-    inputs, residuals, curvature = regression(settings, data_root, device)
-    for beta in settings.momenta:
-        langevin.check_stable(curvature, settings.learning_rate, beta)
-    _check(settings, settings.trajectories * residuals.shape[1])
-    if not 0 <= min(settings.modes) <= max(settings.modes) < len(curvature):
-        raise UsageError(
-            f"The regression has modes 0 to {len(curvature) - 1}: take modes from these."
-        )
-    chosen = list(settings.modes)
-    noise = noise_covariance(inputs[:, chosen], residuals) / settings.batch_size
-    rows = _rows([0], "hessian_trace", [curvature.sum()])
-    rows += _rows([0], "outputs", [residuals.shape[1]])
-    total = (settings.burn_in + settings.steps + 1) * len(settings.momenta)
-    with keeper.progress("minibatches in phase space", total) as bar:
-        for beta in settings.momenta:
-
-            def measure(beta=beta):
-                positions = paths(inputs, residuals, settings, beta, bar)
-                label = f"momentum {beta:g}"
-                return measured(label, positions, curvature[chosen], noise, settings)
-
-            rows += keeper.part(f"{beta:g}", measure)
     return rows
 
 
@@ -127,16 +88,16 @@ def measured(label: str, positions: NDArray, curvature, noise, settings) -> list
     columns["spectrum_peak"] = [part * 2 * np.pi / settings.segment for part in peaks]
     rows = []
     for name, column in columns.items():
-        rows += _rows(numbers[: len(column[0])], f"{name} ({label})", *column)
+        rows += rows_of(numbers[: len(column[0])], f"{name} ({label})", *column)
     exponent = currents.temperature_exponent(position, curvature)
-    rows += _rows([0], f"temperature_exponent ({label})", *np.atleast_1d(*exponent))
+    rows += rows_of([0], f"temperature_exponent ({label})", *np.atleast_1d(*exponent))
     mean, error = power.mean(1), power.std(1, ddof=1) / math.sqrt(power.shape[1])
     for mode in numbers:
         name = f"({label}, mode {mode})"
-        rows += _rows(
+        rows += rows_of(
             lags, f"rotation_at {name}", *(part[:, mode] for part in rotations)
         )
-        rows += _rows(
+        rows += rows_of(
             range(len(power)), f"spectrum {name}", mean[:, mode], error[:, mode]
         )
         motion, counts = currents.local_motion(
@@ -145,7 +106,7 @@ def measured(label: str, positions: NDArray, curvature, noise, settings) -> list
         for axis, kind in enumerate(("position", "velocity")):
             values = motion[..., axis].ravel()
             cells = np.flatnonzero(counts.ravel() >= 100)
-            rows += _rows(cells, f"motion_{kind} {name}", values[cells])
+            rows += rows_of(cells, f"motion_{kind} {name}", values[cells])
     return rows
 
 
@@ -239,80 +200,7 @@ def _peaks(power: NDArray) -> NDArray:
     return peaks
 
 
-def regression(
-    settings: MinibatchCurrents, data_root=None, device="cpu"
-) -> tuple[Tensor, Tensor, NDArray]:
-    """Return the regression's inputs (n, D), residuals (n, C) and curvatures (D,).
-
-    Pixels, each less its mean, in the basis of the Hessian's eigenvectors, descending;
-    directions without curvature are left out, as no weight moves along them. The
-    residuals at the minimum of the one-hot labels, less their means, are turned
-    to be uncorrelated and have mean square 1. SGD commutes with both, as every output
-    sees the same minibatches and its loss is half its mean squared error.
-    """
-    training = Training(
-        dataset=settings.dataset, examples=settings.examples, model="mlp", epochs=1,
-        batch_size=settings.batch_size, learning_rate=1.0, precision="float64",
-    )  # fmt: skip
-    dataset = data.load(training, data_root, device)
-    images, labels = map(torch.cat, zip(*dataset.partition(), strict=True))
-    pixels = images.flatten(1)
-    pixels = pixels - pixels.mean(0)
-    values, vectors = torch.linalg.eigh(pixels.T @ pixels / len(pixels))
-    values, vectors = values.flip(0), vectors.flip(1)
-    kept = values > 1e-9 * values[0]
-    inputs = pixels @ vectors[:, kept]
-    targets = torch.nn.functional.one_hot(labels, dataset.classes).double()
-    targets = targets - targets.mean(0)
-    best = inputs.T @ targets / len(inputs) / values[kept, None]
-    left, sizes, _ = torch.linalg.svd(targets - inputs @ best, full_matrices=False)
-    residuals = left[:, sizes > 1e-6 * sizes[0]] * math.sqrt(len(left))
-    return inputs, residuals, values[kept].cpu().numpy()
-
-
-def noise_covariance(inputs: Tensor, residuals: Tensor) -> NDArray:
-    """Return the covariance of one example's gradient at the minimum, (k, k).
-
-    The mean over outputs; ``inputs`` are (n, k), ``residuals`` (n, C). The mean gradient
-    is zero there.
-    """
-    weights = residuals.square().mean(1, keepdim=True)
-    return (inputs.T @ (weights * inputs) / len(inputs)).cpu().numpy()
-
-
-def paths(
-    inputs: Tensor, residuals: Tensor, settings: MinibatchCurrents, momentum: float, bar
-) -> NDArray:
-    """Return the weights along the modes, (members, T + 1, k), from the minimum on.
-
-    Minibatches are drawn with replacement, anew for each trajectory. The outputs of
-    a trajectory share them, and count as members of the ensemble.
-    """
-    generator = torch.Generator(inputs.device)
-    generator.manual_seed(seed_of(settings.seed, "currents", f"{momentum:g}"))
-    size = (settings.trajectories, settings.batch_size)
-    weights = inputs.new_zeros(size[0], inputs.shape[1], residuals.shape[1])
-    velocity, chosen = torch.zeros_like(weights), list(settings.modes)
-    kept = torch.empty(
-        settings.steps + 1, *weights[:, chosen].shape, dtype=torch.float64
-    )
-    for step in range(-settings.burn_in, settings.steps + 1):
-        if step >= 0:
-            kept[step] = weights[:, chosen]
-        drawn = torch.randint(
-            len(inputs), size, generator=generator, device=inputs.device
-        )
-        batch = inputs[drawn]
-        error = batch @ weights - residuals[drawn]
-        gradient = batch.transpose(1, 2) @ error / settings.batch_size
-        velocity = momentum * velocity - gradient
-        weights = weights + settings.learning_rate * velocity
-        bar.advance()
-    series = kept.permute(1, 3, 0, 2)  # trajectory, output, step, mode
-    return series.reshape(-1, *series.shape[2:]).contiguous().numpy()
-
-
-def _check(settings, members: int) -> None:
+def check_ensemble(settings, members: int) -> None:
     """Raise :class:`UsageError` for too few members, or series that are too short."""
     needed = max(2 * modes.LAGS, settings.lags + 1, settings.segment)
     if settings.steps < needed:
@@ -328,6 +216,6 @@ def _check(settings, members: int) -> None:
         raise UsageError("Temperatures are compared between modes: give at least two.")
 
 
-def _rows(steps, name: str, values, errors=()) -> list[tuple]:
+def rows_of(steps, name: str, values, errors=()) -> list[tuple]:
     columns = itertools.zip_longest(steps, values, errors, fillvalue=math.nan)
     return [(int(s), math.nan, name, float(v), float(e)) for s, v, e in columns]
