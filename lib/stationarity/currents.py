@@ -243,10 +243,10 @@ def rotation(one: ArrayLike, other: ArrayLike, lags: ArrayLike) -> Estimate:
 
     ``E[y_t x_{t+k}] − E[x_t y_{t+k}]`` over twice √(E x² E y² − (E x y)²): positive where
     the pair turns clockwise in the (x, y) plane. It has no unit. In coordinates that
-    make the pair's covariance the identity it is the mean area swept about the origin
-    from t to t + k (the stochastic area of Lévy, for k = 1 per step); over half the mean
-    square radius, which is 1, an area is an angle in radians where it is small. It is 0
-    for a process that looks the same in reversed time.
+    make the pair's covariance the identity it is the mean area of the triangle of the
+    origin and the states at t and t + k; for k = 1 that is the stochastic area of Lévy in a
+    step, and for small steps the angle of a step in radians, weighted with the square of
+    the radius. It is 0 for a process that looks the same in reversed time.
 
     ``one`` and ``other`` are (members, T, k) for k pairs, with mean zero. Returns
     estimates of shape (L, k), with standard errors by the jackknife over members. Raises
