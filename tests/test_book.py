@@ -42,6 +42,9 @@ SHORT_REGRESSION = {
     "examples": 256, "dimensions": 4, "directions": 4, "steps": 200, "lags": 100,
     "trajectories": 300, "minibatch_trajectories": 100,
 }  # fmt: skip
+SHORT_ENSEMBLES = {"trajectories": 8, "steps": 300, "burn_in": 100, "lags": 20, "segment": 128}
+SHORT_CURRENTS = {"minibatch_currents": SHORT_ENSEMBLES, "phase_space": SHORT_ENSEMBLES}
+SHORT_LEDGER = SHORT_RUNS | SHORT_CURRENTS | {"full_batch": SHORT_CONTROL}
 SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
     "index": {
@@ -84,6 +87,8 @@ SMALL = {
     },
     "10-langevin": {"settings": SHORT_REGRESSION},
     "claims": {"settings": SHORT_LEDGER | {"linear_regression": SHORT_REGRESSION}},
+    "11-modified-loss": {"settings": SHORT_CURRENTS},
+    "claims": {"settings": SHORT_LEDGER},
     "full-size": {"timed": []},
 }  # fmt: skip
 

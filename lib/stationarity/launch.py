@@ -17,7 +17,9 @@ from . import (
     distributed,
     experiments,
     identities,
+    minibatch_currents,
     normalisation,
+    phase_space,
     plane,
     quadratics,
     reach,
@@ -47,6 +49,8 @@ STUDIES = {
     experiments.DoubleWell: lambda settings, *_: chains.double_well(settings),
     experiments.Identities: identities.two_identities,
     experiments.Regression: regression.linear_regression,
+    experiments.PhaseSpace: lambda settings, *_: phase_space.phase_space(settings),
+    experiments.MinibatchCurrents: minibatch_currents.minibatch_currents,
 }
 # What a run that goes on keeps of its earlier sittings.
 KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from . import criteria, invariance, judging, records, regression
+from . import criteria, invariance, judging, phase_space, records
 from .errors import UsageError
 from .records import Run
 
@@ -148,6 +150,82 @@ def _exact_error(run: Run, noise: str, theory: str) -> Estimate:
         for triple in regression.run_triples(run)
     ]
     return Estimate(*regression.largest_error(pd.concat(tables, ignore_index=True)))
+def rotation_ratio(run: Run) -> Estimate:
+    """The rotation in phase space over that by the probability current.
+
+    Of the continuous theory, in a step; of all modes the one that is furthest from 1.
+    """
+    return _furthest(
+        (table.rotation / table.rotation_limit, table.rotation_error / table.rotation_limit)
+        for table in _ensembles(run)
+    )
+
+
+def position_rotation_ratio(run: Run) -> Estimate:
+    """The rotation in the plane of two positions over that in phase space by the current."""
+    pairs = [table.iloc[:-1] for table in _ensembles(run)]
+    return _furthest(
+        (one.position_rotation / one.rotation_limit, one.position_rotation_error / one.rotation_limit)
+        for one in pairs
+    )
+
+
+def oscillation_ratio(run: Run) -> Estimate:
+    """The frequency of a mode over that of the underdamped Langevin equation.
+
+    Of the modes whose predicted frequency exceeds their damping (1 − β) / (1 + β), the
+    one that is furthest from 1.
+    """
+    found = []
+    for beta, table in zip(phase_space.labels(run).values(), _ensembles(run), strict=True):
+        clear = table[table.mode_frequency_limit > (1 - beta) / (1 + beta)]
+        limit = clear.mode_frequency_limit
+        found.append((clear.mode_frequency / limit, clear.mode_frequency_error / limit))
+    return _furthest(found)
+
+
+def variance_ratio(run: Run) -> Estimate:
+    """The variance of a position or velocity over that by the modified loss.
+
+    Of the continuous theory, with the noise at the minimum; the one furthest from 1.
+    """
+    names = ("mode_variance", "mode_velocity_variance")
+    return _furthest(
+        (table[name] / table[f"{name}_limit"], table[f"{name}_error"] / table[f"{name}_limit"])
+        for table in _ensembles(run)
+        for name in names
+    )
+
+
+def temperature_exponent(run: Run) -> Estimate:
+    """The power of the curvature that a mode's temperature follows.
+
+    0 for the Gibbs law in the training loss, 1 for the modified loss of noise like the
+    Hessian. Of several momenta the one furthest from 1.
+    """
+    rows = [run.series(f"temperature_exponent ({label})") for label in phase_space.labels(run)]
+    return _furthest((one.value, one.error) for one in rows)
+
+
+def isotropic_exponent(run: Run) -> Estimate:
+    """The same power, under noise of one variance in all directions."""
+    row = run.series(f"temperature_exponent ({phase_space.NOISES[1]})")
+    return _furthest([(row.value, row.error)])
+
+
+def _ensembles(run: Run) -> list[pd.DataFrame]:
+    return [phase_space.table(run, label) for label in phase_space.labels(run)]
+
+
+def _furthest(ratios) -> Estimate:
+    """Return the ratio furthest from 1 of pairs (values, errors), with all their intervals."""
+    values, errors = (np.concatenate(part) for part in zip(*ratios, strict=True))
+    if not len(values):
+        raise UsageError("No mode of this run oscillates: there is no ratio to give.")
+    return Estimate(
+        values[np.abs(values - 1).argmax()],
+        (values - 1.96 * errors).min(), (values + 1.96 * errors).max(),
+    )  # fmt: skip
 
 
 QUANTITIES: dict[str, Callable[[Run], Estimate]] = {
@@ -162,6 +240,12 @@ QUANTITIES: dict[str, Callable[[Run], Estimate]] = {
     "exact_error": exact_error,
     "exact_minibatch_error": exact_minibatch_error,
     "exact_reshuffled_error": exact_reshuffled_error,
+    "rotation_ratio": rotation_ratio,
+    "position_rotation_ratio": position_rotation_ratio,
+    "oscillation_ratio": oscillation_ratio,
+    "variance_ratio": variance_ratio,
+    "temperature_exponent": temperature_exponent,
+    "isotropic_exponent": isotropic_exponent,
 }
 
 # What the numbers of the paper's Figure 1 yield, too.

@@ -180,6 +180,17 @@ def of(settings) -> Work:
     return KINDS[type(settings)](settings)
 
 
+def _minibatch_currents(settings) -> Work:
+    # Two products of the minibatch with the weights of ten outputs; its mean is measured.
+    data, count = DATA[settings.dataset], len(settings.momenta)
+    steps = (settings.burn_in + settings.steps) * count
+    inputs = data.channels * data.size**2
+    one = 4 * inputs * data.classes * settings.batch_size
+    series = settings.trajectories * data.classes * len(settings.modes)
+    looks = settings.steps * count * series * 4 * (settings.lags + 50)
+    return Work(steps, float(steps * settings.trajectories * one), float(looks))
+
+
 def _updates(steps: int, many: int, each: int = 10) -> Work:
     return Work(steps, float(steps * many * each))
 
@@ -213,5 +224,9 @@ KINDS = {
     experiments.DescentMap: lambda s: _updates(max(s.times), s.trajectories),
     experiments.FiniteChains: lambda s: _updates(2 * max(s.times), 3 * s.states**2, 2),
     experiments.Plane: lambda s: _updates(s.steps, s.trajectories),
+    experiments.PhaseSpace: lambda s: _updates(
+        2 * (s.burn_in + s.steps), s.trajectories * len(s.curvatures), 20 + 4 * s.lags
+    ),
+    experiments.MinibatchCurrents: _minibatch_currents,
     experiments.DoubleWell: lambda s: _updates(s.steps, 2 * s.trajectories * len(s.widths)),
 }

@@ -20,6 +20,7 @@ from .chains import (
     Identities,
     Plane,
 )
+from .currents import CURRENTS, MinibatchCurrents, PhaseSpace
 from .images import IMAGES
 from .language import LANGUAGE
 from .measuring import MEASURING
@@ -43,11 +44,14 @@ SCALES = ("classroom", "two-cores", "single-gpu", "paper")
 EXPERIMENTS = (
     STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS | SETTLING | PRACTICE
     | REGRESSION
+    | CURRENTS
 )  # fmt: skip
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
     | CurvatureStudy | RegimeStudy | DescentMap | FiniteChains | Plane | DoubleWell
     | Identities | SettlingStudy | ReplicaStudy | AveragingStudy | Regression
+    | Identities | SettlingStudy | ReplicaStudy | AveragingStudy
+    | PhaseSpace | MinibatchCurrents
 )  # fmt: skip
 _KINDS = {kind.__name__: kind for kind in typing.get_args(Settings)}
 
