@@ -14,6 +14,7 @@ from . import (
     averaging,
     chains,
     checkpoints,
+    diffusion,
     distributed,
     experiments,
     identities,
@@ -25,6 +26,7 @@ from . import (
     settling,
     studies,
     train,
+    walks,
 )
 from .errors import UsageError
 from .progress import follow
@@ -45,6 +47,8 @@ STUDIES = {
     experiments.Plane: lambda settings, *_: plane.noisy_plane(settings),
     experiments.DoubleWell: lambda settings, *_: chains.double_well(settings),
     experiments.Identities: identities.two_identities,
+    experiments.DiffusionStudy: diffusion.diffusion,
+    experiments.WalkStudy: lambda settings, *_: walks.known_walks(settings),
 }
 # What a run that goes on keeps of its earlier sittings.
 KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")
