@@ -59,7 +59,7 @@ def diffusion(
         for number, group in enumerate(_groups(settings)):
             follow = functools.partial(_follow, task, keeper, progress, state, group)
             rows = rows + keeper.part(f"group {number}", follow)
-        if settings.replicas:
+        if settings.branches:
             found = keeper.part(
                 "replicas", lambda: _replicas(task, keeper, progress, state)
             )
@@ -102,7 +102,7 @@ def followed(settings: DiffusionStudy) -> int:
 def all_steps(settings: DiffusionStudy) -> int:
     """Return the steps that the study takes one after another."""
     each = settings.burn_in + followed(settings)
-    replicas = settings.longest if settings.replicas else 0
+    replicas = settings.longest if settings.branches else 0
     return settings.settle + len(_groups(settings)) * each + replicas
 
 
@@ -167,7 +167,7 @@ def _follow(task: Task, keeper: Keeper, progress, state: tuple, group: dict) -> 
 
 def _replicas(task: Task, keeper: Keeper, progress, state: tuple) -> list:
     """Let replicas branch from each settled net; return what they share of the way."""
-    settings, count = task.settings, task.settings.replicas
+    settings, count = task.settings, task.settings.branches
     lags = spaced_lags(settings.longest)
     start, buffer = (part.repeat_interleave(count, 0) for part in state)
     found = torch.zeros(2, settings.members, len(lags), dtype=torch.float64)
@@ -238,7 +238,7 @@ def _walk(
 def _batches(task: Task, change: dict, purpose: str, rows: int, first: int, last: int):
     """Yield the examples (rows, S) of each step: of variations the same for a member."""
     settings = task.settings
-    count = settings.members * (settings.replicas if purpose == "replicas" else 1)
+    count = settings.members * (settings.branches if purpose == "replicas" else 1)
     size = change.get("batch_size", settings.batch_size)
     sampling = change.get("sampling", "replacement")
     seeds = _seeds(settings, purpose, count)
@@ -310,8 +310,8 @@ def _check(settings: DiffusionStudy) -> None:
         )
     if settings.burn_in < 0 or settings.spacing < 0:
         raise UsageError("The settings burn_in and spacing must not be negative.")
-    if settings.replicas == 1:
-        raise UsageError("The setting replicas must be 0 or at least 2.")
+    if settings.branches == 1:
+        raise UsageError("The setting branches must be 0 or at least 2.")
     for change in variations(settings).values():
         value = dataclasses.replace(
             settings, **{k: v for k, v in change.items() if k in VARIED}

@@ -129,6 +129,12 @@ def exponent_change(run: Run) -> Estimate:
     return Estimate(found.value, found.low, found.high)
 
 
+def ornstein_uhlenbeck_change(run: Run) -> Estimate:
+    """The same change of an Ornstein-Uhlenbeck process, which settles: no power law."""
+    found = travel.exponent_change(run, "Ornstein-Uhlenbeck")
+    return Estimate(found.value, found.low, found.high)
+
+
 def followed_loss_change(run: Run) -> Estimate:
     """The change of the loss while the weights are followed, as a share of what it lost.
 
@@ -147,6 +153,7 @@ QUANTITIES: dict[str, Callable[[Run], Estimate]] = {
     "displacement_exponent": displacement_exponent,
     "distance_from_brownian": distance_from_brownian,
     "exponent_change": exponent_change,
+    "ornstein_uhlenbeck_change": ornstein_uhlenbeck_change,
     "followed_loss_change": followed_loss_change,
 }
 

@@ -169,7 +169,7 @@ def shared_share(run: Run) -> pd.DataFrame:
         rows = run.metrics[chosen & (run.metrics.step > 0)]
         if rows.empty:
             raise UsageError(
-                f"The run {run.name} has no replicas: raise its setting replicas."
+                f"The run {run.name} has no replicas: raise its setting branches."
             )
         rows = rows.assign(
             member=rows.quantity.str.extract(r"\[(\d+)\]")[0].astype(int)

@@ -135,7 +135,7 @@ def _diffusion(settings) -> Work:
     sizes = [change.get("batch_size", settings.batch_size) for change in found]
     examples = members * (
         settings.settle * settings.batch_size + each * sum(sizes)
-        + settings.replicas * settings.longest * settings.batch_size
+        + settings.branches * settings.longest * settings.batch_size
     )  # fmt: skip
     looks = members * LOOKS * (len(sizes) + 1)
     return Work(

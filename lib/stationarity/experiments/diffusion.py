@@ -21,7 +21,7 @@ class DiffusionStudy:
     burn_in: int = 0  # steps of everything that goes on, before its first reference point
     references: int = 2  # reference points of each trajectory
     spacing: int = 0  # steps between them; 0: the longest lag
-    replicas: int = 0  # that branch from each settled net
+    branches: int = 0  # replicas of each settled net, that differ in their minibatches
     examples: int = 0  # training examples; 0: all
     label_noise: float = 0.0  # part of the training examples that get a wrong label
     momentum: float = 0.0
@@ -52,14 +52,14 @@ DIFFUSION = {
             dataset="digits", hidden=(32,), batch_size=32, learning_rate=0.02,
             settle=30000, longest=4096, members=6, learning_rates=(0.002, 0.006, 0.06),
             batch_sizes=(8, 128), momenta=(0.0, 0.7, 0.97), weight_decays=(0.0, 5e-4, 8e-3),
-            reshuffled=True, burn_in=3000, spacing=2048, replicas=8, label_noise=0.15,
+            reshuffled=True, burn_in=3000, spacing=2048, branches=8, label_noise=0.15,
             momentum=0.9, weight_decay=2e-3, threads=1,
         ),
         "two-cores": DiffusionStudy(
             dataset="digits", hidden=(32,), batch_size=32, learning_rate=0.02,
             settle=500000, longest=65536, members=6, learning_rates=(0.002, 0.006, 0.06),
             batch_sizes=(8, 128), momenta=(0.0, 0.7, 0.97), weight_decays=(0.0, 5e-4, 8e-3),
-            reshuffled=True, burn_in=65536, replicas=8, label_noise=0.15,
+            reshuffled=True, burn_in=65536, branches=8, label_noise=0.15,
             momentum=0.9, weight_decay=2e-3, threads=1,
         ),
         "single-gpu": DiffusionStudy(
@@ -67,13 +67,13 @@ DIFFUSION = {
             learning_rate=0.01, settle=200000, longest=32768, members=8,
             learning_rates=(0.001, 0.003, 0.03), batch_sizes=(16, 256),
             momenta=(0.0, 0.7, 0.97), weight_decays=(0.0, 5e-4, 8e-3), reshuffled=True,
-            burn_in=32768, replicas=8, label_noise=0.15, momentum=0.9, weight_decay=2e-3,
+            burn_in=32768, branches=8, label_noise=0.15, momentum=0.9, weight_decay=2e-3,
         ),
         "paper": DiffusionStudy(
             dataset="cifar10", hidden=(512, 512), batch_size=256, learning_rate=0.01,
             settle=500000, longest=131072, members=8, learning_rates=(0.001, 0.003, 0.03),
             batch_sizes=(32, 1024), momenta=(0.8, 0.99), weight_decays=(0.0, 5e-5, 5e-3),
-            reshuffled=True, burn_in=131072, replicas=8, momentum=0.9, weight_decay=5e-4,
+            reshuffled=True, burn_in=131072, branches=8, momentum=0.9, weight_decay=5e-4,
         ),
     },
     "diffusion_convex": {
@@ -93,8 +93,8 @@ DIFFUSION = {
         ),
     },
     "walks": {
-        "classroom": WalkStudy(members=6, dimensions=5, longest=192, threads=1),
-        "single-gpu": WalkStudy(members=6, dimensions=5, longest=768, replicates=2000),
-        "paper": WalkStudy(members=6, dimensions=5, longest=768, replicates=10000),
+        "classroom": WalkStudy(members=6, dimensions=20, longest=192, replicates=300, threads=1),
+        "single-gpu": WalkStudy(members=6, dimensions=20, longest=768, replicates=2000),
+        "paper": WalkStudy(members=6, dimensions=20, longest=768, replicates=10000),
     },
 }  # fmt: skip
