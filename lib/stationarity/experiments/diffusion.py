@@ -94,7 +94,7 @@ DIFFUSION = {
     },
     "walks": {
         "classroom": WalkStudy(members=6, dimensions=20, longest=192, replicates=300, threads=1),
-        "single-gpu": WalkStudy(members=6, dimensions=20, longest=768, replicates=2000),
-        "paper": WalkStudy(members=6, dimensions=20, longest=768, replicates=10000),
+        "single-gpu": WalkStudy(members=6, dimensions=20, longest=192, replicates=1000),
+        "paper": WalkStudy(members=6, dimensions=20, longest=192, replicates=2000),
     },
 }  # fmt: skip
