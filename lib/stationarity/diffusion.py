@@ -53,7 +53,6 @@ def diffusion(
     _check(settings)
     keeper = keeper or Keeper()
     task = load_task(settings, data_root, device)
-    _check_batch_sizes(settings, len(task.labels))
     with keeper.progress("diffusion", all_steps(settings)) as progress:
         state, rows = keeper.part("settle", lambda: _settle(task, keeper, progress))
         for number, group in enumerate(_groups(settings)):
@@ -329,11 +328,3 @@ def _check(settings: DiffusionStudy) -> None:
                 "Learning rates and batch sizes must be positive, and weight decays not "
                 f"negative: {change} is not."
             )
-
-
-def _check_batch_sizes(settings: DiffusionStudy, count: int) -> None:
-    if settings.reshuffled and settings.batch_size > count:
-        raise UsageError(
-            f"Reshuffled epochs of batches of {settings.batch_size} need as many examples, and "
-            f"there are {count}: lower batch_size, or set reshuffled=false."
-        )
