@@ -1,4 +1,5 @@
 """Nets that are followed after they settled, against weights that are stored step by step."""
+
 import math
 
 import numpy as np
@@ -31,17 +32,23 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def rows_of(**changes):
     settings = experiments.get("diffusion", overrides=SMALL | changes)
-    return settings, {row[:1] + row[2:3]: row[3] for row in diffusion.diffusion(settings)}
+    return settings, {
+        row[:1] + row[2:3]: row[3] for row in diffusion.diffusion(settings)
+    }
 
 
 def walk(task, state, purpose, steps, **change):
     """The weights (steps + 1, K, P) and buffers of one variation, one step after another."""
     given = {name: getattr(task.settings, name) for name in diffusion.VARIED} | change
     theta, buffer = (part.clone() for part in state)
-    seeds = [diffusion.seed_of(task.settings.seed, purpose, k) for k in range(len(theta))]
+    seeds = [
+        diffusion.seed_of(task.settings.seed, purpose, k) for k in range(len(theta))
+    ]
     path, buffers = [theta.double()], [buffer.double()]
     sampling = given.pop("sampling", "replacement")
-    for chosen in ensembles.batches(100, given["batch_size"], seeds, steps, sampling=sampling):
+    for chosen in ensembles.batches(
+        100, given["batch_size"], seeds, steps, sampling=sampling
+    ):
         _, gradients = ensembles.losses_and_gradients(
             theta, task.widths, task.inputs[chosen], task.labels[chosen]
         )
@@ -92,7 +99,9 @@ def test_displacements_are_those_of_stored_weights(name, settled):
         assert found == pytest.approx(torch.stack(near).mean(0)[1].item(), rel=1e-3)
     # The step that the buffer makes is the one that the weights took.
     step = (path[10] - path[9]).square().sum(1)
-    assert step.tolist() == pytest.approx((rate**2 * buffers[10].square().sum(1)).tolist(), 1e-3)
+    assert step.tolist() == pytest.approx(
+        (rate**2 * buffers[10].square().sum(1)).tolist(), 1e-3
+    )
 
 
 def test_losses_are_exact_and_begin_after_the_burn_in(settled):
@@ -103,7 +112,9 @@ def test_losses_are_exact_and_begin_after_the_burn_in(settled):
         found = [rows[step, f"loss (base)[{k}]"] for k in range(3)]
         assert found == pytest.approx(losses.tolist(), rel=1e-5)
     losses = task.exact(way[0].float())[0].tolist()
-    assert [rows[0, f"settling_loss [{k}]"] for k in range(3)] == pytest.approx(losses, rel=1e-5)
+    assert [rows[0, f"settling_loss [{k}]"] for k in range(3)] == pytest.approx(
+        losses, rel=1e-5
+    )
 
 
 def test_replicas_share_their_mean_displacement(settled):
@@ -113,13 +124,19 @@ def test_replicas_share_their_mean_displacement(settled):
     gone = (path[24] - path[0]).view(3, 2, -1).numpy()
     for k in range(3):
         product = gone[k, 0] @ gone[k, 1]  # of two replicas: their scalar product
-        assert rows[24, f"shared_displacement_squared [{k}]"] == pytest.approx(product, rel=1e-3)
+        assert rows[24, f"shared_displacement_squared [{k}]"] == pytest.approx(
+            product, rel=1e-3
+        )
         whole = (gone[k] ** 2).sum(1).mean()
-        assert rows[24, f"replica_displacement_squared [{k}]"] == pytest.approx(whole, rel=1e-3)
+        assert rows[24, f"replica_displacement_squared [{k}]"] == pytest.approx(
+            whole, rel=1e-3
+        )
 
 
 def test_a_variation_does_not_depend_on_the_others():
-    _, alone = rows_of(learning_rates=[], momenta=[], weight_decays=[], reshuffled=False)
+    _, alone = rows_of(
+        learning_rates=[], momenta=[], weight_decays=[], reshuffled=False
+    )
     _, rows = rows_of()
     place = (24, "global_displacement_squared (base)[2,1]")
     assert alone[place] == pytest.approx(rows[place], rel=1e-3)
@@ -128,7 +145,10 @@ def test_a_variation_does_not_depend_on_the_others():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"longest": 8}, "too short for an exponent: the setting longest must be at least 12"),
+        (
+            {"longest": 8},
+            "too short for an exponent: the setting longest must be at least 12",
+        ),
         ({"members": 1}, "members must be at least 2"),
         ({"branches": 1}, "branches must be 0 or at least 2"),
         ({"settle": 0}, "settle must be at least 1"),
@@ -204,7 +224,9 @@ def test_what_a_run_lacks_is_said():
         travel.displacements(one_net(), "other")
     with pytest.raises(UsageError, match="notes no loss"):
         travel.losses(one_net())
-    short = made_up({f"global_displacement_squared[{r}]": {1: 1.0, 2: 2.0} for r in range(2)})
+    short = made_up(
+        {f"global_displacement_squared[{r}]": {1: 1.0, 2: 2.0} for r in range(2)}
+    )
     with pytest.raises(UsageError, match="too short for an exponent"):
         travel.exponent(short)
 
@@ -248,8 +270,10 @@ def live(tmp_path_factory):
 def test_every_figure_of_a_run_is_labelled(live):
     run, known = live
     draws = ("settled_loss", "sweeps", "clock", "replicas", "sampling", "trajectory")
-    for figure in [getattr(figures, name)(run) for name in draws] + [figures.known(known)]:
-        first, *_, last = (figure.axes * 2)
+    for figure in [getattr(figures, name)(run) for name in draws] + [
+        figures.known(known)
+    ]:
+        first, *_, last = figure.axes * 2
         assert first.get_ylabel() and (last.get_xlabel() or last.get_xticklabels())
     pyplot.close("all")
 
@@ -262,5 +286,8 @@ def test_tables_hold_every_variation_once(live):
     assert (table.low < table.value).all() and (table.distance > 0).all()
     assert quantities.ornstein_uhlenbeck_change(known).value < 0
     assert travel.main(known) == "Brownian" and travel.main(run) == "base"
-    low, high = quantities.followed_loss_change(run).low, quantities.followed_loss_change(run).high
+    low, high = (
+        quantities.followed_loss_change(run).low,
+        quantities.followed_loss_change(run).high,
+    )
     assert low < travel.loss_change(run)[0] < high

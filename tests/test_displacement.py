@@ -1,4 +1,5 @@
 """Displacements and their exponents, on processes for which both are known."""
+
 import numpy as np
 import pytest
 from stationarity import displacement, walks
@@ -49,7 +50,9 @@ def test_the_interval_has_its_nominal_coverage(name):
     draw, argument, means = PROCESSES[name]
     replicates, generator = 400, GENERATOR(1)
     paths = draw(generator, 6 * replicates, 64, 5, argument)
-    squares = displacement.squared_displacements(paths, LAGS).reshape(replicates, 6, 1, -1)
+    squares = displacement.squared_displacements(paths, LAGS).reshape(
+        replicates, 6, 1, -1
+    )
     fits = [displacement.exponent(LAGS, one, WITHIN) for one in squares]
     held = np.mean([fit.low <= slope(means) <= fit.high for fit in fits])
     # 3.5 standard deviations of a binomial share: 95 % give 91.2 to 98.8 %.
@@ -62,7 +65,9 @@ def test_the_interval_has_its_nominal_coverage(name):
 def test_one_trajectory_is_resampled_over_its_reference_points():
     replicates = 300
     paths = by_cholesky(GENERATOR(2), 1, 64, 5 * 8 * replicates, 0.5)
-    squares = displacement.squared_displacements(paths, LAGS)[0, 0]  # of all coordinates
+    squares = displacement.squared_displacements(paths, LAGS)[
+        0, 0
+    ]  # of all coordinates
     parts = (paths[0, LAGS] ** 2).T.reshape(replicates, 1, 8, 5, -1).sum(3)
     assert parts.sum((0, 1, 2)) == pytest.approx(squares)
     fits = [displacement.exponent(LAGS, one, WITHIN) for one in parts]
@@ -119,7 +124,12 @@ def test_a_settled_quadratic_follows_its_exact_displacement():
     curvature, rate, noise = np.array([1.0, 0.2]), 0.1, 0.5
     variance = stationary_covariance(curvature, rate, noise)[..., 0, 0]
     paths = simulate(
-        curvature, np.full(400, rate), noise, trajectories=3000, recorded=range(300, 365), seed=8
+        curvature,
+        np.full(400, rate),
+        noise,
+        trajectories=3000,
+        recorded=range(300, 365),
+        seed=8,
     ).swapaxes(0, 1)
     exact = (2 * variance * (1 - (1 - rate * curvature) ** LAGS[:, None])).sum(1)
     squares = displacement.squared_displacements(paths, LAGS, [0])
@@ -151,7 +161,9 @@ def test_what_replicas_share_is_unbiased():
     gone = mean + generator.standard_normal((20000, 4, 3))
     total, shared = displacement.shared_part(gone)
     assert total.mean() == pytest.approx(mean @ mean + 3, rel=0.01)
-    assert shared.mean() == pytest.approx(mean @ mean, abs=4 * shared.std() / np.sqrt(20000))
+    assert shared.mean() == pytest.approx(
+        mean @ mean, abs=4 * shared.std() / np.sqrt(20000)
+    )
 
 
 def test_octaves_reach_back_from_the_longest_lag():
@@ -166,14 +178,26 @@ GOOD = np.outer([1.0, 2.0], LAGS)
 @pytest.mark.parametrize(
     ("attempt", "message"),
     [
-        (lambda: displacement.exponent(LAGS, GOOD, (50, 64)), "too short for an exponent"),
-        (lambda: displacement.exponent([1, 2], GOOD[:, :2]), "too short for an exponent"),
+        (
+            lambda: displacement.exponent(LAGS, GOOD, (50, 64)),
+            "too short for an exponent",
+        ),
+        (
+            lambda: displacement.exponent([1, 2], GOOD[:, :2]),
+            "too short for an exponent",
+        ),
         (lambda: displacement.exponent([8, 9, 10], GOOD[:, :3]), "span\\s+an octave"),
         (lambda: displacement.exponent(LAGS, GOOD[:1]), "at least two seeds"),
         (lambda: displacement.exponent(LAGS, 0 * GOOD), "stood still or diverged"),
         (lambda: displacement.exponent(LAGS, np.nan * GOOD), "stood still or diverged"),
-        (lambda: displacement.squared_displacements(np.zeros((2, 5, 1)), [8]), "too short: it"),
-        (lambda: displacement.squared_displacements(np.zeros((1, 9, 1)), [8], [1]), "need 9"),
+        (
+            lambda: displacement.squared_displacements(np.zeros((2, 5, 1)), [8]),
+            "too short: it",
+        ),
+        (
+            lambda: displacement.squared_displacements(np.zeros((1, 9, 1)), [8], [1]),
+            "need 9",
+        ),
         (lambda: displacement.shared_part(np.zeros((1, 3))), "at least two of them"),
         (lambda: displacement.spaced_lags(0), "must be at least 1"),
         (lambda: walks.fractional(GENERATOR(0), 1, 8, 1, 1.0), "between 0 and 1"),

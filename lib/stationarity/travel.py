@@ -50,7 +50,9 @@ def displacements(run: Run, variation: str | None = None) -> tuple[NDArray, NDAr
     ]
     if chosen.empty:
         raise UsageError(f"The run {run.name} follows no variation {name!r}.")
-    places = chosen.quantity.str.extract(r"\[(?:(\d+),)?(\d+)\]$").fillna("0").astype(int)
+    places = (
+        chosen.quantity.str.extract(r"\[(?:(\d+),)?(\d+)\]$").fillna("0").astype(int)
+    )
     table = chosen.assign(member=places[0], reference=places[1]).pivot(
         index=["member", "reference"], columns="step", values="value"
     )

@@ -1,4 +1,5 @@
 """Anomalous diffusion (chapter 9): nets followed after their loss has settled."""
+
 from dataclasses import dataclass
 
 
@@ -13,12 +14,16 @@ class DiffusionStudy:
     settle: int  # steps at these settings before anything else
     longest: int  # the longest lag, in steps
     members: int  # independent initial weights and minibatches
-    learning_rates: tuple[float, ...] = ()  # with which the nets go on, beside the above
+    learning_rates: tuple[
+        float, ...
+    ] = ()  # with which the nets go on, beside the above
     batch_sizes: tuple[int, ...] = ()
     momenta: tuple[float, ...] = ()
     weight_decays: tuple[float, ...] = ()
     reshuffled: bool = False  # go on with reshuffled epochs, too
-    burn_in: int = 0  # steps of everything that goes on, before its first reference point
+    burn_in: int = (
+        0  # steps of everything that goes on, before its first reference point
+    )
     references: int = 2  # reference points of each trajectory
     spacing: int = 0  # steps between them; 0: the longest lag
     branches: int = 0  # replicas of each settled net, that differ in their minibatches

@@ -42,7 +42,7 @@ def known(run: Run) -> Figure:
         lags, squares = travel.displacements(run, name)
         exact = run.series(f"exact ({name})")
         color = f"C{place}"
-        left.plot(lags, squares.mean((0, 1)), "o", color=color, label=name)
+        left.plot(lags, squares.mean((0, 1)), "o", color=color)
         left.plot(exact.step, exact.value, color=color, linewidth=1)
         fit = travel.exponent(run, name)
         _bars(right, [place], [fit.value], [fit.low], [fit.high], color=color)
@@ -50,7 +50,6 @@ def known(run: Run) -> Figure:
             place, run.series(f"exact_exponent ({name})").value[0], "_k", markersize=16
         )
     left.set(xscale="log", yscale="log", xlabel=LAG, ylabel=SQUARED)
-    left.legend()
     right.set(xticks=range(len(names)), ylabel="exponent c")
     right.set_xticklabels(names, rotation=30, ha="right")
     return figure
@@ -67,9 +66,8 @@ def settled_loss(run: Run) -> Figure:
     left.set(
         xlabel="steps from the initial weights",
         ylabel="training loss (nats)",
-        yscale="log",
     )
-    left.yaxis.set_minor_formatter("{x:.2g}")
+    left.set_ylim(bottom=0)
     names = travel.variations(run)
     for place, name in enumerate(names):
         value, low, high = (100 * part for part in travel.loss_change(run, name))
@@ -183,13 +181,15 @@ def sweeps(run: Run) -> Figure:
         for panel in (top, bottom):
             panel.axvline(x[-1], color="0.6", linestyle=":", linewidth=1)
         top.axhline(1, color="0.3", linestyle=":", linewidth=1)
-        smallest = np.min(x[x > 0])
-        scale = {"linthresh": smallest} if (x == 0).any() else {}
-        bottom.set_xscale("symlog" if scale else "log", **scale)
+        bottom.set_xscale("log")
+        if (x == 0).any():
+            bottom.set_xscale("symlog", linthresh=np.min(x[x > 0]), linscale=0.5)
+            bottom.set_xticks(
+                np.sort(x), [f"{value:g}" for value in np.sort(x)], rotation=45
+            )
+            bottom.xaxis.set_minor_locator(NullLocator())
         bottom.set(xlabel=NAMES[name], yscale="log")
         bottom.xaxis.set_minor_formatter(NullFormatter())
-        if scale:
-            bottom.xaxis.set_minor_locator(NullLocator())
     axes[0, 0].set(ylabel="exponent c")
     axes[1, 0].set(ylabel="one step (unit²)")
     return figure
@@ -232,7 +232,7 @@ def clock(run: Run) -> Figure:
     row[0].set(xlabel=LAG, ylabel="exponent c of an octave")
     row[1].set(xlabel="time η k / (1 − β) (unit² per nat)")
     handles, labels = row[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
 
 
