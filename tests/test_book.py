@@ -37,7 +37,16 @@ SHORT_RUNS = {
     "imagenet_resnet": SHORT_RUN, "wikitext_transformer_xl": SHORT_LANGUAGE,
     "settling": SHORT_SETTLING, "replicas": SHORT_REPLICAS,
 }  # fmt: skip
-SHORT_LEDGER = SHORT_RUNS | {"full_batch": SHORT_CONTROL}
+SHORT_DIFFUSION = {
+    "diffusion": {
+        "settle": 300, "longest": 64, "members": 2, "spacing": 32, "burn_in": 20,
+        "examples": 200, "learning_rates": [0.01], "batch_sizes": [16], "momenta": [0.5],
+        "weight_decays": [0.0], "branches": 3,
+    },
+    "diffusion_convex": {"settle": 300, "longest": 64, "members": 2, "examples": 200},
+    "walks": {"replicates": 8},
+}  # fmt: skip
+SHORT_LEDGER = SHORT_RUNS | SHORT_DIFFUSION | {"full_batch": SHORT_CONTROL}
 SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
     "index": {
@@ -78,6 +87,7 @@ SMALL = {
             }
         },
     },
+    "09-anomalous-diffusion": {"settings": SHORT_DIFFUSION},
     "claims": {"settings": SHORT_LEDGER},
     "full-size": {"timed": []},
 }  # fmt: skip

@@ -107,6 +107,26 @@ def exponents(run: Run, name: str = WINDOW) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def effective_rates(run: Run) -> pd.DataFrame:
+    """Return the rows of :func:`exponents` that vary η or β, with the rate η / (1 − β).
+
+    Its column ``effective_rate`` is in unit² per nat and step; rows are sorted by it.
+    """
+    table = exponents(run)
+    kept = table[
+        table.variation.eq(main(run))
+        | table.setting.isin(["learning_rate", "momentum"])
+    ]
+    given = {
+        name: kept.number.where(kept.setting == name, run.settings[name]).astype(float)
+        for name in ("learning_rate", "momentum")
+    }
+    rate = given["learning_rate"] / (1 - given["momentum"])
+    return kept.assign(effective_rate=rate).sort_values(
+        "effective_rate", ignore_index=True
+    )
+
+
 def _error(values: NDArray) -> float:
     return values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
@@ -181,15 +180,13 @@ def sweeps(run: Run) -> Figure:
         for panel in (top, bottom):
             panel.axvline(x[-1], color="0.6", linestyle=":", linewidth=1)
         top.axhline(1, color="0.3", linestyle=":", linewidth=1)
-        bottom.set_xscale("log")
-        if (x == 0).any():
-            bottom.set_xscale("symlog", linthresh=np.min(x[x > 0]), linscale=0.5)
-            bottom.set_xticks(
-                np.sort(x), [f"{value:g}" for value in np.sort(x)], rotation=45
-            )
-            bottom.xaxis.set_minor_locator(NullLocator())
+        zero = (
+            {"linthresh": np.min(x[x > 0]), "linscale": 0.5} if (x == 0).any() else {}
+        )
+        bottom.set_xscale("symlog" if zero else "log", **zero)
+        bottom.set_xticks(x[order], [f"{value:g}" for value in x[order]], rotation=45)
         bottom.set(xlabel=NAMES[name], yscale="log")
-        bottom.xaxis.set_minor_formatter(NullFormatter())
+        bottom.xaxis.set_minor_locator(NullLocator())
     axes[0, 0].set(ylabel="exponent c")
     axes[1, 0].set(ylabel="one step (unit²)")
     return figure
@@ -207,32 +204,32 @@ def _scaling(name: str, settings, base: float):
 
 
 def clock(run: Run) -> Figure:
-    """Draw the exponent of each octave against the lag, in steps and in time η k / (1 − β)."""
-    figure, (row,) = panels(1, 2, height=3.6, sharey=True)
-    names = [
-        n
-        for n in travel.variations(run)
-        if n.startswith(("base", "learning", "momentum"))
-    ]
-    for name, color in zip(
-        names, sns.color_palette("viridis", len(names)), strict=True
-    ):
-        changed = dict([name.split("=")]) if "=" in name else {}
-        rate = float(changed.get("learning_rate", run.settings["learning_rate"]))
-        momentum = float(changed.get("momentum", run.settings["momentum"]))
-        lags, squares = travel.displacements(run, name)
-        octaves = displacement.octave_exponents(lags, squares)
-        middles = np.array([np.sqrt(first * last) for first, last, _ in octaves])
-        values = _fits([fit for *_, fit in octaves])
-        for axes, unit in zip(row, (1, rate / (1 - momentum)), strict=True):
-            _bars(axes, middles * unit, *values, fmt="o-", color=color, label=name)
-    for axes in row:
-        axes.axhline(1, color="0.3", linestyle=":", linewidth=1)
-        axes.set(xscale="log")
-    row[0].set(xlabel=LAG, ylabel="exponent c of an octave")
-    row[1].set(xlabel="time η k / (1 − β) (unit² per nat)")
-    handles, labels = row[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    """Draw exponent and distance against η / (1 − β), where η or where β was varied."""
+    figure, ((left, right),) = panels(1, 2, height=3.2)
+    table = travel.effective_rates(run)
+    for setting, label in (("learning_rate", "η varied"), ("momentum", "β varied")):
+        mine = table[table.setting.isin([setting, travel.main(run)])]
+        keywords = {
+            "fmt": "o-" if setting == "learning_rate" else "s--",
+            "label": label,
+        }
+        rates = mine.effective_rate
+        _bars(left, rates, mine.value, mine.low, mine.high, **keywords)
+        right.errorbar(
+            rates,
+            mine.distance,
+            BARS * mine.distance_error,
+            capsize=2,
+            linewidth=1,
+            **keywords,
+        )
+    for axes in (left, right):
+        axes.set(xscale="log", xlabel="effective rate η / (1 − β)")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    left.axhline(1, color="0.3", linestyle=":", linewidth=1)
+    left.set(ylabel="exponent c")
+    right.set(yscale="log", ylabel="squared distance at the\nlongest lag (unit²)")
+    right.legend()
     return figure
 
 
