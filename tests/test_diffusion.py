@@ -209,6 +209,34 @@ def test_one_followed_net_has_an_exponent_and_figures():
     pyplot.close("all")
 
 
+def test_learning_rates_and_momenta_meet_at_the_same_effective_rate():
+    powers = {
+        "base": 0.5, "learning_rate=0.01": 0.7, "learning_rate=0.04": 0.3, "momentum=0.5": 0.9,
+        "momentum=0.875": 0.45, "momentum=0.95": 0.35,
+    }  # fmt: skip
+    rows = {
+        f"{kind} ({name}){place}": {
+            int(lag): (2 + place[1:2].count("1")) * lag**power for lag in LAGS
+        }
+        for name, power in powers.items()
+        for kind, places in (
+            ("global_displacement_squared", ("[0,0]", "[1,0]")),
+            ("local_displacement_squared", ("[0]", "[1]")),
+        )
+        for place in places
+    }
+    found = travel.effective_rates(made_up(rows, learning_rate=0.02, momentum=0.9))
+    assert found.effective_rate.is_monotonic_increasing and len(found) == 6
+    by_name = found.set_index("variation")
+    assert by_name.effective_rate["momentum=0.875"] == pytest.approx(0.16)
+    assert by_name.expected["momentum=0.95"] == pytest.approx(
+        0.3
+    )  # that of 0.04 and 0.9
+    between = 0.7 - 0.2 * np.log(1.6) / np.log(2)
+    assert by_name.expected["momentum=0.875"] == pytest.approx(between)
+    assert math.isnan(by_name.expected["momentum=0.5"])
+
+
 def test_a_reference_point_that_came_too_late_is_left_out():
     assert travel.displacements(one_net((64, 64, 30)))[1].shape == (1, 2, len(LAGS))
     lags, squares = travel.displacements(one_net((64, 40, 12)))

@@ -110,7 +110,9 @@ def exponents(run: Run, name: str = WINDOW) -> pd.DataFrame:
 def effective_rates(run: Run) -> pd.DataFrame:
     """Return the rows of :func:`exponents` that vary η or β, with the rate η / (1 − β).
 
-    Its column ``effective_rate`` is in unit² per nat and step; rows are sorted by it.
+    ``effective_rate`` is in unit² per nat; rows are sorted by it. ``expected`` is the
+    exponent that the learning rates have there, interpolated in the logarithm: NaN beyond
+    their range by more than an eighth.
     """
     table = exponents(run)
     kept = table[
@@ -122,9 +124,14 @@ def effective_rates(run: Run) -> pd.DataFrame:
         for name in ("learning_rate", "momentum")
     }
     rate = given["learning_rate"] / (1 - given["momentum"])
-    return kept.assign(effective_rate=rate).sort_values(
+    found = kept.assign(effective_rate=rate).sort_values(
         "effective_rate", ignore_index=True
     )
+    known = found[found.setting != "momentum"]
+    rates, ends = found.effective_rate, known.effective_rate
+    expected = np.interp(np.log(rates), np.log(ends), known.value)
+    inside = (rates > ends.min() / 1.125) & (rates < ends.max() * 1.125)
+    return found.assign(expected=np.where(inside, expected, np.nan))
 
 
 def _error(values: NDArray) -> float:
