@@ -45,6 +45,16 @@ SHORT_REGRESSION = {
 SHORT_ENSEMBLES = {"trajectories": 8, "steps": 300, "burn_in": 100, "lags": 20, "segment": 128}
 SHORT_CURRENTS = {"minibatch_currents": SHORT_ENSEMBLES, "phase_space": SHORT_ENSEMBLES}
 SHORT_LEDGER = SHORT_RUNS | SHORT_CURRENTS | {"full_batch": SHORT_CONTROL}
+SHORT_DIFFUSION = {
+    "diffusion": {
+        "settle": 300, "longest": 64, "members": 2, "spacing": 32, "burn_in": 20,
+        "examples": 200, "learning_rates": [0.01], "batch_sizes": [16], "momenta": [0.5],
+        "weight_decays": [0.0], "branches": 3,
+    },
+    "diffusion_convex": {"settle": 300, "longest": 64, "members": 2, "examples": 200},
+    "walks": {"replicates": 8},
+}  # fmt: skip
+SHORT_LEDGER = SHORT_RUNS | SHORT_DIFFUSION | {"full_batch": SHORT_CONTROL}
 SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
     "index": {
@@ -88,6 +98,7 @@ SMALL = {
     "10-langevin": {"settings": SHORT_REGRESSION},
     "claims": {"settings": SHORT_LEDGER | {"linear_regression": SHORT_REGRESSION}},
     "11-modified-loss": {"settings": SHORT_CURRENTS},
+    "09-anomalous-diffusion": {"settings": SHORT_DIFFUSION},
     "claims": {"settings": SHORT_LEDGER},
     "full-size": {"timed": []},
 }  # fmt: skip

@@ -132,6 +132,11 @@ STUDIES = {
         "examples": 100, "hidden": (4,), "learning_rates": (0.01, 0.1), "steps": 24,
         "annealed": 8, "windows": (1, 4, 16), "members": 2, "record_every": 3,
     },
+    "diffusion": {
+        "examples": 64, "hidden": (4,), "settle": 8, "longest": 12, "members": 2,
+        "burn_in": 3, "spacing": 5, "batch_size": 8, "learning_rates": (0.05,),
+        "batch_sizes": (4,), "momenta": (), "weight_decays": (), "branches": 2,
+    },
     "two_identities": {
         "examples": 64, "batch_size": 8, "edges": (9, 21), "replicates": 3,
     },
@@ -192,7 +197,7 @@ def test_a_study_interrupted_after_any_step_ends_as_if_it_was_not(
 
 
 def test_only_studies_that_take_seconds_at_every_scale_keep_nothing():
-    short = {"descent_map", "finite_chains", "noisy_plane", "double_well"}
+    short = {"descent_map", "finite_chains", "noisy_plane", "double_well", "walks"}
     kinds = {type(experiments.get(name)) for name in (*short, *STUDIES)}
     assert kinds == set(launch.STUDIES)
 

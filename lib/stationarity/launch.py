@@ -14,6 +14,7 @@ from . import (
     averaging,
     chains,
     checkpoints,
+    diffusion,
     distributed,
     experiments,
     identities,
@@ -28,6 +29,7 @@ from . import (
     settling,
     studies,
     train,
+    walks,
 )
 from .errors import UsageError
 from .progress import follow
@@ -51,6 +53,8 @@ STUDIES = {
     experiments.Regression: regression.linear_regression,
     experiments.PhaseSpace: lambda settings, *_: phase_space.phase_space(settings),
     experiments.MinibatchCurrents: minibatch_currents.minibatch_currents,
+    experiments.DiffusionStudy: diffusion.diffusion,
+    experiments.WalkStudy: lambda settings, *_: walks.known_walks(settings),
 }
 # What a run that goes on keeps of its earlier sittings.
 KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from . import criteria, invariance, judging, records, regression
 from . import criteria, invariance, judging, phase_space, records
+from . import criteria, invariance, judging, records, travel
 from .errors import UsageError
 from .records import Run
 
@@ -226,6 +227,44 @@ def _furthest(ratios) -> Estimate:
         values[np.abs(values - 1).argmax()],
         (values - 1.96 * errors).min(), (values + 1.96 * errors).max(),
     )  # fmt: skip
+def displacement_exponent(run: Run) -> Estimate:
+    """The exponent of the squared displacement, fitted over the last two thirds of the lags.
+
+    At the base settings; the interval is a bootstrap over seeds, or over the reference
+    points of a single net. Of known processes it is that of Brownian motion.
+    """
+    found = travel.exponent(run)
+    return Estimate(found.value, found.low, found.high)
+
+
+def distance_from_brownian(run: Run) -> Estimate:
+    """How far that exponent lies from 1, the value of Brownian motion, to either side."""
+    found = travel.exponent(run)
+    low = max(found.low - 1, 1 - found.high, 0.0)
+    return Estimate(abs(found.value - 1), low, max(found.high - 1, 1 - found.low))
+
+
+def exponent_change(run: Run) -> Estimate:
+    """How much the exponent changes over the last four octaves of the lags.
+
+    That of the later two octaves less that of the two before: zero for a power law.
+    """
+    found = travel.exponent_change(run)
+    return Estimate(found.value, found.low, found.high)
+
+
+def ornstein_uhlenbeck_change(run: Run) -> Estimate:
+    """The same change of an Ornstein-Uhlenbeck process, which settles: no power law."""
+    found = travel.exponent_change(run, "Ornstein-Uhlenbeck")
+    return Estimate(found.value, found.low, found.high)
+
+
+def followed_loss_change(run: Run) -> Estimate:
+    """The change of the loss while the weights are followed, as a share of what it lost.
+
+    The change is that of a line through the mean over the members.
+    """
+    return Estimate(*travel.loss_change(run))
 
 
 QUANTITIES: dict[str, Callable[[Run], Estimate]] = {
@@ -246,6 +285,11 @@ QUANTITIES: dict[str, Callable[[Run], Estimate]] = {
     "variance_ratio": variance_ratio,
     "temperature_exponent": temperature_exponent,
     "isotropic_exponent": isotropic_exponent,
+    "displacement_exponent": displacement_exponent,
+    "distance_from_brownian": distance_from_brownian,
+    "exponent_change": exponent_change,
+    "ornstein_uhlenbeck_change": ornstein_uhlenbeck_change,
+    "followed_loss_change": followed_loss_change,
 }
 
 # What the numbers of the paper's Figure 1 yield, too.

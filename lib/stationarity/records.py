@@ -41,7 +41,7 @@ KEYS = {
 NOT_DECIDING = (
     "__init__", "__main__", "budget", "checkpoints", "claims", "costs", "criteria", "ergodic",
     "errors", "experiments", "figures", "invariance", "judging", "page", "parameters",
-    "progress", "quantities", "records", "regimes", "work",
+    "progress", "quantities", "records", "regimes", "travel", "work",
 )  # fmt: skip
 
 

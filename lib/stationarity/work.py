@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from . import experiments
 from .costs import DATA, Counts, counted, image_counts, net
+from .diffusion import LOOKS, all_steps, followed, variations
 from .experiments import LanguageTraining, Training
 from .reach import recorded_steps, steps_of
 
@@ -128,6 +129,20 @@ def _averaging(settings) -> Work:
     )
 
 
+def _diffusion(settings) -> Work:
+    one, members = _small(settings, settings.hidden), settings.members
+    each, found = settings.burn_in + followed(settings), variations(settings).values()
+    sizes = [change.get("batch_size", settings.batch_size) for change in found]
+    examples = members * (
+        settings.settle * settings.batch_size + each * sum(sizes)
+        + settings.branches * settings.longest * settings.batch_size
+    )  # fmt: skip
+    looks = members * LOOKS * (len(sizes) + 1)
+    return Work(
+        all_steps(settings), examples * one.gradient, looks * _examples(settings) * one.gradient,
+    )  # fmt: skip
+
+
 def _estimators(settings) -> Work:
     one, size = _small(settings, settings.hidden), settings.batch_size
     batches = settings.replicates * (sum(settings.sizes) + sum(settings.drawn))
@@ -213,6 +228,7 @@ KINDS = {
     experiments.SettlingStudy: _settling,
     experiments.ReplicaStudy: _replicas,
     experiments.AveragingStudy: _averaging,
+    experiments.DiffusionStudy: _diffusion,
     experiments.EstimatorStudy: _estimators,
     experiments.NormalisationStudy: _normalisation,
     experiments.CurvatureStudy: _curvature,
@@ -228,5 +244,8 @@ KINDS = {
         2 * (s.burn_in + s.steps), s.trajectories * len(s.curvatures), 20 + 4 * s.lags
     ),
     experiments.MinibatchCurrents: _minibatch_currents,
+    experiments.WalkStudy: lambda s: _updates(
+        s.references * s.longest * s.replicates, s.members * s.dimensions * (3 + len(s.hurst))
+    ),
     experiments.DoubleWell: lambda s: _updates(s.steps, 2 * s.trajectories * len(s.widths)),
 }

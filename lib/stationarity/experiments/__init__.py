@@ -21,6 +21,7 @@ from .chains import (
     Plane,
 )
 from .currents import CURRENTS, MinibatchCurrents, PhaseSpace
+from .diffusion import DIFFUSION, DiffusionStudy, WalkStudy
 from .images import IMAGES
 from .language import LANGUAGE
 from .measuring import MEASURING
@@ -45,6 +46,7 @@ EXPERIMENTS = (
     STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS | SETTLING | PRACTICE
     | REGRESSION
     | CURRENTS
+    | DIFFUSION
 )  # fmt: skip
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
@@ -52,6 +54,7 @@ Settings = (
     | Identities | SettlingStudy | ReplicaStudy | AveragingStudy | Regression
     | Identities | SettlingStudy | ReplicaStudy | AveragingStudy
     | PhaseSpace | MinibatchCurrents
+    | DiffusionStudy | WalkStudy
 )  # fmt: skip
 _KINDS = {kind.__name__: kind for kind in typing.get_args(Settings)}
 
