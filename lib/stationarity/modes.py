@@ -139,7 +139,7 @@ def predictions(
     not positive, which names the first such mode, and beyond stability.
 
     >>> predictions([4.0], [1.0], 0.1, 0.9, 0.0)["mode_frequency"].round(3)
-    array([0.673])
+    array([0.659])
     """
     total = np.asarray(curvature, float) + weight_decay
     noise_variance = np.broadcast_to(np.asarray(noise_variance, float), total.shape)
