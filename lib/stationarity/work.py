@@ -128,6 +128,18 @@ def _averaging(settings) -> Work:
     )
 
 
+def _modes(settings) -> Work:
+    one, steps = _small(settings, settings.hidden), settings.burn_in + settings.steps
+    nets = settings.burn_in + settings.replicas * settings.steps
+    # About seven products of the Hessian for a mode.
+    products = 7 * settings.modes + settings.draws * settings.nodes
+    looks = 2 * settings.burn_in // settings.measure_every * one.gradient
+    return Work(
+        steps, nets * settings.batch_size * one.gradient,
+        _examples(settings) * (products * one.product + looks),
+    )  # fmt: skip
+
+
 def _estimators(settings) -> Work:
     one, size = _small(settings, settings.hidden), settings.batch_size
     batches = settings.replicates * (sum(settings.sizes) + sum(settings.drawn))
@@ -191,6 +203,7 @@ KINDS = {
     experiments.SettlingStudy: _settling,
     experiments.ReplicaStudy: _replicas,
     experiments.AveragingStudy: _averaging,
+    experiments.ModeStudy: _modes,
     experiments.EstimatorStudy: _estimators,
     experiments.NormalisationStudy: _normalisation,
     experiments.CurvatureStudy: _curvature,

@@ -20,6 +20,7 @@ from .chains import (
     Identities,
     Plane,
 )
+from .deep import DEEP, ModeStudy
 from .images import IMAGES
 from .language import LANGUAGE
 from .measuring import MEASURING
@@ -41,11 +42,12 @@ from .stories import STORIES
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
 EXPERIMENTS = (
     STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS | SETTLING | PRACTICE
+    | DEEP
 )  # fmt: skip
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
     | CurvatureStudy | RegimeStudy | DescentMap | FiniteChains | Plane | DoubleWell
-    | Identities | SettlingStudy | ReplicaStudy | AveragingStudy
+    | Identities | SettlingStudy | ReplicaStudy | AveragingStudy | ModeStudy
 )  # fmt: skip
 _KINDS = {kind.__name__: kind for kind in typing.get_args(Settings)}
 
