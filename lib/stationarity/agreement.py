@@ -207,8 +207,8 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
     covariance; ``off_diagonal``, the share of its squared norm off the diagonal;
     ``spread``, of the ratios of its diagonal to the eigenvalues: largest over smallest.
 
-    >>> proportionality(np.diag([4.0, 2.0]), [2.0, 1.0])["off_diagonal"]
-    np.float64(0.0)
+    >>> proportionality(np.diag([4.0, 2.0]), [2.0, 1.0])["spread"]
+    np.float64(1.0)
     """
     matrix, eigenvalues = np.asarray(matrix, float), np.asarray(eigenvalues, float)
     diagonal = np.diag(matrix)
