@@ -54,6 +54,7 @@ def followed_modes(
       points of replica r; ``top_displacement_squared[r]``, its part along the modes;
       ``drift_squared``, of the mean displacement of the replicas; and
       ``rest_dimension``, (tr C)^2 / tr C^2 of what is not along the modes;
+    - ``parameters``, their number P;
     - of the replicas at every ``measure_every`` of these steps ``replica_loss`` and
       ``replica_noise_trace``, exact.
 
@@ -63,13 +64,15 @@ def followed_modes(
     """
     keeper = keeper or Keeper()
     task = load_task(settings, data_root, device)
-    _check(settings, ensembles.count_parameters(task.widths))
+    parameters = ensembles.count_parameters(task.widths)
+    _check(settings, parameters)
     with keeper.progress("modes", settings.burn_in + settings.steps) as progress:
         trained = keeper.part("training", lambda: _train(task, keeper, progress))
         *_, reference, rows = trained
         found = keeper.part("hessian", lambda: _at_reference(task, reference))
         directions, more = found
-        return rows + more + _follow(task, keeper, progress, trained, directions)
+        rows = [*rows, (0, 0.0, "parameters", parameters, math.nan), *more]
+        return rows + _follow(task, keeper, progress, trained, directions)
 
 
 def _check(settings: ModeStudy, parameters: int) -> None:
