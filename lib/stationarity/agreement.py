@@ -47,7 +47,7 @@ def by_mode(run: Run) -> pd.DataFrame:
          "noise_variance": noise.value.to_numpy()}
     )  # fmt: skip
     predicted = modes.predictions(
-        table.eigenvalue, table.noise_variance, *_optimiser(run), positive_only=True
+        table.eigenvalue, table.noise_variance, *optimiser(run), positive_only=True
     )
     for name in MEASURED:
         if f"{name}[0]" not in set(run.metrics.quantity):
@@ -61,9 +61,11 @@ def by_mode(run: Run) -> pd.DataFrame:
     return table
 
 
-def _optimiser(run: Run) -> tuple[float, float, float]:
+def optimiser(run: Run) -> tuple[float, float, float]:
+    """Return the learning rate while it was followed, momentum and weight decay."""
     settings = run.settings
-    return settings["learning_rate"], settings["momentum"], settings["weight_decay"]
+    rate = settings.get("followed_rate") or settings["learning_rate"]
+    return rate, settings["momentum"], settings["weight_decay"]
 
 
 def ratio(table: pd.DataFrame, name: str) -> Estimate:
@@ -81,6 +83,18 @@ def ratio(table: pd.DataFrame, name: str) -> Estimate:
     measured, error, predicted = both.to_numpy().T
     value = np.exp(np.log(measured / predicted).mean())
     return Estimate(value, value * np.sqrt(((error / measured) ** 2).sum()) / len(both))
+
+
+def visited_noise(run: Run) -> float:
+    """Return the noise where the replicas went over that at the reference weights.
+
+    A ratio of traces; NaN where the run does not have them. To first order it is what
+    the predictions, which take the noise for constant, are too small by.
+    """
+    if "replica_noise_trace" not in set(run.metrics.quantity):
+        return np.nan
+    visited = run.series("replica_noise_trace").value.mean()
+    return float(visited / run.series("reference_noise_trace").value[0])
 
 
 def displacements(run: Run) -> pd.DataFrame:
@@ -123,7 +137,7 @@ def _mean_over_series(run: Run, name: str) -> pd.DataFrame:
 
 
 def _predicted(lags: ArrayLike, eigenvalues, noise, run: Run) -> NDArray:
-    rate, momentum, decay = _optimiser(run)
+    rate, momentum, decay = optimiser(run)
     total = np.maximum(np.asarray(eigenvalues) + decay, FLAT)
     return _displacement_squared(lags, total, rate, np.asarray(noise), momentum)
 

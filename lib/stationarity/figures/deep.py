@@ -4,8 +4,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from .. import agreement, langevin
+from ..errors import UsageError
 from ..records import Run
 from .style import panels
 
@@ -25,18 +27,17 @@ def spectrum(run: Run) -> Figure:
     oscillates. Right, where the run has it: the share of the noise's trace in
     directions with a curvature above that of the axis.
     """
-    table, settings = agreement.by_mode(run), run.settings
+    table, (rate, momentum, decay) = agreement.by_mode(run), agreement.optimiser(run)
     figure, axes = panels(1, 2, 2.8)
     top, shares = axes[0]
     number = np.arange(1, len(table) + 1)
     top.errorbar(
         number, table.eigenvalue, table.residual, fmt="o", color="C0", capsize=2
     )
-    least = (1 - np.sqrt(settings["momentum"])) ** 2 / settings["learning_rate"]
-    top.axhline(
-        least - settings["weight_decay"], color="0.3", linestyle="--", linewidth=1
-    )
+    least = (1 - np.sqrt(momentum)) ** 2 / rate - decay
+    top.axhline(least, color="0.3", linestyle="--", linewidth=1)
     top.set(xlabel="mode", ylabel=CURVATURE, yscale="log")
+    _few_ticks(top.yaxis)
     if "rest_node[0]" not in set(run.metrics.quantity):
         shares.set_visible(False)
         return figure
@@ -58,9 +59,14 @@ def spectrum(run: Run) -> Figure:
 def by_mode(run: Run) -> Figure:
     """Draw what each mode did and what theory says, above; their ratio below.
 
-    Bars: 1.96 standard errors. The frequency is drawn where it exists.
+    Bars: 1.96 standard errors. The frequency is drawn where it exists. Dashed, where
+    the run has it: what the ratios would be with the noise where the replicas went.
     """
     table = agreement.by_mode(run)
+    if "mode_variance" not in table:
+        raise UsageError(
+            f"{run.name} followed its modes for too few steps to measure them."
+        )
     figure, axes = panels(2, 3, 2.2, sharex=True)
     for column, (name, label) in zip(axes.T, QUANTITIES.items(), strict=True):
         value, ratio = column
@@ -86,8 +92,20 @@ def by_mode(run: Run) -> Figure:
         )  # fmt: skip
         ratio.axhline(1, color="C1", linewidth=1.5)
         ratio.set(ylabel="measured / predicted", xlabel="eigenvalue ρ\n(nats/unit²)")
+        _few_ticks(value.yaxis, ratio.xaxis)
+    visited = agreement.visited_noise(run)
+    for ratio in axes[1, :2]:
+        ratio.axhline(visited, color="C2", linestyle="--", linewidth=1, zorder=1)
     axes[0, 0].legend()
     return figure
+
+
+def _few_ticks(*logarithmic) -> None:
+    """Label 1, 2 and 5 of each decade only: an axis may have less than one."""
+    for axis in logarithmic:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FormatStrFormatter("%.3g"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def noise(run: Run) -> Figure:
@@ -111,14 +129,15 @@ def noise(run: Run) -> Figure:
         xscale="log",
         yscale="log",
     )
+    _few_ticks(scatter.xaxis, scatter.yaxis)
     if "noise_covariance[0,1]" not in set(run.metrics.quantity):
         matrix.set_visible(False)
         return figure
     found = agreement.noise_matrix(run)
     scale = np.sqrt(np.diag(found))
-    image = matrix.imshow(
-        found / np.outer(scale, scale), cmap="RdBu_r", vmin=-1, vmax=1
-    )
+    edges = (0.5, len(found) + 0.5, len(found) + 0.5, 0.5)
+    correlation = found / np.outer(scale, scale)
+    image = matrix.imshow(correlation, cmap="RdBu_r", vmin=-1, vmax=1, extent=edges)
     matrix.grid(visible=False)
     matrix.set(xlabel="mode", ylabel="mode")
     figure.colorbar(image, ax=matrix, label="correlation of the noise")
@@ -130,28 +149,21 @@ def spiral(run: Run) -> Figure:
 
     Ellipses: the exact stationary law, one and two standard deviations.
     """
-    table, settings = agreement.by_mode(run), run.settings
+    table, (rate, momentum, decay) = agreement.by_mode(run), agreement.optimiser(run)
     found = list(agreement.numbered(run, "projection").groupby("number"))
     figure, axes = panels(1, len(found), 3.2)
     for panel, (mode, series) in zip(axes[0], found, strict=True):
         every = series.value.to_numpy()
-        velocity = np.diff(every)[-TURN:] / settings["learning_rate"]
+        velocity = np.diff(every)[-TURN:] / rate
         position = (every - every.mean())[1:][-TURN:]
         panel.plot(position, velocity, color="0.7", linewidth=0.6, zorder=1)
-        panel.scatter(
-            position,
-            velocity,
-            c=np.arange(len(position)),
-            cmap="viridis",
-            s=8,
-            zorder=2,
-        )
-        curvature = table.eigenvalue[mode] + settings["weight_decay"]
-        if curvature > 0:
+        shade = np.arange(len(position))
+        panel.scatter(position, velocity, c=shade, cmap="viridis", s=8, zorder=2)
+        if table.eigenvalue[mode] + decay > 0:
+            noise = table.noise_variance[mode]
             law = langevin.stationary_covariance(
-                curvature, settings["learning_rate"], table.noise_variance[mode],
-                settings["momentum"],
-            )  # fmt: skip
+                table.eigenvalue[mode] + decay, rate, noise, momentum
+            )
             _ellipses(panel, law)
         panel.set(
             xlabel="position (unit)", ylabel="velocity (nats/unit)",
@@ -191,7 +203,9 @@ def rest(run: Run) -> Figure:
     right.plot(table.lag, table.rest_dimension, "o-", color="C2")
     others = run.series("parameters").value[0] - run.settings["modes"]
     right.axhline(others, color="0.3", linestyle="--", linewidth=1)
-    right.set(xlabel="lag (steps)", ylabel="dimension", xscale="log", yscale="log")
+    right.set(
+        xlabel="lag (steps)", ylabel="effective dimension", xscale="log", yscale="log"
+    )
     return figure
 
 
@@ -263,5 +277,6 @@ def ratios(runs: dict[str, Run]) -> Figure:
     axes.set(
         xlabel="lag (steps)", ylabel="measured / predicted", xscale="log", yscale="log"
     )
+    _few_ticks(axes.yaxis)
     axes.legend()
     return figure
