@@ -102,6 +102,8 @@ def test_the_reference_rows_are_those_of_dense_matrices(run):
     values, vectors = torch.linalg.eigh(matrix)
     table = agreement.by_mode(run)
     np.testing.assert_allclose(table.eigenvalue, values.flip(0)[:3], rtol=2e-3)
+    smallest = run.series("smallest_eigenvalue")
+    assert abs(smallest.value[0] - values[0]) < 2e-3 * values[-1]
     covariance = torch.cov(gradients.T, correction=0) / settings.batch_size
     noise = (vectors.T @ covariance @ vectors).diagonal().flip(0)[:3]
     np.testing.assert_allclose(table.noise_variance, noise, rtol=0.05)

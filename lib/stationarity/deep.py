@@ -43,6 +43,7 @@ def followed_modes(
       ``noise_trace``, of the covariance of one minibatch gradient, all exact;
     - at the reference weights, means over the last steps of training:
       ``eigenvalue[i]`` (error: residual), ``noise_variance[i]``, u_i'Σu_i of a minibatch;
+      ``smallest_eigenvalue`` of all, at most so much (error: residual);
       ``noise_covariance[i,j]`` for i < j; ``noise_trace`` and ``reference_gradient_norm``;
       ``rest_node[j]`` and ``rest_weight[j]``, the spectrum of H off the modes in which
       each direction counts with its noise: its weights sum to the rest of the trace;
@@ -171,6 +172,7 @@ def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list]:
         raise UsageError(
             f"{pairs.products} products do not give the modes: ask for fewer."
         )
+    lowest = measure.sharpness(model, _negative, [where], tol=0.02, max_products=600)
     generator = torch.Generator().manual_seed(seed_of(settings.seed, "draws"))
     shape = settings.draws, len(task.labels)
     draws = torch.randn(shape, generator=generator, dtype=torch.float64).to(reference)
@@ -185,6 +187,8 @@ def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list]:
     # The draws' weights err in their sum, which is known.
     weights *= (trace - covariance.trace()) / weights.sum()
     rows = _noise_rows(pairs, covariance / settings.batch_size)
+    smallest, residual = -lowest.eigenvalues.item(), lowest.residuals.item()
+    rows.append((0, 0.0, "smallest_eigenvalue", smallest, residual))
     rows += _numbered("rest_node", nodes.flatten())
     rows += _numbered("rest_weight", weights.flatten() / settings.batch_size)
     others = torch.randn(
@@ -201,6 +205,10 @@ def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list]:
         for row in rows + _reference_state(task, reference)
     ]
     return directions, last
+
+
+def _negative(model: nn.Module, batch) -> Tensor:
+    return -measure.cross_entropy(model, batch)
 
 
 def _reference_state(task: Task, reference: Tensor) -> list:
@@ -262,10 +270,11 @@ def _follow(
                 _add_distances(
                     sums, step - start, theta - places[point], directions, settings
                 )
-        if step >= settings.discarded and step % settings.measure_every == 0:
+        counted = step - settings.discarded
+        if counted >= 0 and counted % settings.measure_every == 0:
             rows += _visited(task, theta, step)
         _step(task, theta, buffer, chosen, step)
-        if step >= settings.discarded:
+        if counted >= 0:
             squares += torch.linalg.vecdot(buffer, buffer).double()
         progress.advance()
         keeper.keep(
