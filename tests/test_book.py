@@ -33,6 +33,11 @@ SHORT_REPLICAS = {
     "burn_in": 100, "steps": 60, "trajectory": 900, "replicas": 6, "examples": 200,
     "measure_every": 20, "record_every": 5,
 }  # fmt: skip
+SHORT_MODES = {
+    "examples": 200, "batch_size": 32, "burn_in": 200, "averaged": 100, "steps": 500,
+    "discarded": 100, "replicas": 8, "modes": 5, "random_directions": 4, "points": 2,
+    "draws": 4, "nodes": 5,
+}  # fmt: skip
 SHORT_RUNS = {
     "imagenet_resnet": SHORT_RUN, "wikitext_transformer_xl": SHORT_LANGUAGE,
     "settling": SHORT_SETTLING, "replicas": SHORT_REPLICAS,
@@ -55,6 +60,7 @@ SHORT_DIFFUSION = {
     "walks": {"replicates": 8},
 }  # fmt: skip
 SHORT_LEDGER = SHORT_RUNS | SHORT_DIFFUSION | {"full_batch": SHORT_CONTROL}
+SHORT_LEDGER = SHORT_RUNS | {"full_batch": SHORT_CONTROL, "*_modes": SHORT_MODES}
 SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
     "index": {
@@ -99,6 +105,7 @@ SMALL = {
     "claims": {"settings": SHORT_LEDGER | {"linear_regression": SHORT_REGRESSION}},
     "11-modified-loss": {"settings": SHORT_CURRENTS},
     "09-anomalous-diffusion": {"settings": SHORT_DIFFUSION},
+    "12-deep-network": {"settings": {"*_modes": SHORT_MODES}},
     "claims": {"settings": SHORT_LEDGER},
     "full-size": {"timed": []},
 }  # fmt: skip

@@ -127,6 +127,11 @@ STUDIES = {
         "examples": 64, "hidden": (5,), "burn_in": 8, "steps": 6, "trajectory": 10,
         "replicas": 3, "batch_size": 16, "record_every": 3, "measure_every": 2,
     },
+    "deep_modes": {
+        "examples": 64, "hidden": (4,), "batch_size": 16, "burn_in": 6, "averaged": 4,
+        "steps": 96, "discarded": 4, "replicas": 8, "modes": 2, "random_directions": 2,
+        "points": 2, "draws": 2, "nodes": 3, "measure_every": 20,
+    },
     "regimes": {"steps": 5, "members": 2, "examples": 128},
     "averaging": {
         "examples": 100, "hidden": (4,), "learning_rates": (0.01, 0.1), "steps": 24,

@@ -12,6 +12,7 @@ import pandas as pd
 from . import criteria, invariance, judging, records, regression
 from . import criteria, invariance, judging, phase_space, records
 from . import criteria, invariance, judging, records, travel
+from . import agreement, criteria, invariance, judging, records
 from .errors import UsageError
 from .records import Run
 
@@ -265,6 +266,42 @@ def followed_loss_change(run: Run) -> Estimate:
     The change is that of a line through the mean over the members.
     """
     return Estimate(*travel.loss_change(run))
+def speed_ratio(run: Run) -> Estimate:
+    """Mean squared displacement of one step, measured over predicted from Hessian and noise."""
+    return Estimate(*agreement.displacement_ratio(run, 1))
+
+
+def displacement_ratio(run: Run) -> Estimate:
+    """Mean squared displacement over about 100 steps, measured over predicted."""
+    return Estimate(*agreement.displacement_ratio(run, 100))
+
+
+def late_displacement_ratio(run: Run) -> Estimate:
+    """The same over the longest lag that is measured, thousands of steps."""
+    return Estimate(*agreement.displacement_ratio(run, math.inf))
+
+
+def mode_variance_ratio(run: Run) -> Estimate:
+    """Variance along the top Hessian modes over that predicted, geometric mean.
+
+    From u'Σu of each mode, its eigenvalue and the settings.
+    """
+    return _mode_ratio(run, "mode_variance")
+
+
+def mode_speed_ratio(run: Run) -> Estimate:
+    """Variance of the velocity along the top Hessian modes over that predicted."""
+    return _mode_ratio(run, "mode_velocity_variance")
+
+
+def mode_frequency_ratio(run: Run) -> Estimate:
+    """Frequency of oscillation along the modes over that predicted, where both exist."""
+    return _mode_ratio(run, "mode_frequency")
+
+
+def _mode_ratio(run: Run, name: str) -> Estimate:
+    value, error = agreement.ratio(agreement.by_mode(run), name)
+    return Estimate(value, value - 1.96 * error, value + 1.96 * error)
 
 
 QUANTITIES: dict[str, Callable[[Run], Estimate]] = {
@@ -290,6 +327,12 @@ QUANTITIES: dict[str, Callable[[Run], Estimate]] = {
     "exponent_change": exponent_change,
     "ornstein_uhlenbeck_change": ornstein_uhlenbeck_change,
     "followed_loss_change": followed_loss_change,
+    "speed_ratio": speed_ratio,
+    "displacement_ratio": displacement_ratio,
+    "late_displacement_ratio": late_displacement_ratio,
+    "mode_variance_ratio": mode_variance_ratio,
+    "mode_speed_ratio": mode_speed_ratio,
+    "mode_frequency_ratio": mode_frequency_ratio,
 }
 
 # What the numbers of the paper's Figure 1 yield, too.

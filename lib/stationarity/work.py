@@ -140,6 +140,15 @@ def _diffusion(settings) -> Work:
     looks = members * LOOKS * (len(sizes) + 1)
     return Work(
         all_steps(settings), examples * one.gradient, looks * _examples(settings) * one.gradient,
+def _modes(settings) -> Work:
+    one, steps = _small(settings, settings.hidden), settings.burn_in + settings.steps
+    nets = settings.burn_in + settings.replicas * settings.steps
+    # About seven products of the Hessian for a mode.
+    products = 7 * settings.modes + settings.draws * settings.nodes
+    looks = 2 * settings.burn_in // settings.measure_every * one.gradient
+    return Work(
+        steps, nets * settings.batch_size * one.gradient,
+        _examples(settings) * (products * one.product + looks),
     )  # fmt: skip
 
 
@@ -229,6 +238,7 @@ KINDS = {
     experiments.ReplicaStudy: _replicas,
     experiments.AveragingStudy: _averaging,
     experiments.DiffusionStudy: _diffusion,
+    experiments.ModeStudy: _modes,
     experiments.EstimatorStudy: _estimators,
     experiments.NormalisationStudy: _normalisation,
     experiments.CurvatureStudy: _curvature,

@@ -22,6 +22,7 @@ from .chains import (
 )
 from .currents import CURRENTS, MinibatchCurrents, PhaseSpace
 from .diffusion import DIFFUSION, DiffusionStudy, WalkStudy
+from .deep import DEEP, ModeStudy
 from .images import IMAGES
 from .language import LANGUAGE
 from .measuring import MEASURING
@@ -47,6 +48,7 @@ EXPERIMENTS = (
     | REGRESSION
     | CURRENTS
     | DIFFUSION
+    | DEEP
 )  # fmt: skip
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
@@ -55,6 +57,7 @@ Settings = (
     | Identities | SettlingStudy | ReplicaStudy | AveragingStudy
     | PhaseSpace | MinibatchCurrents
     | DiffusionStudy | WalkStudy
+    | Identities | SettlingStudy | ReplicaStudy | AveragingStudy | ModeStudy
 )  # fmt: skip
 _KINDS = {kind.__name__: kind for kind in typing.get_args(Settings)}
 
