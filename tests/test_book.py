@@ -42,14 +42,12 @@ SHORT_RUNS = {
     "imagenet_resnet": SHORT_RUN, "wikitext_transformer_xl": SHORT_LANGUAGE,
     "settling": SHORT_SETTLING, "replicas": SHORT_REPLICAS,
 }  # fmt: skip
-SHORT_LEDGER = SHORT_RUNS | {"full_batch": SHORT_CONTROL}
 SHORT_REGRESSION = {
     "examples": 256, "dimensions": 4, "directions": 4, "steps": 200, "lags": 100,
     "trajectories": 300, "minibatch_trajectories": 100,
 }  # fmt: skip
 SHORT_ENSEMBLES = {"trajectories": 8, "steps": 300, "burn_in": 100, "lags": 20, "segment": 128}
 SHORT_CURRENTS = {"minibatch_currents": SHORT_ENSEMBLES, "phase_space": SHORT_ENSEMBLES}
-SHORT_LEDGER = SHORT_RUNS | SHORT_CURRENTS | {"full_batch": SHORT_CONTROL}
 SHORT_DIFFUSION = {
     "diffusion": {
         "settle": 300, "longest": 64, "members": 2, "spacing": 32, "burn_in": 20,
@@ -59,8 +57,9 @@ SHORT_DIFFUSION = {
     "diffusion_convex": {"settle": 300, "longest": 64, "members": 2, "examples": 200},
     "walks": {"replicates": 8},
 }  # fmt: skip
-SHORT_LEDGER = SHORT_RUNS | SHORT_DIFFUSION | {"full_batch": SHORT_CONTROL}
-SHORT_LEDGER = SHORT_RUNS | {"full_batch": SHORT_CONTROL, "*_modes": SHORT_MODES}
+SHORT_LEDGER = SHORT_RUNS | SHORT_DIFFUSION | SHORT_CURRENTS | {
+    "full_batch": SHORT_CONTROL, "linear_regression": SHORT_REGRESSION, "*_modes": SHORT_MODES,
+}  # fmt: skip
 SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
     "index": {
@@ -101,10 +100,9 @@ SMALL = {
             }
         },
     },
-    "10-langevin": {"settings": SHORT_REGRESSION},
-    "claims": {"settings": SHORT_LEDGER | {"linear_regression": SHORT_REGRESSION}},
-    "11-modified-loss": {"settings": SHORT_CURRENTS},
     "09-anomalous-diffusion": {"settings": SHORT_DIFFUSION},
+    "10-langevin": {"settings": SHORT_REGRESSION},
+    "11-modified-loss": {"settings": SHORT_CURRENTS},
     "12-deep-network": {"settings": {"*_modes": SHORT_MODES}},
     "claims": {"settings": SHORT_LEDGER},
     "full-size": {"timed": []},

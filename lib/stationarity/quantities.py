@@ -9,10 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from . import criteria, invariance, judging, records, regression
-from . import criteria, invariance, judging, phase_space, records
-from . import criteria, invariance, judging, records, travel
-from . import agreement, criteria, invariance, judging, records
+from . import (
+    agreement,
+    criteria,
+    invariance,
+    judging,
+    phase_space,
+    records,
+    regression,
+    travel,
+)
 from .errors import UsageError
 from .records import Run
 

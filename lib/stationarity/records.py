@@ -39,8 +39,8 @@ KEYS = {
 # All other modules of the library decide what a run's numbers are. What the
 # settings say stands in the fingerprint.
 NOT_DECIDING = (
-    "__init__", "__main__", "agreement", "budget", "checkpoints", "claims", "costs", "criteria", "ergodic",
-    "errors", "experiments", "figures", "invariance", "judging", "page", "parameters",
+    "__init__", "__main__", "agreement", "budget", "checkpoints", "claims", "costs", "criteria",
+    "ergodic", "errors", "experiments", "figures", "invariance", "judging", "page", "parameters",
     "progress", "quantities", "records", "regimes", "travel", "work",
 )  # fmt: skip
 

@@ -140,6 +140,9 @@ def _diffusion(settings) -> Work:
     looks = members * LOOKS * (len(sizes) + 1)
     return Work(
         all_steps(settings), examples * one.gradient, looks * _examples(settings) * one.gradient,
+    )  # fmt: skip
+
+
 def _modes(settings) -> Work:
     one, steps = _small(settings, settings.hidden), settings.burn_in + settings.steps
     nets = settings.burn_in + settings.replicas * settings.steps
@@ -195,13 +198,15 @@ def _identities(settings) -> Work:
     )  # fmt: skip
 
 
-def of(settings) -> Work:
-    """Return the work of an experiment.
-
-    >>> of(experiments.get("imagenet_resnet")).steps
-    1980
-    """
-    return KINDS[type(settings)](settings)
+def _regression(settings) -> Work:
+    image = DATA.get(settings.images)
+    width = image.channels * image.size**2 if image else settings.dimensions
+    steps = (settings.steps + settings.lags) * len(settings.learning_rates)
+    gaussian = 10.0 * settings.trajectories * width
+    examples = sum(settings.batch_sizes) / len(settings.batch_sizes)
+    batches = 2 * 4.0 * settings.minibatch_trajectories * examples * width
+    exact = 6.0 * settings.examples * width**2 if settings.state_dependent else 0.0
+    return Work(3 * steps, steps * (gaussian + batches + exact))
 
 
 def _minibatch_currents(settings) -> Work:
@@ -215,19 +220,17 @@ def _minibatch_currents(settings) -> Work:
     return Work(steps, float(steps * settings.trajectories * one), float(looks))
 
 
+def of(settings) -> Work:
+    """Return the work of an experiment.
+
+    >>> of(experiments.get("imagenet_resnet")).steps
+    1980
+    """
+    return KINDS[type(settings)](settings)
+
+
 def _updates(steps: int, many: int, each: int = 10) -> Work:
     return Work(steps, float(steps * many * each))
-
-
-def _regression(settings) -> Work:
-    image = DATA.get(settings.images)
-    width = image.channels * image.size**2 if image else settings.dimensions
-    steps = (settings.steps + settings.lags) * len(settings.learning_rates)
-    gaussian = 10.0 * settings.trajectories * width
-    examples = sum(settings.batch_sizes) / len(settings.batch_sizes)
-    batches = 2 * 4.0 * settings.minibatch_trajectories * examples * width
-    exact = 6.0 * settings.examples * width**2 if settings.state_dependent else 0.0
-    return Work(3 * steps, steps * (gaussian + batches + exact))
 
 
 KINDS = {

@@ -21,8 +21,8 @@ from .chains import (
     Plane,
 )
 from .currents import CURRENTS, MinibatchCurrents, PhaseSpace
-from .diffusion import DIFFUSION, DiffusionStudy, WalkStudy
 from .deep import DEEP, ModeStudy
+from .diffusion import DIFFUSION, DiffusionStudy, WalkStudy
 from .images import IMAGES
 from .language import LANGUAGE
 from .measuring import MEASURING
@@ -45,19 +45,13 @@ from .stories import STORIES
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
 EXPERIMENTS = (
     STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS | SETTLING | PRACTICE
-    | REGRESSION
-    | CURRENTS
-    | DIFFUSION
-    | DEEP
+    | DIFFUSION | REGRESSION | CURRENTS | DEEP
 )  # fmt: skip
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
     | CurvatureStudy | RegimeStudy | DescentMap | FiniteChains | Plane | DoubleWell
-    | Identities | SettlingStudy | ReplicaStudy | AveragingStudy | Regression
     | Identities | SettlingStudy | ReplicaStudy | AveragingStudy
-    | PhaseSpace | MinibatchCurrents
-    | DiffusionStudy | WalkStudy
-    | Identities | SettlingStudy | ReplicaStudy | AveragingStudy | ModeStudy
+    | DiffusionStudy | WalkStudy | Regression | PhaseSpace | MinibatchCurrents | ModeStudy
 )  # fmt: skip
 _KINDS = {kind.__name__: kind for kind in typing.get_args(Settings)}
 
