@@ -237,10 +237,16 @@ def test_learning_rates_and_momenta_meet_at_the_same_effective_rate():
     assert math.isnan(by_name.expected["momentum=0.5"])
 
 
-def test_a_reference_point_that_came_too_late_is_left_out():
-    assert travel.displacements(one_net((64, 64, 30)))[1].shape == (1, 2, len(LAGS))
-    lags, squares = travel.displacements(one_net((64, 40, 12)))
-    assert squares.shape[1] == 2 and lags[-1] <= 40
+@pytest.mark.parametrize(
+    ("points", "kept", "longest"), [(8, 4, 16), (6, 3, 19), (3, 3, 19)]
+)
+def test_reference_points_along_one_trajectory_do_not_overlap(points, kept, longest):
+    run = one_net(tuple(64 - r * 64 / points for r in range(points)))
+    lags, squares = travel.displacements(run)
+    assert squares.shape == (1, kept, len(lags)) and lags[-1] == longest
+    apart = -(-points // 4)
+    first = [1 + 0.1 * apart * i for i in range(kept)]
+    assert squares[0, :, 0] == pytest.approx(first)
 
 
 def test_what_a_run_lacks_is_said():

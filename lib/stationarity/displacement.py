@@ -17,6 +17,9 @@ from .errors import UsageError
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+SPAN = (
+    1.5  # the least ratio of the last lag of a window to the first: most of an octave
+)
 # Windows of lags in which the authors' code fits, as shares of the longest lag. Which
 # octave theirs is we do not know: here it is the one before the last.
 WINDOWS = {
@@ -105,9 +108,9 @@ def exponent(
     few units is biased downwards by half its relative variance: that tilts the line
     only where this differs between the lags.
 
-    Raises :class:`UsageError` where fewer than three lags lie in the window, where they
-    span less than an octave, where there are fewer than two units, and where a square is
-    not positive and finite.
+    Raises :class:`UsageError` where fewer than three lags lie in the window, where the
+    last is below ``SPAN`` times the first, where there are fewer than two units, and
+    where a square is not positive and finite.
 
     >>> lags = np.array([1, 2, 4, 8])
     >>> exponent(lags, [lags**1.5, 2 * lags**1.5]).value.round(6)
@@ -152,11 +155,11 @@ def slope_weights(
         (lags >= within[0] - tolerance) & (lags <= within[1] + tolerance) & (lags > 0)
     )
     found = lags[inside]
-    if len(found) < 3 or found[-1] < 1.9 * found[0]:  # lags are rounded
+    if len(found) < 3 or found[-1] < SPAN * found[0]:
         raise UsageError(
             f"The trajectory is too short for an exponent: the window from {within[0]:g} to "
-            f"{within[1]:g} steps holds {len(found)} lags, and at least three lags that span "
-            "an octave are needed. Follow it for longer, or widen the window."
+            f"{within[1]:g} steps holds {len(found)} lags, and at least three are needed, the last "
+            f"{SPAN:g} times the first. Follow it for longer, or widen the window."
         )
     logarithms = np.log(found) - np.log(found).mean()
     weights = np.zeros(len(lags))

@@ -16,6 +16,7 @@ from .records import Run
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
 MAIN = ("base", "Brownian", "")  # what a run is about, where it holds several
 WINDOW = "last two thirds"
+POINTS = 4  # reference points of one trajectory whose lags do not overlap
 
 
 def variations(run: Run) -> list[str]:
@@ -38,10 +39,10 @@ def main(run: Run) -> str:
 def displacements(run: Run, variation: str | None = None) -> tuple[NDArray, NDArray]:
     """Return lags (L,) and squared displacements (K, R, L) of one variation.
 
-    ``variation`` is by default what the run is about. Reference points that came too
-    late to reach the longest lag of the first one are left out, but for two: then the
-    lags are those that two of them reach. Raises :class:`UsageError` where the run has
-    none.
+    ``variation`` is by default what the run is about. Where the trajectory ends before
+    each reference point has the longest lag, the R points lie evenly over it: then at
+    most ``POINTS`` of them are kept, so far from each other that their lags do not
+    overlap. Raises :class:`UsageError` where the run has none.
     """
     name = main(run) if variation is None else variation
     head = f"{GLOBAL} ({name})" if name else GLOBAL
@@ -56,14 +57,14 @@ def displacements(run: Run, variation: str | None = None) -> tuple[NDArray, NDAr
     table = chosen.assign(member=places[0], reference=places[1]).pivot(
         index=["member", "reference"], columns="step", values="value"
     )
-    reached = table.notna().groupby("reference").all()
-    counts = reached.sum()
-    longest = counts[counts >= min(2, counts.max())].index.max()
-    kept = reached.index[reached[longest]]
-    table = table.loc[(slice(None), kept), :longest].dropna(axis=1)
+    if table.iloc[:, -1].isna().any():
+        points = table.index.get_level_values("reference").nunique()
+        apart = -(-points // POINTS)
+        table = table[table.index.get_level_values("reference") % apart == 0]
+        table = table.loc[:, : table.columns[-1] * apart / points].dropna(axis=1)
     members = table.index.get_level_values("member").nunique()
     return table.columns.to_numpy(float), table.to_numpy().reshape(
-        members, len(kept), -1
+        members, len(table) // members, -1
     )
 
 

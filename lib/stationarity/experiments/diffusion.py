@@ -84,7 +84,7 @@ DIFFUSION = {
     "diffusion_convex": {
         "classroom": DiffusionStudy(
             dataset="digits", hidden=(), batch_size=32, learning_rate=0.02, settle=8000,
-            longest=4096, members=6, label_noise=0.15, momentum=0.9, weight_decay=2e-2,
+            longest=4096, members=12, label_noise=0.15, momentum=0.9, weight_decay=2e-2,
             threads=1,
         ),
         "single-gpu": DiffusionStudy(

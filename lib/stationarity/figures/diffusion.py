@@ -13,7 +13,7 @@ from .style import panels
 BARS = 1.96  # standard errors
 NAMES = {
     "learning_rate": "learning rate η", "batch_size": "batch size S",
-    "momentum": "1 − β (momentum β)", "weight_decay": "weight decay λ",
+    "momentum": "1 − β", "weight_decay": "weight decay λ",
 }  # fmt: skip
 LAG, SQUARED = "lag k (steps)", "squared distance (unit²)"
 
