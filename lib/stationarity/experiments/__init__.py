@@ -20,6 +20,7 @@ from .chains import (
     Identities,
     Plane,
 )
+from .continued import CONTINUED
 from .images import IMAGES
 from .language import LANGUAGE
 from .measuring import MEASURING
@@ -41,6 +42,7 @@ from .stories import STORIES
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
 EXPERIMENTS = (
     STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS | SETTLING | PRACTICE
+    | CONTINUED
 )  # fmt: skip
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
