@@ -89,7 +89,7 @@ def _read(folder: Path, fingerprint: str, theta: Tensor, done: int) -> dict | No
             return found
     except torch.OutOfMemoryError:
         raise  # the file may be good
-    except Exception:  # noqa: BLE001, S110: damaged or missing: torch.load raises many kinds
+    except Exception:  # damaged or missing: torch.load raises many kinds
         pass
     if done:
         raise records.foreign_checkpoint(folder)
