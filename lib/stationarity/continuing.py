@@ -172,7 +172,7 @@ def rows(follower: Follower, settings, first: int, per_epoch: int) -> list[tuple
     for name, column in zip(names, numbers[1:, k : k + 2].T, strict=True):
         found += [(end, name, *pair) for end, *pair in _windows(column)]
     return [
-        (int(step), step / per_epoch, name, float(value), float(error))
+        (int(step), int(step) / per_epoch, name, float(value), float(error))
         for step, name, value, error in found
     ]
 
