@@ -81,6 +81,27 @@ def test_a_real_run_does_what_was_counted(name, overrides, monkeypatch, tmp_path
     assert counted == pytest.approx(done.total, rel=0.05 if words else 0.01)
 
 
+FOLLOWED = {
+    "epochs": 3, "followed_epochs": 2, "examples": 96, "batch_size": 32, "width": 4,
+    "directions": 2, "direction_batches": 2, "noise_batches": 3,
+}  # fmt: skip
+
+
+def test_a_run_that_is_followed_does_what_was_counted(monkeypatch, tmp_path):
+    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path))
+    settings = experiments.get("continued", overrides=FOLLOWED)
+    with costs.Operations() as done:
+        run = stationarity.run("continued", settings=FOLLOWED, device="cpu")
+    found = run.series("direction_products").value[0]
+    task = work.of_training(settings, found=found)
+    assert task.training + task.measuring == pytest.approx(done.total, rel=0.02)
+    plain = experiments.get("continued", overrides=FOLLOWED | {"followed_epochs": 0})
+    assert work.of(plain).measuring == 0 < work.of(settings).measuring
+    assert budget.memory(settings) > budget.memory(plain)
+    size = len(measure.parameter_vector(costs.net(settings)))
+    assert budget.disk(settings) - budget.disk(plain) == 4 * size * (2 + 8 + 1)
+
+
 def run_vocabulary(run):
     from stationarity import data
 

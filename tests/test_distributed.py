@@ -87,9 +87,19 @@ def one_of_few(one_thread):
     """Children are forked, and a pool of threads does not survive that."""
 
 
+FOLLOWED = IMAGES | {
+    "drops": "", "epochs": 4, "followed_epochs": 2, "directions": 2, "noise_batches": 3,
+    "direction_batches": 2, "measure_every": 2, "observe_every": 0,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "name, settings", [("imagenet_resnet", IMAGES), ("wikitext_transformer_xl", TEXT)]
-)
+    "name, settings",
+    [
+        ("imagenet_resnet", IMAGES), ("wikitext_transformer_xl", TEXT),
+        ("continued", FOLLOWED),
+    ],
+)  # fmt: skip
 def test_processes_together_do_what_one_does(tmp_path, name, settings):
     assert run_on(1, tmp_path / "one", name, settings) == ["done"]
     assert run_on(2, tmp_path / "two", name, settings) == ["done", "done"]

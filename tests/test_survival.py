@@ -37,6 +37,12 @@ SETTLING = {
     "examples": 64, "hidden": (5,), "steps": 30, "drops": (12, 20), "members": 2,
     "batch_size": 16, "record_every": 4, "measure_every": 3,
 }  # fmt: skip
+FOLLOWED = {
+    "examples": 96, "width": 4, "blocks": (1,), "epochs": 6, "followed_epochs": 4,
+    "batch_size": 16, "directions": 2, "direction_batches": 1, "noise_batches": 4,
+    "measure_every": 3, "measure_batches": 3, "sharpness_batches": 1,
+    "sharpness_products": 4,
+}  # fmt: skip
 KILLED = {  # experiment, settings, steps
     "images": ("imagenet_resnet", IMAGES, 12),
     "images, Adam": ("imagenet_resnet", IMAGES | {"optimizer": "adam"}, 12),
@@ -46,6 +52,7 @@ KILLED = {  # experiment, settings, steps
         IMAGES | {"sampling": "independent"},
         12,
     ),
+    "followed": ("continued", FOLLOWED, 36),
     "text": ("wikitext_transformer_xl", TEXT, 12),
     "text, dropout": ("wikitext_transformer_xl", TEXT | {"dropout": 0.2}, 12),
     "study": ("settling", SETTLING, 30),

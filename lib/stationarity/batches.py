@@ -7,6 +7,8 @@ resumed run sees the batches it would have seen, and measuring changes none.
 A batch is ``(images, labels)``: normalised floats ``(B, C, H, W)`` and int64
 ``(B,)``, on the device. Of several processes each makes its share of a batch.
 """
+import copy
+import dataclasses
 import hashlib
 import io
 from collections.abc import Callable, Iterator
@@ -50,13 +52,14 @@ class Images:
     @torch.no_grad()
     def further_measurements(self, model: nn.Module, step: int, memory: None) -> list:
         """Return loss and accuracy on the test set, in evaluation mode."""
-        columns = []
+        columns, modes = [], [(module, module.training) for module in model.modules()]
         model.eval()
         for images, labels in self.test_batches():
             logits = model(images)
             losses = functional.cross_entropy(logits, labels, reduction="none")
             columns.append(torch.stack([losses, (logits.argmax(1) == labels).to(losses)]))
-        model.train()
+        for module, training in modes:
+            module.training = training
         found = mean_and_error(columns, 2, self.device)
         return [(name, *pair) for name, pair in zip(("test_loss", "accuracy"), found)]
 
@@ -110,6 +113,13 @@ class TensorImages(Images):
                 yield self._batch(chosen.to(self.device), *key, i)
 
         return Batches(count, make)
+
+    def plain(self) -> "TensorImages":
+        """Return the same images, neither cropped nor flipped in training."""
+        other, inner = copy.copy(self), slice(self.settings.crop_padding, None)
+        other.settings = dataclasses.replace(self.settings, crop_padding=0, flip=False)
+        other.train = self.train[:, inner, inner][:, : self.size, : self.size]
+        return other
 
     def partition(self) -> Batches:
         """Return the whole training set in batches (the last may be smaller)."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from . import claims, costs, experiments, measure, text, train, work
+from . import claims, continuing, costs, experiments, measure, text, train, work
 from .costs import DATA, Counts
 from .experiments import LanguageTraining, Training
 from .launch import threads
@@ -49,15 +49,22 @@ def seconds(task: work.Work, machine: Machine, devices: int = 1) -> float:
 def memory(settings, devices: int = 1) -> float:
     """Return the bytes that each device of a training run needs, at its fullest moment.
 
-    Weights, moments of the optimiser, gradients that a measurement holds, and what the
-    graph of a Hessian product keeps for a device's part of a batch, in float32.
+    Weights, moments of the optimiser, gradients that a measurement holds, what following
+    the weights holds, or their directions took, and what the graph of a Hessian product
+    keeps for a device's part of a batch, in float32.
     """
     size = count_entries(costs.net(settings).parameters())
     _, measured = costs.counted(settings)
     graph = max(measured.kept_by_gradient, measured.kept_by_product)
     item = 8 if settings.precision == "float64" else 4
-    weights = size * (1 + _moments(settings) + GRADIENTS)
-    return item * weights + item / 4 * graph * settings.batch_size / devices
+    held = item * size * GRADIENTS
+    if settings.followed_epochs:
+        held = max(
+            held + continuing.memory(settings, size, item),
+            item * size * (6 * settings.directions + 40),  # as of measure.sharpness
+        )
+    weights = item * size * (1 + _moments(settings))
+    return weights + held + item / 4 * graph * settings.batch_size / devices
 
 
 def _moments(settings) -> int:
@@ -66,7 +73,7 @@ def _moments(settings) -> int:
 
 
 def disk(settings) -> float:
-    """Return the bytes of the data and, for a training run, of its checkpoints.
+    """Return the bytes of the data and, for a training run, of what it keeps.
 
     Two checkpoints are kept, and a third is there while it is written.
     """
@@ -75,7 +82,8 @@ def disk(settings) -> float:
         return files
     size = count_entries(costs.net(settings).parameters())
     item = 8 if settings.precision == "float64" else 4
-    return files + 3 * item * size * (1 + _moments(settings))
+    followed = continuing.disk(settings, size, item)
+    return files + 3 * item * size * (1 + _moments(settings)) + followed
 
 
 def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:

@@ -151,7 +151,7 @@ class Keeper(Clock):
 
 
 class Table:
-    """Rows of float32 numbers that are too many for a checkpoint, in a file.
+    """Rows of numbers, float32 or float64, that are too many for a checkpoint, in a file.
 
     A row is written at its place: after a resume the rows beyond the checkpoint are
     written again. Without a path the file has no name and goes with the process.
@@ -162,8 +162,8 @@ class Table:
     tensor([[1., 2.]])
     """
 
-    def __init__(self, path: Path | None, width: int):
-        self.path, self.width = path, width
+    def __init__(self, path: Path | None, width: int, dtype: torch.dtype = torch.float32):
+        self.path, self.width, self.dtype = path, width, dtype
         if path is None:
             self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
             return
@@ -172,10 +172,13 @@ class Table:
             self.file = open(path, "r+b", buffering=0)  # noqa: SIM115
 
     def write(self, index: int, row: Tensor) -> None:
-        """Write a row (width,); :class:`UsageError` where there is no room."""
+        """Write a row (width,), or rows from there on (n, width).
+
+        Raises :class:`UsageError` where there is no room.
+        """
         with records.writing(self.path):
-            self.file.seek(index * self.width * 4)
-            left = memoryview(row.detach().cpu().float().numpy().tobytes())
+            self.file.seek(index * self.width * self.dtype.itemsize)
+            left = memoryview(row.detach().cpu().to(self.dtype).numpy().tobytes())
             while left:  # a write may take less than all
                 left = left[self.file.write(left) :]
 
@@ -187,7 +190,8 @@ class Table:
     def read(self, count: int) -> Tensor:
         """Return the first rows (count, width), on the CPU; fewer where fewer are there."""
         self.file.seek(0)
-        numbers = np.fromfile(self.file, np.float32, count * self.width)
+        kind = np.float64 if self.dtype == torch.float64 else np.float32
+        numbers = np.fromfile(self.file, kind, count * self.width)
         return torch.from_numpy(numbers).view(-1, self.width)
 
 

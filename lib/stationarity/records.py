@@ -235,10 +235,10 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def prepare(folder: Path, checkpoint_bytes: int = 0) -> None:
+def prepare(folder: Path, checkpoint_bytes: int = 0, further_bytes: int = 0) -> None:
     """Make a run's folder, and see that two checkpoints and a third in writing fit.
 
-    Raises :class:`UsageError` where they do not, or where nothing can be written.
+    ``further_bytes`` are those of what else is written. Raises :class:`UsageError` where they do not, or where nothing can be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -246,8 +246,9 @@ def prepare(folder: Path, checkpoint_bytes: int = 0) -> None:
         reason = "it cannot be written" if not os.access(folder, os.W_OK) else ""
     except OSError as error:
         free, reason = 0, error.strerror
-    if not reason and free < 3 * checkpoint_bytes:
-        reason = f"{free / 1e9:.2g} GB are free, {3 * checkpoint_bytes / 1e9:.2g} GB needed"
+    needed = 3 * checkpoint_bytes + further_bytes
+    if not reason and free < needed:
+        reason = f"{free / 1e9:.2g} GB are free, {needed / 1e9:.2g} GB needed"
     if reason:
         raise UsageError(
             f"No run can be kept in {folder} ({reason}): make room, or set "
@@ -268,6 +269,11 @@ def write_info(folder: Path, info: dict) -> None:
     info["end"] = _now()
     text = json.dumps(info, indent=1) + "\n"
     _whole(folder / "run.json", lambda path: path.write_text(text))
+
+
+def write_tensors(path: Path, tensors: dict) -> None:
+    """Write a file of tensors, to be read by ``torch.load`` with ``weights_only``."""
+    _whole(path, lambda partial: torch.save(tensors, partial))
 
 
 def write_checkpoint(folder: Path, state: dict) -> None:

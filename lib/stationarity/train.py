@@ -14,17 +14,20 @@ from torch import Tensor, nn
 
 from . import (
     checkpoints,
+    continuing,
     data,
     distributed,
     experiments,
     measure,
     models,
     noting,
+    pretrained,
     records,
 )
 from .batches import seed_of
 from .errors import UsageError
 from .experiments import LanguageTraining, Training
+from .following import Follower
 from .measure._derivatives import without_trace
 from .progress import Progress
 from .transformer_xl import TransformerXL
@@ -72,6 +75,7 @@ class State:
     unread: list = field(default_factory=list)  # the latest ones, of this process's shares
     memory: Tensor | None = None  # of the text read so far
     stepping: nn.Module | None = None  # the model as steps compute it
+    follower: Follower | None = None  # in the first process, once weights are followed
 
 
 def train(
@@ -92,51 +96,86 @@ def train(
     distributed.check_divisible(settings.batch_size)
     dataset = data.load(settings, data_root, device)
     state = _begin(settings, dataset, device)
+    if settings.pretrained:
+        weights, info["pretrained"] = pretrained.weights(
+            settings.model, dataset.classes, data_root
+        )
+        state.model.load_state_dict(weights)
     origin = measure.parameter_vector(state.model)
     _check_data(settings, dataset, info)
     # Weights, and two moments at most.
     if distributed.rank() == 0:
-        records.prepare(folder, checkpoint_bytes=3 * origin.nbytes)
+        followed = continuing.disk(settings, len(origin), origin.itemsize)
+        records.prepare(
+            folder, checkpoint_bytes=3 * origin.nbytes, further_bytes=followed
+        )
     _restore(state, records.read_checkpoint(folder, info["fingerprint"]), folder, settings)
     info["path"] = state.path = state.path or _fastest_path(state.model, dataset)
     state.model.to(memory_format=PATHS[state.path].memory_format)
     state.stepping = _stepping(state, dataset)
     total = settings.epochs * dataset.steps_per_epoch
+    first = continuing.first_step(settings, dataset)
     clock = _Clock(info, folder, state, checkpoint_seconds)
-    watched = functools.partial(_watched_measurement, clock, settings, dataset, origin)
     if distributed.rank() == 0:
         records.write_info(folder, info)
     with (
         Progress(f"{info['experiment']} {info['scale']}", total, state.step) as progress,
         _backends(settings, state.path),
     ):
-        for batch in dataset.training_batches(state.step, total):
-            after_the_step = None
-            if _is_due(settings, dataset, state.step):
-                if time.monotonic() > progress.next_line:
-                    progress.show(f"measuring at epoch {state.step / dataset.steps_per_epoch:g}")
-                after_the_step = watched()
-            observe = noting.observation(state, settings, dataset)
-            state.unread.append(_take_step(state, settings, dataset, batch, total))
-            if observe:
-                observe()
-            if after_the_step:
-                after_the_step()
-            state.step += 1
-            end_of_epoch = state.step % dataset.steps_per_epoch == 0
-            together = end_of_epoch or state.step % CHECK_EVERY == 0
-            if together:
-                _read_losses(state, clock)
-            if end_of_epoch:
-                _close_epoch(state, dataset)
-            # Several processes must do so at the same step.
-            if together or distributed.size() == 1:
-                clock.checkpoint_if_due()
-            progress.advance(lambda: _caption(state, settings, dataset))
-    final = any(row[0] == total and row[2] == "weight_norm" for row in state.rows)
-    if settings.measure_every and not final:  # a run killed here has it already
-        watched()
+        steps = functools.partial(
+            _take_steps, clock=clock, settings=settings, total=total, origin=origin,
+            progress=progress,
+        )  # fmt: skip
+        if state.step < first:
+            steps(dataset, last=first)
+        if first < total:
+            dataset = dataset.plain() if settings.plain_images else dataset
+            if settings.frozen_norms:
+                continuing.freeze_norms(state.model)
+            progress.show("computing the directions")
+            try:
+                state.follower = continuing.begin(state, settings, dataset, folder, info)
+            except FloatingPointError:
+                clock.stop_diverged(state.step)
+            steps(dataset, last=total)
+    known = {row[2] for row in state.rows if row[0] == total}  # of a run killed here
+    if settings.measure_every and "weight_norm" not in known:
+        _watched_measurement(clock, settings, dataset, origin)
+    if state.follower and "followed_from" not in known:
+        state.rows += continuing.rows(
+            state.follower, settings, first, dataset.steps_per_epoch
+        )
     return clock.finish("complete")
+
+
+def _take_steps(dataset, last: int, *, clock, settings, total, origin, progress) -> None:
+    """Take the steps up to the ``last``, measure and follow, and write checkpoints."""
+    state = clock.state
+    for batch in dataset.training_batches(state.step, last):
+        after_the_step = None
+        if _is_due(settings, dataset, state.step):
+            if time.monotonic() > progress.next_line:
+                progress.show(f"measuring at epoch {state.step / dataset.steps_per_epoch:g}")
+            after_the_step = _watched_measurement(clock, settings, dataset, origin)
+        observe = noting.observation(state, settings, dataset)
+        state.unread.append(_take_step(state, settings, dataset, batch, total))
+        if observe:
+            observe()
+        if after_the_step:
+            after_the_step()
+        state.step += 1
+        if state.follower:
+            state.follower.follow(measure.parameter_vector(state.model))
+        end_of_epoch = state.step % dataset.steps_per_epoch == 0
+        together = end_of_epoch or state.step % CHECK_EVERY == 0
+        if together:
+            _read_losses(state, clock)
+        if end_of_epoch:
+            _close_epoch(state, dataset)
+        # Several processes must do so at the same step.
+        if together or distributed.size() == 1:
+            clock.checkpoint_if_due()
+        progress.advance(lambda: _caption(state, settings, dataset))
 
 
 def load_model(run: records.Run, data_root=None, device="cpu") -> tuple[nn.Module, object]:
@@ -157,8 +196,11 @@ def load_model(run: records.Run, data_root=None, device="cpu") -> tuple[nn.Modul
 
 def learning_rate(settings: Training, step: int, total: int, per_epoch: int) -> float:
     """Return the learning rate of a step (0 is the first)."""
+    trained = total - settings.followed_epochs * per_epoch
+    if settings.followed_epochs and step >= trained:
+        return settings.followed_rate
     if settings.schedule == "cosine":
-        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total))
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / trained))
     if settings.schedule == "stages":
         passed = sum(step >= drop * per_epoch for drop in settings.drops)
         return settings.learning_rate / 10**passed
@@ -415,6 +457,8 @@ class _Clock(checkpoints.Clock):
         if distributed.rank() > 0:
             return
         with self.written():
+            if state.follower:
+                state.follower.flush()
             records.write_checkpoint(self.folder, checkpoint)
             records.write(self.folder, self.info, state.rows)
 

@@ -11,6 +11,9 @@ from .experiments import LanguageTraining, Training
 from .reach import recorded_steps, steps_of
 
 
+EACH = 4  # Hessian products that one of many directions takes, about
+
+
 @dataclass(frozen=True)
 class Work:
     """What an experiment computes.
@@ -40,11 +43,15 @@ def per_epoch(settings) -> int:
     return (settings.examples or DATA[settings.dataset].examples) // settings.batch_size
 
 
-def of_training(settings, products: float | None = None, costs: tuple = ()) -> Work:
+def of_training(
+    settings, products: float | None = None, costs: tuple = (), found: float | None = None
+) -> Work:
     """Return the work of a training run and of its measurements.
 
     ``products``: Hessian products of one sharpness, at most those of the settings;
-    ``costs``: of an example, as from :func:`counted` or, in seconds, :func:`timed`.
+    ``costs``: of an example, as from :func:`counted` or, in seconds, :func:`timed`;
+    ``found``: products with which the directions are found, in which a run is followed.
+    To follow takes less than a hundredth of a step's operations, which is left out.
     """
     data, steps = DATA[settings.dataset], settings.epochs * per_epoch(settings)
     batch, few = settings.batch_size, settings.sharpness_batches * settings.batch_size
@@ -68,6 +75,13 @@ def of_training(settings, products: float | None = None, costs: tuple = ()) -> W
     often = measurements(settings, steps)
     measuring = often * once - min(often, 1) * few * measured.forward
     images = steps * batch + often * (examples + few + data.tests)
+    if settings.followed_epochs:
+        few = settings.direction_batches * batch
+        noise = settings.noise_batches * batch
+        if found is None:
+            found = min(EACH * settings.directions, settings.direction_products)
+        measuring += few * found * measured.product + noise * measured.gradient
+        images += few + noise
     return Work(
         steps, steps * batch * counts.gradient, measuring,
         images if settings.dataset == "imagenet" else 0.0,

@@ -23,6 +23,7 @@ from .chains import (
 from .currents import CURRENTS, MinibatchCurrents, PhaseSpace
 from .deep import DEEP, ModeStudy
 from .diffusion import DIFFUSION, DiffusionStudy, WalkStudy
+from .continued import CONTINUED
 from .images import IMAGES
 from .language import LANGUAGE
 from .measuring import MEASURING
@@ -46,6 +47,7 @@ SCALES = ("classroom", "two-cores", "single-gpu", "paper")
 EXPERIMENTS = (
     STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS | SETTLING | PRACTICE
     | DIFFUSION | REGRESSION | CURRENTS | DEEP
+    | CONTINUED
 )  # fmt: skip
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy

@@ -39,6 +39,15 @@ class Training:
     sharpness_batches: int = 10  # fixed minibatches of sharpness and of loss change
     sharpness_products: int = 30  # Hessian-vector products of one measurement, at most
     observe_every: int = 0  # steps between cheap records of the state; 0: none
+    pretrained: bool = False  # begin with torchvision's weights, of ImageNet
+    followed_epochs: int = 0  # the last of the epochs, in which weights are followed
+    followed_rate: float = 0.0  # constant learning rate in them
+    frozen_norms: bool = False  # in them: batch normalisation by its running statistics
+    plain_images: bool = False  # in them: images are neither cropped nor flipped
+    directions: int = 30  # top eigenvectors of the Hessian at their beginning
+    direction_batches: int = 10  # fixed minibatches that define that Hessian
+    direction_products: int = 600  # of it with vectors, at most
+    noise_batches: int = 200  # independent minibatches of the noise along directions
     deterministic: bool = False  # on a GPU: slower, and the same bit for bit
     seed: int = 0
 
@@ -83,6 +92,8 @@ class LanguageTraining:
     # Always so: constants, and no fields.
     model = "transformer_xl"
     measure_on = "draws"
+    followed_epochs = 0
+    pretrained = False
 
 
 @dataclass(frozen=True)
@@ -204,7 +215,7 @@ CHOICES = {
 LANGUAGE_CHOICES = CHOICES | {"dataset": ("python-reference", "wikitext103")}
 POSITIVE = (
     "layers", "heads", "head_width", "inner_width", "segment", "divisor", "epochs", "batch_size", "learning_rate", "width", "image_size", "sharpness_batches",
-    "sharpness_products",
+    "sharpness_products", "directions", "direction_batches",
     "steps", "trajectories", "replicates",
 )  # fmt: skip
 
@@ -235,6 +246,32 @@ def _check_regimes(settings: RegimeStudy) -> None:
             )
 
 
+def _check_followed(settings: Training) -> None:
+    """Raise :class:`UsageError` where a net cannot be continued and followed as is said."""
+    if settings.followed_epochs > settings.epochs:
+        raise UsageError(
+            f"The last {settings.followed_epochs} of {settings.epochs} epochs cannot be "
+            "followed: lower followed_epochs, or raise epochs."
+        )
+    if settings.followed_epochs and not settings.followed_rate:
+        raise UsageError(
+            "Weights are followed at a constant learning rate: set followed_rate to it."
+        )
+    if settings.direction_products < settings.directions or settings.noise_batches < 2:
+        raise UsageError(
+            "The setting direction_products must be at least that of directions, and "
+            "noise_batches at least 2."
+        )
+    if settings.plain_images and settings.dataset == "imagenet":
+        raise UsageError("plain_images=true is for small images, which imagenet's are not.")
+    torchvisions = settings.dataset == "imagenet" and settings.model.startswith("resnet")
+    if settings.pretrained and not torchvisions:
+        raise UsageError(
+            "There are pretrained weights of torchvision's nets on imagenet alone: set "
+            "dataset=imagenet and model=resnet18, or pretrained=false."
+        )
+
+
 def check(settings) -> None:
     """Raise :class:`UsageError` for values that no run could start with."""
     values = dataclasses.asdict(settings)
@@ -254,6 +291,7 @@ def check(settings) -> None:
     for key in (
         "weight_decay", "clip", "threads", "examples", "tokens", "crop_padding", "memory",
         "steps_per_epoch", "measure_every", "measure_context", "observe_every",
+        "followed_epochs", "followed_rate",
     ):  # fmt: skip
         if not values.get(key, 0) >= 0:
             raise UsageError(f"The setting {key} must not be negative: it is {values[key]}.")
@@ -264,6 +302,7 @@ def check(settings) -> None:
     if trains and settings.measure_on == "draws" and settings.measure_batches < 2:
         raise UsageError("The setting measure_batches must be at least 2.")
     if isinstance(settings, Training):
+        _check_followed(settings)
         if not settings.batch_norm and settings.model != "cifar_resnet":
             raise UsageError(
                 f"batch_norm=false is for model=cifar_resnet; {settings.model} has its own."

@@ -7,7 +7,7 @@ buffers, modes and random state are as they were, also after an exception.
 """
 from ._derivatives import float32_products
 from .curvature import Sharpness, directional_sharpness, sharpness
-from .gradients import GradientStatistics, gradient_statistics
+from .gradients import GradientStatistics, gradient_statistics, projected_gradients
 from .objectives import (
     LOSSES,
     Batch,
@@ -32,6 +32,7 @@ __all__ = [
     "gradient_statistics",
     "mean_loss",
     "parameter_vector",
+    "projected_gradients",
     "sharpness",
     "squared_error",
     "weight_norm",

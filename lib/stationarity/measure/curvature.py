@@ -66,7 +66,7 @@ def sharpness(
     seed: of the random directions; global random state is not used.
     group: as in :func:`gradient_statistics`.
 
-    Memory: 4k + 20 gradients beside one batch's graph.
+    Memory: 6k + 40 gradients beside one batch's graph.
 
     Raises ``ValueError`` without a batch or parameters, for k outside
     [1, min(P, max_products)], or a start of the wrong size;

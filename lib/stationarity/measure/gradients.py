@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ._derivatives import (
     count_entries,
+    flat,
     gradients,
     mean_over,
     parts,
@@ -125,6 +126,46 @@ def gradient_statistics(
         batches=count,
         mean_gradient=sum(block.sum(0) for block in blocks).div_(count),
     )
+
+
+def projected_gradients(
+    model: nn.Module,
+    objective: Objective,
+    batches: Iterable[Batch],
+    directions: Tensor,
+    *,
+    group: dist.ProcessGroup | None = None,
+) -> Tensor:
+    """Return the projections of each minibatch gradient on directions, ``(M, k)``.
+
+    Their variance over independent minibatches is the noise's along a direction,
+    u' Sigma u. ``directions``, ``(k, P)``, are flat vectors such as ``eigenvectors``
+    of :func:`sharpness`; the rest is as in :func:`gradient_statistics`. The answer
+    is float64, on the CPU. One objective and one backward a batch.
+
+    Raises ``ValueError`` without a batch, and for directions of another size.
+
+    Source: our section: Does a deep network obey?
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> objective = lambda model, batch: model.weight.sum() * batch
+    >>> projected_gradients(model, objective, [1.0, 2.0], torch.eye(2)[:1]).flatten()
+    tensor([1., 2.], dtype=torch.float64)
+    """
+    parameters, found = trainable(model), []
+    if directions.dim() != 2 or directions.shape[1] != count_entries(parameters):
+        raise ValueError(
+            f"directions have shape {tuple(directions.shape)}; the model has "
+            f"{count_entries(parameters)} trainable parameters"
+        )
+    with without_trace(model) as before:
+        for batch in batches:
+            before.restore_buffers()
+            gradient = flat(gradients(objective(model, batch), parameters))
+            found.append(directions @ gradient)
+    if not found:
+        raise ValueError(NO_BATCH)
+    return mean_over(group, torch.stack(found).double()).cpu()
 
 
 def _gradient_sums(

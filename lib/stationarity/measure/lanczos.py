@@ -23,32 +23,48 @@ SMALL = 2500
 LEAST = 4
 # How often the verification may overlook an eigenvector.
 RISK = 0.01
-# How often a random start may miss an eigenvalue larger by so large a part.
+# How often a random direction may miss an eigenvalue larger by so large a part.
 MISSED, BY = 0.1, 0.1
 
 
 class Ritz:
-    """Ritz pairs of a basis, values descending (float64, on the CPU)."""
+    """Ritz pairs of a basis, values descending (float64, on the CPU).
+
+    The vectors and the residuals are those of the basis as it is: before it changes.
+    """
 
     def __init__(self, rows: Tensor, images: Tensor, k: int):
         matrix = (rows @ images.T).double().cpu()
         values, coefficients = torch.linalg.eigh((matrix + matrix.T) / 2)
+        self.rows, self.images, self.k = rows, images, k
         self.values = values.flip(0)
         self.coefficients = coefficients.flip(1)
-        leading = self.coefficients[:, : k + 1].T.to(rows)
-        self.vectors = leading @ rows
-        self.residuals = leading @ images
-        self.residuals -= self.values[: k + 1, None].to(rows) * self.vectors
-        self.norms = torch.linalg.vector_norm(self.residuals, dim=1).double().cpu()
-        self.k = k
+        count = min(k + 1, len(values))
+        norms = [
+            torch.linalg.vector_norm(self.residuals(begin, min(begin + 8, count)), dim=1)
+            for begin in range(0, count, 8)  # few at a time: they are long
+        ]
+        self.norms = torch.cat(norms).double().cpu()
+
+    def vectors(self, begin: int, end: int) -> Tensor:
+        """The Ritz vectors of some of the leading values."""
+        return self.coefficients[:, begin:end].T.to(self.rows) @ self.rows
+
+    def residuals(self, begin: int, end: int) -> Tensor:
+        """The residuals of some of the leading pairs."""
+        images = self.coefficients[:, begin:end].T.to(self.rows) @ self.images
+        values = self.values[begin:end, None].to(self.rows)
+        return images.sub_(values * self.vectors(begin, end))
 
     def errors(self) -> Tensor:
-        """Estimated errors of the k leading values: min(r, r^2 / gap)."""
+        """Estimated errors of the k leading values: min(r, r^2 / gap).
+
+        The gap is that to the values after them: two of the wanted pairs may mix.
+        """
         norms = self.norms[: self.k]
-        distances = (self.values[: self.k, None] - self.values[None, :]).abs()
-        distances.fill_diagonal_(math.inf)
-        gaps = distances.min(dim=1).values
-        gaps[gaps.isinf()] = 0.0  # a lone value: its gap is unknown
+        if len(self.values) <= self.k:
+            return norms  # the gap is unknown
+        gaps = self.values[: self.k] - self.values[self.k]
         return torch.where(norms < gaps, norms**2 / gaps, norms)
 
     def tolerances(self, tol: float, precision: float) -> Tensor:
@@ -64,12 +80,12 @@ class Ritz:
 
 
 class Subspace:
-    """Orthonormal rows and their images under the operator, at most 2k + 10."""
+    """Orthonormal rows and their images under the operator, at most 3k + 10."""
 
     def __init__(self, matvec: Callable, like: Tensor, k: int, generator):
         self.matvec, self.k, self.generator = matvec, k, generator
         self.size = len(like)
-        self.capacity = min(2 * k + 10, self.size)
+        self.capacity = min(3 * k + 10, self.size)
         self.precision = torch.finfo(like.dtype).eps
         self._rows = like.new_empty(self.capacity, self.size)
         self._images = like.new_empty(self.capacity, self.size)
@@ -124,9 +140,15 @@ class Subspace:
         last[-1] = 1.0
         self._select(torch.linalg.qr(torch.cat([leading, last], dim=1)).Q)
 
-    def keep_wanted(self) -> None:
-        """Keep the k leading Ritz vectors alone."""
-        self._select(self.ritz().coefficients[:, : self.k])
+    def keep(self, count: int) -> None:
+        """Keep the wanted Ritz vectors, and others up to that count, alone.
+
+        Of the others those whose values are the largest in magnitude.
+        """
+        ritz = self.ritz()
+        others = ritz.values[self.k :].abs().argsort(descending=True, stable=True)
+        chosen = [*range(self.k), *(self.k + others[: count - self.k]).tolist()]
+        self._select(ritz.coefficients[:, sorted(chosen)])
 
     def _select(self, coefficients: Tensor) -> None:
         change = coefficients.T.to(self._rows)
@@ -173,8 +195,9 @@ def largest_eigenpairs(
 
     The stopping rule, after at least four products: the estimated errors ``min(r, r^2 / gap)`` are within the
     tolerance and the last product confirmed them, the residuals fall, and the next Ritz value plus its
-    residual is no larger than the k-th. For ``k > 1`` or ``n <= 2500`` a random direction then rules out missed
-    eigenvalues (:func:`nothing_missed`). For one pair of a large operator that
+    residual is no larger than the k-th. For ``k > 1`` or ``n <= 2500`` a random
+    direction then rules out missed eigenvalues (:func:`nothing_missed`); where
+    ``n > 2500``, those larger by a tenth. For one pair of a large operator that
     would double the products: there a start with much of a lower eigenvector and
     next to nothing of the top one may end at the lower eigenvalue. For a random start
     the probability of that is known (:func:`log_missed`), and the rule asks
@@ -196,28 +219,35 @@ def largest_eigenpairs(
         converged = trusted or nothing_missed(space, tol, max_products)
     ritz = space.ritz()
     values, residuals = ritz.values[:k].to(start), ritz.norms[:k].to(start)
-    return values, ritz.vectors[:k], residuals, space.products, converged
+    return values, ritz.vectors(0, k), residuals, space.products, converged
 
 
 def iterate(
     space: Subspace, tol: float, max_products: int, random_start: bool = False
 ) -> bool:
     """Expand the basis by residuals until the wanted pairs have settled."""
-    before = None
+    before, patience = None, 0
     while not space.complete:
-        ritz = space.ritz()
-        allowed = ritz.tolerances(tol, space.precision)
-        enough = space.products >= LEAST and _settled(ritz, before, allowed)
-        if enough and not (random_start and _may_have_missed(space, ritz)):
-            return True
-        if space.products >= max_products:
-            return False
-        # The worst of the wanted pairs; where all are good, the next one.
-        excess = ritz.errors() / allowed
-        worst = int(excess.argmax()) if excess.max() > 1 else len(ritz.norms) - 1
-        scale = ritz.values.abs().max().item()
-        space.append(space.outside(ritz.residuals[worst], scale)[0])
-        before = ritz
+        if patience and space.products < max_products:
+            # As the residuals are, in one Lanczos recurrence all in this direction.
+            direction, patience = space.images[-1], patience - 1
+        else:
+            ritz = space.ritz()
+            allowed = ritz.tolerances(tol, space.precision)
+            enough = space.products >= LEAST and _settled(ritz, before, allowed)
+            if enough and not (random_start and _may_have_missed(space, ritz)):
+                return True
+            if space.products >= max_products:
+                return False
+            # The worst of the wanted pairs; where all are good, the next one.
+            excess = ritz.errors() / allowed
+            worst = int(excess.argmax()) if excess.max() > 1 else len(ritz.norms) - 1
+            direction = ritz.residuals(worst, worst + 1)[0]
+            # A product settles no more than a few pairs: so soon it cannot be all.
+            lacking = space.k - len(excess) + int((excess > 1).sum())
+            before, patience = ritz, max(lacking - 1, 0) // 4
+            scale = ritz.values.abs().max().item()
+        space.append(space.outside(direction, scale)[0])
     return True
 
 
@@ -289,16 +319,23 @@ def _rival_below(ritz: Ritz, allowed: Tensor) -> bool:
 def nothing_missed(space: Subspace, tol: float, max_products: int) -> bool:
     """Return whether no eigenvalue above the k-th was missed.
 
-    Lanczos from a random direction z orthogonal to the k vectors, until an
-    eigenvector of the deflated operator with an eigenvalue above theirs would have
-    been missed with probability RISK at most. False: a Ritz value came out above,
-    and the basis now holds it, or the products ran out.
+    Lanczos from a random direction z orthogonal to the basis, until an eigenvector
+    of the deflated operator with an eigenvalue above the k-th would have been missed
+    with probability RISK at most; in a large operator, as of one pair, one larger by
+    a tenth with probability MISSED. An eigenvector of which the basis holds nothing is
+    one of that operator; the more the basis holds of others, the sooner it is certain.
+    False: a Ritz value came out above, and the basis now holds it, or the products
+    ran out.
     """
-    space.keep_wanted()
+    room = min(space.k // 2 + 10, space.capacity - space.k)  # for the operator's own basis
+    space.keep(min(space.count, space.capacity - room))
     ritz = space.ritz()
     scale = ritz.values.abs().max().item()
     allowed = ritz.tolerances(tol, space.precision)[-1]
-    threshold = (ritz.values[space.k - 1] + allowed).item()
+    last, risk = ritz.values[space.k - 1].item(), RISK
+    threshold = last + allowed.item()
+    if space.size > SMALL:
+        threshold, risk = max(threshold, last + BY * abs(last)), MISSED
     log_norms, diagonal, beside = 0.0, [], []
     unit, _ = space.outside(space.random(), 0.0)
     while space.products < max_products:
@@ -316,7 +353,7 @@ def nothing_missed(space: Subspace, tol: float, max_products: int) -> bool:
             return True
         beside.append(norm)
         log_norms += math.log(norm)
-        if log_missed(values, log_norms, threshold) <= log_chance(RISK, space.size):
+        if log_missed(values, log_norms, threshold) <= log_chance(risk, space.size):
             return True
     return False
 
