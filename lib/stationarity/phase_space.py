@@ -84,8 +84,7 @@ def measured(label: str, positions: NDArray, curvature, noise, settings) -> list
         ],
     }  # fmt: skip
     power = spectra(position, settings.segment)
-    peaks = currents.jackknife(lambda mean: _peaks(mean[0]), power.swapaxes(0, 1)[None])
-    columns["spectrum_peak"] = [part * 2 * np.pi / settings.segment for part in peaks]
+    columns["spectrum_peak"] = spectral_peaks(power)
     rows = []
     for name, column in columns.items():
         rows += rows_of(numbers[: len(column[0])], f"{name} ({label})", *column)
@@ -183,21 +182,34 @@ def spectra(position: NDArray, segment: int) -> NDArray:
     return np.ascontiguousarray(power[:, : segment // 2 + 1].swapaxes(0, 1))
 
 
-def _peaks(power: NDArray) -> NDArray:
-    """Return where spectra (bins, k) are largest, in bins; NaN where no peak is inside.
+def spectral_peaks(power: NDArray) -> modes.Estimate:
+    """Return the angles where spectra (bins, members, k), from 0 to π, are largest, (k,).
 
-    A parabola through the logarithm, over the bins of more than 0.8 of the maximum.
+    The inverse of a spectrum is a parabola in the cosine of the frequency, by
+    :func:`stationarity.currents.power_spectrum`. It is fitted over the bins of more than
+    half of the maximum, all of one relative error. NaN where the lowest point is not
+    below cosine 1 by two standard errors: the spectrum may fall from 0 on.
     """
-    peaks = np.full(power.shape[1], math.nan)
-    for mode, one in enumerate(power.T):
-        top = int(one.argmax())
-        below = np.flatnonzero(one < 0.8 * one[top])
-        left, right = below[below < top], below[below > top]
-        if len(left) and len(right) and right[0] - left[-1] > 3:
-            bins = np.arange(left[-1] + 1, right[0])
-            second, first, _ = np.polyfit(bins - top, np.log(one[bins]), 2)
-            peaks[mode] = top - first / (2 * second)
-    return peaks
+    cosine = np.cos(np.linspace(0, np.pi, len(power)))
+    found = []
+    for one in np.moveaxis(power, -1, 0):
+        mean = one.mean(1)
+        # Without the first bin: the window lets it in from both sides of 0.
+        bins = 1 + np.flatnonzero(mean[1:] > mean[1:].max() / 2)
+        if len(bins) < 4:
+            found.append((math.nan, math.nan))
+            continue
+        x = cosine[bins]
+
+        def lowest(moments, x=x, bins=bins, weights=mean[bins]):
+            second, first, _ = np.polyfit(x - 1, 1 / moments[0][bins], 2, w=weights)
+            return 1 - first / (2 * second)
+
+        found.append(currents.jackknife(lowest, one.T[None]))
+    place, error = np.array(found).T
+    clear = place + 2 * error < 1
+    angle = np.arccos(np.where(clear, place, math.nan))
+    return modes.Estimate(angle, error / np.sin(angle))
 
 
 def check_ensemble(settings, members: int) -> None:
