@@ -57,8 +57,9 @@ SHORT_DIFFUSION = {
     "diffusion_convex": {"settle": 300, "longest": 64, "members": 2, "examples": 200},
     "walks": {"replicates": 8},
 }  # fmt: skip
-SHORT_LEDGER = SHORT_RUNS | SHORT_DIFFUSION | SHORT_CURRENTS | {
-    "full_batch": SHORT_CONTROL, "linear_regression": SHORT_REGRESSION, "*_modes": SHORT_MODES,
+SHORT_PART_ONE = SHORT_RUNS | {"full_batch": SHORT_CONTROL}
+SHORT_LEDGER = SHORT_PART_ONE | SHORT_DIFFUSION | SHORT_CURRENTS | {
+    "linear_regression": SHORT_REGRESSION, "*_modes": SHORT_MODES,
 }  # fmt: skip
 SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
@@ -93,7 +94,7 @@ SMALL = {
         "controls": 2,
     },
     "08-back-to-practice": {
-        "settings": SHORT_LEDGER | {
+        "settings": SHORT_PART_ONE | {
             "averaging": {
                 "examples": 200, "steps": 60, "annealed": 20, "windows": [1, 10, 40],
                 "members": 2, "record_every": 5,

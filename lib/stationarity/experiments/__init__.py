@@ -20,10 +20,10 @@ from .chains import (
     Identities,
     Plane,
 )
+from .continued import CONTINUED
 from .currents import CURRENTS, MinibatchCurrents, PhaseSpace
 from .deep import DEEP, ModeStudy
 from .diffusion import DIFFUSION, DiffusionStudy, WalkStudy
-from .continued import CONTINUED
 from .images import IMAGES
 from .language import LANGUAGE
 from .measuring import MEASURING
@@ -46,8 +46,7 @@ from .stories import STORIES
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
 EXPERIMENTS = (
     STORIES | MEASURING | IMAGES | LANGUAGE | REACH | CHAINS | SETTLING | PRACTICE
-    | DIFFUSION | REGRESSION | CURRENTS | DEEP
-    | CONTINUED
+    | DIFFUSION | REGRESSION | CURRENTS | DEEP | CONTINUED
 )  # fmt: skip
 Settings = (
     Training | LanguageTraining | NoisyQuadratic | EstimatorStudy | NormalisationStudy
