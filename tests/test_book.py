@@ -57,9 +57,14 @@ SHORT_DIFFUSION = {
     "diffusion_convex": {"settle": 300, "longest": 64, "members": 2, "examples": 200},
     "walks": {"replicates": 8},
 }  # fmt: skip
+SHORT_CONTINUED = {
+    "model": "mlp", "hidden": [8], "examples": 96, "batch_size": 8, "crop_padding": 0,
+    "epochs": 140, "followed_epochs": 130, "directions": 3, "direction_batches": 2,
+    "noise_batches": 8,
+}  # fmt: skip
 SHORT_PART_ONE = SHORT_RUNS | {"full_batch": SHORT_CONTROL}
 SHORT_LEDGER = SHORT_PART_ONE | SHORT_DIFFUSION | SHORT_CURRENTS | {
-    "linear_regression": SHORT_REGRESSION, "*_modes": SHORT_MODES,
+    "linear_regression": SHORT_REGRESSION, "*_modes": SHORT_MODES, "continued": SHORT_CONTINUED,
 }  # fmt: skip
 SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
 SMALL = {
@@ -101,10 +106,10 @@ SMALL = {
             }
         },
     },
-    "09-anomalous-diffusion": {"settings": SHORT_DIFFUSION},
+    "09-anomalous-diffusion": {"settings": SHORT_DIFFUSION | {"continued": SHORT_CONTINUED}},
     "10-langevin": {"settings": SHORT_REGRESSION},
     "11-modified-loss": {"settings": SHORT_CURRENTS},
-    "12-deep-network": {"settings": {"*_modes": SHORT_MODES}},
+    "12-deep-network": {"settings": {"*_modes": SHORT_MODES, "continued": SHORT_CONTINUED}},
     "claims": {"settings": SHORT_LEDGER},
     "full-size": {"timed": []},
 }  # fmt: skip
