@@ -176,10 +176,13 @@ def spectra(position: NDArray, segment: int) -> NDArray:
     By Welch's method with Hann windows that overlap by half, in the units of
     :func:`stationarity.currents.power_spectrum`: two-sided, their mean is the variance.
     """
-    _, power = scipy.signal.welch(
-        position, axis=1, nperseg=segment, detrend=False, return_onesided=False
-    )
-    return np.ascontiguousarray(power[:, : segment // 2 + 1].swapaxes(0, 1))
+    power = [
+        scipy.signal.welch(one, nperseg=segment, detrend=False, return_onesided=False)[
+            1
+        ].T[: segment // 2 + 1]
+        for one in np.moveaxis(position, -1, 0)  # a mode at a time: memory
+    ]
+    return np.stack(power, -1)
 
 
 def spectral_peaks(power: NDArray) -> modes.Estimate:

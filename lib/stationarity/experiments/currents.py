@@ -52,13 +52,13 @@ CURRENTS = {
         ),
         "single-gpu": PhaseSpace(
             curvatures=(10.0, 2.0, 0.5, 0.1, 0.0263, 0.008), learning_rate=0.1,
-            momentum=0.9, noise=1.0, trajectories=300, burn_in=1000, steps=32768,
-            lags=60, segment=4096, threads=1,
+            momentum=0.9, noise=1.0, trajectories=500, burn_in=1000, steps=8192,
+            lags=60, segment=2048, threads=1,
         ),
         "paper": PhaseSpace(
             curvatures=(10.0, 2.0, 0.5, 0.1, 0.0263, 0.008), learning_rate=0.1,
-            momentum=0.9, noise=1.0, trajectories=1000, burn_in=1000, steps=32768,
-            lags=60, segment=4096, threads=1,
+            momentum=0.9, noise=1.0, trajectories=1000, burn_in=1000, steps=8192,
+            lags=60, segment=2048, threads=1,
         ),
     },
     "minibatch_currents": {
