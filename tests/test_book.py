@@ -72,6 +72,7 @@ SMALL = {
         "settings": {
             "imagenet_resnet": SHORT_RUN, "full_batch": SHORT_CONTROL,
             "wikitext_transformer_xl": SHORT_LANGUAGE, "regimes": SHORT_REGIMES,
+            "diffusion": SHORT_DIFFUSION["diffusion"], "*_modes": SHORT_MODES,
         }
     },
     "01-two-stories": {"settings": "epochs=20 noisy*.trajectories=200"},
