@@ -17,10 +17,10 @@ CONTINUED = {
         ),
         "two-cores": Training(
             dataset="cifar10", examples=10000, model="cifar_resnet", width=16,
-            crop_padding=4, flip=True, epochs=82, batch_size=128, sampling="independent",
+            crop_padding=4, flip=True, epochs=46, batch_size=64, sampling="independent",
             learning_rate=0.1, momentum=0.9, weight_decay=5e-4, schedule="cosine",
-            followed_epochs=52, followed_rate=1e-3, frozen_norms=True, plain_images=True,
-            direction_batches=2, noise_batches=100, measure_every=30, measure_batches=40,
+            followed_epochs=26, followed_rate=1e-3, frozen_norms=True, plain_images=True,
+            direction_batches=4, noise_batches=100, measure_every=20, measure_batches=20,
             sharpness_batches=1, sharpness_products=10,
         ),
         "single-gpu": Training(
