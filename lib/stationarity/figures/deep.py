@@ -101,9 +101,10 @@ def by_mode(run: Run) -> Figure:
 
 
 def _few_ticks(*logarithmic) -> None:
-    """Label 1, 2 and 5 of each decade only: an axis may have less than one."""
+    """Label 1, 2 and 5 of each decade where there are few, and else the decades."""
     for axis in logarithmic:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
         axis.set_major_formatter(FormatStrFormatter("%.3g"))
         axis.set_minor_formatter(NullFormatter())
 
