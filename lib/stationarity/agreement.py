@@ -219,7 +219,8 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
     ``cosine`` of the angle between the two as vectors of k^2 entries (1: proportional);
     ``residual``, the norm of what the best multiple of H leaves over that of the
     covariance; ``off_diagonal``, the share of its squared norm off the diagonal;
-    ``spread``, of the ratios of its diagonal to the eigenvalues: largest over smallest.
+    ``least`` and ``most``, the ratios of its diagonal to the eigenvalues, and ``spread``,
+    the largest of them over the smallest.
 
     >>> proportionality(np.diag([4.0, 2.0]), [2.0, 1.0])["spread"]
     np.float64(1.0)
@@ -234,6 +235,8 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
         "residual": np.linalg.norm(matrix - multiple * np.diag(eigenvalues)) / whole,
         "off_diagonal": 1 - (diagonal @ diagonal) / whole**2,
         "spread": ratios.max() / ratios.min(),
+        "least": ratios.min(),
+        "most": ratios.max(),
     }
 
 

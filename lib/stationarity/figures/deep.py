@@ -50,7 +50,7 @@ def spectrum(run: Run) -> Figure:
     )
     order = np.argsort(curvature)[::-1]
     shares.step(curvature[order], noise[order].cumsum() / noise.sum(), color="C1")
-    shares.set(xlabel="curvature (nats/unit²)", ylabel="share of the noise above it")
+    shares.set(xlabel="curvature (nats/unit²)", ylabel="share of the noise")
     shares.set_xscale("symlog", linthresh=1e-2)
     shares.set_ylim(0, 1.02)
     return figure
@@ -236,9 +236,10 @@ def displacement(run: Run) -> Figure:
         )  # fmt: skip
     if "drift" in table:
         drifting = table[table.drift > 0.02 * table.value]
-        square.plot(
-            drifting.lag, drifting.drift, "x", color="C3", label="drift of the mean"
-        )
+        if len(drifting):
+            square.plot(
+                drifting.lag, drifting.drift, "x", color="C3", label="drift of the mean"
+            )
     slope.plot(*_slopes(table.lag, table.value), "o", color="C0", label="measured")
     square.set(
         xlabel="lag (steps)",
