@@ -74,7 +74,8 @@ def ratio(table: pd.DataFrame, name: str) -> Estimate:
     The errors of the modes are taken for independent. Raises :class:`UsageError` where
     no mode has both.
     """
-    both = table[[name, f"{name}_error", f"{name}_predicted"]].dropna()
+    columns = [name, f"{name}_error", f"{name}_predicted"]
+    both = table.reindex(columns=columns).dropna()
     both = both[(both > 0).all(axis=1)]
     if both.empty:
         raise UsageError(
