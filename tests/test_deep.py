@@ -268,6 +268,8 @@ def test_a_run_with_its_modes_alone_says_what_it_lacks():
     assert agreement.displacements(made).predicted.isna().all()
     with pytest.raises(UsageError, match="no spectrum off the modes"):
         quantities.displacement_ratio(made)
+    with pytest.raises(UsageError, match="No mode has a mode decay"):
+        agreement.ratio(agreement.by_mode(made)[["mode_variance"]], "mode_decay")
     with pytest.raises(UsageError, match="not between modes"):
         agreement.noise_matrix(made)
     for draw in (

@@ -74,7 +74,8 @@ def ratio(table: pd.DataFrame, name: str) -> Estimate:
     The errors of the modes are taken for independent. Raises :class:`UsageError` where
     no mode has both.
     """
-    both = table[[name, f"{name}_error", f"{name}_predicted"]].dropna()
+    columns = [name, f"{name}_error", f"{name}_predicted"]
+    both = table.reindex(columns=columns).dropna()
     both = both[(both > 0).all(axis=1)]
     if both.empty:
         raise UsageError(
@@ -219,7 +220,8 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
     ``cosine`` of the angle between the two as vectors of k^2 entries (1: proportional);
     ``residual``, the norm of what the best multiple of H leaves over that of the
     covariance; ``off_diagonal``, the share of its squared norm off the diagonal;
-    ``spread``, of the ratios of its diagonal to the eigenvalues: largest over smallest.
+    ``least`` and ``most``, the ratios of its diagonal to the eigenvalues, and ``spread``,
+    the largest of them over the smallest.
 
     >>> proportionality(np.diag([4.0, 2.0]), [2.0, 1.0])["spread"]
     np.float64(1.0)
@@ -234,6 +236,8 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
         "residual": np.linalg.norm(matrix - multiple * np.diag(eigenvalues)) / whole,
         "off_diagonal": 1 - (diagonal @ diagonal) / whole**2,
         "spread": ratios.max() / ratios.min(),
+        "least": ratios.min(),
+        "most": ratios.max(),
     }
 
 

@@ -50,7 +50,7 @@ def spectrum(run: Run) -> Figure:
     )
     order = np.argsort(curvature)[::-1]
     shares.step(curvature[order], noise[order].cumsum() / noise.sum(), color="C1")
-    shares.set(xlabel="curvature (nats/unit²)", ylabel="share of the noise above it")
+    shares.set(xlabel="curvature (nats/unit²)", ylabel="share of the noise")
     shares.set_xscale("symlog", linthresh=1e-2)
     shares.set_ylim(0, 1.02)
     return figure
@@ -101,9 +101,10 @@ def by_mode(run: Run) -> Figure:
 
 
 def _few_ticks(*logarithmic) -> None:
-    """Label 1, 2 and 5 of each decade only: an axis may have less than one."""
+    """Label 1, 2 and 5 of each decade where there are few, and else the decades."""
     for axis in logarithmic:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
         axis.set_major_formatter(FormatStrFormatter("%.3g"))
         axis.set_minor_formatter(NullFormatter())
 
@@ -235,9 +236,10 @@ def displacement(run: Run) -> Figure:
         )  # fmt: skip
     if "drift" in table:
         drifting = table[table.drift > 0.02 * table.value]
-        square.plot(
-            drifting.lag, drifting.drift, "x", color="C3", label="drift of the mean"
-        )
+        if len(drifting):
+            square.plot(
+                drifting.lag, drifting.drift, "x", color="C3", label="drift of the mean"
+            )
     slope.plot(*_slopes(table.lag, table.value), "o", color="C0", label="measured")
     square.set(
         xlabel="lag (steps)",
