@@ -60,8 +60,7 @@ def floors(total: int) -> dict[str, tuple[float, float]]:
     scale = total / (each * blocks * repeats)
     return {
         name: tuple(
-            scale * seconds
-            for seconds in timed(functools.partial(on_threads, draw, blocks))
+            scale * seconds for seconds in timed(functools.partial(on_threads, draw, blocks))
         )
         for name, draw in ways.items()
     }

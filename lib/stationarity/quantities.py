@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from . import criteria, invariance, judging, records, regression
+from . import criteria, invariance, judging, laws, records, regression
 from .errors import UsageError
 from .records import Run
 
@@ -118,9 +118,9 @@ def langevin_error_largest_rate(run: Run) -> Estimate:
 
 
 def _langevin_error(run: Run, choose) -> Estimate:
-    triple = choose(regression.run_triples(run))
-    table = regression.compared(run, triple, "replacement", "Langevin equation")
-    return Estimate(*regression.largest_error(table[table.step >= 1 / (1 - triple[1])]))
+    triple = choose(laws.run_triples(run))
+    table = laws.compared(run, triple, "replacement", "Langevin equation")
+    return Estimate(*laws.largest_error(table[table.step >= 1 / (1 - triple[1])]))
 
 
 def exact_error(run: Run) -> Estimate:
@@ -144,10 +144,10 @@ def exact_reshuffled_error(run: Run) -> Estimate:
 
 def _exact_error(run: Run, noise: str, theory: str) -> Estimate:
     tables = [
-        regression.compared(run, triple, noise, theory)
-        for triple in regression.run_triples(run)
+        laws.compared(run, triple, noise, theory)
+        for triple in laws.run_triples(run)
     ]
-    return Estimate(*regression.largest_error(pd.concat(tables, ignore_index=True)))
+    return Estimate(*laws.largest_error(pd.concat(tables, ignore_index=True)))
 
 
 QUANTITIES: dict[str, Callable[[Run], Estimate]] = {

@@ -40,7 +40,7 @@ KEYS = {
 # settings say stands in the fingerprint.
 NOT_DECIDING = (
     "__init__", "__main__", "budget", "checkpoints", "claims", "costs", "criteria", "ergodic",
-    "errors", "experiments", "figures", "invariance", "judging", "page", "parameters",
+    "errors", "experiments", "figures", "invariance", "judging", "laws", "page", "parameters",
     "progress", "quantities", "records", "regimes", "work",
 )  # fmt: skip
 
