@@ -9,6 +9,7 @@ from stationarity import (
     UsageError,
     experiments,
     langevin,
+    laws,
     quantities,
     records,
     regression,
