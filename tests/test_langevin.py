@@ -13,9 +13,7 @@ MOMENTA = [0.0, 0.5, 0.9, 0.99]
 @pytest.mark.parametrize("learning_rate", [0.01, 0.5, 1.3])
 def test_stationary_covariance_solves_the_lyapunov_equation(learning_rate, momentum):
     curvature, noise = np.array([1.5, 0.2, 1e-3]), np.array([2.0, 0.1, 5.0])
-    covariance = langevin.stationary_covariance(
-        curvature, learning_rate, noise, momentum
-    )
+    covariance = langevin.stationary_covariance(curvature, learning_rate, noise, momentum)
     matrices = langevin.transition(curvature, learning_rate, momentum)
     added = langevin.noise_covariance(learning_rate, noise)
     for mine, matrix, noise_of_one in zip(covariance, matrices, added, strict=True):
@@ -31,8 +29,7 @@ def test_without_momentum_the_variance_is_the_textbook_formula():
 
 def test_the_variance_scales_with_the_learning_rate():
     small, smaller = (
-        langevin.stationary_covariance(1.0, rate, 1.0, 0.9)[0, 0]
-        for rate in (1e-6, 1e-7)
+        langevin.stationary_covariance(1.0, rate, 1.0, 0.9)[0, 0] for rate in (1e-6, 1e-7)
     )
     assert small / smaller == pytest.approx(10, rel=1e-5)
 
@@ -43,9 +40,7 @@ def test_stability_ends_exactly_at_the_threshold(momentum):
     limit = float(langevin.largest_stable_learning_rate(curvature, momentum))
 
     def radius(rate):
-        return max(
-            abs(np.linalg.eigvals(langevin.transition(curvature, rate, momentum)))
-        )
+        return max(abs(np.linalg.eigvals(langevin.transition(curvature, rate, momentum))))
 
     below, above = limit * (1 - 1e-9), limit * (1 + 1e-9)
     assert radius(below) < 1 < radius(above)
@@ -84,9 +79,7 @@ def test_the_exact_covariance_tends_to_the_limiting_one():
 def displacement_by_powers(lags, curvature, learning_rate, noise, momentum):
     """The displacement by brute force: M^k, and P from SciPy."""
     matrix = langevin.transition(curvature, learning_rate, momentum)
-    settled = solve_discrete_lyapunov(
-        matrix, langevin.noise_covariance(learning_rate, noise)
-    )
+    settled = solve_discrete_lyapunov(matrix, langevin.noise_covariance(learning_rate, noise))
     lagged = [(np.linalg.matrix_power(matrix, k) @ settled)[0, 0] for k in lags]
     return 2 * (settled[0, 0] - np.array(lagged))
 
@@ -157,18 +150,14 @@ def test_displacement_from_the_stationary_moments_is_the_stationary_one():
     settled = langevin.stationary_covariance(curvature, 0.2, noise, 0.9)
     args = (lags, curvature, 0.2, noise, 0.9)
     from_moments = langevin.displacement_squared(*args, start=settled)
-    np.testing.assert_allclose(
-        langevin.displacement_squared(*args), from_moments, atol=1e-12
-    )
+    np.testing.assert_allclose(langevin.displacement_squared(*args), from_moments, atol=1e-12)
 
 
 def test_from_a_cold_start_the_plateau_is_half_as_high():
     cold = langevin.displacement_squared(
         [0, 3, 10**4], [1.0, 0.3], 0.2, 2.0, 0.9, start=np.zeros((2, 2))
     )
-    covariance = langevin.discrete.covariance_at(
-        [0, 3, 10**4], [1.0, 0.3], 0.2, 2.0, 0.9
-    )
+    covariance = langevin.discrete.covariance_at([0, 3, 10**4], [1.0, 0.3], 0.2, 2.0, 0.9)
     np.testing.assert_allclose(cold, covariance[..., 0, 0])
     late = langevin.displacement_squared([10**4], [1.0, 0.3], 0.2, 2.0, 0.9)
     np.testing.assert_allclose(cold[2], late[0] / 2)
@@ -208,9 +197,7 @@ def test_mean_and_covariance_follow_the_differential_equations(curvature):
 
     def slope(_, state):
         c = state[2:].reshape(2, 2)
-        return np.concatenate(
-            [-drift @ state[:2], (twice - drift @ c - c @ drift.T).ravel()]
-        )
+        return np.concatenate([-drift @ state[:2], (twice - drift @ c - c @ drift.T).ravel()])
 
     steps = np.array([1.0, 10, 100])
     solved = solve_ivp(
@@ -242,9 +229,7 @@ def test_the_continuous_displacement_integrates_the_velocity_correlation(curvatu
             return (end - tau) * expm(-drift * tau)[1, 1]
 
         integral, _ = quad(integrand, 0, end, epsabs=1e-12, epsrel=1e-9, limit=400)
-        (mine,) = langevin.continuous.displacement_squared(
-            [lag], curvature, RATE, 3.0, BETA
-        )
+        (mine,) = langevin.continuous.displacement_squared([lag], curvature, RATE, 3.0, BETA)
         assert mine == pytest.approx(2 * velocity * integral, rel=1e-6)
 
 

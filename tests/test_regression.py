@@ -9,6 +9,7 @@ from stationarity import (
     UsageError,
     experiments,
     langevin,
+    laws,
     quantities,
     records,
     regression,
@@ -67,9 +68,7 @@ def test_noise_of_an_example_is_the_covariance_at_the_minimum():
     )
     gradients = given.inputs * -given.errors[:, None] + 0.1 * given.minimum
     np.testing.assert_allclose(gradients.mean(0), 0, atol=1e-14)
-    np.testing.assert_allclose(
-        langevin.noise_of_example(given), gradients.var(0), rtol=1e-12
-    )
+    np.testing.assert_allclose(langevin.noise_of_example(given), gradients.var(0), rtol=1e-12)
 
 
 def test_displacement_from_moments_is_that_of_constant_noise():
@@ -105,9 +104,7 @@ def test_the_synthetic_problem_has_its_spectrum():
 
 
 def test_images_make_a_problem_from_the_weight_zero():
-    settings = dataclasses.replace(
-        SMALL, images="digits", examples=300, weight_decay=0.01
-    )
+    settings = dataclasses.replace(SMALL, images="digits", examples=300, weight_decay=0.01)
     given, start = regression.problem(settings)
     assert given.inputs.shape == (300, 64)
     np.testing.assert_allclose(start, -given.minimum)
@@ -134,8 +131,8 @@ EVERY_QUANTITY = (*regression.MOMENTS, "displacement_squared")
 )
 def test_each_exact_theory_is_that_of_its_noise(run, triple, noise, theory):
     """Deviations in standard errors scatter as they should, in each direction and in all."""
-    each = regression.compared(run, triple, noise, theory, EVERY_QUANTITY, range(2))
-    whole = regression.compared(run, triple, noise, theory)
+    each = laws.compared(run, triple, noise, theory, EVERY_QUANTITY, range(2))
+    whole = laws.compared(run, triple, noise, theory)
     # A first step is certain but for its noise: where nothing scatters, nothing is judged.
     for table in (each, whole):
         sigmas = table.sigmas[table.error > 1e-12 * table.value.abs()]
@@ -146,7 +143,7 @@ def test_each_exact_theory_is_that_of_its_noise(run, triple, noise, theory):
 
 def test_reshuffled_epochs_move_less_than_any_of_the_theories(run):
     triple = regression.triples(SMALL)[0]
-    table = regression.compared(run, triple, "reshuffled", regression.EXACT)
+    table = laws.compared(run, triple, "reshuffled", regression.EXACT)
     last = table[table.quantity == "displacement_squared"].iloc[-1]
     assert last.sigmas < -20
 

@@ -56,9 +56,7 @@ def test_a_whole_hessian_is_turned_back():
     last = np.cov(positions[2].T)
     exact = stationary(HESSIAN, COVARIANCE, 0.3, 0.5)[:2, :2]
     for found, theory in ((first, COVARIANCE), (last, exact)):
-        spread = np.sqrt(
-            (theory**2 + np.outer(np.diag(theory), np.diag(theory))) / 10_000
-        )
+        spread = np.sqrt((theory**2 + np.outer(np.diag(theory), np.diag(theory))) / 10_000)
         assert (np.abs(found - theory) < 3 * spread).all()
 
 
@@ -79,9 +77,7 @@ def test_any_positive_semidefinite_covariance_is_taken(noise):
 
 @pytest.mark.parametrize("noise", [-1.0, [1.0, -0.1], [[1.0, 2.0], [2.0, 1.0]]])
 def test_a_covariance_with_a_negative_eigenvalue_is_refused(noise):
-    with pytest.raises(
-        UsageError, match="no negative eigenvalue .*, and this one has -"
-    ):
+    with pytest.raises(UsageError, match="no negative eigenvalue .*, and this one has -"):
         langevin.simulate([1.0, 0.5], [0.1], noise, trajectories=2, recorded=[1])
 
 
@@ -96,9 +92,7 @@ def test_the_number_of_threads_and_what_is_recorded_change_nothing():
         torch.set_num_threads(1)
         alone = run([30])
         torch.set_num_threads(3)
-        assert np.array_equal(
-            run([0, 30, 7, 30])[[1, 3]], np.concatenate([alone, alone])
-        )
+        assert np.array_equal(run([0, 30, 7, 30])[[1, 3]], np.concatenate([alone, alone]))
     finally:
         torch.set_num_threads(before)
 
@@ -145,9 +139,7 @@ def test_minibatch_gradients_have_the_mean_and_covariance_of_their_sampling(resh
 
 
 def test_a_reshuffled_epoch_sees_every_example_once():
-    full = (INPUTS * (INPUTS @ PLACE - ERRORS)[:, None]).mean(0) + DECAY * (
-        PLACE + MIDDLE
-    )
+    full = (INPUTS * (INPUTS @ PLACE - ERRORS)[:, None]).mean(0) + DECAY * (PLACE + MIDDLE)
     _, moved = one_step(12, reshuffled=True, steps=5, count=7)
     np.testing.assert_allclose(moved, np.tile(-5 * full, (7, 1)), rtol=1e-5)
     _, scattered = one_step(12, reshuffled=False, steps=5, count=7)

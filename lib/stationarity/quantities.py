@@ -19,6 +19,7 @@ from . import (
     regression,
     travel,
 )
+from . import criteria, invariance, judging, laws, records, regression
 from .errors import UsageError
 from .records import Run
 
@@ -128,9 +129,9 @@ def langevin_error_largest_rate(run: Run) -> Estimate:
 
 
 def _langevin_error(run: Run, choose) -> Estimate:
-    triple = choose(regression.run_triples(run))
-    table = regression.compared(run, triple, "replacement", "Langevin equation")
-    return Estimate(*regression.largest_error(table[table.step >= 1 / (1 - triple[1])]))
+    triple = choose(laws.run_triples(run))
+    table = laws.compared(run, triple, "replacement", "Langevin equation")
+    return Estimate(*laws.largest_error(table[table.step >= 1 / (1 - triple[1])]))
 
 
 def exact_error(run: Run) -> Estimate:
@@ -154,8 +155,8 @@ def exact_reshuffled_error(run: Run) -> Estimate:
 
 def _exact_error(run: Run, noise: str, theory: str) -> Estimate:
     tables = [
-        regression.compared(run, triple, noise, theory)
-        for triple in regression.run_triples(run)
+        laws.compared(run, triple, noise, theory)
+        for triple in laws.run_triples(run)
     ]
     return Estimate(*regression.largest_error(pd.concat(tables, ignore_index=True)))
 def rotation_ratio(run: Run) -> Estimate:
@@ -308,6 +309,7 @@ def mode_frequency_ratio(run: Run) -> Estimate:
 def _mode_ratio(run: Run, name: str) -> Estimate:
     value, error = agreement.ratio(agreement.by_mode(run), name)
     return Estimate(value, value - 1.96 * error, value + 1.96 * error)
+    return Estimate(*laws.largest_error(pd.concat(tables, ignore_index=True)))
 
 
 QUANTITIES: dict[str, Callable[[Run], Estimate]] = {

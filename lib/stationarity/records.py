@@ -42,6 +42,9 @@ NOT_DECIDING = (
     "__init__", "__main__", "agreement", "budget", "checkpoints", "claims", "costs", "criteria",
     "ergodic", "errors", "experiments", "figures", "invariance", "judging", "page", "parameters",
     "progress", "quantities", "records", "regimes", "travel", "work",
+    "__init__", "__main__", "budget", "checkpoints", "claims", "costs", "criteria", "ergodic",
+    "errors", "experiments", "figures", "invariance", "judging", "laws", "page", "parameters",
+    "progress", "quantities", "records", "regimes", "work",
 )  # fmt: skip
 
 

@@ -11,15 +11,13 @@ import functools
 import math
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from . import data, langevin
 from .checkpoints import Keeper
 from .errors import UsageError
 from .experiments import Regression, Training
-from .langevin import continuous, discrete, simulation
-from .records import Run
+from .langevin import discrete, simulation
 
 NOISES = ("gaussian", "replacement", "reshuffled")
 EXACT = "state-dependent"  # the theory of true minibatches
@@ -58,9 +56,7 @@ def triples(settings: Regression) -> list[tuple[float, float, int]]:
     return list(zip(*given, strict=True))
 
 
-def named(
-    quantity: str, noise: str, triple: tuple, direction: int | None = None
-) -> str:
+def named(quantity: str, noise: str, triple: tuple, direction: int | None = None) -> str:
     """Return the name under which a run holds a quantity.
 
     >>> named("position_variance", "gaussian", (0.1, 0.9, 32), direction=3)
@@ -68,9 +64,7 @@ def named(
     """
     rate, momentum, size = triple
     where = f"{noise}, learning rate {rate:g}, momentum {momentum:g}, batch {size}"
-    return (
-        f"{quantity} ({where}{'' if direction is None else f', direction {direction}'})"
-    )
+    return f"{quantity} ({where}{'' if direction is None else f', direction {direction}'})"
 
 
 def problem(
@@ -132,9 +126,7 @@ def linear_regression(
     given, start = problem(settings, data_root, device)
     for rate, momentum, size in chosen:
         langevin.check_stable(given.curvature, rate, momentum)
-        simulation.minibatches(
-            given.inputs, given.errors, size
-        )  # or says what is wrong
+        simulation.minibatches(given.inputs, given.errors, size)  # checks the size
     variances = langevin.noise_of_example(given)
     rows = []
     for name, values in (
@@ -145,16 +137,14 @@ def linear_regression(
     with keeper.progress("linear regression", len(chosen) * len(kinds), "part") as bar:
         for triple in chosen:
             for noise in kinds:
-                compute = functools.partial(
-                    _part, settings, given, start, triple, noise
-                )
+                compute = functools.partial(_part, settings, given, start, triple, noise, bar)
                 rows += keeper.part(f"{triple} {noise}", compute)
-                bar.advance()
     return rows
 
 
-def _part(settings, given, start, triple, noise: str) -> list[tuple]:
-    """Return the rows of one triple with one noise."""
+def _part(settings, given, start, triple, noise: str, bar) -> list[tuple]:
+    """Return the rows of one triple with one noise, and count the part."""
+    bar.advance()
     early, late = recorded_steps(settings.steps), recorded_steps(settings.lags)
     recorded = np.concatenate([early, settings.steps + late])
     rate, momentum, size = triple
@@ -162,10 +152,7 @@ def _part(settings, given, start, triple, noise: str) -> list[tuple]:
         return _exact_rows(settings, given, start, triple, recorded)
     if noise == "gaussian":
         root = np.sqrt(langevin.noise_of_example(given) / size)
-        gradients, many = (
-            simulation.gaussian(given.curvature, root),
-            settings.trajectories,
-        )
+        gradients, many = simulation.gaussian(given.curvature, root), settings.trajectories
     else:
         gradients = simulation.minibatches(
             given.inputs, given.errors, size, reshuffled=noise == "reshuffled",
@@ -180,17 +167,8 @@ def _part(settings, given, start, triple, noise: str) -> list[tuple]:
         seed=settings.seed + NOISES.index(noise),
         summary=functools.partial(_sums, len(early), centre),
     )  # fmt: skip
-    powers, totals, moved = (sum(part) for part in zip(*blocks, strict=True))
-    return _rows(
-        triple,
-        noise,
-        settings,
-        centre,
-        powers / many,
-        totals / many,
-        moved / many,
-        many,
-    )
+    means = [sum(part) / many for part in zip(*blocks, strict=True)]
+    return _rows(settings, triple, noise, many, centre, *means)
 
 
 def _means(recorded, curvature, triple, start) -> NDArray:
@@ -203,9 +181,7 @@ POWERS = [(p, q) for p in range(5) for q in range(5) if p + q <= 2 or (p, q) == 
 POWERS += [(3, 0), (4, 0), (0, 3), (0, 4), (2, 1), (1, 2)]
 
 
-def _sums(
-    count: int, centre: NDArray, states: NDArray
-) -> tuple[NDArray, NDArray, NDArray]:
+def _sums(count: int, centre: NDArray, states: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Return a block's sums: of products of powers, of total squares, of displacements.
 
     The first ``count`` of the ``states`` (K, b, D, 2) come before the reference, which is
@@ -224,9 +200,7 @@ def _sums(
     return powers, totals, np.array([joined.sum(1), (joined**2).sum(1)])
 
 
-def _rows(
-    triple, noise, settings, centre, powers, totals, moved, many: int
-) -> list[tuple]:
+def _rows(settings, triple, noise, many, centre, powers, totals, moved) -> list[tuple]:
     """Return the rows of the means of the sums of :func:`_sums` over all trajectories."""
     early, late = recorded_steps(settings.steps), recorded_steps(settings.lags)
     rows = []
@@ -251,9 +225,7 @@ def _rows(
     return rows
 
 
-def _mean_and_error(
-    mean: NDArray, square: NDArray, many: int
-) -> tuple[NDArray, NDArray]:
+def _mean_and_error(mean: NDArray, square: NDArray, many: int) -> tuple[NDArray, NDArray]:
     return mean, np.sqrt(np.maximum(square - mean**2, 0.0) / (many - 1))
 
 
@@ -277,9 +249,7 @@ def _moments(a: dict, many: int) -> tuple[NDArray, NDArray]:
     means = [np.sqrt(np.maximum(s, 0.0) / many) for s in (position, velocity)]
     unbiased = many / (many - 1)
     values = [x, v, position * unbiased, velocity * unbiased, cross * unbiased]
-    return np.array(values), np.array(
-        [*means, position_error, velocity_error, cross_error]
-    )
+    return np.array(values), np.array([*means, position_error, velocity_error, cross_error])
 
 
 def _exact_rows(settings, given, start, triple, recorded) -> list[tuple]:
@@ -291,7 +261,7 @@ def _exact_rows(settings, given, start, triple, recorded) -> list[tuple]:
     late = recorded_steps(settings.lags)
     early = len(recorded) - len(late)
     second = covariance + mean[..., :, None] * mean[..., None, :]
-    found = _predicted(mean[:early], covariance[:early])
+    found = moments_by_name(mean[:early], covariance[:early])
     found["displacement_squared"] = langevin.displacement_from_moments(
         late,
         given.curvature,
@@ -306,8 +276,7 @@ def _exact_rows(settings, given, start, triple, recorded) -> list[tuple]:
         parts = {None: values.sum(-1)} if quantity in TOTALS else {}
         if quantity in MOMENTS or quantity == "displacement_squared":
             parts |= {
-                i: values[:, i]
-                for i in range(min(values.shape[1], settings.directions))
+                i: values[:, i] for i in range(min(values.shape[1], settings.directions))
             }
         for direction, series in parts.items():
             name = named(quantity, EXACT, triple, direction)
@@ -318,7 +287,7 @@ def _exact_rows(settings, given, start, triple, recorded) -> list[tuple]:
     return rows
 
 
-def _predicted(mean: NDArray, covariance: NDArray) -> dict[str, NDArray]:
+def moments_by_name(mean: NDArray, covariance: NDArray) -> dict[str, NDArray]:
     """Return the quantities (K, D) of means (K, D, 2) and covariances (K, D, 2, 2)."""
     position, velocity = covariance[..., 0, 0], covariance[..., 1, 1]
     return {
@@ -328,109 +297,3 @@ def _predicted(mean: NDArray, covariance: NDArray) -> dict[str, NDArray]:
         "position_squared": position + mean[..., 0] ** 2,
         "velocity_squared": velocity + mean[..., 1] ** 2,
     }  # fmt: skip
-
-
-# --- what a run holds beside the theories -------------------------------------------------
-
-THEORIES = {"Langevin equation": continuous, "exact, constant noise": discrete}
-
-
-def run_triples(run: Run) -> list[tuple[float, float, int]]:
-    """Return the learning rates, momenta and batch sizes of a run, as :func:`triples`."""
-    keys = ("learning_rates", "momenta", "batch_sizes")
-    return list(zip(*(run.settings[key] for key in keys), strict=True))
-
-
-def vector(run: Run, name: str) -> NDArray:
-    """Return ``curvature``, ``noise_of_example`` or ``start`` (D,) of a run."""
-    return run.series(name).value.to_numpy()
-
-
-def predictions(run: Run, triple: tuple, theory: str) -> dict[str, NDArray]:
-    """Return what one of :data:`THEORIES` says at the run's steps and lags, (K, D) each.
-
-    From the start on, with noise of the covariance that it has at the minimum.
-    """
-    module, (rate, momentum, size) = THEORIES[theory], triple
-    curvature, noise = vector(run, "curvature"), vector(run, "noise_of_example") / size
-    start = vector(run, "start")
-    still = np.stack([start, np.zeros_like(start)], -1)
-    steps, lags = (recorded_steps(run.settings[key]) for key in ("steps", "lags"))
-    mean = module.mean_at(steps, curvature, rate, momentum, start=still)
-    covariance = module.covariance_at(steps, curvature, rate, noise, momentum)
-    second = covariance[-1] + mean[-1, :, :, None] * mean[-1, :, None, :]
-    return _predicted(mean, covariance) | {
-        "displacement_squared": module.displacement_squared(
-            lags, curvature, rate, noise, momentum, start=second
-        )
-    }
-
-
-def compared(
-    run: Run,
-    triple: tuple,
-    noise: str,
-    theory: str,
-    quantities=TOTALS,
-    directions=(None,),
-) -> pd.DataFrame:
-    """Return a theory beside a simulation: a row for each step, quantity and direction.
-
-    ``theory`` is one of :data:`THEORIES`, or :data:`EXACT`. Columns: quantity,
-    direction, step (a lag, of displacements), value and error of the simulation,
-    predicted, relative (predicted over the value, less 1), relative_error (the standard
-    error of it), and sigmas (value less predicted, in standard errors).
-    """
-    table = _rows_of(run, triple, noise, quantities, directions)
-    if theory == EXACT:
-        predicted = _rows_of(run, triple, EXACT, quantities, directions).value
-    else:
-        found = predictions(run, triple, theory)
-        predicted = np.concatenate(
-            [
-                found[quantity].sum(-1)
-                if direction is None
-                else found[quantity][:, direction]
-                for quantity in quantities
-                for direction in directions
-            ]
-        )
-    table = table.assign(predicted=predicted)
-    return table.assign(
-        relative=table.predicted / table.value - 1,
-        relative_error=table.error / table.value.abs(),
-        sigmas=(table.value - table.predicted) / table.error,
-    )
-
-
-def _rows_of(
-    run: Run, triple: tuple, noise: str, quantities, directions
-) -> pd.DataFrame:
-    """Return a run's rows of some quantities and directions, in their order."""
-    places = {
-        named(quantity, noise, triple, direction): (quantity, direction)
-        for quantity in quantities
-        for direction in directions
-    }
-    rows = run.metrics[run.metrics.quantity.isin(list(places))]
-    parts = dict(list(rows.groupby("quantity", observed=True)))
-    for name in places.keys() - parts.keys():
-        run.series(name)  # says what the run has instead
-    tables = [
-        parts[name].assign(quantity=quantity, direction=direction)
-        for name, (quantity, direction) in places.items()
-    ]
-    columns = ["quantity", "direction", "step", "value", "error"]
-    return pd.concat(tables, ignore_index=True)[columns]
-
-
-def largest_error(table: pd.DataFrame) -> tuple[float, float, float]:
-    """Return the largest relative deviation of :func:`compared`, with an interval at 95 %.
-
-    Its ends are the largest lower and upper ends of all rows.
-    """
-    off, margin = table.relative.abs(), 1.96 * table.relative_error
-    return (
-        float(off[(off - margin).idxmax()]), float((off - margin).max().clip(0)),
-        float((off + margin).max()),
-    )  # fmt: skip

@@ -10,9 +10,7 @@ class Regression:
     The i-th learning rate, momentum and batch size belong together.
     """
 
-    images: (
-        str  # the inputs, with the target: is it of the first class? Empty: synthetic
-    )
+    images: str  # the inputs, with the target: is it of the first class? Empty: synthetic
     examples: int
     dimensions: int  # of synthetic inputs; images have their pixels
     exponent: float  # synthetic: the curvatures are i^-exponent

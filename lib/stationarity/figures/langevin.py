@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from .. import regression
+from .. import laws, regression
 from ..langevin import continuous, discrete
 from ..records import Run
 from .style import panels
@@ -92,24 +92,16 @@ def three_theories(run: Run, triples: list[tuple]) -> Figure:
 
 def _theories(pair, run: Run, triple: tuple, quantity: str) -> None:
     """Draw one quantity in the upper axes, the deviations from exact theory in the lower."""
-    exact = regression.compared(
-        run, triple, "gaussian", "exact, constant noise", [quantity]
-    )
-    wrong = regression.compared(
-        run, triple, "gaussian", "Langevin equation", [quantity]
-    )
+    exact = laws.compared(run, triple, "gaussian", "exact, constant noise", [quantity])
+    wrong = laws.compared(run, triple, "gaussian", "Langevin equation", [quantity])
     predicted = exact.predicted
     for ax, scale in zip(
         pair, (lambda y: y, lambda y: 100 * (y / predicted - 1)), strict=True
     ):
         ax.plot(exact.step, scale(predicted), **LINE, label="exact, discrete time")
-        ax.plot(
-            wrong.step, scale(wrong.predicted), **LANGEVIN, label="Langevin equation"
-        )
+        ax.plot(wrong.step, scale(wrong.predicted), **LANGEVIN, label="Langevin equation")
     for index, noise in enumerate(("gaussian", "replacement")):
-        found = regression.compared(
-            run, triple, noise, "exact, constant noise", [quantity]
-        )
+        found = laws.compared(run, triple, noise, "exact, constant noise", [quantity])
         found = found.iloc[index::2]  # the simulations take turns, to be told apart
         theory = found.predicted
         style = POINTS[noise] | {"linestyle": "none", "markersize": 3}
@@ -135,14 +127,10 @@ def sampling(run: Run, triples: list[tuple]) -> Figure:
     for row, triple in zip(axes, triples, strict=True):
         for ax, quantity in zip(row, regression.TOTALS, strict=True):
             for noise in ("replacement", "reshuffled"):
-                found = regression.compared(
-                    run, triple, noise, "exact, constant noise", [quantity]
-                )
+                found = laws.compared(run, triple, noise, "exact, constant noise", [quantity])
                 style = POINTS[noise] | {"linestyle": "none", "markersize": 3}
                 base = found.predicted
-                ax.errorbar(
-                    found.step, found.value / base, 2 * found.error / base, **style
-                )
+                ax.errorbar(found.step, found.value / base, 2 * found.error / base, **style)
             exact = run.series(regression.named(quantity, regression.EXACT, triple))
             label = "exact, noise that depends on θ"
             ax.plot(exact.step, exact.value / base, **LINE, label=label)
@@ -151,9 +139,7 @@ def sampling(run: Run, triples: list[tuple]) -> Figure:
             ax.set_yticks([0.1, 0.2, 0.5, 1, 2], ["0.1", "0.2", "0.5", "1", "2"])
             ax.yaxis.set_minor_formatter(NullFormatter())
         row[0].set(ylabel="over constant noise")
-        row[0].set_title(
-            f"η = {triple[0]:g}, β = {triple[1]:g}, S = {triple[2]}", loc="left"
-        )
+        row[0].set_title(f"η = {triple[0]:g}, β = {triple[1]:g}, S = {triple[2]}", loc="left")
         row[1].set_title("squared velocity", fontsize="small")
         row[2].set_title("displacement", fontsize="small")
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -161,9 +147,7 @@ def sampling(run: Run, triples: list[tuple]) -> Figure:
     return figure
 
 
-def velocity_sums(
-    curvature: float, settings: list[tuple[float, float]], last: int
-) -> Figure:
+def velocity_sums(curvature: float, settings: list[tuple[float, float]], last: int) -> Figure:
     """Draw one direction's displacement by three formulas, up to a lag.
 
     ``settings`` are pairs of learning rate and momentum; noise of variance 1.
@@ -200,8 +184,8 @@ def spirals(run: Run, triple: tuple, directions: list[int], last: int = 150) -> 
     rate, momentum, _ = triple
     steps = np.arange(last + 1)
     for ax, direction in zip(axes[0], directions, strict=True):
-        h = regression.vector(run, "curvature")[direction]
-        start = [regression.vector(run, "start")[direction], 0.0]
+        h = laws.vector(run, "curvature")[direction]
+        start = [laws.vector(run, "start")[direction], 0.0]
         exact = discrete.mean_at(steps, h, rate, momentum, start=start)
         fine = np.linspace(0, last, 10 * last + 1)
         flow = continuous.mean_at(fine, h, rate, momentum, start=start)

@@ -37,9 +37,7 @@ class Damping(NamedTuple):
     regime: NDArray
 
 
-def damping(
-    curvature: ArrayLike, learning_rate: float, momentum: float = 0.0
-) -> Damping:
+def damping(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> Damping:
     """Return the damping of each direction (...).
 
     A direction oscillates where ``η h > (1 − β)² / (2 (1 + β))``. Raises

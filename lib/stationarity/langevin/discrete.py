@@ -20,9 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UsageError
 
 
-def largest_stable_learning_rate(
-    curvature: ArrayLike, momentum: float = 0.0
-) -> NDArray:
+def largest_stable_learning_rate(curvature: ArrayLike, momentum: float = 0.0) -> NDArray:
     """Return ``2 (1 + β) / h``: learning rates below it are stable, others are not.
 
     Raises :class:`UsageError` where a curvature is not positive or the
@@ -56,9 +54,7 @@ def check_stable(curvature: ArrayLike, rates: ArrayLike, momentum: float = 0.0) 
         )
 
 
-def transition(
-    curvature: ArrayLike, learning_rate: float, momentum: float = 0.0
-) -> NDArray:
+def transition(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
     """Return the matrices ``M`` of one step of (position, velocity), (..., 2, 2)."""
     curvature = np.asarray(curvature, float)
     matrix = np.empty((*curvature.shape, 2, 2))
@@ -139,9 +135,9 @@ def displacement_squared(
     force = np.stack([step, step], -1)
     start = np.stack([np.zeros_like(step), -step / (1 + momentum)], -1)  # r_{−1} = r_1
     lost = iterate(matrix, force, start, lags)[..., 0]
-    variance = stationary_covariance(
-        curvature, learning_rate, noise_variance, momentum
-    )[..., 0, 0]
+    variance = stationary_covariance(curvature, learning_rate, noise_variance, momentum)[
+        ..., 0, 0
+    ]
     return 2 * variance * lost
 
 
@@ -156,9 +152,7 @@ def _displacement_from(lags, curvature, learning_rate, noise_variance, momentum,
     return moved + added[..., 0, 0]
 
 
-def oscillation(
-    curvature: ArrayLike, learning_rate: float, momentum: float = 0.0
-) -> NDArray:
+def oscillation(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
     """Return the angle in radians by which a direction turns in one step, (...).
 
     It is the argument of the eigenvalues of :func:`transition`: between 0 and π where

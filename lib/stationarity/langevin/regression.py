@@ -42,9 +42,7 @@ def least_squares(
     inputs, targets = np.asarray(inputs, float), np.asarray(targets, float)
     values, axes = np.linalg.eigh(inputs.T @ inputs / len(inputs))
     values, axes = values[::-1], axes[:, ::-1]
-    axes = axes * np.where(
-        axes[np.abs(axes).argmax(0), np.arange(len(axes))] < 0, -1, 1
-    )
+    axes = axes * np.where(axes[np.abs(axes).argmax(0), np.arange(len(axes))] < 0, -1, 1)
     if not values[-1] + weight_decay > 1e-12 * values[0]:
         raise UsageError(
             f"The Hessian's smallest eigenvalue, {values[-1]:.3g} with the largest "
@@ -52,9 +50,7 @@ def least_squares(
         )
     turned = inputs @ axes
     minimum = turned.T @ targets / len(inputs) / (values + weight_decay)
-    return LeastSquares(
-        turned, targets - turned @ minimum, values, minimum, weight_decay
-    )
+    return LeastSquares(turned, targets - turned @ minimum, values, minimum, weight_decay)
 
 
 def noise_of_example(given: LeastSquares) -> NDArray:
@@ -87,9 +83,7 @@ def minibatch_moments(
     check_stable(given.curvature, learning_rate, momentum)
     count, dimensions = given.inputs.shape
     rows = transition(given.curvature, learning_rate, momentum)
-    matrix = np.block(
-        [[np.diag(entry) for entry in row] for row in rows.transpose(1, 2, 0)]
-    )
+    matrix = np.block([[np.diag(entry) for entry in row] for row in rows.transpose(1, 2, 0)])
     response = np.kron([[learning_rate], [1.0]], np.eye(dimensions))
     state = np.concatenate([np.asarray(start, float), np.zeros(dimensions)])
     second = np.outer(state, state)  # E of (θ, v) times its transpose
@@ -100,9 +94,7 @@ def minibatch_moments(
         if step in recorded:
             found[step] = state, second - np.outer(state, state)
         if step < last:
-            noise = _noise(
-                given, state[:dimensions], second[:dimensions, :dimensions], pull
-            )
+            noise = _noise(given, state[:dimensions], second[:dimensions, :dimensions], pull)
             state = matrix @ state
             second = matrix @ second @ matrix.T
             second += response @ noise @ response.T / batch_size
@@ -113,9 +105,7 @@ def minibatch_moments(
     return mean.reshape(-1, 2, dimensions).swapaxes(1, 2), directions
 
 
-def _noise(
-    given: LeastSquares, place: NDArray, positions: NDArray, pull: NDArray
-) -> NDArray:
+def _noise(given: LeastSquares, place: NDArray, positions: NDArray, pull: NDArray) -> NDArray:
     """Return E Σ(θ) (D, D), the covariance of one example's gradient, over the law of θ."""
     inputs, errors = given.inputs, given.errors
     squares = ((inputs @ positions) * inputs).sum(1)
