@@ -7,6 +7,8 @@ the same model, precision and batches, in turns of a few steps (at most 1.03).
 measuring: measurements over training, at the intervals of the scales (at most 0.25).
 rate: images a second on the path that training takes, over a plain float32 loop; on a
 GPU also the share of its bfloat16 matrix rate, measured beside it.
+following: steps with the weights followed along 30 directions over bare steps (at most
+1.10), batch 128.
 processes: two processes over one on the CPU, with the same global batch.
 
 Turns are interleaved and their medians compared, so a ratio survives a busy machine.
@@ -25,7 +27,7 @@ from unittest import mock
 
 import stationarity
 import torch
-from stationarity import data, experiments, measure, records, train
+from stationarity import data, experiments, following, measure, records, train
 from stationarity.batches import Batches, Images
 from stationarity.costs import image_counts
 from torch.nn import functional
@@ -203,6 +205,32 @@ def _measuring(device: str, model: str, batch_size: int, size: int) -> None:
     )
 
 
+def followed(device: str, steps: int) -> None:
+    """Turns are of as many steps as there are snapshots in the ring: each has its product."""
+    print("following: 30 directions, steps with it over bare ones (at most 1.10)")
+    settings = settings_of("cifar_resnet", 32, 128)
+    path = fastest_path("cifar_resnet", 128, 32, device)
+    bare = BareLoop(Noise(settings, 32, 1, device), path)
+    theta = measure.parameter_vector(bare.model)
+    directions = torch.randn(30, len(theta), device=device)
+    tables = following.tables(None, directions)
+    follower = following.Follower(directions, theta, 10**6, *tables, theta)
+    plain, extra = [], []
+    for _ in range(max(steps // (5 * following.SNAPSHOTS), 2)):
+        for _ in range(following.SNAPSHOTS // TURN):
+            plain.append(bare.turn() / TURN)
+        start = now(theta.device)
+        for _ in range(following.SNAPSHOTS):
+            follower.follow(measure.parameter_vector(bare.model))
+        extra.append((now(theta.device) - start) / following.SNAPSHOTS)
+    held = theta.nbytes * (len(directions) + following.SNAPSHOTS + following.POINTS + 2)
+    print(
+        f"   ResNet-18, {path}: {1 + median(extra) / median(plain):.3f} "
+        f"({1e3 * median(extra):.1f} ms beside {1e3 * median(plain):.0f} ms a step); "
+        f"{held / 1e9:.2f} GB held"
+    )
+
+
 def rate(device: str, _steps: int) -> None:
     print(
         "rate: images a second (on a CPU at least 3 times those of a plain float32 loop)"
@@ -272,7 +300,10 @@ def processes(_device: str, steps: int) -> None:
     )
 
 
-PARTS = {"loop": loop, "measuring": measuring, "rate": rate, "processes": processes}
+PARTS = {
+    "loop": loop, "measuring": measuring, "rate": rate, "following": followed,
+    "processes": processes,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ CONTINUED = {
     "continued": {
         "classroom": Training(
             dataset="digits", model="cifar_resnet", width=6, blocks=(1, 1, 1), crop_padding=1,
-            epochs=150, batch_size=64, sampling="independent", learning_rate=0.1, momentum=0.9,
+            epochs=60, batch_size=32, sampling="independent", learning_rate=0.1, momentum=0.9,
             weight_decay=5e-4, schedule="cosine", precision="float32", threads=1,
-            followed_epochs=120, followed_rate=0.01, frozen_norms=True, plain_images=True,
+            followed_epochs=45, followed_rate=0.01, frozen_norms=True, plain_images=True,
             direction_batches=5, measure_every=0,
         ),
         "two-cores": Training(
