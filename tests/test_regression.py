@@ -193,3 +193,28 @@ def test_moments_of_minibatches_settle_after_many_steps():
     settled = langevin.stationary_covariance(given.curvature, 0.5, noise, 0.9)
     np.testing.assert_allclose(covariance[1], settled, rtol=0.02, atol=1e-9)
     assert (noise > 1.1 * least).all()
+
+
+def changed(run, **settings):
+    """The run, as if its settings had been other ones."""
+    info = run.info | {"settings": run.info["settings"] | settings}
+    return dataclasses.replace(run, info=info)
+
+
+def test_a_run_without_exact_moments_says_so_and_has_the_next_best_theory(run):
+    lacking = changed(run, state_dependent=False)
+    assert laws.sharpest(lacking) == "exact, constant noise"
+    with pytest.raises(UsageError, match="state_dependent=true"):
+        quantities.exact_minibatch_error(lacking)
+
+
+def test_a_run_shorter_than_the_memory_of_its_momentum_decides_nothing(tmp_path):
+    settings = dataclasses.replace(
+        SMALL, momenta=(0.99, 0.5), steps=30, lags=20, trajectories=10,
+        minibatch_trajectories=10,
+    )  # fmt: skip
+    info = records.new_info("linear_regression", "classroom", settings, "cpu")
+    rows = regression.linear_regression(settings)
+    short = records.write(tmp_path, info | {"status": "complete"}, rows)
+    with pytest.raises(UsageError, match="shorter than the time"):
+        quantities.langevin_error(short)

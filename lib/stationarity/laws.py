@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .errors import UsageError
 from .langevin import continuous, discrete
 from .records import Run
 from .regression import EXACT, TOTALS, moments_by_name, named, recorded_steps
@@ -15,6 +16,11 @@ def run_triples(run: Run) -> list[tuple[float, float, int]]:
     """Return the learning rates, momenta and batch sizes of a run, as :func:`triples`."""
     keys = ("learning_rates", "momenta", "batch_sizes")
     return list(zip(*(run.settings[key] for key in keys), strict=True))
+
+
+def sharpest(run: Run) -> str:
+    """Return the best theory of minibatches with replacement that a run allows."""
+    return EXACT if run.settings["state_dependent"] else "exact, constant noise"
 
 
 def vector(run: Run, name: str) -> NDArray:
@@ -59,6 +65,11 @@ def compared(
     """
     table = _rows_of(run, triple, noise, quantities, directions)
     if theory == EXACT:
+        if not run.settings["state_dependent"]:
+            raise UsageError(
+                "This run holds no exact moments of minibatches: they come with the setting "
+                "state_dependent=true, at N D² operations a step."
+            )
         predicted = _rows_of(run, triple, EXACT, quantities, directions).value
     else:
         found = predictions(run, triple, theory)
@@ -106,3 +117,9 @@ def largest_error(table: pd.DataFrame) -> tuple[float, float, float]:
         float(off[(off - margin).idxmax()]), float((off - margin).max().clip(0)),
         float((off + margin).max()),
     )  # fmt: skip
+
+
+def worst(run: Run, noise: str, theory: str) -> tuple[float, float, float]:
+    """Return :func:`largest_error` over all the settings of the optimiser of a run."""
+    tables = [compared(run, triple, noise, theory) for triple in run_triples(run)]
+    return largest_error(pd.concat(tables, ignore_index=True))

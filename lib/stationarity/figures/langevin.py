@@ -131,9 +131,9 @@ def sampling(run: Run, triples: list[tuple]) -> Figure:
                 style = POINTS[noise] | {"linestyle": "none", "markersize": 3}
                 base = found.predicted
                 ax.errorbar(found.step, found.value / base, 2 * found.error / base, **style)
-            exact = run.series(regression.named(quantity, regression.EXACT, triple))
-            label = "exact, noise that depends on θ"
-            ax.plot(exact.step, exact.value / base, **LINE, label=label)
+            exact = laws.compared(run, triple, "replacement", laws.sharpest(run), [quantity])
+            label = f"theory: {laws.sharpest(run)}"
+            ax.plot(exact.step, exact.predicted / base, **LINE, label=label)
             ax.axhline(1, **LEVEL)
             ax.set(xlabel=LABELS[quantity][1], xscale="log", yscale="log")
             ax.set_yticks([0.1, 0.2, 0.5, 1, 2], ["0.1", "0.2", "0.5", "1", "2"])
