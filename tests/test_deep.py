@@ -168,25 +168,6 @@ def test_what_is_followed_is_that_of_stored_weights(run):
     assert local == pytest.approx(moved, rel=0.02)
 
 
-def test_predicted_displacements_are_exact(run):
-    """Against powers of the transition matrix."""
-    table = agreement.by_mode(run)
-    curvature, noise = (
-        table.eigenvalue.to_numpy() + 0.5,
-        table.noise_variance.to_numpy(),
-    )
-    found = agreement._displacement_squared([1, 7, 300], curvature, 0.02, noise, 0.9)
-    law = stationarity.langevin.stationary_covariance(curvature, 0.02, noise, 0.9)
-    matrix = stationarity.langevin.transition(curvature, 0.02, 0.9)
-    for lag, row in zip([1, 7, 300], found, strict=True):
-        later = np.linalg.matrix_power(matrix, lag) @ law
-        np.testing.assert_allclose(row, 2 * (law - later)[:, 0, 0], rtol=1e-9)
-    free = agreement._displacement_squared(
-        [10**5], np.array([1e-12]), 0.1, np.ones(1), 0.5
-    )
-    np.testing.assert_allclose(free, 1e5 * 0.1**2 / 0.5**2, rtol=1e-3)
-
-
 class Stub:
     """A made-up run: modes as predicted, but for a factor."""
 
@@ -215,7 +196,7 @@ class Stub:
         rows += deep._numbered("rest_kurtosis", [3.0, 3.1])
         for lag in (1, 2, 4, 100, 1000):
             every = np.append(eigenvalues, nodes), 0.01, np.append(noise, weights), 0.9
-            value = agreement._displacement_squared([lag], *every).sum()
+            value = stationarity.langevin.displacement_squared([lag], *every).sum()
             spread = factor * value * (1 + 0.01 * generator.standard_normal(replicas))
             rows += deep._numbered("global_displacement_squared", spread, None, lag)
             rows += deep._numbered("top_displacement_squared", spread / 2, None, lag)

@@ -11,7 +11,7 @@ import stationarity
 import torch
 from stationarity import (
     UsageError,
-    data,
+    batches,
     ensembles,
     experiments,
     measure,
@@ -95,7 +95,7 @@ def test_a_net_of_a_regime_is_trained_as_pytorch_trains_it(regime, monkeypatch):
     rows = reach.regimes(settings)
     inputs, labels = reach._everything(settings, None, "cpu")
     seeds = [reach.seed_of(settings.seed, "net", 1)]
-    labels = data.with_wrong_labels(labels, regime.wrong_labels, 10, seeds[0], "wrong labels")
+    labels = batches.with_wrong_labels(labels, regime.wrong_labels, 10, seeds[0], "wrong labels")
     model = models.mlp(kept["widths"]).double()
     torch.nn.utils.vector_to_parameters(kept[0][1].clone(), model.parameters())
     decay = {"lr": 1.0, "weight_decay": regime.weight_decay}
@@ -144,7 +144,7 @@ def test_the_noise_is_that_of_a_batch():
 
 def test_wrong_labels_are_wrong_and_as_many_as_said():
     labels = torch.arange(200) % 10
-    changed = data.with_wrong_labels(labels, 0.15, 10, "a key")
+    changed = batches.with_wrong_labels(labels, 0.15, 10, "a key")
     assert int((changed != labels).sum()) == 30
     assert changed.min() >= 0 and changed.max() < 10
 

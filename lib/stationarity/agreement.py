@@ -140,26 +140,7 @@ def _mean_over_series(run: Run, name: str) -> pd.DataFrame:
 def _predicted(lags: ArrayLike, eigenvalues, noise, run: Run) -> NDArray:
     rate, momentum, decay = optimiser(run)
     total = np.maximum(np.asarray(eigenvalues) + decay, FLAT)
-    return _displacement_squared(lags, total, rate, np.asarray(noise), momentum)
-
-
-def _displacement_squared(
-    lags, curvature, learning_rate, noise_variance, momentum
-) -> NDArray:
-    """Return the exact squared displacement of stationary SGD, (lags, modes).
-
-    Its variance times 2 (1 - r_k), r being the autocorrelation: 1 - r_k is iterated,
-    for it does not cancel where the curvature is small.
-    """
-    step = learning_rate * curvature
-    lost, change, found = np.zeros_like(step), step / (1 + momentum), {}
-    for lag in range(1, int(np.max(lags)) + 1):
-        found[lag] = lost = lost + change
-        change = momentum * change + step * (1 - lost)
-    law = langevin.stationary_covariance(
-        curvature, learning_rate, noise_variance, momentum
-    )
-    return 2 * law[..., 0, 0] * np.array([found[int(lag)] for lag in lags])
+    return langevin.displacement_squared(lags, total, rate, np.asarray(noise), momentum)
 
 
 def _rest(lags: ArrayLike, run: Run) -> Estimate:

@@ -64,6 +64,24 @@ class Images:
         return [(name, *pair) for name, pair in zip(("test_loss", "accuracy"), found)]
 
 
+def with_wrong_labels(labels: Tensor, share: float, classes: int, *key) -> Tensor:
+    """Return labels (n,) of which a share, drawn at random, is of other classes.
+
+    The draw depends on the key alone. The labels that are passed stay as they are.
+
+    >>> changed = with_wrong_labels(torch.zeros(10).long(), 0.3, 5, "a key")
+    >>> int((changed != 0).sum())
+    3
+    """
+    generator = np.random.default_rng(seed_of(*key))
+    count = round(share * len(labels))
+    chosen = torch.from_numpy(generator.permutation(len(labels))[:count]).to(labels.device)
+    shift = torch.from_numpy(generator.integers(1, classes, count)).to(labels.device)
+    changed = labels.clone()
+    changed[chosen] = (labels[chosen] + shift) % classes
+    return changed
+
+
 class TensorImages(Images):
     """A small dataset that lives on the device as uint8 ``(N, H, W, C)``.
 
@@ -92,6 +110,9 @@ class TensorImages(Images):
         self.train, self.labels, self.test, self.test_labels = (
             torch.from_numpy(a).to(self.device)
             for a in (padded, labels, *arrays["test"])
+        )
+        self.labels = with_wrong_labels(
+            self.labels, settings.label_noise, self.classes, "label noise"
         )
         self.generator = torch.Generator(self.device)
 

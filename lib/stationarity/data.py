@@ -14,12 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow
-import torch
 from sklearn.datasets import load_digits
-from torch import Tensor
 
 from . import sources
-from .batches import TensorImages, decode, seed_of
+from .batches import TensorImages, decode
 from .errors import UsageError
 from .experiments import LanguageTraining, Training
 from .text import TokenStreams, words
@@ -111,24 +109,6 @@ def _wikitext(root: Path | None) -> tuple[tuple, dict]:
     files, provenance = sources.parquet_files(sources.WIKITEXT, root)
     tables = (sources.read(files[split], ("text",)) for split in ("train", "validation"))
     return tuple(words(table.column("text")) for table in tables), provenance
-
-
-def with_wrong_labels(labels: Tensor, share: float, classes: int, *key) -> Tensor:
-    """Return labels (n,) of which a share, drawn at random, is of other classes.
-
-    The draw depends on the key alone. The labels that are passed stay as they are.
-
-    >>> changed = with_wrong_labels(torch.zeros(10).long(), 0.3, 5, "a key")
-    >>> int((changed != 0).sum())
-    3
-    """
-    generator = np.random.default_rng(seed_of(*key))
-    count = round(share * len(labels))
-    chosen = torch.from_numpy(generator.permutation(len(labels))[:count]).to(labels.device)
-    shift = torch.from_numpy(generator.integers(1, classes, count)).to(labels.device)
-    changed = labels.clone()
-    changed[chosen] = (labels[chosen] + shift) % classes
-    return changed
 
 
 @cache

@@ -51,15 +51,13 @@ def problem(settings: Identities, data_root=None, device="cpu") -> Problem:
     _check(settings)
     training = Training(
         dataset=settings.dataset, examples=settings.examples, model="mlp", epochs=1,
-        batch_size=settings.examples, learning_rate=1.0, precision="float64",
+        batch_size=settings.examples, learning_rate=1.0, label_noise=settings.label_noise,
+        precision="float64",
     )  # fmt: skip
     dataset = data.load(training, data_root, device)
     images, labels = next(iter(dataset.partition()))
     pixels = images.flatten(1)
     pixels = pixels * (NORM / pixels.square().sum(1).mean().sqrt())
-    labels = data.with_wrong_labels(
-        labels, settings.label_noise, dataset.classes, "label noise"
-    )
     return Problem(
         torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1),
         torch.nn.functional.one_hot(labels, dataset.classes).double(),

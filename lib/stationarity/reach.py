@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import data, ensembles
-from .batches import seed_of, whole
+from .batches import seed_of, whole, with_wrong_labels
 from .checkpoints import Keeper
 from .errors import UsageError
 from .experiments import RegimeStudy, Training
@@ -123,7 +123,7 @@ def _train(group: list[Regime], settings: RegimeStudy, everything, progress, kee
     memory = torch.zeros(2, *theta.shape, dtype=theta.dtype, device=theta.device)
     targets = torch.stack(
         [
-            data.with_wrong_labels(labels, r.wrong_labels, classes, s, "wrong labels")
+            with_wrong_labels(labels, r.wrong_labels, classes, s, "wrong labels")
             for r in group
             for s in seeds
         ]

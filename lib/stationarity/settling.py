@@ -88,13 +88,10 @@ def load_task(settings, data_root=None, device="cpu") -> Task:
     training = Training(
         dataset=settings.dataset, examples=settings.examples, model="mlp", epochs=1,
         batch_size=settings.batch_size, learning_rate=1.0,
-        precision="float32",
+        label_noise=settings.label_noise, precision="float32",
     )  # fmt: skip
     dataset = data.load(training, data_root, device)
     inputs, labels = whole(dataset.partition())
-    labels = data.with_wrong_labels(
-        labels, settings.label_noise, dataset.classes, "label noise"
-    )
     widths = (inputs.shape[1], *settings.hidden, dataset.classes)
     return Task(settings, inputs, labels, widths, *whole(dataset.test_batches()))
 

@@ -43,6 +43,7 @@ class Training:
     followed_epochs: int = 0  # the last of the epochs, in which weights are followed
     followed_rate: float = 0.0  # constant learning rate in them
     frozen_norms: bool = False  # in them: batch normalisation by its running statistics
+    label_noise: float = 0.0  # part of the training examples with a wrong label; small images
     plain_images: bool = False  # in them: images are neither cropped nor flipped
     directions: int = 30  # top eigenvectors of the Hessian at their beginning
     direction_batches: int = 10  # fixed minibatches that define that Hessian
@@ -262,8 +263,12 @@ def _check_followed(settings: Training) -> None:
             "The setting direction_products must be at least that of directions, and "
             "noise_batches at least 2."
         )
-    if settings.plain_images and settings.dataset == "imagenet":
-        raise UsageError("plain_images=true is for small images, which imagenet's are not.")
+    if not 0 <= settings.label_noise < 1:
+        raise UsageError(f"label_noise must lie in [0, 1), not {settings.label_noise}.")
+    if settings.dataset == "imagenet" and (settings.plain_images or settings.label_noise):
+        raise UsageError(
+            "plain_images=true and label_noise are for small images, which imagenet's are not."
+        )
     torchvisions = settings.dataset == "imagenet" and settings.model.startswith("resnet")
     if settings.pretrained and not torchvisions:
         raise UsageError(
