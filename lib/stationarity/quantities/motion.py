@@ -68,7 +68,13 @@ def langevin_error_largest_rate(run: Run) -> Estimate:
 def _langevin_error(run: Run, choose) -> Estimate:
     triple = choose(laws.run_triples(run))
     table = laws.compared(run, triple, "replacement", "Langevin equation")
-    return Estimate(*laws.largest_error(table[table.step >= 1 / (1 - triple[1])]))
+    late = table[table.step >= 1 / (1 - triple[1])]
+    if late.empty:
+        raise UsageError(
+            f"The run is shorter than the time 1/(1−β) of its momentum {triple[1]:g}: raise "
+            "steps and lags."
+        )
+    return Estimate(*laws.largest_error(late))
 
 
 def exact_error(run: Run) -> Estimate:
@@ -77,24 +83,17 @@ def exact_error(run: Run) -> Estimate:
     Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖², from the first step to stationarity, at all settings
     of the optimiser.
     """
-    return _exact_error(run, "gaussian", "exact, constant noise")
+    return Estimate(*laws.worst(run, "gaussian", "exact, constant noise"))
 
 
 def exact_minibatch_error(run: Run) -> Estimate:
     """The same with minibatches drawn with replacement, whose noise depends on the weights."""
-    return _exact_error(run, "replacement", regression.EXACT)
+    return Estimate(*laws.worst(run, "replacement", regression.EXACT))
 
 
 def exact_reshuffled_error(run: Run) -> Estimate:
     """The same where epochs are reshuffled, for which the theory is not made."""
-    return _exact_error(run, "reshuffled", regression.EXACT)
-
-
-def _exact_error(run: Run, noise: str, theory: str) -> Estimate:
-    tables = [
-        laws.compared(run, triple, noise, theory) for triple in laws.run_triples(run)
-    ]
-    return Estimate(*laws.largest_error(pd.concat(tables, ignore_index=True)))
+    return Estimate(*laws.worst(run, "reshuffled", regression.EXACT))
 
 
 def rotation_ratio(run: Run) -> Estimate:
