@@ -4,6 +4,7 @@ Batches are drawn independently, images are then plain and normalisations frozen
 theory has it. At the ``paper`` scale it is the authors' setting: torchvision's weights,
 ten more epochs of augmented images, reshuffled, and normalisation by the batch.
 """
+
 from .settings import Training
 
 CONTINUED = {
@@ -37,4 +38,4 @@ CONTINUED = {
             measure_batches=200, sharpness_batches=3, sharpness_products=10,
         ),
     },
-}
+}  # fmt: skip
