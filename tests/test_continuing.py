@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import stationarity
 import torch
-from stationarity import UsageError, continuing, data, experiments, measure, pretrained, train
+from stationarity import (
+    UsageError,
+    continuing,
+    data,
+    experiments,
+    measure,
+    pretrained,
+    train,
+)
 from torch import nn
 
 TINY = {
@@ -59,16 +67,22 @@ def test_the_rows_are_those_of_the_weights(stored):
     for index in (0, 2):
         shown = run.series(f"projection[{index}]")
         assert shown.step.tolist() == list(range(20, 61))
-        assert np.allclose(shown.value, moved @ directions[index], rtol=1e-6, atol=1e-12)
+        assert np.allclose(
+            shown.value, moved @ directions[index], rtol=1e-6, atol=1e-12
+        )
     for index, start in ((0, 0), (3, 15)):
         found = run.series(f"global_displacement_squared[{index}]")
         exact = (weights[start + found.step] - weights[start]).square().sum(1)
         assert found.step.tolist()[:3] == [1, 2, 3]
         assert np.allclose(found.value, exact, rtol=1e-12)
     steps = weights.diff(dim=0).square().sum(1)
-    assert np.allclose(run.series("local_displacement_squared").value, steps, rtol=1e-12)
+    assert np.allclose(
+        run.series("local_displacement_squared").value, steps, rtol=1e-12
+    )
     norms = weights[1:].square().sum(1)
-    assert np.allclose(run.series("followed_weight_norm_squared").value, norms, rtol=1e-12)
+    assert np.allclose(
+        run.series("followed_weight_norm_squared").value, norms, rtol=1e-12
+    )
 
 
 def test_directions_are_eigenvectors_and_the_noise_is_that_along_them(stored):
@@ -83,7 +97,9 @@ def test_directions_are_eigenvectors_and_the_noise_is_that_along_them(stored):
         buffer.copy_(of_run)  # the norms are frozen: they are still those of then
     continuing.freeze_norms(model)
     few = list(dataset.draws(2, "directions"))
-    found = measure.sharpness(model, dataset.objective, few, k=3, tol=1e-6, max_products=500)
+    found = measure.sharpness(
+        model, dataset.objective, few, k=3, tol=1e-6, max_products=500
+    )
     values = [run.series(f"eigenvalue[{i}]").value[0] for i in range(3)]
     assert np.allclose(values, found.eigenvalues, rtol=1e-2)
     residual = run.series("eigenvalue[0]").error[0]
@@ -145,8 +161,12 @@ def test_modes_are_measured_where_there_are_steps_enough():
 
 
 def test_plain_images_are_the_originals():
-    cropped = data.load(experiments.get("continued", overrides=TINY | {"crop_padding": 2}))
-    plain = data.load(experiments.get("continued", overrides=TINY | {"crop_padding": 0}))
+    cropped = data.load(
+        experiments.get("continued", overrides=TINY | {"crop_padding": 2})
+    )
+    plain = data.load(
+        experiments.get("continued", overrides=TINY | {"crop_padding": 0})
+    )
     for (one, labels), (other, also) in zip(
         cropped.plain().draws(3, "key"), plain.draws(3, "key"), strict=True
     ):
@@ -155,7 +175,9 @@ def test_plain_images_are_the_originals():
 
 def test_a_variance_with_its_error():
     values = np.random.default_rng(0).normal(size=(2000, 50, 1))
-    pairs = np.array([continuing.variance_and_error(values[:, i]) for i in range(50)])[..., 0]
+    pairs = np.array([continuing.variance_and_error(values[:, i]) for i in range(50)])[
+        ..., 0
+    ]
     assert pairs[:, 0].mean() == pytest.approx(1, abs=0.02)
     assert pairs[:, 1].mean() == pytest.approx((2 / 2000) ** 0.5, rel=0.05)
     assert pairs[:, 0].std() == pytest.approx(pairs[:, 1].mean(), rel=0.4)
@@ -165,14 +187,18 @@ def test_projected_gradients_are_those_of_the_gradients():
     model = nn.Linear(4, 3).double()
     batches = [(torch.randn(5, 4).double(), torch.randint(3, (5,))) for _ in range(3)]
     directions = torch.randn(2, 15, dtype=torch.float64)
-    found = measure.projected_gradients(model, measure.cross_entropy, batches, directions)
+    found = measure.projected_gradients(
+        model, measure.cross_entropy, batches, directions
+    )
     for row, batch in zip(found, batches, strict=True):
         model.zero_grad()
         measure.cross_entropy(model, batch).backward()
         gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
         torch.testing.assert_close(row, directions @ gradient)
     with pytest.raises(ValueError, match="15 trainable"):
-        measure.projected_gradients(model, measure.cross_entropy, batches, directions[:, 1:])
+        measure.projected_gradients(
+            model, measure.cross_entropy, batches, directions[:, 1:]
+        )
     with pytest.raises(ValueError, match="no batch"):
         measure.projected_gradients(model, measure.cross_entropy, [], directions)
 
@@ -205,7 +231,10 @@ def test_directions_that_are_lost_or_of_another_run_are_not_gone_on_with(monkeyp
         patch.setattr(train, "_take_step", stop)
         stationarity.run("continued", settings=TINY, checkpoint_seconds=0)
     chosen = experiments.get("continued", overrides=TINY)
-    file = stationarity.records.folder_of("continued", "classroom", chosen) / "directions.pt"
+    file = (
+        stationarity.records.folder_of("continued", "classroom", chosen)
+        / "directions.pt"
+    )
     whole = file.read_bytes()
     file.write_bytes(whole[:1000])
     with pytest.raises(UsageError, match="of another run, or of another version"):
@@ -240,7 +269,9 @@ def test_pretrained_weights_are_checked_by_their_hash(hub_dir, monkeypatch):
     file.write_bytes(content + b"x")
     with pytest.raises(UsageError, match="is damaged: delete it"):
         pretrained.weights("resnet18", 1000, hub_dir)
-    with pytest.raises(UsageError, match="1000 classes apart, and the images here have 10"):
+    with pytest.raises(
+        UsageError, match="1000 classes apart, and the images here have 10"
+    ):
         pretrained.weights("resnet18", 10, hub_dir)
 
 
@@ -249,7 +280,9 @@ def test_pretrained_weights_that_cannot_be_had_say_where_from(hub_dir, monkeypat
         raise OSError("no route to host")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(UsageError, match=r"no route.*put resnet18-f37072fd.pth from https") as e:
+    with pytest.raises(
+        UsageError, match=r"no route.*put resnet18-f37072fd.pth from https"
+    ) as e:
         pretrained.weights("resnet18", 1000, hub_dir)
     assert "\n" not in str(e.value)
 
@@ -262,14 +295,21 @@ def test_a_net_begins_with_the_weights_it_is_given(monkeypatch, tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 40), (30 * index, 0, 0)).save(folder / f"{index}.png")
     given = {"image_size": 32, "epochs": 1, "followed_epochs": 1, "batch_size": 4}
-    given |= {"measure_every": 0, "directions": 1, "direction_batches": 1, "noise_batches": 2}
+    given |= {
+        "measure_every": 0,
+        "directions": 1,
+        "direction_batches": 1,
+        "noise_batches": 2,
+    }
     given |= {"direction_products": 2, "precision": "float32", "threads": 1}
     settings = experiments.get("continued", "paper", given)
     dataset = data.load(settings, tmp_path)
     net = train.build_model(settings, dataset)
     with torch.no_grad():
         net.fc.bias.fill_(0.25)
-    monkeypatch.setattr(pretrained, "weights", lambda *_: (net.state_dict(), "resnet18.pth"))
+    monkeypatch.setattr(
+        pretrained, "weights", lambda *_: (net.state_dict(), "resnet18.pth")
+    )
     run = stationarity.run("continued", "paper", settings=given, data_root=tmp_path)
     kept = torch.load(run.folder / "directions.pt", weights_only=True)
     assert torch.equal(kept["origin"], measure.parameter_vector(net))

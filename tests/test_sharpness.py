@@ -1,6 +1,7 @@
 """Hessian eigenpairs against dense and closed-form ones."""
 import pytest
 import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
 from stationarity.measure import (
     cross_entropy,
     directional_sharpness,
@@ -369,3 +370,40 @@ def test_several_starts_and_breakdown():
     assert converged and products <= 4
     torch.testing.assert_close(values, torch.full((2,), 4.0, dtype=DOUBLE))
     torch.testing.assert_close(residuals, torch.zeros(2, dtype=DOUBLE))
+
+
+def test_many_pairs_take_no_more_products_than_arpack():
+    """Of a spectrum like a network's: a few outliers of either sign, a bulk near zero."""
+    ranks = torch.arange(1, 5001, dtype=DOUBLE)
+    spectrum = torch.cat([12 * ranks**-0.6, -3 * ranks**-0.6])
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(1, len(spectrum), generator=generator, dtype=DOUBLE)
+    values, _, _, products, converged = largest_eigenpairs(
+        lambda v: spectrum * v, start,
+        k=30, max_products=600, random_start=True, generator=generator,
+    )  # fmt: skip
+    assert converged
+    torch.testing.assert_close(values, spectrum[:30], rtol=1e-2, atol=0)
+    taken = 0
+
+    def product(vector):
+        nonlocal taken
+        taken += 1
+        return spectrum.numpy() * vector.ravel()
+
+    operator = LinearOperator((len(spectrum),) * 2, matvec=product, dtype=float)
+    eigsh(operator, k=30, which="LA", tol=1e-2, v0=start[0].numpy())
+    assert products <= taken
+
+
+def test_many_pairs_with_a_multiple_one_among_them_in_a_large_operator():
+    ranks = torch.arange(1, 3001, dtype=DOUBLE)
+    spectrum = torch.cat([12 * ranks**-0.6, torch.full((3,), 4.0, dtype=DOUBLE)])
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(1, len(spectrum), generator=generator, dtype=DOUBLE)
+    values = largest_eigenpairs(
+        lambda v: spectrum * v, start,
+        k=12, max_products=600, random_start=True, generator=generator,
+    )[0]  # fmt: skip
+    exact = spectrum.sort(descending=True).values[:12]
+    torch.testing.assert_close(values, exact, rtol=1e-2, atol=0)

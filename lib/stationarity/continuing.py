@@ -23,7 +23,8 @@ from .following import POINTS, SNAPSHOTS, Follower, tables
 FILE = "directions.pt"
 BURN_IN = 0.1  # of the steps, which the statistics of modes leave out
 SHOWN = 2000  # last steps whose first and last projections are among the metrics
-WINDOWS, PARTS = 100, 8  # of the steps, for means of their squares; of a window, for errors
+WINDOWS = 100  # of the steps, for means of their squares
+PARTS = 8  # of a window, for errors
 
 
 def first_step(settings, dataset) -> int:
@@ -33,7 +34,11 @@ def first_step(settings, dataset) -> int:
 
 def disk(settings, size: int, item: int) -> int:
     """Return the bytes that following leaves on disk; for ``size`` weights of ``item``."""
-    return item * size * (settings.directions + POINTS + 1) if settings.followed_epochs else 0
+    return (
+        item * size * (settings.directions + POINTS + 1)
+        if settings.followed_epochs
+        else 0
+    )
 
 
 def memory(settings, size: int, item: int) -> int:
@@ -85,7 +90,9 @@ def _read(folder: Path, fingerprint: str, theta: Tensor, done: int) -> dict | No
     """
     try:
         found = torch.load(folder / FILE, map_location=theta.device, weights_only=True)
-        if found["fingerprint"] == fingerprint and (done or torch.equal(found["origin"], theta)):
+        if found["fingerprint"] == fingerprint and (
+            done or torch.equal(found["origin"], theta)
+        ):
             return found
     except torch.OutOfMemoryError:
         raise  # the file may be good
@@ -156,13 +163,18 @@ def rows(follower: Follower, settings, first: int, per_epoch: int) -> list[tuple
     found = [(last, "followed_from", float(first), math.nan)]
     series = numbers[None, round(BURN_IN * len(numbers)) :, :k]
     if series.shape[1] >= 2 * modes.LAGS * modes.GROUPS:  # else it is too short
-        for name, (values, errors) in modes.statistics(series, settings.followed_rate).items():
+        for name, (values, errors) in modes.statistics(
+            series, settings.followed_rate
+        ).items():
             found += [
-                (last, f"{name}[{i}]", *pair) for i, pair in enumerate(zip(values, errors))
+                (last, f"{name}[{i}]", *pair)
+                for i, pair in enumerate(zip(values, errors))
             ]
     for i in sorted({0, k - 1}):
         shown = list(enumerate(numbers[:, i], first))[-SHOWN:]
-        found += [(t, f"projection[{i}]", float(f"{x:.7g}"), math.nan) for t, x in shown]
+        found += [
+            (t, f"projection[{i}]", float(f"{x:.7g}"), math.nan) for t, x in shown
+        ]
     for index, start in enumerate(follower.starts):
         distances = numbers[start + 1 :, k + 2 + index]
         name = f"global_displacement_squared[{index}]"
@@ -182,7 +194,11 @@ def _windows(column: np.ndarray) -> list[tuple]:
     found, end = [], 0
     for window in np.array_split(column, min(WINDOWS, len(column))):
         end += len(window)
-        parts = [part.mean() for part in np.array_split(window, min(PARTS, len(window)))]
-        error = np.std(parts, ddof=1) / len(parts) ** 0.5 if len(parts) > 1 else math.nan
+        parts = [
+            part.mean() for part in np.array_split(window, min(PARTS, len(window)))
+        ]
+        error = (
+            np.std(parts, ddof=1) / len(parts) ** 0.5 if len(parts) > 1 else math.nan
+        )
         found.append((end, window.mean(), error))
     return found

@@ -16,7 +16,9 @@ from .errors import UsageError
 CLASSES = 1000  # of ImageNet-1k
 
 
-def weights(model: str, classes: int, root: str | Path | None = None) -> tuple[dict, str]:
+def weights(
+    model: str, classes: int, root: str | Path | None = None
+) -> tuple[dict, str]:
     """Return the state of a pretrained net such as ``resnet18``, and its file's name.
 
     Raises :class:`UsageError` where the data have other classes than ImageNet-1k, and

@@ -97,18 +97,15 @@ def train(
     dataset = data.load(settings, data_root, device)
     state = _begin(settings, dataset, device)
     if settings.pretrained:
-        weights, info["pretrained"] = pretrained.weights(
-            settings.model, dataset.classes, data_root
-        )
-        state.model.load_state_dict(weights)
+        given = pretrained.weights(settings.model, dataset.classes, data_root)
+        state.model.load_state_dict(given[0])
+        info["pretrained"] = given[1]
     origin = measure.parameter_vector(state.model)
     _check_data(settings, dataset, info)
     # Weights, and two moments at most.
     if distributed.rank() == 0:
         followed = continuing.disk(settings, len(origin), origin.itemsize)
-        records.prepare(
-            folder, checkpoint_bytes=3 * origin.nbytes, further_bytes=followed
-        )
+        records.prepare(folder, 3 * origin.nbytes, further_bytes=followed)
     _restore(state, records.read_checkpoint(folder, info["fingerprint"]), folder, settings)
     info["path"] = state.path = state.path or _fastest_path(state.model, dataset)
     state.model.to(memory_format=PATHS[state.path].memory_format)
@@ -129,14 +126,8 @@ def train(
         if state.step < first:
             steps(dataset, last=first)
         if first < total:
-            dataset = dataset.plain() if settings.plain_images else dataset
-            if settings.frozen_norms:
-                continuing.freeze_norms(state.model)
             progress.show("computing the directions")
-            try:
-                state.follower = continuing.begin(state, settings, dataset, folder, info)
-            except FloatingPointError:
-                clock.stop_diverged(state.step)
+            dataset = _followed(clock, settings, dataset)
             steps(dataset, last=total)
     known = {row[2] for row in state.rows if row[0] == total}  # of a run killed here
     if settings.measure_every and "weight_norm" not in known:
@@ -146,6 +137,19 @@ def train(
             state.follower, settings, first, dataset.steps_per_epoch
         )
     return clock.finish("complete")
+
+
+def _followed(clock, settings: Training, dataset):
+    """Begin to follow the weights; return the dataset of the steps from then on."""
+    state = clock.state
+    dataset = dataset.plain() if settings.plain_images else dataset
+    if settings.frozen_norms:
+        continuing.freeze_norms(state.model)
+    try:
+        state.follower = continuing.begin(state, settings, dataset, clock.folder, clock.info)
+    except FloatingPointError:  # weights or a curvature beyond the largest float
+        clock.stop_diverged(state.step)
+    return dataset
 
 
 def _take_steps(dataset, last: int, *, clock, settings, total, origin, progress) -> None:

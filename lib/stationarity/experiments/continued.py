@@ -4,6 +4,7 @@ Batches are drawn independently, images are then plain and normalisations frozen
 theory has it. At the ``paper`` scale it is the authors' setting: torchvision's weights,
 ten more epochs of augmented images, reshuffled, and normalisation by the batch.
 """
+
 from .settings import Training
 
 CONTINUED = {
@@ -13,7 +14,12 @@ CONTINUED = {
             epochs=60, batch_size=32, sampling="independent", learning_rate=0.1, momentum=0.9,
             weight_decay=5e-4, schedule="cosine", precision="float32", threads=1,
             followed_epochs=45, followed_rate=0.01, frozen_norms=True, plain_images=True,
+<<<<<<< HEAD
             direction_batches=5, label_noise=0.15, measure_every=0,
+=======
+            direction_batches=5, measure_every=15, measure_batches=50, sharpness_batches=1,
+            sharpness_products=10,
+>>>>>>> part-follow
         ),
         "two-cores": Training(
             dataset="cifar10", examples=10000, model="cifar_resnet", width=16,
@@ -37,4 +43,4 @@ CONTINUED = {
             measure_batches=200, sharpness_batches=3, sharpness_products=10,
         ),
     },
-}
+}  # fmt: skip
