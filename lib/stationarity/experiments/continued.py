@@ -14,12 +14,8 @@ CONTINUED = {
             epochs=60, batch_size=32, sampling="independent", learning_rate=0.1, momentum=0.9,
             weight_decay=5e-4, schedule="cosine", precision="float32", threads=1,
             followed_epochs=45, followed_rate=0.01, frozen_norms=True, plain_images=True,
-<<<<<<< HEAD
-            direction_batches=5, label_noise=0.15, measure_every=0,
-=======
-            direction_batches=5, measure_every=15, measure_batches=50, sharpness_batches=1,
-            sharpness_products=10,
->>>>>>> part-follow
+            direction_batches=5, label_noise=0.15, measure_every=15, measure_batches=50,
+            sharpness_batches=1, sharpness_products=10,
         ),
         "two-cores": Training(
             dataset="cifar10", examples=10000, model="cifar_resnet", width=16,
