@@ -20,7 +20,7 @@ from torch import nn
 TINY = {
     "examples": 160, "width": 4, "blocks": "1,1", "epochs": 6, "followed_epochs": 4,
     "batch_size": 16, "directions": 3, "direction_batches": 2, "noise_batches": 6,
-    "precision": "float64",
+    "precision": "float64", "crop_padding": 1, "plain_images": True, "label_noise": 0.0,
 }  # fmt: skip
 STEPS = 40  # that are followed
 
