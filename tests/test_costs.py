@@ -83,7 +83,7 @@ def test_a_real_run_does_what_was_counted(name, overrides, monkeypatch, tmp_path
 
 FOLLOWED = {
     "epochs": 3, "followed_epochs": 2, "examples": 96, "batch_size": 32, "width": 4,
-    "directions": 2, "direction_batches": 2, "noise_batches": 3,
+    "directions": 2, "direction_batches": 2, "noise_batches": 3, "measure_every": 0,
 }  # fmt: skip
 
 
