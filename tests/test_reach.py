@@ -1,8 +1,8 @@
 """Regimes: trained as they say, judged by intervals over nets."""
 
 import dataclasses
-from pathlib import Path
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd

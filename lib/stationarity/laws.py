@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from numpy.typing import NDArray
 
 from .errors import UsageError
@@ -83,7 +84,7 @@ def compared(
     table = table.assign(predicted=predicted)
     return table.assign(
         relative=table.predicted / table.value - 1,
-        relative_error=table.error / table.value.abs(),
+        relative_error=table.error * table.predicted.abs() / table.value**2,
         sigmas=(table.value - table.predicted) / table.error,
     )
 
@@ -110,12 +111,14 @@ def _rows_of(run: Run, triple: tuple, noise: str, quantities, directions) -> pd.
 def largest_error(table: pd.DataFrame) -> tuple[float, float, float]:
     """Return the largest relative deviation of :func:`compared`, with an interval at 95 %.
 
-    Its ends are the largest lower and upper ends of all rows.
+    Its upper end is the largest upper end of all rows; the lower one the largest lower
+    end of intervals that hold jointly (Bonferroni).
     """
-    off, margin = table.relative.abs(), 1.96 * table.relative_error
+    off, error = table.relative.abs(), table.relative_error
+    joint = scipy.stats.norm.isf(0.025 / len(table))
     return (
-        float(off[(off - margin).idxmax()]), float((off - margin).max().clip(0)),
-        float((off + margin).max()),
+        float(off.max()), float((off - joint * error).max().clip(0)),
+        float((off + 1.96 * error).max()),
     )  # fmt: skip
 
 

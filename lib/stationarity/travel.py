@@ -6,9 +6,10 @@ notes ``global_displacement_squared[r]``. Source: our section "Anomalous diffusi
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from numpy.typing import NDArray
 
-from . import criteria, displacement
+from . import displacement
 from .displacement import Exponent
 from .errors import UsageError
 from .records import Run
@@ -170,20 +171,24 @@ def losses(run: Run, variation: str | None = None) -> pd.DataFrame:
 def loss_change(run: Run, variation: str | None = None) -> tuple[float, float, float]:
     """Return the change of the loss while the net is followed, with its interval.
 
-    It is what a line through the losses gains, as a share of what the loss lost before,
-    from the initial weights to there; see :func:`criteria.level`.
+    It is what a line through the loss of a seed gains, as a share of what the loss lost
+    before, from the initial weights to there: the mean over seeds, with an interval by
+    Student's t. Raises :class:`UsageError` where the loss fell nowhere.
     """
-    series = losses(run, variation)
-    found = criteria.level(series.step, series.value)
-    name = run.metrics.quantity.str.startswith("settling_loss") & (
-        run.metrics.step == 0
-    )
-    lost = run.metrics.value[name].mean() - found.mean
+    name = main(run) if variation is None else variation
+    chosen = run.metrics[run.metrics.quantity.str.startswith(f"loss ({name})[")]
+    if chosen.empty:
+        raise UsageError(f"The run {run.name} notes no loss of {name!r} by member.")
+    table = chosen.pivot(index="step", columns="quantity", values="value")
+    steps = table.index.to_numpy(float)
+    gains = np.polyfit(steps, table.to_numpy(), 1)[0] * np.ptp(steps)  # of each member
+    first = run.metrics.quantity.str.startswith("settling_loss") & (run.metrics.step == 0)
+    lost = run.metrics.value[first].mean() - table.to_numpy().mean()
     if not lost > 0:
-        raise UsageError(
-            f"The loss of {run.name} fell nowhere: there is no share to give."
-        )
-    return found.change / lost, found.change_low / lost, found.change_high / lost
+        raise UsageError(f"The loss of {run.name} fell nowhere: there is no share to give.")
+    mean, count = gains.mean(), len(gains)
+    margin = scipy.stats.t.ppf(0.975, count - 1) * gains.std(ddof=1) / np.sqrt(count)
+    return mean / lost, (mean - margin) / lost, (mean + margin) / lost
 
 
 def shared_share(run: Run) -> pd.DataFrame:

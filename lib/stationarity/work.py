@@ -10,7 +10,6 @@ from .diffusion import LOOKS, all_steps, followed, variations
 from .experiments import LanguageTraining, Training
 from .reach import recorded_steps, steps_of
 
-
 EACH = 4  # Hessian products that one of many directions takes, about
 
 

@@ -61,7 +61,7 @@ def langevin_error(run: Run) -> Estimate:
 
 
 def langevin_error_largest_rate(run: Run) -> Estimate:
-    """The same at the largest learning rate."""
+    """The same at the largest learning rate; of equal rates at the largest momentum."""
     return _langevin_error(run, max)
 
 
