@@ -5,6 +5,7 @@ Every crop and flip is keyed by the run's seed, as in :mod:`stationarity.batches
 import atexit
 import contextlib
 import hashlib
+import multiprocessing
 import os
 import signal
 import weakref
@@ -99,8 +100,9 @@ class StreamedImages(Images):
         )  # fmt: skip
         try:
             with _interruptions_are_ours():
+                before = set(multiprocessing.active_children())
                 batches = iter(loader)
-            _LOADING.add(batches)
+                _WORKERS.update(set(multiprocessing.active_children()) - before)
             for pixels, labels in batches:
                 pixels = pixels.to(self.device, non_blocking=True).to(self.dtype)
                 labels = labels.to(self.device, non_blocking=True)
@@ -116,19 +118,20 @@ class StreamedImages(Images):
             ) from None
 
 
-_LOADING = weakref.WeakSet()  # iterators over the batches of a loader
+_WORKERS = weakref.WeakSet()  # all that were started here
 
 
 @atexit.register  # after multiprocessing did, so called before it
 def _end_workers() -> None:
-    """End the workers of iterators that something keeps: a caller, or an exception.
+    """End the workers that are left, because something keeps their batches.
 
     As a process ends, multiprocessing sends them a SIGTERM, which they do not hear,
     and would wait for them for ever.
     """
-    for batches in list(_LOADING):
-        if hasattr(batches, "_shutdown_workers"):  # without workers it has none
-            batches._shutdown_workers()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's takes it for a failure
+    for child in multiprocessing.active_children():
+        if child in _WORKERS:
+            child.kill()
 
 
 @contextlib.contextmanager
