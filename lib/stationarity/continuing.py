@@ -111,12 +111,15 @@ def _measured(model: nn.Module, settings, dataset) -> dict:
         model, objective, few, k=settings.directions, group=group,
         max_products=settings.direction_products, seed=seed_of(settings.seed, "directions"),
     )  # fmt: skip
+    # The sign of an eigenvector is anyone's: here its largest entry is positive.
+    largest = found.eigenvectors.abs().argmax(1, keepdim=True)
+    directions = found.eigenvectors * found.eigenvectors.gather(1, largest).sign()
     batches = dataset.draws(settings.noise_batches, "noise")
     gradients = measure.projected_gradients(
-        model, objective, batches, found.eigenvectors, group=group
+        model, objective, batches, directions, group=group
     )
     return {
-        "directions": found.eigenvectors, "eigenvalues": found.eigenvalues,
+        "directions": directions, "eigenvalues": found.eigenvalues,
         "residuals": found.residuals, "products": found.products,
         "converged": found.converged, "gradients": gradients,
     }  # fmt: skip

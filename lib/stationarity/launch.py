@@ -53,7 +53,7 @@ STUDIES = {
     experiments.DoubleWell: lambda settings, *_: chains.double_well(settings),
     experiments.Identities: identities.two_identities,
     experiments.Regression: regression.linear_regression,
-    experiments.PhaseSpace: lambda settings, *_: phase_space.phase_space(settings),
+    experiments.PhaseSpace: lambda settings, *rest: phase_space.phase_space(settings, *rest[2:]),
     experiments.MinibatchCurrents: minibatch_currents.minibatch_currents,
     experiments.DiffusionStudy: diffusion.diffusion,
     experiments.WalkStudy: lambda settings, *_: walks.known_walks(settings),

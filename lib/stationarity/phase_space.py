@@ -5,6 +5,7 @@ Here SGD on quadratics with Gaussian noise, of which the theory is exact, that o
 same names. Everything is float64.
 """
 
+import functools
 import itertools
 import math
 
@@ -14,6 +15,7 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from . import currents, langevin, modes
+from .checkpoints import Keeper
 from .errors import UsageError
 from .experiments import PhaseSpace
 from .records import Run
@@ -23,7 +25,7 @@ EDGES = np.linspace(-2.4, 2.4, 9)  # of cells in phase space, in standard deviat
 STATISTICS = ("mode_variance", "mode_velocity_variance", "mode_frequency", "mode_decay")
 
 
-def phase_space(settings: PhaseSpace) -> list[tuple]:
+def phase_space(settings: PhaseSpace, keeper: Keeper | None = None) -> list[tuple]:
     """Measure ensembles of SGD on a quadratic, with two kinds of noise.
 
     The noise of a mode has a variance proportional to its curvature, or the mean of
@@ -37,17 +39,25 @@ def phase_space(settings: PhaseSpace) -> list[tuple]:
         raise UsageError(f"The setting noise must be positive, not {settings.noise:g}.")
     proportional = settings.noise * curvature
     isotropic = np.full_like(curvature, proportional.mean())
-    rows = []
-    for label, variance in zip(NOISES, (proportional, isotropic), strict=True):
-        last = settings.burn_in + settings.steps
-        positions = langevin.simulate(
-            curvature, [rate] * last, variance, trajectories=settings.trajectories,
-            recorded=range(settings.burn_in, last + 1), momentum=settings.momentum,
-            seed=settings.seed,
-        )  # fmt: skip
-        positions = np.ascontiguousarray(positions.swapaxes(0, 1))
-        rows += measured(label, positions, curvature, np.diag(variance), settings)
+    keeper, rows = keeper or Keeper(), []
+    with keeper.progress("phase space", len(NOISES), "part") as bar:
+        for label, variance in zip(NOISES, (proportional, isotropic), strict=True):
+            compute = functools.partial(_with_noise, label, variance, curvature, settings, bar)
+            rows += keeper.part(label, compute)
     return rows
+
+
+def _with_noise(label: str, variance: NDArray, curvature, settings, bar) -> list[tuple]:
+    """Return the rows of the ensemble with one kind of noise, and count the part."""
+    bar.advance()
+    last = settings.burn_in + settings.steps
+    positions = langevin.simulate(
+        curvature, [settings.learning_rate] * last, variance, momentum=settings.momentum,
+        trajectories=settings.trajectories, recorded=range(settings.burn_in, last + 1),
+        seed=settings.seed,
+    )  # fmt: skip
+    positions = np.ascontiguousarray(positions.swapaxes(0, 1))
+    return measured(label, positions, curvature, np.diag(variance), settings)
 
 
 def measured(label: str, positions: NDArray, curvature, noise, settings) -> list[tuple]:
