@@ -151,7 +151,7 @@ def test_the_ledger_tells_the_controls_apart(runs):
     ledger = [claim for claim in claims.read() if claim.name == "B5"]
     judged = claims.verdicts(ledger, lambda name: [runs[name]])
     controls = judged[judged.control != ""]
-    assert len(controls) == 2 and set(controls.control) == {"does not hold"}
+    assert len(controls) == 3 and set(controls.control) == {"does not hold"}
     exponent = quantities.temperature_exponent(runs["minibatch_currents"])
     assert 0.8 < exponent.low < exponent.value < exponent.high < 1.2
     gibbs = quantities.isotropic_exponent(runs["phase_space"])

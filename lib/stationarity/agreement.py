@@ -37,14 +37,14 @@ def by_mode(run: Run) -> pd.DataFrame:
     """Return a row for each mode: eigenvalue, noise, what was measured and predicted.
 
     Columns: ``eigenvalue`` (of the Hessian without decay), ``residual``,
-    ``noise_variance`` (of one minibatch), and for each name of ``MEASURED`` itself,
+    ``noise_variance`` (of one minibatch) with ``noise_error``, and for each name of ``MEASURED`` itself,
     ``<name>_error``, ``<name>_predicted``; NaN where there is none. Modes whose
     curvature with decay is not positive have no prediction.
     """
     eigenvalues, noise = numbered(run, "eigenvalue"), numbered(run, "noise_variance")
     table = pd.DataFrame(
         {"eigenvalue": eigenvalues.value.to_numpy(), "residual": eigenvalues.error.to_numpy(),
-         "noise_variance": noise.value.to_numpy()}
+         "noise_variance": noise.value.to_numpy(), "noise_error": noise.error.to_numpy()}
     )  # fmt: skip
     predicted = modes.predictions(
         table.eigenvalue, table.noise_variance, *optimiser(run), positive_only=True
@@ -71,19 +71,23 @@ def optimiser(run: Run) -> tuple[float, float, float]:
 def ratio(table: pd.DataFrame, name: str) -> Estimate:
     """Return measured over predicted, the geometric mean over the modes, with its error.
 
-    The errors of the modes are taken for independent. Raises :class:`UsageError` where
-    no mode has both.
+    The errors of the modes are taken for independent; that of a noise that was measured
+    is part of them. Raises :class:`UsageError` where no mode has both.
     """
     columns = [name, f"{name}_error", f"{name}_predicted"]
-    both = table.reindex(columns=columns).dropna()
-    both = both[(both > 0).all(axis=1)]
+    both = table.reindex(columns=[*columns, "noise_variance", "noise_error"])
+    both = both.dropna(subset=columns)
+    both = both[(both[columns] > 0).all(axis=1)]
     if both.empty:
         raise UsageError(
             f"No mode has a {name.replace('_', ' ')} and a prediction of it."
         )
-    measured, error, predicted = both.to_numpy().T
+    measured, error, predicted = both[columns].to_numpy().T
     value = np.exp(np.log(measured / predicted).mean())
-    return Estimate(value, value * np.sqrt(((error / measured) ** 2).sum()) / len(both))
+    share = (error / measured) ** 2
+    if name in ("mode_variance", "mode_velocity_variance"):  # proportional to the noise
+        share += ((both.noise_error / both.noise_variance) ** 2).fillna(0).to_numpy()
+    return Estimate(value, value * np.sqrt(share.sum()) / len(both))
 
 
 def visited_noise(run: Run) -> float:
@@ -177,6 +181,58 @@ def exponents(table: pd.DataFrame, first: float, last: float) -> dict[str, float
         else np.nan
         for name, values in names.items()
     }
+
+
+def exponent_difference(run: Run) -> tuple[float, float, float]:
+    """Return the exponent over the last two octaves of lags, measured less predicted.
+
+    With the ends of its interval at 95 %: Student's t by a jackknife over the series r
+    of squared displacements, which are taken for independent.
+    """
+    table = displacements(run)
+    last = table.lag.max()
+    found = exponents(table, last / 4, last)
+    rows = numbered(run, "global_displacement_squared")
+    wide = rows[rows.step >= last / 4].pivot(index="step", columns="number", values="value")
+    wide = wide.dropna(axis=1)
+    count, total = wide.shape[1], wide.sum(axis=1)
+    if count < 2 or np.isnan(found["predicted"]):
+        raise UsageError(
+            f"{run.name} has no prediction off the modes, or fewer than two series to "
+            "leave one out of."
+        )
+    parts = [
+        np.polyfit(np.log(wide.index), np.log((total - wide[one]) / (count - 1)), 1)[0]
+        for one in wide
+    ]
+    quantile = scipy.stats.t.ppf(0.975, count - 1)
+    margin = quantile * np.sqrt((count - 1) * np.var(parts))
+    value = found["measured"] - found["predicted"]
+    return value, value - margin, value + margin
+
+
+def inherited(run: Run, lags: ArrayLike) -> NDArray:
+    """Return the squared displacement that replicas share in a stationary state, by lag.
+
+    They inherit their branch point. In a slow mode the mean displacement from t to t + k
+    steps after it has the square V (r_t - r_{t+k})^2 = (D(t+k) - D(t))^2 / (4 V), where V
+    is the variance and D the squared displacement. Mean over the reference points t.
+    """
+    given, table = run.settings, by_mode(run)
+    left, points = given["steps"] - given["discarded"], given["points"]
+    starts = [given["discarded"] + left // 2 * k // points for k in range(points)]
+    curvature = np.append(table.eigenvalue, numbered(run, "rest_node").value)
+    noise = np.append(table.noise_variance, numbered(run, "rest_weight").value)
+    rate, momentum, decay = optimiser(run)
+    total = np.maximum(curvature + decay, FLAT)
+    variance = langevin.stationary_covariance(total, rate, noise, momentum)[:, 0, 0]
+    variance = np.maximum(variance, np.finfo(float).tiny)
+
+    def gone(steps):
+        return langevin.displacement_squared(steps, total, rate, noise, momentum)
+
+    shared = [(gone(np.add(lags, t)) - gone([t])) ** 2 / (4 * variance) for t in starts]
+    return np.mean([one.sum(1) for one in shared], axis=0)
 
 
 def noise_matrix(run: Run) -> NDArray:

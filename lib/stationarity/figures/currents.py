@@ -194,7 +194,7 @@ def rotations(run: Run) -> Figure:
         exact = currents.discrete_rotation(rows.step, h, rate, beta)
         right.plot(rows.step, exact, **LINE)
     right.axhline(0, **DOTTED)
-    left.set(xlabel="ηh (no unit)", ylabel="rotation in a step (rad)", xscale="log")
+    left.set(xlabel="ηh (no unit)", ylabel="rotation in a step (no unit)", xscale="log")
     left.set_yscale("symlog", linthresh=1e-3)
     right.set(xlabel="lag (steps)", ylabel="rotation after the lag (no unit)")
     left.legend(fontsize="x-small")

@@ -126,7 +126,7 @@ def noise(run: Run) -> Figure:
     scatter.plot(ends, multiple * ends, color="C1")
     scatter.set(
         xlabel=CURVATURE,
-        ylabel="noise u'Σu/B (nats²/unit²)",
+        ylabel="noise u'Σu/S (nats²/unit²)",
         xscale="log",
         yscale="log",
     )
@@ -199,7 +199,9 @@ def rest(run: Run) -> Figure:
     left.plot(variance / variance.mean(), kurtosis, "o", color="C0")
     left.axhline(3, color="0.3", linestyle="--", linewidth=1)
     left.axvline(1, color="0.3", linestyle="--", linewidth=1)
-    left.set(xlabel="variance / mean", ylabel="kurtosis", xlim=(0, 2), ylim=(1.5, 4.5))
+    left.set(xlabel="variance / mean", ylabel="kurtosis")
+    left.set_xlim(0, max(2, 1.1 * (variance / variance.mean()).max()))
+    left.set_ylim(min(1.5, 0.9 * kurtosis.min()), max(4.5, 1.1 * kurtosis.max()))
     table = agreement.displacements(run)
     right.plot(table.lag, table.rest_dimension, "o-", color="C2")
     others = run.series("parameters").value[0] - run.settings["modes"]

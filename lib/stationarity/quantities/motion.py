@@ -154,6 +154,18 @@ def variance_ratio(run: Run) -> Estimate:
     )
 
 
+def gibbs_variance_ratio(run: Run) -> Estimate:
+    """The variance of a position over that by Gibbs' law in the training loss.
+
+    At the mean temperature (geometric) of the modes; the one furthest from 1.
+    """
+    found = []
+    for table in _ensembles(run):
+        level = np.exp(np.log(table.temperature).mean())
+        found.append((table.energy / level, table.energy_error / level))
+    return _furthest(found)
+
+
 def temperature_exponent(run: Run) -> Estimate:
     """The power of the curvature that a mode's temperature follows.
 
@@ -178,14 +190,19 @@ def _ensembles(run: Run) -> list[pd.DataFrame]:
 
 
 def _furthest(ratios) -> Estimate:
-    """Return the ratio furthest from 1 of pairs (values, errors), with all their intervals."""
+    """Return the ratio furthest from 1 of pairs (values, errors).
+
+    With the interval of the largest distance from 1: it lies within a tolerance only if
+    the intervals of all ratios do, and beyond it if that of one does.
+    """
     values, errors = (np.concatenate(part) for part in zip(*ratios, strict=True))
     if not len(values):
         raise UsageError("No mode of this run oscillates: there is no ratio to give.")
-    return Estimate(
-        values[np.abs(values - 1).argmax()],
-        (values - 1.96 * errors).min(), (values + 1.96 * errors).max(),
-    )  # fmt: skip
+    away, width = np.abs(values - 1), 1.96 * errors
+    worst = away.argmax()
+    least, most = max((away - width).max(), 0.0), (away + width).max()
+    side = 1 if values[worst] > 1 else -1
+    return Estimate(values[worst], *sorted((1 + side * least, 1 + side * most)))
 
 
 def speed_ratio(run: Run) -> Estimate:
@@ -201,6 +218,14 @@ def displacement_ratio(run: Run) -> Estimate:
 def late_displacement_ratio(run: Run) -> Estimate:
     """The same over the longest lag that is measured, thousands of steps."""
     return Estimate(*agreement.displacement_ratio(run, math.inf))
+
+
+def late_exponent_difference(run: Run) -> Estimate:
+    """The exponent over the last two octaves of the lags, measured less predicted.
+
+    The interval is a jackknife over replicas and reference points.
+    """
+    return Estimate(*agreement.exponent_difference(run))
 
 
 def mode_variance_ratio(run: Run) -> Estimate:
