@@ -4,6 +4,7 @@ import math
 import shutil
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -188,3 +189,14 @@ def test_a_control_that_converges_fails_the_criterion(tmp_path):
     answer = claims.judge("smallest_regularised_ratio", criterion, run)
     assert answer["verdict"] == "does not hold"
     assert criteria.stage_levels(run).verdict.item() == "vanishes"
+
+
+@pytest.mark.parametrize(
+    ("ratios", "low", "high"),
+    [([1.05, 1.0], 1.04, 1.06), ([0.5, 1.0], 0.49, 0.51), ([1.0, 1.0], 0.99, 1.0)],
+)
+def test_the_ratio_furthest_from_one_fails_alone(ratios, low, high):
+    from stationarity.quantities import motion
+
+    found = motion._furthest([(np.array(ratios), np.full(2, 0.01 / 1.96))])
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))

@@ -13,6 +13,7 @@ from stationarity import (
     deep,
     ensembles,
     experiments,
+    langevin,
     quantities,
     settling,
     spectra,
@@ -194,7 +195,7 @@ class Stub:
         )
         rows += deep._numbered("rest_variance", [1.0, 2.0])
         rows += deep._numbered("rest_kurtosis", [3.0, 3.1])
-        for lag in (1, 2, 4, 100, 1000):
+        for lag in (1, 2, 4, 100, 250, 500, 1000):
             every = np.append(eigenvalues, nodes), 0.01, np.append(noise, weights), 0.9
             value = stationarity.langevin.displacement_squared([lag], *every).sum()
             spread = factor * value * (1 + 0.01 * generator.standard_normal(replicas))
@@ -303,3 +304,35 @@ def test_bad_settings_are_refused(change, message):
         settings = experiments.get("deep_modes", overrides=SMALL | change)
     with pytest.raises(UsageError, match=message):
         deep.followed_modes(settings)
+
+
+def test_an_exponent_as_predicted_differs_by_nothing():
+    value, low, high = agreement.exponent_difference(Stub(factor=3.0))
+    assert low < 0 < high < 0.1 and low < value < high
+    with pytest.raises(UsageError, match="no prediction off the modes"):
+        agreement.exponent_difference(Stub(spectrum=False))
+
+
+def test_what_replicas_inherit_is_their_mean_motion_from_a_stationary_state():
+    """Simulated: pairs of replicas that share their branch and nothing else."""
+    run, lag = Stub(), 30
+    run.settings |= {"steps": 40, "discarded": 10, "points": 1}
+    curvature = np.array([9.0, 3.0, 1.0, 0.5, 0.1, 0.4, 0.2])
+    noise = np.array([5.0, 2.0, 0.4, 0.1, 0.3, 0.2, 0.2])
+    covariance = langevin.stationary_covariance(curvature, 0.01, noise, 0.9)
+    generator, count = np.random.default_rng(0), 20000
+    branch = np.linalg.cholesky(covariance) @ generator.standard_normal((count, 7, 2, 1))
+    gone = []
+    for _ in range(2):
+        position, velocity = branch[..., 0, 0], branch[..., 1, 0]
+        for step in range(10 + lag):
+            if step == 10:
+                begun = position
+            kick = np.sqrt(noise) * generator.standard_normal(position.shape)
+            velocity = 0.9 * velocity - curvature * position - kick
+            position = position + 0.01 * velocity
+        gone.append(position - begun)
+    products = (gone[0] * gone[1]).sum(1)
+    error = products.std() / math.sqrt(count)
+    assert abs(agreement.inherited(run, lag) - products.mean()) < 4 * error
+    assert error < 0.05 * products.mean()

@@ -211,28 +211,27 @@ def exponent_difference(run: Run) -> tuple[float, float, float]:
     return value, value - margin, value + margin
 
 
-def inherited(run: Run, lags: ArrayLike) -> NDArray:
-    """Return the squared displacement that replicas share in a stationary state, by lag.
+def inherited(run: Run, lag: int) -> float:
+    """Return the squared displacement over a lag that replicas share in a stationary state.
 
-    They inherit their branch point. In a slow mode the mean displacement from t to t + k
-    steps after it has the square V (r_t - r_{t+k})^2 = (D(t+k) - D(t))^2 / (4 V), where V
-    is the variance and D the squared displacement. Mean over the reference points t.
+    They inherit position and velocity at their branch, of covariance P in a mode. From t
+    to t + k steps after it their mean goes (M^(t+k) - M^t) x, where M is the matrix of a
+    step. Mean over the reference points t, sum over the modes.
     """
     given, table = run.settings, by_mode(run)
     left, points = given["steps"] - given["discarded"], given["points"]
-    starts = [given["discarded"] + left // 2 * k // points for k in range(points)]
     curvature = np.append(table.eigenvalue, numbered(run, "rest_node").value)
     noise = np.append(table.noise_variance, numbered(run, "rest_weight").value)
     rate, momentum, decay = optimiser(run)
     total = np.maximum(curvature + decay, FLAT)
-    variance = langevin.stationary_covariance(total, rate, noise, momentum)[:, 0, 0]
-    variance = np.maximum(variance, np.finfo(float).tiny)
-
-    def gone(steps):
-        return langevin.displacement_squared(steps, total, rate, noise, momentum)
-
-    shared = [(gone(np.add(lags, t)) - gone([t])) ** 2 / (4 * variance) for t in starts]
-    return np.mean([one.sum(1) for one in shared], axis=0)
+    covariance = langevin.stationary_covariance(total, rate, noise, momentum)
+    step, power = langevin.transition(total, rate, momentum), np.linalg.matrix_power
+    found = []
+    for k in range(points):
+        start = given["discarded"] + left // 2 * k // points
+        moved = power(step, start + lag) - power(step, start)
+        found.append((moved @ covariance @ moved.swapaxes(1, 2))[:, 0, 0].sum())
+    return float(np.mean(found))
 
 
 def noise_matrix(run: Run) -> NDArray:
