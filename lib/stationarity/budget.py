@@ -89,9 +89,9 @@ def disk(settings) -> float:
 def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
     """Return what each experiment needs at a scale, a row an experiment.
 
-    The time is that of a run where there is one. Else it is estimated by the rate of a
-    run of this scale with the same kind of model and data, and without one by that of
-    the machine. Only training runs use more than one device.
+    The time is that of a run where there is one. Else it is estimated by the rate of the
+    longest run of this scale with the same kind of model and data, and without one by
+    that of the machine. Only training runs use more than one device.
     """
     chosen = {
         name: scales[scale] for name, scales in experiments.EXPERIMENTS.items() if scale in scales
@@ -99,10 +99,10 @@ def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
     tasks = {name: work.of(settings) for name, settings in chosen.items()}
     totals = {name: task.training + task.measuring for name, task in tasks.items()}
     runs = {name: _run(name, scale) for name in chosen}
+    known = {name: run.info["wall_seconds"] for name, run in runs.items() if run}
     rates = {
-        _kind(chosen[name]): (totals[name] / run.info["wall_seconds"], name)
-        for name, run in runs.items()
-        if run
+        _kind(chosen[name]): (totals[name] / known[name], name)
+        for name in sorted(known, key=known.get)  # of a kind the longest stays
     }
     rows = {}
     for name, settings in chosen.items():
