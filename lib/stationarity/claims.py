@@ -252,7 +252,7 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
     if evidence.experiment == "imagenet_resnet" and evidence.quantity in READ_OFF:
         asked += f" The paper's Figure 1: {_text(QUANTITIES[evidence.quantity](figure_1()))}."
     if evidence.control:
-        asked += f" Of the control, {evidence.control[0]}, this *{rows.control.iloc[0]}*."
+        asked += f" Verdict on the control, {evidence.control[0]}: *{rows.control.iloc[0]}*."
     lines = [asked]
     for row in rows.itertuples():
         if row.verdict == "not run":

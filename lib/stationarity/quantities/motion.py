@@ -80,14 +80,17 @@ def _langevin_error(run: Run, choose) -> Estimate:
 def exact_error(run: Run) -> Estimate:
     """The largest relative error of the exact moments, with Gaussian noise.
 
-    Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖², from the first step to stationarity, at all settings
+    Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖², from the first step on, at all settings
     of the optimiser.
     """
     return Estimate(*laws.worst(run, "gaussian", "exact, constant noise"))
 
 
 def exact_minibatch_error(run: Run) -> Estimate:
-    """The same with minibatches drawn with replacement, whose noise depends on the weights."""
+    """The largest relative error of the exact moments, with true minibatches.
+
+    Drawn with replacement; their noise depends on the weights.
+    """
     return Estimate(*laws.worst(run, "replacement", regression.EXACT))
 
 
@@ -216,7 +219,7 @@ def displacement_ratio(run: Run) -> Estimate:
 
 
 def late_displacement_ratio(run: Run) -> Estimate:
-    """The same over the longest lag that is measured, thousands of steps."""
+    """Mean squared displacement over the longest lag, measured over predicted."""
     return Estimate(*agreement.displacement_ratio(run, math.inf))
 
 
