@@ -6,6 +6,7 @@ PyTorch may use; :func:`gaussian` and :func:`minibatches` give it the gradients.
 chapters 1 and 10.
 """
 
+import collections
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -121,7 +122,9 @@ def _states(
     """Return the states (len(recorded), b, D, 2) of a block; position is its start."""
     velocity, change = np.zeros_like(position), np.empty_like(position)
     kept = np.empty((len(recorded), *position.shape, 2))
-    places = {step: np.equal(recorded, step) for step in recorded}
+    places = collections.defaultdict(list)  # a step may be recorded twice
+    for place, step in enumerate(recorded):
+        places[step].append(place)
     for step in range(max(recorded, default=0) + 1):
         if step in places:
             kept[places[step], ..., 0] = position
