@@ -3,7 +3,8 @@
 import pytest
 import torch
 from stationarity import following
-from stationarity.following import POINTS, SNAPSHOTS, Follower, log_spaced, tables
+from stationarity.displacement import spaced_lags
+from stationarity.following import PER_OCTAVE, POINTS, SNAPSHOTS, Follower, tables
 
 DOUBLE = torch.float64
 STEPS, SIZE, K = 75, 1000, 3
@@ -59,7 +60,7 @@ def test_rows_are_those_of_the_stored_weights(path, directions):
     for index in range(POINTS):
         start, column = STEPS * index // POINTS, rows[:, K + 2 + index]
         times = torch.tensor(
-            [start + lag for lag in log_spaced(STEPS) if start + lag <= STEPS]
+            [start + lag for lag in spaced_lags(STEPS, PER_OCTAVE) if start + lag <= STEPS]
         )
         assert column.isfinite().nonzero().flatten().tolist() == times.tolist()
         exactly = (stored[times] - stored[start]).square().sum(1)
@@ -85,13 +86,13 @@ def test_a_break_changes_no_bit(stops, path, directions, tmp_path):
 
 
 def test_lags_are_evenly_spaced_on_a_logarithmic_axis():
-    lags = log_spaced(20_000)
+    lags = spaced_lags(20_000, PER_OCTAVE).tolist()
     assert lags[:4] == [1, 2, 3, 4] and lags[-1] == 20_000 and len(lags) < 120
     ratios = torch.tensor(lags).double().log2().diff()[20:-1]
     torch.testing.assert_close(
         ratios, torch.full_like(ratios, 1 / 8), atol=0.03, rtol=0
     )
-    assert log_spaced(0) == [] and log_spaced(1) == [1]
+    assert spaced_lags(1, PER_OCTAVE).tolist() == [1]
 
 
 def test_slices_change_the_rounding_alone(path, directions, monkeypatch):

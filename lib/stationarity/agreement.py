@@ -13,6 +13,7 @@ import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 from . import langevin, modes
+from .deep import reference_steps
 from .errors import UsageError
 from .modes import Estimate
 from .records import Run
@@ -219,7 +220,6 @@ def inherited(run: Run, lag: int) -> float:
     step. Mean over the reference points t, sum over the modes.
     """
     given, table = run.settings, by_mode(run)
-    left, points = given["steps"] - given["discarded"], given["points"]
     curvature = np.append(table.eigenvalue, numbered(run, "rest_node").value)
     noise = np.append(table.noise_variance, numbered(run, "rest_weight").value)
     rate, momentum, decay = optimiser(run)
@@ -227,8 +227,7 @@ def inherited(run: Run, lag: int) -> float:
     covariance = langevin.stationary_covariance(total, rate, noise, momentum)
     step, power = langevin.transition(total, rate, momentum), np.linalg.matrix_power
     found = []
-    for k in range(points):
-        start = given["discarded"] + left // 2 * k // points
+    for start in reference_steps(given["steps"], given["discarded"], given["points"]):
         moved = power(step, start + lag) - power(step, start)
         found.append((moved @ covariance @ moved.swapaxes(1, 2))[:, 0, 0].sum())
     return float(np.mean(found))

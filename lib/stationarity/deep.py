@@ -15,23 +15,14 @@ from torch import Tensor, nn
 from . import ensembles, measure, models, modes, spectra
 from .batches import seed_of
 from .checkpoints import Keeper
+from .displacement import spaced_lags
 from .errors import UsageError
 from .experiments import ModeStudy
-from .settling import Task, load_task
+from .settling import Task, check_finite, load_task
 
 SPIRAL = (0, 29)  # modes whose projections are kept step by step
 KEPT = 2000  # last steps of which they are
 PER_OCTAVE = 2  # lags
-
-
-def spaced(longest: int) -> list[int]:
-    """Return whole lags from 1 to ``longest``, evenly spaced in their logarithm.
-
-    >>> spaced(8)
-    [1, 2, 3, 4, 6, 8]
-    """
-    count = int(math.log2(longest) * PER_OCTAVE)
-    return sorted({round(2 ** (k / PER_OCTAVE)) for k in range(count + 1)} | {longest})
 
 
 def followed_modes(
@@ -112,8 +103,7 @@ def _batches(task: Task, seeds: list, first: int, last: int):
 
 def _step(task: Task, theta: Tensor, buffer: Tensor, chosen: Tensor, step: int) -> None:
     losses, gradients = task.gradients(theta, chosen)
-    if step % 100 == 0 and not torch.isfinite(losses).all():
-        raise UsageError(f"The loss diverged at step {step}: lower the learning rate.")
+    check_finite(losses, step)
     ensembles.sgd_step(
         theta, gradients, buffer, task.settings.learning_rate, task.settings.momentum
     )
@@ -305,14 +295,20 @@ def _visited(task: Task, theta: Tensor, step: int) -> list:
     ]
 
 
+def reference_steps(steps: int, discarded: int, points: int) -> list[int]:
+    """Return the steps of the reference points: in the first half of what is left.
+
+    >>> reference_steps(steps=300, discarded=100, points=2)
+    [100, 150]
+    """
+    left = steps - discarded
+    return [discarded + left // 2 * k // points for k in range(points)]
+
+
 def _reference_points(settings: ModeStudy) -> tuple[list[int], set[int]]:
     """Return the steps of the reference points, and the lags at which all are left."""
-    left = settings.steps - settings.discarded
-    starts = [
-        settings.discarded + left // 2 * k // settings.points
-        for k in range(settings.points)
-    ]
-    return starts, set(spaced(settings.steps - 1 - starts[-1]))
+    starts = reference_steps(settings.steps, settings.discarded, settings.points)
+    return starts, set(spaced_lags(settings.steps - 1 - starts[-1], PER_OCTAVE).tolist())
 
 
 def _add_distances(sums, lag: int, gone: Tensor, directions: Tensor, settings) -> None:

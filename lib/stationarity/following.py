@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .checkpoints import Table
+from .displacement import spaced_lags
 from .measure import float32_products
 
 SNAPSHOTS = 16  # m, of the ring
@@ -25,24 +26,13 @@ PER_OCTAVE = 8  # lags at which distances from them are taken
 SLICE = 2**18  # entries that are summed up in the weights' dtype, before float64
 
 
-def log_spaced(last: int, per_octave: int = PER_OCTAVE) -> list[int]:
-    """Return the whole numbers from 1 to ``last`` next to an even spacing of their logs.
-
-    >>> log_spaced(10, per_octave=2)
-    [1, 2, 3, 4, 6, 8, 10]
-    """
-    count = per_octave * last.bit_length()
-    near = {round(2 ** (i / per_octave)) for i in range(count + 1)}
-    return sorted({n for n in near if n < last} | {last}) if last else []
-
-
 class Follower:
     """Follows weights theta_t, t = 0, 1, ...: a row of numbers for each of them.
 
     A row, in float64, holds for t the projections u_i'(theta_t - theta_0), i = 1..k;
     ||theta_t||^2; ||theta_t - theta_{t-1}||^2 (NaN for t = 0); and the squared distance
     from each of ``POINTS`` reference points, theta at t = r T / POINTS, where the lag is
-    among :func:`log_spaced`, else NaN.
+    among :func:`stationarity.displacement.spaced_lags`, else NaN.
 
     Parameters
     ----------
@@ -69,7 +59,7 @@ class Follower:
         self.directions, self.origin = torch.cat([directions, origin[None]]), origin
         self.numbers, self.points = numbers, points
         self.starts = [last * r // POINTS for r in range(POINTS)]
-        self.lags, self.last = set(log_spaced(last)), last
+        self.lags, self.last = set(spaced_lags(last, PER_OCTAVE).tolist()), last
         self.origin_square = _squares(origin[None]).item()
         self.places = origin.new_zeros(POINTS, len(origin))  # of the reference points
         known = sum(start <= done for start in self.starts) if done else 0

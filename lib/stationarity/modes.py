@@ -153,15 +153,12 @@ def predictions(
     covariance = langevin.stationary_covariance(
         total[positive], learning_rate, noise_variance[positive], momentum
     )
-    values = np.linalg.eigvals(
-        langevin.transition(total[positive], learning_rate, momentum)
-    )
-    angle = np.abs(np.angle(values)).min(-1) * (np.abs(values.imag).min(-1) > 0)
+    angle = langevin.oscillation(total[positive], learning_rate, momentum)
     found = {
         "mode_variance": covariance[:, 0, 0],
         "mode_velocity_variance": covariance[:, 1, 1],
-        "mode_frequency": np.where(angle > 0, angle, np.nan),
-        "mode_decay": -np.log(np.abs(values).max(-1)),
+        "mode_frequency": np.where((angle > 0) & (angle < np.pi), angle, np.nan),
+        "mode_decay": langevin.decay(total[positive], learning_rate, momentum),
     }
     filled = {name: np.full(total.shape, np.nan) for name in found}
     for name, column in found.items():

@@ -125,7 +125,7 @@ def settling(settings: SettlingStudy, data_root=None, device="cpu", keeper=None)
                 step >= drop for drop in settings.drops
             )
             losses, gradients = task.gradients(theta, chosen)
-            _check_finite(losses, step)
+            check_finite(losses, step)
             if step % settings.record_every == 0:
                 kept.add(step, theta[:1], losses[0], buffer[0])
             measured = step % settings.measure_every == 0
@@ -147,7 +147,8 @@ def settling(settings: SettlingStudy, data_root=None, device="cpu", keeper=None)
     return rows + kept.rows(reference)
 
 
-def _check_finite(losses: Tensor, step: int) -> None:
+def check_finite(losses: Tensor, step: int) -> None:
+    """Raise :class:`UsageError`, every hundred steps, where a loss is not finite."""
     if step % 100 == 0 and not torch.isfinite(losses).all():
         raise UsageError(
             f"A loss is no longer finite at step {step}: lower the learning rate."
@@ -287,7 +288,7 @@ def _follow(task, keeper, progress, state, seeds, first, steps, observe) -> tupl
     for step, chosen in enumerate(task.batches(seeds, now, last), now):
         rows += observe(step, theta)
         losses, gradients = task.gradients(theta, chosen)
-        _check_finite(losses, step)
+        check_finite(losses, step)
         ensembles.sgd_step(
             theta, gradients, buffer, settings.learning_rate, settings.momentum
         )

@@ -160,12 +160,18 @@ def losses(run: Run, variation: str | None = None) -> pd.DataFrame:
 
     The mean is over the members; steps count from the first reference point.
     """
+    table = _losses_of_members(run, variation)
+    means = {"value": table.mean(axis=1), "error": table.sem(axis=1)}
+    return pd.DataFrame(means).reset_index()
+
+
+def _losses_of_members(run: Run, variation: str | None) -> pd.DataFrame:
+    """Return the losses meanwhile: a row for each step, a column for each member."""
     name = main(run) if variation is None else variation
     chosen = run.metrics[run.metrics.quantity.str.startswith(f"loss ({name})[")]
     if chosen.empty:
         raise UsageError(f"The run {run.name} notes no loss of {name!r} by member.")
-    groups = chosen.groupby("step").value
-    return pd.DataFrame({"value": groups.mean(), "error": groups.sem()}).reset_index()
+    return chosen.pivot(index="step", columns="quantity", values="value")
 
 
 def loss_change(run: Run, variation: str | None = None) -> tuple[float, float, float]:
@@ -175,11 +181,7 @@ def loss_change(run: Run, variation: str | None = None) -> tuple[float, float, f
     before, from the initial weights to there: the mean over seeds, with an interval by
     Student's t. Raises :class:`UsageError` where the loss fell nowhere.
     """
-    name = main(run) if variation is None else variation
-    chosen = run.metrics[run.metrics.quantity.str.startswith(f"loss ({name})[")]
-    if chosen.empty:
-        raise UsageError(f"The run {run.name} notes no loss of {name!r} by member.")
-    table = chosen.pivot(index="step", columns="quantity", values="value")
+    table = _losses_of_members(run, variation)
     steps = table.index.to_numpy(float)
     gains = np.polyfit(steps, table.to_numpy(), 1)[0] * np.ptp(steps)  # of each member
     first = run.metrics.quantity.str.startswith("settling_loss") & (run.metrics.step == 0)
