@@ -128,11 +128,9 @@ def limiting_rotation(
     >>> limiting_rotation([1], 1.0, 0.2, 0.9).round(4)
     array([0.4204])
     """
-    omega, gamma = _rates(curvature, learning_rate, momentum)
-    time = np.asarray(lags, float).reshape(-1, *[1] * omega.ndim)
-    root = np.sqrt((omega**2 - gamma**2).astype(complex))
-    # sinc(x) is sin(π x) / (π x): no division by zero at critical damping.
-    return np.exp(-gamma * time) * (np.sinc(root * time / np.pi) * time * omega).real
+    natural = langevin.damping(curvature, learning_rate, momentum).natural_frequency
+    waves = langevin.propagator(lags, curvature, learning_rate, momentum)
+    return natural * waves[..., 0, 1]
 
 
 def discrete_rotation(
@@ -195,8 +193,7 @@ def limiting_frequency(
     >>> float(limiting_frequency(1.0, 1e-4, 0.0))
     0.0
     """
-    omega, gamma = _rates(curvature, learning_rate, momentum)
-    return np.sqrt(np.maximum(omega**2 - gamma**2, 0.0))
+    return learning_rate * langevin.damping(curvature, learning_rate, momentum).frequency
 
 
 def spectrum_peak(
@@ -330,13 +327,6 @@ def local_motion(
     sums = [np.bincount(index, part[inside], size**2) for part in motion]
     means = np.where(counts > 0, sums, np.nan) / np.maximum(counts, 1)
     return means.T.reshape(size, size, 2), counts.reshape(size, size)
-
-
-def _rates(curvature: ArrayLike, learning_rate: float, momentum: float) -> tuple:
-    """Return ω and γ per step: η √(2 h / (η (1 + β))) and (1 − β) / (1 + β)."""
-    langevin.check_stable(curvature, learning_rate, momentum)
-    step = learning_rate * np.asarray(curvature, float)
-    return np.sqrt(2 * step / (1 + momentum)), (1 - momentum) / (1 + momentum)
 
 
 def _product(one: NDArray, other: NDArray, lag: int) -> NDArray:
