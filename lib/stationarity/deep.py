@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from . import ensembles, measure, models, modes, spectra
 from .batches import seed_of
+from .chains import mean_and_error
 from .checkpoints import Keeper
 from .displacement import spaced_lags
 from .errors import UsageError
@@ -277,7 +278,7 @@ def _follow(
         "local_displacement_squared",
         (settings.steps, task.epoch(settings.steps)),
     )
-    rows.append((*last, name, *_mean(squares)))
+    rows.append((*last, name, *mean_and_error(squares.cpu())))
     series = table.read(settings.steps).view(settings.steps, count, -1).transpose(0, 1)
     return rows + _motion_rows(task, series[:, settings.discarded :].double().numpy())
 
@@ -291,7 +292,7 @@ def _visited(task: Task, theta: Tensor, step: int) -> list:
         "replica_loss": losses, "replica_noise_trace": variances / task.settings.batch_size,
     }  # fmt: skip
     return [
-        (step, task.epoch(step), name, *_mean(values)) for name, values in found.items()
+        (step, task.epoch(step), name, *mean_and_error(values.cpu())) for name, values in found.items()
     ]
 
 
@@ -372,8 +373,3 @@ def _motion_rows(task: Task, series: np.ndarray) -> list:
             )
         ]
     return rows
-
-
-def _mean(values: Tensor) -> tuple[float, float]:
-    """Return the mean over the replicas, and its standard error."""
-    return values.mean().item(), (values.std() / len(values) ** 0.5).item()

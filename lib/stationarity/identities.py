@@ -20,6 +20,7 @@ from scipy.special import roots_jacobi
 from torch import Tensor
 
 from . import data
+from .chains import mean_and_error
 from .checkpoints import Keeper
 from .errors import UsageError
 from .experiments import Identities, Training
@@ -267,9 +268,9 @@ def _windows(kept: dict, settings: Identities) -> list[tuple]:
             "full_budget": _ratio(rate * kept["full_gain"][measured].mean(0), second),
         }
         for name in ("loss", "gradient_norm_squared"):
-            found[f"mean_{name}"] = _mean(kept[name][measured].mean(0))
+            found[f"mean_{name}"] = mean_and_error(kept[name][measured].mean(0).cpu())
         for name in ("weight_square", "buffer_square"):
-            found[f"mean_{name}"] = _mean(kept[name][steps].mean(0))
+            found[f"mean_{name}"] = mean_and_error(kept[name][steps].mean(0).cpu())
         rows += [(end, name, *pair) for name, pair in found.items()]
     return rows
 
@@ -286,11 +287,6 @@ def _course(kept: dict, settings: Identities) -> list[tuple]:
         pairs = zip(values.mean(1).tolist(), errors.tolist(), strict=True)
         rows += [(i * settings.stride, name, *pair) for i, pair in enumerate(pairs)]
     return rows
-
-
-def _mean(values: Tensor) -> tuple[float, float]:
-    """Return the mean over chains and its standard error."""
-    return values.mean().item(), (values.std() / math.sqrt(len(values))).item()
 
 
 def _ratio(above: Tensor, below: Tensor) -> tuple[float, float]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from . import data, measure, train
+from .chains import mean_and_error
 from .checkpoints import Keeper
 from .errors import UsageError
 from .experiments import CurvatureStudy, EstimatorStudy, Training
@@ -66,7 +67,7 @@ def gradient_estimators(
         for size in settings.sizes:
             found = _repeated(f"{size} batches", both, size, settings, keeper)
             measured, at_zero = zip(*found, strict=True)
-            naive = _mean([s["gradient_norm_naive"] ** 2 for s in measured])
+            naive = mean_and_error([s["gradient_norm_naive"] ** 2 for s in measured])
             found = {"naive_norm_squared": naive, **_calibration(measured)}
             zero = _calibration(at_zero).items()
             found |= {f"{name}_at_zero": pair for name, pair in zero}
@@ -91,9 +92,9 @@ def _from_a_partition(model, dataset, settings: EstimatorStudy, keeper) -> list:
         found = _repeated(f"{drawn} of a partition", both, drawn, settings, keeper)
         right, wrong = zip(*found, strict=True)
         found = {
-            "drawn_naive": _mean([s["gradient_norm_naive"] ** 2 for s in right]),
-            "drawn_wrong": _mean([s["gradient_norm_squared"] for s in wrong]),
-            "drawn_right": _mean([s["gradient_norm_squared"] for s in right]),
+            "drawn_naive": mean_and_error([s["gradient_norm_naive"] ** 2 for s in right]),
+            "drawn_wrong": mean_and_error([s["gradient_norm_squared"] for s in wrong]),
+            "drawn_right": mean_and_error([s["gradient_norm_squared"] for s in right]),
         }
         rows += [(drawn, drawn / whole, name, *pair) for name, pair in found.items()]
     return rows
@@ -145,9 +146,9 @@ def _tilted(gradient: Tensor):
 def _calibration(statistics: list) -> dict:
     """Return the mean estimate, its spread and the reported error, with errors."""
     estimates = [s["gradient_norm_squared"] for s in statistics]
-    count, (mean, error_of_mean) = len(estimates), _mean(estimates)
+    count, (mean, error_of_mean) = len(estimates), mean_and_error(estimates)
     spread = error_of_mean * math.sqrt(count)
-    square, error = _mean([s["standard_error"] ** 2 for s in statistics])
+    square, error = mean_and_error([s["standard_error"] ** 2 for s in statistics])
     return {
         "norm_squared": (mean, error_of_mean),
         "spread": (spread, spread / math.sqrt(2 * (count - 1))),  # of a normal sample
@@ -273,9 +274,3 @@ def trained(training: Training, steps: int, data_root, device, keeper: Keeper) -
 def statistics(model, batches, objective=measure.cross_entropy, population=None):
     """Return the gradient statistics of the cross-entropy, if of nothing else."""
     return measure.gradient_statistics(model, objective, batches, population=population)
-
-
-def _mean(values: list) -> tuple[float, float]:
-    """Return the mean and its standard error."""
-    values = torch.tensor(values, dtype=torch.float64)
-    return values.mean().item(), values.std().item() / math.sqrt(len(values))
