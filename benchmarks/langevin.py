@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from stationarity import langevin
-from stationarity.langevin import simulation
+from stationarity import theory
+from stationarity.theory import simulation
 
 TRAJECTORIES, DIRECTIONS, STEPS, THREADS = 10_000, 20, 10_000, 2
 FLOOR = 100  # the floors draw one hundredth of the numbers
@@ -71,7 +71,7 @@ def floors(total: int) -> dict[str, tuple[float, float]]:
 def gaussian(covariance, steps: int) -> None:
     """Simulate with Gaussian noise of a given covariance, recording the last step."""
     curvature = 1 / np.arange(1.0, DIRECTIONS + 1)
-    langevin.simulate(
+    theory.simulate(
         curvature, np.full(steps, 0.1), covariance, trajectories=TRAJECTORIES,
         recorded=[steps], momentum=0.9,
     )  # fmt: skip

@@ -15,14 +15,9 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from stationarity.measure import (
-    cross_entropy,
-    directional_sharpness,
-    gradient_statistics,
-    sharpness,
-)
-from stationarity.models import mlp
-from stationarity.resnets import cifar_resnet
+from stationarity.measure import cross_entropy, directional_sharpness, gradient_statistics, sharpness
+from stationarity.nets.mlp import mlp
+from stationarity.nets.resnets import cifar_resnet
 from torch import nn
 from torch.nn import functional
 

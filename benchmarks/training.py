@@ -27,9 +27,11 @@ from unittest import mock
 
 import stationarity
 import torch
-from stationarity import data, experiments, following, measure, records, train
-from stationarity.batches import Batches, Images
-from stationarity.costs import image_counts
+from stationarity import data, experiments, measure
+from stationarity.train.loop import following, loop as train
+from stationarity.runs import records
+from stationarity.data.images import Batches, Images
+from stationarity.book.costs import image_counts
 from torch.nn import functional
 
 TURN = 2  # steps

@@ -16,8 +16,8 @@ import time
 from statistics import median
 
 import torch
-from stationarity import transformer_xl
-from stationarity.transformer_xl import AdaptiveVocabulary, TransformerXL
+from stationarity.nets import transformer_xl
+from stationarity.nets.transformer_xl import AdaptiveVocabulary, TransformerXL
 from torch import nn
 from torch.nn import functional
 

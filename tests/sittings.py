@@ -21,8 +21,11 @@ import sklearn.datasets
 import torch
 import torch._dynamo
 import tqdm
-from stationarity import ensembles, launch, records, resnets
+from stationarity import launch
 from stationarity.__main__ import main
+from stationarity.nets import resnets
+from stationarity.runs import records
+from stationarity.train.loop import ensembles
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 # Imported and computed once, for all processes.

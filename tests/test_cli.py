@@ -2,8 +2,9 @@
 import re
 
 import pytest
-from stationarity import experiments, records
+from stationarity import experiments
 from stationarity.__main__ import main
+from stationarity.runs import records
 
 SMALL = ["--set", "epochs=3", "--set", "measure_every=1", "--set", "hidden=4"]
 

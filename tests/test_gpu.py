@@ -5,7 +5,8 @@ import copy
 import pytest
 import stationarity
 import torch
-from stationarity import measure, models
+from stationarity import measure
+from stationarity.nets import mlp
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -16,7 +17,7 @@ def moved(batches):
 
 def test_measurements_agree_with_the_cpu_to_float32():
     torch.manual_seed(0)
-    model = models.mlp((64, 32, 10))
+    model = mlp.mlp((64, 32, 10))
     other = copy.deepcopy(model).cuda()
     batches = [(torch.randn(64, 64), torch.randint(10, (64,))) for _ in range(20)]
     with measure.float32_products("tf32"):  # which measuring must not use
@@ -43,7 +44,7 @@ def test_an_interrupted_run_ends_as_if_it_was_not(precision, tmp_path, monkeypat
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "whole"))
     whole = stationarity.run("imagenet_resnet", settings=settings, device="cuda")
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "interrupted"))
-    take_step = stationarity.train._take_step
+    take_step = stationarity.train.loop._take_step
 
     def take_or_stop(state, *rest):
         if state.step == 30:
@@ -51,7 +52,7 @@ def test_an_interrupted_run_ends_as_if_it_was_not(precision, tmp_path, monkeypat
         return take_step(state, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stationarity.train, "_take_step", take_or_stop)
+        patch.setattr(stationarity.train.loop, "_take_step", take_or_stop)
         with pytest.raises(KeyboardInterrupt):
             stationarity.run(
                 "imagenet_resnet", settings=settings, device="cuda", checkpoint_seconds=0

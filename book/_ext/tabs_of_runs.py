@@ -1,4 +1,4 @@
-"""Gives the images of ``stationarity.page.tabs`` their alternative text.
+"""Gives the images of ``stationarity.book.page.tabs`` their alternative text.
 
 The page knows which run an image shows; what it shows stands in the metadata of the
 cell, as for every other figure of the book.

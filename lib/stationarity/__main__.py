@@ -9,9 +9,13 @@ from pathlib import Path
 
 import torch
 
-from . import claims, data, experiments, records
+from . import data
+from .book import claims
 from .errors import UsageError
 from .launch import run
+from .runs import records
+from .runs.provenance import device_name
+from .runs.settings import EXPERIMENTS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(options) -> int:
-    for name, scales in experiments.EXPERIMENTS.items():
+    for name, scales in EXPERIMENTS.items():
         print(name)
         for scale, settings in scales.items():
             print(f"  {scale:<11} {_summary(settings)}")
@@ -93,7 +97,7 @@ def _list(options) -> int:
 
 
 def _summary(settings) -> str:
-    if isinstance(settings, experiments.Training | experiments.LanguageTraining):
+    if settings.shares_its_work:
         return f"{settings.model} on {settings.dataset}, {settings.epochs} epochs"
     return type(settings).__name__
 
@@ -150,7 +154,7 @@ def _doctor(options) -> int:
         except importlib.metadata.PackageNotFoundError:
             print(f"{package:<14}missing: only the paths that use it fail")
     gpu = torch.cuda.is_available()
-    print(f"device        {records.device_name('cuda' if gpu else 'cpu')}")
+    print(f"device        {device_name('cuda' if gpu else 'cpu')}")
     runs = records.runs_root()
     existing = next(p for p in (runs, *runs.parents) if p.exists())
     if not os.access(existing, os.W_OK):

@@ -1,63 +1,23 @@
 """Start a run, go on with it, or load it: one verb for all experiments."""
 import contextlib
+import importlib
 import os
 import shutil
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import filelock
 import torch
 
-from . import (
-    averaging,
-    chains,
-    checkpoints,
-    deep,
-    diffusion,
-    distributed,
-    experiments,
-    identities,
-    minibatch_currents,
-    normalisation,
-    phase_space,
-    plane,
-    quadratics,
-    reach,
-    records,
-    regression,
-    settling,
-    studies,
-    train,
-    walks,
-)
+from . import chapters, data  # noqa: F401  chapters register the experiments
 from .errors import UsageError
-from .progress import follow
+from .runs import checkpoints, distributed, records
+from .runs.progress import follow
+from .runs.settings import Settings, get
 
-# Experiments that are no training run: (settings, data_root, device, keeper) -> metrics.
-# Those that take no keeper are done in seconds at every scale.
-STUDIES = {
-    experiments.CurvatureStudy: studies.sharpness_estimators,
-    experiments.EstimatorStudy: studies.gradient_estimators,
-    experiments.NormalisationStudy: normalisation.normalised_loss,
-    experiments.RegimeStudy: reach.regimes,
-    experiments.SettlingStudy: settling.settling,
-    experiments.ReplicaStudy: settling.replicas,
-    experiments.AveragingStudy: averaging.averaging,
-    experiments.ModeStudy: deep.followed_modes,
-    experiments.NoisyQuadratic: lambda settings, *rest: quadratics.ensemble(settings, *rest[2:]),
-    experiments.DescentMap: lambda settings, *_: chains.descent_map(settings),
-    experiments.FiniteChains: lambda settings, *_: chains.finite_chains(settings),
-    experiments.Plane: lambda settings, *_: plane.noisy_plane(settings),
-    experiments.DoubleWell: lambda settings, *_: chains.double_well(settings),
-    experiments.Identities: identities.two_identities,
-    experiments.Regression: regression.linear_regression,
-    experiments.PhaseSpace: lambda settings, *rest: phase_space.phase_space(settings, *rest[2:]),
-    experiments.MinibatchCurrents: minibatch_currents.minibatch_currents,
-    experiments.DiffusionStudy: diffusion.diffusion,
-    experiments.WalkStudy: lambda settings, *_: walks.known_walks(settings),
-}
 # What a run that goes on keeps of its earlier sittings.
 KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")
 
@@ -101,11 +61,11 @@ def run(
         run("full_batch", settings={"epochs": 200}).series("loss")
     """
     overrides = dict(settings or {}) | ({} if seed is None else {"seed": seed})
-    chosen = experiments.get(name, scale, overrides)
+    chosen = get(name, scale, overrides)
     device = usable_device(device, devices)
-    folder = records.folder_of(name, scale, chosen)
-    trains = isinstance(chosen, experiments.Training | experiments.LanguageTraining)
-    if distributed.started() > 1 and not trains:
+    folder = folder_of(name, scale, chosen)
+    shares = chosen.shares_its_work
+    if distributed.started() > 1 and not shares:
         raise UsageError(
             f"{name} does not share its work among processes: run it without torchrun."
         )
@@ -115,21 +75,33 @@ def run(
             return earlier
         if earlier and earlier.info["status"] == "diverged":
             raise UsageError(earlier.info["failure"])
-        if devices == 1 or not trains:
-            with _told(folder, device), threads(getattr(chosen, "threads", 0)):
-                info = records.new_info(name, scale, chosen, device)
+        if devices == 1 or not shares:
+            with _told(folder, device), threads(chosen.threads):
+                info = records.new_info(name, scale, chosen, fingerprint(chosen), device)
                 if earlier:
                     info |= {key: earlier.info[key] for key in KEPT if key in earlier.info}
-                if trains:
-                    return train.train(
-                        chosen, folder, info, data_root=data_root, device=device,
-                        checkpoint_seconds=checkpoint_seconds,
-                    )  # fmt: skip
                 records.prepare(folder)
                 keeper = checkpoints.Keeper(folder, info, checkpoint_seconds, device)
-                return keeper.finish(STUDIES[type(chosen)](chosen, data_root, device, keeper))
+                place = checkpoints.Place(data_root, device, keeper)
+                return keeper.finish(study_of(chosen)(chosen, place))
     _start_processes(devices, name, scale, overrides, data_root, device, other_code)
     return records.read(folder)
+
+
+def study_of(settings: Settings) -> Callable:
+    """Return the function ``(settings, place) -> rows`` that computes a run's metrics."""
+    module, function = settings.study.split(":")
+    return getattr(importlib.import_module(f"stationarity.{module}"), function)
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return 12 hex digits of the settings and of the embedded data they use."""
+    return settings.fingerprint(data.embedded_hash(getattr(settings, "dataset", None)))
+
+
+def folder_of(name: str, scale: str, settings: Settings) -> Path:
+    """Return the folder of the run with these settings."""
+    return records.runs_root() / name / f"{scale}-{fingerprint(settings)}"
 
 
 def usable_device(device: str | None, devices: int = 1) -> str:

@@ -6,13 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ._derivatives import (
-    count_entries,
-    hessian_product,
-    mean_over,
-    trainable,
-    without_trace,
-)
+from ._derivatives import count_entries, hessian_product, mean_over, trainable, without_trace
 from .lanczos import gaussian, largest_eigenpairs
 from .objectives import NO_BATCH, Batch, Objective
 from .weights import parameter_vector

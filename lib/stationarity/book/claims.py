@@ -1,0 +1,274 @@
+"""The ledger: every claim of the two papers, and what the runs say of it.
+
+``book/claims.yml`` holds each claim in the book's words with its evidence:
+an experiment, a quantity that is computed from a run, a criterion, and a control
+that must answer otherwise. No verdict is written anywhere: each is computed here
+from the runs that exist. Source: our section "The ledger of claims".
+"""
+import datetime
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from .. import launch
+from ..errors import UsageError, known_name
+from ..runs import records
+from ..runs import settings as experiments
+from ..runs.records import Run
+from .quantities import QUANTITIES, READ_OFF, Estimate, figure_1
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """Where a quantity must lie: between ``above`` and ``below``, since a day.
+
+    ``why`` says why it replaced the one before it.
+    """
+
+    since: datetime.datetime
+    above: float = -math.inf
+    below: float = math.inf
+    why: str = ""
+
+    def judge(self, found: Estimate) -> str:
+        """Return ``holds`` where the interval lies inside, ``does not hold`` where
+        it lies outside, else ``undecided``; NaN is undecided.
+
+        >>> limit = Criterion(since=None, above=0.01)
+        >>> [limit.judge(Estimate(x, x - 0.1, x + 0.1)) for x in (0.5, 0.05, -0.2)]
+        ['holds', 'undecided', 'does not hold']
+        """
+        if self.above < found.low and found.high < self.below:
+            return "holds"
+        if found.high < self.above or found.low > self.below:
+            return "does not hold"
+        return "undecided"
+
+    def __str__(self) -> str:
+        if math.isinf(self.below):
+            return f"above {self.above:g}"
+        if math.isinf(self.above):
+            return f"below {self.below:g}"
+        return f"between {self.above:g} and {self.below:g}"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What decides a claim: a quantity of an experiment, and the criteria for it."""
+
+    experiment: str
+    quantity: str
+    criteria: tuple[Criterion, ...]  # the last one counts
+    control: tuple[str, str] | None  # experiment and quantity that must not fulfil it
+    shown: str  # label of the figure
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of one of the papers, in the book's words."""
+
+    name: str
+    paper: str  # key of the bibliography
+    text: str
+    kind: str  # measurement or argument
+    chapter: str | None  # the file of the chapter that is about it
+    evidence: tuple[Evidence, ...]
+
+
+def read(path: Path | None = None) -> list[Claim]:
+    """Return the claims of the ledger, ``book/claims.yml`` if no other is named.
+
+    Raises :class:`UsageError` for a claim that names an unknown quantity or
+    experiment, or that lacks an entry.
+    """
+    path = path or records.PROJECT / "book" / "claims.yml"
+    return [_claim(entry) for entry in yaml.safe_load(path.read_text())]
+
+
+def _claim(entry: dict) -> Claim:
+    name = entry.get("claim", "without a name")
+    try:
+        evidence = tuple(_evidence(name, item) for item in entry.get("evidence", ()))
+        known_name(entry["kind"], ("measurement", "argument"), f"kind of claim {name}")
+        return Claim(
+            name, entry["paper"], " ".join(entry["text"].split()), entry["kind"],
+            entry.get("chapter"), evidence,
+        )  # fmt: skip
+    except KeyError as error:
+        raise UsageError(f"Claim {name} of the ledger lacks its {error}: add it.") from None
+
+
+def _evidence(name: str, item: dict) -> Evidence:
+    control = item.get("control")
+    for place in (item, control) if control else (item,):
+        known_name(place["quantity"], QUANTITIES, f"quantity of claim {name}")
+        known_name(place["experiment"], experiments.EXPERIMENTS, f"experiment of claim {name}")
+    return Evidence(
+        item["experiment"], item["quantity"],
+        tuple(Criterion(**limits) for limits in item["criteria"]),
+        (control["experiment"], control["quantity"]) if control else None, item["shown"],
+    )  # fmt: skip
+
+
+def existing_runs(name: str) -> list[Run]:
+    """Return the complete runs of an experiment: the book's records and live ones.
+
+    A live run counts with the settings that the book has now; one that other
+    library code made does not count.
+    """
+    found = [run for run in records.recorded(name) if run.complete]
+    kept = {run.info["fingerprint"] for run in found}
+    for scale, settings in experiments.EXPERIMENTS[name].items():
+        live = records.read(launch.folder_of(name, scale, settings))
+        if live is None or live.info["fingerprint"] in kept:
+            continue
+        if live.complete and live.made_by_this_code:
+            found.append(live)
+    return sorted(found, key=records.by_scale)
+
+
+def judge(quantity: str, criterion: Criterion, run: Run) -> dict:
+    """Return what a run says: the estimate, the verdict, or why there is none."""
+    try:
+        found, reason = QUANTITIES[quantity](run), ""
+    except UsageError as error:
+        found, reason = Estimate(math.nan, math.nan, math.nan), str(error)
+    begun = datetime.datetime.fromisoformat(run.info["start"])
+    return {
+        "value": found.value, "low": found.low, "high": found.high,
+        "criterion": str(criterion), "verdict": criterion.judge(found), "reason": reason,
+        "criterion_first": criterion.since <= begun,
+    }  # fmt: skip
+
+
+def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_runs):
+    """Return a table of all verdicts, a row for each evidence and run.
+
+    ``runs`` maps an experiment's name to its runs. Columns: claim, experiment,
+    quantity, scale, run, value, low, high, criterion, verdict, reason,
+    criterion_first (whether the criterion is older than the run), control (its
+    verdict by the same criterion). Evidence without a run has the verdict
+    ``not run``, an argument has no row.
+    """
+    rows = []
+    for claim in claims:
+        if claim.kind == "argument":
+            continue
+        if not claim.evidence:
+            rows.append({"claim": claim.name, "verdict": "not run"})
+        for evidence in claim.evidence:
+            row = {
+                "claim": claim.name, "experiment": evidence.experiment,
+                "quantity": evidence.quantity, "shown": evidence.shown,
+            }  # fmt: skip
+            control, criterion = _control(evidence, runs), evidence.criteria[-1]
+            found = runs(evidence.experiment)
+            if not found:
+                rows.append(row | {"verdict": "not run", "criterion": str(criterion)})
+            for run in found:
+                place = {"scale": run.scale, "run": run.label, "control": control}
+                rows.append(row | place | judge(evidence.quantity, criterion, run))
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+COLUMNS = [
+    "claim", "experiment", "quantity", "scale", "run", "value", "low", "high",
+    "criterion", "verdict", "reason", "criterion_first", "control", "shown",
+]  # fmt: skip
+
+
+def _control(evidence: Evidence, runs) -> str:
+    """Return what the criterion says of the control: it should not hold."""
+    if evidence.control is None:
+        return ""
+    experiment, quantity = evidence.control
+    found = runs(experiment)
+    return judge(quantity, evidence.criteria[-1], found[0])["verdict"] if found else "not run"
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a verdict for each claim (rows) and scale (columns).
+
+    That of the weakest evidence there: a claim holds at a scale where all its
+    evidence with a run of that scale does.
+    """
+    weakest_first = ["does not hold", "undecided", "holds"]
+
+    grid = pd.DataFrame("not run", table.claim.unique(), list(experiments.SCALES))
+    for (claim, scale), group in table.groupby(["claim", "scale"]):
+        judged = set(group.verdict) - {"not run"}
+        grid.loc[claim, scale] = min(judged, key=weakest_first.index, default="not run")
+    return grid.rename_axis(index="claim", columns="scale")
+
+
+def needed_experiments(claims: list[Claim]) -> list[str]:
+    """Return the experiments that decide the claims, with their controls."""
+    needed = {}
+    for evidence in (item for claim in claims for item in claim.evidence):
+        needed[evidence.experiment] = None
+        if evidence.control:
+            needed[evidence.control[0]] = None
+    return list(needed)
+
+
+def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list[Run]]:
+    """Make or load the runs that the ledger needs; return all by experiment.
+
+    Each experiment's list holds the run that ``arguments``, its keyword arguments of
+    :func:`stationarity.run`, describe, and the book's other records.
+    """
+    return {
+        name: records.beside(launch.run(name, **arguments[name]))
+        for name in needed_experiments(claims)
+    }
+
+
+def report(claims: list[Claim], table: pd.DataFrame) -> str:
+    """Return the ledger as MyST Markdown: claim, paper's value, ours, verdict."""
+    blocks = []
+    for claim in claims:
+        chapter = f" See {{doc}}`{claim.chapter}`." if claim.chapter else ""
+        blocks.append(f"**{claim.name}** {{cite}}`{claim.paper}`. {claim.text}{chapter}")
+        if claim.kind == "argument":
+            blocks.append("- An argument and not a measurement: no verdict.")
+        elif not claim.evidence:
+            blocks.append("- *not run*: the book has no experiment for it yet.")
+        for evidence in claim.evidence:
+            chosen = (table.claim == claim.name) & (table.quantity == evidence.quantity)
+            chosen &= table.experiment == evidence.experiment
+            blocks.append(_lines(evidence, table[chosen]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
+    """Return one piece of evidence as a list: what is asked, then each run's answer."""
+    meaning = QUANTITIES[evidence.quantity].__doc__.split("\n")[0].rstrip(".")
+    asked = f"- {meaning} ({evidence.experiment}, {{numref}}`{evidence.shown}`): "
+    since = evidence.criteria[-1].since
+    asked += f"must lie {evidence.criteria[-1]} (criterion of {since:%Y-%m-%d, %H:%M} UTC)."
+    if evidence.experiment == "imagenet_resnet" and evidence.quantity in READ_OFF:
+        asked += f" The paper's Figure 1: {_text(QUANTITIES[evidence.quantity](figure_1()))}."
+    if evidence.control:
+        asked += f" Verdict on the control, {evidence.control[0]}: *{rows.control.iloc[0]}*."
+    lines = [asked]
+    for row in rows.itertuples():
+        if row.verdict == "not run":
+            lines.append("  - *not run*.")
+            continue
+        found = "" if math.isnan(row.value) else f"{_text(row)}, "
+        later = "" if row.criterion_first else " The criterion is younger than this run."
+        why = f" {row.reason}" if row.reason else ""
+        lines.append(f"  - {row.run}: {found}**{row.verdict}**.{why}{later}")
+    for before, after in itertools.pairwise(evidence.criteria):
+        changed = f"{after.since:%Y-%m-%d}"
+        lines.append(f"  - Changed on {changed}: it was {before}. {after.why}")
+    return "\n".join(lines)
+
+
+def _text(found) -> str:
+    return f"{found.value:.2g} ({found.low:.2g} to {found.high:.2g})"

@@ -1,0 +1,220 @@
+"""What one example costs a model: operations, and bytes that a graph keeps.
+
+Operations are floating-point operations (a multiplication and an addition are two)
+of matrix products and convolutions. They are counted on PyTorch's ``meta`` device,
+with shapes and without numbers. Source: our section "Running at full size".
+"""
+import contextlib
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from ..data import text
+from ..measure import LOSSES
+from ..measure._derivatives import count_entries, gradients, hessian_product, trainable
+from ..train import loop
+from ..train.settings import LanguageTraining, Training
+
+
+@dataclass(frozen=True)
+class Data:
+    """The size of a dataset: images of ``size`` squared, or words of text."""
+
+    examples: int  # training images, or tokens
+    tests: int = 0
+    channels: int = 0
+    size: int = 0
+    classes: int = 0  # of the images; of a text, the words of its vocabulary
+    gigabytes: float = 0.0  # of the files; 0: it is embedded
+
+
+DATA = {
+    "digits": Data(1437, 360, 1, 8, 10),
+    "cifar10": Data(50_000, 10_000, 3, 32, 10, 0.2),
+    "imagenet": Data(1_281_167, 50_000, 3, 224, 1000, 150),
+    "python-reference": Data(418_613, 46_513, classes=103),
+    "wikitext103": Data(103_227_021, 217_646, classes=267_735, gigabytes=0.6),
+}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one example costs: operations, and bytes that a graph keeps (in float32)."""
+
+    forward: float = 0.0
+    gradient: float = 0.0  # the forward pass included
+    product: float = 0.0  # a Hessian product, all included
+    kept_by_gradient: float = 0.0
+    kept_by_product: float = 0.0
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations inside, in ``total``, by PyTorch's own formulas.
+
+    PyTorch's ``FlopCounterMode`` also tells modules apart, and cannot do so where one is
+    handed a parameter of another, as the layers of a Transformer-XL are.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula:
+            self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts:
+    """Count what the objective costs on a batch of so many examples, for one of them.
+
+    All tensors may lie on the ``meta`` device. A linear layer of n inputs and m
+    outputs has 2 n m operations forward, as many for the gradient of the weights,
+    and as many again for that of the inputs where these need one:
+
+    >>> counts = count(nn.Linear(3, 5), lambda model, x: model(x).sum(), torch.ones(4, 3), 4)
+    >>> counts.forward, counts.gradient
+    (30.0, 60.0)
+    """
+    parameters = trainable(model)
+    vector = parameters[0].new_zeros(count_entries(parameters))
+    with Operations() as once, _kept(parameters) as kept:
+        loss = objective(model, batch)
+        forward = once.total
+        gradients(loss, parameters)
+    with Operations() as twice, _kept(parameters) as kept_twice:
+        hessian_product(objective(model, batch), parameters, vector)
+    found = (forward, once.total, twice.total, _bytes(kept), _bytes(kept_twice))
+    return Counts(*(value / examples for value in found))
+
+
+@contextlib.contextmanager
+def _kept(parameters: list[Tensor]):
+    """Collect the tensors that graphs keep for their derivatives, but for the parameters."""
+    own, kept = {p.untyped_storage()._cdata for p in parameters}, {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield kept
+
+
+def _bytes(kept: dict) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def net(settings, words: int = 0, device="meta") -> nn.Module:
+    """Return the settings' model, without numbers where the device is ``meta``."""
+    data = DATA[settings.dataset]
+    like = SimpleNamespace(
+        channels=data.channels, size=data.size, classes=data.classes,
+        vocabulary=range(words or data.classes),
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return loop.build_model(settings, like).train()
+
+
+def image_counts(settings: Training) -> Counts:
+    """Count what one image costs, with the loss of the settings."""
+    shape = ("dataset", "model", "width", "blocks", "batch_norm", "hidden", "image_size", "loss")
+    return _image_counts(**{name: getattr(settings, name) for name in shape})
+
+
+@cache
+def _image_counts(**shape) -> Counts:
+    settings = Training(epochs=1, batch_size=1, learning_rate=1.0, **shape)
+    data, two = DATA[settings.dataset], 2  # one image is too few for a normalisation
+    size = settings.image_size if settings.dataset == "imagenet" else data.size
+    images = torch.empty(two, data.channels, size, size, device="meta")
+    labels = torch.empty(two, dtype=torch.int64, device="meta")
+    return count(net(settings), LOSSES[settings.loss], (images, labels), two)
+
+
+class _NoVocabulary(nn.Module):
+    """Stands in for a vocabulary, whose cost depends on the words: see word_operations."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.row = nn.Parameter(torch.empty(width, device="meta"))
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return self.row.expand(*tokens.shape, -1) * 1.0
+
+    def losses(self, states: Tensor, targets: Tensor) -> Tensor:
+        return states.square().sum(1)
+
+
+def segment_counts(settings: LanguageTraining, words: int = 0, context: int = 0) -> Counts:
+    """Count what one segment costs, with a full memory or with segments of context.
+
+    ``words`` is the size of the vocabulary, where the text at hand has another than
+    the whole dataset; ``context`` are segments that are read without a gradient.
+    """
+    shape = (
+        "layers", "width", "heads", "head_width", "inner_width", "segment", "memory",
+        "batch_size",
+    )  # fmt: skip
+    found = _body_counts(context, **{name: getattr(settings, name) for name in shape})
+    operations, scores = _words(settings, words or DATA[settings.dataset].classes)
+    more = [settings.segment * part for part in (operations, 3 * operations, 9 * operations)]
+    kept = settings.segment * scores * 4
+    return Counts(*map(sum, zip(dataclasses.astuple(found), (*more, kept, 2 * kept))))
+
+
+@cache
+def _body_counts(context: int, **shape) -> Counts:
+    settings = LanguageTraining(
+        dataset="python-reference", epochs=1, learning_rate=1.0, **shape
+    )
+    model = net(settings)
+    model.vocabulary = _NoVocabulary(settings.width)
+    size, length = settings.batch_size, settings.segment  # a batch shares its positions
+    tokens = torch.empty(size, length, dtype=torch.int64, device="meta")
+    if context:
+        before = tokens.new_empty(size, context * length)
+        return count(model, text.next_token_loss, (before, tokens, tokens), size)
+    memory = torch.empty(settings.layers, size, settings.memory, settings.width, device="meta")
+    return count(model, lambda model, _: model(tokens, tokens, memory)[0].mean(), None, size)
+
+
+def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
+    """Return the operations of the vocabulary for one token, and the scores it computes.
+
+    A gradient needs three times as many operations, a Hessian product nine times. Tokens are
+    held to follow Zipf's law, which overrates rare ones.
+    """
+    edges = [0, *settings.cutoffs, size]
+    first = edges[1] + len(settings.cutoffs)
+    operations, scores = 2.0 * settings.width * first, float(first)
+    for place, (begin, end) in enumerate(itertools.pairwise(edges[1:]), start=1):
+        share = math.log((end + 1) / (begin + 1)) / math.log(size + 1)
+        width = max(settings.width // settings.divisor**place, 1)
+        operations += share * 2 * width * (end - begin)
+        if width < settings.width:  # the projections of embedding and of softmax
+            operations += share * 4 * width * settings.width
+        scores += share * (end - begin)
+    return operations, scores
+
+
+def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
+    """Count what an example costs in training, and what it costs in a measurement.
+
+    ``words``: the size of the text's vocabulary, where it is not that of the dataset.
+    """
+    if isinstance(settings, LanguageTraining):
+        context = settings.measure_context
+        return segment_counts(settings, words), segment_counts(settings, words, context)
+    return image_counts(settings), image_counts(settings)

@@ -1,0 +1,114 @@
+"""What a chapter needs to be a page: style, numbers for its prose, a tab for each run."""
+import base64
+import html
+import io
+import numbers
+from collections.abc import Callable, Iterable
+
+from ..chapters.plots import use_style
+from ..errors import UsageError
+from ..runs import records
+from . import parameters
+
+
+def begin(*names: str, **given) -> dict[str, dict]:
+    """Check the parameters of the page and set the style of its figures.
+
+    Takes and returns what :func:`stationarity.book.parameters.checked` does: the keyword
+    arguments of :func:`stationarity.run` for each experiment that is named. Call it
+    once, in the first cell after the parameters.
+    """
+    from IPython import get_ipython
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    arguments = parameters.checked(*names, **given)
+    if get_ipython() is not None:
+        set_matplotlib_formats("svg")
+    use_style()
+    return arguments
+
+
+def markdown(text: str) -> None:
+    """Show text as Markdown of the page, with its roles and references."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(text))
+
+
+def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> None:
+    """Show the figure ``draw(run)`` of each run: a tab a run, live or recorded.
+
+    Each tab says where its run comes from, and flags settings that the book no
+    longer has. The tabs of a page that belong to one run open together. In the
+    book all of them are one figure, with the caption, the name and the alternative
+    text of the cell's metadata; a notebook shows one below another. A run that
+    cannot be drawn says why.
+    """
+    from IPython.display import display
+
+    shown = [(run, *_image(draw, run)) for run in runs]
+    display(
+        {
+            "text/markdown": _tab_set(shown),
+            "text/html": "\n".join(_as_html(*one) for one in shown),
+            "text/plain": "\n".join(f"{run.label}: {records.origin(run)}" for run, *_ in shown),
+        },
+        raw=True,
+    )
+
+
+def _image(draw, run) -> tuple[str, str]:
+    """Return a run's figure as an address that holds it, or why there is none."""
+    import matplotlib.pyplot as plt
+
+    try:
+        figure = draw(run)
+    except UsageError as error:
+        return "", str(error)
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", bbox_inches="tight")
+    plt.close(figure)
+    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}", ""
+
+
+def _tab_set(shown: list) -> str:
+    """Return sphinx-design's tabs: the form of the book."""
+    lines = [":::::{tab-set}", ":sync-group: run", ""]
+    for run, address, reason in shown:
+        lines += [f"::::{{tab-item}} {run.label}", f":sync: {run.label}", ""]
+        if note := records.stale_note(run):
+            lines += [":::{warning}", note, ":::"]
+        if address:
+            lines += [f":::{{image}} {address}", f":alt: {run.label}", ":::"]
+        lines += ["", reason, "", records.origin(run), "::::"]
+    return "\n".join([*lines, ":::::"])
+
+
+def _as_html(run, address: str, reason: str) -> str:
+    """Return a run's figure for a notebook, which has no tabs."""
+    texts = [run.label, records.stale_note(run), reason, records.origin(run)]
+    label, note, reason, origin = map(html.escape, texts)
+    flag = f"<p><strong>{note}</strong></p>" if note else ""
+    image = f'<img src="{address}" alt="{label}">' if address else f"<p>{reason}</p>"
+    return f"<h4>{label}</h4>\n{flag}{image}\n<p>{origin}</p>"
+
+
+def glue(**values) -> None:
+    """Make numbers and strings available to the prose of the page.
+
+    NumPy scalars and tensors of one element become plain Python values, which
+    is what the formats of ``{glue:text}`` take.
+    """
+    try:
+        from myst_nb import glue as glue_one
+    except ImportError:  # outside the book's environment a page has no prose to fill
+        return
+
+    for name, value in values.items():
+        if isinstance(value, str | bool):
+            plain = value
+        elif isinstance(value, numbers.Integral):
+            plain = int(value)
+        else:
+            plain = float(value)
+        glue_one(name, plain, display=False)

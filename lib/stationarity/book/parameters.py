@@ -1,0 +1,173 @@
+"""The parameters of a chapter, such as papermill passes them.
+
+Every chapter has ``scale``, ``seed``, ``data_root``, ``device``, ``devices`` and
+``settings``. Its first cell checks them, by :func:`stationarity.book.page.begin`.
+
+``settings`` overrides the settings of the chapter's experiments. A plain name is a
+setting of the page's first experiment; ``experiment.name`` is one of any other, and
+``*`` stands for several experiments. The setting ``scale`` gives an experiment a scale
+of its own, and ``seed`` a seed. Text is what ``papermill -p`` passes, a dictionary
+what ``papermill -y`` does::
+
+    papermill CHAPTER OUT -p settings "epochs=30 drops=10,20 full_batch.epochs=100"
+    papermill CHAPTER OUT -y "settings: {epochs: 30, full_batch: {epochs: 100}}"
+"""
+import ast
+import fnmatch
+import numbers
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..errors import UsageError, known_name
+from ..launch import usable_device
+from ..runs import settings as experiments
+
+PARAMETERS = ("scale", "seed", "data_root", "device", "devices", "settings")
+
+
+def checked(
+    *names: str, scale="classroom", seed=0, data_root=None, device=None, devices=1,
+    settings=None, scales: Mapping[str, str] | None = None,
+    also: Mapping[str, object] | None = None, **counts: int,
+) -> dict[str, dict]:  # fmt: skip
+    """Return the keyword arguments of :func:`stationarity.run` for each experiment.
+
+    Parameters
+    ----------
+    names : the experiments of the page.
+    scale, seed, data_root, device, devices, settings : the parameters of the page.
+    scales : scales of experiments that do not follow the page's, unless ``settings``
+        say otherwise.
+    also : further parameters of the page; those that are numbers must be positive.
+    counts : further parameters of the page, whole numbers from 1.
+
+    Raises :class:`UsageError` for a parameter that the page does not have, for a value
+    of the wrong type, for an unknown setting, and where an experiment lacks the scale.
+
+    >>> arguments = checked("imagenet_resnet", "full_batch", settings="full_batch.epochs=9")
+    >>> arguments["full_batch"]["settings"]
+    {'seed': 0, 'epochs': '9'}
+    """
+    for name in _injected():
+        known_name(name, (*PARAMETERS, *(also or {}), *counts), "parameter")
+    for name, value in ({"devices": devices} | counts).items():
+        _check_count(name, value)
+    for name, value in (also or {}).items():
+        if isinstance(value, str) or (isinstance(value, numbers.Real) and not value > 0):
+            raise UsageError(f"The parameter {name} cannot be {value!r}: give a positive number.")
+    usable_device(device, devices)
+    where = {"data_root": _folder(data_root), "device": device, "devices": devices}
+    overrides = _sorted_by_experiment(names, settings)
+    own = {name: changed.pop("scale", None) for name, changed in overrides.items()}
+    chosen = {name: own[name] or (scales or {}).get(name, scale) for name in names}
+    _check_scales(chosen)
+    arguments = {}
+    for name in names:
+        changed = {"seed": seed} | overrides[name]
+        experiments.get(name, chosen[name], changed)
+        arguments[name] = {"scale": chosen[name], "settings": changed} | where
+    return arguments
+
+
+def _injected() -> list[str]:
+    """Return the names that papermill assigned, in the cell that it inserts."""
+    shell = _shell()
+    cells = shell.user_ns.get("In", []) if shell else []
+    return [
+        target.id
+        for cell in cells
+        if cell.startswith("# Parameters")
+        for statement in ast.parse(cell).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+    ]
+
+
+def _shell():
+    """Return the notebook's shell, None outside a notebook."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    return get_ipython()
+
+
+def _check_count(name: str, value) -> None:
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise UsageError(
+            f"The parameter {name} takes a whole number from 1, and {value!r} is not that."
+        )
+
+
+def _folder(data_root) -> Path | None:
+    """Return the data root as an absolute path; None stays None."""
+    if data_root is None:
+        return None
+    if not isinstance(data_root, str | Path):
+        raise UsageError(
+            f"The parameter data_root takes the path of a folder, and {data_root!r} is not "
+            "that (papermill passes a number as text by -r)."
+        )
+    folder = Path(data_root).expanduser().resolve()
+    if not folder.is_dir():
+        raise UsageError(f"The data root {data_root} is not a folder ({folder}).")
+    return folder
+
+
+def _sorted_by_experiment(names: tuple[str, ...], settings) -> dict[str, dict]:
+    """Return the overrides of each experiment: see the head of this module.
+
+    >>> _sorted_by_experiment(("a", "b1", "b2"), {"x": 1, "b*": {"y": 2}, "b2.y": 3})
+    {'a': {'x': 1}, 'b1': {'y': 2}, 'b2': {'y': 3}}
+    """
+    overrides = {name: {} for name in names}
+    for key, value in _pairs(settings):
+        pattern, _, setting = key.rpartition(".")
+        concerned = fnmatch.filter(names, pattern) if pattern else names[:1]
+        for name in concerned or [known_name(pattern, names, "experiment of this page")]:
+            overrides[name][setting] = value
+    return overrides
+
+
+def _pairs(settings) -> Iterator[tuple[str, object]]:
+    """Yield names of settings, plain or as experiment.name, and their values."""
+    if isinstance(settings, str):
+        try:
+            pairs = [pair.partition("=") for pair in shlex.split(settings)]
+        except ValueError:  # a quotation mark without its partner
+            pairs = [(settings, "", "")]
+        for key, equals, value in pairs:
+            if not equals:
+                raise UsageError(
+                    "The parameter settings takes KEY=VALUE pairs with spaces between "
+                    f"them, not {key!r}."
+                )
+            yield key, value
+    elif isinstance(settings, Mapping):
+        for key, value in settings.items():
+            if isinstance(value, Mapping):
+                yield from ((f"{key}.{setting}", item) for setting, item in value.items())
+            else:
+                yield str(key), value
+    elif settings is not None:
+        raise UsageError(
+            "The parameter settings takes a dictionary, or text such as 'epochs=3', and "
+            f"{settings!r} is neither."
+        )
+
+
+def _check_scales(chosen: dict[str, str]) -> None:
+    """Raise :class:`UsageError` where an experiment has no such scale."""
+    lacking = []
+    for name, scale in chosen.items():
+        scales = experiments.EXPERIMENTS[known_name(name, experiments.EXPERIMENTS, "experiment")]
+        if known_name(scale, experiments.SCALES, "scale") not in scales:
+            lacking.append(name)
+    if lacking:
+        raise UsageError(
+            f"There is no scale {chosen[lacking[0]]} of {', '.join(lacking)}: choose another, "
+            "or give each of them a scale of its own by settings, such as "
+            f"{lacking[0]}.scale=classroom."
+        )

@@ -1,0 +1,57 @@
+"""Two stories about training (chapter 1)."""
+
+from typing import ClassVar
+
+from ...runs.settings import Count, Settings, Share, register
+from ...train.settings import Training
+
+
+class NoisyQuadratic(Settings):
+    """Settings of an ensemble of SGD trajectories on noisy quadratics."""
+
+    study: ClassVar[str] = "chapters.ch01_two_stories.study:ensemble"
+
+    curvatures: tuple[float, ...]  # eigenvalues of the Hessian
+    noise_variance: float  # of the gradient, in each direction
+    learning_rates: tuple[float, ...]
+    steps: Count
+    trajectories: Count
+    drops: tuple[int, ...] = ()  # steps at which the learning rate is divided by 10
+    start: float = 1.0  # initial distance from the minimum in each direction
+    momentum: Share = 0.0
+
+
+register(
+    "noisy_quadratic",
+    NoisyQuadratic(
+        curvatures=(1.0, 0.25), noise_variance=1.0, learning_rates=(0.4, 0.1, 0.025),
+        steps=2000, trajectories=5000, start=3.0,
+    ),
+    single_gpu=dict(steps=8000, trajectories=20000),
+    paper=dict(steps=8000, trajectories=100000),
+)  # fmt: skip
+register(
+    "noisy_quadratic_drops",
+    NoisyQuadratic(
+        curvatures=(1.0, 0.25), noise_variance=1.0, learning_rates=(0.4,), steps=4000,
+        trajectories=5000, drops=(500, 1500), start=3.0,
+    ),
+    single_gpu=dict(trajectories=20000),
+    paper=dict(trajectories=100000),
+)  # fmt: skip
+register(
+    "full_batch",
+    Training(
+        dataset="digits", model="mlp", epochs=4000, batch_size=1437, learning_rate=0.5,
+        hidden=(32,), weight_decay=0.002, precision="float64", threads=1, measure_every=100,
+        measure_on="partition", sharpness_batches=1,
+    ),
+    single_gpu=dict(
+        dataset="cifar10", epochs=20000, batch_size=5000, learning_rate=0.1, examples=5000,
+        hidden=(256,), threads=0, measure_every=500,
+    ),
+    paper=dict(
+        dataset="cifar10", epochs=100000, batch_size=50000, learning_rate=0.1, hidden=(1024,),
+        threads=0, measure_every=1000,
+    ),
+)  # fmt: skip

@@ -1,0 +1,88 @@
+"""What the memory does to the loss of a trained language model and its gradient.
+
+Source: our section "WikiText-103 + Transformer-XL".
+"""
+import dataclasses
+import math
+
+import pandas as pd
+from torch import Tensor, nn
+
+from ... import data, experiments, measure
+from ...data.text import next_token_loss
+from ...runs import records
+from ...train import loop
+
+
+def memory_effects(
+    run: records.Run, contexts=(0, 1, 2, 3), batches: int = 30, data_root=None, device="cpu"
+) -> pd.DataFrame:
+    """Compare objectives that differ in their memory with the one of longest context.
+
+    Measured at the run's last weights, in evaluation mode (no dropout). The loss
+    with the last of ``contexts`` is the reference: a number of segments read before
+    the measured one. Each row is another objective: a shorter context, or, in the
+    row ``through the memory``, the same one with a gradient that flows through the
+    whole context. The columns:
+
+    - ``loss_difference`` (nats) to the reference, with its standard error;
+    - ``distance``: norm of the difference of the gradients over the norm of the
+      gradient at the start of the run, from unbiased squares (0 where one is
+      negative), with the limits ``low`` and ``high`` that 1.96 standard errors of
+      the square give. The norm at the start is taken as exact.
+
+    The last two rows are the norms of the gradients themselves, likewise: of the
+    reference, and of the same loss with the gradient through the memory. The segments
+    are independent draws, the same for every row.
+    """
+    longest = contexts[-1]
+    settings = experiments.of_run(run.settings)
+    model, _ = loop.load_model(run, data_root, device)
+    model.eval()
+    longer = dataclasses.replace(settings, measure_context=longest)
+    drawn = data.load(longer, data_root, device).draws(batches, "memory effects")
+    start = run.series("gradient_norm_squared").value[0]
+    others = {_words(n): _difference(_with_context(n)) for n in contexts[:-1]}
+    others["through the memory"] = _difference(through_the_memory)
+    themselves = {"the gradient itself": next_token_loss}
+    themselves["itself, through the memory"] = through_the_memory
+    rows = []
+    for name, objective in (others | themselves).items():
+        found = measure.gradient_statistics(model, objective, drawn)
+        margin = 1.96 * found.standard_error
+        squares = [found.gradient_norm_squared + part for part in (0, -margin, margin)]
+        distance, low, high = (math.sqrt(max(square, 0.0) / start) for square in squares)
+        loss = (found.loss, found.loss_standard_error)
+        if name in themselves:
+            loss = (math.nan, math.nan)  # no difference
+        rows.append((name, *loss, distance, low, high))
+    columns = ("objective", "loss_difference", "loss_error", "distance", "low", "high")
+    return pd.DataFrame(rows, columns=columns)
+
+
+def through_the_memory(model: nn.Module, batch: tuple) -> Tensor:
+    """Return :func:`next_token_loss` as a function of all that the weights decide."""
+    context, tokens, targets = batch
+    memory = None
+    for part in context.split(tokens.shape[1], dim=1) if context.shape[1] else ():
+        _, memory = model.read(part, memory)
+    return model(tokens, targets, memory)[0].mean()
+
+
+def _with_context(segments: int) -> measure.Objective:
+    """The loss with so many segments of context, out of more."""
+
+    def objective(model: nn.Module, batch: tuple) -> Tensor:
+        context, tokens, targets = batch
+        kept = context[:, context.shape[1] - segments * tokens.shape[1] :]
+        return next_token_loss(model, (kept, tokens, targets))
+
+    return objective
+
+
+def _words(segments: int) -> str:
+    return f"{segments} segment{'' if segments == 1 else 's'}"
+
+
+def _difference(objective: measure.Objective) -> measure.Objective:
+    return lambda model, batch: objective(model, batch) - next_token_loss(model, batch)

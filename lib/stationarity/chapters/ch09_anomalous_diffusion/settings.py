@@ -1,0 +1,116 @@
+"""Anomalous diffusion (chapter 9): nets followed after their loss has settled."""
+
+from typing import ClassVar
+
+from ...runs.settings import Count, Settings, Whole, register
+from ...train.settings import SmallNet, Training
+
+
+class DiffusionStudy(SmallNet):
+    """Settings of small nets that settle, and go on with settings varied one at a time."""
+
+    study: ClassVar[str] = "chapters.ch09_anomalous_diffusion.study:diffusion"
+
+    settle: Count  # steps at these settings before anything else
+    longest: Count  # the longest lag, in steps
+    members: Count  # independent initial weights and minibatches
+    learning_rates: tuple[float, ...] = ()  # with which the nets go on, beside the above
+    batch_sizes: tuple[int, ...] = ()
+    momenta: tuple[float, ...] = ()
+    weight_decays: tuple[float, ...] = ()
+    reshuffled: bool = False  # go on with reshuffled epochs, too
+    burn_in: Whole = 0  # steps of everything that goes on, before its first reference point
+    references: Count = 2  # reference points of each trajectory
+    spacing: Whole = 0  # steps between them; 0: the longest lag
+    branches: Whole = 0  # replicas of each settled net, that differ in their minibatches
+
+
+class WalkStudy(Settings):
+    """Settings of processes whose displacement is known, and of the fits on them."""
+
+    study: ClassVar[str] = "chapters.ch09_anomalous_diffusion.walks:known_walks"
+
+    members: Count  # trajectories of an ensemble
+    dimensions: Count
+    longest: Count  # the longest lag, in steps
+    references: Count = 2  # reference points of each trajectory, a longest lag apart
+    replicates: Count = 400  # ensembles of each process
+    hurst: tuple[float, ...] = (0.35, 0.7)  # of fractional Brownian motion
+    drift: float = 0.08  # of each coordinate, in a step
+    relaxation: float = 20.0  # steps, of the Ornstein-Uhlenbeck process
+
+
+register(
+    "diffusion",
+    DiffusionStudy(
+        dataset="digits", hidden=(32,), batch_size=32, learning_rate=0.02, settle=30000,
+        longest=4096, members=6, learning_rates=(0.002, 0.006, 0.06), batch_sizes=(8, 128),
+        momenta=(0.0, 0.7, 0.97), weight_decays=(0.0, 0.0005, 0.008), reshuffled=True,
+        burn_in=3000, spacing=2048, branches=8, label_noise=0.15, momentum=0.9,
+        weight_decay=0.002, threads=1,
+    ),
+    two_cores=dict(settle=500000, longest=65536, burn_in=65536, spacing=0),
+    single_gpu=dict(
+        dataset="cifar10", hidden=(64,), batch_size=64, learning_rate=0.01, settle=200000,
+        longest=32768, members=8, learning_rates=(0.001, 0.003, 0.03), batch_sizes=(16, 256),
+        burn_in=32768, spacing=0, examples=10000, threads=0,
+    ),
+    paper=dict(
+        dataset="cifar10", hidden=(512, 512), batch_size=256, learning_rate=0.01,
+        settle=500000, longest=131072, members=8, learning_rates=(0.001, 0.003, 0.03),
+        batch_sizes=(32, 1024), momenta=(0.8, 0.99), weight_decays=(0.0, 5e-05, 0.005),
+        burn_in=131072, spacing=0, label_noise=0.0, weight_decay=0.0005, threads=0,
+    ),
+)  # fmt: skip
+register(
+    "diffusion_convex",
+    DiffusionStudy(
+        dataset="digits", hidden=(), batch_size=32, learning_rate=0.02, settle=8000,
+        longest=4096, members=12, label_noise=0.15, momentum=0.9, weight_decay=0.02,
+        threads=1,
+    ),
+    single_gpu=dict(
+        dataset="cifar10", batch_size=64, learning_rate=0.0005, settle=200000, longest=65536,
+        members=8, examples=10000, threads=0,
+    ),
+    paper=dict(
+        dataset="cifar10", batch_size=256, learning_rate=0.0005, settle=500000,
+        longest=131072, members=8, label_noise=0.0, threads=0,
+    ),
+)  # fmt: skip
+register(
+    "walks",
+    WalkStudy(members=6, dimensions=20, longest=192, replicates=300, threads=1),
+    single_gpu=dict(replicates=1000, threads=0),
+    paper=dict(replicates=2000, threads=0),
+)  # fmt: skip
+register(
+    "continued",
+    Training(
+        dataset="digits", model="cifar_resnet", epochs=85, batch_size=32, learning_rate=0.1,
+        width=2, blocks=(1, 1, 1), sampling="independent", momentum=0.9, weight_decay=0.002,
+        schedule="cosine", precision="float32", threads=1, measure_every=15,
+        measure_batches=50, sharpness_batches=1, sharpness_products=10, followed_epochs=45,
+        followed_rate=0.01, frozen_norms=True, label_noise=0.15, direction_batches=5,
+    ),
+    two_cores=dict(
+        dataset="cifar10", epochs=46, batch_size=64, examples=10000, width=16,
+        blocks=(2, 2, 2, 2), crop_padding=4, flip=True, weight_decay=0.0005, precision="auto",
+        threads=0, measure_every=20, measure_batches=20, followed_epochs=26,
+        followed_rate=0.001, label_noise=0.0, plain_images=True, direction_batches=4,
+        noise_batches=100,
+    ),
+    single_gpu=dict(
+        dataset="cifar10", epochs=203, batch_size=256, width=64, blocks=(2, 2, 2, 2),
+        crop_padding=4, flip=True, weight_decay=0.0005, precision="auto", threads=0,
+        measure_every=20, measure_batches=40, followed_epochs=103, followed_rate=0.0001,
+        label_noise=0.0, plain_images=True, direction_batches=20,
+    ),
+    paper=dict(
+        dataset="imagenet", model="resnet18", epochs=10, batch_size=256, learning_rate=0.0001,
+        width=64, blocks=(2, 2, 2, 2), flip=True, sampling="reshuffled", weight_decay=0.0001,
+        schedule="constant", precision="auto", threads=0, measure_every=5,
+        measure_batches=200, sharpness_batches=3, pretrained=True, followed_epochs=10,
+        followed_rate=0.0001, frozen_norms=False, label_noise=0.0, direction_batches=40,
+    ),
+)  # fmt: skip

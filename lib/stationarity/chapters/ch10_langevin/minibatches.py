@@ -1,0 +1,132 @@
+"""Linear regression by SGD on true minibatches: exact moments, with noise that depends on the weights.
+
+The loss of example i is (xᵢ·w − yᵢ)² / 2, that of the data their mean, and weight decay
+adds λ ‖w‖² / 2. Everything is in the eigenbasis of the Hessian H = XᵀX / N, with
+positions θ = w − μ measured from the minimum μ, in float64. Book: chapter 10.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import UsageError
+from ...theory.discrete import check_stable, iterate, transition
+
+
+class LeastSquares(NamedTuple):
+    """A linear regression in the eigenbasis of its Hessian, its minimum at the origin."""
+
+    inputs: NDArray  # (N, D)
+    errors: NDArray  # (N,): yᵢ − xᵢ·μ, what the minimum leaves
+    hessian: NDArray  # (D,): eigenvalues ρ without decay, descending
+    minimum: NDArray  # (D,): μ
+    weight_decay: float
+
+    @property
+    def curvature(self) -> NDArray:
+        """The curvatures h = ρ + λ (D,)."""
+        return self.hessian + self.weight_decay
+
+
+def least_squares(
+    inputs: ArrayLike, targets: ArrayLike, weight_decay: float = 0.0
+) -> LeastSquares:
+    """Return the regression of ``targets`` (N,) on ``inputs`` (N, D), turned to its axes.
+
+    Raises :class:`UsageError` where the minimum is not unique.
+
+    >>> least_squares([[2.0, 0.0], [0.0, 1.0]], [4.0, 3.0]).minimum
+    array([2., 3.])
+    """
+    inputs, targets = np.asarray(inputs, float), np.asarray(targets, float)
+    values, axes = np.linalg.eigh(inputs.T @ inputs / len(inputs))
+    values, axes = values[::-1], axes[:, ::-1]
+    axes = axes * np.where(axes[np.abs(axes).argmax(0), np.arange(len(axes))] < 0, -1, 1)
+    if not values[-1] + weight_decay > 1e-12 * values[0]:
+        raise UsageError(
+            f"The Hessian's smallest eigenvalue, {values[-1]:.3g} with the largest "
+            f"{values[0]:.3g}, must be positive: take more examples than inputs, or decay."
+        )
+    turned = inputs @ axes
+    minimum = turned.T @ targets / len(inputs) / (values + weight_decay)
+    return LeastSquares(turned, targets - turned @ minimum, values, minimum, weight_decay)
+
+
+def noise_of_example(given: LeastSquares) -> NDArray:
+    """Return the variances (D,) of one example's gradient at the minimum.
+
+    Those of the mean over a minibatch of S independent examples are 1/S of them.
+    """
+    gradients = given.inputs * given.errors[:, None]
+    return (gradients**2).mean(0) - gradients.mean(0) ** 2
+
+
+def minibatch_moments(
+    given: LeastSquares,
+    learning_rate: float,
+    batch_size: int,
+    momentum: float = 0.0,
+    *,
+    start: ArrayLike,
+    recorded: ArrayLike,
+) -> tuple[NDArray, NDArray]:
+    """Return the exact moments of SGD on minibatches drawn with replacement.
+
+    All begin at the position ``start`` (D,) with velocity 0. Returns for the
+    ``recorded`` steps the mean of (position, velocity), (K, D, 2), and the covariance
+    in each direction, (K, D, 2, 2). The noise of a minibatch depends on the weights,
+    but its covariance is quadratic in them, so that first and second moments close:
+    no law of the noise is assumed. A step costs about 4 N D² operations. Raises
+    :class:`UsageError` for a learning rate that is unstable without noise.
+    """
+    check_stable(given.curvature, learning_rate, momentum)
+    count, dimensions = given.inputs.shape
+    rows = transition(given.curvature, learning_rate, momentum)
+    matrix = np.block([[np.diag(entry) for entry in row] for row in rows.transpose(1, 2, 0)])
+    response = np.kron([[learning_rate], [1.0]], np.eye(dimensions))
+    state = np.concatenate([np.asarray(start, float), np.zeros(dimensions)])
+    second = np.outer(state, state)  # E of (θ, v) times its transpose
+    recorded = [int(step) for step in recorded]
+    found, last = {}, max(recorded)
+    pull = given.inputs.T @ given.errors / count  # λ μ, the loss's own slope, downhill
+    for step in range(last + 1):
+        if step in recorded:
+            found[step] = state, second - np.outer(state, state)
+        if step < last:
+            noise = _noise(given, state[:dimensions], second[:dimensions, :dimensions], pull)
+            state = matrix @ state
+            second = matrix @ second @ matrix.T
+            second += response @ noise @ response.T / batch_size
+    mean = np.array([found[step][0] for step in recorded])
+    covariance = np.array([found[step][1] for step in recorded])
+    covariance = covariance.reshape(-1, 2, dimensions, 2, dimensions)
+    directions = np.einsum("kidjd->kdij", covariance)
+    return mean.reshape(-1, 2, dimensions).swapaxes(1, 2), directions
+
+
+def _noise(given: LeastSquares, place: NDArray, positions: NDArray, pull: NDArray) -> NDArray:
+    """Return E Σ(θ) (D, D), the covariance of one example's gradient, over the law of θ."""
+    inputs, errors = given.inputs, given.errors
+    squares = ((inputs @ positions) * inputs).sum(1)
+    squares += errors * (errors - 2 * (inputs @ place))  # E (xᵢ·θ − eᵢ)²
+    slope = given.hessian * place
+    mean = given.hessian[:, None] * positions * given.hessian
+    mean += np.outer(pull, pull) - np.outer(slope, pull) - np.outer(pull, slope)
+    return (inputs * squares[:, None]).T @ inputs / len(inputs) - mean
+
+
+def displacement_from_moments(
+    lags: ArrayLike, curvature: ArrayLike, learning_rate: float, momentum: float,
+    start: ArrayLike, positions: ArrayLike,
+) -> NDArray:  # fmt: skip
+    """Return E (θ_{t+k} − θ_t)² (K, ...), for noise whose covariance may change.
+
+    ``start`` (..., 2, 2) are the second moments of (position, velocity) at time t, and
+    ``positions`` (K, ...) those of the position after the ``lags`` (K,). The noise has
+    mean zero given the past, so that E θ_{t+k} θ_t is that of M^k alone.
+    """
+    start = np.asarray(start, float)
+    matrix = transition(curvature, learning_rate, momentum)
+    lagged = iterate(matrix, np.zeros(matrix.shape[:-1]), start[..., 0], lags)[..., 0]
+    return np.asarray(positions, float) + start[..., 0, 0] - 2 * lagged

@@ -1,0 +1,85 @@
+"""Does a deep network obey? (chapter 12): small nets followed along Hessian modes."""
+
+from typing import ClassVar
+
+from ...runs.settings import Count, Settings, Whole, register
+from ...train.settings import SmallNet
+
+
+class ModeStudy(SmallNet):
+    """Settings of replicas that branch from a trained net and are followed by mode."""
+
+    study: ClassVar[str] = "chapters.ch12_deep_network.study:followed_modes"
+
+    burn_in: Whole  # steps of the one net before the replicas branch
+    averaged: Count  # last of them, whose mean weights are the reference of the Hessian
+    steps: Count  # of every replica, of which all but the first ``discarded`` count
+    discarded: Whole
+    replicas: Count
+    reshuffled: bool = False  # epochs without replacement instead of independent draws
+    modes: Count = 30  # top eigenpairs of the Hessian
+    random_directions: Count = 16  # random ones, orthogonal to these
+    points: Count = 8  # reference points of each replica
+    draws: Count = 32  # of the noise, for the spectrum of the rest
+    nodes: Count = 25  # of that spectrum, for each draw
+    measure_every: Count = 1000  # steps between losses
+
+
+register(
+    "deep_modes",
+    ModeStudy(
+        dataset="digits", hidden=(32,), batch_size=128, learning_rate=0.02, burn_in=40000,
+        averaged=4000, steps=9000, discarded=1000, replicas=16, label_noise=0.15,
+        momentum=0.9, weight_decay=0.002, threads=1,
+    ),
+    two_cores=dict(
+        burn_in=200000, steps=60000, discarded=10000, replicas=32, measure_every=5000,
+    ),
+    single_gpu=dict(
+        dataset="cifar10", hidden=(64,), burn_in=200000, averaged=20000, steps=60000,
+        discarded=10000, replicas=32, examples=10000, measure_every=10000, threads=0,
+    ),
+    paper=dict(
+        dataset="cifar10", hidden=(512, 512), burn_in=1000000, averaged=20000, steps=200000,
+        discarded=10000, replicas=32, label_noise=0.0, weight_decay=0.0005, draws=8,
+        measure_every=10000, threads=0,
+    ),
+)  # fmt: skip
+register(
+    "convex_modes",
+    ModeStudy(
+        dataset="digits", hidden=(), batch_size=128, learning_rate=0.02, burn_in=8000,
+        averaged=4000, steps=9000, discarded=1000, replicas=16, label_noise=0.15,
+        momentum=0.9, weight_decay=0.005, threads=1,
+    ),
+    two_cores=dict(
+        burn_in=200000, steps=60000, discarded=10000, replicas=32, measure_every=5000,
+    ),
+    single_gpu=dict(
+        dataset="cifar10", burn_in=200000, averaged=20000, steps=60000, discarded=10000,
+        replicas=32, examples=10000, measure_every=10000, threads=0,
+    ),
+    paper=dict(
+        dataset="cifar10", burn_in=1000000, averaged=20000, steps=200000, discarded=10000,
+        replicas=32, label_noise=0.0, draws=8, measure_every=10000, threads=0,
+    ),
+)  # fmt: skip
+register(
+    "reshuffled_modes",
+    ModeStudy(
+        dataset="digits", hidden=(), batch_size=128, learning_rate=0.02, burn_in=8000,
+        averaged=4000, steps=9000, discarded=1000, replicas=16, label_noise=0.15,
+        momentum=0.9, weight_decay=0.005, reshuffled=True, threads=1,
+    ),
+    two_cores=dict(
+        burn_in=200000, steps=60000, discarded=10000, replicas=32, measure_every=5000,
+    ),
+    single_gpu=dict(
+        dataset="cifar10", burn_in=200000, averaged=20000, steps=60000, discarded=10000,
+        replicas=32, examples=10000, measure_every=10000, threads=0,
+    ),
+    paper=dict(
+        dataset="cifar10", burn_in=1000000, averaged=20000, steps=200000, discarded=10000,
+        replicas=32, label_noise=0.0, draws=8, measure_every=10000, threads=0,
+    ),
+)  # fmt: skip

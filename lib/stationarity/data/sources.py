@@ -1,0 +1,228 @@
+"""Parquet files of CIFAR-10, WikiText-103 and ImageNet: below a data root, or downloaded.
+
+Every file is known by its SHA-256, which is computed once and remembered as long
+as the file's size and time of change stay as they are. A download is compared
+with the hub's own SHA-256 and with the number of rows that is expected. It goes
+on after a break: whole files are kept, and the others are fetched again.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+
+from ..errors import UsageError
+
+LARGE = 1e9  # bytes; to hash more takes seconds, and is announced
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset of the Hugging Face hub, as parquet files ``<split>-*.parquet``."""
+
+    name: str
+    hub: str  # the repository
+    inside: str  # its folder with the files
+    columns: tuple[str, ...]
+    rows: dict[str, int]  # of each split that is used
+    folders: tuple[str, ...]  # where the files are looked for below a data root
+
+
+CIFAR = Source(
+    "CIFAR-10", "uoft-cs/cifar10", "plain_text", ("img", "label"),
+    {"train": 50_000, "test": 10_000}, ("cifar10",),
+)  # fmt: skip
+WIKITEXT = Source(
+    "WikiText-103", "Salesforce/wikitext", "wikitext-103-v1", ("text",),
+    {"train": 1_801_350, "validation": 3_760}, ("wikitext-103", "wikitext-103-heldout"),
+)  # fmt: skip
+IMAGENET = Source(
+    "ImageNet", "ILSVRC/imagenet-1k", "data", ("image", "label"),
+    {"train": 1_281_167, "validation": 50_000},
+    ("imagenet", "imagenet/data", "imagenet-1k", "imagenet-1k/data"),
+)  # fmt: skip
+
+
+def parquet_files(
+    source: Source, root: Path | None, optional: tuple[str, ...] = ()
+) -> tuple[dict[str, list[Path]], dict]:
+    """Return the files of each split, and their provenance.
+
+    They lie below the root; without one they are downloaded, or come from the
+    hub's cache. Raises :class:`UsageError` where a split is missing (unless it is
+    optional), where the hub refuses, and where a download is damaged.
+    """
+    if root is None:
+        files = _download(source)
+        provenance = {
+            "source": f"Hugging Face hub, {source.hub}",
+            "checked": "SHA-256 against the hub's, number of rows",
+        }
+    else:
+        files, provenance = find(source, root), {"source": "parquet files"}
+    for split in source.rows:
+        if split not in files and not (files and split in optional):
+            raise UsageError(
+                f"No {source.name} in {root}: put {split}-*.parquet (columns "
+                f"{' and '.join(source.columns)}, from "
+                f"https://huggingface.co/datasets/{source.hub}) there or into its folder "
+                f"{source.folders[0]}, or set no data root, and it is downloaded."
+            )
+    hashes = sha256([file for split in files.values() for file in split])
+    by_name = {file.name: digest for file, digest in hashes.items()}
+    if len(by_name) > 16:  # ImageNet has hundreds: the hash of their hashes
+        lines = "\n".join(f"{name} {digest}" for name, digest in sorted(by_name.items()))
+        digest = hashlib.sha256(lines.encode()).hexdigest()
+        by_name = {f"names and SHA-256 of {len(by_name)} files": digest}
+    return files, provenance | {"sha256": by_name}
+
+
+def find(source: Source, root: Path) -> dict[str, list[Path]]:
+    """Return the files of the splits that lie below the root; nothing where none does."""
+    for folder in (*(root / part for part in source.folders), root):
+        found = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in source.rows}
+        found = {split: files for split, files in found.items() if files}
+        if found:
+            return found
+    return {}
+
+
+def read(files: list[Path], columns: tuple[str, ...]) -> pyarrow.Table:
+    """Return columns of parquet files as one table in memory."""
+    tables = []
+    for file in files:
+        try:
+            tables.append(pyarrow.parquet.read_table(file, columns=list(columns)))
+        except (OSError, pyarrow.ArrowException) as error:
+            raise UsageError(
+                f"{file} is not a parquet file with columns {' and '.join(columns)} "
+                f"({_first_line(error)}): fetch it again."
+            ) from None
+    return pyarrow.concat_tables(tables)
+
+
+def memory_mapped(source: Source, files: dict[str, list[Path]]):
+    """Return a ``datasets.Dataset`` of each split, whose rows are read from disk.
+
+    Rows of a parquet file cannot be read one by one, so ``datasets`` writes them
+    once as an Arrow table into its cache (``HF_DATASETS_CACHE``).
+    """
+    import datasets  # takes a second to import
+
+    files = {split: [str(file) for file in paths] for split, paths in files.items()}
+    try:
+        return datasets.load_dataset("parquet", data_files=files, columns=list(source.columns))
+    except Exception as error:  # whatever it raises for damage, or for a full disk
+        reason = _first_line(error.__cause__ or error)
+        raise UsageError(
+            f"{source.name}'s parquet files cannot be laid out for random access in "
+            f"{datasets.config.HF_DATASETS_CACHE} ({reason}): fetch a damaged file again, or "
+            "set HF_DATASETS_CACHE to a disk with as much room as they take."
+        ) from error
+
+
+def _download(source: Source) -> dict[str, list[Path]]:
+    """Fetch what is not yet in the hub's cache, and check what is new there."""
+    from huggingface_hub import snapshot_download
+
+    patterns = [f"{source.inside}/{split}-*.parquet" for split in source.rows]
+    try:
+        snapshot = snapshot_download(source.hub, repo_type="dataset", allow_patterns=patterns)
+    except Exception as error:  # its HTTP client's errors have no common type
+        raise UsageError(_why_not(source, error)) from error
+    folder = Path(snapshot) / source.inside
+    files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in source.rows}
+    hashes = sha256([file for split in files.values() for file in split])
+    damaged = [file for file, digest in hashes.items() if digest != _hash_of_the_hub(file)]
+    for file in damaged:
+        file.resolve().unlink()
+        file.unlink()
+    if damaged:
+        raise UsageError(
+            f"{damaged[0].name} of {source.name} was damaged in the download, and is "
+            "deleted: the same call fetches it again."
+        )
+    for split, expected in source.rows.items():
+        rows = sum(pyarrow.parquet.read_metadata(file).num_rows for file in files[split])
+        if rows != expected:
+            raise UsageError(
+                f"{source.name} of the hub has {rows} rows in its {split} part, and "
+                f"{expected} are expected: put the files of an earlier revision of "
+                f"https://huggingface.co/datasets/{source.hub} under a data root."
+            )
+    return files
+
+
+def _hash_of_the_hub(file: Path) -> str:
+    """Return the SHA-256 that the hub gave with a file.
+
+    In its cache a file is a link to a blob, whose name is that hash.
+    """
+    return Path(os.readlink(file)).name if file.is_symlink() else file.name
+
+
+def _why_not(source: Source, error: Exception) -> str:
+    """Return the sentence that says why a download failed, and the remedy."""
+    from huggingface_hub import errors, get_token
+
+    page = f"https://huggingface.co/datasets/{source.hub}"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if not isinstance(error, errors.GatedRepoError) and status not in (401, 403):
+        return (
+            f"{source.name} could not be downloaded ({_first_line(error)}): go online and "
+            "call again, which fetches what is missing, or put its parquet files under a "
+            "data root."
+        )
+    if get_token() is None:
+        return (
+            f"{source.name} is a gated dataset, and there is no token of the Hugging Face "
+            f"hub here: accept its terms at {page}, then log in by `hf auth login` or set "
+            "HF_TOKEN."
+        )
+    return (
+        f"The Hugging Face hub refuses {source.name} to this token: accept the terms at "
+        f"{page} with the account of the token, and let the token read gated repositories."
+    )
+
+
+def sha256(files: list[Path]) -> dict[Path, str]:
+    """Return the SHA-256 of each file; that of an unchanged one is remembered."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    memory = Path(cache) / "stationarity" / "sha256.json"
+    known = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(memory.read_text())
+    keys = {file: _state(file) for file in files}
+    new = [file for file in files if keys[file] not in known]
+    if (size := sum(file.stat().st_size for file in new)) > LARGE:
+        sys.stderr.write(f"Hashing {size / 1e9:.0f} GB in {len(new)} files, once.\n")
+    with ThreadPoolExecutor() as pool:
+        known |= zip((keys[file] for file in new), pool.map(_hash, new))
+    if new:
+        with contextlib.suppress(OSError):  # then they are hashed again next time
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            whole = memory.with_suffix(f".{os.getpid()}")
+            whole.write_text(json.dumps(known, indent=1))
+            whole.replace(memory)
+    return {file: known[keys[file]] for file in files}
+
+
+def _state(file: Path) -> str:
+    stat = file.stat()
+    return f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _hash(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,294 @@
+"""A Transformer-XL: relative attention, segment memory, tied adaptive softmax.
+
+Source: Dai et al. 2019 (the model), Grave et al. 2017 (adaptive softmax),
+Baevski and Auli 2019 (adaptive embedding); our section "WikiText-103 +
+Transformer-XL". Initial weights are drawn from PyTorch's global generator: seed
+it first.
+"""
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..errors import UsageError
+
+INITIAL_DEVIATION = 0.02  # of all initial weights
+
+
+class TransformerXL(nn.Module):
+    """A language model that reads a text segment by segment.
+
+    Each layer attends to the segment and to the states that the layer below had
+    on the ``memory`` tokens before it. No gradient flows through these. The
+    shape of a memory is ``(layers, N, up to memory tokens, width)``.
+
+    Parameters: ``vocabulary`` tokens, sorted by falling frequency; ``width`` of
+    the states (even); ``heads`` of ``head_width``; ``inner_width`` of the
+    feed-forward nets; ``cutoffs`` at which the vocabulary is cut into clusters,
+    each with an embedding narrower than the last by the factor ``divisor``. There
+    is no dropout of the attention weights.
+
+    Raises :class:`UsageError` for an odd width, and for cutoffs that do not rise
+    within the vocabulary.
+
+    >>> model = TransformerXL(50, layers=2, width=8, heads=2, head_width=4,
+    ...                       inner_width=16, memory=6)
+    >>> tokens = torch.zeros(3, 5, dtype=torch.int64)
+    >>> losses, memory = model(tokens, tokens)
+    >>> losses.shape, memory.shape
+    (torch.Size([3, 5]), torch.Size([2, 3, 5, 8]))
+    """
+
+    def __init__(
+        self, vocabulary: int, *, layers: int, width: int, heads: int, head_width: int,
+        inner_width: int, memory: int, cutoffs: tuple = (), divisor: int = 1,
+        dropout: float = 0.0,
+    ):  # fmt: skip
+        super().__init__()
+        if width % 2:
+            raise UsageError(f"The width of a Transformer-XL must be even, not {width}.")
+        self.width, self.memory = width, memory
+        self.vocabulary = AdaptiveVocabulary(vocabulary, width, cutoffs, divisor)
+        self.content_bias = nn.Parameter(torch.empty(heads, 1, 1, head_width))
+        self.position_bias = nn.Parameter(torch.empty(heads, 1, 1, head_width))
+        self.layers = nn.ModuleList(
+            Layer(width, heads, head_width, inner_width, dropout) for _ in range(layers)
+        )
+        self.dropout = nn.Dropout(dropout)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias") and parameter.dim() == 1:
+                nn.init.zeros_(parameter)
+            else:
+                mean = 1.0 if name.endswith("norm.weight") else 0.0
+                nn.init.normal_(parameter, mean, INITIAL_DEVIATION)
+
+    def forward(
+        self, tokens: Tensor, targets: Tensor, memory: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return each target's loss in nats ``(N, T)`` and the memory for what follows.
+
+        ``tokens`` and ``targets`` are int64 ``(N, T)``; without ``memory`` nothing
+        is remembered.
+        """
+        states, memory = self.states(tokens, memory)
+        losses = self.vocabulary.losses(states.flatten(0, 1), targets.flatten())
+        return losses.view_as(targets), memory
+
+    def states(self, tokens: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the last layer's states ``(N, T, width)`` and the new memory."""
+        states, memory = self.read(tokens, memory)
+        return states, memory.detach()
+
+    def read(self, tokens: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Do as :meth:`states`, with a memory that still knows how it was made."""
+        states = self.dropout(self.vocabulary.embed(tokens) * math.sqrt(self.width))
+        if memory is None:
+            memory = states.new_empty(len(self.layers), len(tokens), 0, self.width)
+        keys = memory.shape[2] + tokens.shape[1]
+        positions = self.dropout(sinusoids(keys, self.width).to(states))
+        kept = []
+        for layer, past in zip(self.layers, memory, strict=True):
+            context = torch.cat([past.to(states), states], dim=1)
+            kept.append(context[:, max(keys - self.memory, 0) :])
+            states = layer(states, context, positions, self.content_bias, self.position_bias)
+        return self.dropout(states), torch.stack(kept)
+
+
+class Layer(nn.Module):
+    """Relative attention and a feed-forward net, each followed by a layer norm."""
+
+    def __init__(self, width, heads, head_width, inner_width, dropout):
+        super().__init__()
+        self.heads = heads
+        inside = heads * head_width
+        self.query = nn.Linear(width, inside, bias=False)
+        self.key_value = nn.Linear(width, 2 * inside, bias=False)
+        self.position = nn.Linear(width, inside, bias=False)
+        self.output = nn.Linear(inside, width, bias=False)
+        self.attention_norm = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, inner_width), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(inner_width, width), nn.Dropout(dropout),
+        )  # fmt: skip
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states, context, positions, content_bias, position_bias) -> Tensor:
+        """Map states ``(N, T, width)``; the ``context`` (N, S, width) ends with them."""
+        query = self._split(self.query(states))
+        key, value = (self._split(part) for part in self.key_value(context).chunk(2, dim=-1))
+        position = self._split(self.position(positions)[None])
+        mixed = relative_attention(query, key, value, position, content_bias, position_bias)
+        mixed = mixed.permute(1, 2, 0, 3).flatten(2)
+        states = self.attention_norm(states + self.dropout(self.output(mixed)))
+        return self.norm(states + self.feed_forward(states))
+
+    def _split(self, projected: Tensor) -> Tensor:
+        """(N, S, heads * head_width) to (heads, N, S, head_width)."""
+        return projected.unflatten(-1, (self.heads, -1)).permute(2, 0, 1, 3)
+
+
+def relative_attention(
+    query: Tensor, key: Tensor, value: Tensor, position: Tensor,
+    content_bias: Tensor, position_bias: Tensor,
+) -> Tensor:  # fmt: skip
+    """Return causal attention whose scores know distances, ``(H, N, T, d)``.
+
+    The score of query i for key j, K = S - T keys being older than the queries, is
+
+        ((q_i + u) . k_j + (q_i + v) . r_{K+i-j}) / sqrt(d)   for j <= K + i,
+
+    and minus infinity for later keys. ``query`` is ``(H, N, T, d)``, ``key`` and
+    ``value`` ``(H, N, S, d)``, the biases u and v ``(H, 1, 1, d)``, and
+    ``position`` ``(H, 1, S, d)`` holds r of the distances S-1 down to 0.
+
+    Source: Dai et al. 2019; our section: WikiText-103 + Transformer-XL.
+    """
+    heads, batch, length, width = query.shape
+    keys, scale = key.shape[2], 1 / math.sqrt(width)
+    # One product for all queries and distances: a head's positions are shared.
+    by_distance = (query + position_bias).reshape(heads, batch * length, width) @ (
+        position[:, 0].transpose(1, 2)
+    )
+    by_key = shifted(by_distance.view(heads, batch, length, keys))
+    scores = torch.baddbmm(
+        by_key.flatten(0, 1),
+        (query + content_bias).flatten(0, 1),
+        key.flatten(0, 1).transpose(1, 2),
+        beta=scale,
+        alpha=scale,
+    )
+    mixed = scores.softmax(dim=-1) @ value.flatten(0, 1)
+    return mixed.view(heads, batch, length, width)
+
+
+def shifted(by_distance: Tensor) -> Tensor:
+    """Turn scores by distance into scores by key, ``(..., T, S)`` both.
+
+    Column c of the input belongs to the distance S - 1 - c. Row i moves by
+    T - 1 - i places to the left; what moves in from the right is minus infinity,
+    and stands just where the causal mask does. One copy, the rest are views.
+
+    >>> shifted(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]))
+    tensor([[1., 0., -inf],
+            [2., 1., 0.]])
+    """
+    length, keys = by_distance.shape[-2:]
+    padded = functional.pad(by_distance, (0, length), value=-math.inf).flatten(-2)
+    stride = keys + length - 1  # one less than a row: each row starts a place earlier
+    rows = padded[..., length - 1 : length - 1 + length * stride]
+    return rows.unflatten(-1, (length, stride))[..., :keys]
+
+
+def sinusoids(count: int, width: int) -> Tensor:
+    """Return sines, then cosines of the distances count-1 down to 0, ``(count, width)``."""
+    frequencies = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angles = torch.arange(count - 1, -1, -1, dtype=torch.float64)[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class AdaptiveVocabulary(nn.Module):
+    """The embedding of tokens and the softmax over them, which share their weights.
+
+    ``cutoffs`` cut the tokens, sorted by falling frequency, into clusters. The
+    first ones have probabilities of their own; each further cluster has one, and
+    its tokens share it by a softmax of their own. Cluster i has embeddings of
+    ``width // divisor**i`` entries, mapped to the width where that is less.
+    """
+
+    def __init__(self, size: int, width: int, cutoffs: tuple = (), divisor: int = 1):
+        super().__init__()
+        edges = (0, *cutoffs, size)
+        if any(last <= first for first, last in itertools.pairwise(edges)):
+            raise UsageError(
+                f"The cutoffs {tuple(cutoffs)} must rise within the vocabulary, which has "
+                f"{size} tokens here: set others, or none."
+            )
+        self.clusters = list(itertools.pairwise(edges))
+        self.width = width
+        widths = [max(width // divisor**i, 1) for i in range(len(self.clusters))]
+        self.tables = nn.ParameterList(
+            torch.empty(last - first, w)
+            for (first, last), w in zip(self.clusters, widths, strict=True)
+        )
+        self.projections = nn.ParameterList(
+            torch.empty(w, width) for w in widths if w < width
+        )
+        self.bias = nn.Parameter(torch.empty(size))
+        self.cluster_weight = nn.Parameter(torch.empty(len(cutoffs), width))
+        self.cluster_bias = nn.Parameter(torch.empty(len(cutoffs)))
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return embeddings, tokens' shape + ``(width,)``."""
+        flat = tokens.flatten()
+        found = self.bias.new_zeros(len(flat), self.width)
+        for cluster, (first, last) in enumerate(self.clusters):
+            chosen = _between(flat, first, last)
+            rows = self.tables[cluster].index_select(0, flat[chosen] - first)
+            found = found.index_copy(0, chosen, self._widened(rows, cluster).to(found))
+        return found.view(*tokens.shape, self.width)
+
+    def _widened(self, rows: Tensor, cluster: int) -> Tensor:
+        projection = self._projection(cluster)
+        return rows if projection is None else rows @ projection
+
+    def _projection(self, cluster: int) -> Tensor | None:
+        """(width of the cluster, width), or None where these are equal."""
+        whole = len(self.tables) - len(self.projections)
+        return None if cluster < whole else self.projections[cluster - whole]
+
+    def losses(self, states: Tensor, targets: Tensor) -> Tensor:
+        """Return minus the log-probability of each target, nats ``(K,)``.
+
+        ``states`` are ``(K, width)``, ``targets`` int64 ``(K,)``. Only the softmaxes
+        of the clusters that occur among the targets are computed.
+        """
+        head = self._head(states)
+        found = -head.gather(1, self._entry_in_head(targets)[:, None]).squeeze(1)
+        for cluster, (first, last) in enumerate(self.clusters[1:], start=1):
+            chosen = _between(targets, first, last)
+            inside = self._tail(states[chosen], cluster)
+            part = inside.gather(1, (targets[chosen] - first)[:, None]).squeeze(1)
+            found = found.index_add(0, chosen, -part)
+        return found
+
+    def log_probabilities(self, states: Tensor) -> Tensor:
+        """Return the log-probabilities of all tokens, nats ``(K, vocabulary)``."""
+        head = self._head(states)
+        own = len(self.tables[0])
+        parts = [head[:, :own]]
+        for cluster in range(1, len(self.clusters)):
+            parts.append(head[:, own + cluster - 1, None] + self._tail(states, cluster))
+        return torch.cat(parts, dim=1)
+
+    def _head(self, states: Tensor) -> Tensor:
+        """Log-probabilities of the first cluster's tokens and of the other clusters."""
+        own = len(self.tables[0])
+        weight = torch.cat([self.tables[0], self.cluster_weight])
+        bias = torch.cat([self.bias[:own], self.cluster_bias])
+        return functional.linear(states, weight, bias).log_softmax(dim=1)
+
+    def _tail(self, states: Tensor, cluster: int) -> Tensor:
+        """Log-probabilities of a cluster's tokens, given the cluster."""
+        projection = self._projection(cluster)
+        if projection is not None:
+            states = states @ projection.T
+        bias = self.bias[slice(*self.clusters[cluster])]
+        return functional.linear(states, self.tables[cluster], bias).log_softmax(dim=1)
+
+    def _entry_in_head(self, targets: Tensor) -> Tensor:
+        entry = targets
+        for cluster, (first, last) in enumerate(self.clusters[1:], start=1):
+            inside = (targets >= first) & (targets < last)
+            entry = torch.where(inside, len(self.tables[0]) + cluster - 1, entry)
+        return entry
+
+
+def _between(tokens: Tensor, first: int, last: int) -> Tensor:
+    """Places of the tokens in [first, last), int64."""
+    return ((tokens >= first) & (tokens < last)).nonzero().squeeze(1)

@@ -1,0 +1,128 @@
+"""One run on several processes: each computes its share of every batch.
+
+``torchrun`` starts the processes; alone, everything here does nothing. The batch
+of the settings is that of all processes together: process r of W takes the r-th of
+W equal parts of it. PyTorch's DistributedDataParallel averages the gradients of a
+step; what is measured is averaged here.
+
+Source: our section "Running at full size".
+"""
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..errors import UsageError
+from ..measure._derivatives import mean_over
+
+
+def started() -> int:
+    """Return how many processes ``torchrun`` has started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Join the processes that ``torchrun`` started, and part from them in the end."""
+    if started() == 1 or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Return the number of this process, 0 for the first, which writes the files."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size() -> int:
+    """Return the number W of processes that have joined."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def group():
+    """Return the group of all processes, None where this is the only one."""
+    return dist.group.WORLD if size() > 1 else None
+
+
+def own_device(device: str) -> str:
+    """Return the GPU of this process where ``device`` is ``cuda``; else the device."""
+    if device != "cuda" or started() == 1:
+        return device
+    own = f"cuda:{os.environ['LOCAL_RANK']}"
+    torch.cuda.set_device(own)
+    return own
+
+
+def key() -> tuple:
+    """Return what makes a random seed this process's own; nothing for the first."""
+    return (rank(),) if rank() else ()
+
+
+def share(count: int) -> slice:
+    """Return which of ``count`` items are this process's.
+
+    The shares of all are of equal size where the number of processes divides the
+    count, and differ by one item at most where not.
+    """
+    first, last = (count * r // size() for r in (rank(), rank() + 1))
+    return slice(first, last)
+
+
+def check_divisible(batch_size: int) -> None:
+    """Raise :class:`UsageError` for a batch that has no equal shares."""
+    if batch_size % size():
+        raise UsageError(
+            f"The batch size {batch_size} cannot be divided among {size()} processes: set "
+            "another number of devices, or another batch_size."
+        )
+
+
+def mean(values: Tensor) -> Tensor:
+    """Average a tensor over the processes, in place; return it."""
+    return mean_over(group(), values)
+
+
+def total(values: Tensor) -> Tensor:
+    """Add a tensor up over the processes, in place; return it."""
+    if size() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def joined_up(values: Tensor, dim: int) -> Tensor:
+    """Return the shares of all processes, in their order along a dimension."""
+    if size() == 1:
+        return values
+    shares = [torch.empty_like(values) for _ in range(size())]
+    dist.all_gather(shares, values.contiguous())
+    return torch.cat(shares, dim)
+
+
+def of_first(number: int, device="cpu") -> int:
+    """Return the number that the first process gave."""
+    if size() == 1:
+        return number
+    told = torch.tensor(number, device=device)
+    dist.broadcast(told, 0)
+    return int(told)
+
+
+def equal_buffers(model: torch.nn.Module) -> None:
+    """Give the model's buffers the values they have in the first process."""
+    if size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def wait() -> None:
+    """Wait for the other processes."""
+    if size() > 1:
+        dist.barrier()

@@ -1,0 +1,220 @@
+"""Are two windows drawn from one distribution? Distances, and tests of them.
+
+Pure functions of float arrays; they know no run. The null hypothesis is that one
+stationary process made both windows. Its p-values allow for autocorrelation: they
+come from blocks of several autocorrelation times (:func:`stationarity.stats.ergodic.blocks`),
+and tests/test_invariance.py measures how often a stationary process is rejected.
+Source: our section "Watching a distribution settle".
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import UsageError
+from . import ergodic
+
+LEVEL = 0.05  # of each test
+DISTANCES = ("kolmogorov_smirnov", "wasserstein", "energy")
+JUDGE = "energy"  # the distance whose p-value decides: see tests/test_invariance.py
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A distance between two windows, and what chance would make of it.
+
+    ``error`` is its standard error, ``null`` the 95 % quantile that one stationary
+    process would give, ``p_value`` how often it would give as much as ``value``.
+    """
+
+    value: float
+    error: float
+    null: float
+    p_value: float
+
+
+def compare(
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    independent: tuple[bool, bool] = (False, False),
+    replicates: int = 999,
+    seed: int = 0,
+) -> dict[str, Distance]:
+    """Compare the distributions of two windows (n,), (m,) by three distances.
+
+    With empirical distribution functions F and G: ``kolmogorov_smirnov`` is
+    max |F - G|, ``wasserstein`` is the integral of |F - G| (in the unit of the values)
+    and ``energy`` the root of twice the integral of (F - G)^2 (root of that unit).
+    They are SciPy's ``ks_2samp``, ``wasserstein_distance`` and ``energy_distance``, for
+    all replicates at once.
+
+    A window in time is cut into blocks; where ``independent`` says that a window
+    holds independent samples (one of each replica), every sample is a block. F is
+    the mean of the blocks' functions F_i. Under the null hypothesis F - G varies as
+    sum w_i (F_i - F) / count over the blocks of both windows, w being Gaussian: a
+    multiplier bootstrap. Each replicate is divided by the root of a chi-squared
+    variable over its degrees of freedom, as Student's t is, since few blocks do not
+    know their own spread. Standard errors resample the blocks. Time and memory are
+    those of a matrix of (blocks + replicates) by (n + m).
+
+    Raises :class:`UsageError` where a window in time has too few effective samples.
+
+    >>> sample = np.random.default_rng(0).standard_normal((2, 500))
+    >>> found = compare(*sample, independent=(True, True))["wasserstein"]
+    >>> found.value < found.null
+    True
+    """
+    parts = [
+        np.reshape(window, (-1, 1)).astype(float) if alone else ergodic.blocks(window)
+        for window, alone in zip((first, second), independent, strict=True)
+    ]
+    if min(map(len, parts)) < 4:
+        raise UsageError(
+            "A comparison needs at least four independent samples or blocks."
+        )
+    grid = np.sort(np.concatenate([part.ravel() for part in parts]))
+    functions = [_distribution_functions(part, grid) for part in parts]
+    generator = np.random.default_rng(seed)
+    difference = functions[0].mean(0) - functions[1].mean(0)
+    null = sum(_fluctuations(f, replicates, generator) for f in functions)
+    again = difference + sum(
+        sign * _resampled(f, replicates // 4, generator)
+        for sign, f in zip((1, -1), functions, strict=True)
+    )
+    found = {}
+    values, nulls, agains = (_distances(d, grid) for d in (difference, null, again))
+    for index, name in enumerate(DISTANCES):
+        exceeding = np.count_nonzero(nulls[index] >= values[index])
+        found[name] = Distance(
+            float(values[index]), float(agains[index].std(ddof=1)),
+            float(np.quantile(nulls[index], 1 - LEVEL)), (exceeding + 1) / (replicates + 1),
+        )  # fmt: skip
+    return found
+
+
+def _distribution_functions(part: NDArray, grid: NDArray) -> NDArray:
+    """Empirical distribution functions of blocks (count, length) on a grid (G,)."""
+    ranks = [np.searchsorted(row, grid, side="right") for row in np.sort(part)]
+    return np.stack(ranks) / part.shape[1]
+
+
+def _fluctuations(functions: NDArray, replicates: int, generator) -> NDArray:
+    """Draw what the mean of the blocks' functions does by chance, (replicates, G)."""
+    count = len(functions)
+    centred = (functions - functions.mean(0)) * math.sqrt(count / (count - 1)) / count
+    weights = generator.standard_normal((replicates, count))
+    spread = generator.chisquare(count - 1, (replicates, 1)) / (count - 1)
+    return (weights / np.sqrt(spread)) @ centred
+
+
+def _resampled(functions: NDArray, replicates: int, generator) -> NDArray:
+    """Draw blocks with replacement; return the mean functions' changes."""
+    count = len(functions)
+    weights = (
+        generator.multinomial(count, np.full(count, 1 / count), replicates) / count
+    )
+    return (weights - 1 / count) @ functions
+
+
+def _distances(difference: NDArray, grid: NDArray) -> NDArray:
+    """The three distances of differences (..., G) of distribution functions."""
+    gaps, size = np.diff(grid), np.abs(difference[..., :-1])
+    return np.stack([size.max(-1), size @ gaps, np.sqrt(2 * (size**2 @ gaps))])
+
+
+def growing_windows(count: int, fewest: int = ergodic.FEWEST) -> list[slice]:
+    """Return windows that double in length and age: the last half, a quarter, ...
+
+    In the order of time, each followed by one twice as long; the shortest has
+    at least ``fewest`` values.
+
+    >>> growing_windows(400)
+    [slice(100, 200, None), slice(200, 400, None)]
+    """
+    windows, end = [], count
+    while end - end // 2 >= fewest:
+        windows.append(slice(end // 2, end))
+        end //= 2
+    return windows[::-1]
+
+
+def along(steps: ArrayLike, values: ArrayLike, *, seed: int = 0) -> pd.DataFrame:
+    """Compare each growing window of a series (n,) with the next.
+
+    One row for each pair: ``first`` and ``middle`` are the steps at which the two
+    windows begin, ``last`` the last step; ``scale`` the standard deviation of the
+    later window; then, for each of the three distances, its value, ``_error``,
+    ``_null`` and ``_p_value``. ``fault`` says where a window has too few effective
+    samples; no number is given there.
+    """
+    steps, values, rows = np.asarray(steps), np.asarray(values, float), []
+    windows = growing_windows(len(values))
+    for early, late in itertools.pairwise(windows):
+        row = {"first": steps[early.start], "middle": steps[late.start]}
+        row |= {"last": steps[late.stop - 1], "scale": values[late].std(), "fault": ""}
+        try:
+            found = compare(values[early], values[late], seed=seed)
+        except UsageError as error:
+            row["fault"] = str(error)
+        else:
+            row |= {name: found[name].value for name in DISTANCES}
+            for field in ("error", "null", "p_value"):
+                row |= {
+                    f"{name}_{field}": getattr(found[name], field) for name in DISTANCES
+                }
+        rows.append(row)
+    names = [f"{n}{f}" for n in DISTANCES for f in ("", "_error", "_null", "_p_value")]
+    return pd.DataFrame(
+        rows, columns=["first", "middle", "last", "scale", "fault", *names]
+    )
+
+
+def verdict(comparisons: pd.DataFrame) -> dict:
+    """Say whether a series has settled, from :func:`along`.
+
+    ``verdict`` is ``drifts`` where the last two windows differ at the level ``LEVEL``
+    by the energy distance, ``settled`` where they do not, and ``undecided`` where the
+    data do not suffice. A stationary series is said to drift with probability ``LEVEL``.
+    ``since`` is the first step of the earliest window from which on no pair differs
+    (NaN if not settled). ``shift`` is the Wasserstein distance of the last two windows
+    and ``resolution`` its 95 % quantile by chance, both in standard deviations: settled
+    means that no shift beyond the resolution was seen, not that there is none.
+    """
+    nothing = {
+        "since": math.nan,
+        "shift": math.nan,
+        "resolution": math.nan,
+        "p_value": math.nan,
+    }
+    if comparisons.empty or comparisons.fault.iloc[-1]:
+        fault = (
+            "the series is too short"
+            if comparisons.empty
+            else comparisons.fault.iloc[-1]
+        )
+        return {"verdict": "undecided", **nothing, "fault": fault}
+    last = comparisons.iloc[-1]
+    scale = last.scale or 1.0
+    found = {
+        "verdict": "drifts" if last[f"{JUDGE}_p_value"] <= LEVEL else "settled",
+        "since": math.nan, "shift": last.wasserstein / scale,
+        "resolution": last.wasserstein_null / scale, "p_value": last[f"{JUDGE}_p_value"],
+        "fault": "",
+    }  # fmt: skip
+    if found["verdict"] == "settled":
+        for row in comparisons.iloc[::-1].itertuples():
+            if row.fault or getattr(row, f"{JUDGE}_p_value") <= LEVEL:
+                break
+            found["since"] = row.first
+    return found
+
+
+def verdicts(observables: dict[str, tuple[ArrayLike, ArrayLike]]) -> pd.DataFrame:
+    """Return the verdict of each observable, ``{name: (steps, values)}``, a row each."""
+    rows = {name: verdict(along(*series)) for name, series in observables.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,0 +1,298 @@
+"""Ensembles of small nets, trained together: K mlps as one tensor (K, P).
+
+Row k of ``theta`` holds the parameters of member k, in the order of
+:func:`stationarity.measure.parameter_vector` of a :func:`stationarity.nets.mlp.mlp`
+with the same widths. The members share the data and the widths and nothing else:
+each has its own initial weights, minibatches and step size. A step of all of them
+is a few batched matrix products, with the gradient written out by hand.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .. import measure
+from ..errors import UsageError, known_name
+from ..nets import mlp
+from ..runs.seeds import seed_of
+
+LOSSES = ("cross_entropy", "squared")
+ACTIVATIONS = ("tanh", "relu")
+SAMPLINGS = ("replacement", "independent", "reshuffled")
+BLOCK = 256  # steps whose batches are drawn at once
+CHUNK = 256  # examples of one pass over a whole training set
+
+
+def count_parameters(widths: tuple) -> int:
+    """Return the number P of parameters of one member.
+
+    >>> count_parameters((64, 32, 10))
+    2410
+    """
+    return sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
+
+
+def layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
+    """Return views of ``theta`` (K, P): weights (K, out, in) and biases (K, out)."""
+    found, start = [], 0
+    for inputs, outputs in itertools.pairwise(widths):
+        end = start + inputs * outputs
+        weight = theta[:, start:end].view(-1, outputs, inputs)
+        found.append((weight, theta[:, end : end + outputs]))
+        start = end + outputs
+    return found
+
+
+def initialise(
+    widths: tuple, seeds: Sequence[int], *, dtype=torch.float32, device="cpu"
+) -> Tensor:
+    """Return initial weights (K, P), one member a seed, by PyTorch's default law.
+
+    A member depends on its own seed alone: equal seeds give equal members. Global
+    random state is left as it was.
+
+    >>> initialise((64, 32, 10), range(5)).shape
+    torch.Size([5, 2410])
+    """
+    members = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in seeds:
+            torch.manual_seed(seed_of(seed, "initial weights"))
+            members.append(measure.parameter_vector(mlp.mlp(widths)))
+    return torch.stack(members).to(device, dtype)
+
+
+def losses_and_gradients(
+    theta: Tensor,
+    widths: tuple,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    activation: str = "tanh",
+    loss: str = "cross_entropy",
+) -> tuple[Tensor, Tensor]:
+    """Return each member's mean loss (K,) on its batch, and the gradients (K, P).
+
+    Parameters
+    ----------
+    theta: (K, P), not changed.
+    widths: of every member, from the inputs to the logits.
+    inputs: a batch for each member (K, B, D), or one for all (B, D).
+    targets: labels (K, B), or (B,) for all; int64 classes.
+    activation: ``tanh`` or ``relu``.
+    loss: ``cross_entropy`` (nats), or ``squared``: half of the squared distance of
+        the logits from the label's unit vector.
+
+    The work is that of a few products of (K, B, width) by (K, width, width).
+
+    Raises :class:`UsageError` for an unknown loss or activation, and for weights
+    that do not fit the widths.
+
+    >>> theta = torch.zeros(2, count_parameters((3, 4)))
+    >>> losses_and_gradients(theta, (3, 4), torch.ones(5, 3), torch.zeros(5).long())[0]
+    tensor([1.3863, 1.3863])
+    """
+    losses, pairs = _backward(theta, widths, inputs, targets, activation, loss)
+    return losses.mean(1), _gradients(pairs)
+
+
+def exact_statistics(
+    theta: Tensor,
+    widths: tuple,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    activation: str = "tanh",
+    loss: str = "cross_entropy",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return losses (K,), full gradients (K, P) and noise variances (K,), all exact.
+
+    The mean is over the whole training set, ``inputs`` (n, D) with ``targets`` (n,)
+    or (K, n). The noise variance is that of the gradient of *one* example that is
+    drawn uniformly, E||g_i - grad L||^2, in squared units of the gradient. A batch
+    of B has it divided by B where it is drawn with replacement, and by
+    B (n - 1) / (n - B) without. It needs no gradient of a single example: that of
+    a layer's weights is an outer product, and its norm the product of two norms.
+
+    Nothing is sampled: the error is that of the floats. Memory is that of 256
+    examples for each member. Raises what :func:`losses_and_gradients` raises.
+    Source: our section "How far does it reach?".
+    """
+    count = len(inputs)
+    losses, squares = theta.new_zeros(2, len(theta), dtype=torch.float64)
+    gradients = torch.zeros_like(theta)
+    for start in range(0, count, CHUNK):
+        x, y = inputs[start : start + CHUNK], targets[..., start : start + CHUNK]
+        found, pairs = _backward(theta, widths, x, y, activation, loss)
+        losses += found.sum(1)
+        # The chunk's gradients are means over it, and so are the deltas.
+        gradients.add_(_gradients(pairs), alpha=len(x) / count)
+        for inner, delta in pairs:
+            norms = delta.square().sum(2) * (inner.square().sum(2) + 1)
+            squares += norms.sum(1) * len(x) ** 2
+    variances = squares / count - gradients.double().square().sum(1)
+    return losses / count, gradients, variances.clamp(min=0)
+
+
+def logits(
+    theta: Tensor, widths: tuple, inputs: Tensor, *, activation: str = "tanh"
+) -> Tensor:
+    """Return each member's logits (K, B, classes) for a batch (K, B, D) or (B, D).
+
+    Raises what :func:`losses_and_gradients` raises.
+    """
+    return _forward(theta, widths, inputs, activation)[1]
+
+
+def _forward(theta, widths, inputs, activation) -> tuple[list[Tensor], Tensor]:
+    """Return the inputs of every layer, each (K, B, in), and the logits."""
+    known_name(activation, ACTIVATIONS, "activation")
+    if theta.shape[1] != count_parameters(widths):
+        raise UsageError(
+            f"Nets of widths {tuple(widths)} have {count_parameters(widths)} parameters, "
+            f"and theta has {theta.shape[1]}: pass the widths that it was made with."
+        )
+    if inputs.dim() == 2:
+        inputs = inputs.expand(len(theta), *inputs.shape)
+    inner, found = [inputs], layers(theta, widths)
+    for index, (weight, bias) in enumerate(found, start=1):
+        outputs = torch.baddbmm(bias.unsqueeze(1), inner[-1], weight.mT)
+        if index < len(found):
+            inner.append(outputs.tanh_() if activation == "tanh" else outputs.relu_())
+    return inner, outputs
+
+
+def _backward(theta, widths, inputs, targets, activation, loss) -> tuple[Tensor, list]:
+    """Return losses (K, B), and for each layer its inputs and deltas.
+
+    A layer's inputs are (K, B, in) and its deltas (K, B, out): derivatives of the
+    mean loss by what the layer puts out for one example.
+    """
+    known_name(loss, LOSSES, "loss")
+    inner, outputs = _forward(theta, widths, inputs, activation)
+    inputs, found = inner[0], layers(theta, widths)
+    targets = targets.expand(inputs.shape[:2])
+    losses, delta = _outermost(outputs, targets, loss)
+    pairs = []
+    for (weight, _), values in zip(reversed(found), reversed(inner)):
+        pairs.append((values, delta))
+        if values is not inputs:
+            slope = 1 - values * values if activation == "tanh" else values > 0
+            delta = torch.bmm(delta, weight).mul_(slope)
+    return losses, pairs[::-1]
+
+
+def _outermost(logits: Tensor, targets: Tensor, loss: str) -> tuple[Tensor, Tensor]:
+    """Return losses (K, B) and derivatives of their mean over B (K, B, classes)."""
+    if loss == "squared":
+        delta = logits - functional.one_hot(targets, logits.shape[2])
+        return delta.square().sum(2) / 2, delta / delta.shape[1]
+    targets = targets.unsqueeze(2)
+    logarithms = torch.log_softmax(logits, 2)
+    losses = -logarithms.gather(2, targets).squeeze(2)
+    delta = logarithms.exp_()
+    delta.scatter_add_(2, targets, delta.new_full((1, 1, 1), -1.0).expand(targets.shape))
+    return losses, delta.div_(delta.shape[1])
+
+
+def _gradients(pairs: list) -> Tensor:
+    """Return the gradients (K, P) of the mean loss from :func:`_backward`'s pairs."""
+    pieces = []
+    for inner, delta in pairs:
+        pieces += [torch.bmm(delta.mT, inner).flatten(1), delta.sum(1)]
+    return torch.cat(pieces, 1)
+
+
+def sgd_step(
+    theta: Tensor,
+    gradients: Tensor,
+    buffer: Tensor,
+    learning_rate,
+    momentum=0.0,
+    weight_decay=0.0,
+) -> None:
+    """Take one step of SGD in place, as ``torch.optim.SGD`` does.
+
+    b = momentum b + g + weight_decay theta, then theta = theta - learning_rate b:
+    ``theta`` and ``buffer`` (K, P) change, ``gradients`` (K, P) do not. The buffer
+    starts at zero. The other three are numbers, or (K, 1) for each member its own.
+    """
+    buffer.mul_(momentum).add_(gradients).add_(weight_decay * theta)
+    theta.sub_(learning_rate * buffer)
+
+
+def adam_step(
+    theta: Tensor,
+    gradients: Tensor,
+    moments: Tensor,
+    step: int,
+    learning_rate,
+    weight_decay=0.0,
+    betas: tuple = (0.9, 0.999),
+    epsilon: float = 1e-8,
+) -> None:
+    """Take one step of Adam in place, as ``torch.optim.Adam`` does.
+
+    ``theta`` (K, P) and ``moments`` (2, K, P), which start at zero, change;
+    ``gradients`` (K, P) do not. ``step`` counts from 1, for the bias correction.
+    ``learning_rate`` and ``weight_decay`` (coupled: added to the gradient) are
+    numbers or (K, 1); the betas belong to all members.
+    """
+    gradients = gradients + weight_decay * theta
+    first, second = moments
+    first.lerp_(gradients, 1 - betas[0])
+    second.mul_(betas[1]).addcmul_(gradients, gradients, value=1 - betas[1])
+    scale = (second / (1 - betas[1] ** step)).sqrt_().add_(epsilon)
+    theta.sub_(learning_rate / (1 - betas[0] ** step) * first / scale)
+
+
+def batches(
+    count: int,
+    size: int,
+    seeds: Sequence[int],
+    last: int,
+    *,
+    first: int = 0,
+    sampling: str = "replacement",
+) -> Iterator[Tensor]:
+    """Yield the examples (K, size) of each step from ``first`` to ``last - 1``.
+
+    Indices are int64 below ``count``. What member k sees at a step depends on its
+    seed and the step alone, neither on the other members nor on ``first``; equal
+    seeds give equal batches. ``sampling`` is ``replacement`` (all draws
+    independent), ``independent`` (batches are, none holds an example twice) or
+    ``reshuffled`` (epochs of count // size steps without replacement).
+
+    Raises :class:`UsageError`, at the first step, for an unknown sampling and for
+    batches that are larger than the data.
+
+    >>> next(batches(100, 8, range(5), last=1)).shape
+    torch.Size([5, 8])
+    """
+    known_name(sampling, SAMPLINGS, "sampling")
+    if size > count and sampling != "replacement":
+        raise UsageError(
+            f"Batches of {size} without replacement need as many examples: there are "
+            f"{count}. Lower the batch size."
+        )
+    length = count // size if sampling == "reshuffled" else BLOCK
+    for block in range(first // length, -(-last // length)):
+        drawn = np.stack([_draw(count, size, length, seed, block, sampling) for seed in seeds])
+        steps = torch.from_numpy(drawn).unbind(1)
+        start = block * length
+        yield from steps[max(first - start, 0) : last - start]
+
+
+def _draw(count, size, length, seed, block, sampling) -> np.ndarray:
+    """Draw the batches (length, size) of one member for a block of steps."""
+    generator = np.random.default_rng(seed_of(seed, "batches", sampling, block))
+    if sampling == "replacement":
+        return generator.integers(count, size=(length, size))
+    if sampling == "reshuffled":
+        return generator.permutation(count)[: length * size].reshape(length, size)
+    orders = np.broadcast_to(np.arange(count), (length, count))
+    return generator.permuted(orders, axis=1)[:, :size]

@@ -1,0 +1,152 @@
+"""Follow weights by what figures need of them, and not by storing them.
+
+The weights of every step are kept in a ring of m snapshots, and projected together,
+by one product of matrices: so the directions are read once in m steps. All is relative
+to the weights at the beginning, because in float32 a projection of the weights
+themselves would drown their motion.
+
+Memory: k + 1 directions, m + 1 snapshots and R reference points, so
+(k + m + R + 2) P numbers of the weights' dtype, where P is the number of weights.
+Time: a step copies the weights, about 3 P numbers read and written; every m steps
+(k + 2 m + 1) P numbers are read, for 2 (k + 1) m P operations.
+
+Source: our section "Does a deep network obey?".
+"""
+
+import torch
+from torch import Tensor
+
+from ..measure import float32_products
+from ..runs.checkpoints import Table
+from ..stats.displacement import spaced_lags
+
+SNAPSHOTS = 16  # m, of the ring
+POINTS = 8  # R, reference points
+PER_OCTAVE = 8  # lags at which distances from them are taken
+SLICE = 2**18  # entries that are summed up in the weights' dtype, before float64
+
+
+class Follower:
+    """Follows weights theta_t, t = 0, 1, ...: a row of numbers for each of them.
+
+    A row, in float64, holds for t the projections u_i'(theta_t - theta_0), i = 1..k;
+    ||theta_t||^2; ||theta_t - theta_{t-1}||^2 (NaN for t = 0); and the squared distance
+    from each of ``POINTS`` reference points, theta at t = r T / POINTS, where the lag is
+    among :func:`stationarity.stats.displacement.spaced_lags`, else NaN.
+
+    Parameters
+    ----------
+    directions : ``(k, P)``, orthonormal, in the weights' dtype and on their device.
+    origin : theta_0, ``(P,)``.
+    last : T, the number of steps that are followed; there are T + 1 rows.
+    numbers, points : tables of the rows and of the reference points, see :func:`tables`.
+    theta : the weights now, theta_t with t = ``done``: 0 at the beginning.
+    done : steps that were followed before, up to a :meth:`flush`. What follows is the
+        same, bit for bit, as if there had been no break.
+
+    >>> axes, start = torch.eye(3)[:2], torch.ones(3)
+    >>> follower = Follower(axes, start, 1, *tables(None, axes), start)
+    >>> follower.follow(torch.tensor([1.0, 3.0, 4.0]))
+    >>> follower.rows()[1, :4].round(decimals=4).tolist()
+    [0.0, 2.0, 26.0, 13.0]
+    """
+
+    def __init__(
+        self, directions: Tensor, origin: Tensor, last: int, numbers: Table, points: Table,
+        theta: Tensor, done: int = 0,
+    ):  # fmt: skip
+        # With theta_0 among them, ||theta_t||^2 is as exact as the motion is.
+        self.directions, self.origin = torch.cat([directions, origin[None]]), origin
+        self.numbers, self.points = numbers, points
+        self.starts = [last * r // POINTS for r in range(POINTS)]
+        self.lags, self.last = set(spaced_lags(last, PER_OCTAVE).tolist()), last
+        self.origin_square = _squares(origin[None]).item()
+        self.places = origin.new_zeros(POINTS, len(origin))  # of the reference points
+        known = sum(start <= done for start in self.starts) if done else 0
+        self.places[:known] = points.read(known).to(origin)
+        # Row 1 + t % m holds theta_t, and row 0 what was in the last one before.
+        self.ring = origin.new_zeros(SNAPSHOTS + 1, len(origin))
+        self.next, self.written = done, done + 1 if done else 0
+        self.follow(theta)
+
+    def follow(self, theta: Tensor) -> None:
+        """Take the weights ``(P,)`` of the next step."""
+        place = self.next % SNAPSHOTS
+        torch.sub(theta, self.origin, out=self.ring[1 + place])
+        self.next += 1
+        if place == SNAPSHOTS - 1:
+            self._write()
+            self.ring[0] = self.ring[-1]
+
+    def flush(self) -> None:
+        """Write all that was followed, so that it survives this process and the machine."""
+        self._write()
+        self.points.flush()
+        self.numbers.flush()
+
+    def rows(self) -> Tensor:
+        """Return all rows ``(t + 1, k + 2 + POINTS)``, float64, on the CPU."""
+        self._write()
+        return self.numbers.read(self.next)
+
+    def _write(self) -> None:
+        """Write the rows of the ring that are not yet written.
+
+        All of it is computed at any time, whatever part of it is new: a number then does
+        not depend on when it is asked for.
+        """
+        first = (self.next - 1) // SNAPSHOTS * SNAPSHOTS
+        new = range(self.written, self.next)
+        if not new:
+            return
+        numbers = self._numbers()[new[0] - first : new[-1] + 1 - first]
+        if first == 0 and new[0] == 0:
+            numbers[0, -1] = torch.nan  # nothing was before
+        distances = [self._distances(t) for t in new]
+        distances = torch.tensor(distances, dtype=torch.float64, device=numbers.device)
+        self.numbers.write(new[0], torch.cat([numbers, distances], 1))
+        self.written = self.next
+
+    def _numbers(self) -> Tensor:
+        """Return projections and squares of all snapshots in the ring (m, k + 2)."""
+        k = len(self.directions) - 1
+        found = self.origin.new_zeros(SNAPSHOTS, k + 3, dtype=torch.float64)
+        with float32_products("ieee"):
+            for begin in range(0, len(self.origin), SLICE):
+                part = slice(begin, begin + SLICE)
+                ring = self.ring[:, part]
+                found[:, : k + 1] += (ring[1:] @ self.directions[:, part].T).double()
+                found[:, k + 1] += _squares(ring[1:])
+                found[:, k + 2] += _squares(ring[1:] - ring[:-1])
+        weights = self.origin_square + 2 * found[:, k] + found[:, k + 1]
+        return torch.column_stack([found[:, :k], weights, found[:, k + 2]])
+
+    def _distances(self, t: int) -> list[float]:
+        """Return the squared distances of theta_t from the reference points."""
+        found, now = [torch.nan] * POINTS, self.ring[1 + t % SNAPSHOTS]
+        for index, start in enumerate(self.starts):
+            if start == t:
+                self.places[index] = now
+                self.points.write(index, now)
+            if t - start in self.lags:
+                found[index] = _squares((now - self.places[index])[None]).item()
+        return found
+
+
+def tables(folder, directions: Tensor) -> tuple[Table, Table]:
+    """Return the tables of a follower's rows and of its reference points.
+
+    They are files in the folder; without one they go with the process.
+    """
+    paths = (folder and folder / "followed.bin", folder and folder / "points.bin")
+    widths = (len(directions) + 2 + POINTS, directions.shape[1])
+    dtypes = (torch.float64, directions.dtype)
+    return tuple(Table(*given) for given in zip(paths, widths, dtypes, strict=True))
+
+
+def _squares(rows: Tensor) -> Tensor:
+    """Return the squared norms of rows (n, P), in float64 from slice to slice."""
+    parts = rows.split(SLICE, dim=1)
+    return sum(
+        torch.linalg.vector_norm(part, dim=1).double().square() for part in parts
+    )

@@ -1,0 +1,156 @@
+"""The settings of training runs, and what small nets of several studies have in common."""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ..errors import UsageError
+from ..runs.settings import Count, NotNegative, Positive, Settings, Share, Whole
+
+Path = Literal[
+    "auto", "float32", "float32 channels_last", "tf32", "bfloat16", "tf32 compiled",
+    "bfloat16 compiled", "float64",
+]  # fmt: skip
+AtLeastTwo = Annotated[int, Field(ge=2)]
+
+
+class AnyTraining(Settings):
+    """What the settings of every training run have: its optimiser and its measurements."""
+
+    study: ClassVar[str] = "train.loop:train"
+    shares_its_work: ClassVar[bool] = True
+
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    momentum: Share = 0.0  # of sgd
+    weight_decay: NotNegative = 0.0  # coupled: it adds weight_decay * weights to the gradient
+    clip: NotNegative = 0.0  # longer gradients are shortened to this norm; 0: never
+    schedule: Literal["constant", "stages", "cosine"] = "constant"
+    drops: tuple[int, ...] = ()  # stages: epochs at which the rate is divided by 10
+    precision: Path = "auto"  # of training, see train.precision; auto: the fastest
+    measure_every: Whole = 5  # epochs between measurements; 0: never
+    measure_on: Literal["draws", "partition"] = "draws"  # independent, or all the data
+    measure_batches: Whole = 100  # independent minibatches of one measurement
+    sharpness_batches: Count = 10  # fixed minibatches of sharpness and of loss change
+    sharpness_products: Count = 30  # Hessian-vector products of one measurement, at most
+    observe_every: Whole = 0  # steps between cheap records of the state; 0: none
+    deterministic: bool = False  # on a GPU: slower, and the same bit for bit
+
+    @model_validator(mode="after")
+    def _enough_to_measure(self) -> Self:
+        if self.measure_on == "draws" and self.measure_batches < 2:
+            raise UsageError("The setting measure_batches must be at least 2.")
+        return self
+
+
+class Training(AnyTraining):
+    """Settings of one training run on images, and of what is measured along it."""
+
+    dataset: Literal["digits", "cifar10", "imagenet"]
+    model: Literal[
+        "cifar_resnet", "mlp", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"
+    ]  # the latter are torchvision's
+    examples: Whole = 0  # training examples that are used; 0: all
+    width: Count = 64  # channels of the first stage of a cifar_resnet
+    blocks: tuple[int, ...] = (2, 2, 2, 2)  # blocks in each stage of a cifar_resnet
+    batch_norm: bool = True  # of a cifar_resnet; else gains and biases, see nets.resnets
+    hidden: tuple[int, ...] = ()  # hidden widths of an mlp; none: softmax regression
+    crop_padding: Whole = 0  # random crops of small images, padded by so many pixels
+    flip: bool = False  # random horizontal flips
+    image_size: Count = 224  # side of the random resized crops of imagenet, in pixels
+    sampling: Literal["reshuffled", "independent"] = "reshuffled"  # epochs, or batches
+    loss: Literal["cross_entropy", "squared"] = "cross_entropy"  # see measure.objectives
+    pretrained: bool = False  # begin with torchvision's weights, of ImageNet
+    followed_epochs: Whole = 0  # the last of the epochs, in which weights are followed
+    followed_rate: NotNegative = 0.0  # constant learning rate in them
+    frozen_norms: bool = False  # in them: batch normalisation by its running statistics
+    label_noise: Share = 0.0  # part of the training examples with a wrong label; small images
+    plain_images: bool = False  # in them: images are neither cropped nor flipped
+    directions: Count = 30  # top eigenvectors of the Hessian at their beginning
+    direction_batches: Count = 10  # fixed minibatches that define that Hessian
+    direction_products: Count = 600  # of it with vectors, at most
+    noise_batches: AtLeastTwo = 200  # independent minibatches of the noise along directions
+
+    @model_validator(mode="after")
+    def _net_and_images(self) -> Self:
+        if not self.batch_norm and self.model != "cifar_resnet":
+            raise UsageError(
+                f"batch_norm=false is for model=cifar_resnet; {self.model} has its own."
+            )
+        large = self.dataset == "imagenet"
+        if self.measure_on == "partition" and (self.crop_padding or self.flip or large):
+            raise UsageError(
+                "measure_on='partition' needs data without augmentation: set "
+                "crop_padding=0 and flip=false, or measure_on='draws'."
+            )
+        if large and (self.plain_images or self.label_noise):
+            raise UsageError(
+                "plain_images=true and label_noise are for small images, which imagenet's "
+                "are not."
+            )
+        if self.pretrained and not (large and self.model.startswith("resnet")):
+            raise UsageError(
+                "There are pretrained weights of torchvision's nets on imagenet alone: set "
+                "dataset=imagenet and model=resnet18, or pretrained=false."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _followed(self) -> Self:
+        if self.followed_epochs > self.epochs:
+            raise UsageError(
+                f"The last {self.followed_epochs} of {self.epochs} epochs cannot be "
+                "followed: lower followed_epochs, or raise epochs."
+            )
+        if self.followed_epochs and not self.followed_rate:
+            raise UsageError(
+                "Weights are followed at a constant learning rate: set followed_rate to it."
+            )
+        if self.direction_products < self.directions:
+            raise UsageError(
+                "The setting direction_products must be at least that of directions."
+            )
+        return self
+
+
+class LanguageTraining(AnyTraining):
+    """Settings of one training run of a Transformer-XL, and of its measurements."""
+
+    dataset: Literal["python-reference", "wikitext103"]
+    layers: Count
+    width: Count  # of the states
+    heads: Count
+    head_width: Count
+    inner_width: Count  # of the feed-forward nets
+    segment: Count  # tokens of each stream that a step takes; batch_size counts streams
+    memory: Whole  # earlier tokens whose states each layer remembers
+    steps_per_epoch: Whole = 0  # what counts as an epoch; 0: a pass over the text
+    tokens: Whole = 0  # training tokens that are used; 0: all
+    cutoffs: tuple[int, ...] = ()  # of the adaptive softmax
+    divisor: Count = 1  # each further cluster's embeddings are narrower by this factor
+    dropout: Share = 0.0
+    optimizer: Literal["sgd", "adam"] = "adam"
+    clip: NotNegative = 0.25
+    measure_every: Whole = 1
+    measure_on: Literal["draws"] = "draws"
+    measure_context: Whole = 1  # segments of context that a measured segment is given
+
+    # Always so: constants, and no settings.
+    model: ClassVar[str] = "transformer_xl"
+    followed_epochs: ClassVar[int] = 0
+    pretrained: ClassVar[bool] = False
+
+
+class SmallNet(Settings):
+    """What the settings of studies of small fully connected nets have."""
+
+    dataset: Literal["digits", "cifar10"]
+    hidden: tuple[int, ...]  # hidden widths of the mlps; none: softmax regression
+    batch_size: Count
+    learning_rate: Positive
+    examples: Whole = 0  # training examples; 0: all
+    label_noise: Share = 0.0  # part of the training examples that get a wrong label
+    momentum: Share = 0.0
+    weight_decay: NotNegative = 0.0

@@ -1,0 +1,73 @@
+"""What a page shows of its runs: a tab for each, in the book and in a notebook."""
+import base64
+import re
+
+import IPython.display
+import matplotlib.pyplot as plt
+import pytest
+import stationarity
+from stationarity import UsageError
+from stationarity.book import page
+from stationarity.runs import records
+
+SMALL = {"epochs": 3, "measure_every": 1, "hidden": "4"}
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """What `page.tabs` displays, for a live run and some records."""
+    monkeypatch.setattr(records, "results_root", lambda: tmp_path)
+    bundles = []
+    monkeypatch.setattr(IPython.display, "display", lambda data, raw: bundles.append(data))
+
+    def show(seeds, draw):
+        live, *others = (
+            stationarity.run("full_batch", settings=SMALL, seed=seed) for seed in seeds
+        )
+        for other in others:
+            records.record(other, note="<a record>")
+        page.tabs(records.beside(live), draw)
+        return bundles[-1]
+
+    return show
+
+
+def draw(run):
+    figure, axes = plt.subplots()
+    axes.set_title(run.label)
+    return figure
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1), (0, 1, 2)])
+def test_each_run_has_its_tab_and_no_figure_stays_open(shown, seeds):
+    before = plt.get_fignums()
+    bundle = shown(seeds, draw)
+    book, notebook = bundle["text/markdown"], bundle["text/html"]
+    assert book.count("{tab-item}") == book.count("{image}") == len(seeds)
+    assert notebook.count("<img ") == len(seeds)
+    assert book.index("Live run; digits; CPU") < book.find("Recorded run; <a record>") or (
+        len(seeds) == 1
+    )
+    assert len(set(re.findall(r"^:sync: (.*)$", book, re.MULTILINE))) == len(seeds)
+    images = re.findall(r"base64,([\w+/=]+)", book)
+    assert all(b"<svg" in base64.b64decode(image) for image in images)
+    assert plt.get_fignums() == before
+
+
+def test_settings_that_the_book_no_longer_has_are_flagged(shown):
+    bundle = shown((0, 1), draw)
+    assert bundle["text/markdown"].count("{warning}") == 1  # of the record, not of the live run
+    flag = "Recorded with settings that the book no longer has (epochs: 3, now"
+    assert flag in bundle["text/markdown"] and flag in bundle["text/html"]
+
+
+def test_a_run_that_cannot_be_drawn_says_why(shown):
+    def fail(run):
+        if run.recorded:
+            raise UsageError("It lacks <what> the figure needs.")
+        return draw(run)
+
+    bundle = shown((0, 1), fail)
+    assert bundle["text/markdown"].count("{image}") == 1
+    assert "It lacks <what> the figure needs." in bundle["text/markdown"]
+    assert "It lacks &lt;what&gt; the figure needs." in bundle["text/html"]

@@ -1,0 +1,206 @@
+"""The parameters of a page: checked before any work, and what papermill makes of them."""
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import torch
+from nbformat.v4 import new_code_cell, new_notebook
+from papermill.exceptions import PapermillExecutionError
+from stationarity import UsageError, experiments, launch
+from stationarity.book import parameters
+from stationarity.runs import progress, records
+
+ROOT = Path(__file__).parents[1]
+BOTH = ("imagenet_resnet", "full_batch")
+
+
+def chosen(settings, *names, **others):
+    """The settings of each experiment that a page with these parameters runs."""
+    arguments = parameters.checked(*(names or BOTH), settings=settings, **others)
+    return {
+        name: experiments.get(name, one["scale"], one["settings"])
+        for name, one in arguments.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "epochs=3 drops=1,2 full_batch.epochs=9",
+        " epochs=3   'drops=1, 2'  full*.epochs=9 ",
+        {"epochs": 3, "drops": [1, 2], "full_batch": {"epochs": 9}},
+        {"imagenet_resnet": {"epochs": 3, "drops": "1,2"}, "full_batch.epochs": "9"},
+        {"*.epochs": 9, "epochs": 3, "drops": (1, 2)},
+    ],
+)
+def test_one_parameter_reaches_the_settings_of_every_experiment(settings):
+    found = chosen(settings)
+    assert found["imagenet_resnet"] == experiments.get(
+        "imagenet_resnet", overrides={"epochs": 3, "drops": (1, 2)}
+    )
+    assert found["full_batch"] == experiments.get("full_batch", overrides={"epochs": 9})
+
+
+def test_settings_of_settings():
+    regimes = [{"name": "slow", "learning_rate": "0.1", "hidden": [8]}]
+    (regime,) = chosen({"regimes": regimes}, "regimes")["regimes"].regimes
+    assert (regime.learning_rate, regime.hidden, regime.momentum) == (0.1, (8,), 0.0)
+
+
+def test_the_seed_is_that_of_all_experiments_unless_one_has_its_own():
+    found = chosen("full_batch.seed=5", seed=3)
+    assert (found["imagenet_resnet"].seed, found["full_batch"].seed) == (3, 5)
+
+
+def test_the_scale_is_that_of_all_experiments_unless_one_has_its_own():
+    two = {"scale": "two-cores", "scales": {"full_batch": "classroom"}}
+    found = parameters.checked(*BOTH, **two)
+    assert [one["scale"] for one in found.values()] == ["two-cores", "classroom"]
+    found = parameters.checked(*BOTH, **two, settings="full_batch.scale=paper")
+    assert [one["scale"] for one in found.values()] == ["two-cores", "paper"]
+    assert found["full_batch"]["settings"] == {"seed": 0}
+
+
+def test_a_data_root_is_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for root in ("data", "~/data", tmp_path / "data"):
+        found = parameters.checked("full_batch", data_root=root)["full_batch"]["data_root"]
+        assert found == (tmp_path / "data").resolve()
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"settings": "epoch=3"}, "Unknown setting of imagenet_resnet 'epoch'.*'epochs'"),
+        ({"settings": "full_batch.epoch=3"}, "Unknown setting of full_batch 'epoch'"),
+        ({"settings": "fullbatch.epochs=3"}, "Unknown experiment of this page.*'full_batch'"),
+        ({"settings": {"fullbatch": {"epochs": 3}}}, "Unknown experiment of this page"),
+        ({"settings": "x*.epochs=3"}, r"Unknown experiment of this page 'x\*'"),
+        ({"settings": "epochs=many"}, "epochs takes int, and 'many' is not that"),
+        ({"settings": "drops=1,b"}, "drops takes int, and 'b' is not that"),
+        ({"settings": "epochs"}, "KEY=VALUE pairs with spaces between them, not 'epochs'"),
+        ({"settings": "'epochs=3"}, "KEY=VALUE pairs"),
+        ({"settings": 3}, "takes a dictionary, or text such as 'epochs=3', and 3"),
+        ({"scale": "papr"}, "Unknown scale 'papr'.*Did you mean 'paper'"),
+        ({"scale": 1}, "Unknown scale 1"),
+        ({"scale": "two-cores"}, "no scale two-cores of full_batch.*full_batch.scale=classroom"),
+        ({"settings": "full_batch.scale=papr"}, "Unknown scale 'papr'"),
+        ({"seed": 1.5}, "seed takes int, and 1.5 is not that"),
+        ({"seed": "one"}, "seed takes int"),
+        ({"devices": 0}, "devices takes a whole number from 1, and 0"),
+        ({"devices": "many"}, "devices takes a whole number from 1, and 'many'"),
+        ({"devices": True}, "devices takes a whole number"),
+        ({"controls": 2.5}, "controls takes a whole number from 1, and 2.5"),
+        ({"device": "gpu"}, "There is no device 'gpu' here"),
+        ({"device": 1.5}, "There is no device 1.5 here"),
+        ({"data_root": 2024}, "data_root takes the path of a folder, and 2024"),
+        ({"data_root": "nowhere"}, "The data root nowhere is not a folder"),
+    ],
+)
+def test_bad_parameters_get_one_sentence(given, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        parameters.checked(*BOTH, **given)
+    assert caught.value._render_traceback_() == [f"UsageError: {caught.value}"]
+
+
+@pytest.mark.parametrize("regimes", [["a"], [{"name": "a"}], [{"nam": "a"}]])
+def test_ill_formed_regimes_are_refused(regimes):
+    with pytest.raises(UsageError, match=r"regimes takes|entry of regimes 'nam'"):
+        parameters.checked("regimes", settings={"regimes": regimes})
+
+
+# --- papermill -------------------------------------------------------------------
+
+
+def test_an_unknown_parameter_stops_a_chapter_and_leaves_its_source(tmp_path):
+    source = ROOT / "book" / "03-imagenet-resnet101.ipynb"
+    before, out = source.read_bytes(), tmp_path / "out.ipynb"
+    with pytest.raises(PapermillExecutionError) as caught:
+        papermill.execute_notebook(
+            source, out, {"sclae": "paper"}, cwd=tmp_path, progress_bar=False
+        )
+    sentence = "UsageError: Unknown parameter 'sclae': the valid names are scale, seed, "
+    assert caught.value.traceback[0].startswith(sentence) and len(caught.value.traceback) == 1
+    executed = [cell.id for cell in nbformat.read(out, 4).cells if cell.get("outputs")]
+    assert executed == ["setup"]
+    assert source.read_bytes() == before
+
+
+# Seconds long, with a checkpoint every tenth of a second.
+PARAMETERS = 'settings = ""'
+LONG = """\
+import stationarity
+from stationarity import page
+arguments = page.begin("full_batch", settings=settings)
+run = stationarity.run("full_batch", **arguments["full_batch"], checkpoint_seconds=0.1)"""
+SETTINGS = "epochs=400 measure_every=10 hidden=16"
+
+
+def start(folder: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "papermill", "long.ipynb", "out.ipynb"]
+    outside = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    return subprocess.Popen(
+        [*command, "-p", "settings", SETTINGS],
+        cwd=folder, env=outside | {"STATIONARITY_RUNS": "runs"},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(condition, process):
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
+    cells = [
+        new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        new_code_cell(LONG),
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "long.ipynb")
+    source = (tmp_path / "long.ipynb").read_bytes()
+    folder = tmp_path / "runs" / "full_batch"
+    first = start(tmp_path)
+    wait_for(lambda: list(folder.glob("*/checkpoint.previous.pt")), first)
+    kernels = subprocess.run(
+        ["pgrep", "-P", str(first.pid)], capture_output=True, text=True, check=True
+    )
+    for process in (first.pid, *map(int, kernels.stdout.split())):
+        os.kill(process, signal.SIGKILL)
+    first.communicate()
+    (killed,) = [records.read(path) for path in folder.glob("classroom-*")]
+    assert not killed.complete
+    reached = torch.load(killed.folder / "checkpoint.previous.pt", weights_only=True)["step"]
+    assert 0 < reached < 400
+    assert nbformat.read(tmp_path / "out.ipynb", 4).cells
+
+    second = start(tmp_path)
+    _, log = second.communicate()
+    assert second.returncode == 0, log
+    (resumed,) = [records.read(path) for path in folder.glob("classroom-*")]
+    overrides = dict(pair.split("=") for pair in SETTINGS.split())
+    whole = launch.run("full_batch", settings=overrides)
+    assert whole.folder.name == resumed.folder.name and whole.folder != resumed.folder
+    assert resumed.complete and resumed.metrics.equals(whole.metrics)
+    assert "full_batch classroom: 100%" in log and "/400 [" in log
+    (shown,) = nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs
+    assert shown.data["text/plain"].startswith("full_batch classroom: 100%")
+    assert (tmp_path / "long.ipynb").read_bytes() == source
+
+
+def test_the_progress_of_another_process_shows_as_ones_own(tmp_path, monkeypatch):
+    other = 'echo "other: 5%" >> $STATIONARITY_PROGRESS; echo "other: 9%" >> $STATIONARITY_PROGRESS'
+    lines = tmp_path / "lines"
+    monkeypatch.setattr(progress, "_outlets", lambda: [progress._Log(str(lines))])
+    assert progress.follow(["sh", "-c", f"{other}; exit 3"], dict(os.environ)) == 3
+    assert lines.read_text() == "other: 9%\n"

@@ -1,0 +1,225 @@
+"""The studies of chapter 2: their truths are true, their estimators are as derived."""
+import dataclasses
+import math
+
+import pandas as pd
+import pytest
+import torch
+from stationarity import UsageError, data, experiments, launch
+from stationarity.chapters.ch02_what_to_measure import study as studies
+from stationarity.chapters.ch02_what_to_measure.normalisation import normalised_loss
+from stationarity.nets import mlp
+from stationarity.runs.records import COLUMNS
+from torch.nn import functional
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+STUDIED = ("gradient_estimators", "normalised_loss", "sharpness_estimators")
+ESTIMATORS = experiments.get(
+    "gradient_estimators",
+    overrides={
+        "examples": 96, "batch_size": 8, "hidden": (16,), "training_steps": 150,
+        "sizes": (3, 6), "drawn": (4, 12), "replicates": 80, "learning_rate": 0.1,
+    },
+)  # fmt: skip
+NORMALISATION = experiments.get(
+    "normalised_loss",
+    overrides={
+        "width": 6, "blocks": (1,), "training_steps": 100, "batch_sizes": (2, 64),
+        "learning_rate": 0.2, "measured_examples": 1024, "scales": (0.3, 1.0, 3.0),
+    },
+)  # fmt: skip
+CURVATURE = experiments.get(
+    "sharpness_estimators",
+    overrides={"hidden": (4,), "training_steps": 30, "max_products": 8, "batches": 2},
+)
+
+
+def table(rows) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def values(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    return frame[frame.quantity == quantity].reset_index(drop=True)
+
+
+def value(frame: pd.DataFrame, quantity: str) -> float:
+    return values(frame, quantity).value.iloc[-1]
+
+
+@pytest.fixture(scope="module")
+def estimators() -> pd.DataFrame:
+    return table(studies.gradient_estimators(ESTIMATORS))
+
+
+@pytest.fixture(scope="module")
+def normalisation() -> pd.DataFrame:
+    return table(normalised_loss(NORMALISATION))
+
+
+@pytest.fixture(scope="module")
+def curvature() -> pd.DataFrame:
+    return table(studies.sharpness_estimators(CURVATURE))
+
+
+@pytest.fixture(scope="module")
+def example_gradients() -> torch.Tensor:
+    """Gradients (n, P) of single examples at the study's weights, in float64."""
+    training = experiments.Training(
+        dataset="digits", model="mlp", hidden=ESTIMATORS.hidden, epochs=1,
+        examples=ESTIMATORS.examples, batch_size=ESTIMATORS.batch_size,
+        learning_rate=ESTIMATORS.learning_rate, precision="float64",
+    )  # fmt: skip
+    dataset = data.load(training)
+    torch.manual_seed(0)
+    model = mlp.mlp((64, *ESTIMATORS.hidden, 10)).double()
+    for images, labels in dataset.training_batches(0, ESTIMATORS.training_steps):
+        parameters = list(model.parameters())
+        loss = functional.cross_entropy(model(images), labels)
+        for p, g in zip(parameters, torch.autograd.grad(loss, parameters)):
+            p.data -= ESTIMATORS.learning_rate * g
+    rows = []
+    for images, labels in dataset.partition():
+        for image, label in zip(images, labels):
+            loss = functional.cross_entropy(model(image[None]), label[None])
+            gradient = torch.autograd.grad(loss, parameters)
+            rows.append(torch.cat([g.ravel() for g in gradient]))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("name", STUDIED)
+@pytest.mark.parametrize("scale", ["classroom", "single-gpu", "paper"])
+def test_settings_of_every_scale_are_valid(name, scale):
+    settings = experiments.get(name, scale)
+    assert type(settings) in launch.STUDIES
+    if hasattr(settings, "drawn"):
+        assert settings.examples % settings.batch_size == 0
+        assert max(settings.drawn) == settings.examples // settings.batch_size
+
+
+def test_the_truth_is_the_gradient_over_all_data(estimators, example_gradients):
+    exact = example_gradients.mean(0).square().sum().item()
+    assert value(estimators, "exact_norm_squared") == pytest.approx(exact, rel=1e-9)
+
+
+def test_the_noise_is_that_of_a_minibatch(estimators, example_gradients):
+    count, size = len(example_gradients), ESTIMATORS.batch_size
+    single = example_gradients.var(dim=0, correction=1).sum().item()
+    exact = single / size * (1 - size / count)
+    assert value(estimators, "exact_noise_variance") == pytest.approx(exact, rel=1e-9)
+
+
+def test_the_naive_square_is_inflated_by_the_noise_over_m(estimators):
+    truth = value(estimators, "exact_norm_squared")
+    noise = value(estimators, "exact_noise_variance")
+    for row in values(estimators, "naive_norm_squared").itertuples():
+        assert abs(row.value - truth - noise / row.step) < 4 * row.error
+        assert row.value - truth > 4 * row.error
+
+
+def test_the_corrected_square_is_unbiased(estimators):
+    truth = value(estimators, "exact_norm_squared")
+    for quantity, exact in (("norm_squared", truth), ("norm_squared_at_zero", 0.0)):
+        for row in values(estimators, quantity).itertuples():
+            assert abs(row.value - exact) < 4 * row.error
+
+
+def test_the_jackknife_is_conservative_at_a_zero_gradient(estimators):
+    """By sqrt(2 (M - 1) / (M - 2)) in the root mean square."""
+    spread = values(estimators, "spread_at_zero")
+    reported = values(estimators, "reported_error_at_zero")
+    for real, said in zip(spread.itertuples(), reported.itertuples(), strict=True):
+        factor = math.sqrt(2 * (real.step - 1) / (real.step - 2))
+        margin = math.hypot(said.error, factor * real.error)
+        assert abs(said.value - factor * real.value) < 4 * margin
+
+
+def test_the_correction_shrinks_without_replacement(estimators):
+    truth = value(estimators, "exact_norm_squared")
+    naive, wrong, right = (
+        values(estimators, f"drawn_{name}").set_index("step")
+        for name in ("naive", "wrong", "right")
+    )
+    share = (naive.value - right.value) / (naive.value - wrong.value)
+    assert share.to_dict() == pytest.approx({4: 1 - 4 / 12, 12: 0.0}, abs=1e-9)
+    assert abs(right.value[4] - truth) < 4 * right.error[4]
+
+
+def test_nothing_is_to_correct_over_the_whole_partition(estimators):
+    truth = value(estimators, "exact_norm_squared")
+    assert value(estimators, "drawn_right") == pytest.approx(truth, rel=1e-9)
+    assert value(estimators, "drawn_naive") == pytest.approx(truth, rel=1e-9)
+    assert value(estimators, "drawn_wrong") < 0.9 * truth
+
+
+def test_a_batch_size_that_does_not_divide_the_data_is_refused():
+    settings = dataclasses.replace(ESTIMATORS, batch_size=7, training_steps=1)
+    with pytest.raises(UsageError, match="no multiple of the batch size 7"):
+        studies.gradient_estimators(settings)
+
+
+def test_normalised_weights_are_orthogonal_to_their_gradient(normalisation):
+    exact = values(normalisation, "cosine_normalised_negligible").value
+    assert len(exact) == 3 and exact.max() < 1e-12
+    assert values(normalisation, "cosine_normalised_usual").value.max() < 1e-3
+    assert values(normalisation, "cosine_other_usual").value.max() > 1e-2
+
+
+def test_decay_leaves_no_stationary_point(normalisation):
+    square = value(normalisation, "decay_square")
+    assert square > 0
+    assert value(normalisation, "decay_product") == pytest.approx(square, rel=1e-9)
+
+
+def test_scaling_normalised_weights_divides_their_gradient(normalisation):
+    norms = values(normalisation, "gradient_norm_scaled").value
+    norms = norms * pd.Series(NORMALISATION.scales)
+    for quantity in (
+        norms,
+        values(normalisation, "scale_free_norm_scaled").value,
+        values(normalisation, "loss_scaled").value,
+    ):
+        assert quantity.tolist() == pytest.approx([quantity[0]] * 3, rel=1e-9)
+
+
+def test_the_loss_depends_on_the_batch_in_training_mode_only(normalisation):
+    small, large = values(normalisation, "loss_training").itertuples()
+    assert small.value - large.value > 4 * math.hypot(small.error, large.error)
+    small, large = values(normalisation, "loss_evaluation").itertuples()
+    assert abs(small.value - large.value) < 4 * math.hypot(small.error, large.error)
+
+
+def test_the_dense_hessian_is_the_hessian():
+    """Of softmax regression on one example: (diag p - pp') times xx'."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 4, bias=False).double()
+    x = torch.randn(1, 3, dtype=torch.float64)
+    p = model(x).softmax(1)[0].detach()
+    expected = torch.kron(torch.diag(p) - torch.outer(p, p), x.T @ x)
+    found = studies.dense_hessian(model, [(x, torch.tensor([1]))])
+    torch.testing.assert_close(found, expected)
+
+
+def test_sharpness_is_that_of_the_dense_hessian(curvature):
+    for state in ("before", "after"):
+        largest = value(curvature, f"largest_{state}")
+        found = value(curvature, f"sharpness_{state}")
+        assert found == pytest.approx(largest, rel=1e-2)
+        dense = value(curvature, f"directional_dense_{state}")
+        along = value(curvature, f"directional_{state}")
+        assert along == pytest.approx(dense, rel=1e-9)
+        assert dense <= largest
+        assert (values(curvature, f"power_{state}").value <= largest * (1 + 1e-9)).all()
+
+
+@pytest.mark.parametrize("settings", [ESTIMATORS, NORMALISATION, CURVATURE])
+def test_rows_are_reproducible_by_seed(settings):
+    study, fewer = launch.STUDIES[type(settings)], {"training_steps": 3}
+    for field, small in (("measured_examples", 16), ("replicates", 3)):
+        if hasattr(settings, field):
+            fewer[field] = small
+    settings = dataclasses.replace(settings, **fewer)
+    first, again = table(study(settings)), table(study(settings))
+    pd.testing.assert_frame_equal(again, first, rtol=0, atol=0)
+    other = table(study(dataclasses.replace(settings, seed=1)))
+    assert not other.value.equals(first.value)

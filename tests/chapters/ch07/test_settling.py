@@ -1,0 +1,291 @@
+"""The studies of chapter 7, their tables and figures."""
+
+import math
+
+import numpy as np
+import pytest
+import stationarity
+import torch
+from stationarity import experiments, measure
+from stationarity.chapters.ch07_watching_a_distribution_settle import figures, reading
+from stationarity.chapters.ch07_watching_a_distribution_settle import study as settling
+from stationarity.errors import UsageError
+from stationarity.nets import mlp
+from stationarity.stats import ergodic
+from stationarity.train.loop import loop
+from test_ergodic import ornstein_uhlenbeck
+from torch import nn
+
+SMALL = {
+    "examples": 128, "hidden": (5,), "steps": 40, "drops": (20, 30), "members": 3,
+    "batch_size": 16, "record_every": 5, "measure_every": 4, "label_noise": 0.25,
+}  # fmt: skip
+FEW = {
+    "examples": 128, "hidden": (5,), "burn_in": 20, "steps": 12, "trajectory": 30,
+    "replicas": 4, "batch_size": 16, "record_every": 3, "measure_every": 6,
+}  # fmt: skip
+
+
+def table(rows):
+    return {(step, quantity): value for step, _, quantity, value, _ in rows}
+
+
+@pytest.fixture(scope="module")
+def study():
+    settings = experiments.get("settling", overrides=SMALL)
+    return settings, settling.settling(settings)
+
+
+def test_the_label_noise_is_the_part_that_was_asked_for():
+    settings = experiments.get("settling", overrides={"label_noise": 0.15})
+    noisy = settling.load_task(settings)
+    clean = settling.load_task(
+        experiments.get("settling", overrides={"label_noise": 0.0})
+    )
+    changed = (noisy.labels != clean.labels).double().mean().item()
+    assert changed == pytest.approx(0.15, abs=1 / len(noisy.labels))
+    assert torch.equal(noisy.inputs, clean.inputs)
+
+
+def test_a_step_is_that_of_pytorch_and_all_that_is_recorded_is_so(study):
+    """Member 1, by torch.optim.SGD on an ordinary net, with autograd."""
+    settings, rows = study
+    found, task = table(rows), settling.load_task(settings)
+    seeds = [settling.seed_of(0, "member", k) for k in range(3)]
+    theta = settling.ensembles.initialise(task.widths, seeds)[1]
+    model, decay = mlp.mlp(task.widths), settings.weight_decay
+    nn.utils.vector_to_parameters(theta, model.parameters())
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        settings.learning_rate,
+        settings.momentum,
+        weight_decay=decay,
+    )
+    objective = measure.with_weight_decay(measure.cross_entropy, decay)
+    everything, products, squares = (task.inputs, task.labels), [], []
+
+    def gradient(batch):
+        optimizer.zero_grad()
+        objective(model, batch).backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    for step, chosen in enumerate(task.batches(seeds, 0, 12)):
+        before = measure.parameter_vector(model)
+        full = gradient(everything)
+        f = objective(model, everything).item()
+        batch = (task.inputs[chosen[1]], task.labels[chosen[1]])
+        products.append((before @ gradient(batch)).item())
+        optimizer.zero_grad()
+        measure.cross_entropy(model, batch).backward()
+        optimizer.step()
+        delta = measure.parameter_vector(model) - before
+        squares.append(delta.square().sum().item() / settings.learning_rate**2)
+        if step % 4 == 0:
+            exact = {
+                "gradient_norm": full.norm(), "weight_norm_squared": before @ before,
+                "full_product": before @ full, "gain": -(full @ delta),
+                "loss": f - decay / 2 * (before @ before),
+            }  # fmt: skip
+            for name, value in exact.items():
+                assert found[step, f"{name}[1]"] == pytest.approx(
+                    float(value), rel=1e-3
+                )
+            after = objective(model, everything).item()
+            assert found[step, "change[1]"] == pytest.approx(
+                after - f, rel=1e-2, abs=1e-6
+            )
+    for end in (4, 8, 12):
+        mean = np.mean(products[end - 4 : end]), np.mean(squares[end - 4 : end])
+        assert found[end, "product[1]"] == pytest.approx(mean[0], rel=1e-3)
+        assert found[end, "square[1]"] == pytest.approx(mean[1], rel=1e-3)
+
+
+def test_members_do_not_depend_on_each_other(study):
+    _, rows = study
+    alone = experiments.get("settling", overrides=SMALL | {"members": 1})
+    one = table(settling.settling(alone))
+    found = table(rows)
+    for name in ("loss[0]", "product[0]"):
+        assert found[8, name] == pytest.approx(one[8, name], rel=1e-4)
+
+
+def test_the_rate_drops_and_sums_cover_every_step(study):
+    _, rows = study
+    found = table(rows)
+    assert found[16, "learning_rate"] == 0.05
+    assert found[20, "learning_rate"] == pytest.approx(0.005)
+    assert found[36, "learning_rate"] == pytest.approx(0.0005)
+    assert {step for step, name in found if name == "product[2]"} == set(
+        range(4, 41, 4)
+    )
+
+
+def test_hessian_directions_are_eigenvectors():
+    settings = experiments.get("settling", overrides=SMALL)
+    task = settling.load_task(settings)
+    theta = settling.ensembles.initialise(task.widths, [1])[0]
+    found = settling.directions(task, theta)
+    assert found.shape == (4, len(theta))
+    np.testing.assert_allclose(found.norm(dim=1), 1, rtol=1e-5)
+    assert abs(found[2] @ found[3]) < 1e-4
+    model = mlp.mlp(task.widths)
+    nn.utils.vector_to_parameters(theta, model.parameters())
+    batch = [(task.inputs, task.labels)]
+    top = measure.sharpness(model, measure.cross_entropy, batch, tol=1e-4)
+    along = measure.directional_sharpness(
+        model, measure.cross_entropy, batch, found[2].float()
+    )
+    assert along == pytest.approx(top.eigenvalues[0].item(), rel=0.02)
+
+
+def test_replicas_start_at_the_branch_and_part():
+    rows = table(settling.replicas(experiments.get("replicas", overrides=FEW)))
+    start = {rows[0, f"loss[{k}]"] for k in range(4)} | {rows[0, "loss"]}
+    assert max(start) - min(start) < 1e-6
+    assert len({rows[12, f"random_1[{k}]"] for k in range(4)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"record_every": 0}, "record_every"),
+        ({"members": 0}, "members"),
+        ({"label_noise": 1.0}, "label_noise"),
+        ({"learning_rate": 1e9, "steps": 200}, "no longer finite at step"),
+    ],
+)
+def test_bad_settings_are_refused(override, message):
+    with pytest.raises(UsageError, match=message):
+        settling.settling(experiments.get("settling", overrides=SMALL | override))
+
+
+# --- observing a training run ----------------------------------------------------
+
+OBSERVED = {
+    "epochs": 2, "examples": 128, "width": 4, "batch_size": 32, "observe_every": 1,
+}  # fmt: skip
+
+
+def test_observing_changes_no_bit_of_a_run():
+    with_it = stationarity.run("settling_resnet", settings=OBSERVED)
+    without = stationarity.run(
+        "settling_resnet", settings=OBSERVED | {"observe_every": 0}
+    )
+    weights = [
+        measure.parameter_vector(loop.load_model(r)[0]) for r in (with_it, without)
+    ]
+    assert torch.equal(*weights)
+    np.testing.assert_array_equal(
+        with_it.series("train_loss").value, without.series("train_loss").value
+    )
+
+
+def test_what_is_observed_is_so():
+    run = stationarity.run("settling_resnet", settings=OBSERVED)
+    losses = run.series("observed_minibatch_loss").value.to_numpy().reshape(2, -1)
+    np.testing.assert_allclose(
+        losses.mean(1), run.series("train_loss").value, rtol=1e-6
+    )
+    assert (run.series("observed_update_square").value > 0).all()
+    final = measure.parameter_vector(loop.load_model(run)[0]).norm().item()
+    last = run.series("observed_weight_norm").value.iloc[-1]
+    step = math.sqrt(run.series("observed_update_square").value.iloc[-1])
+    assert abs(final - last) <= step
+
+
+# --- tables and figures -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long_run():
+    settings = SMALL | {"steps": 3000, "drops": (1500, 2500), "record_every": 2}
+    return stationarity.run("settling", settings=settings | {"measure_every": 5})
+
+
+def test_the_table_of_identities_agrees_with_the_drift_of_the_norm(long_run):
+    """An exact identity, up to <theta, b>: where that is small."""
+    row = reading.identities(long_run).iloc[4]
+    steps, norms = reading.members(long_run, "weight_norm_squared")
+    later, squares = reading.members(long_run, "square")
+    first, last = (np.searchsorted(steps, row[name]) for name in ("first", "last"))
+    between = (later > row["first"]) & (later <= row["last"])
+    ratios = [
+        1 + ergodic.norm_drift(norms[k, [first, last]], [0, 0], total, 0.05, 0.9)
+        for k, total in enumerate(squares[:, between].sum(1) * 5)
+    ]
+    assert row.fluctuation_dissipation == pytest.approx(np.mean(ratios), abs=0.03)
+
+
+def test_when_a_loss_is_stable_before_the_ratio():
+    table = reading.pd.DataFrame(
+        {
+            "stage": 1, "first": [0, 10, 30, 70], "loss": [2.0, 1.02, 1.0, 1.01],
+            "fluctuation_dissipation": [1.0, 0.5, 0.7, 0.99],
+        }
+    )  # fmt: skip
+    found = reading.when_balanced(table, start=3.0).loc[1]
+    assert (found.loss, found.ratio) == (10, 70)
+    table.fluctuation_dissipation = 0.5
+    assert reading.when_balanced(table, start=3.0).ratio[1] == math.inf
+
+
+def test_controls_have_the_memory_that_was_asked_for():
+    controls = reading.controls(50000, time=8.0, drift=3.0)
+    steps, values = controls["stationary control"]
+    assert ergodic.autocorrelation_time(values) == pytest.approx(8, rel=0.1)
+    drift = controls["drifting control"][1] - values
+    np.testing.assert_allclose(drift, 3 * steps / steps[-1])
+    found = reading.memory({"control": (10 * steps, values)}).loc["control"]
+    assert found.time == pytest.approx(80, rel=0.1)
+
+
+def test_verdicts_of_every_stage_and_all_figures(long_run):
+    found = reading.verdicts_by_stage(long_run)
+    assert len(found) == 3 * 9
+    assert set(found.verdict) <= {"settled", "drifts", "undecided"}
+    assert (found.verdict == "undecided").equals(found.fault != "")
+    seen = reading.observables(long_run, reading.MAIN, 0, 1500)
+    assert figures.windows(seen).axes
+    assert figures.distances(seen | reading.controls(400)).axes
+    figures.identities(reading.identities(long_run), [1500, 2500])
+    counts = reading.across_starts(long_run)[["agree", "differ", "undecided"]]
+    assert (counts.sum(axis=1) == 2).all()
+
+
+def test_replicas_of_a_stationary_process_agree_and_others_differ():
+    """A stub of a run, whose replicas are independent of its trajectory."""
+
+    class Stub:
+        def __init__(self, shift):
+            self.settings = {"replicas": 40, "trajectory": 4000}
+            chain = ornstein_uhlenbeck(1, 4000)[0]
+            ensemble = ornstein_uhlenbeck(40, 3, seed=1) + shift
+            self.values = {"loss": chain}
+            self.values |= {f"loss[{k}]": one for k, one in enumerate(ensemble)}
+
+        def series(self, name):
+            values = self.values[name]
+            return reading.pd.DataFrame({"step": range(len(values)), "value": values})
+
+    equal = reading.replicas_against_time(Stub(0.0), ["loss"])
+    shifted = reading.replicas_against_time(Stub(2.0), ["loss"])
+    assert list(equal.verdict) == ["agree", "agree"]
+    assert list(shifted.verdict) == ["differ", "differ"]
+    assert shifted["shift"].mean() == pytest.approx(2, abs=0.5)
+    assert figures.replicas_against_time(shifted).axes
+    few = reading.replicas_against_time(Stub(0.0), ["loss"], part=(0, 100))
+    assert list(few.verdict) == ["undecided"] * 2
+    assert few.fault.str.contains("effective samples").all()
+
+
+def test_the_balance_of_a_norm():
+    run = stationarity.run("settling_resnet", settings=OBSERVED | {"epochs": 20})
+    found = reading.norm_balance(run, windows=2)
+    norms = run.series("observed_weight_norm").value.to_numpy()
+    moved = run.series("observed_update_square").value.to_numpy()
+    last = found.iloc[1]
+    begin, end = int(last["first"]), int(last["last"])
+    drift = norms[end] ** 2 - norms[begin] ** 2
+    exact = 1 - 0.1 / 1.9 * drift / moved[begin:end].sum()
+    assert last.ratio == pytest.approx(exact, rel=1e-6)
+    assert figures.norm_balance(found).axes

@@ -1,0 +1,60 @@
+"""Figures of chapter 3, of the live run and of the records."""
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import stationarity
+from stationarity.chapters.ch03_imagenet_resnet101 import figures as evidence
+from stationarity.runs import records
+from stationarity.train.loop import levels
+
+SHORT = {
+    "epochs": 15, "drops": [5, 10], "examples": 96, "batch_size": 32, "width": 4,
+    "measure_every": 1, "measure_batches": 3, "sharpness_batches": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A live run and two records: another seed, and one without validation data."""
+    with pytest.MonkeyPatch.context() as patch:
+        results = tmp_path_factory.mktemp("results")
+        patch.setattr(records, "results_root", lambda: results)
+        live, other = (
+            stationarity.run("imagenet_resnet", settings=SHORT, seed=seed) for seed in (0, 1)
+        )
+        folder = records.record(other, note="another seed")
+        blind = records.Run(folder, other.info | {"scale": "two-cores"})
+        assert live.label == "classroom" and blind.label.startswith("two-cores ")
+        blind.__dict__["metrics"] = other.metrics[other.metrics.quantity != "accuracy"]
+        yield [*records.beside(live), blind]
+        plt.close("all")
+
+
+def titles(figure):
+    return [axis.get_title() for axis in figure.axes if axis.get_title()]
+
+
+@pytest.mark.parametrize("draw", [evidence.loss_and_gradient, evidence.along_the_run])
+def test_the_figure_of_a_run_has_its_name(draw, runs):
+    figures = [draw(run) for run in runs]
+    assert [titles(figure) for figure in figures] == [[run.label] for run in runs]
+    assert all(axis.get_ylabel() for figure in figures for axis in figure.axes)
+
+
+def test_the_paper_stands_beside_every_run(runs):
+    figure = evidence.naive_beside_naive(records.reference("zhang2022-figure1"), runs)
+    lines = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]
+    assert len(lines) == 1 + len(runs)
+    assert all(np.isclose(np.mean(line.get_ydata()), 1, atol=0.2) for line in lines)
+
+
+def test_each_stage_of_each_run_has_its_verdict(runs):
+    judged = {run.label: run for run in runs}
+    table = levels.compare(judged, "regularised_gradient_norm_squared")
+    figure = evidence.verdicts(table)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == table.verdict.tolist() and len(texts) == 3 * len(runs)
+
+
+def test_two_runs_share_the_landing_page(runs):
+    assert len(evidence.two_runs(runs[0], runs[1]).axes) == 4
