@@ -1,4 +1,5 @@
-"""One style for all figures."""
+"""What the figures of all chapters share: one style, and one meaning for every mark."""
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -7,6 +8,14 @@ from matplotlib.figure import Figure
 
 WIDTH = 7.2  # inches: the width of the text
 PALETTE = "colorblind"
+# What is computed by theory and not measured.
+THEORY = {"color": "0.25", "linewidth": 1.2, "zorder": 1}
+DASHED = {"color": "0.45", "linewidth": 1, "linestyle": "--", "zorder": 0}
+DOTTED = {"color": "0.45", "linewidth": 1, "linestyle": ":", "zorder": 0}
+VERDICTS = {
+    "vanishes": "C0", "does not vanish": "C1", "settled": "C0", "drifts": "C1",
+    "agree": "C0", "differ": "C1", "undecided": "0.5",
+}  # fmt: skip
 
 
 def use_style() -> None:
@@ -28,10 +37,31 @@ def use_style() -> None:
 
 def panels(rows: int, columns: int, height: float = 3.0, **keywords) -> tuple[Figure, np.ndarray]:
     """Return a figure of the text's width with a (rows, columns) array of axes."""
-    figure, axes = plt.subplots(
+    return plt.subplots(
         rows, columns, figsize=(WIDTH, height * rows), squeeze=False, **keywords
     )
-    return figure, axes
+
+
+def points(axes: Axes, x, y, error=None, *, fmt="o", **style) -> None:
+    """Plot measured values with bars of 1.96 standard errors; no bar where there is none."""
+    bars = None if error is None else 1.96 * np.nan_to_num(np.asarray(error, float), posinf=0.0)
+    axes.errorbar(x, y, bars, fmt=fmt, **{"capsize": 2, "linewidth": 1} | style)
+
+
+def intervals(axes: Axes, x, value, low, high, *, along="y", fmt="o", **style) -> None:
+    """Plot measured values with the ends of their 95 % intervals, along y or x."""
+    value, low, high = (np.atleast_1d(np.asarray(part, float)) for part in (value, low, high))
+    bars = {f"{along}err": np.stack([value - low, high - value]).clip(0)}
+    place = (x, value) if along == "y" else (value, x)
+    axes.errorbar(*place, **bars, fmt=fmt, **{"capsize": 2, "linewidth": 1} | style)
+
+
+def legend_above(figure: Figure, axes: Axes, columns: int, **keywords) -> None:
+    """Put the legend of one panel above all of them."""
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside upper center", ncols=columns, frameon=False, **keywords
+    )
 
 
 def mark_drops(axes: Axes, epochs) -> None:
