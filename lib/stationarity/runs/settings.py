@@ -1,0 +1,139 @@
+"""The settings of experiments, which check themselves, and the register of experiments.
+
+A class of settings says at each field what it may be, and in validators what several
+may be together. An experiment registers itself by its name, with its settings at each
+scale: a scale is data, sizes and lengths, never another code path.
+"""
+
+import hashlib
+import json
+import typing
+from typing import Annotated, ClassVar, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from ..errors import UsageError, known_name
+
+SCALES = ("classroom", "two-cores", "single-gpu", "paper")
+EXPERIMENTS: dict[str, dict[str, "Settings"]] = {}
+
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Whole = Annotated[int, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]  # of a whole, or a momentum
+
+
+class Settings(BaseModel):
+    """What all settings have. ``study`` names what computes their run's metrics."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    study: ClassVar[str]  # module:function below the package, see launch
+    shares_its_work: ClassVar[bool] = False  # among the processes of torchrun
+
+    threads: Whole = 0  # of the CPU; 0: all. Small nets are faster, and the same, with 1
+    seed: int = 0
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _typed(cls, value, info: ValidationInfo):
+        """Take a tuple as it is typed, and no truth value for a number."""
+        kind = cls.model_fields[info.field_name].annotation
+        if typing.get_origin(kind) is tuple and isinstance(value, str):
+            return [part for part in value.strip("()[] ").split(",") if part.strip()]
+        if isinstance(value, bool) and kind is not bool:
+            return repr(value)
+        return value
+
+    @model_validator(mode="after")
+    def _falling_rates(self) -> Self:
+        drops = (0, *getattr(self, "drops", ()))
+        if any(later <= earlier for earlier, later in zip(drops, drops[1:], strict=False)):
+            raise UsageError(f"The setting drops must be positive and rising, not {drops[1:]}.")
+        return self
+
+    def but(self, **changes) -> Self:
+        """Return these settings with some changed, checked anew.
+
+        Values may be strings, as typed on the command line. Raises
+        :class:`UsageError` for an unknown setting, and for a value that cannot be.
+        """
+        return checked(type(self), dict(self) | changes)
+
+    def plain(self) -> dict:
+        """Return the settings as JSON has them."""
+        return self.model_dump(mode="json")
+
+    def fingerprint(self, embedded: str | None = None) -> str:
+        """Return 12 hex digits of what is not a default, and of the hash of embedded data.
+
+        They name a run: a setting that comes later, with a default that changes
+        nothing, leaves the names of earlier runs as they are.
+        """
+        content = [self.model_dump(mode="json", exclude_defaults=True), embedded]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def register(name: str, classroom: Settings, **scales: dict) -> None:
+    """Add an experiment: its settings in a classroom, and what differs at other scales.
+
+    The names of scales have underscores here: ``single_gpu={"dataset": "cifar10"}``.
+    """
+    others = {scale.replace("_", "-"): classroom.but(**new) for scale, new in scales.items()}
+    EXPERIMENTS[name] = {"classroom": classroom} | others
+
+
+def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> Settings:
+    """Return the settings of an experiment at a scale, with some overridden.
+
+    Values may be strings, as typed on the command line. Raises :class:`UsageError` for
+    an unknown experiment, scale or setting, and for a value that cannot be.
+
+    >>> import stationarity
+    >>> get("imagenet_resnet", overrides={"epochs": "3"}).epochs
+    3
+    """
+    scales = EXPERIMENTS[known_name(name, EXPERIMENTS, "experiment")]
+    settings = scales[known_name(scale, scales, "scale")]
+    return settings.but(**overrides) if overrides else settings
+
+
+def kind_of(name: str) -> type[Settings]:
+    """Return the class of an experiment's settings."""
+    return type(EXPERIMENTS[known_name(name, EXPERIMENTS, "experiment")]["classroom"])
+
+
+def checked(kind: type[Settings], values: dict) -> Settings:
+    """Return settings of a kind; :class:`UsageError`, in a sentence, where they cannot be."""
+    for key in values:
+        known_name(key, kind.model_fields, "setting")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(_sentence(error.errors()[0])) from None
+
+
+def _sentence(fault: dict) -> str:
+    """Return what one of pydantic's faults says to a user."""
+    key, value = ".".join(map(str, fault["loc"])), fault["input"]
+    context, kind = fault.get("ctx", {}), fault["type"]
+    if kind == "value_error":  # of a validator of ours
+        return str(context["error"])
+    if kind == "missing":
+        return f"The setting {key} is missing: give it."
+    if kind == "extra_forbidden":
+        return f"There is no setting {key}: leave it out."
+    if kind == "literal_error":
+        return f"The setting {key} cannot be {value!r}: it is one of {context['expected']}."
+    bound = fault["msg"].removeprefix("Input should be ")
+    if "greater" in kind or "less" in kind:
+        return f"The setting {key} must be {bound}: it is {value!r}."
+    return f"The setting {key} takes {bound.partition(',')[0]}, and {value!r} is not that."
