@@ -20,7 +20,8 @@ from ..errors import UsageError, known_name
 from ..runs import records
 from ..runs import settings as experiments
 from ..runs.records import Run
-from .quantities import QUANTITIES, READ_OFF, Estimate, figure_1
+from ..chapters import quantities
+from ..stats.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _claim(entry: dict) -> Claim:
 def _evidence(name: str, item: dict) -> Evidence:
     control = item.get("control")
     for place in (item, control) if control else (item,):
-        known_name(place["quantity"], QUANTITIES, f"quantity of claim {name}")
+        known_name(place["quantity"], quantities(), f"quantity of claim {name}")
         known_name(place["experiment"], experiments.EXPERIMENTS, f"experiment of claim {name}")
     return Evidence(
         item["experiment"], item["quantity"],
@@ -135,7 +136,7 @@ def existing_runs(name: str) -> list[Run]:
 def judge(quantity: str, criterion: Criterion, run: Run) -> dict:
     """Return what a run says: the estimate, the verdict, or why there is none."""
     try:
-        found, reason = QUANTITIES[quantity](run), ""
+        found, reason = quantities()[quantity](run), ""
     except UsageError as error:
         found, reason = Estimate(math.nan, math.nan, math.nan), str(error)
     begun = datetime.datetime.fromisoformat(run.info["start"])
@@ -247,12 +248,13 @@ def report(claims: list[Claim], table: pd.DataFrame) -> str:
 
 def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
     """Return one piece of evidence as a list: what is asked, then each run's answer."""
-    meaning = QUANTITIES[evidence.quantity].__doc__.split("\n")[0].rstrip(".")
+    meaning = quantities()[evidence.quantity].__doc__.split("\n")[0].rstrip(".")
     asked = f"- {meaning} ({evidence.experiment}, {{numref}}`{evidence.shown}`): "
     since = evidence.criteria[-1].since
     asked += f"must lie {evidence.criteria[-1]} (criterion of {since:%Y-%m-%d, %H:%M} UTC)."
-    if evidence.experiment == "imagenet_resnet" and evidence.quantity in READ_OFF:
-        asked += f" The paper's Figure 1: {_text(QUANTITIES[evidence.quantity](figure_1()))}."
+    if evidence.experiment == "imagenet_resnet" and evidence.quantity in reading.READ_OFF:
+        found = quantities()[evidence.quantity](reading.figure_1())
+        asked += f" The paper's Figure 1: {_text(found)}."
     if evidence.control:
         asked += f" Verdict on the control, {evidence.control[0]}: *{rows.control.iloc[0]}*."
     lines = [asked]
