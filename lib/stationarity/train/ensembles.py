@@ -21,8 +21,7 @@ from ..nets import mlp
 from ..runs.seeds import seed_of
 
 LOSSES = ("cross_entropy", "squared")
-ACTIVATIONS = ("tanh", "relu")
-SAMPLINGS = ("replacement", "independent", "reshuffled")
+SAMPLINGS = ("replacement", "reshuffled")
 BLOCK = 256  # steps whose batches are drawn at once
 CHUNK = 256  # examples of one pass over a whole training set
 
@@ -72,7 +71,6 @@ def losses_and_gradients(
     inputs: Tensor,
     targets: Tensor,
     *,
-    activation: str = "tanh",
     loss: str = "cross_entropy",
 ) -> tuple[Tensor, Tensor]:
     """Return each member's mean loss (K,) on its batch, and the gradients (K, P).
@@ -83,20 +81,19 @@ def losses_and_gradients(
     widths: of every member, from the inputs to the logits.
     inputs: a batch for each member (K, B, D), or one for all (B, D).
     targets: labels (K, B), or (B,) for all; int64 classes.
-    activation: ``tanh`` or ``relu``.
     loss: ``cross_entropy`` (nats), or ``squared``: half of the squared distance of
         the logits from the label's unit vector.
 
     The work is that of a few products of (K, B, width) by (K, width, width).
 
-    Raises :class:`UsageError` for an unknown loss or activation, and for weights
+    Raises :class:`UsageError` for an unknown loss, and for weights
     that do not fit the widths.
 
     >>> theta = torch.zeros(2, count_parameters((3, 4)))
     >>> losses_and_gradients(theta, (3, 4), torch.ones(5, 3), torch.zeros(5).long())[0]
     tensor([1.3863, 1.3863])
     """
-    losses, pairs = _backward(theta, widths, inputs, targets, activation, loss)
+    losses, pairs = _backward(theta, widths, inputs, targets, loss)
     return losses.mean(1), _gradients(pairs)
 
 
@@ -106,7 +103,6 @@ def exact_statistics(
     inputs: Tensor,
     targets: Tensor,
     *,
-    activation: str = "tanh",
     loss: str = "cross_entropy",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return losses (K,), full gradients (K, P) and noise variances (K,), all exact.
@@ -127,7 +123,7 @@ def exact_statistics(
     gradients = torch.zeros_like(theta)
     for start in range(0, count, CHUNK):
         x, y = inputs[start : start + CHUNK], targets[..., start : start + CHUNK]
-        found, pairs = _backward(theta, widths, x, y, activation, loss)
+        found, pairs = _backward(theta, widths, x, y, loss)
         losses += found.sum(1)
         # The chunk's gradients are means over it, and so are the deltas.
         gradients.add_(_gradients(pairs), alpha=len(x) / count)
@@ -138,19 +134,16 @@ def exact_statistics(
     return losses / count, gradients, variances.clamp(min=0)
 
 
-def logits(
-    theta: Tensor, widths: tuple, inputs: Tensor, *, activation: str = "tanh"
-) -> Tensor:
+def logits(theta: Tensor, widths: tuple, inputs: Tensor) -> Tensor:
     """Return each member's logits (K, B, classes) for a batch (K, B, D) or (B, D).
 
     Raises what :func:`losses_and_gradients` raises.
     """
-    return _forward(theta, widths, inputs, activation)[1]
+    return _forward(theta, widths, inputs)[1]
 
 
-def _forward(theta, widths, inputs, activation) -> tuple[list[Tensor], Tensor]:
+def _forward(theta, widths, inputs) -> tuple[list[Tensor], Tensor]:
     """Return the inputs of every layer, each (K, B, in), and the logits."""
-    known_name(activation, ACTIVATIONS, "activation")
     if theta.shape[1] != count_parameters(widths):
         raise UsageError(
             f"Nets of widths {tuple(widths)} have {count_parameters(widths)} parameters, "
@@ -162,18 +155,18 @@ def _forward(theta, widths, inputs, activation) -> tuple[list[Tensor], Tensor]:
     for index, (weight, bias) in enumerate(found, start=1):
         outputs = torch.baddbmm(bias.unsqueeze(1), inner[-1], weight.mT)
         if index < len(found):
-            inner.append(outputs.tanh_() if activation == "tanh" else outputs.relu_())
+            inner.append(outputs.tanh_())
     return inner, outputs
 
 
-def _backward(theta, widths, inputs, targets, activation, loss) -> tuple[Tensor, list]:
+def _backward(theta, widths, inputs, targets, loss) -> tuple[Tensor, list]:
     """Return losses (K, B), and for each layer its inputs and deltas.
 
     A layer's inputs are (K, B, in) and its deltas (K, B, out): derivatives of the
     mean loss by what the layer puts out for one example.
     """
     known_name(loss, LOSSES, "loss")
-    inner, outputs = _forward(theta, widths, inputs, activation)
+    inner, outputs = _forward(theta, widths, inputs)
     inputs, found = inner[0], layers(theta, widths)
     targets = targets.expand(inputs.shape[:2])
     losses, delta = _outermost(outputs, targets, loss)
@@ -181,8 +174,7 @@ def _backward(theta, widths, inputs, targets, activation, loss) -> tuple[Tensor,
     for (weight, _), values in zip(reversed(found), reversed(inner)):
         pairs.append((values, delta))
         if values is not inputs:
-            slope = 1 - values * values if activation == "tanh" else values > 0
-            delta = torch.bmm(delta, weight).mul_(slope)
+            delta = torch.bmm(delta, weight).mul_(1 - values * values)
     return losses, pairs[::-1]
 
 
@@ -263,8 +255,7 @@ def batches(
 
     Indices are int64 below ``count``. What member k sees at a step depends on its
     seed and the step alone, neither on the other members nor on ``first``; equal
-    seeds give equal batches. ``sampling`` is ``replacement`` (all draws
-    independent), ``independent`` (batches are, none holds an example twice) or
+    seeds give equal batches. ``sampling`` is ``replacement`` (all draws independent) or
     ``reshuffled`` (epochs of count // size steps without replacement).
 
     Raises :class:`UsageError`, at the first step, for an unknown sampling and for
@@ -292,7 +283,4 @@ def _draw(count, size, length, seed, block, sampling) -> np.ndarray:
     generator = np.random.default_rng(seed_of(seed, "batches", sampling, block))
     if sampling == "replacement":
         return generator.integers(count, size=(length, size))
-    if sampling == "reshuffled":
-        return generator.permutation(count)[: length * size].reshape(length, size)
-    orders = np.broadcast_to(np.arange(count), (length, count))
-    return generator.permuted(orders, axis=1)[:, :size]
+    return generator.permutation(count)[: length * size].reshape(length, size)

@@ -1,0 +1,231 @@
+"""Small nets, several at once: their task in memory, and the loop that trains them.
+
+Studies of small nets differ in what they look at along the way, and that stands in the
+body of one loop; here is what they share::
+
+    task = small.load(settings, place)
+    seeds = small.seeds(settings.seed, "member", 4)
+    nets = small.Ensemble(task, task.start(seeds), seeds, settings.steps, rows=[])
+    for step in nets.steps():
+        ...  # before the step: nets.theta, nets.buffer; its nets.losses and nets.gradients
+        nets.update(settings.learning_rate)
+        ...  # after it
+
+f is the objective with decay, and theta (K, P) are the weights of K nets, see
+:mod:`stationarity.train.ensembles`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import data
+from ..data.images import whole
+from ..errors import UsageError
+from ..runs.seeds import seed_of
+from . import ensembles
+
+if TYPE_CHECKING:
+    from ..runs.checkpoints import Keeper, Place
+    from .settings import SmallNet
+
+State = tuple[Tensor, Tensor]  # weights (K, P), and the optimiser's buffer
+CHECKED = 100  # steps between looks at whether the weights are finite
+
+
+class Exact(NamedTuple):
+    """What is exact of K nets, over the whole training set, in float64."""
+
+    losses: Tensor  # (K,)
+    objectives: Tensor  # (K,), f
+    gradients: Tensor  # (K, P), of f
+    variances: Tensor  # (K,), of the gradient of one example
+
+
+@dataclass
+class Task:
+    """A training set in memory, with the settings that a step needs."""
+
+    settings: SmallNet  # or what else has batch_size (0: all), momentum and weight_decay
+    inputs: Tensor  # (n, D)
+    labels: Tensor  # (n,); or (K, n), each net's own
+    widths: tuple  # of a net, from the inputs to the logits
+    keeper: Keeper
+    test: tuple[Tensor, Tensor] | None = None  # inputs and labels
+    loss: str = "cross_entropy"
+    optimizer: str = "sgd"  # or adam
+    sampling: str = "replacement"  # or reshuffled
+
+    def start(self, seeds: Sequence[int]) -> State:
+        """Return initial weights (K, P), one net a seed, and the empty buffer."""
+        like = {"dtype": self.inputs.dtype, "device": self.inputs.device}
+        theta = ensembles.initialise(self.widths, seeds, **like)
+        return theta, theta.new_zeros(
+            (2, *theta.shape) if self.optimizer == "adam" else theta.shape
+        )
+
+    def column(self, values, each: int) -> Tensor:
+        """Return a setting of every net, (..., K, 1): each of values (..., R) so often."""
+        values = torch.as_tensor(np.asarray(values)).to(self.inputs)
+        return values.repeat_interleave(each, -1).unsqueeze(-1)
+
+    def batches(self, seeds: Sequence[int], first: int, last: int) -> Iterator[Tensor | None]:
+        """Yield the examples (K, B) of each step; None for the whole training set."""
+        size = self.settings.batch_size
+        if size == 0:
+            return itertools.repeat(None, last - first)
+        how = {"first": first, "sampling": self.sampling}
+        return ensembles.batches(len(self.inputs), size, seeds, last, **how)
+
+    def gradients(
+        self, theta: Tensor, chosen: Tensor | None, decayed: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Return losses (K,), and gradients (K, P) of f, on minibatches (K, B).
+
+        Those of the loss alone, without its decay, where they are not ``decayed``.
+        """
+        inputs, labels = self.inputs, self.labels
+        if chosen is not None:
+            chosen = chosen.to(inputs.device)
+            inputs = inputs[chosen]
+            labels = labels[chosen] if labels.dim() == 1 else labels.gather(1, chosen)
+        losses, gradients = ensembles.losses_and_gradients(
+            theta, self.widths, inputs, labels, loss=self.loss
+        )
+        if decayed:
+            gradients.add_(theta, alpha=self.settings.weight_decay)
+        return losses, gradients
+
+    def exact(self, theta: Tensor) -> Exact:
+        """Return what is exact of nets (K, P)."""
+        theta, decay = theta.double(), self.settings.weight_decay
+        losses, gradients, variances = ensembles.exact_statistics(
+            theta, self.widths, self.inputs.double(), self.labels, loss=self.loss
+        )
+        objectives = losses + decay / 2 * torch.linalg.vecdot(theta, theta)
+        return Exact(losses, objectives, gradients + decay * theta, variances)
+
+    def accuracy(self, theta: Tensor) -> Tensor:
+        """Return the share of the test set that each net gets right, (K,) in float64."""
+        inputs, labels = self.test
+        found = ensembles.logits(theta, self.widths, inputs).argmax(2)
+        return (found == labels).double().mean(1)
+
+    def epoch(self, step: int) -> float:
+        """Return how many passes over the data so many steps are."""
+        count = len(self.inputs)
+        return step * (self.settings.batch_size or count) / count
+
+
+def load(settings: SmallNet, place: Place) -> Task:
+    """Load the data, and give ``label_noise`` of the examples a wrong label.
+
+    Raises :class:`UsageError` where the data cannot be had.
+    """
+    dataset = data.load(
+        settings.dataset, batch_size=settings.batch_size, examples=settings.examples,
+        label_noise=settings.label_noise, data_root=place.data_root, device=place.device,
+    )  # fmt: skip
+    inputs, labels = whole(dataset.partition())
+    widths = (inputs.shape[1], *settings.hidden, dataset.classes)
+    test = whole(dataset.test_batches())
+    return Task(settings, inputs, labels, widths, place.keeper, test)
+
+
+def seeds(seed: int, purpose: str, count: int) -> list[int]:
+    """Return the seeds of so many nets, or of their minibatches, for a purpose."""
+    return [seed_of(seed, purpose, number) for number in range(count)]
+
+
+class Ensemble:
+    """K nets on their way from a state, and what is kept of it in a checkpoint.
+
+    Parameters
+    ----------
+    state : weights and buffer to begin with, which are not changed.
+    seeds : of the minibatches. The rows of theta are so many nets, or several times so
+        many, one after the other: those of equal number share their minibatches.
+    last, first : steps that are taken are from ``first`` to ``last - 1``.
+    momentum : a number, or (K, 1); that of the settings by default.
+    decay : (K, 1), where each net has its own: ``gradients`` are then those of the
+        loss, and the optimiser adds the decay. By default they are those of f.
+    names : what blocks of equally many nets are called, should one diverge.
+    kept : what else belongs into the checkpoint: lists, dicts and tensors that the
+        caller changes in place. ``nets.kept`` has them as they were left, by name.
+
+    Attributes: ``theta`` (K, P) and ``buffer`` (of SGD (K, P), of Adam both moments
+    (2, K, P)) as they are; ``losses`` (K,) and ``gradients`` (K, P) of the step in hand.
+    """
+
+    def __init__(
+        self, task: Task, state: State, seeds: Sequence[int], last: int, *, first: int = 0,
+        momentum=None, decay=None, names: Sequence[str] = (), **kept,
+    ):  # fmt: skip
+        self.task, self.seeds, self.last, self.names = task, seeds, last, names
+        self.momentum = task.settings.momentum if momentum is None else momentum
+        self.decay = decay
+        theta, buffer = (part.clone() for part in state)
+        self.step, self.theta, self.buffer, *found = task.keeper.begin(
+            step=first, theta=theta, buffer=buffer, **kept
+        )
+        self.kept = {
+            name: value.to(kept[name].device) if isinstance(value, Tensor) else value
+            for name, value in zip(kept, found, strict=True)
+        }
+
+    @property
+    def state(self) -> State:
+        """Weights and buffer, from which another ensemble may go on."""
+        return self.theta, self.buffer
+
+    def steps(self) -> Iterator[int]:
+        """Yield the number of each step, which the caller takes by :meth:`update`.
+
+        After each a checkpoint is written where it is due. Raises :class:`UsageError`
+        where weights are no longer finite.
+        """
+        keeper, copies = self.task.keeper, len(self.theta) // len(self.seeds)
+        for chosen in self.task.batches(self.seeds, self.step, self.last):
+            if chosen is not None:
+                chosen = chosen.repeat(copies, 1)
+            self.losses, self.gradients = self.task.gradients(
+                self.theta, chosen, decayed=self.decay is None
+            )
+            yield self.step
+            if self.step % CHECKED == 0 or self.step == self.last - 1:
+                self._check_finite()
+            self.step += 1
+            if keeper.bar:
+                keeper.bar.advance()
+            keeper.keep(step=self.step, theta=self.theta, buffer=self.buffer, **self.kept)
+
+    def update(self, rate) -> None:
+        """Take the step in hand, at a learning rate that is a number or (K, 1)."""
+        decay = 0.0 if self.decay is None else self.decay
+        if self.task.optimizer == "adam":
+            ensembles.adam_step(
+                self.theta, self.gradients, self.buffer, self.step + 1, rate, decay
+            )
+        else:
+            ensembles.sgd_step(
+                self.theta, self.gradients, self.buffer, rate, self.momentum, decay
+            )
+
+    def _check_finite(self) -> None:
+        finite = torch.isfinite(self.theta).all(1)
+        if finite.all():
+            return
+        blocks = finite.view(max(len(self.names), 1), -1).all(1).tolist()
+        lost = [repr(name) for name, fine in zip(self.names, blocks) if not fine]
+        whose = f" of {', '.join(lost)}" if lost else ""
+        raise UsageError(
+            f"The weights{whose} are no longer finite at step {self.step}: lower the "
+            "learning rate."
+        )
