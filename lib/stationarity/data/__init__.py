@@ -1,132 +1,146 @@
-"""Where the data come from: embedded, parquet files of the hub, image folders.
+"""Datasets to batches: embedded, parquet files of the hub, image folders.
 
 Digits are embedded in scikit-learn and a text in Python itself: no download.
 CIFAR-10, WikiText-103 and ImageNet are found below a data root that the user
 sets; without one, they are downloaded from the Hugging Face hub.
+
+A dataset knows nothing of models and losses. It has a ``name``, a ``count`` of
+training examples (of a text: segments), ``steps_per_epoch``, ``provenance`` (where it
+came from), ``device`` and ``dtype``, ``training_batches(first, last)`` and
+``draws(count, *key)``. Of several processes each makes its share of every batch.
 """
-import hashlib
-import itertools
+
 import os
-import pydoc_data.topics
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow
-from sklearn.datasets import load_digits
+import torch
 
-from ..errors import UsageError
-from ..train.settings import LanguageTraining, Training
-from . import sources
-from .images import TensorImages, decode
+from ..errors import UsageError, known_name
+from . import embedded, parquet
+from .embedded import embedded_hash
+from .images import TensorImages, decode, whole, with_wrong_labels
 from .text import TokenStreams, words
 
-EMBEDDED = ("digits", "python-reference")
+__all__ = [
+    "available", "embedded_hash", "load", "load_text", "whole", "with_wrong_labels",
+]  # fmt: skip
 
 
 def load(
-    settings: Training | LanguageTraining, data_root: str | Path | None = None, device="cpu"
+    name: str,
+    *,
+    batch_size: int,
+    examples: int = 0,
+    sampling: str = "reshuffled",
+    crop_padding: int = 0,
+    flip: bool = False,
+    image_size: int = 224,
+    label_noise: float = 0.0,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    data_root: str | Path | None = None,
+    device="cpu",
 ):
-    """Return the dataset of the settings, whose batches lie on the device.
+    """Return a dataset of images, whose batches ``(images, labels)`` lie on the device.
 
-    It is a :class:`TensorImages`, a :class:`stationarity.data.folders.StreamedImages` or a
-    :class:`TokenStreams`. ``data_root`` is where the data lie; without it the
-    environment variable ``STATIONARITY_DATA`` is read, and without that they are
-    downloaded from the Hugging Face hub, see :mod:`stationarity.data.sources`. Raises
-    :class:`UsageError` where files are missing or damaged, where the hub refuses
+    It is a :class:`TensorImages`, or a :class:`stationarity.data.folders.StreamedImages`
+    of ImageNet.
+
+    Parameters
+    ----------
+    name: ``digits``, ``cifar10`` or ``imagenet``.
+    batch_size: of training batches and of draws, all processes together.
+    examples: how many of the training images are used; 0: all.
+    sampling: ``reshuffled`` (epochs) or ``independent`` (batches).
+    crop_padding, label_noise: of small images: random crops, padded by so many pixels,
+        and the part of the training images that get a wrong label.
+    flip: random horizontal flips.
+    image_size: side of ImageNet's random resized crops, in pixels.
+    seed: of order, draws and augmentation.
+    dtype: of the batches' images.
+    data_root: where the data lie, else the folder that the environment variable
+        ``STATIONARITY_DATA`` names; without both they are downloaded from the Hugging
+        Face hub, see :mod:`stationarity.data.parquet`.
+
+    Raises :class:`UsageError` where files are missing or damaged, where the hub refuses
     them, or where the batch size exceeds the data.
     """
-    data_root = data_root or os.environ.get("STATIONARITY_DATA")
-    root = Path(data_root).expanduser() if data_root else None
-    if root and settings.dataset not in EMBEDDED and not root.is_dir():
-        raise UsageError(f"The data root {root} is not a folder.")
-    if settings.dataset == "imagenet":
-        return _imagenet(settings, root, device)
-    if settings.dataset in ("python-reference", "wikitext103"):
-        parts, provenance = (
-            _wikitext(root) if settings.dataset == "wikitext103" else _reference_parts()
-        )
-        return TokenStreams(settings, parts, provenance, device)
-    if settings.dataset == "cifar10":
-        arrays, provenance = _cifar10(root)
+    known_name(name, ("digits", "cifar10", "imagenet"), "dataset of images")
+    common = dict(
+        batch_size=batch_size, examples=examples, sampling=sampling, flip=flip, seed=seed,
+        dtype=dtype, device=device,
+    )  # fmt: skip
+    if name == "imagenet":
+        return _imagenet(_root(data_root), image_size=image_size, **common)
+    if name == "cifar10":
+        arrays, provenance = _cifar10(_root(data_root))
     else:
-        arrays = _digits()
-        provenance = {"source": "scikit-learn", "sha256": embedded_hash("digits")}
-    return TensorImages(settings, arrays, provenance, device)
+        arrays = embedded.digits()
+        provenance = {"source": "scikit-learn", "sha256": embedded_hash(name)}
+    return TensorImages(
+        name, arrays, provenance, crop_padding=crop_padding, label_noise=label_noise, **common
+    )
+
+
+def load_text(
+    name: str, *, data_root: str | Path | None = None, **how: int | str | torch.dtype
+) -> TokenStreams:
+    """Return a text as streams of tokens on the device.
+
+    ``name`` is ``python-reference`` (characters) or ``wikitext103`` (words);
+    ``data_root`` is as in :func:`load`; the rest is what :class:`TokenStreams` takes:
+    ``batch_size``, ``segment``, ``context``, ``tokens``, ``steps_per_epoch``, ``seed``,
+    ``dtype`` and ``device``. Raises :class:`UsageError` as :func:`load` does, and for a
+    text that is too short or has one token only.
+    """
+    known_name(name, ("python-reference", "wikitext103"), "text")
+    if name == "wikitext103":
+        files, provenance = parquet.parquet_files(parquet.WIKITEXT, _root(data_root))
+        tables = (parquet.read(files[split], ("text",)) for split in ("train", "validation"))
+        parts = tuple(words(table.column("text")) for table in tables)
+    else:  # nine tenths for training, then the rest
+        characters = pyarrow.array(list(embedded.python_reference()))
+        cut = len(characters) * 9 // 10
+        parts = characters[:cut], characters[cut:]
+        provenance = {"source": "Python", "sha256": embedded_hash(name)}
+    return TokenStreams(name, parts, provenance, **how)
 
 
 def available(root: Path) -> dict[str, str]:
     """Return what a data root holds of each dataset that is not embedded, in words."""
-    found = {}
-    for source in (sources.CIFAR, sources.IMAGENET, sources.WIKITEXT):
-        tree = imagenet_tree(root) if source is sources.IMAGENET else None
-        parts = {} if tree else sources.find(source, root)
-        files = list(itertools.chain.from_iterable(parts.values()))
-        size = sum(file.stat().st_size for file in files)
-        found[source.name] = (
-            f"folders of images in {tree}" if tree
-            else f"{len(files)} parquet files in {files[0].parent}, {size / 1e6:,.0f} MB"
-            if files
-            else "not found"
-        )  # fmt: skip
-    return found
+    held = {}
+    for source in (parquet.CIFAR, parquet.IMAGENET, parquet.WIKITEXT):
+        tree = _imagenet_tree(root) if source is parquet.IMAGENET else None
+        files = [file for part in parquet.find(source, root).values() for file in part]
+        if tree:
+            held[source.name] = f"folders of images in {tree}"
+        elif files:
+            size = sum(file.stat().st_size for file in files)
+            held[source.name] = (
+                f"{len(files)} parquet files in {files[0].parent}, {size / 1e6:,.0f} MB"
+            )
+        else:
+            held[source.name] = "not found"
+    return held
 
 
-def embedded_hash(dataset: str) -> str | None:
-    """Return the SHA-256 of an embedded dataset, None for any other.
-
-    It enters the fingerprint of a run: the text differs between versions of
-    Python, and a package may mend its data.
-    """
-    if dataset == "python-reference":
-        return hashlib.sha256(python_reference().encode()).hexdigest()
-    if dataset != "digits":
-        return None
-    arrays = _digits()
-    parts = [a.tobytes() for split in ("train", "test") for a in arrays[split]]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
-def python_reference() -> str:
-    """Return the Python language reference that ships with Python, as one text.
-
-    About half a million characters: the help topics in alphabetical order.
-    """
-    return "\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
-
-
-def _reference_parts() -> tuple[tuple, dict]:
-    """Return the characters of the reference: nine tenths for training, then the rest."""
-    characters = pyarrow.array(list(python_reference()))
-    cut = len(characters) * 9 // 10
-    provenance = {"source": "Python", "sha256": embedded_hash("python-reference")}
-    return (characters[:cut], characters[cut:]), provenance
-
-
-def _wikitext(root: Path | None) -> tuple[tuple, dict]:
-    """Return the words of WikiText-103's training and validation parts."""
-    files, provenance = sources.parquet_files(sources.WIKITEXT, root)
-    tables = (sources.read(files[split], ("text",)) for split in ("train", "validation"))
-    return tuple(words(table.column("text")) for table in tables), provenance
-
-
-@cache
-def _digits() -> dict:
-    """Return scikit-learn's digits: 1437 for training, 360 for testing."""
-    bunch = load_digits()
-    images = (bunch.images * 15.9375).astype(np.uint8)[..., None]  # 16 becomes 255
-    labels = bunch.target.astype(np.int64)
-    order = np.random.default_rng(0).permutation(len(labels))
-    train, test = order[:1437], order[1437:]
-    return {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
+def _root(data_root: str | Path | None) -> Path | None:
+    data_root = data_root or os.environ.get("STATIONARITY_DATA")
+    root = Path(data_root).expanduser() if data_root else None
+    if root and not root.is_dir():
+        raise UsageError(f"The data root {root} is not a folder.")
+    return root
 
 
 def _cifar10(root: Path | None) -> tuple[dict, dict]:
-    files, provenance = sources.parquet_files(sources.CIFAR, root)
+    """Return the arrays of each part, as :func:`embedded.digits`, and their provenance."""
+    files, provenance = parquet.parquet_files(parquet.CIFAR, root)
     arrays = {}
     for split in ("train", "test"):
-        table = sources.read(files[split], sources.CIFAR.columns)
+        table = parquet.read(files[split], parquet.CIFAR.columns)
         names = (f"Image {i} of CIFAR-10's {split} part" for i in range(len(table)))
         encoded = (cell["bytes"] for cell in table.column("img").to_pylist())
         with ThreadPoolExecutor() as pool:
@@ -135,7 +149,11 @@ def _cifar10(root: Path | None) -> tuple[dict, dict]:
     return arrays, provenance
 
 
-def imagenet_tree(root: Path | None) -> Path | None:
+def _pixels(data: bytes, name: str) -> np.ndarray:
+    return np.asarray(decode(data, name))
+
+
+def _imagenet_tree(root: Path | None) -> Path | None:
     """Return the folder below a data root that holds ``train/<class>/``, None without."""
     for folder in (root / "imagenet", root / "imagenet-sample", root) if root else ():
         if (folder / "train").is_dir():
@@ -143,27 +161,23 @@ def imagenet_tree(root: Path | None) -> Path | None:
     return None
 
 
-def _imagenet(settings: Training, root: Path | None, device):
+def _imagenet(root: Path | None, **how):
     """Return the images of a folder tree, else of parquet files."""
     from . import folders  # torchvision takes seconds to import
 
-    if tree := imagenet_tree(root):
+    if tree := _imagenet_tree(root):
         parts, provenance = folders.tree(tree)
     else:
-        if root and not sources.find(sources.IMAGENET, root):
+        if root and not parquet.find(parquet.IMAGENET, root):
             raise UsageError(
                 f"No ImageNet in {root}: it must hold imagenet/train/<class>/*.JPEG (and "
                 "imagenet/val/<class>/*.JPEG), from https://image-net.org, or "
                 "imagenet/train-*.parquet (and validation-*.parquet), from "
-                f"https://huggingface.co/datasets/{sources.IMAGENET.hub}; without a data "
+                f"https://huggingface.co/datasets/{parquet.IMAGENET.hub}; without a data "
                 "root, the latter are downloaded."
             )
-        files, provenance = sources.parquet_files(
-            sources.IMAGENET, root, optional=("validation",)
+        files, provenance = parquet.parquet_files(
+            parquet.IMAGENET, root, optional=("validation",)
         )
-        parts = folders.table(sources.memory_mapped(sources.IMAGENET, files))
-    return folders.StreamedImages(settings, *parts, provenance, device)
-
-
-def _pixels(data: bytes, name: str) -> np.ndarray:
-    return np.asarray(decode(data, name))
+        parts = folders.table(parquet.memory_mapped(parquet.IMAGENET, files))
+    return folders.StreamedImages("imagenet", *parts, provenance, **how)

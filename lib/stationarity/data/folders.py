@@ -2,6 +2,7 @@
 
 Every crop and flip is keyed by the run's seed, as in :mod:`stationarity.data.images`.
 """
+
 import atexit
 import contextlib
 import hashlib
@@ -23,30 +24,37 @@ from torchvision.transforms import v2
 from ..errors import UsageError
 from ..runs import distributed
 from ..runs.seeds import seed_of
-from ..train.settings import Training
-from .images import Batches, Images, decode, sample, steps_per_epoch, training_order
+from .batches import Batches, Sampler
+from .images import decode
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class StreamedImages(Images):
+class StreamedImages:
     """Encoded images (files, or rows of a table), decoded by workers.
 
-    Training images are random resized crops, flipped; test images (None where
-    there are none) are resized by 256/224 and cropped at the centre.
+    Parameters are those of :func:`stationarity.data.load`, and the images of the parts
+    ``train`` and ``test`` (None without). Training images are random resized crops,
+    flipped; test images are resized by 256/224 and cropped at the centre.
     """
 
-    def __init__(self, settings: Training, train, test, provenance: dict, device):
-        self.settings, self.device, self.channels = settings, torch.device(device), 3
-        self.dtype = torch.float64 if settings.precision == "float64" else torch.float32
-        self.train, self.test, self.provenance = train, test, provenance
-        self.classes, self.size = train.classes, settings.image_size
+    channels = 3
+
+    def __init__(
+        self, name: str, train, test, provenance: dict, *, batch_size: int, examples: int,
+        sampling: str, flip: bool, image_size: int, seed: int, dtype: torch.dtype, device,
+    ):  # fmt: skip
+        self.name, self.provenance = name, provenance
+        self.device, self.dtype = torch.device(device), dtype
+        self.train, self.test, self.flip = train, test, flip
+        self.classes, self.size = train.classes, image_size
         chosen = np.random.default_rng(0).permutation(len(train.labels))
-        self.chosen = chosen[: settings.examples or None]
+        self.chosen = chosen[: examples or None]
         self.count = len(self.chosen)
-        self.steps_per_epoch = steps_per_epoch(settings, self.count)
+        self.sampler = Sampler(name, self.count, batch_size, sampling, seed)
+        self.steps_per_epoch = self.sampler.steps_per_epoch
         self.mean, self.std = (
-            torch.tensor(v, dtype=self.dtype, device=self.device).view(3, 1, 1)
+            torch.tensor(v, dtype=dtype, device=self.device).view(3, 1, 1)
             for v in (IMAGENET_MEAN, IMAGENET_STD)
         )
 
@@ -54,19 +62,18 @@ class StreamedImages(Images):
         """Yield the training batches of the steps ``first`` to ``last - 1``."""
         items = (
             self._items(chosen, "training", step)
-            for step, chosen in training_order(self.settings, self.count, first, last)
+            for step, chosen in self.sampler.training(first, last)
         )
-        return self._load(self.train, items, augment=self.settings.flip)
+        return self._load(self.train, items, augment=self.flip)
 
     def draws(self, count: int, *key) -> Batches:
         """Return ``count`` independent training batches, the same for a key."""
 
         def make():
             items = (
-                self._items(sample(self.settings, self.count, *key, i), *key, i)
-                for i in range(count)
+                self._items(self.sampler.independent(*key, i), *key, i) for i in range(count)
             )
-            return self._load(self.train, items, augment=self.settings.flip)
+            return self._load(self.train, items, augment=self.flip)
 
         return Batches(count, make)
 
@@ -81,7 +88,7 @@ class StreamedImages(Images):
 
     def _items(self, chosen: Tensor, *key) -> list:
         return [
-            (int(self.chosen[i]), seed_of(self.settings.seed, "augment", *key, i))
+            (int(self.chosen[i]), seed_of(self.sampler.seed, "augment", *key, i))
             for i in chosen[distributed.share(len(chosen))].tolist()
         ]
 

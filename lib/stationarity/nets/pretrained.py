@@ -5,20 +5,18 @@ The name of a file ends with the first eight digits of its SHA-256, which is com
 whenever the file is read; and nothing is unpickled.
 """
 
+import hashlib
 import urllib.parse
 from pathlib import Path
 
 import torch
 
-from ..data import sources
 from ..errors import UsageError
 
 CLASSES = 1000  # of ImageNet-1k
 
 
-def weights(
-    model: str, classes: int, root: str | Path | None = None
-) -> tuple[dict, str]:
+def weights(model: str, classes: int, root: str | Path | None = None) -> tuple[dict, str]:
     """Return the state of a pretrained net such as ``resnet18``, and its file's name.
 
     Raises :class:`UsageError` where the data have other classes than ImageNet-1k, and
@@ -31,7 +29,9 @@ def weights(
         )
     address = _address(model)
     file = _found(address, model, Path(root).expanduser() if root else None)
-    if not sources.sha256([file])[file].startswith(file.stem.rpartition("-")[2]):
+    with open(file, "rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    if not digest.startswith(file.stem.rpartition("-")[2]):
         raise UsageError(f"{file} is damaged: delete it, or fetch {address} again.")
     return torch.load(file, map_location="cpu", weights_only=True), file.name
 

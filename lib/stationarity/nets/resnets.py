@@ -3,6 +3,7 @@
 Initial weights are drawn from PyTorch's global generator: seed it first. Apart
 from the other nets, because importing torchvision takes seconds.
 """
+
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -22,15 +23,14 @@ class GainAndBias(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        shape = (-1, 1, 1)
-        return features * self.weight.view(shape) + self.bias.view(shape)
+        return features * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
 
 
 class CifarResNet(nn.Module):
     """A ResNet for small images: 3x3 stem with stride 1, no max-pooling.
 
-    With ``width=64`` and ``blocks=(2, 2, 2, 2)`` it is the ResNet-18 that the
-    CIFAR experiments use. Blocks and initialisation are torchvision's.
+    The default, of 11.2 million parameters, is the ResNet-18 that the CIFAR experiments
+    use. Blocks and initialisation are torchvision's.
 
     Without ``batch_norm`` every normalisation becomes a :class:`GainAndBias`, and
     the last gain of each block starts at zero. A block is then the identity (or
@@ -38,18 +38,19 @@ class CifarResNet(nn.Module):
     Smith, 2020, with a gain for each channel).
 
     Input: ``(N, channels, H, W)`` floats; output: ``(N, classes)`` logits.
+
+    >>> sum(p.numel() for p in CifarResNet(width=8).parameters())
+    176402
     """
 
     def __init__(
-        self, width: int, blocks: tuple, channels: int, classes: int, batch_norm: bool
-    ):
+        self, width: int = 64, blocks: tuple = (2, 2, 2, 2), channels: int = 3,
+        classes: int = 10, batch_norm: bool = True,
+    ):  # fmt: skip
         super().__init__()
         norm = nn.BatchNorm2d if batch_norm else GainAndBias
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1, bias=False),
-            norm(width),
-            nn.ReLU(inplace=True),
-        )
+        stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.stem = nn.Sequential(stem, norm(width), nn.ReLU(inplace=True))
         stages, inputs = [], width
         for index, depth in enumerate(blocks):
             outputs = width * 2**index
@@ -59,9 +60,7 @@ class CifarResNet(nn.Module):
         self.head = nn.Linear(inputs, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(
-                    module.weight, mode="fan_out", nonlinearity="relu"
-                )
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if isinstance(module, BasicBlock) and not batch_norm:
                 nn.init.zeros_(module.bn2.weight)
 
@@ -73,31 +72,14 @@ class CifarResNet(nn.Module):
 def _stage(inputs: int, outputs: int, depth: int, stride: int, norm) -> nn.Sequential:
     shortcut = None
     if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False),
-            norm(outputs),
-        )
+        shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+        shortcut = nn.Sequential(shortcut, norm(outputs))
     first = BasicBlock(inputs, outputs, stride, shortcut, norm_layer=norm)
     others = (BasicBlock(outputs, outputs, norm_layer=norm) for _ in range(depth - 1))
     return nn.Sequential(first, *others)
 
 
-def cifar_resnet(
-    width: int = 64,
-    blocks: tuple = (2, 2, 2, 2),
-    channels: int = 3,
-    classes: int = 10,
-    batch_norm: bool = True,
-) -> CifarResNet:
-    """Return a :class:`CifarResNet`; 11.2 million parameters by default.
-
-    >>> sum(p.numel() for p in cifar_resnet(width=8).parameters())
-    176402
-    """
-    return CifarResNet(width, tuple(blocks), channels, classes, batch_norm)
-
-
-def imagenet_resnet(depth: int = 101, classes: int = 1000) -> nn.Module:
+def imagenet_resnet(depth: int, classes: int) -> nn.Module:
     """Return torchvision's ResNet of that depth (18, 34, 50, 101 or 152).
 
     Input: ``(N, 3, H, W)`` floats; output: ``(N, classes)`` logits.

@@ -5,6 +5,7 @@ Baevski and Auli 2019 (adaptive embedding); our section "WikiText-103 +
 Transformer-XL". Initial weights are drawn from PyTorch's global generator: seed
 it first.
 """
+
 import itertools
 import math
 
@@ -97,6 +98,28 @@ class TransformerXL(nn.Module):
             kept.append(context[:, max(keys - self.memory, 0) :])
             states = layer(states, context, positions, self.content_bias, self.position_bias)
         return self.dropout(states), torch.stack(kept)
+
+
+def next_token_loss(model: TransformerXL, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Return the mean cross-entropy (nats) of the next token, given the context.
+
+    ``batch`` is ``(context, tokens, targets)``, int64 ``(N, C)`` and ``(N, T)`` twice. The
+    model reads the context, segment by segment, with its present weights and without a
+    gradient; what it remembers is held fixed. So the derivatives are those in the weights
+    that act on the segment, at a fixed memory: our equation eq-semi-gradient.
+    """
+    context, tokens, targets = batch
+    losses, _ = model(tokens, targets, remember(model, context, tokens.shape[1]))
+    return losses.mean()
+
+
+@torch.no_grad()
+def remember(model: TransformerXL, context: Tensor, segment: int) -> Tensor | None:
+    """Return the memory after reading ``context`` (N, C), None where C is 0."""
+    memory = None
+    for part in context.split(segment, dim=1) if context.shape[1] else ():
+        _, memory = model.states(part, memory)
+    return memory
 
 
 class Layer(nn.Module):
@@ -216,9 +239,7 @@ class AdaptiveVocabulary(nn.Module):
             torch.empty(last - first, w)
             for (first, last), w in zip(self.clusters, widths, strict=True)
         )
-        self.projections = nn.ParameterList(
-            torch.empty(w, width) for w in widths if w < width
-        )
+        self.projections = nn.ParameterList(torch.empty(w, width) for w in widths if w < width)
         self.bias = nn.Parameter(torch.empty(size))
         self.cluster_weight = nn.Parameter(torch.empty(len(cutoffs), width))
         self.cluster_bias = nn.Parameter(torch.empty(len(cutoffs)))

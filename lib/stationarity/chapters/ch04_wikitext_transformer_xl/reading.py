@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from ... import data, experiments, measure
-from ...data.text import next_token_loss
+from ...nets.transformer_xl import next_token_loss
 from ...runs import records
 from ...train import loop
 

@@ -1,0 +1,44 @@
+"""What needs no download: scikit-learn's digits, and a text that ships with Python."""
+
+import hashlib
+import pydoc_data.topics
+from functools import cache
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+
+def embedded_hash(name: str | None) -> str | None:
+    """Return the SHA-256 of an embedded dataset, None for any other.
+
+    It enters the fingerprint of a run: the text differs between versions of
+    Python, and a package may mend its data.
+    """
+    if name == "python-reference":
+        return hashlib.sha256(python_reference().encode()).hexdigest()
+    if name != "digits":
+        return None
+    parts = [a.tobytes() for split in ("train", "test") for a in digits()[split]]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def python_reference() -> str:
+    """Return the Python language reference that ships with Python, as one text.
+
+    About half a million characters: the help topics in alphabetical order.
+    """
+    return "\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
+
+
+@cache
+def digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the digits: 1437 for training (``train``), 360 for testing (``test``).
+
+    Images are uint8 ``(N, 8, 8, 1)``, labels int64 ``(N,)``.
+    """
+    bunch = load_digits()
+    images = (bunch.images * 15.9375).astype(np.uint8)[..., None]  # 16 becomes 255
+    labels = bunch.target.astype(np.int64)
+    order = np.random.default_rng(0).permutation(len(labels))
+    train, test = order[:1437], order[1437:]
+    return {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
