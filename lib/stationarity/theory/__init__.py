@@ -1,29 +1,17 @@
-"""The limiting dynamics of SGD: theory in closed form, and simulation.
+"""What theory predicts of SGD around a minimum, in NumPy.
 
 :mod:`~stationarity.theory.discrete` is exact for SGD on noisy quadratics,
 :mod:`~stationarity.theory.continuous` its Langevin equation,
-:mod:`~stationarity.theory.simulation` draws ensembles of trajectories, and
-:mod:`~stationarity.chapters.ch10_langevin.minibatches` is exact for linear regression on true
-minibatches.
+:mod:`~stationarity.theory.modes` what the exact one says of modes that are measured,
+and :mod:`~stationarity.theory.simulation` draws ensembles of trajectories.
 """
 
-from ..chapters.ch10_langevin import minibatches
-from ..chapters.ch10_langevin.minibatches import (
-    LeastSquares,
-    displacement_from_moments,
-    least_squares,
-    minibatch_moments,
-    noise_of_example,
-)
-from . import continuous, discrete, simulation
-from .continuous import damping, diffusion, drift, limiting_covariance, propagator
+from .continuous import damping, limiting_covariance, propagator
 from .discrete import (
     check_stable,
     decay,
     displacement_squared,
-    largest_stable_learning_rate,
     moments,
-    noise_covariance,
     oscillation,
     stationary_covariance,
     transition,
@@ -31,28 +19,15 @@ from .discrete import (
 from .simulation import simulate
 
 __all__ = [
-    "LeastSquares",
     "check_stable",
-    "continuous",
     "damping",
     "decay",
-    "diffusion",
-    "discrete",
-    "displacement_from_moments",
     "displacement_squared",
-    "drift",
-    "largest_stable_learning_rate",
-    "least_squares",
     "limiting_covariance",
-    "minibatch_moments",
     "moments",
-    "noise_covariance",
-    "noise_of_example",
     "oscillation",
     "propagator",
-    "regression",
     "simulate",
-    "simulation",
     "stationary_covariance",
     "transition",
 ]

@@ -4,9 +4,9 @@ In one direction of curvature ``h`` (weight decay included) with gradient noise 
 variance ``s`` a step, position and velocity x = (θ, v) follow, in the time t = η k
 of k steps,
 
-    dx = −A x dt + √(2 D) dW,
+    dx = −A x dt + √(2 D) dW,    A = [[0, −1], [2 h, 2 (1 − β)] / (η (1 + β))],
 
-with ``A`` of :func:`drift` and ``D`` of :func:`diffusion`. It is the continuous
+where ``D`` has the one entry ``2 s / (η (1 + β)²)``, for v. It is the continuous
 limit of the recursion of :mod:`stationarity.theory.discrete`, with its symbols;
 what it misses at a finite learning rate is of relative size η h / (2 (1 + β)) in the
 variances. Times are given in steps, whole or not, so that both modules answer the
@@ -64,20 +64,11 @@ def propagator(
     Its diagonal holds the stationary autocorrelations of the position and of the
     velocity: for γ < ω they are ``e^{−γt} (cos νt ± (γ/ν) sin νt)``. One formula
     serves all regimes, with a complex ν, and does not cancel at the critical one.
+    Raises :class:`UsageError` for a negative time, and without a stationary state.
 
     >>> propagator([0.0, 1.0], 1.0, 0.5)[:, 0, 0].round(3)
     array([1.   , 0.736])
     """
-    cosine, sine, _ = _waves(steps, curvature, learning_rate, momentum)
-    rate, natural, *_ = damping(curvature, learning_rate, momentum)
-    rows = [cosine + rate * sine, sine], [-(natural**2) * sine, cosine - rate * sine]
-    return np.stack([np.stack(row, -1) for row in rows], -2)
-
-
-def _waves(
-    steps: ArrayLike, curvature: ArrayLike, learning_rate: float, momentum: float
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Return e^{−γt} cos νt, e^{−γt} sin νt / ν, and 1 − r(t), each (K, ...)."""
     rate, natural, *_ = damping(curvature, learning_rate, momentum)
     times = learning_rate * np.atleast_1d(np.asarray(steps, float))
     if not np.all(times >= 0):
@@ -90,51 +81,13 @@ def _waves(
     lasting = -np.expm1(-double * times) / np.where(root == 0, 1, double)
     lasting = np.where(root == 0, times, lasting)
     decayed = np.exp(-slow * times)
-    sine = decayed * lasting
-    cosine = decayed - root * sine
-    lost = -np.expm1(-slow * times) - slow * sine  # as r = e^{−slow t} + slow sine
-    return cosine.real, sine.real, lost.real
-
-
-def drift(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
-    """Return the drift matrices ``A``, (..., 2, 2).
-
-    ``[[0, −1], [2 h, 2 (1 − β)] / (η (1 + β))]``: the second row is the force of
-    the quadratic and the friction, both over the mass ``η (1 + β) / 2``.
-
-    >>> drift(1.0, 0.5)
-    array([[ 0., -1.],
-           [ 4.,  4.]])
-    """
-    curvature = np.asarray(curvature, float)
-    mass = learning_rate * (1 + momentum) / 2
-    matrix = np.zeros((*curvature.shape, 2, 2))
-    matrix[..., 0, 1] = -1
-    matrix[..., 1, 0] = curvature / mass
-    matrix[..., 1, 1] = (1 - momentum) / mass
-    return matrix
-
-
-def diffusion(
-    learning_rate: float, noise_variance: ArrayLike, momentum: float = 0.0
-) -> NDArray:
-    """Return the diffusion matrices ``D``, (..., 2, 2): ``2 s / (η (1 + β)²)`` for v.
-
-    >>> diffusion(0.5, 3.0)
-    array([[ 0.,  0.],
-           [ 0., 12.]])
-    """
-    noise_variance = np.asarray(noise_variance, float)
-    matrix = np.zeros((*noise_variance.shape, 2, 2))
-    matrix[..., 1, 1] = 2 * noise_variance / (learning_rate * (1 + momentum) ** 2)
-    return matrix
+    sine, cosine = (decayed * lasting).real, (decayed - root * decayed * lasting).real
+    rows = [cosine + rate * sine, sine], [-(natural**2) * sine, cosine - rate * sine]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
 
 
 def limiting_covariance(
-    curvature: ArrayLike,
-    learning_rate: float,
-    noise_variance: ArrayLike,
-    momentum: float = 0.0,
+    curvature: ArrayLike, learning_rate: float, noise_variance: ArrayLike, momentum: float = 0.0
 ) -> NDArray:
     """Return the stationary covariance of (position, velocity) in continuous time.
 
@@ -155,95 +108,3 @@ def limiting_covariance(
     covariance[..., 0, 0] = learning_rate * (1 + momentum) / (2 * curvature) * velocity
     covariance[..., 1, 1] = velocity
     return covariance
-
-
-def mean_at(
-    steps: ArrayLike, curvature: ArrayLike, learning_rate: float,
-    momentum: float = 0.0, *, start: ArrayLike,
-) -> NDArray:  # fmt: skip
-    """Return the mean ``e^{−At} start`` of (position, velocity), (K, ..., 2).
-
-    ``start`` (..., 2) is the mean at step 0, and t = η k for ``steps`` (K,).
-
-    >>> mean_at([0, 1000], 1.0, 0.5, start=[2.0, 0.0]).round(6)
-    array([[2., 0.],
-           [0., 0.]])
-    """
-    matrix = propagator(steps, curvature, learning_rate, momentum)
-    return (matrix @ np.asarray(start, float)[..., None])[..., 0]
-
-
-def covariance_at(
-    steps: ArrayLike, curvature: ArrayLike, learning_rate: float,
-    noise_variance: ArrayLike, momentum: float = 0.0, *, start: ArrayLike | None = None,
-) -> NDArray:  # fmt: skip
-    """Return the covariance of (position, velocity) at ``steps`` (K,), (K, ..., 2, 2).
-
-    It is ``B − e^{−At} (B − start) e^{−A't}``, with B of :func:`limiting_covariance`
-    and the covariance ``start`` (..., 2, 2) at step 0, zero unless given. Its rounding
-    error is relative to B.
-
-    >>> covariance_at([0, 1000], 1.0, 0.5, 3.0)[:, 0, 0]
-    array([0.  , 0.75])
-    """
-    limit = limiting_covariance(curvature, learning_rate, noise_variance, momentum)
-    matrix = propagator(steps, curvature, learning_rate, momentum)
-    missing = limit if start is None else limit - np.asarray(start, float)
-    return limit - matrix @ missing @ matrix.swapaxes(-1, -2)
-
-
-def displacement_squared(
-    lags: ArrayLike,
-    curvature: ArrayLike,
-    learning_rate: float,
-    noise_variance: ArrayLike,
-    momentum: float = 0.0,
-    *,
-    start: ArrayLike | None = None,
-) -> NDArray:
-    """Return E (θ_{t+ηk} − θ_t)², of the stationary process unless told, (len(lags), ...).
-
-    It is ``2 V (1 − r(ηk))``, with the variance V and the autocorrelation r of the
-    position: ballistic, E v² (ηk)², at first, and 2 V in the end. From any other state at
-    time t, ``start`` (..., 2, 2) are the second moments of (position, velocity) there.
-
-    >>> displacement_squared([1, 1000], 1.0, 0.5, 3.0).round(3)
-    array([0.396, 1.5  ])
-    """
-    if start is not None:
-        row = propagator(lags, curvature, learning_rate, momentum)[..., 0, :]
-        row = row - np.array([1.0, 0.0])
-        moved = np.einsum("...i,...ij,...j->...", row, np.asarray(start, float), row)
-        added = covariance_at(lags, curvature, learning_rate, noise_variance, momentum)
-        return moved + added[..., 0, 0]
-    *_, lost = _waves(lags, curvature, learning_rate, momentum)
-    limit = limiting_covariance(curvature, learning_rate, noise_variance, momentum)
-    return 2 * limit[..., 0, 0] * lost
-
-
-def velocity_sum_squared(
-    lags: ArrayLike,
-    curvature: ArrayLike,
-    learning_rate: float,
-    noise_variance: ArrayLike,
-    momentum: float = 0.0,
-) -> NDArray:
-    """Return the same displacement by velocity correlations (Green-Kubo), (len(lags), ...).
-
-    ``η² E v² [k + 2 Σ_{0<j<k} (k − j) C(ηj)]`` for whole ``lags`` k sums the steps
-    η v with the continuous autocorrelation C of the velocity. The sum is a
-    trapezoidal rule for an integral that vanishes: its error leaves a slope of
-    (1 − β) / (3 (1 + β)) times η² E v² a step, so that the sum is of no use at large k.
-
-    >>> velocity_sum_squared([0, 1], 1.0, 0.5, 3.0)
-    array([0.  , 0.75])
-    """
-    lags = np.atleast_1d(lags)
-    if not (np.issubdtype(lags.dtype, np.integer) and np.all(lags >= 0)):
-        raise UsageError("Lags must be whole numbers, 0 or more.")
-    limit = limiting_covariance(curvature, learning_rate, noise_variance, momentum)
-    every = np.arange(int(lags.max(initial=0)) + 1)
-    correlation = propagator(every, curvature, learning_rate, momentum)[..., 1, 1]
-    slope = 2 * np.cumsum(correlation, 0) - 1  # 1 + 2 Σ_{0<j≤k} C, from k to k + 1
-    summed = np.cumsum(slope, 0) - slope
-    return learning_rate**2 * limit[..., 1, 1] * summed[lags]

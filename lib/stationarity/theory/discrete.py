@@ -20,14 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UsageError
 
 
-def largest_stable_learning_rate(curvature: ArrayLike, momentum: float = 0.0) -> NDArray:
-    """Return ``2 (1 + β) / h``: learning rates below it are stable, others are not.
+def check_stable(curvature: ArrayLike, rates: ArrayLike, momentum: float = 0.0) -> None:
+    """Raise :class:`UsageError` unless every rate is positive and stable.
 
-    Raises :class:`UsageError` where a curvature is not positive or the
-    momentum lies outside [0, 1).
-
-    >>> float(largest_stable_learning_rate(4.0))
-    0.5
+    Stable are rates below ``2 (1 + β) / h``, for curvatures that are positive and a
+    momentum in [0, 1).
     """
     curvature = np.asarray(curvature, float)
     if not np.all(curvature > 0):
@@ -37,20 +34,15 @@ def largest_stable_learning_rate(curvature: ArrayLike, momentum: float = 0.0) ->
         )
     if not 0 <= momentum < 1:
         raise UsageError(f"The momentum must lie in [0, 1), not {momentum:g}.")
-    return 2 * (1 + momentum) / curvature
-
-
-def check_stable(curvature: ArrayLike, rates: ArrayLike, momentum: float = 0.0) -> None:
-    """Raise :class:`UsageError` unless every rate is positive and stable."""
-    limit = largest_stable_learning_rate(curvature, momentum)
     smallest, largest = np.min(rates), np.max(rates)
+    limit = 2 * (1 + momentum) / curvature.max()
     if not smallest > 0:
         raise UsageError(f"A learning rate must be positive, not {smallest:g}.")
-    if not np.all(np.asarray(rates)[..., None] < limit.ravel()):
+    if not largest < limit:
         raise UsageError(
             f"The learning rate {largest:g} is too large: at curvature "
-            f"{np.max(curvature):g} and momentum {momentum:g} the iterates stay "
-            f"bounded only below 2 (1 + momentum) / curvature = {limit.min():g}."
+            f"{curvature.max():g} and momentum {momentum:g} the iterates stay "
+            f"bounded only below 2 (1 + momentum) / curvature = {limit:g}."
         )
 
 
@@ -73,10 +65,7 @@ def noise_covariance(learning_rate: float, noise_variance: ArrayLike) -> NDArray
 
 
 def stationary_covariance(
-    curvature: ArrayLike,
-    learning_rate: float,
-    noise_variance: ArrayLike,
-    momentum: float = 0.0,
+    curvature: ArrayLike, learning_rate: float, noise_variance: ArrayLike, momentum: float = 0.0
 ) -> NDArray:
     """Return the exact stationary covariance of (position, velocity), (..., 2, 2).
 
@@ -106,28 +95,20 @@ def displacement_squared(
     learning_rate: float,
     noise_variance: ArrayLike,
     momentum: float = 0.0,
-    *,
-    start: ArrayLike | None = None,
 ) -> NDArray:
-    """Return the exact E (θ_{t+k} − θ_t)², in stationary SGD unless told, (len(lags), ...).
+    """Return the exact E (θ_{t+k} − θ_t)² of stationary SGD, (len(lags), ...).
 
     ``lags`` (L,) are numbers k of steps, not negative. The displacement is
     ``2 V (1 − r_k)``: V is the stationary variance of the position and r its
     autocorrelation, with ``r_{k+1} = (1 + β − η h) r_k − β r_{k−1}``. One step
     gives η² times the variance of the velocity, long lags 2 V. What is iterated
-    is 1 − r, which does not cancel for slow directions. From any other state at
-    time t, ``start`` (..., 2, 2) are the second moments of (position, velocity)
-    there: zeros for a cold start, at rest in the minimum. Raises
-    :class:`UsageError` where SGD has no stationary state.
+    is 1 − r, which does not cancel for slow directions. Raises :class:`UsageError`
+    where SGD has no stationary state.
 
     >>> displacement_squared([0, 1, 1000], 1.0, 0.5, 3.0)
     array([0., 1., 2.])
     """
-    if start is not None:
-        return _displacement_from(
-            lags, curvature, learning_rate, noise_variance, momentum, start
-        )
-    check_stable(curvature, learning_rate, momentum)
+    stationary = stationary_covariance(curvature, learning_rate, noise_variance, momentum)
     step = learning_rate * np.asarray(curvature, float)
     matrix = np.empty((*step.shape, 2, 2))  # of the state (1 − r_k, r_{k−1} − r_k)
     matrix[..., 0, 0], matrix[..., 1, 0] = 1 - step, -step
@@ -135,21 +116,7 @@ def displacement_squared(
     force = np.stack([step, step], -1)
     start = np.stack([np.zeros_like(step), -step / (1 + momentum)], -1)  # r_{−1} = r_1
     lost = iterate(matrix, force, start, lags)[..., 0]
-    variance = stationary_covariance(curvature, learning_rate, noise_variance, momentum)[
-        ..., 0, 0
-    ]
-    return 2 * variance * lost
-
-
-def _displacement_from(lags, curvature, learning_rate, noise_variance, momentum, start):
-    """Return E (θ_{t+k} − θ_t)², with the second moments ``start`` of the state at t."""
-    added = covariance_at(lags, curvature, learning_rate, noise_variance, momentum)
-    # The first row of M^k − 1, by powers of the transposed matrix.
-    transposed = transition(curvature, learning_rate, momentum).swapaxes(-1, -2)
-    unit = np.array([1.0, 0.0])
-    row = iterate(transposed, np.zeros(transposed.shape[:-1]), unit, lags) - unit
-    moved = np.einsum("...i,...ij,...j->...", row, np.asarray(start, float), row)
-    return moved + added[..., 0, 0]
+    return 2 * stationary[..., 0, 0] * lost
 
 
 def oscillation(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
@@ -164,10 +131,8 @@ def oscillation(curvature: ArrayLike, learning_rate: float, momentum: float = 0.
     """
     check_stable(curvature, learning_rate, momentum)
     step = learning_rate * np.asarray(curvature, float)
-    low, high = (
-        ((1 - momentum) / (1 + np.sqrt(momentum))) ** 2,
-        (1 + np.sqrt(momentum)) ** 2,
-    )
+    high = (1 + np.sqrt(momentum)) ** 2
+    low = ((1 - momentum) / (1 + np.sqrt(momentum))) ** 2
     imaginary = np.sqrt(np.maximum((step - low) * (high - step), 0))
     return np.arctan2(imaginary, 1 + momentum - step)
 
@@ -186,9 +151,7 @@ def decay(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> 
     return -np.log(np.abs(eigenvalues).max(-1))
 
 
-def iterate(
-    matrix: ArrayLike, force: ArrayLike, start: ArrayLike, steps: ArrayLike
-) -> NDArray:
+def iterate(matrix: ArrayLike, force: ArrayLike, start: ArrayLike, steps: ArrayLike) -> NDArray:
     """Return what the recursion ``x ← M x + force`` makes of a start after some steps.
 
     ``matrix`` (..., n, n), ``force`` and ``start`` (..., n), ``steps`` (K,) whole
@@ -211,51 +174,6 @@ def iterate(
         force = (matrix @ force[..., None])[..., 0] + force
         matrix = matrix @ matrix
     return state
-
-
-def mean_at(
-    steps: ArrayLike, curvature: ArrayLike, learning_rate: float,
-    momentum: float = 0.0, *, start: ArrayLike,
-) -> NDArray:  # fmt: skip
-    """Return the exact mean of (position, velocity) after ``steps`` (K,), (K, ..., 2).
-
-    ``start`` (..., 2) is the mean at step 0. The mean after k steps is ``M^k start``.
-    Raises :class:`UsageError` for an unstable learning rate.
-
-    >>> mean_at([0, 1], 1.0, 0.5, start=[2.0, 0.0])
-    array([[ 2.,  0.],
-           [ 1., -2.]])
-    """
-    check_stable(curvature, learning_rate, momentum)
-    matrix = transition(curvature, learning_rate, momentum)
-    return iterate(matrix, np.zeros(matrix.shape[:-1]), start, steps)
-
-
-def covariance_at(
-    steps: ArrayLike, curvature: ArrayLike, learning_rate: float,
-    noise_variance: ArrayLike, momentum: float = 0.0, *, start: ArrayLike | None = None,
-) -> NDArray:  # fmt: skip
-    """Return the exact covariance of (position, velocity) after ``steps``, (K, ..., 2, 2).
-
-    It iterates ``C ← M C Mᵀ + N`` from the covariance ``start`` (..., 2, 2), zero unless
-    given; the limit is :func:`stationary_covariance`. Raises :class:`UsageError` for an
-    unstable learning rate.
-
-    >>> covariance_at([0, 1, 1000], 1.0, 0.5, 3.0)[:, 0, 0]
-    array([0.  , 0.75, 1.  ])
-    """
-    check_stable(curvature, learning_rate, momentum)
-    matrix = transition(curvature, learning_rate, momentum)
-    noise = noise_covariance(learning_rate, noise_variance)
-    # M C Mᵀ, with the rows of C in one vector, is (M ⊗ M) C.
-    squared = np.einsum("...ij,...kl->...ikjl", matrix, matrix)
-    squared = squared.reshape(*matrix.shape[:-2], 4, 4)
-    start = np.zeros((2, 2)) if start is None else np.asarray(start, float)
-    rows = iterate(
-        squared, noise.reshape(*noise.shape[:-2], 4),
-        start.reshape(*start.shape[:-2], 4), steps,
-    )  # fmt: skip
-    return rows.reshape(*rows.shape[:-1], 2, 2)
 
 
 def moments(

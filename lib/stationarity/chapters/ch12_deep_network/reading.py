@@ -7,6 +7,8 @@ that are read are those of :mod:`stationarity.chapters.ch12_deep_network.study` 
 followed. Source: our section "Does a deep network obey?".
 """
 
+from collections import namedtuple
+
 import numpy as np
 import pandas as pd
 import scipy.stats
@@ -15,10 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from ... import theory
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats import modes
-from ...stats.modes import Estimate
+from ...theory import modes
 from .study import reference_steps
 
+Estimate = namedtuple("Estimate", "value error")
 MEASURED = ("mode_variance", "mode_velocity_variance", "mode_frequency", "mode_decay")
 FLAT = 1e-9  # curvature that counts as none
 
