@@ -4,7 +4,7 @@ import re
 import pytest
 from stationarity import experiments
 from stationarity.__main__ import main
-from stationarity.runs import records
+from stationarity.runs import records, results
 
 SMALL = ["--set", "epochs=3", "--set", "measure_every=1", "--set", "hidden=4"]
 
@@ -12,7 +12,7 @@ SMALL = ["--set", "epochs=3", "--set", "measure_every=1", "--set", "hidden=4"]
 @pytest.fixture(autouse=True)
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(records, "results_root", lambda: tmp_path / "results")
+    monkeypatch.setattr(results, "root", lambda: tmp_path / "results")
 
 
 def test_run_list_and_record(capsys):
@@ -23,7 +23,7 @@ def test_run_list_and_record(capsys):
     assert all(name in listed for name in experiments.EXPERIMENTS)
     name = next(line for line in listed.splitlines() if line.endswith("complete")).split()[0]
     assert main(["record", name, "--note", "a test"]) == 0
-    assert records.recorded("full_batch")[0].info["note"] == "a test"
+    assert results.recorded("full_batch")[0].info["note"] == "a test"
 
 
 def test_doctor(capsys, tmp_path):

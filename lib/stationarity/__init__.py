@@ -9,6 +9,7 @@ One verb runs, continues or loads any experiment of the book::
 """
 from .errors import UsageError
 from .launch import run
-from .runs.records import Run, recorded
+from .runs.records import Run
+from .runs.results import recorded
 
 __all__ = ["Run", "UsageError", "recorded", "run"]

@@ -13,7 +13,7 @@ from . import data
 from .book import claims
 from .errors import UsageError
 from .launch import run
-from .runs import records
+from .runs import records, results
 from .runs.provenance import device_name
 from .runs.settings import EXPERIMENTS
 
@@ -81,7 +81,7 @@ def _list(options) -> int:
         print(name)
         for scale, settings in scales.items():
             print(f"  {scale:<11} {_summary(settings)}")
-        for found in records.recorded(name):
+        for found in results.recorded(name):
             print(f"  recorded: {found.folder.name}, {found.info['device']}")
     runs = sorted(records.runs_root().glob("*/*/run.json"))
     print(f"\n{len(runs)} runs in {records.runs_root()}")
@@ -123,7 +123,7 @@ def _record(options) -> int:
     found = next((r for r in map(records.read, folders) if r), None)
     if found is None:
         raise UsageError(f"No run at {options.run}: `stationarity list` shows the runs.")
-    print(f"recorded in {records.record(found, options.note)}")
+    print(f"recorded in {results.record(found, options.note)}")
     return 0
 
 

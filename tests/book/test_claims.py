@@ -13,7 +13,7 @@ from stationarity.book import claims, quantities
 from stationarity.book.claims import Criterion
 from stationarity.book.quantities import Estimate
 from stationarity.errors import UsageError
-from stationarity.runs import records
+from stationarity.runs import records, results
 from stationarity.train.loop import levels
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -32,11 +32,11 @@ def test_a_verdict_is_where_the_interval_lies(low, high, verdict):
 
 def record_of(tmp_path, monkeypatch, change):
     """A copy of the book's CIFAR-10 record, with its metrics changed."""
-    results = tmp_path / "results"
-    shutil.copytree(records.results_root(), results)
-    monkeypatch.setattr(records, "results_root", lambda: results)
+    folder = tmp_path / "results"
+    shutil.copytree(results.root(), folder)
+    monkeypatch.setattr(results, "root", lambda: folder)
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "runs"))
-    for path in results.glob("*/*/metrics.csv"):
+    for path in folder.glob("*/*/metrics.csv"):
         change(pd.read_csv(path)).to_csv(path, index=False)
 
 
@@ -133,7 +133,7 @@ def test_a_changed_criterion_is_listed(tmp_path):
     old = "- {since: 2026-11-22T02:20:50+00:00, above: 0.01}\n"
     new = old + "        - {since: 2027-01-02T00:00:00+00:00, above: 0.02, why: Too weak.}\n"
     ledger = claims.read(changed(tmp_path, old, new))
-    text = claims.report(ledger, claims.verdicts(ledger, records.recorded))
+    text = claims.report(ledger, claims.verdicts(ledger, results.recorded))
     assert "Changed on 2027-01-02: it was above 0.01. Too weak." in text
     assert "The criterion is younger than this run." in text
 
@@ -166,7 +166,7 @@ def test_criteria_are_only_ever_added():
 
 
 def test_the_papers_figure_is_judged_by_the_same_functions():
-    curve = records.reference("zhang2022-figure1")
+    curve = results.reference("zhang2022-figure1")
     settled = [
         (curve.gradient_norm[begin + 10 : begin + 30] ** 2).mean() ** 0.5
         for begin in (0, 30, 60)

@@ -8,7 +8,7 @@ from stationarity import experiments, measure
 from stationarity.book import budget, costs, work
 from stationarity.experiments import Training
 from stationarity.nets import mlp
-from stationarity.runs import records
+from stationarity.runs import results
 from torch.utils.flop_counter import FlopCounterMode
 
 IMAGES = {
@@ -159,7 +159,7 @@ def test_measured_times_stand_beside_estimates(monkeypatch, tmp_path):
     machine = budget.Machine(1e10, 1e10, 1e-4, dollars=2.0)
     table = budget.table("two-cores", machine)
     assert table["from"]["imagenet_resnet"].startswith("run, CPU")
-    (run,) = (r for r in records.recorded("imagenet_resnet") if r.scale == "two-cores")
+    (run,) = (r for r in results.recorded("imagenet_resnet") if r.scale == "two-cores")
     took = run.info["wall_seconds"]
     assert table["time"]["imagenet_resnet"] == budget.spoken(took)
     # A net of the same kind: by the operations, at the rate of that run.

@@ -8,7 +8,7 @@ import pytest
 import stationarity
 from stationarity import UsageError
 from stationarity.book import page
-from stationarity.runs import records
+from stationarity.runs import records, results
 
 SMALL = {"epochs": 3, "measure_every": 1, "hidden": "4"}
 
@@ -16,7 +16,7 @@ SMALL = {"epochs": 3, "measure_every": 1, "hidden": "4"}
 @pytest.fixture
 def shown(tmp_path, monkeypatch):
     """What `page.tabs` displays, for a live run and some records."""
-    monkeypatch.setattr(records, "results_root", lambda: tmp_path)
+    monkeypatch.setattr(results, "root", lambda: tmp_path)
     bundles = []
     monkeypatch.setattr(IPython.display, "display", lambda data, raw: bundles.append(data))
 
@@ -25,8 +25,8 @@ def shown(tmp_path, monkeypatch):
             stationarity.run("full_batch", settings=SMALL, seed=seed) for seed in seeds
         )
         for other in others:
-            records.record(other, note="<a record>")
-        page.tabs(records.beside(live), draw)
+            results.record(other, note="<a record>")
+        page.tabs(results.beside(live), draw)
         return bundles[-1]
 
     return show
@@ -63,7 +63,7 @@ def test_settings_that_the_book_no_longer_has_are_flagged(shown):
 
 def test_a_run_that_cannot_be_drawn_says_why(shown):
     def fail(run):
-        if run.recorded:
+        if isinstance(run, results.Record):
             raise UsageError("It lacks <what> the figure needs.")
         return draw(run)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import stationarity
 from stationarity.chapters.ch03_imagenet_resnet101 import figures as evidence
-from stationarity.runs import records
+from stationarity.runs import records, results
 from stationarity.train.loop import levels
 
 SHORT = {
@@ -18,15 +18,15 @@ def runs(tmp_path_factory):
     """A live run and two records: another seed, and one without validation data."""
     with pytest.MonkeyPatch.context() as patch:
         results = tmp_path_factory.mktemp("results")
-        patch.setattr(records, "results_root", lambda: results)
+        patch.setattr(results, "root", lambda: results)
         live, other = (
             stationarity.run("imagenet_resnet", settings=SHORT, seed=seed) for seed in (0, 1)
         )
-        folder = records.record(other, note="another seed")
+        folder = results.record(other, note="another seed")
         blind = records.Run(folder, other.info | {"scale": "two-cores"})
         assert live.label == "classroom" and blind.label.startswith("two-cores ")
         blind.__dict__["metrics"] = other.metrics[other.metrics.quantity != "accuracy"]
-        yield [*records.beside(live), blind]
+        yield [*results.beside(live), blind]
         plt.close("all")
 
 
@@ -42,7 +42,7 @@ def test_the_figure_of_a_run_has_its_name(draw, runs):
 
 
 def test_the_paper_stands_beside_every_run(runs):
-    figure = evidence.naive_beside_naive(records.reference("zhang2022-figure1"), runs)
+    figure = evidence.naive_beside_naive(results.reference("zhang2022-figure1"), runs)
     lines = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]
     assert len(lines) == 1 + len(runs)
     assert all(np.isclose(np.mean(line.get_ydata()), 1, atol=0.2) for line in lines)

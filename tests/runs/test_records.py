@@ -10,7 +10,7 @@ import pytest
 import stationarity
 import torch
 from stationarity import UsageError, data, experiments
-from stationarity.runs import records
+from stationarity.runs import records, results
 
 ROWS = [(0, 0.0, "loss", 2.5, 0.1), (22, 1.0, "loss", 1 / 3, np.nan), (22, 1.0, "x", 1e-300, 0.0)]
 SMALL = {"epochs": 3, "measure_every": 1, "hidden": "4"}
@@ -19,7 +19,7 @@ SMALL = {"epochs": 3, "measure_every": 1, "hidden": "4"}
 @pytest.fixture(autouse=True)
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(records, "results_root", lambda: tmp_path / "results")
+    monkeypatch.setattr(results, "root", lambda: tmp_path / "results")
 
 
 def test_metrics_come_back_as_they_were_written(tmp_path):
@@ -36,30 +36,30 @@ def test_metrics_come_back_as_they_were_written(tmp_path):
 
 def test_a_record_of_the_book_keeps_every_bit_and_names_no_path():
     run = stationarity.run("full_batch", settings=SMALL)
-    target = records.record(run, note="digits, a test")
-    (found,) = records.recorded("full_batch")
+    target = results.record(run, note="digits, a test")
+    (found,) = results.recorded("full_batch")
     assert found.folder == target and found.recorded and not run.recorded
     pd.testing.assert_frame_equal(found.metrics, run.metrics, check_exact=True)
     assert found.info["note"] == "digits, a test"
     short = run.info["fingerprint"][:4]
     assert run.label == "classroom" and found.label == f"classroom {short}, stale"  # overridden
-    table = records.provenance([run, found])
+    table = results.provenance([run, found])
     assert table.kind.tolist() == ["live", "recorded"]
     assert table.data.tolist() == ["digits", "digits, a test"]
     assert {"settings", "versions", "device", "commit", "code", "wall_seconds"} <= set(found.info)
     text = json.dumps(found.info)
     assert str(records.runs_root()) not in text and str(records.PROJECT) not in text
     assert sorted(p.name for p in target.iterdir()) == ["metrics.csv", "run.json"]
-    assert records.beside(run) == [run]
+    assert results.beside(run) == [run]
     other = stationarity.run("full_batch", settings=SMALL | {"seed": 1})
-    assert [r.settings["seed"] for r in records.beside(other)] == [1, 0]
+    assert [r.settings["seed"] for r in results.beside(other)] == [1, 0]
 
 
 def test_only_a_complete_run_is_recorded(tmp_path):
     info = {"status": "running", "experiment": "full_batch", "scale": "classroom"}
     run = records.write(tmp_path, info, ROWS)
     with pytest.raises(UsageError, match="is running, and only a complete run is recorded"):
-        records.record(run)
+        results.record(run)
 
 
 def test_the_fingerprint_follows_the_settings_and_the_embedded_data(monkeypatch):
@@ -89,7 +89,7 @@ def test_a_later_setting_with_a_default_leaves_the_fingerprint_as_it_is():
 
 
 def test_the_record_of_the_book_has_the_name_of_its_settings():
-    for path in records.results_root().glob("*/*/run.json"):
+    for path in results.root().glob("*/*/run.json"):
         info = json.loads(path.read_text())
         settings = experiments.get(info["experiment"], info["scale"], {"seed": info["seed"]})
         assert info["fingerprint"] == records.fingerprint(settings) == path.parent.name[-12:]
@@ -171,7 +171,7 @@ RECORDS = sorted((records.PROJECT / "book" / "results").glob("*/*"))
 
 @pytest.mark.parametrize("folder", RECORDS, ids=lambda folder: folder.name)
 def test_no_record_of_the_book_is_stale(folder):
-    assert records.stale(records.read(folder)) == {}
+    assert results.stale(records.read(folder)) == {}
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def tampered():
     settings = experiments.to_dict(experiments.get("full_batch"))
 
     def change(**entries):
-        folder = records.record(run)
+        folder = results.record(run)
         info = json.loads((folder / "run.json").read_text()) | entries
         info["settings"] = settings | entries.get("settings", {})
         (folder / "run.json").write_text(json.dumps(info))
@@ -192,17 +192,17 @@ def tampered():
 
 def test_a_record_with_other_settings_is_flagged(tampered):
     same = records.read(tampered(settings={"seed": 7}))
-    assert records.stale(same) == {} and records.stale_note(same) == ""
+    assert results.stale(same) == {} and results.stale_note(same) == ""
     assert not same.label.endswith("stale")
     found = records.read(tampered(settings={"epochs": 3, "drops": [1]}))
     now = experiments.get("full_batch").epochs
-    assert records.stale(found) == {"epochs": (3, now), "drops": ([1], [])}
-    assert f"no longer has (epochs: 3, now {now}; drops: [1], now [])" in records.stale_note(found)
+    assert results.stale(found) == {"epochs": (3, now), "drops": ([1], [])}
+    assert f"no longer has (epochs: 3, now {now}; drops: [1], now [])" in results.stale_note(found)
     assert found.label.endswith(", stale")
-    table = records.provenance([found])
-    assert table.settings.tolist() == [records.stale_note(found)]
+    table = results.provenance([found])
+    assert table.settings.tolist() == [results.stale_note(found)]
     live = stationarity.run("full_batch", settings=SMALL)
-    assert records.stale_note(live) == "" and live.label == "classroom"
+    assert results.stale_note(live) == "" and live.label == "classroom"
 
 
 def test_a_setting_that_is_younger_than_a_record_has_its_default_there(tampered):
@@ -211,22 +211,22 @@ def test_a_setting_that_is_younger_than_a_record_has_its_default_there(tampered)
     folder = tampered()
     info = json.loads((folder / "run.json").read_text()) | {"settings": settings}
     (folder / "run.json").write_text(json.dumps(info))
-    assert records.stale(records.read(folder)) == {}
+    assert results.stale(records.read(folder)) == {}
 
 
 def test_a_record_of_an_experiment_or_scale_that_is_no_more_is_stale(tampered):
     gone = records.read(tampered(scale="two-cores"))
-    assert records.stale(gone) == {"scale": ("full_batch two-cores", None)}
-    assert "now absent" in records.stale_note(gone)
-    assert records.recorded("full_batch")[0].scale == "two-cores"
+    assert results.stale(gone) == {"scale": ("full_batch two-cores", None)}
+    assert "now absent" in results.stale_note(gone)
+    assert results.recorded("full_batch")[0].scale == "two-cores"
     tampered(scale="of a galaxy")
-    assert [run.scale for run in records.recorded("full_batch")] == ["of a galaxy"]
+    assert [run.scale for run in results.recorded("full_batch")] == ["of a galaxy"]
 
 
 def test_the_settings_of_regimes_do_not_change_on_disk(tmp_path):
     info = records.new_info("regimes", "classroom", experiments.get("regimes"), "cpu")
     run = records.write(tmp_path, info, ROWS)
-    assert records.stale(run) == records.stale(records.read(run.folder)) == {}
+    assert results.stale(run) == results.stale(records.read(run.folder)) == {}
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_settings_of_another_version_are_told(tampered, settings, words):
     found = records.read(tampered(settings=settings))
     with pytest.raises(UsageError, match=f"another version .* {words}.*make the run again"):
         experiments.of_run(found.settings)
-    assert records.stale(found) and "no longer has" in records.stale_note(found)
+    assert results.stale(found) and "no longer has" in results.stale_note(found)
     assert len(found.series("loss"))  # what there is can be read
 
 
@@ -255,7 +255,7 @@ def test_a_setting_or_an_entry_that_a_record_lacks_is_told(tampered):
     with pytest.raises(UsageError, match="another version of the library: it lacks device"):
         records.read(found.folder)
     with pytest.warns(UserWarning, match="A record is left out. .* lacks device"):
-        assert records.recorded("full_batch") == []
+        assert results.recorded("full_batch") == []
     (found.folder / "run.json").write_text("[1, 2]")
     with pytest.raises(UsageError, match="another version"):
         records.read(found.folder)
@@ -269,5 +269,5 @@ def test_metrics_of_another_version_are_told(tampered):
 
 
 def test_the_papers_numbers_are_at_hand():
-    curve = records.reference("zhang2022-figure1")
+    curve = results.reference("zhang2022-figure1")
     assert len(curve) == 90 and curve.gradient_norm.between(0, 1).all()

@@ -15,7 +15,8 @@ from .. import experiments, measure
 from ..data import text
 from ..launch import threads
 from ..measure._derivatives import count_entries, gradients, hessian_product, trainable
-from ..runs.records import Run, stale
+from ..runs.records import Run
+from ..runs.results import stale
 from ..train import continuing, loop
 from ..train.settings import LanguageTraining, Training
 from . import claims, costs, work

@@ -17,7 +17,7 @@ import yaml
 
 from .. import launch
 from ..errors import UsageError, known_name
-from ..runs import records
+from ..runs import records, results
 from ..runs import settings as experiments
 from ..runs.records import Run
 from ..chapters import quantities
@@ -122,7 +122,7 @@ def existing_runs(name: str) -> list[Run]:
     A live run counts with the settings that the book has now; one that other
     library code made does not count.
     """
-    found = [run for run in records.recorded(name) if run.complete]
+    found = [run for run in results.recorded(name) if run.complete]
     kept = {run.info["fingerprint"] for run in found}
     for scale, settings in experiments.EXPERIMENTS[name].items():
         live = records.read(launch.folder_of(name, scale, settings))
@@ -130,7 +130,7 @@ def existing_runs(name: str) -> list[Run]:
             continue
         if live.complete and live.made_by_this_code:
             found.append(live)
-    return sorted(found, key=records.by_scale)
+    return sorted(found, key=results.by_scale)
 
 
 def judge(quantity: str, criterion: Criterion, run: Run) -> dict:
@@ -224,7 +224,7 @@ def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list
     :func:`stationarity.run`, describe, and the book's other records.
     """
     return {
-        name: records.beside(launch.run(name, **arguments[name]))
+        name: results.beside(launch.run(name, **arguments[name]))
         for name in needed_experiments(claims)
     }
 

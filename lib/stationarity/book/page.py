@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from ..chapters.plots import use_style
 from ..errors import UsageError
-from ..runs import records
+from ..runs import records, results
 from . import parameters
 
 
@@ -51,7 +51,7 @@ def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> 
         {
             "text/markdown": _tab_set(shown),
             "text/html": "\n".join(_as_html(*one) for one in shown),
-            "text/plain": "\n".join(f"{run.label}: {records.origin(run)}" for run, *_ in shown),
+            "text/plain": "\n".join(f"{run.label}: {results.origin(run)}" for run, *_ in shown),
         },
         raw=True,
     )
@@ -76,17 +76,17 @@ def _tab_set(shown: list) -> str:
     lines = [":::::{tab-set}", ":sync-group: run", ""]
     for run, address, reason in shown:
         lines += [f"::::{{tab-item}} {run.label}", f":sync: {run.label}", ""]
-        if note := records.stale_note(run):
+        if note := results.stale_note(run):
             lines += [":::{warning}", note, ":::"]
         if address:
             lines += [f":::{{image}} {address}", f":alt: {run.label}", ":::"]
-        lines += ["", reason, "", records.origin(run), "::::"]
+        lines += ["", reason, "", results.origin(run), "::::"]
     return "\n".join([*lines, ":::::"])
 
 
 def _as_html(run, address: str, reason: str) -> str:
     """Return a run's figure for a notebook, which has no tabs."""
-    texts = [run.label, records.stale_note(run), reason, records.origin(run)]
+    texts = [run.label, results.stale_note(run), reason, results.origin(run)]
     label, note, reason, origin = map(html.escape, texts)
     flag = f"<p><strong>{note}</strong></p>" if note else ""
     image = f'<img src="{address}" alt="{label}">' if address else f"<p>{reason}</p>"

@@ -4,13 +4,14 @@ A run is a folder: ``run.json`` (settings, provenance, status), its metrics
 (``metrics.parquet``; ``metrics.csv`` in a record of the book) and, while it
 may still go on, its checkpoints. Files are written whole, then renamed.
 """
+
 import contextlib
 import errno
 import json
 import os
+import platform
 import shutil
-import textwrap
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from ..errors import UsageError
 from . import distributed, metrics
 from .provenance import PROJECT, code_hash, commit, device_name, now
-from .settings import SCALES, Settings, checked, get, kind_of
+from .settings import EXPERIMENTS, Settings, checked, kind_of
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")  # the newest first
 # What run.json holds of every run.
@@ -29,6 +30,7 @@ KEYS = {
     "experiment", "scale", "settings", "fingerprint", "code", "commit", "device", "seed", "start",
     "wall_seconds", "status",
 }  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Run:
@@ -44,8 +46,13 @@ class Run:
 
     @property
     def scale(self) -> str:
-        """The scale: classroom, single-gpu, paper."""
+        """The scale, one of :data:`stationarity.runs.settings.SCALES`."""
         return self.info["scale"]
+
+    @property
+    def label(self) -> str:
+        """What figures call the run."""
+        return self.scale
 
     @cached_property
     def settings(self) -> Settings:
@@ -69,12 +76,8 @@ class Run:
     @property
     def made_by_this_code(self) -> bool:
         """Whether the library code that decides results is the run's own."""
-        return self.info["code"] == code_hash(kind_of(self.name).study)
-
-    @property
-    def recorded(self) -> bool:
-        """Whether this is a record of the book and not a live run."""
-        return results_root() in self.folder.parents
+        scales = EXPERIMENTS.get(self.name)
+        return bool(scales) and self.info["code"] == code_hash(scales["classroom"].study)
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -84,10 +87,10 @@ class Run:
         """
         try:
             if (self.folder / "metrics.parquet").exists():
-                found = pd.read_parquet(self.folder / "metrics.parquet")
+                table = pd.read_parquet(self.folder / "metrics.parquet")
             else:  # exact floats
-                found = pd.read_csv(self.folder / "metrics.csv", engine="pyarrow")
-            return metrics.typed(found)
+                table = pd.read_csv(self.folder / "metrics.csv", engine="pyarrow")
+            return metrics.typed(table)
         except (OSError, ValueError, KeyError):  # pyarrow's errors are among the second
             raise UsageError(
                 f"The metrics in {self.folder} are missing or damaged: delete run.json "
@@ -98,15 +101,16 @@ class Run:
     def series(self, quantity: str, **where) -> pd.DataFrame:
         """Return the rows of one quantity, in the order of the steps.
 
-        ``where`` chooses among them by ``of``, ``member`` or ``index``. Raises
-        :class:`UsageError` where the run has no such rows.
+        ``where`` chooses among them by ``of``, ``member`` or ``index``; None chooses those
+        where it is empty. Raises :class:`UsageError` where the run has no such rows.
         """
         rows = self.metrics[self.metrics.quantity == quantity]
         if rows.empty:
             known = ", ".join(sorted(self.metrics.quantity.unique()))
             raise UsageError(f"{self.folder.name} has no {quantity!r}; it has {known}.")
         for column, value in where.items():
-            chosen = rows[(rows[column] == value).fillna(False).astype(bool)]
+            same = rows[column].isna() if value is None else rows[column].eq(value)
+            chosen = rows[same.fillna(False).astype(bool)]
             if chosen.empty:
                 known = ", ".join(map(str, rows[column].dropna().unique()))
                 raise UsageError(
@@ -126,26 +130,10 @@ class Run:
         """Return whether the run holds a quantity."""
         return bool((self.metrics.quantity == quantity).any())
 
-    @property
-    def label(self) -> str:
-        """What figures call the run: no record of the book is called like a live run.
-
-        The label of a record says where its settings are not the book's any more.
-        """
-        if not self.recorded:
-            return self.scale
-        label = f"{self.scale} {self.info['fingerprint'][:4]}"
-        return f"{label}, stale" if stale(self) else label
-
 
 def runs_root() -> Path:
     """Return the folder of runs: ``STATIONARITY_RUNS``, or ``runs`` in the project."""
     return Path(os.environ.get("STATIONARITY_RUNS") or PROJECT / "runs").resolve()
-
-
-def results_root() -> Path:
-    """Return the folder of the book's records."""
-    return PROJECT / "book" / "results"
 
 
 def new_info(name: str, scale: str, settings, fingerprint: str, device) -> dict:
@@ -158,15 +146,16 @@ def new_info(name: str, scale: str, settings, fingerprint: str, device) -> dict:
             "python": platform.python_version(), "torch": torch.__version__,
             "stationarity": "0.1.0",
         },
-        "device": processes + device_name(device), "seed": settings.seed, "start": now(), "end": None,
-        "wall_seconds": 0.0, "status": "running",
+        "device": processes + device_name(device), "seed": settings.seed, "start": now(),
+        "end": None, "wall_seconds": 0.0, "status": "running",
     }  # fmt: skip
 
 
 def prepare(folder: Path, checkpoint_bytes: int = 0, further_bytes: int = 0) -> None:
     """Make a run's folder, and see that two checkpoints and a third in writing fit.
 
-    ``further_bytes`` are those of what else is written. Raises :class:`UsageError` where they do not, or where nothing can be written.
+    ``further_bytes`` are those of what else is written. Raises :class:`UsageError` where
+    they do not, or where nothing can be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +176,7 @@ def prepare(folder: Path, checkpoint_bytes: int = 0, further_bytes: int = 0) -> 
 def write(folder: Path, info: dict, rows: list[tuple]) -> Run:
     """Write a run's metrics, then its run.json; return the run."""
     frame = metrics.frame(rows)
-    _whole(folder / "metrics.parquet", lambda path: frame.to_parquet(path, index=False))
+    write_whole(folder / "metrics.parquet", lambda path: frame.to_parquet(path, index=False))
     write_info(folder, info)
     return Run(folder, info)
 
@@ -196,23 +185,24 @@ def write_info(folder: Path, info: dict) -> None:
     """Write run.json, with the time of its writing as the run's end so far."""
     info["end"] = now()
     text = json.dumps(info, indent=1) + "\n"
-    _whole(folder / "run.json", lambda path: path.write_text(text))
+    write_whole(folder / "run.json", lambda path: path.write_text(text))
 
 
 def write_tensors(path: Path, tensors: dict) -> None:
     """Write a file of tensors, to be read by ``torch.load`` with ``weights_only``."""
-    _whole(path, lambda partial: torch.save(tensors, partial))
+    write_whole(path, lambda partial: torch.save(tensors, partial))
 
 
 def write_checkpoint(folder: Path, state: dict) -> None:
     """Write a checkpoint; the one before it is kept as ``checkpoint.previous.pt``."""
 
-    def save(path):
-        if (folder / "checkpoint.pt").exists():
-            os.replace(folder / "checkpoint.pt", folder / "checkpoint.previous.pt")
+    newest, previous = (folder / name for name in CHECKPOINTS)
 
-    target = folder / "checkpoint.pt"
-    _whole(target, lambda path: torch.save(state, path), before_rename=save)
+    def keep_previous():
+        if newest.exists():
+            os.replace(newest, previous)
+
+    write_whole(newest, lambda path: torch.save(state, path), keep_previous)
 
 
 def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None:
@@ -236,10 +226,8 @@ def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None
                 raise UsageError(f"{folder / name} cannot be read ({error.strerror}).") from None
             damaged.append(folder / name)
             continue
-        # Those of earlier versions of the library have no fingerprint.
-        if not isinstance(found, dict) or (
-            fingerprint and found.get("fingerprint", fingerprint) != fingerprint
-        ):
+        known = isinstance(found, dict)
+        if not known or (fingerprint and found.get("fingerprint") != fingerprint):
             raise foreign_checkpoint(folder)
         for path in damaged:
             path.unlink()
@@ -261,15 +249,18 @@ def foreign_checkpoint(folder: Path) -> UsageError:
     )
 
 
-def _whole(path: Path, save, before_rename=lambda path: None) -> None:
-    """Write a file whole under another name, then rename it."""
+def write_whole(path: Path, save: Callable, before_rename=lambda: None) -> None:
+    """Write a file by ``save(path)``, whole under another name, then rename it.
+
+    Raises :class:`UsageError` where it cannot be written.
+    """
     partial = path.with_name(path.name + ".partial")
     with writing(path):
         try:
             save(partial)
             with open(partial, "rb") as file:
                 os.fsync(file.fileno())
-            before_rename(path)
+            before_rename()
             os.replace(partial, path)
         except (OSError, RuntimeError):
             with contextlib.suppress(OSError):
@@ -318,127 +309,3 @@ def read(folder: Path) -> Run | None:
             f"{', '.join(sorted(missing))}. Delete or move that folder."
         )
     return Run(folder, info)
-
-
-def recorded(name: str) -> list[Run]:
-    """Return the book's records of an experiment, by scale.
-
-    One that cannot be read is left out, with a warning.
-    """
-    found = []
-    for path in sorted((results_root() / name).glob("*/run.json")):
-        try:
-            found.append(read(path.parent))
-        except UsageError as error:
-            warnings.warn(f"A record is left out. {error}", stacklevel=2)
-    return sorted(found, key=by_scale)
-
-
-def by_scale(run: Run) -> tuple:
-    """Return the key that sorts runs by scale, then by folder."""
-    return SCALES.index(run.scale) if run.scale in SCALES else len(SCALES), run.folder
-
-
-def stale(run: Run) -> dict[str, tuple]:
-    """Return the settings in which a run differs from its experiment as the book has it.
-
-    Setting -> (the run's, the book's); the seed does not count, and a setting
-    that is younger than the run has its default there. What one of the two does
-    not know is ``None``; the name ``scale`` stands for an experiment or a scale
-    that the book no longer has.
-    """
-    try:
-        settings = get(run.name, run.scale)
-    except UsageError:
-        return {"scale": (f"{run.name} {run.scale}", None)}
-    now, fields = settings.plain(), type(settings).model_fields
-    young = {key: now[key] for key in now if not fields[key].is_required()}
-    young |= {key: fields[key].get_default() for key in young}
-    mine = json.loads(json.dumps(young)) | run.info["settings"]
-    return {
-        key: (mine.get(key), now.get(key))
-        for key in (*now, *(key for key in mine if key not in now))
-        if key != "seed" and mine.get(key) != now.get(key)
-    }
-
-
-def stale_note(run: Run) -> str:
-    """Return the sentence that flags a record of other settings, else an empty text."""
-    differing = stale(run) if run.recorded else {}
-    if not differing:
-        return ""
-
-    def shown(value):
-        return "absent" if value is None else textwrap.shorten(str(value), 40)
-
-    said = "; ".join(f"{k}: {shown(a)}, now {shown(b)}" for k, (a, b) in differing.items())
-    return f"Recorded with settings that the book no longer has ({said})."
-
-
-def record(run: Run, note: str | None = None) -> Path:
-    """Copy a complete run's settings, metrics and provenance into the book.
-
-    ``note`` says what the settings do not, such as a peculiarity of the data.
-    Raises :class:`UsageError` for a run that is not complete.
-    """
-    if not run.complete:
-        raise UsageError(
-            f"{run.folder.name} is {run.info['status']}, and only a complete run is "
-            f"recorded: stationarity run {run.name} --scale {run.scale} ends it."
-        )
-    target = results_root() / run.name / run.folder.name
-    target.mkdir(parents=True, exist_ok=True)
-    rows = run.metrics.to_csv(index=False)
-    _whole(target / "metrics.csv", lambda path: path.write_text(rows))
-    text = json.dumps(run.info | ({"note": note} if note else {}), indent=1) + "\n"
-    _whole(target / "run.json", lambda path: path.write_text(text))
-    return target
-
-
-def beside(run: Run) -> list[Run]:
-    """Return a run followed by the book's other records of its experiment."""
-    others = [r for r in recorded(run.name) if r.info["fingerprint"] != run.info["fingerprint"]]
-    return [run, *others]
-
-
-def provenance(runs: list[Run]) -> pd.DataFrame:
-    """Return a table of where runs come from: data, hardware, date, time, code.
-
-    Its last column flags the records whose settings the book no longer has.
-    """
-    rows = [
-        {
-            "run": run.label,
-            "kind": "recorded" if run.recorded else "live",
-            "data": run.info.get("note") or run.info["settings"].get("dataset"),
-            "hardware": run.info["device"],
-            "date": run.info["start"][:10],
-            "minutes": round(run.info["wall_seconds"] / 60, 1),
-            "code": _code(run),
-            "settings": stale_note(run) or "of this book",
-        }
-        for run in runs
-    ]  # fmt: skip
-    return pd.DataFrame(rows).set_index("run")
-
-
-def origin(run: Run) -> str:
-    """Return where a run comes from, as a line of text."""
-    data = run.info.get("note") or run.info["settings"].get("dataset")
-    parts = [
-        "Recorded run" if run.recorded else "Live run", data, run.info["device"],
-        run.info["start"][:10], f"{run.info['wall_seconds'] / 60:.1f} minutes",
-        f"code: {_code(run)}",
-    ]  # fmt: skip
-    return "; ".join(part for part in parts if part) + "."
-
-
-def _code(run: Run) -> str:
-    if run.made_by_this_code:
-        return "this"
-    return f"commit {(run.info['commit'] or '?')[:8]}"
-
-
-def reference(name: str) -> pd.DataFrame:
-    """Return a table of the papers' own numbers, from ``book/reference``."""
-    return pd.read_csv(PROJECT / "book" / "reference" / f"{name}.csv")

@@ -1,0 +1,148 @@
+"""The book's results: runs of other scales, and the papers' numbers, kept in the project.
+
+A record is a run's folder below ``book/results`` without checkpoints: what a build does
+not repeat. Whatever shows one says where it comes from, and whether its settings are
+still those of the book.
+"""
+
+import json
+import textwrap
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import UsageError
+from . import records
+from .provenance import PROJECT
+from .records import Run
+from .settings import SCALES, get
+
+
+class Record(Run):
+    """A run in the book's results."""
+
+    @property
+    def label(self) -> str:
+        """What figures call the record: never like a live run, and stale where it is."""
+        label = f"{self.scale} {self.info['fingerprint'][:4]}"
+        return f"{label}, stale" if stale(self) else label
+
+
+def root() -> Path:
+    """Return the folder of the book's results."""
+    return PROJECT / "book" / "results"
+
+
+def recorded(name: str) -> list[Record]:
+    """Return the book's records of an experiment, by scale.
+
+    One that cannot be read is left out, with a warning.
+    """
+    kept = []
+    for path in sorted((root() / name).glob("*/run.json")):
+        try:
+            run = records.read(path.parent)
+            kept.append(Record(run.folder, run.info))
+        except UsageError as error:
+            warnings.warn(f"A record is left out. {error}", stacklevel=2)
+    return sorted(kept, key=by_scale)
+
+
+def by_scale(run: Run) -> tuple:
+    """Return the key that sorts runs by scale, then by folder."""
+    return SCALES.index(run.scale) if run.scale in SCALES else len(SCALES), run.folder
+
+
+def beside(run: Run) -> list[Run]:
+    """Return a run followed by the book's other records of its experiment."""
+    others = [r for r in recorded(run.name) if r.info["fingerprint"] != run.info["fingerprint"]]
+    return [run, *others]
+
+
+def record(run: Run, note: str | None = None) -> Path:
+    """Copy a complete run's settings, metrics and provenance into the book's results.
+
+    ``note`` says what the settings do not, such as a peculiarity of the data.
+    Raises :class:`UsageError` for a run that is not complete.
+    """
+    if not run.complete:
+        raise UsageError(
+            f"{run.folder.name} is {run.info['status']}, and only a complete run is "
+            f"recorded: stationarity run {run.name} --scale {run.scale} ends it."
+        )
+    target = root() / run.name / run.folder.name
+    target.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(run.info | ({"note": note} if note else {}), indent=1) + "\n"
+    for name, content in {"metrics.csv": run.metrics.to_csv(index=False), "run.json": text}.items():
+        records.write_whole(target / name, lambda path, content=content: path.write_text(content))
+    return target
+
+
+def stale(run: Run) -> dict[str, tuple]:
+    """Return the settings in which a run differs from its experiment as the book has it.
+
+    Setting -> (the run's, the book's); the seed does not count, and a setting
+    that is younger than the run has its default there. What one of the two does
+    not know is ``None``; the name ``scale`` stands for an experiment or a scale
+    that the book no longer has.
+    """
+    try:
+        settings = get(run.name, run.scale)
+    except UsageError:
+        return {"scale": (f"{run.name} {run.scale}", None)}
+    fields = type(settings).model_fields.items()
+    defaults = {key: field.default for key, field in fields if not field.is_required()}
+    mine, now = json.loads(json.dumps(defaults)) | run.info["settings"], settings.plain()
+    return {
+        key: (mine.get(key), now.get(key))
+        for key in now | mine
+        if key != "seed" and mine.get(key) != now.get(key)
+    }
+
+
+def stale_note(run: Run) -> str:
+    """Return the sentence that flags a record of other settings, else an empty text."""
+    differing = stale(run) if isinstance(run, Record) else {}
+    if not differing:
+        return ""
+
+    def shown(value):
+        return "absent" if value is None else textwrap.shorten(str(value), 40)
+
+    said = "; ".join(f"{k}: {shown(a)}, now {shown(b)}" for k, (a, b) in differing.items())
+    return f"Recorded with settings that the book no longer has ({said})."
+
+
+def _facts(run: Run) -> dict:
+    code = "this" if run.made_by_this_code else f"commit {(run.info['commit'] or '?')[:8]}"
+    return {
+        "kind": "recorded" if isinstance(run, Record) else "live",
+        "data": run.info.get("note") or run.info["settings"].get("dataset"),
+        "hardware": run.info["device"],
+        "date": run.info["start"][:10],
+        "minutes": round(run.info["wall_seconds"] / 60, 1),
+        "code": code,
+    }
+
+
+def provenance(runs: list[Run]) -> pd.DataFrame:
+    """Return a table of where runs come from: data, hardware, date, time, code.
+
+    Its last column flags the records whose settings the book no longer has.
+    """
+    rows = [{"run": run.label} | _facts(run) for run in runs]
+    settings = [stale_note(run) or "of this book" for run in runs]
+    return pd.DataFrame(rows).assign(settings=settings).set_index("run")
+
+
+def origin(run: Run) -> str:
+    """Return where a run comes from, as a line of text."""
+    kind, *facts, minutes, code = _facts(run).values()
+    parts = [f"{kind.capitalize()} run", *facts, f"{minutes} minutes", f"code: {code}"]
+    return "; ".join(part for part in parts if part) + "."
+
+
+def reference(name: str) -> pd.DataFrame:
+    """Return a table of the papers' own numbers, from ``book/reference``."""
+    return pd.read_csv(PROJECT / "book" / "reference" / f"{name}.csv")
