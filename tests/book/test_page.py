@@ -8,7 +8,7 @@ import pytest
 import stationarity
 from stationarity import UsageError
 from stationarity.book import page
-from stationarity.runs import records, results
+from stationarity.runs import results
 
 SMALL = {"epochs": 3, "measure_every": 1, "hidden": "4"}
 

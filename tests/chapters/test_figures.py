@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import stationarity
 from stationarity.chapters.ch03_imagenet_resnet101 import figures as evidence
-from stationarity.runs import records, results
+from stationarity.runs import results
 from stationarity.train.loop import levels
 
 SHORT = {
@@ -17,13 +17,13 @@ SHORT = {
 def runs(tmp_path_factory):
     """A live run and two records: another seed, and one without validation data."""
     with pytest.MonkeyPatch.context() as patch:
-        results = tmp_path_factory.mktemp("results")
-        patch.setattr(results, "root", lambda: results)
+        folder = tmp_path_factory.mktemp("results")
+        patch.setattr(results, "root", lambda: folder)
         live, other = (
             stationarity.run("imagenet_resnet", settings=SHORT, seed=seed) for seed in (0, 1)
         )
         folder = results.record(other, note="another seed")
-        blind = records.Run(folder, other.info | {"scale": "two-cores"})
+        blind = results.Record(folder, other.info | {"scale": "two-cores"})
         assert live.label == "classroom" and blind.label.startswith("two-cores ")
         blind.__dict__["metrics"] = other.metrics[other.metrics.quantity != "accuracy"]
         yield [*results.beside(live), blind]
