@@ -1,9 +1,12 @@
 """Two stories about training (chapter 1)."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from ...runs.settings import Count, Settings, Share, register
-from ...train.settings import Training
+from pydantic import model_validator
+
+from ...runs.settings import Count, NotNegative, Settings, Share, register
+from ...theory import check_stable
+from ...train.settings import AtLeastTwo, Training
 
 
 class NoisyQuadratic(Settings):
@@ -12,13 +15,18 @@ class NoisyQuadratic(Settings):
     study: ClassVar[str] = "chapters.ch01_two_stories.study:ensemble"
 
     curvatures: tuple[float, ...]  # eigenvalues of the Hessian
-    noise_variance: float  # of the gradient, in each direction
+    noise_variance: NotNegative  # of the gradient, in each direction
     learning_rates: tuple[float, ...]
     steps: Count
-    trajectories: Count
+    trajectories: AtLeastTwo
     drops: tuple[int, ...] = ()  # steps at which the learning rate is divided by 10
     start: float = 1.0  # initial distance from the minimum in each direction
     momentum: Share = 0.0
+
+    @model_validator(mode="after")
+    def _stable(self) -> Self:
+        check_stable(self.curvatures, self.learning_rates, self.momentum)
+        return self
 
 
 register(

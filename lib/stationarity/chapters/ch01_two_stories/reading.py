@@ -1,0 +1,75 @@
+"""What chapter 1 reads beside its runs: exact theory, and a bound."""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pandas import DataFrame
+
+from ... import theory
+from ...runs.records import Run
+from .settings import NoisyQuadratic
+from .study import schedule
+
+
+def descent_bound(
+    gap: float, learning_rate: float, smoothness: float, steps: ArrayLike, noise_variance=0.0
+) -> NDArray:
+    """Return the bound on the mean of E‖∇f‖² over the first ``steps`` iterates.
+
+    It holds for (stochastic) gradient descent at a constant ``learning_rate``
+    below ``2 / smoothness`` on any function with that smoothness constant that
+    starts ``gap`` above a lower bound (book: theorem of chapter 1).
+    ``noise_variance`` bounds the variance of the whole gradient, summed over
+    its entries. Infinite where the learning rate is not below the limit.
+
+    >>> float(descent_bound(gap=1.0, learning_rate=0.5, smoothness=2.0, steps=8))
+    0.5
+    """
+    factor = learning_rate * (1 - learning_rate * smoothness / 2)
+    if factor <= 0:
+        return np.full(np.shape(steps), math.inf)
+    floor = smoothness * learning_rate**2 * noise_variance / 2
+    return (gap / np.asarray(steps, float) + floor) / factor
+
+
+def exact(settings: NoisyQuadratic, learning_rate: float) -> dict[str, NDArray]:
+    """Return what theory says of the settings' ensemble, at steps 0 to ``steps``.
+
+    ``mean`` and ``variance`` of the position (steps + 1, D), the expected
+    ``loss`` Σ h E θ² / 2 and ``gradient_norm_squared`` Σ h² E θ² (steps + 1,).
+    """
+    mean, covariance = theory.moments(
+        settings.curvatures, schedule(settings, learning_rate), settings.noise_variance,
+        start=settings.start, momentum=settings.momentum,
+    )  # fmt: skip
+    mean, variance = mean[..., 0], covariance[..., 0, 0]
+    return {"mean": mean, "variance": variance, **_levels(settings, mean**2 + variance)}
+
+
+def stationary(settings: NoisyQuadratic, learning_rate: float) -> dict[str, NDArray]:
+    """Return the same in the stationary state of a constant learning rate.
+
+    ``variance`` (D,); ``loss`` and ``gradient_norm_squared`` are scalars.
+    """
+    variance = theory.stationary_covariance(
+        settings.curvatures, learning_rate, settings.noise_variance, settings.momentum
+    )[..., 0, 0]
+    return {"variance": variance, **_levels(settings, variance)}
+
+
+def _levels(settings: NoisyQuadratic, second: NDArray) -> dict[str, NDArray]:
+    """Return mean loss and squared gradient norm for second moments (..., D)."""
+    curvature = np.array(settings.curvatures)
+    return {"loss": second @ curvature / 2, "gradient_norm_squared": second @ curvature**2}
+
+
+def descent_table(runs: list[Run]) -> DataFrame:
+    """Return a table of full-batch runs: where the objective's gradient came to."""
+    rows = []
+    for run in runs:
+        norms = run.series("regularised_gradient_norm_squared")
+        first, last = (f"{norms.value.iloc[place]:.2e}" for place in (0, -1))
+        rows.append((run.label, norms.step.iloc[-1], first, last))
+    names = ["run", "steps", *(f"{w} ‖∇f‖² (nats² per unit²)" for w in ("first", "last"))]
+    return DataFrame(rows, columns=names).set_index("run")
