@@ -22,8 +22,8 @@ def runs(tmp_path_factory):
         live, other = (
             stationarity.run("imagenet_resnet", settings=SHORT, seed=seed) for seed in (0, 1)
         )
-        folder = results.record(other, note="another seed")
-        blind = results.Record(folder, other.info | {"scale": "two-cores"})
+        kept = results.record(other, note="another seed")
+        blind = results.Record(kept, other.info | {"scale": "two-cores"})
         assert live.label == "classroom" and blind.label.startswith("two-cores ")
         blind.__dict__["metrics"] = other.metrics[other.metrics.quantity != "accuracy"]
         yield [*results.beside(live), blind]

@@ -68,4 +68,4 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table, as it was read from a file, with the columns' own types."""
     kinds = {"member": "Int64", "index": "Int64", "value": float, "error": float}
     table = table[list(COLUMNS)].astype(kinds)
-    return table.assign(of=table.of.fillna("").astype(str))
+    return table.assign(of=table.of.astype(object).where(table.of.notna(), "").astype(str))

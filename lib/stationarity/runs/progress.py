@@ -6,6 +6,7 @@ is the terminal where papermill was called, or the log of a batch job. Where the
 environment variable ``STATIONARITY_PROGRESS`` names a file, lines are appended to it
 instead.
 """
+
 import io
 import os
 import subprocess

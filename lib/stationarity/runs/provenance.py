@@ -111,7 +111,9 @@ def commit() -> str | None:
         return os.environ["STATIONARITY_COMMIT"]
     try:
         command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

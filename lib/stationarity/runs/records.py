@@ -223,7 +223,9 @@ def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None
         except Exception as error:  # truncated or foreign: torch.load raises many kinds
             # Within a truncated file it looks for a place before the beginning: EINVAL.
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
-                raise UsageError(f"{folder / name} cannot be read ({error.strerror}).") from None
+                raise UsageError(
+                    f"{folder / name} cannot be read ({error.strerror})."
+                ) from None
             damaged.append(folder / name)
             continue
         known = isinstance(found, dict)

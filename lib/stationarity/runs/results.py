@@ -74,8 +74,13 @@ def record(run: Run, note: str | None = None) -> Path:
     target = root() / run.name / run.folder.name
     target.mkdir(parents=True, exist_ok=True)
     text = json.dumps(run.info | ({"note": note} if note else {}), indent=1) + "\n"
-    for name, content in {"metrics.csv": run.metrics.to_csv(index=False), "run.json": text}.items():
-        records.write_whole(target / name, lambda path, content=content: path.write_text(content))
+    for name, content in {
+        "metrics.csv": run.metrics.to_csv(index=False),
+        "run.json": text,
+    }.items():
+        records.write_whole(
+            target / name, lambda path, content=content: path.write_text(content)
+        )
     return target
 
 
