@@ -8,30 +8,14 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from ...runs.records import Run
 from ...stats import displacement
-from ..plots import panels
+from ..plots import DASHED, DOTTED, intervals, panels, points
 from . import reading
 
-BARS = 1.96  # standard errors
 NAMES = {
     "learning_rate": "learning rate η", "batch_size": "batch size S",
     "momentum": "1 − β", "weight_decay": "weight decay λ",
 }  # fmt: skip
 LAG, SQUARED = "lag k (steps)", "squared distance (unit²)"
-
-
-def _bars(axes: Axes, x, values, low, high, **keywords) -> None:
-    """Draw points with intervals that may be lopsided."""
-    values = np.asarray(values, float)
-    errors = np.clip([values - np.asarray(low), np.asarray(high) - values], 0, None)
-    keywords = {"fmt": "o", "capsize": 2, "linewidth": 1} | keywords
-    axes.errorbar(x, values, errors, **keywords)
-
-
-def _fits(found: list) -> tuple[list, list, list]:
-    """Return values, lower and upper ends of exponents."""
-    return tuple(
-        [getattr(fit, end) for fit in found] for end in ("value", "low", "high")
-    )
 
 
 def known(run: Run) -> Figure:
@@ -40,15 +24,13 @@ def known(run: Run) -> Figure:
     names = reading.variations(run)
     for place, name in enumerate(names):
         lags, squares = reading.displacements(run, name)
-        exact = run.series(f"exact ({name})")
-        color = f"C{place}"
+        exact, color = run.series("exact", of=name), f"C{place}"
         left.plot(lags, squares.mean((0, 1)), "o", color=color)
         left.plot(exact.step, exact.value, color=color, linewidth=1)
-        fit = reading.exponent(run, name)
-        _bars(right, [place], [fit.value], [fit.low], [fit.high], color=color)
-        right.plot(
-            place, run.series(f"exact_exponent ({name})").value[0], "_k", markersize=16
-        )
+        fit = reading.displacement_exponent(run, name)
+        intervals(right, place, fit.value, fit.low, fit.high, color=color)
+        truth = run.series("exact_exponent", of=name).value[0]
+        right.plot(place, truth, "_k", markersize=16)
     left.set(xscale="log", yscale="log", xlabel=LAG, ylabel=SQUARED)
     right.set(xticks=range(len(names)), ylabel="exponent c")
     right.set_xticklabels(names, rotation=30, ha="right")
@@ -58,25 +40,15 @@ def known(run: Run) -> Figure:
 def settled_loss(run: Run) -> Figure:
     """Draw the loss on the way to the settled state, and its change in what follows."""
     figure, ((left, right),) = panels(1, 2, height=3.4)
-    way = run.metrics[run.metrics.quantity.str.startswith("settling_loss")]
-    groups = way.groupby("step").value
-    left.errorbar(
-        groups.mean().index, groups.mean(), BARS * groups.sem(), fmt="o-", capsize=2
-    )
-    left.set(
-        xlabel="steps from the initial weights",
-        ylabel="training loss (nats)",
-    )
+    way, names = run.wide("settling_loss"), reading.variations(run)
+    points(left, way.index, way.mean(axis=1), way.sem(axis=1), fmt="o-")
+    left.set(xlabel="steps from the initial weights", ylabel="training loss (nats)")
     left.set_ylim(bottom=0)
-    names = reading.variations(run)
-    for place, name in enumerate(names):
-        value, low, high = (100 * part for part in reading.loss_change(run, name))
-        error = [[value - low], [high - value]]
-        right.errorbar([value], [place], xerr=error, fmt="o", capsize=2, color="C0")
-    right.axvline(0, color="0.3", linestyle="--", linewidth=1)
-    right.set(
-        yticks=range(len(names)), yticklabels=names, xlabel="change while followed (%)"
-    )
+    changes = [reading.followed_loss_change(run, name) for name in names]
+    ends = [100 * np.array([one.value, one.low, one.high]) for one in changes]
+    intervals(right, range(len(names)), *zip(*ends, strict=True), along="x", color="C0")
+    right.axvline(0, **DASHED)
+    right.set(yticks=range(len(names)), yticklabels=names, xlabel="change while followed (%)")
     right.invert_yaxis()
     right.tick_params(axis="y", labelsize="small")
     return figure
@@ -91,33 +63,19 @@ def trajectory(run: Run, variation: str | None = None) -> Figure:
     figure, ((axes,),) = panels(1, 1, height=3.6)
     lags, squares = reading.displacements(run, variation)
     mean = squares.mean((0, 1))
-    for one in squares.mean(0):
-        axes.plot(lags, one, color="C0", linewidth=0.6, alpha=0.6)
+    axes.plot(lags, squares.mean(0).T, color="C0", linewidth=0.6, alpha=0.6)
     axes.plot(lags, mean, "o", color="C0", label="global: from a reference point")
     near = reading.local(run, variation).mean()
     axes.axhline(near, color="C1", linestyle="-.", label="local: one step")
-    within = displacement.window(lags[-1], reading.WINDOW)
-    weights = displacement.slope_weights(lags, within)
-    slope = np.log(mean) @ weights
-    used = weights != 0
+    weights = displacement.slope_weights(lags, displacement.window(lags[-1], reading.WINDOW))
+    slope, used = np.log(mean) @ weights, weights != 0
     level = np.exp(np.log(mean[used]).mean() - slope * np.log(lags[used]).mean())
-    axes.plot(
-        lags[used],
-        level * lags[used] ** slope,
-        color="k",
-        label=f"fit, c = {slope:.2f}",
-    )
-    for power, style in ((1, ":"), (2, "--")):
+    line = level * lags[used] ** slope
+    axes.plot(lags[used], line, color="k", label=f"fit, c = {slope:.2f}")
+    for power, style in ((1, DOTTED), (2, DASHED)):
         line = mean[0] * lags**power
         shown = line <= 3 * mean.max()
-        axes.plot(
-            lags[shown],
-            line[shown],
-            style,
-            color="0.5",
-            linewidth=1,
-            label=f"slope {power}",
-        )
+        axes.plot(lags[shown], line[shown], label=f"slope {power}", **style)
     axes.set(xscale="log", yscale="log", xlabel=LAG, ylabel=SQUARED)
     axes.legend()
     return figure
@@ -127,26 +85,18 @@ def fitting_windows(run: Run, variation: str | None = None) -> Figure:
     """Draw the exponent of each octave of lags, and of the windows that are in use."""
     figure, ((axes,),) = panels(1, 1, height=3.4)
     lags, squares = reading.displacements(run, variation)
-    octaves = displacement.octave_exponents(lags, squares)
-    middles = [np.sqrt(first * last) for first, last, _ in octaves]
-    _bars(
-        axes,
-        middles,
-        *_fits([fit for *_, fit in octaves]),
-        color="C0",
-        label="each octave",
-    )
+    fits = [
+        (np.sqrt(first * last), fit.value, fit.low, fit.high)
+        for first, last, fit in displacement.octave_exponents(lags, squares)
+    ]
+    intervals(axes, *zip(*fits, strict=True), color="C0", label="each octave")
     for place, name in enumerate(displacement.WINDOWS, start=1):
-        first, last = displacement.window(lags[-1], name)
-        fit = displacement.exponent(lags, squares, (first, last))
-        axes.plot(
-            [first, last], [fit.value] * 2, color=f"C{place}", linewidth=3, label=name
-        )
-        axes.fill_between(
-            [first, last], fit.low, fit.high, color=f"C{place}", alpha=0.15
-        )
+        ends = displacement.window(lags[-1], name)
+        fit = reading.displacement_exponent(run, variation, name)
+        axes.plot(ends, [fit.value] * 2, color=f"C{place}", linewidth=3, label=name)
+        axes.fill_between(ends, fit.low, fit.high, color=f"C{place}", alpha=0.15)
     for level in (0, 1, 2):
-        axes.axhline(level, color="0.3", linestyle=":", linewidth=1)
+        axes.axhline(level, **DOTTED)
     axes.set(xscale="log", xlabel=LAG, ylabel="exponent c in the window")
     axes.legend()
     return figure
@@ -157,33 +107,23 @@ def sweeps(run: Run) -> Figure:
 
     Dashed: what ‖δ‖² ∝ η² / (S (1 − β²)) gives from the base settings on.
     """
-    table = reading.exponents(run).set_index("variation", drop=False)
-    base = table.loc[reading.main(run)]
+    table = reading.exponents(run)
+    base = table[table.variation == reading.main(run)]
     varied = [name for name in NAMES if (table.setting == name).any()]
     figure, axes = panels(2, len(varied), height=2.3, sharey="row", sharex="col")
     for (top, bottom), name in zip(axes.T, varied, strict=True):
-        mine = pd.concat([table[table.setting == name], base.to_frame().T])
-        settings = np.append(mine.number[:-1].astype(float), run.settings[name])
+        given = getattr(run.settings, name)
+        mine = pd.concat([table[table.setting == name], base.assign(number=given)])
+        settings = mine.number.to_numpy(float)
         x = 1 - settings if name == "momentum" else settings
-        _bars(top, x, mine.value, mine.low, mine.high, color="C0")
-        bottom.errorbar(
-            x,
-            mine.local.astype(float),
-            BARS * mine.local_error.astype(float),
-            fmt="o",
-            color="C1",
-        )
-        order, expected = (
-            np.argsort(x),
-            base.local * _scaling(name, settings, run.settings[name]),
-        )
-        bottom.plot(x[order], expected[order], "--", color="0.4", linewidth=1)
+        intervals(top, x, mine.value, mine.low, mine.high, color="C0")
+        points(bottom, x, mine.local, mine.local_error, color="C1")
+        order, expected = np.argsort(x), base.local.item() * _scaling(name, settings, given)
+        bottom.plot(x[order], expected[order], **DASHED)
         for panel in (top, bottom):
-            panel.axvline(x[-1], color="0.6", linestyle=":", linewidth=1)
-        top.axhline(1, color="0.3", linestyle=":", linewidth=1)
-        zero = (
-            {"linthresh": np.min(x[x > 0]), "linscale": 0.5} if (x == 0).any() else {}
-        )
+            panel.axvline(x[-1], **DOTTED)
+        top.axhline(1, **DOTTED)
+        zero = {"linthresh": np.min(x[x > 0]), "linscale": 0.5} if (x == 0).any() else {}
         bottom.set_xscale("symlog" if zero else "log", **zero)
         bottom.set_xticks(x[order], [f"{value:g}" for value in x[order]], rotation=45)
         bottom.set(xlabel=NAMES[name], yscale="log")
@@ -208,26 +148,16 @@ def clock(run: Run) -> Figure:
     """Draw exponent and distance against η / (1 − β), where η or where β was varied."""
     figure, ((left, right),) = panels(1, 2, height=3.2)
     table = reading.effective_rates(run)
-    for setting, label in (("learning_rate", "η varied"), ("momentum", "β varied")):
+    lines = {"learning_rate": ("o-", "η varied"), "momentum": ("s--", "β varied")}
+    for setting, (fmt, label) in lines.items():
         mine = table[table.setting.isin([setting, reading.main(run)])]
-        keywords = {
-            "fmt": "o-" if setting == "learning_rate" else "s--",
-            "label": label,
-        }
-        rates = mine.effective_rate
-        _bars(left, rates, mine.value, mine.low, mine.high, **keywords)
-        right.errorbar(
-            rates,
-            mine.distance,
-            BARS * mine.distance_error,
-            capsize=2,
-            linewidth=1,
-            **keywords,
-        )
+        rates, style = mine.effective_rate, {"fmt": fmt, "label": label}
+        intervals(left, rates, mine.value, mine.low, mine.high, **style)
+        points(right, rates, mine.distance, mine.distance_error, **style)
     for axes in (left, right):
         axes.set(xscale="log", xlabel="effective rate η / (1 − β)")
         axes.xaxis.set_minor_formatter(NullFormatter())
-    left.axhline(1, color="0.3", linestyle=":", linewidth=1)
+    left.axhline(1, **DOTTED)
     left.set(ylabel="exponent c")
     right.set(yscale="log", ylabel="squared distance at the\nlongest lag (unit²)")
     right.legend()
@@ -236,47 +166,34 @@ def clock(run: Run) -> Figure:
 
 def replicas(run: Run) -> Figure:
     """Draw the squared displacement of replicas, the part that they share, and its share."""
-    found = reading.shared_share(run)
     figure, ((left, right),) = panels(1, 2, height=3.4)
+    table = reading.shared_share(run)
     for name, label, color in (("total", "all", "C0"), ("shared", "shared", "C1")):
-        shown = found[found[name] > 0]
-        left.errorbar(
-            shown.step, shown[name], BARS * shown[f"{name}_error"], fmt="o-", color=color,
-            linewidth=1, label=label,
-        )  # fmt: skip
-    left.set(xscale="log", yscale="log", xlabel=LAG, ylabel=SQUARED)
-    left.legend()
-    right.errorbar(
-        found.step,
-        found.share,
-        BARS * found.share_error,
-        fmt="o-",
-        color="C1",
-        linewidth=1,
-    )
-    right.axhline(0.5, color="0.3", linestyle="--", linewidth=1)
-    right.set(xscale="log", xlabel=LAG, ylabel="shared part of the whole", ylim=(0, 1))
-    return figure
+        mine, style = table[table[name] > 0], {"fmt": "o-", "color": color, "label": label}
+        points(left, mine.step, mine[name], mine[f"{name}_error"], **style)
+    points(right, table.step, table.share, table.share_error, fmt="o-", color="C1")
+    right.axhline(0.5, **DASHED)
+    right.set(ylabel="shared part of the whole", ylim=(0, 1))
+    return _against_lag(figure, left, right)
 
 
 def sampling(run: Run) -> Figure:
     """Draw the squared displacement for the two ways to draw minibatches, and their ratio."""
     figure, ((left, right),) = panels(1, 2, height=3.4)
-    found = {}
-    for name, label in (
-        ("base", "with replacement"),
-        ("sampling=reshuffled", "reshuffled epochs"),
-    ):
-        lags, squares = reading.displacements(run, name)
-        found[label] = squares.mean(1)
+    lags, drawn = reading.displacements(run, "base")
+    _, shuffled = reading.displacements(run, "sampling=reshuffled")
+    for squares, label in ((drawn, "with replacement"), (shuffled, "reshuffled epochs")):
         left.plot(lags, squares.mean((0, 1)), "o-", linewidth=1, label=label)
-    drawn, shuffled = found.values()
-    ratio = shuffled / drawn  # the members share their settled states
-    error = ratio.std(0, ddof=1) / np.sqrt(len(ratio))
-    right.errorbar(lags, ratio.mean(0), BARS * error, fmt="o-", color="C1", linewidth=1)
-    right.axhline(1, color="0.3", linestyle="--", linewidth=1)
+    ratio = pd.DataFrame(shuffled.mean(1) / drawn.mean(1))  # members share settled states
+    points(right, lags, ratio.mean(), ratio.sem(), fmt="o-", color="C1")
+    right.axhline(1, **DASHED)
+    right.set(ylabel="reshuffled over replacement")
+    right.set_ylim(bottom=0)
+    return _against_lag(figure, left, right)
+
+
+def _against_lag(figure: Figure, left: Axes, right: Axes) -> Figure:
     left.set(xscale="log", yscale="log", xlabel=LAG, ylabel=SQUARED)
     left.legend()
-    right.set(xscale="log", xlabel=LAG, ylabel="reshuffled over replacement")
-    right.set_ylim(bottom=0)
+    right.set(xscale="log", xlabel=LAG)
     return figure

@@ -1,9 +1,20 @@
 """Anomalous diffusion (chapter 9): nets followed after their loss has settled."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, Self
 
-from ...runs.settings import Count, Settings, Whole, register
-from ...train.settings import SmallNet, Training
+from pydantic import Field, model_validator
+
+from ...errors import UsageError
+from ...runs.settings import (
+    Count,
+    NotNegative,
+    Positive,
+    Settings,
+    Share,
+    Whole,
+    register,
+)
+from ...train.settings import AtLeastTwo, SmallNet, Training
 
 
 class DiffusionStudy(SmallNet):
@@ -12,17 +23,23 @@ class DiffusionStudy(SmallNet):
     study: ClassVar[str] = "chapters.ch09_anomalous_diffusion.study:diffusion"
 
     settle: Count  # steps at these settings before anything else
-    longest: Count  # the longest lag, in steps
-    members: Count  # independent initial weights and minibatches
-    learning_rates: tuple[float, ...] = ()  # with which the nets go on, beside the above
-    batch_sizes: tuple[int, ...] = ()
-    momenta: tuple[float, ...] = ()
-    weight_decays: tuple[float, ...] = ()
+    longest: Annotated[int, Field(ge=12)]  # the longest lag, in steps: enough for a slope
+    members: AtLeastTwo  # independent initial weights and minibatches
+    learning_rates: tuple[Positive, ...] = ()  # with which the nets go on, beside the above
+    batch_sizes: tuple[Count, ...] = ()
+    momenta: tuple[Share, ...] = ()
+    weight_decays: tuple[NotNegative, ...] = ()
     reshuffled: bool = False  # go on with reshuffled epochs, too
     burn_in: Whole = 0  # steps of everything that goes on, before its first reference point
     references: Count = 2  # reference points of each trajectory
     spacing: Whole = 0  # steps between them; 0: the longest lag
     branches: Whole = 0  # replicas of each settled net, that differ in their minibatches
+
+    @model_validator(mode="after")
+    def _replicas_to_compare(self) -> Self:
+        if self.branches == 1:
+            raise UsageError("The setting branches must be 0 or at least 2.")
+        return self
 
 
 class WalkStudy(Settings):
@@ -35,9 +52,9 @@ class WalkStudy(Settings):
     longest: Count  # the longest lag, in steps
     references: Count = 2  # reference points of each trajectory, a longest lag apart
     replicates: Count = 400  # ensembles of each process
-    hurst: tuple[float, ...] = (0.35, 0.7)  # of fractional Brownian motion
+    hurst: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.35, 0.7)  # of fractional motion
     drift: float = 0.08  # of each coordinate, in a step
-    relaxation: float = 20.0  # steps, of the Ornstein-Uhlenbeck process
+    relaxation: Positive = 20.0  # steps, of the Ornstein-Uhlenbeck process
 
 
 register(

@@ -1,25 +1,27 @@
 """Processes whose displacement is known exactly, and the fitted exponent on them.
 
 Each process has independent coordinates and is simulated exactly, not step by step
-with an error: Brownian motion, the same with a drift, fractional Brownian motion by
-circulant embedding, a stationary Ornstein-Uhlenbeck process. Source: our section
-"Anomalous diffusion".
+with an error. Source: our section "Anomalous diffusion".
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.signal
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ...errors import UsageError
+from ...runs.metrics import rows
 from ...stats.displacement import exponent, slope_weights, spaced_lags, squared_displacements
-from .settings import WalkStudy
+
+if TYPE_CHECKING:
+    from ...runs.checkpoints import Place
+    from .settings import WalkStudy
 
 
-def brownian(
-    generator, members: int, steps: int, dimensions: int, drift=0.0
-) -> NDArray:
+def brownian(generator, members: int, steps: int, dimensions: int, drift=0.0) -> NDArray:
     """Return paths (members, steps + 1, dimensions) of unit steps, from 0.
 
     ``drift`` is added to every step of every coordinate: per coordinate
@@ -29,17 +31,12 @@ def brownian(
     return np.pad(noise.cumsum(1), ((0, 0), (1, 0), (0, 0)))
 
 
-def fractional(
-    generator, members: int, steps: int, dimensions: int, hurst: float
-) -> NDArray:
+def fractional(generator, members: int, steps: int, dimensions: int, hurst: float) -> NDArray:
     """Return paths of fractional Brownian motion, shaped as :func:`brownian`'s.
 
-    Per coordinate E Δ_k² = k^(2 hurst). The increments are drawn by circulant
-    embedding (Davies and Harte 1987), which is exact. Raises :class:`UsageError` for a
-    Hurst index outside (0, 1).
+    Per coordinate E Δ_k² = k^(2 hurst), 0 < hurst < 1. The increments are drawn by
+    circulant embedding (Davies and Harte 1987), which is exact.
     """
-    if not 0 < hurst < 1:
-        raise UsageError(f"A Hurst index lies between 0 and 1, and {hurst:g} does not.")
     lags = np.arange(steps + 1.0)
     powers = np.abs(lags + np.array([[1], [-1], [0]])) ** (2 * hurst)
     covariance = (powers[0] + powers[1]) / 2 - powers[2]
@@ -64,83 +61,52 @@ def ornstein_uhlenbeck(
     return scipy.signal.lfilter([1.0], [1.0, -kept], noise, axis=1)
 
 
-def processes(settings: WalkStudy) -> dict:
+def processes(settings: WalkStudy) -> dict[str, tuple]:
     """Return name -> (function that draws paths, its argument, E Δ_k² of a coordinate)."""
     drift, time = settings.drift, settings.relaxation
-    known = {
+    return {
         "Brownian": (brownian, 0.0, lambda k: k),
         "Brownian with drift": (brownian, drift, lambda k: k + (drift * k) ** 2),
-        "Ornstein-Uhlenbeck": (
-            ornstein_uhlenbeck, time, lambda k: 2 * (1 - np.exp(-k / time)),
-        ),
-    }  # fmt: skip
-    for hurst in settings.hurst:
-        known[f"fractional, H = {hurst:g}"] = (
-            fractional,
-            hurst,
-            lambda k, h=hurst: k ** (2 * h),
-        )
-    return known
+        "Ornstein-Uhlenbeck": (ornstein_uhlenbeck, time, lambda k: 2 * (1 - np.exp(-k / time))),
+    } | {
+        f"fractional, H = {hurst:g}": (fractional, hurst, lambda k, h=hurst: k ** (2 * h))
+        for hurst in settings.hurst
+    }
 
 
-def known_walks(settings: WalkStudy) -> list:
-    """Fit the exponent of processes for which it is known. Rows, of each process:
+def known_walks(settings: WalkStudy, place: Place) -> list[tuple]:
+    """Fit the exponent of processes for which it is known. Rows ``of`` each process:
 
-    - ``global_displacement_squared (process)[k,r]``: of trajectory k from reference
-      point r, at the lag ``step``, in the first ensemble;
-    - ``exact (process)``: its exact mean at that lag;
-    - ``coverage (process)``: the share of ``replicates`` ensembles whose interval of the
-      exponent, over the last two thirds of the lags, holds that of the exact means, with
-      its binomial standard error; ``exponent (process)`` the mean of the fitted ones,
-      ``exact_exponent (process)`` that of the exact means. The step is the longest lag.
+    - ``global_displacement_squared``: of trajectory ``member`` from reference point
+      ``index``, at the lag ``step``, in the first ensemble;
+    - ``exact``: its exact mean at that lag;
+    - ``coverage``: the share of ``replicates`` ensembles whose interval of the exponent,
+      over the last two thirds of the lags, holds that of the exact means, with its
+      binomial standard error; ``exponent`` the mean of the fitted ones, and
+      ``exact_exponent`` that of the exact means. The step is the longest lag.
     """
-    longest, rows = settings.longest, []
-    lags = spaced_lags(longest)
-    within = (longest / 3, longest)
-    for place, (name, process) in enumerate(processes(settings).items()):
-        draw, argument, law = process
-        generator = np.random.default_rng([settings.seed, place])
+    longest, found = settings.longest, []
+    size = (settings.members, settings.references * longest, settings.dimensions)
+    lags, within = spaced_lags(longest), (longest / 3, longest)
+    for number, (name, (draw, argument, law)) in enumerate(processes(settings).items()):
+        generator = np.random.default_rng([settings.seed, number])
         exact = settings.dimensions * law(lags.astype(float))
         truth = np.log(exact) @ slope_weights(lags, within)
-        found = []
+        fits = []
         for replicate in range(settings.replicates):
-            size = (
-                settings.members,
-                settings.references * longest,
-                settings.dimensions,
-            )
             squares = squared_displacements(draw(generator, *size, argument), lags)
-            found.append(exponent(lags, squares, within))
+            fits.append(exponent(lags, squares, within))
             if replicate == 0:
-                rows += displacement_rows(f"({name})", lags, squares)
-        rows += [
-            (int(k), math.nan, f"exact ({name})", v, 0.0) for k, v in zip(lags, exact)
-        ]
-        held = np.mean([fit.low <= truth <= fit.high for fit in found])
-        values = np.array([fit.value for fit in found])
-        count = len(found)
+                members, references = map(range, squares.shape[:2])
+                axes = dict(of=name, member=members, index=references, step=lags)
+                found += rows("global_displacement_squared", squares, **axes)
+        found += rows("exact", exact, 0.0, of=name, step=lags)
+        held = np.mean([fit.low <= truth <= fit.high for fit in fits])
+        values = np.array([fit.value for fit in fits])
         for quantity, value, error in (
-            ("coverage", held, math.sqrt(held * (1 - held) / count)),
-            ("exponent", values.mean(), float(values.std()) / math.sqrt(count)),
+            ("coverage", held, math.sqrt(held * (1 - held) / len(fits))),
+            ("exponent", values.mean(), values.std() / math.sqrt(len(fits))),
             ("exact_exponent", truth, 0.0),
         ):
-            rows.append(
-                (longest, math.nan, f"{quantity} ({name})", float(value), error)
-            )
-    return rows
-
-
-def displacement_rows(label: str, lags: ArrayLike, squares: NDArray) -> list:
-    """Return the rows of squared displacements (K, R, L); the step is the lag."""
-    return [
-        (
-            int(lag),
-            math.nan,
-            f"global_displacement_squared {label}[{k},{r}]",
-            float(value),
-            math.nan,
-        )
-        for k, member in enumerate(squares)
-        for r, values in enumerate(member)
-        for lag, value in zip(lags, values, strict=True)
-    ]
+            found += rows(quantity, value, error, of=name, step=longest)
+    return found
