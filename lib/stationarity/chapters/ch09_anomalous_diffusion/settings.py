@@ -5,15 +5,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from ...errors import UsageError
-from ...runs.settings import (
-    Count,
-    NotNegative,
-    Positive,
-    Settings,
-    Share,
-    Whole,
-    register,
-)
+from ...runs.settings import Count, NotNegative, Positive, Settings, Share, Whole, register
 from ...train.settings import AtLeastTwo, SmallNet, Training
 
 
