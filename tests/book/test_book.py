@@ -10,7 +10,7 @@ import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 # What the tests inject, for a chapter to take seconds. A chapter that is not
 # named here runs with its own parameters.
