@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from stationarity.chapters.ch09_anomalous_diffusion import walks
 from stationarity.errors import UsageError
 from stationarity.stats import displacement
 from stationarity.theory import simulate, stationary_covariance
@@ -14,7 +13,7 @@ GENERATOR = np.random.default_rng
 
 def slope(means) -> float:
     """The exponent of exact means, by NumPy's polynomial fit."""
-    used = (LAGS >= WITHIN[0]) & (LAGS <= WITHIN[1])
+    used = (WITHIN[0] <= LAGS) & (WITHIN[1] >= LAGS)
     return np.polyfit(np.log(LAGS[used]), np.log(np.asarray(means)[used]), 1)[0]
 
 
@@ -51,9 +50,7 @@ def test_the_interval_has_its_nominal_coverage(name):
     draw, argument, means = PROCESSES[name]
     replicates, generator = 400, GENERATOR(1)
     paths = draw(generator, 6 * replicates, 64, 5, argument)
-    squares = displacement.squared_displacements(paths, LAGS).reshape(
-        replicates, 6, 1, -1
-    )
+    squares = displacement.squared_displacements(paths, LAGS).reshape(replicates, 6, 1, -1)
     fits = [displacement.exponent(LAGS, one, WITHIN) for one in squares]
     held = np.mean([fit.low <= slope(means) <= fit.high for fit in fits])
     # 3.5 standard deviations of a binomial share: 95 % give 91.2 to 98.8 %.
@@ -66,9 +63,7 @@ def test_the_interval_has_its_nominal_coverage(name):
 def test_one_trajectory_is_resampled_over_its_reference_points():
     replicates = 300
     paths = by_cholesky(GENERATOR(2), 1, 64, 5 * 8 * replicates, 0.5)
-    squares = displacement.squared_displacements(paths, LAGS)[
-        0, 0
-    ]  # of all coordinates
+    squares = displacement.squared_displacements(paths, LAGS)[0, 0]  # of all coordinates
     parts = (paths[0, LAGS] ** 2).T.reshape(replicates, 1, 8, 5, -1).sum(3)
     assert parts.sum((0, 1, 2)) == pytest.approx(squares)
     fits = [displacement.exponent(LAGS, one, WITHIN) for one in parts]
@@ -83,38 +78,20 @@ def test_reference_points_that_a_seed_shares_do_not_narrow_its_interval():
     assert (again.low, again.high) == pytest.approx((once.low, once.high))
 
 
-def test_the_standard_error_is_that_of_the_linearised_statistic():
+def test_the_standard_error_is_that_of_the_linearised_statistic(monkeypatch):
+    monkeypatch.setattr(displacement, "RESAMPLES", 20000)
     units = LAGS * (1 + 0.1 * GENERATOR(4).standard_normal((40, len(LAGS))))
-    fit = displacement.exponent(LAGS, units, resamples=20000)
-    influence = (units / units.mean(0) - 1) @ displacement.slope_weights(LAGS)
+    fit = displacement.exponent(LAGS, units)
+    influence = (units / units.mean(0) - 1) @ displacement.exponent_weights(LAGS)
     error = np.sqrt((influence**2).sum() / 40 / 39)
     assert (fit.high - fit.low) / 2 / 2.0227 == pytest.approx(error, rel=0.03)
 
 
-@pytest.mark.parametrize("hurst", [0.35, 0.5, 0.7])
-def test_circulant_embedding_draws_the_covariance_of_fractional_motion(hurst):
-    paths = walks.fractional(GENERATOR(5), 4000, 9, 5, hurst)[:, 1:]
-    found = np.einsum("mti,msi->ts", paths, paths) / 20000
-    t = np.arange(1.0, 10)
-    powers = t[:, None] ** (2 * hurst) + t ** (2 * hurst)
-    exact = (powers - np.abs(t[:, None] - t) ** (2 * hurst)) / 2
-    error = np.sqrt((np.outer(exact.diagonal(), exact.diagonal()) + exact**2) / 20000)
-    assert (np.abs(found - exact) < 4.5 * error).all()
-
-
-def test_known_processes_have_the_displacement_that_is_said_of_them():
-    settings = walks.WalkStudy(members=2000, dimensions=4, longest=64)
-    for draw, argument, law in walks.processes(settings).values():
-        paths = draw(GENERATOR(6), 2000, 64, 4, argument)
-        found = displacement.squared_displacements(paths, LAGS)[:, 0].mean(0) / 4
-        assert found == pytest.approx(law(LAGS.astype(float)), rel=0.08)
-
-
 def test_displacements_are_those_of_two_loops():
     paths = GENERATOR(7).standard_normal((3, 11, 2))
-    found = displacement.squared_displacements(paths, [1, 4], [0, 2, 6])
+    found = displacement.squared_displacements(paths, [1, 4])
     for k in range(3):
-        for r, begin in enumerate([0, 2, 6]):
+        for r, begin in enumerate([0, 4]):
             for i, lag in enumerate([1, 4]):
                 gone = paths[k, begin + lag] - paths[k, begin]
                 assert found[k, r, i] == pytest.approx(gone @ gone)
@@ -133,7 +110,7 @@ def test_a_settled_quadratic_follows_its_exact_displacement():
         seed=8,
     ).swapaxes(0, 1)
     exact = (2 * variance * (1 - (1 - rate * curvature) ** LAGS[:, None])).sum(1)
-    squares = displacement.squared_displacements(paths, LAGS, [0])
+    squares = displacement.squared_displacements(paths, LAGS)
     assert squares.mean((0, 1)) == pytest.approx(exact, rel=0.06)
     fit = displacement.exponent(LAGS, squares, WITHIN)
     assert fit.low < slope(exact) < fit.high < 1
@@ -162,9 +139,7 @@ def test_what_replicas_share_is_unbiased():
     gone = mean + generator.standard_normal((20000, 4, 3))
     total, shared = displacement.shared_part(gone)
     assert total.mean() == pytest.approx(mean @ mean + 3, rel=0.01)
-    assert shared.mean() == pytest.approx(
-        mean @ mean, abs=4 * shared.std() / np.sqrt(20000)
-    )
+    assert shared.mean() == pytest.approx(mean @ mean, abs=4 * shared.std() / np.sqrt(20000))
 
 
 def test_octaves_reach_back_from_the_longest_lag():
@@ -179,14 +154,8 @@ GOOD = np.outer([1.0, 2.0], LAGS)
 @pytest.mark.parametrize(
     ("attempt", "message"),
     [
-        (
-            lambda: displacement.exponent(LAGS, GOOD, (50, 64)),
-            "too short for an exponent",
-        ),
-        (
-            lambda: displacement.exponent([1, 2], GOOD[:, :2]),
-            "too short for an exponent",
-        ),
+        (lambda: displacement.exponent(LAGS, GOOD, (50, 64)), "too short for an exponent"),
+        (lambda: displacement.exponent([1, 2], GOOD[:, :2]), "too short for an exponent"),
         (
             lambda: displacement.exponent([8, 9, 10], GOOD[:, :3]),
             "the last 1.5 times the first",
@@ -194,17 +163,9 @@ GOOD = np.outer([1.0, 2.0], LAGS)
         (lambda: displacement.exponent(LAGS, GOOD[:1]), "at least two seeds"),
         (lambda: displacement.exponent(LAGS, 0 * GOOD), "stood still or diverged"),
         (lambda: displacement.exponent(LAGS, np.nan * GOOD), "stood still or diverged"),
-        (
-            lambda: displacement.squared_displacements(np.zeros((2, 5, 1)), [8]),
-            "too short: it",
-        ),
-        (
-            lambda: displacement.squared_displacements(np.zeros((1, 9, 1)), [8], [1]),
-            "need 9",
-        ),
+        (lambda: displacement.squared_displacements(np.zeros((2, 5, 1)), [8]), "too short: it"),
         (lambda: displacement.shared_part(np.zeros((1, 3))), "at least two of them"),
         (lambda: displacement.spaced_lags(0), "must be at least 1"),
-        (lambda: walks.fractional(GENERATOR(0), 1, 8, 1, 1.0), "between 0 and 1"),
     ],
 )
 def test_too_little_is_refused_in_a_sentence(attempt, message):

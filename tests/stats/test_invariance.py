@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import scipy.stats
+from processes import TIME, ornstein_uhlenbeck
 from stationarity.errors import UsageError
-from stationarity.stats import ergodic, invariance
-from test_ergodic import TIME, ornstein_uhlenbeck
+from stationarity.stats import autocorrelation, invariance
 
 RUNS = 400
 
@@ -45,9 +45,7 @@ def test_distances_are_scipys():
 
 def test_the_wasserstein_distance_of_shifted_gaussians_is_the_shift():
     first, second = np.random.default_rng(1).standard_normal((2, 2000))
-    found = invariance.compare(
-        first, second + 0.5, independent=(True, True), replicates=40
-    )
+    found = invariance.compare(first, second + 0.5, independent=(True, True), replicates=40)
     distance = found["wasserstein"]
     assert distance.value == pytest.approx(0.5, abs=3 * np.sqrt(2 / 2000))
     exact = 2 * scipy.stats.norm.cdf(0.25) - 1
@@ -58,9 +56,7 @@ def test_the_error_of_a_distance_is_its_spread():
     """The mean shift of correlated windows: sqrt(2 tau / n)."""
     chains = ornstein_uhlenbeck(120, 6000, seed=4)
     found = [
-        invariance.compare(chain[:3000], chain[3000:] + 2, replicates=400)[
-            "wasserstein"
-        ]
+        invariance.compare(chain[:3000], chain[3000:] + 2, replicates=400)["wasserstein"]
         for chain in chains
     ]
     exact = np.sqrt(2 * TIME / 3000)
@@ -68,7 +64,7 @@ def test_the_error_of_a_distance_is_its_spread():
     assert np.mean([d.error for d in found]) == pytest.approx(exact, rel=0.1)
 
 
-# --- calibration: the process of test_ergodic, whose law is exactly stationary ------
+# --- calibration: the process of processes.py, whose law is exactly stationary ------
 # Why blocks are 8 times long: of 1500 pairs of windows with 60 and 120 effective
 # samples 1055 can be judged, and the energy distance rejects 6.7 % of them with blocks
 # of 6 autocorrelation times, 5.3 % with 8, 4.6 % with 10.
@@ -150,9 +146,7 @@ def test_a_stationary_control_is_said_to_drift_at_the_nominal_rate():
 
 def test_a_drifting_control_is_told_apart():
     drift = np.linspace(0, 3, 4800)
-    found = [
-        verdict_of(chain + drift)["verdict"] for chain in ornstein_uhlenbeck(40, 4800)
-    ]
+    found = [verdict_of(chain + drift)["verdict"] for chain in ornstein_uhlenbeck(40, 4800)]
     assert found == ["drifts"] * 40
 
 
@@ -182,6 +176,6 @@ def test_a_series_too_short_is_undecided_and_a_constant_one_settled():
 
 def test_too_few_effective_samples_are_refused():
     with pytest.raises(UsageError, match="effective samples"):
-        invariance.compare(*ornstein_uhlenbeck(2, ergodic.FEWEST))
+        invariance.compare(*ornstein_uhlenbeck(2, autocorrelation.FEWEST))
     with pytest.raises(UsageError, match="at least four independent"):
         invariance.compare([1.0, 2.0], np.arange(9.0), independent=(True, True))

@@ -7,19 +7,15 @@ squares of log E‖Δ_k‖² on log k, over the lags of a window. NumPy and floa
 here knows a run. Source: our section "Anomalous diffusion".
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
+from .estimate import Estimate
+from .trends import slope_weights
 
-CONFIDENCE = 0.95
-RESAMPLES = 1000
-SPAN = (
-    1.5  # the least ratio of the last lag of a window to the first: most of an octave
-)
+RESAMPLES = 1000  # of the bootstrap
+SPAN = 1.5  # the least ratio of the last lag of a window to the first: most of an octave
 # Windows of lags in which the authors' code fits, as shares of the longest lag. Which
 # octave theirs is we do not know: here it is the one before the last.
 WINDOWS = {
@@ -27,15 +23,6 @@ WINDOWS = {
     "second half": (1 / 2, 1),
     "one octave": (1 / 4, 1 / 2),
 }
-
-
-@dataclass(frozen=True)
-class Exponent:
-    """An exponent, or a difference of two, with its interval at 95 %. No units."""
-
-    value: float
-    low: float
-    high: float
 
 
 def spaced_lags(longest: int, per_octave: int = 4) -> NDArray:
@@ -54,15 +41,12 @@ def spaced_lags(longest: int, per_octave: int = 4) -> NDArray:
     return np.unique(np.append(np.rint(powers[powers < longest]), longest).astype(int))
 
 
-def squared_displacements(
-    paths: ArrayLike, lags: ArrayLike, references: ArrayLike | None = None
-) -> NDArray:
+def squared_displacements(paths: ArrayLike, lags: ArrayLike) -> NDArray:
     """Return ‖Δ_k‖² of each path from each reference point, (K, R, L).
 
-    ``paths`` (K, T + 1, D) hold K trajectories in T steps, ``lags`` (L,) are numbers
-    of steps and ``references`` (R,) the steps at which displacements begin; by default
-    as many as fit into the path without overlap. Squared units of the paths. Raises
-    :class:`UsageError` where a path ends before the last lag.
+    ``paths`` (K, T + 1, D) hold K trajectories in T steps, ``lags`` (L,) are numbers of
+    steps. As many reference points as fit into the path without overlap. Squared units
+    of the paths. Raises :class:`UsageError` where a path ends before the last lag.
 
     >>> squared_displacements(np.arange(5.0).reshape(1, 5, 1), [1, 2])
     array([[[1., 4.],
@@ -70,27 +54,19 @@ def squared_displacements(
     """
     paths, lags = np.asarray(paths, float), np.asarray(lags)
     steps, longest = paths.shape[1] - 1, int(np.max(lags))
-    if references is None:
-        references = np.arange(0, steps - longest + 1, longest)
-    references = np.asarray(references, int)
-    last = longest + references.max(initial=0)
-    if not references.size or steps < last:
+    references = np.arange(0, steps - longest + 1, longest)
+    if not references.size:
         raise UsageError(
-            f"The trajectory is too short: it has {steps} steps, and the lags and reference "
-            f"points need {last}. Follow it for longer, or shorten the lags."
+            f"The trajectory is too short: it has {steps} steps, and the lags need "
+            f"{longest}. Follow it for longer, or shorten the lags."
         )
     gone = paths[:, references[:, None] + lags] - paths[:, references, None]
     return (gone**2).sum(3)
 
 
 def exponent(
-    lags: ArrayLike,
-    squares: ArrayLike,
-    within: tuple[float, float] = (0, np.inf),
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Exponent:
+    lags: ArrayLike, squares: ArrayLike, within: tuple[float, float] = (0, np.inf)
+) -> Estimate:
     """Return the exponent of E‖Δ_k‖² over the lags of a window, with its interval.
 
     ``squares`` (K, R, L) are squared displacements at ``lags`` (L,) of K independent
@@ -101,7 +77,7 @@ def exponent(
 
     The interval is that of the bootstrap: seeds are drawn anew with all their reference
     points, which depend on each other; of a single trajectory its reference points are,
-    which ought then not to overlap. The standard deviation over ``resamples`` draws,
+    which ought then not to overlap. The standard deviation over ``RESAMPLES`` draws,
     times √(n / (n − 1)) of n units, is the standard error, and Student's t with
     n − 1 degrees of freedom gives the ends. (Percentiles of the draws are too narrow:
     they hold the truth in about 85 % of cases at n = 6.) The logarithm of a mean over
@@ -116,19 +92,12 @@ def exponent(
     >>> exponent(lags, [lags**1.5, 2 * lags**1.5]).value.round(6)
     np.float64(1.5)
     """
-    return _interval(
-        _units(squares, lags), slope_weights(lags, within), resamples, seed
-    )
+    return _estimate(lags, squares, exponent_weights(lags, within))
 
 
 def change_of_exponent(
-    lags: ArrayLike,
-    squares: ArrayLike,
-    within: tuple[float, float],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Exponent:
+    lags: ArrayLike, squares: ArrayLike, within: tuple[float, float]
+) -> Estimate:
     """Return the exponent of the later half of a window less that of the earlier one.
 
     The halves are those of the logarithm of the lag. It is zero for a power law.
@@ -136,50 +105,44 @@ def change_of_exponent(
     what a window must.
     """
     middle = np.sqrt(np.prod(within))
-    late = slope_weights(lags, (middle, within[1]))
-    early = slope_weights(lags, (within[0], middle))
-    return _interval(_units(squares, lags), late - early, resamples, seed)
+    late = exponent_weights(lags, (middle, within[1]))
+    return _estimate(lags, squares, late - exponent_weights(lags, (within[0], middle)))
 
 
-def slope_weights(
-    lags: ArrayLike, within: tuple[float, float] = (0, np.inf)
-) -> NDArray:
+def exponent_weights(lags: ArrayLike, within: tuple[float, float] = (0, np.inf)) -> NDArray:
     """Return the weights (L,) by which the logarithms of means add up to the exponent.
 
     They are those of the least-squares slope on log k in the window, and zero outside.
     Raises :class:`UsageError` for a window that holds too little: see :func:`exponent`.
     """
     lags = np.asarray(lags, float)
-    tolerance = 1e-9 * lags
-    inside = (
-        (lags >= within[0] - tolerance) & (lags <= within[1] + tolerance) & (lags > 0)
-    )
-    found = lags[inside]
-    if len(found) < 3 or found[-1] < SPAN * found[0]:
+    first, last = within[0] - 1e-9 * lags, within[1] + 1e-9 * lags
+    inside = (lags >= first) & (lags <= last) & (lags > 0)
+    chosen = lags[inside]
+    if len(chosen) < 3 or chosen[-1] < SPAN * chosen[0]:
         raise UsageError(
             f"The trajectory is too short for an exponent: the window from {within[0]:g} to "
-            f"{within[1]:g} steps holds {len(found)} lags, and at least three are needed, the last "
-            f"{SPAN:g} times the first. Follow it for longer, or widen the window."
+            f"{within[1]:g} steps holds {len(chosen)} lags, and at least three are needed, "
+            f"the last {SPAN:g} times the first. Follow it for longer, or widen the window."
         )
-    logarithms = np.log(found) - np.log(found).mean()
     weights = np.zeros(len(lags))
-    weights[inside] = logarithms / (logarithms @ logarithms)
+    weights[inside] = slope_weights(np.log(chosen))
     return weights
 
 
-def octave_exponents(lags: ArrayLike, squares: ArrayLike, **bootstrap) -> list:
-    """Return (first lag, last lag, :class:`Exponent`) of every octave, the last one first.
+def octave_exponents(
+    lags: ArrayLike, squares: ArrayLike
+) -> list[tuple[float, float, Estimate]]:
+    """Return the first lag, the last and the exponent of every octave, the last one first.
 
     Octaves reach back from the longest lag, as far as three lags lie in each.
-    ``bootstrap`` are ``resamples`` and ``seed``.
     """
-    last, found = float(np.max(lags)), []
-    while np.sum((np.asarray(lags) >= last / 2) & (np.asarray(lags) <= last)) >= 3:
-        found.append(
-            (last / 2, last, exponent(lags, squares, (last / 2, last), **bootstrap))
-        )
+    lags, octaves = np.asarray(lags), []
+    last = float(lags.max())
+    while np.sum((lags >= last / 2) & (lags <= last)) >= 3:
+        octaves.append((last / 2, last, exponent(lags, squares, (last / 2, last))))
         last /= 2
-    return found
+    return octaves
 
 
 def window(longest: float, name: str) -> tuple[float, float]:
@@ -212,20 +175,16 @@ def shared_part(displacements: ArrayLike) -> tuple[NDArray, NDArray]:
     return total, (displacements.mean(-2) ** 2).sum(-1) - spread / count
 
 
-def _units(squares: ArrayLike, lags: ArrayLike) -> NDArray:
-    """Return what the bootstrap draws, (n, L): means of seeds, or one's reference points."""
-    squares = np.asarray(squares, float)
-    if squares.ndim == 3:
-        squares = squares[0] if len(squares) == 1 else squares.mean(1)
-    if squares.shape[0] < 2 or squares.shape[1] != np.size(lags):
+def _estimate(lags: ArrayLike, squares: ArrayLike, weights: NDArray) -> Estimate:
+    """Return the weighted sum of log E‖Δ_k‖², with the interval of the bootstrap."""
+    units = np.asarray(squares, float)
+    if units.ndim == 3:  # means of seeds, or one's reference points
+        units = units[0] if len(units) == 1 else units.mean(1)
+    if units.shape[0] < 2 or units.shape[1] != np.size(lags):
         raise UsageError(
             "An interval of an exponent needs squared displacements at all lags, of at least "
             "two seeds or two reference points."
         )
-    return squares
-
-
-def _interval(units: NDArray, weights: NDArray, resamples: int, seed: int) -> Exponent:
     used = weights != 0
     units, weights = units[:, used], weights[used]
     if not (np.isfinite(units).all() and (units > 0).all()):
@@ -234,11 +193,8 @@ def _interval(units: NDArray, weights: NDArray, resamples: int, seed: int) -> Ex
             "stood still or diverged."
         )
     count = len(units)
-    drawn = np.random.default_rng(seed).multinomial(
-        count, np.full(count, 1 / count), resamples
-    )
+    generator = np.random.default_rng(0)
+    drawn = generator.multinomial(count, np.full(count, 1 / count), RESAMPLES)
     values = np.log(drawn @ units / count) @ weights
     error = values.std(ddof=1) * np.sqrt(count / (count - 1))
-    margin = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * error
-    value = np.log(units.mean(0)) @ weights
-    return Exponent(value, value - margin, value + margin)
+    return Estimate.of(np.log(units.mean(0)) @ weights, error, count - 1)

@@ -1,12 +1,129 @@
-"""A number with its interval."""
+"""A number with its interval, and what makes one."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+import numpy as np
+import scipy.stats
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import UsageError
+
+NORMAL = 1.96  # standard errors on each side of an interval at 95 %
+SMALLEST = 1e-30  # a positive value below it has no logarithm of its own
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its interval at 95 %, in the units of its quantity."""
+class Estimate(NamedTuple):
+    """A value with its interval at 95 %, in the units of its quantity.
+
+    Or arrays of values, of one shape.
+    """
 
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, value, error, degrees: int | None = None) -> Self:
+        """Make an estimate from a value and its standard error.
+
+        By Student's t with ``degrees`` of freedom; by the normal law where there are none
+        to count.
+
+        >>> Estimate.of(0.0, 0.5)
+        Estimate(value=0.0, low=-0.98, high=0.98)
+        """
+        margin = error * (NORMAL if degrees is None else scipy.stats.t.ppf(0.975, degrees))
+        return cls(value, value - margin, value + margin)
+
+    @classmethod
+    def mean(cls, values: ArrayLike) -> Self:
+        """Make the mean of independent values (n, ...) over the first axis, by Student's t.
+
+        Raises :class:`UsageError` for fewer than two.
+
+        >>> [round(float(part), 3) for part in Estimate.mean([1.0, 2.0, 3.0])]
+        [2.0, -0.484, 4.484]
+        """
+        if len(values) < 2:
+            raise UsageError("One value has no error bar: set members to at least 2.")
+        return cls.of(*mean_and_error(values), len(values) - 1)
+
+    @classmethod
+    def geometric_mean(cls, values: ArrayLike) -> Self:
+        """Make the geometric mean of positive independent values (n, ...).
+
+        The interval is that of the mean logarithm: it is never below zero. Values below
+        ``SMALLEST`` count as that. Raises as :meth:`mean`.
+
+        >>> round(float(Estimate.geometric_mean([1.0, 4.0]).value), 3)
+        2.0
+        """
+        return cls(*np.exp(cls.mean(np.log(np.maximum(values, SMALLEST)))))
+
+    @classmethod
+    def ratio(cls, numerators: ArrayLike, denominators: ArrayLike) -> Self:
+        """Make sum(numerators) / sum(denominators) over independent parts (m,).
+
+        The error is that of the residuals numerator - ratio * denominator (delta method),
+        with m - 1 degrees of freedom. The bias is of order 1 / m. Raises
+        :class:`UsageError` for fewer than two parts, or a sum below that is zero.
+
+        >>> Estimate.ratio([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+        Estimate(value=0.5, low=0.5, high=0.5)
+        """
+        above, below = np.asarray(numerators, float), np.asarray(denominators, float)
+        count, total = len(above), float(below.sum())
+        if count < 2:
+            raise UsageError(f"An error needs at least two independent parts, not {count}.")
+        if total == 0:
+            raise UsageError("A ratio has zero below the line: nothing moves in this window.")
+        value = float(above.sum()) / total
+        residuals = above - value * below
+        error = np.sqrt((residuals**2).sum() * count / (count - 1)) / abs(total)
+        return cls.of(value, float(error), count - 1)
+
+    @property
+    def trend(self) -> str:
+        """Of a change: ``falls``, ``rises``, or ``no trend`` where the interval holds zero."""
+        if self.high < 0:
+            return "falls"
+        return "rises" if self.low > 0 else "no trend"
+
+    def __truediv__(self, scale: float) -> Self:
+        """Return the estimate in units of a positive number."""
+        return type(self)(*(part / scale for part in self))
+
+    def root(self) -> Self:
+        """Return the estimate of a norm from that of its square, 0 where it is negative."""
+        return type(self)(*np.sqrt(np.maximum(self, 0.0)))
+
+
+def mean_and_error(values: ArrayLike, axis: int = 0) -> tuple[NDArray, NDArray]:
+    """Return the mean of independent values over an axis, and its standard error.
+
+    The error of a single value is NaN.
+    """
+    values = np.asarray(values, float)
+    count, mean = values.shape[axis], values.mean(axis)
+    if count < 2:
+        return mean, np.full_like(mean, np.nan)
+    return mean, values.std(axis, ddof=1) / np.sqrt(count)
+
+
+def jackknife(
+    function: Callable[[NDArray], NDArray], samples: ArrayLike, *, axis: int = 0,
+    unbiased: bool = False,
+) -> tuple[NDArray, NDArray]:  # fmt: skip
+    """Return a function of the mean of independent samples, and its standard error.
+
+    ``samples`` are independent along ``axis``; ``function`` takes their mean, and the
+    means that leave one out. ``unbiased`` takes off the bias of first order in 1 / n.
+    The error has n - 1 degrees of freedom. Source: Efron and Stein, 1981.
+    """
+    samples = np.moveaxis(np.asarray(samples, float), axis, 0)
+    count, value = len(samples), function(samples.mean(0))
+    parts = np.stack([function(one) for one in (samples.sum(0) - samples) / (count - 1)])
+    if unbiased:
+        value = count * value - (count - 1) * parts.mean(0)
+    return value, np.sqrt((count - 1) * parts.var(0))

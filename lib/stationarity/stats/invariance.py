@@ -1,39 +1,38 @@
 """Are two windows drawn from one distribution? Distances, and tests of them.
 
-Pure functions of float arrays; they know no run. The null hypothesis is that one
-stationary process made both windows. Its p-values allow for autocorrelation: they
-come from blocks of several autocorrelation times (:func:`stationarity.stats.ergodic.blocks`),
-and tests/test_invariance.py measures how often a stationary process is rejected.
+The null hypothesis is that one stationary process made both windows. Its p-values
+allow for autocorrelation: they come from blocks of several autocorrelation times
+(:func:`stationarity.stats.autocorrelation.blocks`), and tests/stats/test_invariance.py
+measures how often a stationary process is rejected.
 Source: our section "Watching a distribution settle".
 """
 
 import itertools
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
-from . import ergodic
+from .autocorrelation import FEWEST, blocks
 
 LEVEL = 0.05  # of each test
 DISTANCES = ("kolmogorov_smirnov", "wasserstein", "energy")
-JUDGE = "energy"  # the distance whose p-value decides: see tests/test_invariance.py
+JUDGE = "energy"  # the distance whose p-value decides: see tests/stats/test_invariance.py
 
 
-@dataclass(frozen=True)
-class Distance:
+class Distance(NamedTuple):
     """A distance between two windows, and what chance would make of it.
 
-    ``error`` is its standard error, ``null`` the 95 % quantile that one stationary
+    ``error`` is its standard error, ``resolution`` the 95 % quantile that one stationary
     process would give, ``p_value`` how often it would give as much as ``value``.
     """
 
     value: float
     error: float
-    null: float
+    resolution: float
     p_value: float
 
 
@@ -43,7 +42,6 @@ def compare(
     *,
     independent: tuple[bool, bool] = (False, False),
     replicates: int = 999,
-    seed: int = 0,
 ) -> dict[str, Distance]:
     """Compare the distributions of two windows (n,), (m,) by three distances.
 
@@ -66,35 +64,59 @@ def compare(
 
     >>> sample = np.random.default_rng(0).standard_normal((2, 500))
     >>> found = compare(*sample, independent=(True, True))["wasserstein"]
-    >>> found.value < found.null
+    >>> found.value < found.resolution
     True
     """
     parts = [
-        np.reshape(window, (-1, 1)).astype(float) if alone else ergodic.blocks(window)
+        np.reshape(window, (-1, 1)).astype(float) if alone else blocks(window)
         for window, alone in zip((first, second), independent, strict=True)
     ]
     if min(map(len, parts)) < 4:
-        raise UsageError(
-            "A comparison needs at least four independent samples or blocks."
-        )
+        raise UsageError("A comparison needs at least four independent samples or blocks.")
     grid = np.sort(np.concatenate([part.ravel() for part in parts]))
     functions = [_distribution_functions(part, grid) for part in parts]
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     difference = functions[0].mean(0) - functions[1].mean(0)
     null = sum(_fluctuations(f, replicates, generator) for f in functions)
     again = difference + sum(
         sign * _resampled(f, replicates // 4, generator)
         for sign, f in zip((1, -1), functions, strict=True)
     )
-    found = {}
-    values, nulls, agains = (_distances(d, grid) for d in (difference, null, again))
-    for index, name in enumerate(DISTANCES):
-        exceeding = np.count_nonzero(nulls[index] >= values[index])
-        found[name] = Distance(
-            float(values[index]), float(agains[index].std(ddof=1)),
-            float(np.quantile(nulls[index], 1 - LEVEL)), (exceeding + 1) / (replicates + 1),
-        )  # fmt: skip
-    return found
+    return {
+        name: Distance(
+            float(value), float(spread.std(ddof=1)), float(np.quantile(chance, 1 - LEVEL)),
+            (np.count_nonzero(chance >= value) + 1) / (replicates + 1),
+        )
+        for name, value, spread, chance in zip(
+            DISTANCES, *(_distances(d, grid) for d in (difference, again, null)), strict=True
+        )
+    }  # fmt: skip
+
+
+def judge(
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    independent: tuple[bool, bool] = (False, False),
+    level: float = LEVEL,
+) -> dict:
+    """Return what :func:`compare` says of two windows, as a row of a table.
+
+    ``shift`` is the Wasserstein distance with its ``error`` and ``resolution``, all over
+    the standard deviation of the second window, and ``p_value`` that of the energy
+    distance. The ``verdict`` is ``differ`` where it is at most ``level``, ``agree`` where
+    not, and ``undecided`` where a window has too few effective samples: ``fault`` says
+    so, and there are no numbers.
+    """
+    row = dict.fromkeys(("shift", "error", "resolution", "p_value"), math.nan)
+    try:
+        distances = compare(first, second, independent=independent)
+    except UsageError as error:
+        return row | {"verdict": "undecided", "fault": str(error)}
+    scale, p_value = np.std(second) or 1.0, distances[JUDGE].p_value
+    numbers = (*(part / scale for part in distances["wasserstein"][:3]), p_value)
+    verdict = "agree" if p_value > level else "differ"
+    return dict(zip(row, numbers, strict=True)) | {"verdict": verdict, "fault": ""}
 
 
 def _distribution_functions(part: NDArray, grid: NDArray) -> NDArray:
@@ -115,9 +137,7 @@ def _fluctuations(functions: NDArray, replicates: int, generator) -> NDArray:
 def _resampled(functions: NDArray, replicates: int, generator) -> NDArray:
     """Draw blocks with replacement; return the mean functions' changes."""
     count = len(functions)
-    weights = (
-        generator.multinomial(count, np.full(count, 1 / count), replicates) / count
-    )
+    weights = generator.multinomial(count, np.full(count, 1 / count), replicates) / count
     return (weights - 1 / count) @ functions
 
 
@@ -127,7 +147,7 @@ def _distances(difference: NDArray, grid: NDArray) -> NDArray:
     return np.stack([size.max(-1), size @ gaps, np.sqrt(2 * (size**2 @ gaps))])
 
 
-def growing_windows(count: int, fewest: int = ergodic.FEWEST) -> list[slice]:
+def growing_windows(count: int, fewest: int = FEWEST) -> list[slice]:
     """Return windows that double in length and age: the last half, a quarter, ...
 
     In the order of time, each followed by one twice as long; the shortest has
@@ -143,34 +163,17 @@ def growing_windows(count: int, fewest: int = ergodic.FEWEST) -> list[slice]:
     return windows[::-1]
 
 
-def along(steps: ArrayLike, values: ArrayLike, *, seed: int = 0) -> pd.DataFrame:
-    """Compare each growing window of a series (n,) with the next.
+def along(steps: ArrayLike, values: ArrayLike) -> pd.DataFrame:
+    """Compare each growing window of a series (n,) with the next, by :func:`judge`.
 
     One row for each pair: ``first`` and ``middle`` are the steps at which the two
-    windows begin, ``last`` the last step; ``scale`` the standard deviation of the
-    later window; then, for each of the three distances, its value, ``_error``,
-    ``_null`` and ``_p_value``. ``fault`` says where a window has too few effective
-    samples; no number is given there.
+    windows begin, ``last`` the last step; then what :func:`judge` says.
     """
-    steps, values, rows = np.asarray(steps), np.asarray(values, float), []
-    windows = growing_windows(len(values))
-    for early, late in itertools.pairwise(windows):
-        row = {"first": steps[early.start], "middle": steps[late.start]}
-        row |= {"last": steps[late.stop - 1], "scale": values[late].std(), "fault": ""}
-        try:
-            found = compare(values[early], values[late], seed=seed)
-        except UsageError as error:
-            row["fault"] = str(error)
-        else:
-            row |= {name: found[name].value for name in DISTANCES}
-            for field in ("error", "null", "p_value"):
-                row |= {
-                    f"{name}_{field}": getattr(found[name], field) for name in DISTANCES
-                }
-        rows.append(row)
-    names = [f"{n}{f}" for n in DISTANCES for f in ("", "_error", "_null", "_p_value")]
+    steps, values = np.asarray(steps), np.asarray(values, float)
     return pd.DataFrame(
-        rows, columns=["first", "middle", "last", "scale", "fault", *names]
+        {"first": steps[early.start], "middle": steps[late.start], "last": steps[late.stop - 1]}
+        | judge(values[early], values[late])
+        for early, late in itertools.pairwise(growing_windows(len(values)))
     )
 
 
@@ -179,39 +182,23 @@ def verdict(comparisons: pd.DataFrame) -> dict:
 
     ``verdict`` is ``drifts`` where the last two windows differ at the level ``LEVEL``
     by the energy distance, ``settled`` where they do not, and ``undecided`` where the
-    data do not suffice. A stationary series is said to drift with probability ``LEVEL``.
-    ``since`` is the first step of the earliest window from which on no pair differs
-    (NaN if not settled). ``shift`` is the Wasserstein distance of the last two windows
-    and ``resolution`` its 95 % quantile by chance, both in standard deviations: settled
-    means that no shift beyond the resolution was seen, not that there is none.
+    data do not suffice: ``fault`` says why. A stationary series is said to drift with
+    probability ``LEVEL``. ``since`` is the first step of the earliest window from which on
+    no pair differs (NaN if not settled). ``shift``, ``resolution`` and ``p_value`` are
+    those of the last two windows: settled means that no shift beyond the resolution was
+    seen, not that there is none.
     """
-    nothing = {
-        "since": math.nan,
-        "shift": math.nan,
-        "resolution": math.nan,
-        "p_value": math.nan,
-    }
-    if comparisons.empty or comparisons.fault.iloc[-1]:
-        fault = (
-            "the series is too short"
-            if comparisons.empty
-            else comparisons.fault.iloc[-1]
-        )
-        return {"verdict": "undecided", **nothing, "fault": fault}
+    numbers = ["shift", "resolution", "p_value"]
+    if comparisons.empty:
+        row = dict.fromkeys((*numbers, "since"), math.nan)
+        return row | {"verdict": "undecided", "fault": "the series is too short"}
     last = comparisons.iloc[-1]
-    scale = last.scale or 1.0
-    found = {
-        "verdict": "drifts" if last[f"{JUDGE}_p_value"] <= LEVEL else "settled",
-        "since": math.nan, "shift": last.wasserstein / scale,
-        "resolution": last.wasserstein_null / scale, "p_value": last[f"{JUDGE}_p_value"],
-        "fault": "",
+    words = {"agree": "settled", "differ": "drifts", "undecided": "undecided"}
+    backwards = comparisons[::-1]
+    since = backwards["first"][backwards.verdict.eq("agree").cummin()].min()
+    return {
+        **last[numbers], "since": since, "verdict": words[last.verdict], "fault": last.fault
     }  # fmt: skip
-    if found["verdict"] == "settled":
-        for row in comparisons.iloc[::-1].itertuples():
-            if row.fault or getattr(row, f"{JUDGE}_p_value") <= LEVEL:
-                break
-            found["since"] = row.first
-    return found
 
 
 def verdicts(observables: dict[str, tuple[ArrayLike, ArrayLike]]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from stationarity.errors import UsageError
 from stationarity.nets import mlp
 from stationarity.stats import ergodic
 from stationarity.train.loop import loop
-from test_ergodic import ornstein_uhlenbeck
+from processes import ornstein_uhlenbeck
 from torch import nn
 
 SMALL = {

@@ -1,0 +1,76 @@
+"""The level of a series, its trend, and the line through points."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import UsageError
+from .estimate import Estimate
+
+
+class Level(NamedTuple):
+    """The mean of a series over a window, and its trend, in the units of the series.
+
+    ``change`` is what a fitted line gains from the first to the last value; ``lag`` the
+    correlation of successive residuals (0 where there is no scatter): the intervals are
+    too narrow where it is large.
+    """
+
+    points: int
+    mean: Estimate
+    change: Estimate
+    lag: float
+
+
+def level(times: ArrayLike, values: ArrayLike, errors: ArrayLike | None = None) -> Level:
+    """Return the level and trend of a series of at least three values.
+
+    ``errors`` are standard errors of the values (same length); the interval of
+    the mean takes the larger of their combined error and the scatter of the
+    values about the fitted line. Both intervals use Student's t with n - 2
+    degrees of freedom and hold the residuals for independent. A series without
+    scatter gives intervals of width zero.
+
+    Raises :class:`UsageError` for fewer than three values.
+
+    >>> level([0, 1, 2, 3], [4.0, 3.0, 2.0, 1.0]).change.trend
+    'falls'
+    """
+    times, values = np.asarray(times, float), np.asarray(values, float)
+    n = len(values)
+    if n < 3:
+        raise UsageError(f"A level needs at least three measured values, not {n}.")
+    fit = scipy.stats.linregress(times, values)
+    residuals = values - fit.intercept - fit.slope * times
+    square = (residuals**2).sum()
+    measured = 0.0 if errors is None else np.sqrt(np.sum(np.square(errors))) / math.sqrt(n)
+    error = max(math.sqrt(square / (n - 2)), measured) / math.sqrt(n)
+    length = np.ptp(times)
+    change = Estimate.of(fit.slope * length, error * length / times.std(), n - 2)
+    lag = (residuals[1:] * residuals[:-1]).sum() / (square or 1.0)
+    return Level(n, Estimate.of(values.mean(), error, n - 2), change, lag)
+
+
+def slope(x: ArrayLike, y: ArrayLike) -> Estimate:
+    """Return the slope of the least-squares line through three points (n,) or more.
+
+    The interval is Student's with n - 2 degrees of freedom, of independent points.
+    """
+    fit = scipy.stats.linregress(x, y)
+    return Estimate.of(fit.slope, fit.stderr, len(x) - 2)
+
+
+def slope_weights(x: ArrayLike) -> NDArray:
+    """Return the weights (n,) by which values at x add up to the slope of their line.
+
+    ``slope_weights(x) @ values`` is the least-squares slope of values (n,), and of each
+    column of (n, ...).
+
+    >>> slope_weights([0, 1, 2]) @ [5.0, 7.0, 9.0]
+    np.float64(2.0)
+    """
+    centred = np.asarray(x, float) - np.mean(x)
+    return centred / (centred @ centred)

@@ -1,0 +1,62 @@
+"""What must balance, on SGD with momentum on a quadratic: f = sum h x^2 / 2."""
+
+import numpy as np
+import pytest
+from stationarity.stats import balance
+
+RATE, MOMENTUM, CURVATURES = 0.1, 0.9, np.array([2.0, 0.5, 1.0])
+
+
+def sgd(steps, start, center=0.0, seed=0, drift=0.0):
+    """What a trajectory shows before, in and after each step, and grad f and f."""
+    generator = np.random.default_rng(seed)
+    theta, buffer = np.full(3, start, float), np.zeros(3)
+    rows = []
+    for _ in range(steps):
+        gradient = CURVATURES * (theta - center) - drift
+        noisy = gradient + generator.standard_normal(3)
+        before, old = theta, buffer
+        buffer = MOMENTUM * buffer + noisy
+        theta = theta - RATE * buffer
+        f = [(CURVATURES * (x - center) ** 2).sum() / 2 for x in (before, theta)]
+        rows.append(
+            {
+                "product": before @ noisy, "full": before @ gradient,
+                "square": buffer @ buffer, "gain": RATE * gradient @ buffer,
+                "change": f[1] - f[0], "norm": before @ before, "old": before @ old,
+            }
+        )  # fmt: skip
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+
+
+def test_both_identities_hold_on_a_stationary_trajectory():
+    seen = {
+        key: values[500:].reshape(20, -1).mean(1)  # parts much longer than its memory
+        for key, values in sgd(40500, start=1.0, center=0.7).items()
+    }
+    for product in ("product", "full"):
+        found = balance.fluctuation_dissipation(seen[product], seen["square"], RATE, MOMENTUM)
+        assert abs(found.value - 1) < found.high - found.low < 0.1
+    budget = balance.descent_budget(seen["gain"], seen["change"])
+    assert abs(budget.value - 1) < budget.high - budget.low < 0.1
+
+
+def test_both_identities_fail_on_a_descent():
+    runs = [sgd(20, start=30.0, seed=seed) for seed in range(6)]
+    stacked = {key: np.stack([run[key].mean() for run in runs]) for key in runs[0]}
+    ratio = balance.fluctuation_dissipation(
+        stacked["product"], stacked["square"], RATE, MOMENTUM
+    )
+    budget = balance.descent_budget(stacked["gain"], stacked["change"])
+    assert not ratio.low < 1 < ratio.high
+    assert not budget.low < 1 < budget.high
+
+
+def test_the_minibatch_ratio_is_the_drift_of_the_norm_exactly():
+    seen = sgd(21, start=5.0)
+    products, squares = (seen[name][:-1].mean() for name in ("product", "square"))
+    ratio = balance.fluctuation_dissipation([products] * 2, [squares] * 2, RATE, MOMENTUM)
+    norm, old = (seen[name][-1] - seen[name][0] for name in ("norm", "old"))
+    drift = MOMENTUM * old - (1 - MOMENTUM) / (2 * RATE) * norm
+    exact = 1 + drift / (RATE * (1 + MOMENTUM) / 2 * seen["square"][:-1].sum())
+    assert ratio.value == pytest.approx(exact, rel=1e-9)
