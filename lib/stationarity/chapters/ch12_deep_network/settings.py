@@ -1,8 +1,11 @@
 """Does a deep network obey? (chapter 12): small nets followed along Hessian modes."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, Self
 
-from ...runs.settings import Count, Settings, Whole, register
+from pydantic import Field, model_validator
+
+from ...errors import UsageError
+from ...runs.settings import Count, Whole, register
 from ...train.settings import SmallNet
 
 
@@ -15,7 +18,7 @@ class ModeStudy(SmallNet):
     averaged: Count  # last of them, whose mean weights are the reference of the Hessian
     steps: Count  # of every replica, of which all but the first ``discarded`` count
     discarded: Whole
-    replicas: Count
+    replicas: Annotated[int, Field(ge=4)]  # an even number
     reshuffled: bool = False  # epochs without replacement instead of independent draws
     modes: Count = 30  # top eigenpairs of the Hessian
     random_directions: Count = 16  # random ones, orthogonal to these
@@ -23,6 +26,19 @@ class ModeStudy(SmallNet):
     draws: Count = 32  # of the noise, for the spectrum of the rest
     nodes: Count = 25  # of that spectrum, for each draw
     measure_every: Count = 1000  # steps between losses
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.replicas % 2:
+            raise UsageError("The setting replicas must be even: pairs of them are compared.")
+        if self.averaged > self.burn_in:
+            raise UsageError("The setting averaged must be at most burn_in.")
+        if self.steps - self.discarded < 16 * self.points:
+            raise UsageError(
+                f"Of {self.steps} steps {self.discarded} are discarded, too many for "
+                f"{self.points} reference points: raise steps."
+            )
+        return self
 
 
 register(
