@@ -1,8 +1,10 @@
 """The parts of the project outside the library agree with each other."""
+
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from stationarity.runs.settings import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -57,7 +60,9 @@ def test_the_table_of_contents_lists_every_page_of_the_book():
 
 
 def test_no_page_is_kept_in_two_forms():
-    stems = [path.stem for path in (ROOT / "book").iterdir() if path.suffix in (".ipynb", ".md")]
+    stems = [
+        path.stem for path in (ROOT / "book").iterdir() if path.suffix in (".ipynb", ".md")
+    ]
     assert len(stems) == len(set(stems))
 
 
@@ -65,6 +70,58 @@ def test_the_readme_names_only_commands_that_exist():
     text = (ROOT / "README.md").read_text()
     named = set(re.findall(r"\bmake ([a-z]+)\b", text))
     assert {"book", "test"} <= named <= targets()
+
+
+def rows_of_the_readme(columns: int) -> list[list[str]]:
+    """The cells of the rows of its tables with so many columns."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    return [row for row in rows if len(row) == columns]
+
+
+def test_the_readme_shows_every_place():
+    shown = " ".join(place for place, _ in rows_of_the_readme(2))
+    for path in (ROOT / "lib" / "stationarity").iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").exists():
+            assert f"`{path.name}{'/' if path.is_dir() else ''}`" in shown
+    for place in re.findall(r"`([\w./]+)`", shown):
+        assert (ROOT / place).exists() or (ROOT / "lib" / "stationarity" / place).exists(), (
+            place
+        )
+
+
+def test_the_readme_shows_every_chapter_with_its_folder_and_its_experiments():
+    _, *chapters = rows_of_the_readme(3)
+    folders = sorted((ROOT / "lib" / "stationarity" / "chapters").glob("ch*"))
+    experiments = []
+    for (title, place, names), folder in zip(chapters, folders, strict=True):
+        page = folder.name.removeprefix("ch").replace("_", "-")
+        assert f"(book/{page}.ipynb)" in title and (ROOT / "book" / f"{page}.ipynb").exists()
+        assert place == f"[`{folder.name}`](lib/stationarity/chapters/{folder.name})"
+        own = re.findall(r"`(\w+)`", names)
+        assert all(f'"{name}"' in (folder / "settings.py").read_text() for name in own), place
+        experiments += own
+    assert experiments == list(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("command", ["check", "format --check"])
+def test_the_code_is_in_the_form_that_pyproject_asks_for(command):
+    line = [sys.executable, "-m", "ruff", *command.split(), "--no-cache", "--quiet", "."]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_wing_imports_what_it_may_not():
+    line = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_file_of_the_library_is_longer_than_a_reader_can_bear():
+    package = ROOT / "lib" / "stationarity"
+    lengths = {path: len(path.read_text().splitlines()) for path in package.rglob("*.py")}
+    assert [path for path, lines in lengths.items() if lines > 350] == []
+    assert len(list(package.glob("*.py"))) <= 5
 
 
 def test_the_extras_that_make_installs_exist():
