@@ -121,10 +121,12 @@ class Run:
         return rows.reset_index(drop=True)
 
     def wide(self, quantity: str, columns: str = "member", **where) -> pd.DataFrame:
-        """Return a quantity with a row a step and a column for each member (or index, of)."""
-        return self.series(quantity, **where).pivot(
-            index="step", columns=columns, values="value"
-        )
+        """Return a quantity with a row a step and a column for each member (or index, of).
+
+        Values that are of no member are left out.
+        """
+        rows = self.series(quantity, **where).dropna(subset=columns)
+        return rows.pivot(index="step", columns=columns, values="value")
 
     def has(self, quantity: str) -> bool:
         """Return whether the run holds a quantity."""
