@@ -1,117 +1,132 @@
 """What a training run notes about itself: full measurements, and cheap observations.
 
-Both come in two halves, before a step and after it, because some quantities are of
-the step. Neither changes the run. Of several processes all take part.
+Each is made before a step, and completed after it, because some quantities are of the
+step. Neither changes the run. Of several processes all take part.
 """
+
 import itertools
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import measure
 from ..runs import distributed
+from ..runs.metrics import rows
 from ..runs.seeds import seed_of
+from . import validation
 
 
-def measurement(state, settings, dataset, origin: Tensor):
-    """Measure the state; return what completes the measurement after the step."""
-    model, step, objective = state.model, state.step, dataset.objective
-    seed = seed_of(settings.seed, "measure", step, *distributed.key())
-    torch.manual_seed(seed)  # of dropout
-    distributed.equal_buffers(model)
-    group = distributed.group()
-    if settings.measure_on == "partition":
-        batches = dataset.partition()
-        population = len(batches)
-        few = list(itertools.islice(batches, settings.sharpness_batches))
-    else:
-        batches, population = dataset.draws(settings.measure_batches, "measure", step), None
-        few = list(dataset.draws(settings.sharpness_batches, "sharpness"))
+class _Noted:
+    """Rows about a state of a run, and about the step from it."""
 
-    note = _noter(state, dataset)
-    statistics = measure.gradient_statistics(
-        model, objective, batches,
-        population=population, weight_decay=settings.weight_decay, group=group,
-    )  # fmt: skip
-    note("loss", statistics.loss, statistics.loss_standard_error)
-    note(
-        "gradient_norm_squared", statistics.gradient_norm_squared, statistics.standard_error
-    )
-    note(
-        "regularised_gradient_norm_squared",
-        statistics.regularised_gradient_norm_squared,
-        statistics.regularised_standard_error,
-    )
-    note("gradient_norm_naive", statistics.gradient_norm_naive)
-    note("noise_norm", statistics.noise_norm)
-    note("batches", statistics.batches)
-    # Cold: between measurements eigenvalues may cross, and a warm start would
-    # stay with the one that was the largest.
-    sharpness = measure.sharpness(
-        model, objective, few,
-        max_products=settings.sharpness_products, seed=settings.seed, group=group,
-    )  # fmt: skip
-    note("sharpness", sharpness.eigenvalues[0], sharpness.residuals[0])
-    note("sharpness_products", sharpness.products)
-    if statistics.gradient_norm_naive > 0:
-        along = measure.directional_sharpness(
-            model, objective, few, statistics.mean_gradient, group=group
-        )
-        note("directional_sharpness", along)
-    note("weight_norm", measure.weight_norm(model))
-    note("displacement", measure.displacement(model, origin))
-    for quantity, value, error in dataset.further_measurements(model, step, state.memory):
-        note(quantity, value, error)
-    vector, before = measure.parameter_vector(model), _losses(model, objective, few, seed)
+    def __init__(self, state):
+        self.rows, self.at = [], {"step": state.step, "epoch": state.epoch}
+        self.vector = measure.parameter_vector(state.model)
 
-    def after_the_step():
-        change = _losses(model, objective, few, seed) - before
-        note("update_norm", measure.displacement(model, vector))
-        error = change.std() / len(few) ** 0.5 if len(few) > 1 else math.nan
-        note("loss_change", change.mean(), error)
-        note("learning_rate", state.optimizer.param_groups[0]["lr"])
-
-    return after_the_step
+    def note(self, quantity: str, values, errors=math.nan, **axes) -> None:
+        self.rows += rows(quantity, values, errors, **axes, **self.at)
 
 
-def observation(state, settings, dataset):
-    """Note the state before a step where that is due; return what notes the step.
+class Measurement(_Noted):
+    """A measurement of the gradient, its noise, the curvature and the progress.
 
-    Cheap enough for every few steps: the weights' norm, their projections on two
-    random directions, the minibatch's loss and the squared size of the step.
+    Raises ``FloatingPointError`` where the weights or a curvature are not finite.
     """
-    if not settings.observe_every or state.step % settings.observe_every:
-        return None
-    vector, note = measure.parameter_vector(state.model), _noter(state, dataset)
-    generator = torch.Generator(vector.device).manual_seed(seed_of(settings.seed, "observe"))
 
-    note("observed_weight_norm", vector.norm())
-    for name in ("observed_random_1", "observed_random_2"):
-        direction = torch.randn(
-            vector.shape, generator=generator, device=vector.device, dtype=vector.dtype
+    def __init__(self, state):
+        super().__init__(state)
+        if not torch.isfinite(self.vector).all():
+            raise FloatingPointError("the weights are not finite")
+        settings, dataset, step = state.settings, state.dataset, state.step
+        self.seed = seed_of(settings.seed, "measure", step, *distributed.key())
+        torch.manual_seed(self.seed)  # of dropout
+        distributed.equal_buffers(state.model)
+        if settings.measure_on == "partition":
+            batches = dataset.partition()
+            population = len(batches)
+            self.few = list(itertools.islice(batches, settings.sharpness_batches))
+        else:
+            batches = dataset.draws(settings.measure_batches, "measure", step)
+            population = None
+            self.few = list(dataset.draws(settings.sharpness_batches, "sharpness"))
+        statistics = measure.gradient_statistics(
+            state.model, state.objective, batches,
+            population=population, weight_decay=settings.weight_decay,
+        )  # fmt: skip
+        self._note_gradient(statistics)
+        self._note_curvature(state, statistics)
+        self.note("weight_norm", measure.weight_norm(state.model))
+        self.note("displacement", measure.displacement(state.model, state.origin))
+        for quantity, pair in validation.measured(state).items():
+            self.note(quantity, *pair)
+        self.losses = self._losses(state)
+
+    def _note_gradient(self, statistics: measure.GradientStatistics) -> None:
+        self.note("loss", statistics.loss, statistics.loss_standard_error)
+        squared = statistics.gradient_norm_squared
+        self.note("gradient_norm_squared", squared, statistics.standard_error)
+        self.note(
+            "regularised_gradient_norm_squared",
+            statistics.regularised_gradient_norm_squared,
+            statistics.regularised_standard_error,
         )
-        note(name, direction @ vector / direction.norm())
+        for name in ("gradient_norm_naive", "noise_norm", "batches"):
+            self.note(name, getattr(statistics, name))
 
-    def note_the_step():
-        note("observed_minibatch_loss", distributed.mean(state.unread[-1].clone()))
-        note("observed_update_square", measure.displacement(state.model, vector) ** 2)
+    def _note_curvature(self, state, statistics: measure.GradientStatistics) -> None:
+        # Cold: between measurements eigenvalues may cross, and a warm start would
+        # stay with the one that was the largest.
+        sharpness = measure.sharpness(
+            state.model, state.objective, self.few,
+            max_products=state.settings.sharpness_products, seed=state.settings.seed,
+        )  # fmt: skip
+        self.note("sharpness", sharpness.eigenvalues[0], sharpness.residuals[0])
+        self.note("sharpness_products", sharpness.products)
+        if statistics.gradient_norm_naive > 0:
+            along = measure.directional_sharpness(
+                state.model, state.objective, self.few, statistics.mean_gradient
+            )
+            self.note("directional_sharpness", along)
 
-    return note_the_step
+    def _losses(self, state) -> Tensor:
+        """Return the losses of the few batches; the same dropout whenever it is called."""
+        torch.manual_seed(self.seed)
+        losses = [measure.mean_loss(state.model, state.objective, [b]) for b in self.few]
+        return torch.tensor(losses, dtype=torch.float64)
+
+    def after(self, state) -> list[tuple]:
+        """Return the rows, with those of the step that was taken."""
+        change = self._losses(state) - self.losses
+        self.note("update_norm", measure.displacement(state.model, self.vector))
+        error = change.std() / len(change) ** 0.5 if len(change) > 1 else math.nan
+        self.note("loss_change", change.mean(), error)
+        self.note("learning_rate", state.optimizer.param_groups[0]["lr"])
+        return self.rows
 
 
-def _noter(state, dataset):
-    """Return a function that notes quantities at the present step of a run."""
-    step, epoch = state.step, state.step / dataset.steps_per_epoch
+class Observation(_Noted):
+    """What is cheap enough for every few steps.
 
-    def note(quantity, value, error=math.nan):
-        state.rows.append((step, epoch, quantity, float(value), float(error)))
+    The weights' norm, their projections on two random directions, the minibatch's loss
+    and the squared size of the step.
+    """
 
-    return note
+    def __init__(self, state):
+        super().__init__(state)
+        vector, seed = self.vector, seed_of(state.settings.seed, "observe")
+        generator = torch.Generator(vector.device).manual_seed(seed)
+        self.note("observed_weight_norm", vector.norm())
+        for index in range(2):
+            direction = torch.randn(
+                vector.shape, generator=generator, device=vector.device, dtype=vector.dtype
+            )
+            projection = direction @ vector / direction.norm()
+            self.note("observed_random", projection, index=index)
 
-
-def _losses(model: nn.Module, objective, batches: list, seed: int) -> Tensor:
-    torch.manual_seed(seed)  # the same dropout whenever it is called
-    group = distributed.group()
-    losses = [measure.mean_loss(model, objective, [b], group=group) for b in batches]
-    return torch.tensor(losses, dtype=torch.float64)
+    def after(self, state) -> list[tuple]:
+        """Return the rows, with those of the step that was taken."""
+        self.note("observed_minibatch_loss", distributed.mean(state.losses[-1].clone()))
+        square = measure.displacement(state.model, self.vector) ** 2
+        self.note("observed_update_square", square)
+        return self.rows

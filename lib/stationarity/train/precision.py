@@ -1,0 +1,117 @@
+"""Ways to compute a training step, and which of them is the fastest here.
+
+Weights stay in float32, and measurements are float32, not compiled, whatever the way.
+"""
+
+import contextlib
+import copy
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .. import measure
+from ..runs import distributed
+
+
+@dataclass(frozen=True)
+class Computation:
+    """How a training step is computed."""
+
+    autocast: torch.dtype | None = None
+    memory_format: torch.memory_format = torch.channels_last
+    products: str = "ieee"  # of float32 in CUDA's kernels: ieee or tf32
+    compiled: bool = False
+
+
+PATHS = {
+    "float32": Computation(memory_format=torch.contiguous_format),
+    "float64": Computation(memory_format=torch.contiguous_format),
+    "float32 channels_last": Computation(),
+    "tf32": Computation(products="tf32"),
+    "bfloat16": Computation(torch.bfloat16),
+    "tf32 compiled": Computation(products="tf32", compiled=True),
+    "bfloat16 compiled": Computation(torch.bfloat16, compiled=True),
+}
+TIMED = {  # by type of device, the simplest first
+    "cpu": ("float32", "float32 channels_last", "bfloat16"),
+    "cuda": ("tf32", "bfloat16", "tf32 compiled", "bfloat16 compiled"),
+}
+
+
+def computed(loss, model: nn.Module, batch, path: str) -> Tensor:
+    """Return the loss of a model on a batch, computed in the way of a path."""
+    way = PATHS[path]
+    inputs, *rest = batch
+    if inputs.dim() == 4:  # else there are no channels
+        inputs = inputs.contiguous(memory_format=way.memory_format)
+    with torch.autocast(inputs.device.type, way.autocast, enabled=way.autocast is not None):
+        return loss(model, (inputs, *rest))
+
+
+@contextlib.contextmanager
+def backends(path: str, deterministic: bool) -> Iterator[None]:
+    """Set what PyTorch's kernels may do: round products, vary from run to run."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = not deterministic
+    try:
+        with measure.float32_products(PATHS[path].products):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+
+
+def stepping(model: nn.Module, loss, batch, path: str) -> nn.Module:
+    """Return the model as steps compute it: on all processes, compiled or as it is."""
+    stepped = model
+    if distributed.size() > 1:
+        stepped = nn.parallel.DistributedDataParallel(model)
+        # It lays its buckets out anew after the first backward pass. With that pass
+        # here, a resumed run adds gradients up in the order of one never interrupted.
+        with measure.without_trace(model):
+            list(_passes(stepped, loss, batch, path, 1))
+        model.zero_grad(set_to_none=True)
+    return torch.compile(stepped) if PATHS[path].compiled else stepped
+
+
+def fastest(model: nn.Module, loss, batch) -> str:
+    """Time a few steps of each way to compute them; return the fastest.
+
+    Another than the first must be at least a tenth faster than those before it.
+    Of several processes the first decides.
+    """
+    device = batch[0].device
+    best, best_time, candidates = 0, math.inf, TIMED.get(device.type, TIMED["cpu"])
+    for index, path in enumerate(candidates):
+        way = PATHS[path]
+        trial = copy.deepcopy(model).to(memory_format=way.memory_format)
+        with measure.float32_products(way.products):
+            stepped = torch.compile(trial) if way.compiled else trial
+            times = list(_passes(stepped, loss, batch, path, 5))
+        if min(times[2:]) < 0.9 * best_time:  # the first two warm up
+            best, best_time = index, min(times[2:])
+    return candidates[distributed.of_first(best, device)]
+
+
+def _passes(model: nn.Module, loss, batch, path: str, count: int) -> Iterator[float]:
+    """Yield the seconds of forward and backward passes over one training batch."""
+    loss = copy.copy(loss)  # one of a text remembers what it has read
+    for _ in range(count):
+        _synchronize(batch[0].device)
+        start = time.perf_counter()
+        computed(loss, model, batch, path).backward()
+        _synchronize(batch[0].device)
+        yield time.perf_counter() - start
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

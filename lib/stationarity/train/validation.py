@@ -1,0 +1,105 @@
+"""What a trained model does on data that it was not trained on, and its memory's age.
+
+Nothing changes the model, and of several processes all take part.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .. import measure
+from ..nets.transformer_xl import remember
+from ..runs import distributed
+
+
+def measured(state) -> dict[str, tuple[float, float]]:
+    """Return the quantities that a model's data allow: quantity -> (value, error).
+
+    On images, loss and accuracy on the test set; on a text, loss and perplexity on the
+    validation part, and what training with an old memory changes.
+    """
+    if state.settings.model != "transformer_xl":
+        return on_test_images(state.model, state.dataset)
+    found = on_validation_text(state.model, state.dataset)
+    return found | memory_gaps(state.model, state.dataset, state.step, state.loss.memory)
+
+
+@torch.no_grad()
+def on_test_images(model: nn.Module, dataset) -> dict[str, tuple[float, float]]:
+    """Return loss and accuracy on the test set, in evaluation mode; nothing without one."""
+    columns, modes = [], [(module, module.training) for module in model.modules()]
+    model.eval()
+    for images, labels in dataset.test_batches():
+        logits = model(images)
+        losses = functional.cross_entropy(logits, labels, reduction="none")
+        columns.append(torch.stack([losses, (logits.argmax(1) == labels).to(losses)]))
+    for module, training in modes:
+        module.training = training
+    pairs = _means_and_errors(columns, 2, dataset.device)
+    return dict(zip(("test_loss", "accuracy"), pairs, strict=False))
+
+
+@torch.no_grad()
+def on_validation_text(model: nn.Module, dataset) -> dict[str, tuple[float, float]]:
+    """Read the validation text in streams, in evaluation mode.
+
+    The errors hold the mean losses of segments for independent.
+    """
+    model.eval()
+    losses, memory = [], None
+    for tokens, targets, _ in dataset.test_batches():
+        of_tokens, memory = model(tokens, targets, memory)
+        losses.append(of_tokens.double().mean(dim=1)[None])
+    model.train()
+    for mean, error in _means_and_errors(losses, 1, dataset.device):
+        perplexity = math.exp(min(mean, 700.0))
+        return {
+            "validation_loss": (mean, error),
+            "perplexity": (perplexity, perplexity * error),
+        }
+    return {}
+
+
+def memory_gaps(
+    model: nn.Module, dataset, step: int, memory: Tensor | None
+) -> dict[str, tuple[float, float]]:
+    """Compare the memory that training kept with one that the weights make now.
+
+    On the training batch of the step: the difference of the loss (kept less made), and
+    the distance of the gradients over the norm of the latter. Random layers draw the
+    same numbers for both segments, and others for the contexts.
+    """
+    if memory is None or step % dataset.steps_per_pass == 0:
+        return {}
+    context, tokens, targets = dataset.with_context(step)
+    losses, gradients = [], []
+    with measure.without_trace(model) as before:
+        for one in (memory, remember(model, context, tokens.shape[1])):
+            before.restore_random_state()
+            loss = model(tokens, targets, one)[0].mean()
+            losses.append(distributed.mean(loss.detach().clone()))
+            gradients.append(distributed.mean(measure.gradient(loss, model)))
+    distance = torch.linalg.vector_norm(gradients[0] - gradients[1])
+    relative = distance / torch.linalg.vector_norm(gradients[1])
+    return {
+        "memory_loss_gap": ((losses[0] - losses[1]).item(), math.nan),
+        "memory_gradient_gap": (relative.item(), math.nan),
+    }
+
+
+def _means_and_errors(columns: list[Tensor], count: int, device) -> list[tuple]:
+    """Return means and standard errors of the rows of columns (count, n) side by side.
+
+    Over the examples of all processes; nothing where there is none.
+    """
+    values = torch.zeros(count, 0, dtype=torch.float64, device=device)
+    values = torch.cat([values, *columns], 1)
+    number = distributed.total(values.new_tensor(values.shape[1]))
+    if not number:
+        return []
+    means = distributed.total(values.sum(1)) / number
+    squares = distributed.total((values - means[:, None]).square().sum(1))
+    errors = (squares / (number - 1) / number).sqrt()
+    return list(zip(means.tolist(), errors.tolist(), strict=True))
