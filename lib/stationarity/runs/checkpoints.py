@@ -1,16 +1,17 @@
-"""Checkpoints every so often: when they are due, and what a study keeps in them.
+"""Checkpoints every so often: when they are due, and what a run keeps in them.
 
-A study that takes minutes is given a :class:`Keeper` by :func:`stationarity.launch.run`.
-It tells the keeper its state after every step, and begins at the state that an
-earlier process kept::
+A study is given a :class:`Keeper` by :func:`stationarity.launch.run`. It tells the keeper
+its state after every step, and begins at the state that an earlier process kept::
 
     first, theta = keeper.begin(step=0, theta=initial)
     for step in range(first, last):
         theta = next_weights(theta)
         keeper.keep(step=step + 1, theta=theta)
 
-A study of several parts computes each by :meth:`Keeper.part`. So a process may be
-killed at any moment: what the next one repeats is what came after the last checkpoint.
+A study of several parts computes each by :meth:`Keeper.part`. What has a ``state_dict``
+and metrics that grow, as training has, is restored and saved whole, see
+:meth:`Keeper.restore`. So a process may be killed at any moment: what the next one repeats
+is what came after the last checkpoint.
 """
 
 import contextlib
@@ -21,72 +22,52 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import records
+from ..errors import UsageError
+from . import distributed, records
 from .progress import Progress
 
 SHARE = 100  # writing takes at most a hundredth of the time
 
 
-class Clock:
-    """When a run's checkpoints are due, and the wall time of all its sittings.
-
-    They are due ``seconds`` after the last one, or later where its writing took so
-    long that this would cost more than a hundredth of the time. With 0 seconds they
-    are due after every step, whatever that costs.
-    """
-
-    def __init__(self, folder: Path | None, info: dict, seconds: float):
-        self.folder, self.info, self.seconds = folder, info, seconds
-        self.counted = time.monotonic()
-        self.next = self.counted + seconds
-
-    def due(self) -> bool:
-        """Return whether it is time to write a checkpoint."""
-        return time.monotonic() >= self.next
-
-    @contextlib.contextmanager
-    def written(self):
-        """Within it a checkpoint is written: the next one is due from then on."""
-        self.count()
-        yield
-        now = time.monotonic()
-        pause = max(self.seconds, SHARE * (now - self.counted)) if self.seconds else 0.0
-        self.next = now + pause
-
-    def count(self) -> None:
-        """Add the time since the last call to the run's wall time."""
-        now = time.monotonic()
-        self.info["wall_seconds"] += now - self.counted
-        self.counted = now
-
-
-class Keeper(Clock):
-    """Keeps what a study has done: its finished parts, and the state of the one in hand.
+class Keeper:
+    """Keeps what a run has done: its finished parts, and the state of the one in hand.
 
     What is kept may be tensors, numbers, strings, and lists, tuples and dicts of these.
-    Without a folder nothing is kept. Raises :class:`UsageError` for a checkpoint that
-    cannot be read or is of something else.
+    Without a folder nothing is kept. Checkpoints are due ``seconds`` after the last one,
+    or later where its writing took so long that this would cost more than a hundredth of
+    the time; with 0 seconds after every step, whatever that costs. ``info`` is what
+    run.json holds. Of several processes the first writes.
+
+    Raises :class:`UsageError` for a checkpoint that cannot be read or is of something else.
     """
 
     def __init__(
         self, folder: Path | None = None, info=None, seconds=math.inf, device="cpu"
     ):
-        super().__init__(folder, info or {}, seconds)
+        self.folder, self.seconds, self.device = folder, seconds, device
+        self.info = info or {"experiment": "a run", "scale": "", "wall_seconds": 0.0}
+        self.counted = time.monotonic()
+        self.next = self.counted + seconds
         self.parts, self.state, self.steps = {}, None, 0
-        if folder and (
-            found := records.read_checkpoint(folder, info["fingerprint"], device)
-        ):
+        found = records.read_checkpoint(folder, info["fingerprint"], device) if folder else None
+        if found:
             if not {"parts", "state", "steps"} <= set(found):
                 raise records.foreign_checkpoint(folder)
-            self.parts, self.state = found["parts"], found["state"]
-            self.steps = found["steps"]
+            self.parts, self.state, self.steps = (
+                found["parts"], found["state"], found["steps"],
+            )  # fmt: skip
         self.tables: list[Table] = []
-        self.bar = None
+        self.bar, self.stays = None, False
+
+    def due(self) -> bool:
+        """Return whether it is time to write a checkpoint; all processes ask together."""
+        return bool(distributed.of_first(time.monotonic() >= self.next, self.device))
 
     def part(self, name: str, compute: Callable):
         """Return ``compute()``, or what it returned in an earlier process.
@@ -118,37 +99,112 @@ class Keeper(Clock):
             self.state = state
             self._write()
 
+    def restore(self, whole) -> None:
+        """Call ``whole.load_state_dict`` with what :meth:`save` kept of it, if it did."""
+        if self.state is None:
+            return
+        try:
+            whole.load_state_dict(self.state)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError):  # by what is other in it
+            raise records.foreign_checkpoint(self.folder) from None
+        self.state = None  # it may be large
+
+    def save(self, whole, last: bool = False) -> None:
+        """Write a checkpoint of what has a ``state_dict()``, and its metrics, ``rows``.
+
+        The ``last`` one stays when the run is complete.
+        """
+        self.state, self.stays = whole.state_dict(), last
+        self._write(whole.rows)
+        self.state = None
+
+    def hold(self, key: str, value, otherwise: str) -> None:
+        """Note what a run is made with, such as its data, in its info.
+
+        Raises :class:`UsageError`, the sentence ``otherwise`` with what it was begun with
+        for ``{}``, where that is something else.
+        """
+        earlier = self.info.setdefault(key, value)
+        if earlier != value:
+            raise UsageError(f"{otherwise.format(earlier)}, or delete its folder {self.folder}.")
+
+    def need(self, checkpoint_bytes: int, further_bytes: int = 0) -> None:
+        """Raise :class:`UsageError` where so much cannot be written here."""
+        if self.folder and distributed.rank() == 0:
+            records.prepare(self.folder, checkpoint_bytes, further_bytes)
+
     def progress(self, label: str, total: int, unit: str = "step") -> Progress:
-        """Return the progress of the study, which begins with what was done before."""
+        """Return the progress of the run, which begins with what was done before."""
         self.bar = Progress(label, total, self.steps, unit)
         return self.bar
 
-    def _write(self) -> None:
-        with self.written():
+    def table(
+        self, width: int, count: int, name: str = "table", dtype: torch.dtype = torch.float32
+    ) -> "Table":
+        """Return a table of rows (width,), of which ``count`` must be there already."""
+        table = Table(self.folder and self.folder / f"{name}.bin", width, dtype)
+        if table.count() < count:
+            raise records.foreign_checkpoint(self.folder)
+        self.tables.append(table)
+        return table
+
+    def _write(self, rows: list[tuple] | None = None) -> None:
+        if self.folder is None or distributed.rank() > 0:
+            return
+        with self._timed():
             for table in self.tables:
                 table.flush()
-            records.write_info(self.folder, self.info)  # before: it names the code
+            if not (self.folder / "run.json").exists():  # it names the code
+                records.write_info(self.folder, self.info)
             checkpoint = {
                 "fingerprint": self.info["fingerprint"], "parts": self.parts,
                 "state": self.state, "steps": self.bar.count if self.bar else 0,
             }  # fmt: skip
             records.write_checkpoint(self.folder, checkpoint)
+            if rows is None:
+                records.write_info(self.folder, self.info)
+            else:
+                records.write(self.folder, self.info, rows)
 
-    def table(self, width: int, count: int) -> "Table":
-        """Return a table of rows (width,), of which ``count`` are there; one a study."""
-        table = Table(self.folder and self.folder / "table.bin", width)
-        if len(table.read(count)) < count:
-            raise records.foreign_checkpoint(self.folder)
-        self.tables.append(table)
-        return table
+    @contextlib.contextmanager
+    def _timed(self):
+        """Within it a checkpoint is written: the next one is due from then on."""
+        self._count()
+        yield
+        now = time.monotonic()
+        pause = max(self.seconds, SHARE * (now - self.counted)) if self.seconds else 0.0
+        self.next = now + pause
+
+    def _count(self) -> None:
+        """Add the time since the last call to the run's wall time."""
+        now = time.monotonic()
+        self.info["wall_seconds"] += now - self.counted
+        self.counted = now
 
     def finish(self, rows: list[tuple]) -> records.Run:
-        """Write the metrics of the complete run; no checkpoint is needed any more."""
-        self.count()
-        run = records.write(self.folder, self.info | {"status": "complete"}, rows)
-        for name in ("table.bin", *records.CHECKPOINTS):
-            (self.folder / name).unlink(missing_ok=True)
+        """Write the metrics of the complete run; a checkpoint stays if it shall."""
+        run = self._end("complete", rows)
+        if not self.stays and distributed.rank() == 0:
+            paths = [table.path for table in self.tables]
+            for path in (*paths, *(self.folder / name for name in records.CHECKPOINTS)):
+                path.unlink(missing_ok=True)
         return run
+
+    def stop(self, message: str, rows: list[tuple]) -> NoReturn:
+        """End a run that cannot go on; raise the message, now and whenever it is called."""
+        self.info["failure"] = message
+        if self.folder:
+            self._end("diverged", rows)
+        raise UsageError(message)
+
+    def _end(self, status: str, rows: list[tuple]) -> records.Run:
+        self._count()
+        self.info["status"] = status
+        if distributed.rank() == 0:
+            return records.write(self.folder, self.info, rows)
+        return records.Run(self.folder, self.info)
 
 
 class Table:
@@ -171,6 +227,10 @@ class Table:
         with records.writing(path):
             path.touch()
             self.file = open(path, "r+b", buffering=0)  # noqa: SIM115
+
+    def count(self) -> int:
+        """Return the number of whole rows that are there."""
+        return self.file.seek(0, os.SEEK_END) // (self.width * self.dtype.itemsize)
 
     def write(self, index: int, row: Tensor) -> None:
         """Write a row (width,), or rows from there on (n, width).

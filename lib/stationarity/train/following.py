@@ -13,12 +13,18 @@ Time: a step copies the weights, about 3 P numbers read and written; every m ste
 Source: our section "Does a deep network obey?".
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from ..measure import float32_products
-from ..runs.checkpoints import Table
 from ..stats.displacement import spaced_lags
+
+if TYPE_CHECKING:
+    from ..runs.checkpoints import Keeper
 
 SNAPSHOTS = 16  # m, of the ring
 POINTS = 8  # R, reference points
@@ -36,37 +42,32 @@ class Follower:
 
     Parameters
     ----------
-    directions : ``(k, P)``, orthonormal, in the weights' dtype and on their device.
-    origin : theta_0, ``(P,)``.
+    axes : ``(k + 1, P)``: k directions, orthonormal, then theta_0; in the weights' dtype
+        and on their device.
     last : T, the number of steps that are followed; there are T + 1 rows.
-    numbers, points : tables of the rows and of the reference points, see :func:`tables`.
+    keeper : has the tables of the rows and of the reference points.
     theta : the weights now, theta_t with t = ``done``: 0 at the beginning.
-    done : steps that were followed before, up to a :meth:`flush`. What follows is the
+    done : steps that were followed before, up to a :meth:`write`. What follows is the
         same, bit for bit, as if there had been no break.
 
-    >>> axes, start = torch.eye(3)[:2], torch.ones(3)
-    >>> follower = Follower(axes, start, 1, *tables(None, axes), start)
-    >>> follower.follow(torch.tensor([1.0, 3.0, 4.0]))
-    >>> follower.rows()[1, :4].round(decimals=4).tolist()
-    [0.0, 2.0, 26.0, 13.0]
+    Raises :class:`UsageError` where the keeper lacks what was followed before.
     """
 
-    def __init__(
-        self, directions: Tensor, origin: Tensor, last: int, numbers: Table, points: Table,
-        theta: Tensor, done: int = 0,
-    ):  # fmt: skip
+    def __init__(self, axes: Tensor, last: int, keeper: Keeper, theta: Tensor, done: int = 0):
         # With theta_0 among them, ||theta_t||^2 is as exact as the motion is.
-        self.directions, self.origin = torch.cat([directions, origin[None]]), origin
-        self.numbers, self.points = numbers, points
+        self.directions, self.origin = axes, axes[-1]
         self.starts = [last * r // POINTS for r in range(POINTS)]
         self.lags, self.last = set(spaced_lags(last, PER_OCTAVE).tolist()), last
-        self.origin_square = _squares(origin[None]).item()
-        self.places = origin.new_zeros(POINTS, len(origin))  # of the reference points
         known = sum(start <= done for start in self.starts) if done else 0
-        self.places[:known] = points.read(known).to(origin)
+        width, count = len(axes) + 1 + POINTS, done + 1 if done else 0
+        self.numbers = keeper.table(width, count, "followed", torch.float64)
+        self.points = keeper.table(len(self.origin), known, "points", self.origin.dtype)
+        self.origin_square = _squares(axes[-1:]).item()
+        self.places = axes.new_zeros(POINTS, len(self.origin))  # of the reference points
+        self.places[:known] = self.points.read(known).to(axes)
         # Row 1 + t % m holds theta_t, and row 0 what was in the last one before.
-        self.ring = origin.new_zeros(SNAPSHOTS + 1, len(origin))
-        self.next, self.written = done, done + 1 if done else 0
+        self.ring = axes.new_zeros(SNAPSHOTS + 1, len(self.origin))
+        self.next, self.written = done, count
         self.follow(theta)
 
     def follow(self, theta: Tensor) -> None:
@@ -75,21 +76,15 @@ class Follower:
         torch.sub(theta, self.origin, out=self.ring[1 + place])
         self.next += 1
         if place == SNAPSHOTS - 1:
-            self._write()
+            self.write()
             self.ring[0] = self.ring[-1]
-
-    def flush(self) -> None:
-        """Write all that was followed, so that it survives this process and the machine."""
-        self._write()
-        self.points.flush()
-        self.numbers.flush()
 
     def rows(self) -> Tensor:
         """Return all rows ``(t + 1, k + 2 + POINTS)``, float64, on the CPU."""
-        self._write()
+        self.write()
         return self.numbers.read(self.next)
 
-    def _write(self) -> None:
+    def write(self) -> None:
         """Write the rows of the ring that are not yet written.
 
         All of it is computed at any time, whatever part of it is new: a number then does
@@ -131,17 +126,6 @@ class Follower:
             if t - start in self.lags:
                 found[index] = _squares((now - self.places[index])[None]).item()
         return found
-
-
-def tables(folder, directions: Tensor) -> tuple[Table, Table]:
-    """Return the tables of a follower's rows and of its reference points.
-
-    They are files in the folder; without one they go with the process.
-    """
-    paths = (folder and folder / "followed.bin", folder and folder / "points.bin")
-    widths = (len(directions) + 2 + POINTS, directions.shape[1])
-    dtypes = (torch.float64, directions.dtype)
-    return tuple(Table(*given) for given in zip(paths, widths, dtypes, strict=True))
 
 
 def _squares(rows: Tensor) -> Tensor:

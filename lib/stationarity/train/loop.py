@@ -1,196 +1,293 @@
 """One training loop: step, schedule, measurement, checkpoint, resume."""
-import contextlib
-import copy
-import functools
+
+from __future__ import annotations
+
 import math
-import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from .. import data, measure
+from .. import data, measure, nets
 from ..errors import UsageError
-from ..measure._derivatives import without_trace
-from ..nets import mlp, pretrained
-from ..nets.transformer_xl import TransformerXL
-from ..runs import checkpoints, distributed, records
-from ..runs.progress import Progress
+from ..nets import pretrained, transformer_xl
+from ..runs import distributed
+from ..runs.metrics import rows
 from ..runs.seeds import seed_of
-from ..train.settings import LanguageTraining, Training
-from . import continuing, measuring
-from .following import Follower
+from . import directions, precision
+from .measuring import Measurement, Observation
 
+if TYPE_CHECKING:
+    from ..runs.checkpoints import Keeper, Place
+    from ..runs.progress import Progress
+    from .following import Follower
+    from .settings import LanguageTraining, Training
 
-@dataclass(frozen=True)
-class Computation:
-    """How a training step is computed. Weights stay in float32.
-
-    Measurements are float32, not compiled, whatever the path.
-    """
-
-    autocast: torch.dtype | None = None
-    memory_format: torch.memory_format = torch.channels_last
-    products: str = "ieee"  # of float32 in CUDA's kernels: ieee or tf32
-    compiled: bool = False
-
-
-PATHS = {
-    "float32": Computation(memory_format=torch.contiguous_format),
-    "float64": Computation(memory_format=torch.contiguous_format),
-    "float32 channels_last": Computation(),
-    "tf32": Computation(products="tf32"),
-    "bfloat16": Computation(torch.bfloat16),
-    "tf32 compiled": Computation(products="tf32", compiled=True),
-    "bfloat16 compiled": Computation(torch.bfloat16, compiled=True),
-}
-TIMED = {  # by type of device, the simplest first
-    "cpu": ("float32", "float32 channels_last", "bfloat16"),
-    "cuda": ("tf32", "bfloat16", "tf32 compiled", "bfloat16 compiled"),
-}
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
 
 
-@dataclass
-class State:
-    """All that changes during a run."""
+def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
+    """Train and measure, from the checkpoint where there is one; return the metrics.
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    path: str
-    step: int = 0
-    rows: list = field(default_factory=list)  # of metrics
-    losses: list = field(default_factory=list)  # of this epoch's minibatches
-    unread: list = field(default_factory=list)  # the latest ones, of this process's shares
-    memory: Tensor | None = None  # of the text read so far
-    stepping: nn.Module | None = None  # the model as steps compute it
-    follower: Follower | None = None  # in the first process, once weights are followed
-
-
-def train(
-    settings: Training | LanguageTraining,
-    folder: Path,
-    info: dict,
-    *,
-    data_root=None,
-    device="cpu",
-    checkpoint_seconds: float = 30.0,
-) -> records.Run:
-    """Train and measure, from the folder's checkpoint where there is one.
-
-    The metrics do not depend on where a run was interrupted. Raises
-    :class:`UsageError` where the loss is no longer finite; the records up to
-    there are kept.
+    They do not depend on where a run was interrupted. Raises :class:`UsageError` where
+    the loss is no longer finite; the records up to there are kept.
     """
     distributed.check_divisible(settings.batch_size)
-    dataset = data.load(settings, data_root, device)
-    state = _begin(settings, dataset, device)
+    keeper, state = place.keeper, State(settings, load_data(settings, place))
     if settings.pretrained:
-        given = pretrained.weights(settings.model, dataset.classes, data_root)
+        given = pretrained.weights(settings.model, state.dataset.classes, place.data_root)
         state.model.load_state_dict(given[0])
-        info["pretrained"] = given[1]
-    origin = measure.parameter_vector(state.model)
-    _check_data(settings, dataset, info)
+        keeper.info["pretrained"] = given[1]
+    origin = state.origin = measure.parameter_vector(state.model)
+    _check_data(state, keeper)
     # Weights, and two moments at most.
-    if distributed.rank() == 0:
-        followed = continuing.disk(settings, len(origin), origin.itemsize)
-        records.prepare(folder, 3 * origin.nbytes, further_bytes=followed)
-    _restore(state, records.read_checkpoint(folder, info["fingerprint"]), folder, settings)
-    info["path"] = state.path = state.path or _fastest_path(state.model, dataset)
-    state.model.to(memory_format=PATHS[state.path].memory_format)
-    state.stepping = _stepping(state, dataset)
-    total = settings.epochs * dataset.steps_per_epoch
-    first = continuing.first_step(settings, dataset)
-    clock = _Clock(info, folder, state, checkpoint_seconds)
-    if distributed.rank() == 0:
-        records.write_info(folder, info)
+    followed = directions.disk(settings, len(origin), origin.itemsize)
+    keeper.need(3 * origin.nbytes, further_bytes=followed)
+    keeper.restore(state)
+    state.choose_path()
+    keeper.info["path"] = state.path
+    label = f"{keeper.info['experiment']} {keeper.info['scale']}"
     with (
-        Progress(f"{info['experiment']} {info['scale']}", total, state.step) as progress,
-        _backends(settings, state.path),
+        keeper.progress(label, state.total) as progress,
+        precision.backends(state.path, settings.deterministic),
     ):
-        steps = functools.partial(
-            _take_steps, clock=clock, settings=settings, total=total, origin=origin,
-            progress=progress,
-        )  # fmt: skip
-        if state.step < first:
-            steps(dataset, last=first)
-        if first < total:
+        try:
+            take_steps(state, keeper, progress)
+            keeper.save(state, last=True)
+            return state.rows + _rows_at_the_end(state)
+        except FloatingPointError as error:  # weights, a loss or a curvature
+            keeper.stop(
+                f"The loss is no longer finite at step {getattr(error, 'step', state.step)} "
+                f"of {keeper.info['experiment']}: lower the learning rate. The records up to "
+                "there are kept.",
+                state.rows,
+            )
+
+
+def take_steps(state: State, keeper: Keeper, progress: Progress) -> None:
+    """Take the steps that are left: measure, follow, and write checkpoints."""
+    settings, per_epoch, following = state.settings, state.dataset.steps_per_epoch, False
+    for batch in state.batches():
+        if state.step >= state.trained and not following:
             progress.show("computing the directions")
-            dataset = _followed(clock, settings, dataset)
-            steps(dataset, last=total)
-    known = {row[2] for row in state.rows if row[0] == total}  # of a run killed here
-    if settings.measure_every and "weight_norm" not in known:
-        _watched_measurement(clock, settings, dataset, origin)
-    if state.follower and "followed_from" not in known:
-        state.rows += continuing.rows(
-            state.follower, settings, first, dataset.steps_per_epoch
-        )
-    return clock.finish("complete")
-
-
-def _followed(clock, settings: Training, dataset):
-    """Begin to follow the weights; return the dataset of the steps from then on."""
-    state = clock.state
-    dataset = dataset.plain() if settings.plain_images else dataset
-    if settings.frozen_norms:
-        continuing.freeze_norms(state.model)
-    try:
-        state.follower = continuing.begin(state, settings, dataset, clock.folder, clock.info)
-    except FloatingPointError:  # weights or a curvature beyond the largest float
-        clock.stop_diverged(state.step)
-    return dataset
-
-
-def _take_steps(dataset, last: int, *, clock, settings, total, origin, progress) -> None:
-    """Take the steps up to the ``last``, measure and follow, and write checkpoints."""
-    state = clock.state
-    for batch in dataset.training_batches(state.step, last):
-        after_the_step = None
-        if _is_due(settings, dataset, state.step):
+            directions.begin(state, keeper)
+            following = True
+        before = []
+        if state.is_due(settings.measure_every * per_epoch):
             if time.monotonic() > progress.next_line:
-                progress.show(f"measuring at epoch {state.step / dataset.steps_per_epoch:g}")
-            after_the_step = _watched_measurement(clock, settings, dataset, origin)
-        observe = measuring.observation(state, settings, dataset)
-        state.unread.append(_take_step(state, settings, dataset, batch, total))
-        if observe:
-            observe()
-        if after_the_step:
-            after_the_step()
+                progress.show(f"measuring at epoch {state.epoch:g}")
+            before.append(Measurement(state))
+        if state.is_due(settings.observe_every):
+            before.append(Observation(state))
+        loss = state.take_step(batch)
+        for noted in before:
+            state.rows += noted.after(state)
         state.step += 1
         if state.follower:
             state.follower.follow(measure.parameter_vector(state.model))
-        end_of_epoch = state.step % dataset.steps_per_epoch == 0
+        end_of_epoch = state.step % per_epoch == 0
         together = end_of_epoch or state.step % CHECK_EVERY == 0
         if together:
-            _read_losses(state, clock)
+            state.read_losses()
         if end_of_epoch:
-            _close_epoch(state, dataset)
+            state.close_epoch()
         # Several processes must do so at the same step.
-        if together or distributed.size() == 1:
-            clock.checkpoint_if_due()
-        progress.advance(lambda: _caption(state, settings, dataset))
+        if (together or distributed.size() == 1) and keeper.due():
+            keeper.save(state)
+        progress.advance(
+            lambda: f"epoch {state.epoch:.1f} of {settings.epochs}, loss {loss:.3f}"
+        )
 
 
-def load_model(run: records.Run, data_root=None, device="cpu") -> tuple[nn.Module, object]:
-    """Return the trained model of a run and its dataset.
+def _rows_at_the_end(state: State) -> list[tuple]:
+    measured = Measurement(state).rows if state.settings.measure_every else []
+    if state.follower is None:
+        return measured
+    return measured + directions.rows_of_motion(state)
 
-    Raises :class:`UsageError` where the run left no checkpoint, as a record
-    of the book does not.
+
+class State:
+    """A training run at a step: it saves and restores all of it that changes.
+
+    ``model`` and ``optimizer``; ``step``, the next one; ``rows`` of metrics; ``losses`` of
+    this epoch's minibatches, of which ``read`` are averaged over the processes; ``loss``,
+    of which that of a text remembers what it has read; ``path``, the way in which steps
+    are computed; ``directed``, whether there are directions; and ``follower``, in the first
+    process. ``dataset`` is that of the next step, ``objective`` what is measured.
     """
-    settings = experiments.of_run(run.settings)
-    checkpoint = records.read_checkpoint(run.folder, run.info["fingerprint"])
-    if checkpoint is None:
-        raise UsageError(f"{run.folder.name} holds no weights: repeat the run first.")
-    dataset = data.load(settings, data_root, device)
-    state = _begin(settings, dataset, device)
-    _restore(state, checkpoint, run.folder, settings)
-    return state.model, dataset
+
+    def __init__(self, settings: Training | LanguageTraining, dataset):
+        self.settings, self.dataset = settings, dataset
+        self.total = settings.epochs * dataset.steps_per_epoch
+        followed = settings.followed_epochs * dataset.steps_per_epoch
+        self.trained = self.total - followed  # steps before weights are followed
+        self.model = nets.build(settings, dataset).to(dataset.device, dataset.dtype).train()
+        self.origin = measure.parameter_vector(self.model)
+        common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+        if settings.optimizer == "adam":
+            self.optimizer = torch.optim.Adam(self.model.parameters(), **common)
+        else:
+            common["momentum"] = settings.momentum
+            self.optimizer = torch.optim.SGD(self.model.parameters(), **common)
+        self.objective = measured_loss(settings)
+        self.loss = training_loss(settings)
+        self.stepping = self.model
+        self.path = settings.precision if settings.precision != "auto" else ""
+        self.step, self.rows, self.losses, self.read = 0, [], [], 0
+        self.directed, self.follower = False, None  # type: bool, Follower | None
+
+    @property
+    def epoch(self) -> float:
+        return self.step / self.dataset.steps_per_epoch
+
+    def is_due(self, every: int) -> bool:
+        """Return whether something is, of what is done every so many steps (0: never)."""
+        return every > 0 and self.step % every == 0
+
+    def choose_path(self) -> None:
+        """Choose the way in which steps are computed, the fastest if none is set."""
+        loss = training_loss(self.settings)
+        self.path = self.path or precision.fastest(self.model, loss, self.dataset)
+        self.model.to(memory_format=precision.PATHS[self.path].memory_format)
+        self.stepping = precision.stepping(self.model, loss, self.dataset, self.path)
+
+    def batches(self) -> Iterator:
+        """Yield the batches of the steps that are left; set the dataset they are of."""
+        if self.step < self.trained:
+            yield from self.dataset.training_batches(self.step, self.trained)
+        if self.trained < self.total:
+            if self.settings.plain_images:
+                self.dataset = self.dataset.plain()
+            yield from self.dataset.training_batches(self.step, self.total)
+
+    def take_step(self, batch) -> Tensor:
+        """Take one step of the optimiser; return the minibatch loss, not waited for."""
+        settings = self.settings
+        seed = seed_of(settings.seed, "step", self.step, *distributed.key())
+        torch.manual_seed(seed)  # of dropout
+        rate = learning_rate(settings, self.step, self.total, self.dataset.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = precision.computed(self.loss, self.stepping, batch, self.path)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if settings.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        self.optimizer.step()
+        self.losses.append(loss.detach())
+        return self.losses[-1]
+
+    def read_losses(self) -> None:
+        """Average the latest losses over the processes.
+
+        Raises ``FloatingPointError``, with the ``step``, where one is not finite.
+        """
+        if self.read == len(self.losses):
+            return
+        latest = distributed.mean(torch.stack(self.losses[self.read :]))
+        self.losses[self.read :] = latest.unbind()
+        self.read = len(self.losses)
+        if not torch.isfinite(latest).all():
+            error = FloatingPointError("a loss is not finite")
+            error.step = self.step - len(latest) + int(torch.isfinite(latest).int().argmin())
+            raise error
+
+    def close_epoch(self) -> None:
+        """Record the mean training loss of the epoch that ends."""
+        losses = torch.stack(self.losses).double()
+        error = losses.std() / len(losses) ** 0.5 if len(losses) > 1 else math.nan
+        self.rows += rows("train_loss", losses.mean(), error, step=self.step, epoch=self.epoch)
+        self.losses, self.read = [], 0
+
+    def state_dict(self) -> dict:
+        """Return all that changes; all processes call it together."""
+        if self.follower:
+            self.follower.write()
+        memory = getattr(self.loss, "memory", None)
+        return {
+            "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "path": self.path, "step": self.step, "rows": self.rows, "losses": self.losses,
+            "memory": None if memory is None else distributed.joined_up(memory, 1),
+            "directed": self.directed,
+        }  # fmt: skip
+
+    def load_state_dict(self, kept: dict) -> None:
+        """Take over what :meth:`state_dict` returned in an earlier process."""
+        self.model.load_state_dict(kept["model"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.path, self.step, self.rows = kept["path"], kept["step"], list(kept["rows"])
+        self.losses, self.read = list(kept["losses"]), len(kept["losses"])
+        self.directed = kept["directed"]
+        if kept["memory"] is not None:
+            mine = distributed.share(self.settings.batch_size)
+            self.loss.memory = kept["memory"][:, mine]
 
 
-def learning_rate(settings: Training, step: int, total: int, per_epoch: int) -> float:
+class StreamLoss:
+    """The loss of training batches of a text: it remembers what the streams have read."""
+
+    memory: Tensor | None = None
+
+    def __call__(self, model: nn.Module, batch) -> Tensor:
+        tokens, targets, begins = batch
+        losses, self.memory = model(tokens, targets, None if begins else self.memory)
+        return losses.mean()
+
+
+def training_loss(settings: Training | LanguageTraining) -> measure.Objective:
+    """Return the loss of training batches, new for every run."""
+    return StreamLoss() if settings.model == "transformer_xl" else measured_loss(settings)
+
+
+def measured_loss(settings: Training | LanguageTraining) -> measure.Objective:
+    """Return the loss that is measured, which depends on the weights and the batch alone."""
+    if settings.model == "transformer_xl":
+        return transformer_xl.next_token_loss
+    return measure.LOSSES[settings.loss]
+
+
+def load_data(settings: Training | LanguageTraining, place: Place):
+    """Return the dataset of the settings: see :mod:`stationarity.data`."""
+    dtype = torch.float64 if settings.precision == "float64" else torch.float32
+    common = {
+        "batch_size": settings.batch_size, "seed": settings.seed, "dtype": dtype,
+        "data_root": place.data_root, "device": place.device,
+    }  # fmt: skip
+    if settings.model == "transformer_xl":
+        return data.load_text(
+            settings.dataset, segment=settings.segment, context=settings.measure_context,
+            tokens=settings.tokens, steps_per_epoch=settings.steps_per_epoch, **common,
+        )  # fmt: skip
+    names = ("examples", "sampling", "crop_padding", "flip", "image_size", "label_noise")
+    return data.load(
+        settings.dataset, **{name: getattr(settings, name) for name in names}, **common
+    )
+
+
+def _check_data(state: State, keeper: Keeper) -> None:
+    """Raise :class:`UsageError` for data that the run was not begun on, or cannot measure."""
+    keeper.hold(
+        "data", state.dataset.provenance,
+        "This run was begun on other data: give the data root that it was begun with",
+    )  # fmt: skip
+    keeper.hold(
+        "processes", distributed.size(),
+        "This run was begun on {} processes: go on with it on as many (--devices, or "
+        "torchrun --nproc-per-node)",
+    )  # fmt: skip
+    size, count = state.settings.batch_size, state.dataset.count
+    if state.settings.measure_on == "partition" and count % size:
+        raise UsageError(
+            f"measure_on='partition' needs a batch size that divides the {count} training "
+            f"examples, and {size} does not."
+        )
+
+
+def learning_rate(
+    settings: Training | LanguageTraining, step: int, total: int, per_epoch: int
+) -> float:
     """Return the learning rate of a step (0 is the first)."""
     trained = total - settings.followed_epochs * per_epoch
     if settings.followed_epochs and step >= trained:
@@ -201,273 +298,3 @@ def learning_rate(settings: Training, step: int, total: int, per_epoch: int) -> 
         passed = sum(step >= drop * per_epoch for drop in settings.drops)
         return settings.learning_rate / 10**passed
     return settings.learning_rate
-
-
-def build_model(settings: Training, dataset) -> nn.Module:
-    """Return the settings' model with its initial weights, drawn by the seed."""
-    torch.manual_seed(settings.seed)
-    if settings.model == "mlp":
-        inputs = dataset.channels * dataset.size**2
-        return mlp.mlp((inputs, *settings.hidden, dataset.classes))
-    if settings.model == "transformer_xl":
-        return TransformerXL(
-            len(dataset.vocabulary), layers=settings.layers, width=settings.width,
-            heads=settings.heads, head_width=settings.head_width,
-            inner_width=settings.inner_width, memory=settings.memory,
-            cutoffs=settings.cutoffs, divisor=settings.divisor, dropout=settings.dropout,
-        )  # fmt: skip
-    from ..nets import resnets  # torchvision takes seconds to import
-
-    if settings.model == "cifar_resnet":
-        return resnets.cifar_resnet(
-            settings.width, settings.blocks, dataset.channels, dataset.classes,
-            batch_norm=settings.batch_norm,
-        )  # fmt: skip
-    if dataset.channels != 3:
-        raise UsageError(
-            f"{settings.model} takes images of three channels, and {settings.dataset} has "
-            f"{dataset.channels}: set model=cifar_resnet or model=mlp."
-        )
-    return resnets.imagenet_resnet(int(settings.model.removeprefix("resnet")), dataset.classes)
-
-
-def _begin(settings: Training, dataset, device) -> State:
-    model = build_model(settings, dataset).to(device, dataset.dtype).train()
-    if settings.optimizer == "adam":
-        optimizer = torch.optim.Adam(
-            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
-    else:
-        optimizer = torch.optim.SGD(
-            model.parameters(), settings.learning_rate, momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-        )  # fmt: skip
-    path = settings.precision if settings.precision != "auto" else ""
-    return State(model, optimizer, path, stepping=model)
-
-
-def _restore(state: State, checkpoint: dict | None, folder: Path, settings) -> None:
-    """Take over a checkpoint; :class:`UsageError` for that of another model."""
-    if checkpoint is None:
-        return
-    try:
-        state.model.load_state_dict(checkpoint["model"])
-        state.optimizer.load_state_dict(checkpoint["optimizer"])
-        state.path, state.step = checkpoint["path"], checkpoint["step"]
-        state.rows = [tuple(row) for row in checkpoint["rows"]]
-        losses, memory = checkpoint["losses"], checkpoint["memory"]
-    except torch.OutOfMemoryError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError):  # by what is other in it
-        raise records.foreign_checkpoint(folder) from None
-    device = next(state.model.parameters()).device
-    state.losses = [loss.to(device) for loss in losses]
-    if memory is not None:
-        mine = distributed.share(settings.batch_size)
-        state.memory = memory[:, mine].to(device)
-
-
-@contextlib.contextmanager
-def _backends(settings: Training, path: str):
-    """Set what PyTorch's kernels may do: round products, vary from run to run."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    if settings.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-        torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = not settings.deterministic
-    try:
-        with measure.float32_products(PATHS[path].products):
-            yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
-
-
-def _stepping(state: State, dataset) -> nn.Module:
-    """Return the model as steps compute it: on all processes, compiled or as it is."""
-    model = state.model
-    if distributed.size() > 1:
-        model = nn.parallel.DistributedDataParallel(model)
-        # It lays its buckets out anew after the first backward pass. With that pass
-        # here, a resumed run adds gradients up in the order of one never interrupted.
-        with without_trace(state.model):
-            list(_passes(model, dataset, _one_batch(dataset), state.path, 1))
-        state.model.zero_grad(set_to_none=True)
-    return torch.compile(model) if PATHS[state.path].compiled else model
-
-
-def _fastest_path(model: nn.Module, dataset) -> str:
-    """Time a few steps of each way to compute them; return the fastest.
-
-    Another than the first must be at least a tenth faster than those before it.
-    Of several processes the first decides.
-    """
-    best, best_time, batch = 0, math.inf, _one_batch(dataset)
-    candidates = TIMED.get(dataset.device.type, TIMED["cpu"])
-    for index, path in enumerate(candidates):
-        way = PATHS[path]
-        trial = copy.deepcopy(model).to(memory_format=way.memory_format)
-        with measure.float32_products(way.products):
-            stepping = torch.compile(trial) if way.compiled else trial
-            times = list(_passes(stepping, dataset, batch, path, 5))
-        if min(times[2:]) < 0.9 * best_time:  # the first two warm up
-            best, best_time = index, min(times[2:])
-    return candidates[distributed.of_first(best, dataset.device)]
-
-
-def _one_batch(dataset):
-    return next(iter(dataset.training_batches(1, 2)))
-
-
-def _passes(model: nn.Module, dataset, batch, path: str, count: int) -> Iterator[float]:
-    """Yield the seconds of forward and backward passes over one training batch."""
-    memory = None
-    for _ in range(count):
-        _synchronize(dataset.device)
-        start = time.perf_counter()
-        objective = functools.partial(dataset.training_loss, memory=memory)
-        loss, memory = _computed(objective, model, batch, path)
-        loss.backward()
-        _synchronize(dataset.device)
-        yield time.perf_counter() - start
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _computed(objective, model: nn.Module, batch, path: str):
-    """Return what an objective is on a batch, computed in the way of a path."""
-    way = PATHS[path]
-    inputs, *rest = batch
-    if inputs.dim() == 4:  # else there are no channels
-        inputs = inputs.contiguous(memory_format=way.memory_format)
-    with torch.autocast(inputs.device.type, way.autocast, enabled=way.autocast is not None):
-        return objective(model, (inputs, *rest))
-
-
-def _take_step(state: State, settings: Training, dataset, batch, total: int) -> Tensor:
-    """Take one step of the optimiser; return the minibatch loss, not waited for."""
-    torch.manual_seed(seed_of(settings.seed, "step", state.step, *distributed.key()))  # of dropout
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(settings, state.step, total, dataset.steps_per_epoch)
-    objective = functools.partial(dataset.training_loss, memory=state.memory)
-    loss, state.memory = _computed(objective, state.stepping, batch, state.path)
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if settings.clip:
-        nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
-    state.optimizer.step()
-    return loss.detach()
-
-
-def _is_due(settings: Training, dataset, step: int) -> bool:
-    every = settings.measure_every * dataset.steps_per_epoch
-    return every > 0 and step % every == 0
-
-
-def _check_data(settings: Training, dataset, info: dict) -> None:
-    """Raise :class:`UsageError` for data that the run was not begun on, or cannot measure."""
-    if info.setdefault("data", dataset.provenance) != dataset.provenance:
-        raise UsageError(
-            "This run was begun on other data: give the data root that it was begun "
-            f"with, or delete its folder {info['experiment']}/{info['scale']}-"
-            f"{info['fingerprint']}."
-        )
-    if info.setdefault("processes", distributed.size()) != distributed.size():
-        raise UsageError(
-            f"This run was begun on {info['processes']} processes: go on with it on as many "
-            "(--devices, or torchrun --nproc-per-node), or delete its folder "
-            f"{info['experiment']}/{info['scale']}-{info['fingerprint']}."
-        )
-    if settings.measure_on == "partition" and dataset.count % settings.batch_size:
-        raise UsageError(
-            "measure_on='partition' needs a batch size that divides the "
-            f"{dataset.count} training examples, and {settings.batch_size} does not."
-        )
-
-
-def _watched_measurement(clock, settings: Training, dataset, origin: Tensor):
-    """Measure, or stop the run where the weights are no longer finite."""
-    state = clock.state
-    try:
-        if torch.isfinite(measure.parameter_vector(state.model)).all():
-            return measuring.measurement(state, settings, dataset, origin)
-    except FloatingPointError:  # a curvature beyond the largest float
-        pass
-    clock.stop_diverged(state.step)
-
-
-def _read_losses(state: State, clock) -> None:
-    """Average the latest losses over the processes; stop where one is not finite."""
-    if not state.unread:
-        return
-    losses = distributed.mean(torch.stack(state.unread))
-    state.unread.clear()
-    state.losses.extend(losses.unbind())
-    if not torch.isfinite(losses).all():
-        first = int(torch.isfinite(losses).int().argmin())
-        clock.stop_diverged(state.step - len(losses) + first)
-
-
-def _close_epoch(state: State, dataset) -> None:
-    """Record the mean training loss of the epoch that ends."""
-    losses = torch.stack(state.losses).double()
-    error = losses.std() / len(losses) ** 0.5 if len(losses) > 1 else torch.tensor(math.nan)
-    epoch = state.step / dataset.steps_per_epoch
-    state.rows.append((state.step, epoch, "train_loss", losses.mean().item(), error.item()))
-    state.losses.clear()
-
-
-def _caption(state: State, settings: Training, dataset) -> str:
-    epoch = state.step / dataset.steps_per_epoch
-    past = [row[3] for row in state.rows[-1:] if row[2] == "train_loss"]
-    latest = state.unread or state.losses
-    loss = latest[-1].item() if latest else past[0] if past else math.nan
-    return f"epoch {epoch:.1f} of {settings.epochs}, loss {loss:.3f}"
-
-
-class _Clock(checkpoints.Clock):
-    """Writes checkpoints of a state every so often."""
-
-    def __init__(self, info: dict, folder: Path, state: State, seconds: float):
-        super().__init__(folder, info, seconds)
-        self.state, self.device = state, next(state.model.parameters()).device
-
-    def checkpoint_if_due(self) -> None:
-        if distributed.of_first(self.due(), self.device):
-            self._write()
-
-    def _write(self) -> None:
-        """Write the checkpoint first: run.json may then say that all is there."""
-        state = self.state
-        checkpoint = {
-            "model": state.model.state_dict(), "optimizer": state.optimizer.state_dict(),
-            "path": state.path, "step": state.step, "rows": state.rows,
-            "losses": state.losses + state.unread, "memory": state.memory,
-            "fingerprint": self.info["fingerprint"],
-        }  # fmt: skip
-        if state.memory is not None:
-            checkpoint["memory"] = distributed.joined_up(state.memory, 1)
-        if distributed.rank() > 0:
-            return
-        with self.written():
-            if state.follower:
-                state.follower.flush()
-            records.write_checkpoint(self.folder, checkpoint)
-            records.write(self.folder, self.info, state.rows)
-
-    def stop_diverged(self, step: int) -> None:
-        message = (
-            f"The loss is no longer finite at step {step} of {self.info['experiment']}: "
-            "lower the learning rate. The records up to there are kept."
-        )
-        self.info["failure"] = message
-        self.finish("diverged")
-        raise UsageError(message)
-
-    def finish(self, status: str) -> records.Run:
-        self.info["status"] = status
-        self._write()
-        return records.Run(self.folder, self.info)

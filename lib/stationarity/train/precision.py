@@ -69,7 +69,7 @@ def backends(path: str, deterministic: bool) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before[1]
 
 
-def stepping(model: nn.Module, loss, batch, path: str) -> nn.Module:
+def stepping(model: nn.Module, loss, dataset, path: str) -> nn.Module:
     """Return the model as steps compute it: on all processes, compiled or as it is."""
     stepped = model
     if distributed.size() > 1:
@@ -77,19 +77,19 @@ def stepping(model: nn.Module, loss, batch, path: str) -> nn.Module:
         # It lays its buckets out anew after the first backward pass. With that pass
         # here, a resumed run adds gradients up in the order of one never interrupted.
         with measure.without_trace(model):
-            list(_passes(stepped, loss, batch, path, 1))
+            list(_passes(stepped, loss, _one_batch(dataset), path, 1))
         model.zero_grad(set_to_none=True)
     return torch.compile(stepped) if PATHS[path].compiled else stepped
 
 
-def fastest(model: nn.Module, loss, batch) -> str:
+def fastest(model: nn.Module, loss, dataset) -> str:
     """Time a few steps of each way to compute them; return the fastest.
 
     Another than the first must be at least a tenth faster than those before it.
     Of several processes the first decides.
     """
-    device = batch[0].device
-    best, best_time, candidates = 0, math.inf, TIMED.get(device.type, TIMED["cpu"])
+    best, best_time, batch = 0, math.inf, _one_batch(dataset)
+    candidates = TIMED.get(dataset.device.type, TIMED["cpu"])
     for index, path in enumerate(candidates):
         way = PATHS[path]
         trial = copy.deepcopy(model).to(memory_format=way.memory_format)
@@ -98,7 +98,11 @@ def fastest(model: nn.Module, loss, batch) -> str:
             times = list(_passes(stepped, loss, batch, path, 5))
         if min(times[2:]) < 0.9 * best_time:  # the first two warm up
             best, best_time = index, min(times[2:])
-    return candidates[distributed.of_first(best, device)]
+    return candidates[distributed.of_first(best, dataset.device)]
+
+
+def _one_batch(dataset):
+    return next(iter(dataset.training_batches(1, 2)))
 
 
 def _passes(model: nn.Module, loss, batch, path: str, count: int) -> Iterator[float]:

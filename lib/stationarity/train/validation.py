@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .. import measure
+from ..measure.derivatives import flat, gradients, trainable
 from ..nets.transformer_xl import remember
 from ..runs import distributed
 
@@ -49,7 +50,7 @@ def on_validation_text(model: nn.Module, dataset) -> dict[str, tuple[float, floa
     """
     model.eval()
     losses, memory = [], None
-    for tokens, targets, _ in dataset.test_batches():
+    for tokens, targets, _ in dataset.validation_batches():
         of_tokens, memory = model(tokens, targets, memory)
         losses.append(of_tokens.double().mean(dim=1)[None])
     model.train()
@@ -73,16 +74,16 @@ def memory_gaps(
     """
     if memory is None or step % dataset.steps_per_pass == 0:
         return {}
-    context, tokens, targets = dataset.with_context(step)
-    losses, gradients = [], []
+    context, tokens, targets = dataset.training_batch_with_context(step)
+    losses, slopes = [], []
     with measure.without_trace(model) as before:
         for one in (memory, remember(model, context, tokens.shape[1])):
             before.restore_random_state()
             loss = model(tokens, targets, one)[0].mean()
             losses.append(distributed.mean(loss.detach().clone()))
-            gradients.append(distributed.mean(measure.gradient(loss, model)))
-    distance = torch.linalg.vector_norm(gradients[0] - gradients[1])
-    relative = distance / torch.linalg.vector_norm(gradients[1])
+            slopes.append(distributed.mean(flat(gradients(loss, trainable(model)))))
+    distance = torch.linalg.vector_norm(slopes[0] - slopes[1])
+    relative = distance / torch.linalg.vector_norm(slopes[1])
     return {
         "memory_loss_gap": ((losses[0] - losses[1]).item(), math.nan),
         "memory_gradient_gap": (relative.item(), math.nan),
