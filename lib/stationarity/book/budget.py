@@ -17,7 +17,7 @@ from ..launch import threads
 from ..measure._derivatives import count_entries, gradients, hessian_product, trainable
 from ..runs.records import Run
 from ..runs.results import stale
-from ..train import continuing, loop
+from ..train import directions, loop
 from ..train.settings import LanguageTraining, Training
 from . import claims, costs, work
 from .costs import DATA, Counts
@@ -64,7 +64,7 @@ def memory(settings, devices: int = 1) -> float:
     held = item * size * GRADIENTS
     if settings.followed_epochs:
         held = max(
-            held + continuing.memory(settings, size, item),
+            held + directions.memory(settings, size, item),
             item * size * (6 * settings.directions + 40),  # as of measure.sharpness
         )
     weights = item * size * (1 + _moments(settings))
@@ -86,7 +86,7 @@ def disk(settings) -> float:
         return files
     size = count_entries(costs.net(settings).parameters())
     item = 8 if settings.precision == "float64" else 4
-    followed = continuing.disk(settings, size, item)
+    followed = directions.disk(settings, size, item)
     return files + 3 * item * size * (1 + _moments(settings)) + followed
 
 

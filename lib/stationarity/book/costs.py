@@ -21,7 +21,7 @@ from torch.utils.flop_counter import flop_registry
 from ..data import text
 from ..measure import LOSSES
 from ..measure._derivatives import count_entries, gradients, hessian_product, trainable
-from ..train import loop
+from .. import nets
 from ..train.settings import LanguageTraining, Training
 
 
@@ -124,7 +124,7 @@ def net(settings, words: int = 0, device="meta") -> nn.Module:
         vocabulary=range(words or data.classes),
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]), torch.device(device):
-        return loop.build_model(settings, like).train()
+        return nets.build(settings, like).train()
 
 
 def image_counts(settings: Training) -> Counts:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import measure
+from ..measure._derivatives import without_trace
 from ..runs import distributed
 
 
@@ -76,7 +77,7 @@ def stepping(model: nn.Module, loss, dataset, path: str) -> nn.Module:
         stepped = nn.parallel.DistributedDataParallel(model)
         # It lays its buckets out anew after the first backward pass. With that pass
         # here, a resumed run adds gradients up in the order of one never interrupted.
-        with measure.without_trace(model):
+        with without_trace(model):
             list(_passes(stepped, loss, _one_batch(dataset), path, 1))
         model.zero_grad(set_to_none=True)
     return torch.compile(stepped) if PATHS[path].compiled else stepped

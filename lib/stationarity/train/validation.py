@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .. import measure
-from ..measure.derivatives import flat, gradients, trainable
+from ..measure._derivatives import flat, gradients, trainable, without_trace
 from ..nets.transformer_xl import remember
 from ..runs import distributed
 
@@ -76,7 +76,7 @@ def memory_gaps(
         return {}
     context, tokens, targets = dataset.training_batch_with_context(step)
     losses, slopes = [], []
-    with measure.without_trace(model) as before:
+    with without_trace(model) as before:
         for one in (memory, remember(model, context, tokens.shape[1])):
             before.restore_random_state()
             loss = model(tokens, targets, one)[0].mean()
