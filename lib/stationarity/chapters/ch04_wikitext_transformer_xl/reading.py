@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ... import data, experiments, measure
 from ...nets.transformer_xl import next_token_loss
 from ...runs import records
-from ...train import loop
+from ...train import load_model
 
 
 def memory_effects(
@@ -37,7 +37,7 @@ def memory_effects(
     """
     longest = contexts[-1]
     settings = experiments.of_run(run.settings)
-    model, _ = loop.load_model(run, data_root, device)
+    model, _ = load_model(run, data_root, device)
     model.eval()
     longer = dataclasses.replace(settings, measure_context=longest)
     drawn = data.load(longer, data_root, device).draws(batches, "memory effects")
