@@ -8,8 +8,8 @@ from matplotlib.ticker import NullLocator
 
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats import ergodic, invariance
-from ..plots import mark_drops, panels
+from ...stats import autocorrelation, invariance
+from ..plots import THEORY, VERDICTS, intervals, mark_drops, panels, points
 from . import reading
 
 LABELS = {
@@ -18,25 +18,25 @@ LABELS = {
     "buffer_norm": "buffer norm\n(nats per unit)",
     "random_1": "random direction 1\n(unit)", "random_2": "random direction 2\n(unit)",
     "hessian_1": "Hessian direction 1\n(unit)", "hessian_2": "Hessian direction 2\n(unit)",
-    "observed_minibatch_loss": "minibatch loss\n(nats)",
-    "observed_weight_norm": "weight norm\n(unit)",
-    "observed_random_1": "random direction 1\n(unit)",
-    "observed_random_2": "random direction 2\n(unit)",
 }  # fmt: skip
 SHORTEST = 12  # values in a window that is drawn: the tests ask for more
-COLORS = {
-    "settled": "C0", "agree": "C0", "drifts": "C1", "differ": "C1", "undecided": "0.6",
-}  # fmt: skip
+DISTANCE = "distance /\nstandard deviation"
 
 
-def _grid(
-    count: int, columns: int = 3, height: float = 2.3, **keywords
-) -> tuple[Figure, list]:
-    rows = -(-count // columns)
-    figure, axes = panels(rows, columns, height, **keywords)
-    for unused in axes.ravel()[count:]:
+def _grid(names, **keywords) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel for each name, three in a row."""
+    figure, axes = panels(-(-len(names) // 3), 3, 2.3, **keywords)
+    for unused in axes.ravel()[len(names) :]:
         unused.set_visible(False)
-    return figure, list(axes.ravel()[:count])
+    return figure, list(axes.ravel()[: len(names)])
+
+
+def _label(name: str) -> str:
+    return LABELS.get(name.removeprefix("observed_"), name)
+
+
+def _title(name: str) -> str:
+    return _label(name).split("\n")[0].partition(" (")[0]
 
 
 def windows(observables: dict) -> Figure:
@@ -45,21 +45,17 @@ def windows(observables: dict) -> Figure:
     Bands hold the middle 50 % and 90 % of a window's values; the line is the median,
     with 1.96 standard errors by the block bootstrap where the window allows it.
     """
-    figure, axes = _grid(len(observables))
+    figure, axes = _grid(observables)
     for panel, (name, (steps, values)) in zip(axes, observables.items(), strict=True):
-        found = invariance.growing_windows(len(values), SHORTEST)
-        cuts = [np.quantile(values[w], [0.05, 0.25, 0.5, 0.75, 0.95]) for w in found]
-        lowest, low, median, high, highest = (
-            np.transpose(cuts) if cuts else np.empty((5, 0))
-        )
-        middle = [steps[w].mean() for w in found]
+        parts = invariance.growing_windows(len(values), SHORTEST)
+        cuts = [np.quantile(values[part], [0.05, 0.25, 0.5, 0.75, 0.95]) for part in parts]
+        lowest, low, median, high, highest = np.reshape(cuts, (-1, 5)).T
+        middle = [steps[part].mean() for part in parts]
         panel.fill_between(middle, lowest, highest, color="C0", alpha=0.2, linewidth=0)
         panel.fill_between(middle, low, high, color="C0", alpha=0.3, linewidth=0)
-        errors = [1.96 * _error_of_median(values[w]) for w in found]
-        panel.errorbar(
-            middle, median, errors, fmt="o-", color="C0", capsize=3, linewidth=1
-        )
-        panel.set(xscale="log", ylabel=LABELS.get(name, name), xlabel="step")
+        errors = [_error_of_median(values[part]) for part in parts]
+        points(panel, middle, median, errors, fmt="o-", color="C0")
+        panel.set(xscale="log", ylabel=_label(name), xlabel="step")
         _mark_steps(panel, middle[::-2])
     return figure
 
@@ -72,7 +68,7 @@ def _mark_steps(panel: Axes, steps) -> None:
 
 def _error_of_median(window) -> float:
     try:
-        return ergodic.block_bootstrap(np.median, window)
+        return autocorrelation.block_bootstrap(np.median, window)
     except UsageError:
         return np.nan
 
@@ -84,82 +80,44 @@ def distances(observables: dict) -> Figure:
     1.96 standard errors; the grey bar reaches to the 95 % quantile by chance.
     A cross marks windows with too few effective samples. The colour is the verdict.
     """
-    figure, axes = _grid(len(observables), sharey=True)
+    figure, axes = _grid(observables, sharey=True)
     for panel, (name, series) in zip(axes, observables.items(), strict=True):
         table = invariance.along(*series)
-        found = invariance.verdict(table)
+        verdict = invariance.verdict(table)["verdict"]
+        table = table.assign(age=table.middle.clip(lower=1))
         known, unknown = table[table.fault == ""], table[table.fault != ""]
-        scale, color = known.scale.replace(0, 1), COLORS[found["verdict"]]
-        ages = known.middle.clip(lower=1)
-        panel.bar(
-            ages,
-            known.wasserstein_null / scale,
-            width=0.35 * ages,
-            color="0.85",
-            zorder=1,
-        )
-        panel.errorbar(
-            ages, known.wasserstein / scale, 1.96 * known.wasserstein_error / scale,
-            fmt="o-", color=color, capsize=3, linewidth=1, zorder=2,
-        )  # fmt: skip
-        panel.plot(
-            unknown.middle.clip(lower=1), np.zeros(len(unknown)), "x", color="0.4"
-        )
-        title = LABELS[name].split("\n")[0].partition(" (")[0] if name in LABELS else name
-        panel.set_title(f"{title}\n{found['verdict']}", color=color, fontsize="small")
+        panel.bar(known.age, known.resolution, width=0.35 * known.age, color="0.85", zorder=1)
+        color = VERDICTS[verdict]
+        points(panel, known.age, known["shift"], known.error, fmt="o-", color=color, zorder=2)
+        panel.plot(unknown.age, np.zeros(len(unknown)), "x", color="0.4")
+        panel.set_title(f"{_title(name)}\n{verdict}", color=color, fontsize="small")
         panel.set(xscale="log", xlabel="age (steps)", ylim=(-0.1, 2.5))
-        _mark_steps(panel, table.middle.clip(lower=1))
+        _mark_steps(panel, table.age)
     for panel in axes[::3]:
-        panel.set_ylabel("distance /\nstandard deviation")
+        panel.set_ylabel(DISTANCE)
     return figure
 
 
-def identities(table: pd.DataFrame, drops: list) -> Figure:
+def balances(table: pd.DataFrame, drops) -> Figure:
     """Draw loss, both fluctuation-dissipation ratios and the descent budget in time.
 
-    ``table`` comes from :func:`stationarity.chapters.ch07_watching_a_distribution_settle.reading.identities`; horizontal bars are
-    the windows, vertical ones 95 % intervals over the members. Bars may leave the axis.
+    ``table`` comes from :func:`reading.balances`; horizontal bars are the windows,
+    vertical ones 95 % intervals over the members. Bars may leave the axis.
     """
     figure, axes = panels(3, 1, 2.0, sharex=True)
     loss, ratio, budget = axes[:, 0]
-    middle, half = (
-        (table["first"] + table["last"]) / 2,
-        (table["last"] - table["first"]) / 2,
-    )
-    loss.errorbar(
-        middle,
-        table.loss,
-        1.96 * table.loss_error,
-        half,
-        fmt="o",
-        color="C0",
-        linewidth=1,
-    )
+    middle, half = _middle_and_half(table)
+    points(loss, middle, table.loss, table.loss_error, xerr=half, color="C0")
     loss.set(ylabel="loss (nats)", ylim=(0, None))
     for name, panel, style in (
-        ("fluctuation_dissipation", ratio, {"fmt": "o", "color": "C1"}),
-        (
-            "fluctuation_dissipation_full",
-            ratio,
-            {"fmt": "s", "color": "C2", "mfc": "none"},
-        ),
-        ("descent_budget", budget, {"fmt": "o", "color": "C3"}),
+        ("fluctuation_dissipation", ratio, {"color": "C1"}),
+        ("fluctuation_dissipation_full", ratio, {"fmt": "s", "color": "C2", "mfc": "none"}),
+        ("descent_budget", budget, {"color": "C3"}),
     ):
-        low, high = (
-            table[name] - table[f"{name}_low"],
-            table[f"{name}_high"] - table[name],
-        )
-        panel.errorbar(
-            middle,
-            table[name],
-            (low, high),
-            half,
-            linewidth=1,
-            label=reading.RATIOS[name],
-            **style,
-        )
+        ends = (table[f"{name}{part}"] for part in ("", "_low", "_high"))
+        intervals(panel, middle, *ends, xerr=half, label=reading.RATIOS[name], **style)
     for panel in (ratio, budget):
-        panel.axhline(1, color="black", linewidth=0.8)
+        panel.axhline(1, **THEORY)
         panel.set(ylim=(-1, 4), ylabel="ratio")
         panel.legend(loc="upper left", framealpha=0.9)
     for panel in axes[:, 0]:
@@ -168,73 +126,67 @@ def identities(table: pd.DataFrame, drops: list) -> Figure:
     return figure
 
 
+def _middle_and_half(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Return the middle and half the length of each window of a table."""
+    return (table["first"] + table["last"]) / 2, (table["last"] - table["first"]) / 2
+
+
 def replicas(run: Run, names) -> Figure:
     """Draw the replicas' spread as they forget the branch, beside the one trajectory's.
 
     Blue: the replicas' median and middle 90 % at each measured step. Grey: the middle
     90 % of the trajectory, without its first quarter, and its median.
     """
-    figure, axes = _grid(len(names))
-    later = reading.observables(run, names, run.settings["trajectory"] / 4)
-    for panel, name in zip(axes, names, strict=True):
-        low, median, high = np.quantile(later[name][1], [0.05, 0.5, 0.95])
+    figure, axes = _grid(names)
+    later = reading.observables(run, names, run.settings.trajectory / 4)
+    for panel, (name, (_, path)) in zip(axes, later.items(), strict=True):
+        low, median, high = np.quantile(path, [0.05, 0.5, 0.95])
         panel.axhspan(low, high, color="0.85", zorder=0)
         panel.axhline(median, color="0.5", linewidth=1, zorder=1)
-        steps, values = reading.members(run, name)
-        low, median, high = np.quantile(values, [0.05, 0.5, 0.95], axis=0)
+        values = reading.members(run, name)
+        low, median, high = np.quantile(values, [0.05, 0.5, 0.95], axis=1)
         panel.fill_between(
-            steps, low, high, color="C0", alpha=0.3, linewidth=0, zorder=2
+            values.index, low, high, color="C0", alpha=0.3, linewidth=0, zorder=2
         )
-        panel.plot(steps, median, "o-", color="C0", linewidth=1, markersize=3, zorder=3)
-        panel.set(ylabel=LABELS[name], xlabel="steps since the branch")
+        panel.plot(values.index, median, "o-", color="C0", linewidth=1, markersize=3, zorder=3)
+        panel.set(ylabel=_label(name), xlabel="steps since the branch")
     return figure
 
 
 def replicas_against_time(table: pd.DataFrame) -> Figure:
     """Draw the distance of replicas and trajectory against the age of the branch.
 
-    ``table`` comes from :func:`stationarity.chapters.ch07_watching_a_distribution_settle.reading.replicas_against_time`. Points:
-    Wasserstein distance over the trajectory's standard deviation, with 1.96 standard
-    errors, orange where the laws differ at the level 5 %; line: 95 % quantile by chance.
+    ``table`` comes from :func:`reading.replicas_against_time`. Points: Wasserstein
+    distance over the trajectory's standard deviation, with 1.96 standard errors, orange
+    where the laws differ at the level 5 %; line: 95 % quantile by chance.
     """
     groups = list(table.groupby("observable", sort=False))
-    figure, axes = _grid(len(groups))
+    figure, axes = _grid(groups)
     for panel, (name, rows) in zip(axes, groups, strict=True):
-        panel.set_title(
-            LABELS[name].split("\n")[0].partition(" (")[0], fontsize="small"
-        )
-        for verdict, part in rows.groupby("verdict"):
-            if verdict != "undecided":
-                panel.errorbar(
-                    part.step, part["shift"], 1.96 * part.error, fmt="o", color=COLORS[verdict],
-                    markersize=3, linewidth=1,
-                )  # fmt: skip
-        panel.plot(rows.step, rows.null, color="0.4", linewidth=1)
+        panel.set_title(_title(name), fontsize="small")
+        known = rows[rows.verdict != "undecided"]
+        for verdict, part in known.groupby("verdict"):
+            style = {"color": VERDICTS[verdict], "markersize": 3}
+            points(panel, part.step, part["shift"], part.error, **style)
+        panel.plot(rows.step, rows.resolution, color="0.4", linewidth=1)
         panel.set(xlabel="steps since the branch", ylim=(0, None))
-        if (rows.verdict == "undecided").all():
-            _say(panel, "too few\neffective samples")
+        if known.empty:
+            panel.annotate(
+                "too few\neffective samples", (0.5, 0.5), xycoords="axes fraction",
+                ha="center", va="center",
+            )  # fmt: skip
     for panel in axes[::3]:
-        panel.set_ylabel("distance /\nstandard deviation")
+        panel.set_ylabel(DISTANCE)
     return figure
-
-
-def _say(panel: Axes, text: str) -> None:
-    panel.annotate(text, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
 
 
 def norm_balance(table: pd.DataFrame) -> Figure:
     """Draw minibatch loss and fluctuation-dissipation ratio of a training run."""
-    figure, axes = panels(1, 2, 2.8)
-    loss, ratio = axes[0]
-    middle, half = (
-        (table["first"] + table["last"]) / 2,
-        (table["last"] - table["first"]) / 2,
-    )
-    loss.errorbar(
-        middle, table.loss, 1.96 * table.error, half, fmt="o", color="C0", capsize=3
-    )
+    figure, ((loss, ratio),) = panels(1, 2, 2.8)
+    middle, half = _middle_and_half(table)
+    points(loss, middle, table.loss, table.error, xerr=half, color="C0")
     loss.set(xlabel="step", ylabel="minibatch loss (nats)")
-    ratio.errorbar(middle, table.ratio, None, half, fmt="o", color="C1")
-    ratio.axhline(1, color="black", linewidth=0.8)
+    points(ratio, middle, table.ratio, xerr=half, color="C1")
+    ratio.axhline(1, **THEORY)
     ratio.set(xlabel="step", ylabel="fluctuation-dissipation ratio")
     return figure

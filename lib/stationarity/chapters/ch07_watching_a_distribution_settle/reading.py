@@ -1,8 +1,7 @@
-"""From a run to its verdicts: which observables have settled, and what balances.
+"""What the runs of chapter 7 say: which observables have settled, and what balances.
 
-Tables for the figures and the prose of our section "Watching a distribution settle";
-the statistics are those of :mod:`stationarity.stats.ergodic` and
-:mod:`stationarity.stats.invariance`.
+The statistics are those of :mod:`stationarity.stats.invariance` and
+:mod:`stationarity.stats.balance`. Source: our section "Watching a distribution settle".
 """
 
 import itertools
@@ -15,9 +14,12 @@ from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats import ergodic, invariance
+from ...stats import balance, invariance
+from ...stats.autocorrelation import autocorrelation_time, time_average
+from ...stats.estimate import Estimate, mean_and_error
 from ...train import levels
 from ...train.levels import STABLE
+from .. import quantity
 
 MAIN = ("minibatch_loss", "loss", "gradient_norm", "weight_norm", "buffer_norm")
 PROJECTIONS = ("random_1", "random_2", "hessian_1", "hessian_2")
@@ -33,76 +35,62 @@ RATIOS = {
 }
 
 
+# --- observables ----------------------------------------------------------------------
+
+
 def observables(run: Run, names, first: float = 0, last: float = math.inf) -> dict:
     """Return ``{name: (steps, values)}`` of the records with first <= step < last."""
     found = {}
     for name in names:
-        series = run.series(name)
-        inside = series[(series.step >= first) & (series.step < last)]
-        found[name] = (inside.step.to_numpy(), inside.value.to_numpy())
+        rows = run.series(member=None, **_columns(name))
+        rows = rows[rows.step.between(first, last, inclusive="left")]
+        found[name] = (rows.step.to_numpy(), rows.value.to_numpy())
     return found
 
 
-def stages(run: Run) -> list[tuple[int, int]]:
-    """Return the first step and the end of each stage of constant learning rate.
+def members(run: Run, name: str) -> pd.DataFrame:
+    """Return an observable with a row a step, and a column for each member or replica."""
+    return run.wide(**_columns(name))
 
-    >>> Stub = type("Stub", (), {"settings": {"drops": [5], "steps": 9}})
-    >>> stages(Stub)
-    [(0, 5), (5, 9)]
-    """
-    if "epochs" in run.settings:
+
+def _columns(name: str) -> dict:
+    """Return where an observable stands: ``random_2`` is ``random`` of index 1."""
+    stem, _, number = name.rpartition("_")
+    if number.isdigit():
+        return {"quantity": stem, "index": int(number) - 1}
+    return {"quantity": name}
+
+
+def stages(run: Run) -> list[tuple[int, int]]:
+    """Return the first step and the end of each stage of constant learning rate."""
+    settings = run.settings
+    if hasattr(settings, "epochs"):
         steps_per_epoch = run.metrics.step.max() / run.metrics.epoch.max()
         edges = [(steps_per_epoch * np.array(stage)).round() for stage in levels.stages(run)]
         return [tuple(stage.astype(int).tolist()) for stage in edges]
-    drops = [drop for drop in run.settings["drops"] if drop < run.settings["steps"]]
-    return list(itertools.pairwise([0, *drops, run.settings["steps"]]))
+    drops = [drop for drop in settings.drops if drop < settings.steps]
+    return list(itertools.pairwise([0, *drops, settings.steps]))
 
 
 def longest_stage(run: Run) -> tuple[int, int]:
-    """Return the first step and the end of the longest stage, the last of equals.
-
-    >>> Stub = type("Stub", (), {"settings": {"drops": [4, 8], "steps": 10}})
-    >>> longest_stage(Stub)
-    (4, 8)
-    """
+    """Return the first step and the end of the longest stage, the last of equals."""
     return max(reversed(stages(run)), key=lambda stage: stage[1] - stage[0])
 
 
-def members(run: Run, quantity: str) -> tuple[NDArray, NDArray]:
-    """Return the steps (T,) and values (K, T) of a quantity of all members."""
-    count = run.settings.get("members") or run.settings["replicas"]
-    series = [run.series(f"{quantity}[{k}]") for k in range(count)]
-    return series[0].step.to_numpy(), np.stack([one.value.to_numpy() for one in series])
+def memory(observables: dict) -> pd.DataFrame:
+    """Return how long each series ``{name: (steps, values)}`` remembers.
 
-
-def verdicts_by_stage(run: Run, names=(*MAIN, *PROJECTIONS)) -> pd.DataFrame:
-    """Return the verdict of each observable in each stage, one row each."""
-    tables = [
-        invariance.verdicts(observables(run, names, *stage)).assign(stage=number)
-        for number, stage in enumerate(stages(run), start=1)
-    ]
-    return pd.concat(tables).rename_axis("observable").reset_index()
-
-
-def said(verdicts) -> str:
-    """Count verdicts in words.
-
-    >>> said(["settled", "drifts", "settled"])
-    '2 settled, 1 drifts, 0 undecided'
+    ``time`` is the autocorrelation time in steps, of the whole series with its drift:
+    where ``effective``, the number of effective samples, is small, it says no more than
+    that the memory is not short against the series.
     """
-    found = list(verdicts)
-    return ", ".join(
-        f"{found.count(v)} {v}" for v in ("settled", "drifts", "undecided")
-    )
-
-
-def listed(names) -> str:
-    """Name observables in a sentence.
-
-    >>> listed(["weight_norm", "loss"]), listed([])
-    ('weight norm, loss', 'none')
-    """
-    return ", ".join(name.replace("_", " ") for name in names) or "none"
+    rows = {}
+    for name, (steps, values) in observables.items():
+        time = autocorrelation_time(values)
+        rows[name] = {
+            "time": time * (steps[1] - steps[0]), "effective": len(values) / time,
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def controls(length: int, time: float = 5.0, drift: float = 3.0, seed: int = 0) -> dict:
@@ -122,36 +110,133 @@ def controls(length: int, time: float = 5.0, drift: float = 3.0, seed: int = 0) 
     }
 
 
-def identities(run: Run, windows: int = 5) -> pd.DataFrame:
-    """Return the stationarity identities over windows of every stage of a run.
+# --- verdicts -------------------------------------------------------------------------
+
+
+def verdicts_by_stage(run: Run, names=(*MAIN, *PROJECTIONS)) -> pd.DataFrame:
+    """Return the verdict of each observable in each stage, one row each."""
+    tables = [
+        invariance.verdicts(observables(run, names, *stage)).assign(stage=number)
+        for number, stage in enumerate(stages(run), start=1)
+    ]
+    return pd.concat(tables).rename_axis("observable").reset_index()
+
+
+def said(verdicts) -> str:
+    """Count verdicts in words.
+
+    >>> said(["settled", "drifts", "settled"])
+    '2 settled, 1 drifts, 0 undecided'
+    """
+    known = list(verdicts)
+    return ", ".join(f"{known.count(v)} {v}" for v in ("settled", "drifts", "undecided"))
+
+
+def listed(names) -> str:
+    """Name observables in a sentence.
+
+    >>> listed(["weight_norm", "loss"]), listed([])
+    ('weight norm, loss', 'none')
+    """
+    return ", ".join(name.replace("_", " ") for name in names) or "none"
+
+
+def replicas_against_time(run: Run, names, part=None, last: int = 0) -> pd.DataFrame:
+    """Compare the replicas at each measured step with a part of the trajectory.
+
+    The replicas are independent samples, the trajectory (``part``: its first step and
+    end; by default all but the first quarter) an autocorrelated one. Of the measured
+    steps only the ``last`` so many are taken, where that is not 0. A row for each
+    ``observable`` and ``step``: what :func:`stationarity.stats.invariance.judge` says.
+    """
+    part = part or (run.settings.trajectory / 4, math.inf)
+    return pd.DataFrame(
+        {"observable": name, "step": step}
+        | invariance.judge(sample, values, independent=(True, False))
+        for name, (_, values) in observables(run, names, *part).items()
+        for step, sample in members(run, name)[1:][-last:].iterrows()
+    )
+
+
+def across_starts(run: Run, names=SYMMETRIC) -> pd.DataFrame:
+    """Compare the later half of stage 1 of each member with that of the first.
+
+    Only of observables that do not depend on the order and the signs of hidden
+    units. A row for each: how many members ``agree``, ``differ`` or are ``undecided``
+    at the level ``LEVEL`` over the number of comparisons (Bonferroni), with the
+    members' ``means``, lowest and highest, and one member's standard deviation.
+    """
+    begin, end = stages(run)[0]
+    rows = {}
+    for name in names:
+        values = members(run, name).loc[(begin + end) / 2 : end - 1]
+        first, *others = values.to_numpy().T
+        level, means = invariance.LEVEL / len(others), values.mean()
+        verdicts = [invariance.judge(first, one, level=level)["verdict"] for one in others]
+        rows[name] = {v: verdicts.count(v) for v in ("agree", "differ", "undecided")} | {
+            "lowest mean": means.min(), "highest mean": means.max(),
+            "standard deviation": values.std(ddof=0).mean(),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("observable")
+
+
+# --- balances -------------------------------------------------------------------------
+
+
+def balances(run: Run, windows: int = 5) -> pd.DataFrame:
+    """Return what must balance, over windows of every stage of a run.
 
     Each stage is cut into ``windows`` that double in length (the last is about half of
     it). One row a window: ``first`` and ``last`` step, ``learning_rate``, ``loss``, its
     ``loss_error``, and for each name in ``RATIOS`` the ratio, ``_low`` and ``_high``.
-    Errors are those over the members, which are independent.
+    Errors are those over the members, which are independent. Raises :class:`UsageError`
+    for a window without a measurement.
     """
-    rows = []
-    for (begin, end), number in zip(stages(run), itertools.count()):
-        rate = run.settings["learning_rate"] / 10**number
-        cuts = [
-            begin + (end - begin) * (2**k - 1) // (2**windows - 1)
-            for k in range(windows + 1)
-        ]
+    names = ("loss", "product", "square", "full_product", "gain", "change")
+    series, rows = {name: members(run, name) for name in names}, []
+    for number, (begin, end) in enumerate(stages(run)):
+        rate = run.settings.learning_rate / 10**number
+        shares = (2 ** np.arange(windows + 1) - 1).tolist()
+        cuts = [begin + (end - begin) * share // shares[-1] for share in shares]
         for first, last in itertools.pairwise(cuts):
-            row = {
-                "stage": number + 1,
-                "first": first,
-                "last": last,
-                "learning_rate": rate,
-            }
-            rows.append(row | _identities(run, first, last, rate))
+            means = {name: _mean(series[name], name, first, last) for name in names}
+            row = {"stage": number + 1, "first": first, "last": last, "learning_rate": rate}
+            rows.append(row | _ratios(means, rate, run.settings.momentum))
     return pd.DataFrame(rows)
+
+
+def _mean(series: pd.DataFrame, name: str, first: int, last: int) -> NDArray:
+    """Return the mean of a quantity over the steps of a window, of each member (K,)."""
+    # The mean products and squares are of the steps before the one they stand at.
+    steps = series.index - (name in ("product", "square"))
+    inside = series[(steps >= first) & (steps < last)]
+    if inside.empty:
+        raise UsageError(
+            f"No measurement lies in the steps {first} to {last}: lower measure_every."
+        )
+    return inside.mean().to_numpy()
+
+
+def _ratios(means: dict[str, NDArray], rate: float, momentum: float) -> dict:
+    """Return the loss and the ratios of a window from its members' means."""
+    loss, error = mean_and_error(means["loss"])
+    row, optimiser = {"loss": loss, "loss_error": error}, (rate, momentum)
+    squares = means["square"]
+    estimates = (
+        balance.fluctuation_dissipation(means["product"], squares, *optimiser),
+        balance.fluctuation_dissipation(means["full_product"], squares, *optimiser),
+        balance.descent_budget(means["gain"], means["change"]),
+    )
+    for name, estimate in zip(RATIOS, estimates, strict=True):
+        columns = (name, f"{name}_low", f"{name}_high")
+        row |= dict(zip(columns, estimate, strict=True))
+    return row
 
 
 def when_balanced(table: pd.DataFrame, start: float) -> pd.DataFrame:
     """Return from which window on the loss is stable, and the minibatch ratio near 1.
 
-    ``table`` comes from :func:`identities`, ``start`` is the loss at the first step. Per
+    ``table`` comes from :func:`balances`, ``start`` is the loss at the first step. Per
     stage, ``loss``: the first step of the first window from which on the mean loss stays
     within ``STABLE`` of all that was lost since the start (the criterion of chapter 3);
     ``ratio``: the same for a ratio within ``STABLE`` of 1. Infinite where that is not so
@@ -171,130 +256,11 @@ def when_balanced(table: pd.DataFrame, start: float) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
 
 
-def _identities(run: Run, first: int, last: int, rate: float) -> dict:
-    def means(quantity: str, after: bool = False) -> NDArray:
-        """Means over the window: of steps from ``first``, or of intervals after it."""
-        steps, values = members(run, quantity)
-        inside = (
-            (steps > first) & (steps <= last)
-            if after
-            else (steps >= first) & (steps < last)
-        )
-        if not inside.any():
-            raise UsageError(
-                f"No measurement lies in the steps {first} to {last}: lower measure_every."
-            )
-        return values[:, inside].mean(1, keepdims=True)
-
-    squares, momentum = means("square", after=True), run.settings["momentum"]
-    losses = means("loss")[:, 0]
-    ratios = (
-        ergodic.fluctuation_dissipation(
-            means("product", after=True), squares, rate, momentum
-        ),
-        ergodic.fluctuation_dissipation(means("full_product"), squares, rate, momentum),
-        ergodic.descent_budget(means("gain"), means("change")),
-    )
-    row = {"loss": losses.mean(), "loss_error": losses.std(ddof=1) / len(losses) ** 0.5}
-    for name, found in zip(RATIOS, ratios, strict=True):
-        row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-    return row
-
-
-def replicas_against_time(run: Run, names, part=None, last=0) -> pd.DataFrame:
-    """Compare the replicas at each measured step with a part of the trajectory.
-
-    The replicas are independent samples, the trajectory (``part``: its first step and
-    end; by default all but the first quarter) an autocorrelated one. Of the measured
-    steps only the ``last`` so many are taken, where that is not 0. A row for each
-    observable and step: ``shift``, the
-    Wasserstein distance over the trajectory's standard deviation, its ``error`` and
-    ``null`` (95 % quantile under equal laws), the energy distance's ``p_value``,
-    ``verdict`` (``agree``, ``differ`` or ``undecided``) and the ``fault``.
-    """
-    part, rows = part or (run.settings["trajectory"] / 4, math.inf), []
-    for name, (_, values) in observables(run, names, *part).items():
-        steps, ensemble = members(run, name)
-        steps, ensemble = steps[1:][-last:], ensemble[:, 1:][:, -last:]
-        for step, sample in zip(steps, ensemble.T, strict=True):
-            row = {
-                "observable": name,
-                "step": step,
-                "fault": "",
-                "verdict": "undecided",
-            }
-            try:
-                found = invariance.compare(sample, values, independent=(True, False))
-            except UsageError as error:
-                row["fault"] = str(error)
-            else:
-                distance, p_value = (
-                    found["wasserstein"],
-                    found[invariance.JUDGE].p_value,
-                )
-                scaled = (
-                    np.array([distance.value, distance.error, distance.null])
-                    / values.std()
-                )
-                row |= dict(
-                    zip(("shift", "error", "null"), scaled.tolist(), strict=True)
-                )
-                row["p_value"] = p_value
-                row["verdict"] = "agree" if p_value > invariance.LEVEL else "differ"
-            rows.append(row)
-    return pd.DataFrame(rows).reindex(
-        columns=[
-            "observable",
-            "step",
-            "shift",
-            "error",
-            "null",
-            "p_value",
-            "verdict",
-            "fault",
-        ]
-    )
-
-
-def across_starts(run: Run, names=SYMMETRIC) -> pd.DataFrame:
-    """Compare the later half of stage 1 of each member with that of the first.
-
-    Only of observables that do not depend on the order and the signs of hidden
-    units. A row for each: how many members ``agree``, ``differ`` or are ``undecided``
-    at the level ``LEVEL`` over the number of comparisons (Bonferroni), with the
-    members' ``means``, lowest and highest, and one member's standard deviation.
-    """
-    begin, end = stages(run)[0]
-    rows = []
-    for name in names:
-        steps, values = members(run, name)
-        values = values[:, (steps >= (begin + end) / 2) & (steps < end)]
-        found = []
-        for other in values[1:]:
-            try:
-                p_value = invariance.compare(values[0], other)[invariance.JUDGE].p_value
-            except UsageError:
-                found.append("undecided")
-            else:
-                allowed = invariance.LEVEL / (len(values) - 1)
-                found.append("agree" if p_value > allowed else "differ")
-        counts = {
-            verdict: found.count(verdict)
-            for verdict in ("agree", "differ", "undecided")
-        }
-        means = values.mean(1)
-        rows.append(
-            {"observable": name, **counts, "lowest mean": means.min(),
-             "highest mean": means.max(), "standard deviation": values.std(1).mean()}
-        )  # fmt: skip
-    return pd.DataFrame(rows).set_index("observable")
-
-
 def norm_balance(run: Run, windows: int = 8) -> pd.DataFrame:
     """Return the fluctuation-dissipation ratio of a training run from its observations.
 
     For SGD at a constant rate the minibatch ratio of a window is, by the identity of
-    :func:`stationarity.stats.ergodic.norm_drift` without the term [<theta, b>],
+    :func:`stationarity.stats.balance.fluctuation_dissipation` without its last term,
 
         1 - (1 - beta) / (1 + beta) * [||theta||^2] / sum ||delta||^2,
 
@@ -303,20 +269,16 @@ def norm_balance(run: Run, windows: int = 8) -> pd.DataFrame:
     minibatch ``loss`` with its standard error ``error`` (NaN where the window has
     too few effective samples).
     """
-    series = {
-        name: run.series(f"observed_{name}")
-        for name in ("weight_norm", "update_square", "minibatch_loss")
-    }
-    steps, beta = series["weight_norm"].step.to_numpy(), run.settings["momentum"]
-    values = {name: one.value.to_numpy() for name, one in series.items()}
+    names = ("weight_norm", "update_square", "minibatch_loss")
+    series = {name: run.series(f"observed_{name}").value.to_numpy() for name in names}
+    steps, beta = run.series("observed_weight_norm").step.to_numpy(), run.settings.momentum
     edges, rows = np.linspace(0, len(steps) - 1, windows + 1).astype(int), []
     for first, last in itertools.pairwise(edges):
-        inside = slice(first, last)
-        drift = values["weight_norm"][last] ** 2 - values["weight_norm"][first] ** 2
-        moved = values["update_square"][inside].mean() * (steps[last] - steps[first])
-        losses = values["minibatch_loss"][inside]
+        drift = series["weight_norm"][last] ** 2 - series["weight_norm"][first] ** 2
+        moved = series["update_square"][first:last].mean() * (steps[last] - steps[first])
+        losses = series["minibatch_loss"][first:last]
         try:
-            error = ergodic.time_average(losses).error
+            _, error = time_average(losses)
         except UsageError:
             error = math.nan
         rows.append(
@@ -326,17 +288,54 @@ def norm_balance(run: Run, windows: int = 8) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def memory(observables: dict) -> pd.DataFrame:
-    """Return how long each series ``{name: (steps, values)}`` remembers.
+# --- quantities of the ledger ---------------------------------------------------------
 
-    ``time`` is the autocorrelation time in steps, of the whole series with its drift:
-    where ``effective``, the number of effective samples, is small, it says no more than
-    that the memory is not short against the series.
+
+@quantity
+def balance_ratio(run: Run) -> Estimate:
+    """The fluctuation-dissipation ratio in the last half of the longest stage.
+
+    Of minibatch gradients, 1 where the norm of the weights has stopped drifting.
     """
-    rows = {}
-    for name, (steps, values) in observables.items():
-        time = ergodic.autocorrelation_time(values)
-        rows[name] = {
-            "time": time * (steps[1] - steps[0]), "effective": len(values) / time,
-        }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index")
+    table, (begin, end) = balances(run), longest_stage(run)
+    row = table[(table["first"] >= begin) & (table["last"] <= end)].iloc[-1]
+    return Estimate(*(row[f"fluctuation_dissipation{part}"] for part in ("", "_low", "_high")))
+
+
+@quantity
+def largest_shift(run: Run) -> Estimate:
+    """The largest shift of an observable between the last two windows of the longest stage.
+
+    The windows are its last half and the quarter before. The shift is the Wasserstein
+    distance in standard deviations, and its interval what chance could add or hide. It
+    has no upper end where an observable has too few effective samples to be compared.
+    Of small nets losses and norms are compared (``MAIN``), of training runs what is
+    observed along them (``OBSERVED``).
+    """
+    names = OBSERVED if hasattr(run.settings, "epochs") else MAIN
+    if not all(run.has(_columns(name)["quantity"]) for name in names):
+        raise UsageError("This run did not record the observables that are compared.")
+    return _largest(invariance.verdicts(observables(run, names, *longest_stage(run))))
+
+
+@quantity
+def replica_shift(run: Run) -> Estimate:
+    """The largest shift of loss, gradient norm or weight norm, replicas against time.
+
+    The replicas at the end against the trajectory from their branch on, without its
+    first quarter. In standard deviations of the trajectory, with an interval as for
+    windows in time.
+    """
+    names = ("loss", "gradient_norm", "weight_norm")
+    return _largest(replicas_against_time(run, names, last=1))
+
+
+def _largest(judged: pd.DataFrame) -> Estimate:
+    """Return the shift that exceeds most what chance would give."""
+    compared, faults = judged[judged.fault == ""], judged.fault[judged.fault != ""]
+    if compared.empty:
+        reason = faults.iloc[0] if len(faults) else "the run holds too few measurements."
+        raise UsageError(f"No observable can be compared: {reason}")
+    row = compared.loc[(compared["shift"] - compared.resolution).idxmax()]
+    high = math.inf if len(faults) else (compared["shift"] + compared.resolution).max()
+    return Estimate(row["shift"], max(row["shift"] - row.resolution, 0.0), high)
