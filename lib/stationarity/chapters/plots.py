@@ -12,6 +12,8 @@ PALETTE = "colorblind"
 THEORY = {"color": "0.25", "linewidth": 1.2, "zorder": 1}
 DASHED = {"color": "0.45", "linewidth": 1, "linestyle": "--", "zorder": 0}
 DOTTED = {"color": "0.45", "linewidth": 1, "linestyle": ":", "zorder": 0}
+ZERO = {"color": "black", "linewidth": 0.8}  # where a quantity changes its sign
+THRESHOLD = {"color": "black", "linestyle": ":", "linewidth": 1}  # of a verdict
 VERDICTS = {
     "vanishes": "C0", "does not vanish": "C1", "settled": "C0", "drifts": "C1",
     "agree": "C0", "differ": "C1", "undecided": "0.5",
@@ -35,7 +37,9 @@ def use_style() -> None:
     )
 
 
-def panels(rows: int, columns: int, height: float = 3.0, **keywords) -> tuple[Figure, np.ndarray]:
+def panels(
+    rows: int, columns: int, height: float = 3.0, **keywords
+) -> tuple[Figure, np.ndarray]:
     """Return a figure of the text's width with a (rows, columns) array of axes."""
     return plt.subplots(
         rows, columns, figsize=(WIDTH, height * rows), squeeze=False, **keywords

@@ -1,102 +1,42 @@
-"""Does the gradient vanish? Criteria on the series of a run, with intervals.
+"""Does the gradient vanish? What a training run says of its stages, with intervals.
 
 The same functions judge every run: the one in question and the control that
 does converge. Source: our section "ImageNet + ResNet-101".
 """
+
 import itertools
 import math
-from dataclasses import asdict, dataclass
 
-import numpy as np
 import pandas as pd
-import scipy.stats
 
 from ..errors import UsageError
 from ..runs.records import Run
+from ..stats.estimate import Estimate
+from ..stats.trends import level
 
 SETTLED_PART = 2 / 3  # of each stage, counted from its end: the rest is transient
 STABLE = 0.05  # of all that the loss has lost: a change below it, and the loss is stable
 VANISHED = 0.01  # of the initial gradient norm: below it, the gradient has vanished
-CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Level:
-    """The mean of a series over a window, with its interval, and its trend.
-
-    ``change`` is what a fitted line gains from the first to the last value;
-    everything is in the units of the series; each interval is at 95 %. ``lag`` is
-    the correlation of successive residuals (0 where there is no scatter): the
-    intervals are too narrow where it is large.
-    """
-
-    points: int
-    mean: float
-    low: float
-    high: float
-    change: float
-    change_low: float
-    change_high: float
-    lag: float
-
-    @property
-    def trend(self) -> str:
-        """``falls``, ``rises`` or ``no trend`` where the interval holds zero."""
-        if self.change_high < 0:
-            return "falls"
-        return "rises" if self.change_low > 0 else "no trend"
-
-
-def level(times, values, errors=None) -> Level:
-    """Return the level and trend of a series of at least three values.
-
-    ``errors`` are standard errors of the values (same length); the interval of
-    the mean takes the larger of their combined error and the scatter of the
-    values about the fitted line. Both intervals use Student's t with n - 2
-    degrees of freedom and hold the residuals for independent. A series without
-    scatter gives intervals of width zero.
-
-    Raises :class:`UsageError` for fewer than three values.
-
-    >>> level([0, 1, 2, 3], [4.0, 3.0, 2.0, 1.0]).trend
-    'falls'
-    """
-    times, values = np.asarray(times, float), np.asarray(values, float)
-    n = len(values)
-    if n < 3:
-        raise UsageError(f"A level needs at least three measured values, not {n}.")
-    quantile = scipy.stats.t.ppf(0.5 + CONFIDENCE / 2, n - 2)
-    fit = scipy.stats.linregress(times, values)
-    mean = values.mean()
-    residuals = values - fit.intercept - fit.slope * times
-    scatter = math.sqrt((residuals**2).sum() / (n - 2))
-    lag = (residuals[1:] * residuals[:-1]).sum() / ((residuals**2).sum() or 1.0)
-    measured = 0.0 if errors is None else np.sqrt(np.sum(np.square(errors))) / math.sqrt(n)
-    error = max(scatter, measured) / math.sqrt(n)
-    length = times.max() - times.min()
-    change = fit.slope * length
-    margin = quantile * error * length / times.std()
-    return Level(
-        n, mean, mean - quantile * error, mean + quantile * error,
-        change, change - margin, change + margin, lag,
-    )  # fmt: skip
 
 
 def stages(run: Run) -> list[tuple[float, float]]:
     """Return the epochs at which each stage of constant step size begins and ends."""
     settings = run.settings
-    drops = settings["drops"] if settings["schedule"] == "stages" else []
-    edges = [0, *(d for d in drops if d < settings["epochs"]), settings["epochs"]]
+    drops = settings.drops if settings.schedule == "stages" else ()
+    edges = [0, *(drop for drop in drops if drop < settings.epochs), settings.epochs]
     return list(itertools.pairwise(edges))
 
 
 def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFrame:
     """Return the level of a quantity in the settled part of each stage.
 
-    One row a stage: its number, first and last epoch of the window, the fields
-    of :class:`Level` with the trend, and what :func:`ratio_to_start` says of
-    the level against the first value of the run. Stages with fewer than three
-    measurements in the window are left out; :class:`UsageError` where that is all.
+    One row a stage: its number, ``first_epoch`` and ``last_epoch`` of the window, the
+    level and trend of :func:`stationarity.stats.trends.level` (``points``, ``mean`` with
+    ``low`` and ``high``, ``change`` with ``change_low`` and ``change_high``, ``lag``,
+    ``trend``), and what :func:`ratio_to_start` says of the mean against the first value of
+    the run: ``ratio`` with ``ratio_low`` and ``ratio_high``, ``verdict``, and whether the
+    mean is ``above_zero``. Stages with fewer than three measurements in the window are left
+    out; :class:`UsageError` where that is all.
     """
     series, rows = run.series(quantity), []
     for number, (begin, end) in enumerate(stages(run), start=1):
@@ -105,10 +45,16 @@ def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFr
         if len(window) < 3:
             continue
         errors = window.error if window.error.notna().all() else None
-        found = level(window.epoch, window.value, errors)
-        row = {"stage": number, "first_epoch": first, "last_epoch": end}
-        ratio = ratio_to_start(found, series.value[0])
-        rows.append(row | asdict(found) | {"trend": found.trend} | ratio)
+        points, mean, change, lag = level(window.epoch, window.value, errors)
+        ratio = ratio_to_start(mean, series.value[0])
+        rows.append(
+            {"stage": number, "first_epoch": first, "last_epoch": end, "points": points}
+            | dict(zip(("mean", "low", "high"), mean, strict=True))
+            | dict(zip(("change", "change_low", "change_high"), change, strict=True))
+            | {"lag": lag, "trend": change.trend}
+            | dict(zip(("ratio", "ratio_low", "ratio_high"), ratio, strict=True))
+            | {"above_zero": mean.low > 0, "verdict": verdict_of(ratio)}
+        )
     if not rows:
         raise UsageError(
             f"No stage of {run.name} has three measurements in its settled part: "
@@ -123,61 +69,47 @@ def compare(runs: dict[str, Run], quantity: str) -> pd.DataFrame:
     ``runs`` maps labels to runs; a column ``run`` holds the label, and a column
     ``label`` names run and stage.
     """
-    tables = [
-        table.assign(run=label, label=[f"{label}, stage {stage}" for stage in table.stage])
-        for label, table in ((k, stage_levels(run, quantity)) for k, run in runs.items())
-    ]
-    return pd.concat(tables, ignore_index=True)
+    tables = [stage_levels(run, quantity).assign(run=label) for label, run in runs.items()]
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(label=table.run + ", stage " + table.stage.astype(str))
 
 
-def ratio_to_start(found: Level, start: float) -> dict:
-    """Return the norm at the level over that at the start, and the verdict.
+def ratio_to_start(square: Estimate, start: float) -> Estimate:
+    """Return a norm over that at the start, from their squares.
 
-    ``found`` and ``start`` are of a squared norm; ``ratio`` and its interval
-    are of the norm (0 where the square is negative); the start is taken as exact.
-    Raises :class:`UsageError` where it is not positive. The verdict is
-    ``vanishes`` where the interval lies below ``VANISHED``, ``does not vanish``
-    where it lies above, else ``undecided``.
+    It is 0 where the square is negative; the start is taken as exact.
+    Raises :class:`UsageError` where it is not positive.
     """
     if not start > 0:
         raise UsageError(
             f"The squared norm at the start is {start:.3g}, and a ratio to it says "
             "nothing: measure it with more minibatches."
         )
-    root = [math.sqrt(max(v, 0.0) / start) for v in (found.mean, found.low, found.high)]
-    return {
-        "ratio": root[0], "ratio_low": root[1], "ratio_high": root[2],
-        "above_zero": found.low > 0, "verdict": verdict_of(root[1], root[2]),
-    }  # fmt: skip
+    return (square / start).root()
 
 
-def verdict_of(low: float, high: float) -> str:
-    """Return what an interval of a norm over its start says: see :data:`VANISHED`.
+def verdict_of(ratio: Estimate) -> str:
+    """Return what a norm over its start says: does it lie below or above ``VANISHED``?
 
-    >>> verdict_of(0.001, 0.004), verdict_of(0.008, 0.02)
+    >>> verdict_of(Estimate(0.002, 0.001, 0.004)), verdict_of(Estimate(0.01, 0.008, 0.02))
     ('vanishes', 'undecided')
     """
-    if high < VANISHED:
+    if ratio.high < VANISHED:
         return "vanishes"
-    return "does not vanish" if low > VANISHED else "undecided"
+    return "does not vanish" if ratio.low > VANISHED else "undecided"
 
 
-def loss_change(run: Run) -> tuple[float, bool]:
-    """Return the last change of the loss, and whether the loss is stable.
+def loss_change(run: Run) -> Estimate:
+    """Return the last change of the loss, as a share of what it lost before.
 
-    The change is that of the fitted line over the settled part of the last stage,
-    as a share of what the loss lost from the start to there: -0.01 is one per
-    cent more lost. Stable is a change below ``STABLE`` in magnitude.
+    The change is that of the line through the settled part of the last stage; lost is
+    what the loss fell from the start to there: -0.01 is one per cent more lost. Stable is a
+    change below ``STABLE`` in magnitude. NaN where the loss fell nowhere.
     """
-    last, lost = last_loss(run)
-    share = last.change / lost
-    return share, bool(abs(share) < STABLE)
-
-
-def last_loss(run: Run) -> tuple[pd.Series, float]:
-    """Return the level of the loss in the last stage, and what it lost from the start."""
     last = stage_levels(run, "loss").iloc[-1]
-    return last, run.series("loss").value[0] - last["mean"]
+    lost = run.series("loss").value[0] - last["mean"]
+    change = Estimate(*last[["change", "change_low", "change_high"]])
+    return change / (lost if lost > 0 else math.nan)
 
 
 def decay_balance(run: Run) -> float:
@@ -186,14 +118,15 @@ def decay_balance(run: Run) -> float:
     It is 1 at a stationary point of the regularised loss; infinite without decay.
     """
     squared = run.series("gradient_norm_squared").value.iloc[-1]
-    pull = run.settings["weight_decay"] * run.series("weight_norm").value.iloc[-1]
+    pull = run.settings.weight_decay * run.series("weight_norm").value.iloc[-1]
     return math.sqrt(max(squared, 0.0)) / pull if pull else math.inf
 
 
 def last_percentage(run: Run, quantity: str) -> str:
     """Return the last value of a fraction in per cent, or that it was not measured."""
-    values = run.metrics.value[run.metrics.quantity == quantity]
-    return f"{100 * values.iloc[-1]:.1f} %" if len(values) else "not measured"
+    if not run.has(quantity):
+        return "not measured"
+    return f"{100 * run.series(quantity).value.iloc[-1]:.1f} %"
 
 
 def summarise(verdicts) -> str:

@@ -1,4 +1,5 @@
 """Figures of chapter 4: what the memory of a language model does."""
+
 import numpy as np
 import pandas as pd
 import torch
@@ -6,8 +7,10 @@ from matplotlib.figure import Figure
 
 from ...nets.transformer_xl import shifted
 from ...runs.records import Run
-from ...train.levels import VANISHED, stages
-from ..plots import mark_drops, panels
+from ...stats.estimate import Estimate
+from ...train.levels import VANISHED
+from ..plots import THRESHOLD, ZERO, intervals, mark_drops, panels
+from ..training_plots import drops
 
 
 def relative_shift(length: int = 4, memory: int = 4) -> Figure:
@@ -38,16 +41,17 @@ def kept_memory(run: Run) -> Figure:
         "memory_loss_gap": "loss, kept less\nmade memory (nats)",
         "memory_gradient_gap": "distance of gradients /\nnorm of a gradient",
     }
-    found = {label: run.series(name) for name, label in quantities.items()}
-    drops = [end for _, end in stages(run)[:-1]]
     figure, axes = panels(2, 1, 2.2, sharex=True)
     column = axes[:, 0]
     column[0].set_title(run.label)
-    for place, (panel, (label, series)) in enumerate(zip(column, found.items(), strict=True)):
-        panel.plot(series.epoch, series.value, "o-", color=f"C{place}", linewidth=1)
+    for number, (panel, (name, label)) in enumerate(
+        zip(column, quantities.items(), strict=True)
+    ):
+        series = run.series(name)
+        panel.plot(series.epoch, series.value, "o-", color=f"C{number}", linewidth=1)
         panel.set_ylabel(label)
-        mark_drops(panel, drops)
-    column[0].axhline(0, color="black", linewidth=0.8)
+        mark_drops(panel, drops(run))
+    column[0].axhline(0, **ZERO)
     if (run.series("memory_gradient_gap").value > 0).all():
         column[1].set_yscale("log")
     column[-1].set_xlabel("epoch")
@@ -55,23 +59,17 @@ def kept_memory(run: Run) -> Figure:
 
 
 def memory_effects(table: pd.DataFrame) -> Figure:
-    """Plot the rows of :func:`stationarity.chapters.ch04_wikitext_transformer_xl.reading.memory_effects`."""
+    """Plot the rows of the chapter's ``reading.memory_effects``."""
     figure, axes = panels(1, 2, 2.6, sharey=True)
     loss, gradient = axes[0]
     places = np.arange(len(table))
-    loss.errorbar(
-        table.loss_difference, places, xerr=1.96 * table.loss_error, fmt="o", color="C0",
-        capsize=2,
-    )  # fmt: skip
-    loss.axvline(0, color="black", linewidth=0.8)
+    difference = Estimate.of(table.loss_difference, table.loss_error)
+    intervals(loss, places, *difference, along="x", color="C0")
+    loss.axvline(0, **ZERO)
     loss.set(xlabel="difference of the loss (nats)", yticks=places)
     loss.set_yticklabels(table.objective)
     loss.invert_yaxis()
-    gradient.errorbar(
-        table.distance, places,
-        xerr=(table.distance - table.low, table.high - table.distance),
-        fmt="o", color="C1", capsize=2,
-    )  # fmt: skip
-    gradient.axvline(VANISHED, color="black", linestyle=":", linewidth=1)
+    intervals(gradient, places, table.distance, table.low, table.high, along="x", color="C1")
+    gradient.axvline(VANISHED, **THRESHOLD)
     gradient.set(xlabel="distance of the gradients /\nnorm at the start", xlim=(0, None))
     return figure

@@ -2,20 +2,23 @@
 
 Source: our section "WikiText-103 + Transformer-XL".
 """
-import dataclasses
+
 import math
 
 import pandas as pd
 from torch import Tensor, nn
 
-from ... import data, experiments, measure
+from ...measure import Objective, gradient_statistics
 from ...nets.transformer_xl import next_token_loss
-from ...runs import records
+from ...runs.checkpoints import Place
+from ...runs.records import Run
+from ...stats.estimate import Estimate
 from ...train import load_model
+from ...train.loop import load_data
 
 
 def memory_effects(
-    run: records.Run, contexts=(0, 1, 2, 3), batches: int = 30, data_root=None, device="cpu"
+    run: Run, contexts=(0, 1, 2, 3), batches: int = 30, data_root=None, device="cpu"
 ) -> pd.DataFrame:
     """Compare objectives that differ in their memory with the one of longest context.
 
@@ -35,27 +38,26 @@ def memory_effects(
     reference, and of the same loss with the gradient through the memory. The segments
     are independent draws, the same for every row.
     """
-    longest = contexts[-1]
-    settings = experiments.of_run(run.settings)
     model, _ = load_model(run, data_root, device)
     model.eval()
-    longer = dataclasses.replace(settings, measure_context=longest)
-    drawn = data.load(longer, data_root, device).draws(batches, "memory effects")
+    longer = run.settings.but(measure_context=contexts[-1])
+    drawn = load_data(longer, Place(data_root, device)).draws(batches, "memory effects")
     start = run.series("gradient_norm_squared").value[0]
-    others = {_words(n): _difference(_with_context(n)) for n in contexts[:-1]}
-    others["through the memory"] = _difference(through_the_memory)
-    themselves = {"the gradient itself": next_token_loss}
-    themselves["itself, through the memory"] = through_the_memory
+    names = {n: f"{n} segment{'' if n == 1 else 's'}" for n in contexts[:-1]}
+    differences = {name: _difference(_with_context(n)) for n, name in names.items()}
+    differences["through the memory"] = _difference(through_the_memory)
+    themselves = {
+        "the gradient itself": next_token_loss,
+        "itself, through the memory": through_the_memory,
+    }
     rows = []
-    for name, objective in (others | themselves).items():
-        found = measure.gradient_statistics(model, objective, drawn)
-        margin = 1.96 * found.standard_error
-        squares = [found.gradient_norm_squared + part for part in (0, -margin, margin)]
-        distance, low, high = (math.sqrt(max(square, 0.0) / start) for square in squares)
-        loss = (found.loss, found.loss_standard_error)
+    for name, objective in (differences | themselves).items():
+        measured = gradient_statistics(model, objective, drawn)
+        square = Estimate.of(measured.gradient_norm_squared, measured.standard_error)
+        loss = (measured.loss, measured.loss_standard_error)
         if name in themselves:
             loss = (math.nan, math.nan)  # no difference
-        rows.append((name, *loss, distance, low, high))
+        rows.append((name, *loss, *(square / start).root()))
     columns = ("objective", "loss_difference", "loss_error", "distance", "low", "high")
     return pd.DataFrame(rows, columns=columns)
 
@@ -69,8 +71,8 @@ def through_the_memory(model: nn.Module, batch: tuple) -> Tensor:
     return model(tokens, targets, memory)[0].mean()
 
 
-def _with_context(segments: int) -> measure.Objective:
-    """The loss with so many segments of context, out of more."""
+def _with_context(segments: int) -> Objective:
+    """Return the loss with so many segments of context, out of more."""
 
     def objective(model: nn.Module, batch: tuple) -> Tensor:
         context, tokens, targets = batch
@@ -80,9 +82,5 @@ def _with_context(segments: int) -> measure.Objective:
     return objective
 
 
-def _words(segments: int) -> str:
-    return f"{segments} segment{'' if segments == 1 else 's'}"
-
-
-def _difference(objective: measure.Objective) -> measure.Objective:
+def _difference(objective: Objective) -> Objective:
     return lambda model, batch: objective(model, batch) - next_token_loss(model, batch)

@@ -1,0 +1,171 @@
+"""Figures of training runs, run beside run, for every chapter that shows one."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..runs.records import Run
+from ..stats.estimate import Estimate
+from ..train.levels import VANISHED, stages
+from .plots import THRESHOLD, VERDICTS, ZERO, intervals, mark_drops, panels, points
+
+MARKS = {"fmt": "o-", "markersize": 3}
+
+
+def drops(run: Run) -> list[float]:
+    """Return the epochs at which the step size of a run drops."""
+    return [end for _, end in stages(run)[:-1]]
+
+
+def loss_and_gradient(run: Run) -> Figure:
+    """Plot a run's losses and gradient norms against epochs.
+
+    The unbiased norm is the root of the unbiased squared norm (0 where that is
+    negative), with bars from the root of its interval at 1.96 standard errors.
+    """
+    minibatch, naive = run.series("train_loss"), run.series("gradient_norm_naive")
+    measured = run.series("loss")
+    figure, axes = panels(2, 1, 2.6, sharex=True)
+    loss, norm = axes[:, 0]
+    loss.plot(minibatch.epoch, minibatch.value, color="0.6", label="epoch's minibatches")
+    points(
+        loss, measured.epoch, measured.value, measured.error, color="C0", label="measured",
+        **MARKS,
+    )  # fmt: skip
+    loss.set(ylabel="training loss (nats)", title=run.label)
+    norm.plot(
+        naive.epoch, naive.value, "s--", color="C3", markersize=3, linewidth=1, label="naive"
+    )
+    _norms(norm, run.series("gradient_norm_squared"), label="unbiased")
+    norm.axhline(0, **ZERO)
+    norm.set(ylabel="gradient norm", xlabel="epoch")
+    for panel in (loss, norm):
+        mark_drops(panel, drops(run))
+        panel.legend(loc="upper right")
+    return figure
+
+
+def _norms(axes: Axes, squared: pd.DataFrame, **style) -> None:
+    """Plot the roots of squared norms, with the roots of their intervals as bars."""
+    estimate = Estimate.of(squared.value, squared.error.fillna(0)).root()
+    intervals(axes, squared.epoch, *estimate, color="C1", **MARKS, **style)
+
+
+def along_the_run(run: Run) -> Figure:
+    """Plot scaled gradient, noise, sharpness, weight norm and success of a run.
+
+    Success on the validation part is the accuracy of images, the perplexity of text.
+    """
+    success = "perplexity" if run.has("perplexity") else "accuracy"
+    squared, weights = run.series("gradient_norm_squared"), run.series("weight_norm")
+    scaled = weights.value * np.sqrt(squared.value.clip(lower=0))
+    shown = {
+        r"$\|\theta\|\cdot\|\nabla L\|$": squared.assign(value=scaled, error=np.nan),
+        "noise norm": run.series("noise_norm"),
+        "sharpness": run.series("sharpness").assign(error=np.nan),
+        "weight norm": weights,
+        success: run.series(success) if run.has(success) else None,  # no validation part
+    }
+    figure, axes = panels(len(shown), 1, 1.5, sharex=True)
+    column = axes[:, 0]
+    column[0].set_title(run.label)
+    for number, (panel, (label, series)) in enumerate(zip(column, shown.items(), strict=True)):
+        panel.set_ylabel(label)
+        mark_drops(panel, drops(run))
+        if series is None:
+            panel.annotate("not measured", (0.4, 0.5), xycoords="axes fraction")
+        else:
+            points(panel, series.epoch, series.value, series.error, color=f"C{number}", **MARKS)
+    column[-1].set_xlabel("epoch")
+    if success == "perplexity":
+        column[-1].set_yscale("log")
+    return figure
+
+
+def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
+    """Plot naive gradient norms, the paper's and ours, each over its stage means.
+
+    The horizontal axis is the part of the run that has passed.
+    """
+    figure, axes = panels(1, 1, 3.4)
+    panel = axes[0, 0]
+
+    def draw(epochs: pd.Series, norms: pd.Series, edges: list, fmt: str, label: str) -> None:
+        means = norms.groupby(pd.cut(epochs, edges, labels=False)).transform("mean")
+        panel.plot(
+            epochs / edges[-1], norms / means, fmt, markersize=3, linewidth=1, label=label
+        )
+
+    # A point is the mean of its epoch: it lies in the middle of it.
+    draw(
+        curve.epoch + 0.5, curve.gradient_norm, [0, 30, 60, 90], "o-",
+        "paper, Figure 1 (ImageNet + ResNet-101)",
+    )  # fmt: skip
+    mark_drops(panel, (1 / 3, 2 / 3))
+    for number, run in enumerate(runs, start=1):
+        naive, epochs = run.series("gradient_norm_naive"), run.settings.epochs
+        naive = naive[naive.epoch > 0]
+        for drop in drops(run):
+            panel.axvline(
+                drop / epochs, color=f"C{number}", linestyle=":", linewidth=1.2, zorder=1.5
+            )
+        edges = [0, *drops(run), epochs]
+        draw(naive.epoch, naive.value, edges, "s-", f"ours, {run.label}")
+    panel.set(
+        xlabel="part of the run that has passed", ylim=(0, None),
+        ylabel="naive gradient norm /\nits mean over the stage",
+    )  # fmt: skip
+    panel.legend(loc="lower right")
+    return figure
+
+
+def verdicts(table: pd.DataFrame) -> Figure:
+    """Plot each stage's gradient norm over its initial value, with its interval.
+
+    ``table`` comes from :func:`stationarity.train.levels.compare`. Values below the axis
+    are drawn at its lower end.
+    """
+    figure, axes = panels(1, 1, 0.9 + 0.33 * len(table))
+    panel, floor = axes[0, 0], 1e-6
+    for place, row in enumerate(table.itertuples()):
+        low, middle, high = np.maximum([row.ratio_low, row.ratio, row.ratio_high], floor)
+        color = VERDICTS[row.verdict]
+        panel.plot([low, high], [place, place], color=color, linewidth=2)
+        panel.plot(middle, place, "o", color=color)
+        panel.annotate(
+            row.verdict, (high, place), (6, 0), textcoords="offset points", va="center",
+            fontsize="small", color=color,
+        )  # fmt: skip
+    panel.axvline(VANISHED, **THRESHOLD)
+    right = max(10, 10 * table.ratio_high.max())  # room for the last verdict
+    panel.set(xscale="log", xlim=(floor, right), xlabel="gradient norm / its initial value")
+    panel.set_yticks(range(len(table)), table.label)
+    panel.invert_yaxis()
+    panel.grid(axis="y", visible=False)
+    return figure
+
+
+def two_runs(run: Run, control: Run) -> Figure:
+    """Plot loss and gradient norm of a run (of L) and of a control (of f).
+
+    Estimates of a squared norm that are not positive are drawn at the lower end.
+    """
+    quantities = ("gradient_norm_squared", "regularised_gradient_norm_squared")
+    figure, axes = panels(1, 2, 2.9)
+    for one, quantity, loss in zip((run, control), quantities, axes[0], strict=True):
+        measured = one.series("loss")
+        loss.plot(measured.epoch, measured.value, color="C0")
+        loss.set(xlabel="epoch", ylim=(0, None))
+        loss.set_ylabel("training loss (nats)", color="C0")
+        norm = loss.twinx()
+        squared = one.series(quantity)
+        low = min(1e-3, 0.3 * np.sqrt(squared.value[squared.value > 0].min()))
+        _norms(norm, squared.assign(value=squared.value.clip(lower=low**2)))
+        norm.set(yscale="log", ylim=(low, 3))
+        norm.set_ylabel("gradient norm", color="C1")
+        norm.grid(False)
+        mark_drops(loss, drops(one))
+    axes[0, 0].set_title("SGD, ResNet")
+    axes[0, 1].set_title("full-batch descent, small net")
+    return figure
