@@ -4,37 +4,21 @@ Pure functions of a model, an objective and batches. What is measured is the mea
 of the objective over the batches given, in the mode (training or evaluation) and
 with the random state the caller set. Nothing is left behind: parameters, ``.grad``,
 buffers, modes and random state are as they were, also after an exception.
+
+Of several processes (see :mod:`stationarity.runs.distributed`) each gives its share of
+every batch, of equal size, and all call together: losses, gradients and products are
+the means over them, and each gets the same answer.
 """
-from ._derivatives import float32_products
+
 from .curvature import Sharpness, directional_sharpness, sharpness
+from .derivatives import float32_products, without_trace
 from .gradients import GradientStatistics, gradient_statistics, projected_gradients
-from .objectives import (
-    LOSSES,
-    Batch,
-    Objective,
-    cross_entropy,
-    mean_loss,
-    squared_error,
-    with_weight_decay,
-)
+from .objectives import LOSSES, Batch, Objective, cross_entropy, mean_loss, squared_error
 from .weights import displacement, parameter_vector, weight_norm
 
 __all__ = [
-    "LOSSES",
-    "Batch",
-    "GradientStatistics",
-    "Objective",
-    "Sharpness",
-    "cross_entropy",
-    "directional_sharpness",
-    "displacement",
-    "float32_products",
-    "gradient_statistics",
-    "mean_loss",
-    "parameter_vector",
-    "projected_gradients",
-    "sharpness",
-    "squared_error",
-    "weight_norm",
-    "with_weight_decay",
-]
+    "LOSSES", "Batch", "GradientStatistics", "Objective", "Sharpness", "cross_entropy",
+    "directional_sharpness", "displacement", "float32_products", "gradient_statistics",
+    "mean_loss", "parameter_vector", "projected_gradients", "sharpness", "squared_error",
+    "weight_norm", "without_trace",
+]  # fmt: skip

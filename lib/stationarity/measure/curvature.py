@@ -1,14 +1,16 @@
 """Curvature: the largest eigenvalues of the Hessian, and its value along a vector."""
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from ._derivatives import count_entries, hessian_product, mean_over, trainable, without_trace
-from .lanczos import gaussian, largest_eigenpairs
+from ..runs import distributed
+from .derivatives import count_entries, hessian_product, trainable, without_trace
+from .lanczos import largest_eigenpairs
 from .objectives import NO_BATCH, Batch, Objective
+from .subspace import gaussian
 from .weights import parameter_vector
 
 
@@ -37,7 +39,6 @@ def sharpness(
     max_products: int = 100,
     start: Tensor | None = None,
     seed: int = 0,
-    group: dist.ProcessGroup | None = None,
 ) -> Sharpness:
     """Return the k algebraically largest eigenvalues of the Hessian.
 
@@ -45,7 +46,7 @@ def sharpness(
     normalisation in training mode that includes the batch statistics, and dropout
     draws the same numbers in every product. A product is one pass: one objective
     a batch and about three gradients of work, with one batch's graph alive.
-    :func:`stationarity.measure.lanczos.largest_eigenpairs` states the stopping rule.
+    :mod:`stationarity.measure.lanczos` states the stopping rule.
 
     Parameters
     ----------
@@ -58,7 +59,6 @@ def sharpness(
         few products then suffice. A random direction is mixed in, so that a start
         orthogonal to the top eigenvector finds it, too.
     seed: of the random directions; global random state is not used.
-    group: as in :func:`gradient_statistics`.
 
     Memory: 6k + 40 gradients beside one batch's graph.
 
@@ -90,7 +90,7 @@ def sharpness(
         like = parameter_vector(model)
         cold = start is None
         result = largest_eigenpairs(
-            lambda v: _mean_product(model, objective, batches, before, v, group),
+            lambda v: _mean_product(model, objective, batches, before, v),
             gaussian(like, generator)[None] if cold else _warm_start(start, like, generator),
             k=k,
             tol=tol,
@@ -117,18 +117,13 @@ def _warm_start(start: Tensor, like: Tensor, generator) -> Tensor:
 
 
 def directional_sharpness(
-    model: nn.Module,
-    objective: Objective,
-    batches: Iterable[Batch],
-    direction: Tensor,
-    *,
-    group: dist.ProcessGroup | None = None,
+    model: nn.Module, objective: Objective, batches: Iterable[Batch], direction: Tensor
 ) -> float:
     """Return v'Hv / v'v: the curvature of the mean objective along v.
 
     ``direction``, (P,), is a flat vector such as ``mean_gradient``; M calls of the
-    objective; ``group`` is as in :func:`gradient_statistics`. Raises ``ValueError``
-    for a zero direction, or one of another size, and as :func:`sharpness`.
+    objective. Raises ``ValueError`` for a zero direction, or one of another size, and
+    as :func:`sharpness`.
 
     Source: paper: Zhang et al. 2022 (whose code takes ||Hv|| / ||v||); our
     section: What to measure.
@@ -150,7 +145,7 @@ def directional_sharpness(
         raise ValueError("a zero direction has no curvature: pass a nonzero one")
     unit = direction / norm
     with without_trace(model, curvature=True) as before:
-        image = _mean_product(model, objective, _all(batches), before, unit, group)
+        image = _mean_product(model, objective, _all(batches), before, unit)
     return (unit @ image).item()
 
 
@@ -161,7 +156,7 @@ def _all(batches: Iterable[Batch]) -> list[Batch]:
     return batches
 
 
-def _mean_product(model, objective, batches, before, vector: Tensor, group) -> Tensor:
+def _mean_product(model, objective, batches, before, vector: Tensor) -> Tensor:
     """Hessian of the mean objective times a flat vector.
 
     Every product starts from the same random state, every batch from the same
@@ -175,4 +170,4 @@ def _mean_product(model, objective, batches, before, vector: Tensor, group) -> T
         loss = objective(model, batch)
         total += hessian_product(loss, parameters, vector)
         del loss
-    return mean_over(group, total / len(batches))
+    return distributed.mean(total / len(batches))

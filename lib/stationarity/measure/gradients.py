@@ -1,28 +1,18 @@
 """Gradient and noise of minibatches."""
+
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from ._derivatives import (
-    count_entries,
-    flat,
-    gradients,
-    mean_over,
-    parts,
-    trainable,
-    without_trace,
-)
-from ._jackknife import Sample, inner_products
+from ..runs import distributed
+from .derivatives import count_entries, flat, gradients, trainable, without_trace
+from .jackknife import GROUPS, GroupSums, Sample, inner_products
 from .objectives import NO_BATCH, Batch, Objective
 from .weights import parameter_vector
-
-GROUPS = 16  # of the jackknife: as many gradients are held in memory,
-BLOCK = 8  # and the last few, to be added together
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +44,6 @@ def gradient_statistics(
     *,
     population: int | None = None,
     weight_decay: float = 0.0,
-    group: dist.ProcessGroup | None = None,
 ) -> GradientStatistics:
     """Estimate the norm of the full gradient from M minibatch gradients.
 
@@ -83,8 +72,6 @@ def gradient_statistics(
     weight_decay: the ``regularised_`` fields are those of the objective plus
         (weight_decay / 2) ||theta||^2, from the same pass; the others are not
         affected.
-    group: processes that each hold a share of every batch, of equal size: a batch's
-        loss and gradient are the means over them. All of them call this together.
 
     One objective and one backward a batch; about 26 gradients of memory.
 
@@ -101,9 +88,19 @@ def gradient_statistics(
     >>> round(measured.gradient_norm_squared, 4)    # 2^2 - 1/3
     3.6667
     """
-    losses, squares, blocks = _gradient_sums(model, objective, batches, group)
-    count, groups = len(losses), sum(len(block) for block in blocks)
+    parameters, losses = trainable(model), []
+    sums = GroupSums(parameters)
+    with without_trace(model) as before:
+        for batch in batches:
+            before.restore_buffers()
+            loss = objective(model, batch)
+            sums.add(gradients(loss, parameters))
+            losses.append(loss.detach())
+    count = len(losses)
     _check_counts(count, population)
+    losses = distributed.mean(torch.stack(losses).double()).cpu().numpy()
+    blocks, squares = sums.by_group()
+    groups = sum(len(block) for block in blocks)
     theta = [parameter_vector(model)[None]] if weight_decay else []
     products = inner_products(blocks + theta)
     sample = Sample(
@@ -129,12 +126,7 @@ def gradient_statistics(
 
 
 def projected_gradients(
-    model: nn.Module,
-    objective: Objective,
-    batches: Iterable[Batch],
-    directions: Tensor,
-    *,
-    group: dist.ProcessGroup | None = None,
+    model: nn.Module, objective: Objective, batches: Iterable[Batch], directions: Tensor
 ) -> Tensor:
     """Return the projections of each minibatch gradient on directions, ``(M, k)``.
 
@@ -165,60 +157,12 @@ def projected_gradients(
             found.append(directions @ gradient)
     if not found:
         raise ValueError(NO_BATCH)
-    return mean_over(group, torch.stack(found).double()).cpu()
-
-
-def _gradient_sums(
-    model: nn.Module, objective: Objective, batches: Iterable[Batch], group
-) -> tuple[np.ndarray, np.ndarray | None, list[Tensor]]:
-    """Losses (M,), and by group the sums of ||g_i||^2 (G,) and of g_i: blocks (R, P).
-
-    The squares are None where each group is one gradient: its square is then among
-    the inner products.
-    """
-    parameters = trainable(model)
-    losses, norms = [], []
-    blocks: list[Tensor] = []  # sums of the groups; beyond them the last gradients
-
-    def end_block(rows: Tensor) -> None:
-        mean_over(group, rows)
-        if len(losses) > GROUPS:
-            norms.append(_norms(rows))
-            blocks[(len(norms) - 1) % (GROUPS // BLOCK)][: len(rows)].add_(rows)
-
-    with without_trace(model) as before:
-        for index, batch in enumerate(batches):
-            row = index % BLOCK
-            if row == 0 and index <= GROUPS:
-                norms = [_norms(block) for block in blocks] if index == GROUPS else []
-                blocks.append(parameters[0].new_empty(BLOCK, count_entries(parameters)))
-                rows = parts(blocks[-1], parameters)
-            before.restore_buffers()
-            loss = objective(model, batch)
-            torch._foreach_copy_(rows[row], gradients(loss, parameters))
-            losses.append(loss.detach())
-            if row == BLOCK - 1:
-                end_block(blocks[-1])
-    if not losses:
-        raise ValueError(NO_BATCH)
-    rest = len(losses) % BLOCK
-    if rest:
-        end_block(blocks[-1][:rest])
-    losses = mean_over(group, torch.stack(losses).double()).cpu().numpy()
-    if not norms:
-        return losses, None, [*blocks[:-1], blocks[-1][: rest or BLOCK]]
-    squares = torch.cat(norms, dim=1).double().square().sum(dim=0).cpu().numpy()
-    squares = np.bincount(np.arange(len(losses)) % GROUPS, squares)
-    return losses, squares, blocks[:-1]
-
-
-def _norms(rows: Tensor) -> Tensor:
-    """Norms of rows by parts: of whole rows float32 would lose four digits."""
-    parts = rows.split(2**16, dim=1)
-    return torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts])
+    return distributed.mean(torch.stack(found).double()).cpu()
 
 
 def _check_counts(count: int, population: int | None) -> None:
+    if not count:
+        raise ValueError(NO_BATCH)
     if population is not None and population < count:
         raise ValueError(
             f"population={population} is less than the {count} batches drawn from it"

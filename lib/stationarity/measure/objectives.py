@@ -1,13 +1,14 @@
 """What is measured: scalar losses of a model on a batch, and their mean."""
+
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._derivatives import mean_over, trainable, without_trace
+from ..runs import distributed
+from .derivatives import without_trace
 
 Batch = Any
 Objective = Callable[[nn.Module, Batch], Tensor]  # scalar mean loss on one batch
@@ -46,32 +47,11 @@ def squared_error(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 LOSSES = {"cross_entropy": cross_entropy, "squared": squared_error}  # by setting
 
 
-def with_weight_decay(objective: Objective, weight_decay: float) -> Objective:
-    """Return the objective plus (weight_decay / 2) ||theta||^2.
-
-    ``theta`` are all trainable parameters: the loss whose gradient SGD with that
-    weight decay follows.
-    """
-
-    def regularised(model: nn.Module, batch: Batch) -> Tensor:
-        squares = sum(p.square().sum() for p in trainable(model))
-        return objective(model, batch) + weight_decay / 2 * squares
-
-    return regularised
-
-
-def mean_loss(
-    model: nn.Module,
-    objective: Objective,
-    batches: Iterable[Batch],
-    *,
-    group: dist.ProcessGroup | None = None,
-) -> float:
+def mean_loss(model: nn.Module, objective: Objective, batches: Iterable[Batch]) -> float:
     """Return the mean of the objective over the batches, without gradients.
 
     The change of the loss over one step is the difference of two calls on the
-    same batches. ``group`` is as in :func:`gradient_statistics`. Raises ``ValueError``
-    without a batch.
+    same batches. Raises ``ValueError`` without a batch.
 
     >>> mean_loss(nn.Linear(1, 1), lambda model, batch: batch, [torch.tensor(2.0)])
     2.0
@@ -83,4 +63,4 @@ def mean_loss(
             losses.append(objective(model, batch))
     if not losses:
         raise ValueError(NO_BATCH)
-    return mean_over(group, torch.stack(losses).double().mean()).item()
+    return distributed.mean(torch.stack(losses).double().mean()).item()

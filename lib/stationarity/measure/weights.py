@@ -1,8 +1,9 @@
 """The weights as one vector: norm and distances."""
+
 import torch
 from torch import Tensor, nn
 
-from ._derivatives import flat, trainable
+from .derivatives import flat, trainable
 
 
 def parameter_vector(model: nn.Module) -> Tensor:

@@ -7,6 +7,7 @@ step; what is measured is averaged here.
 
 Source: our section "Running at full size".
 """
+
 import contextlib
 import os
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..errors import UsageError
-from ..measure._derivatives import mean_over
 
 
 def started() -> int:
@@ -45,11 +45,6 @@ def rank() -> int:
 def size() -> int:
     """Return the number W of processes that have joined."""
     return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def group():
-    """Return the group of all processes, None where this is the only one."""
-    return dist.group.WORLD if size() > 1 else None
 
 
 def own_device(device: str) -> str:
@@ -87,7 +82,7 @@ def check_divisible(batch_size: int) -> None:
 
 def mean(values: Tensor) -> Tensor:
     """Average a tensor over the processes, in place; return it."""
-    return mean_over(group(), values)
+    return total(values).div_(size()) if size() > 1 else values
 
 
 def total(values: Tensor) -> Tensor:

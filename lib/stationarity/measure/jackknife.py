@@ -1,4 +1,5 @@
-"""Unbiased norm of a mean from group sums, and its jackknife error."""
+"""Unbiased norm of a mean of gradients from their sums by group, and its jackknife error."""
+
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,6 +7,66 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..runs import distributed
+from .derivatives import count_entries, parts
+
+GROUPS = 16  # of the jackknife: as many gradients are held in memory,
+BLOCK = 8  # and the last few, to be added together
+
+
+class GroupSums:
+    """Sums of gradients by group: gradient i belongs to group i modulo GROUPS.
+
+    The first gradients begin the sums. Later ones are gathered in a block, which is
+    averaged over the processes and added as a whole.
+    """
+
+    def __init__(self, parameters: list[Tensor]):
+        self.parameters, self.count = parameters, 0
+        self.blocks: list[Tensor] = []  # (BLOCK, P): the sums, then the last gradients
+        self.norms: list[Tensor] = []  # of each block's gradients, once there are more
+
+    def add(self, gradients: tuple[Tensor, ...]) -> None:
+        """Add one gradient, in the parameters' shapes."""
+        row = self.count % BLOCK
+        if row == 0 and self.count <= GROUPS:
+            if self.count == GROUPS:
+                self.norms = [_norms(block) for block in self.blocks]
+            size = count_entries(self.parameters)
+            self.blocks.append(self.parameters[0].new_empty(BLOCK, size))
+            self.rows = parts(self.blocks[-1], self.parameters)
+        torch._foreach_copy_(self.rows[row], gradients)
+        self.count += 1
+        if row == BLOCK - 1:
+            self._close(self.blocks[-1])
+
+    def _close(self, rows: Tensor) -> None:
+        distributed.mean(rows)
+        if self.count > GROUPS:
+            self.norms.append(_norms(rows))
+            sums = self.blocks[(len(self.norms) - 1) % (GROUPS // BLOCK)]
+            sums[: len(rows)].add_(rows)
+
+    def by_group(self) -> tuple[list[Tensor], np.ndarray | None]:
+        """Return the sums of gradients, blocks (R, P), and those of ||g_i||^2, (G,).
+
+        The latter are None where each group is one gradient: its square is then among
+        the inner products.
+        """
+        rest = self.count % BLOCK
+        if rest:
+            self._close(self.blocks[-1][:rest])
+        if not self.norms:
+            return [*self.blocks[:-1], self.blocks[-1][: rest or BLOCK]], None
+        squares = torch.cat(self.norms, dim=1).double().square().sum(dim=0).cpu().numpy()
+        return self.blocks[:-1], np.bincount(np.arange(self.count) % GROUPS, squares)
+
+
+def _norms(rows: Tensor) -> Tensor:
+    """Norms of rows by parts: of whole rows float32 would lose four digits."""
+    pieces = rows.split(2**16, dim=1)
+    return torch.stack([torch.linalg.vector_norm(piece, dim=1) for piece in pieces])
 
 
 def inner_products(blocks: list[Tensor]) -> np.ndarray:

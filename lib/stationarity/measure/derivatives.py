@@ -1,4 +1,5 @@
 """First and second derivatives of a loss that leave no trace on the model."""
+
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -32,21 +33,11 @@ def parts(rows: Tensor, parameters: list[Tensor]) -> list[tuple[Tensor, ...]]:
     return list(zip(*views))
 
 
-def mean_over(group, values: Tensor) -> Tensor:
-    """Average a tensor over the processes of a group, in place; None is no group."""
-    if group is not None:
-        torch.distributed.all_reduce(values, group=group)
-        values.div_(group.size())
-    return values
-
-
 def gradients(loss: Tensor, parameters: list[Tensor], graph: bool = False) -> tuple:
     """Gradients of the loss, zeros for what it does not use."""
     if not loss.requires_grad:
         return tuple(torch.zeros_like(p) for p in parameters)
-    found = torch.autograd.grad(
-        loss, parameters, create_graph=graph, allow_unused=True
-    )
+    found = torch.autograd.grad(loss, parameters, create_graph=graph, allow_unused=True)
     return tuple(
         torch.zeros_like(p) if gradient is None else gradient
         for gradient, p in zip(found, parameters)
