@@ -171,7 +171,7 @@ def test_devices_that_cannot_be(devices, device):
 
 def test_alone_nothing_is_shared():
     values = torch.tensor([1.0, 2.0])
-    assert distributed.size() == 1 and distributed.group() is None
+    assert distributed.size() == 1
     assert distributed.share(7) == slice(0, 7)
     assert distributed.mean(values) is values
     assert distributed.joined_up(values, 0) is values

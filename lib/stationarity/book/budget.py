@@ -14,7 +14,7 @@ import torch
 from .. import experiments, measure
 from ..data import text
 from ..launch import threads
-from ..measure._derivatives import count_entries, gradients, hessian_product, trainable
+from ..measure.derivatives import count_entries, gradients, hessian_product, trainable
 from ..runs.records import Run
 from ..runs.results import stale
 from ..train import directions, loop

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import flop_registry
 
 from ..data import text
 from ..measure import LOSSES
-from ..measure._derivatives import count_entries, gradients, hessian_product, trainable
+from ..measure.derivatives import count_entries, gradients, hessian_product, trainable
 from .. import nets
 from ..train.settings import LanguageTraining, Training
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import measure
-from ..measure._derivatives import without_trace
+from ..measure.derivatives import without_trace
 from ..runs import distributed
 
 

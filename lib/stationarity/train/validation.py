@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .. import measure
-from ..measure._derivatives import flat, gradients, trainable, without_trace
+from ..measure.derivatives import flat, gradients, trainable, without_trace
 from ..nets.transformer_xl import remember
 from ..runs import distributed
 
