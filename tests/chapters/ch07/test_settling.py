@@ -3,17 +3,21 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import stationarity
 import torch
-from stationarity import experiments, measure
-from stationarity.chapters.ch07_watching_a_distribution_settle import figures, reading
-from stationarity.chapters.ch07_watching_a_distribution_settle import study as settling
+from processes import ornstein_uhlenbeck
+from stationarity import measure
+from stationarity.chapters.ch07_watching_a_distribution_settle import figures, reading, study
 from stationarity.errors import UsageError
 from stationarity.nets import mlp
-from stationarity.stats import ergodic
-from stationarity.train.loop import loop
-from processes import ornstein_uhlenbeck
+from stationarity.runs import metrics
+from stationarity.runs.checkpoints import Place
+from stationarity.runs.records import Run
+from stationarity.runs.settings import get
+from stationarity.stats.autocorrelation import autocorrelation_time
+from stationarity.train import load_model, small
 from torch import nn
 
 SMALL = {
@@ -27,41 +31,46 @@ FEW = {
 
 
 def table(rows):
-    return {(step, quantity): value for step, _, quantity, value, _ in rows}
+    """Values by step and quantity, with the number of the member where it is of one."""
+    return {
+        (row.step, row.quantity if row.member is pd.NA else f"{row.quantity}[{row.member}]"):
+        row.value
+        for row in metrics.frame(rows).itertuples()
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def study():
-    settings = experiments.get("settling", overrides=SMALL)
-    return settings, settling.settling(settings)
+def followed():
+    settings = get("settling", overrides=SMALL)
+    return settings, study.settling(settings, Place())
 
 
 def test_the_label_noise_is_the_part_that_was_asked_for():
-    settings = experiments.get("settling", overrides={"label_noise": 0.15})
-    noisy = settling.load_task(settings)
-    clean = settling.load_task(
-        experiments.get("settling", overrides={"label_noise": 0.0})
+    noisy, clean = (
+        small.load(get("settling", overrides={"label_noise": share}), Place())
+        for share in (0.15, 0.0)
     )
     changed = (noisy.labels != clean.labels).double().mean().item()
     assert changed == pytest.approx(0.15, abs=1 / len(noisy.labels))
     assert torch.equal(noisy.inputs, clean.inputs)
 
 
-def test_a_step_is_that_of_pytorch_and_all_that_is_recorded_is_so(study):
+def test_a_step_is_that_of_pytorch_and_all_that_is_recorded_is_so(followed):
     """Member 1, by torch.optim.SGD on an ordinary net, with autograd."""
-    settings, rows = study
-    found, task = table(rows), settling.load_task(settings)
-    seeds = [settling.seed_of(0, "member", k) for k in range(3)]
-    theta = settling.ensembles.initialise(task.widths, seeds)[1]
+    settings, rows = followed
+    found, task = table(rows), small.load(settings, Place())
+    seeds = small.seeds(0, "member", 3)
+    theta = task.start(seeds)[0][1]
     model, decay = mlp.mlp(task.widths), settings.weight_decay
     nn.utils.vector_to_parameters(theta, model.parameters())
     optimizer = torch.optim.SGD(
-        model.parameters(),
-        settings.learning_rate,
-        settings.momentum,
-        weight_decay=decay,
+        model.parameters(), settings.learning_rate, settings.momentum, weight_decay=decay
     )
-    objective = measure.with_weight_decay(measure.cross_entropy, decay)
+
+    def objective(model, batch):
+        squares = sum(p.square().sum() for p in model.parameters())
+        return measure.cross_entropy(model, batch) + decay / 2 * squares
+
     everything, products, squares = (task.inputs, task.labels), [], []
 
     def gradient(batch):
@@ -87,44 +96,37 @@ def test_a_step_is_that_of_pytorch_and_all_that_is_recorded_is_so(study):
                 "loss": f - decay / 2 * (before @ before),
             }  # fmt: skip
             for name, value in exact.items():
-                assert found[step, f"{name}[1]"] == pytest.approx(
-                    float(value), rel=1e-3
-                )
+                assert found[step, f"{name}[1]"] == pytest.approx(float(value), rel=1e-3)
             after = objective(model, everything).item()
-            assert found[step, "change[1]"] == pytest.approx(
-                after - f, rel=1e-2, abs=1e-6
-            )
+            assert found[step, "change[1]"] == pytest.approx(after - f, rel=1e-2, abs=1e-6)
     for end in (4, 8, 12):
         mean = np.mean(products[end - 4 : end]), np.mean(squares[end - 4 : end])
         assert found[end, "product[1]"] == pytest.approx(mean[0], rel=1e-3)
         assert found[end, "square[1]"] == pytest.approx(mean[1], rel=1e-3)
 
 
-def test_members_do_not_depend_on_each_other(study):
-    _, rows = study
-    alone = experiments.get("settling", overrides=SMALL | {"members": 1})
-    one = table(settling.settling(alone))
+def test_members_do_not_depend_on_each_other(followed):
+    _, rows = followed
+    alone = get("settling", overrides=SMALL | {"members": 1})
+    one = table(study.settling(alone, Place()))
     found = table(rows)
     for name in ("loss[0]", "product[0]"):
         assert found[8, name] == pytest.approx(one[8, name], rel=1e-4)
 
 
-def test_the_rate_drops_and_sums_cover_every_step(study):
-    _, rows = study
+def test_the_rate_drops_and_sums_cover_every_step(followed):
+    _, rows = followed
     found = table(rows)
     assert found[16, "learning_rate"] == 0.05
     assert found[20, "learning_rate"] == pytest.approx(0.005)
     assert found[36, "learning_rate"] == pytest.approx(0.0005)
-    assert {step for step, name in found if name == "product[2]"} == set(
-        range(4, 41, 4)
-    )
+    assert {step for step, name in found if name == "product[2]"} == set(range(4, 41, 4))
 
 
 def test_hessian_directions_are_eigenvectors():
-    settings = experiments.get("settling", overrides=SMALL)
-    task = settling.load_task(settings)
-    theta = settling.ensembles.initialise(task.widths, [1])[0]
-    found = settling.directions(task, theta)
+    task = small.load(get("settling", overrides=SMALL), Place())
+    theta = task.start([1])[0][0]
+    found = study.directions(task, theta)
     assert found.shape == (4, len(theta))
     np.testing.assert_allclose(found.norm(dim=1), 1, rtol=1e-5)
     assert abs(found[2] @ found[3]) < 1e-4
@@ -132,17 +134,17 @@ def test_hessian_directions_are_eigenvectors():
     nn.utils.vector_to_parameters(theta, model.parameters())
     batch = [(task.inputs, task.labels)]
     top = measure.sharpness(model, measure.cross_entropy, batch, tol=1e-4)
-    along = measure.directional_sharpness(
-        model, measure.cross_entropy, batch, found[2].float()
-    )
+    along = measure.directional_sharpness(model, measure.cross_entropy, batch, found[2].float())
     assert along == pytest.approx(top.eigenvalues[0].item(), rel=0.02)
 
 
 def test_replicas_start_at_the_branch_and_part():
-    rows = table(settling.replicas(experiments.get("replicas", overrides=FEW)))
-    start = {rows[0, f"loss[{k}]"] for k in range(4)} | {rows[0, "loss"]}
-    assert max(start) - min(start) < 1e-6
-    assert len({rows[12, f"random_1[{k}]"] for k in range(4)}) == 4
+    rows = metrics.frame(study.replicas(get("replicas", overrides=FEW), Place()))
+    start = rows.value[(rows.quantity == "loss") & (rows.step == 0)]
+    assert len(start) == 5 and start.max() - start.min() < 1e-6
+    last = rows[(rows.quantity == "random") & (rows.step == 12) & (rows["index"] == 0)]
+    assert last.member.dropna().tolist() == list(range(4))
+    assert last.value.nunique() == 5
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_replicas_start_at_the_branch_and_part():
 )
 def test_bad_settings_are_refused(override, message):
     with pytest.raises(UsageError, match=message):
-        settling.settling(experiments.get("settling", overrides=SMALL | override))
+        study.settling(get("settling", overrides=SMALL | override), Place())
 
 
 # --- observing a training run ----------------------------------------------------
@@ -168,12 +170,8 @@ OBSERVED = {
 
 def test_observing_changes_no_bit_of_a_run():
     with_it = stationarity.run("settling_resnet", settings=OBSERVED)
-    without = stationarity.run(
-        "settling_resnet", settings=OBSERVED | {"observe_every": 0}
-    )
-    weights = [
-        measure.parameter_vector(loop.load_model(r)[0]) for r in (with_it, without)
-    ]
+    without = stationarity.run("settling_resnet", settings=OBSERVED | {"observe_every": 0})
+    weights = [measure.parameter_vector(load_model(r)[0]) for r in (with_it, without)]
     assert torch.equal(*weights)
     np.testing.assert_array_equal(
         with_it.series("train_loss").value, without.series("train_loss").value
@@ -183,11 +181,9 @@ def test_observing_changes_no_bit_of_a_run():
 def test_what_is_observed_is_so():
     run = stationarity.run("settling_resnet", settings=OBSERVED)
     losses = run.series("observed_minibatch_loss").value.to_numpy().reshape(2, -1)
-    np.testing.assert_allclose(
-        losses.mean(1), run.series("train_loss").value, rtol=1e-6
-    )
+    np.testing.assert_allclose(losses.mean(1), run.series("train_loss").value, rtol=1e-6)
     assert (run.series("observed_update_square").value > 0).all()
-    final = measure.parameter_vector(loop.load_model(run)[0]).norm().item()
+    final = measure.parameter_vector(load_model(run)[0]).norm().item()
     last = run.series("observed_weight_norm").value.iloc[-1]
     step = math.sqrt(run.series("observed_update_square").value.iloc[-1])
     assert abs(final - last) <= step
@@ -204,20 +200,16 @@ def long_run():
 
 def test_the_table_of_identities_agrees_with_the_drift_of_the_norm(long_run):
     """An exact identity, up to <theta, b>: where that is small."""
-    row = reading.identities(long_run).iloc[4]
-    steps, norms = reading.members(long_run, "weight_norm_squared")
-    later, squares = reading.members(long_run, "square")
-    first, last = (np.searchsorted(steps, row[name]) for name in ("first", "last"))
-    between = (later > row["first"]) & (later <= row["last"])
-    ratios = [
-        1 + ergodic.norm_drift(norms[k, [first, last]], [0, 0], total, 0.05, 0.9)
-        for k, total in enumerate(squares[:, between].sum(1) * 5)
-    ]
-    assert row.fluctuation_dissipation == pytest.approx(np.mean(ratios), abs=0.03)
+    row = reading.balances(long_run).iloc[4]
+    norms = reading.members(long_run, "weight_norm_squared").loc[row["first"] : row["last"]]
+    squares = reading.members(long_run, "square").loc[row["first"] + 1 : row["last"]]
+    drift = norms.iloc[-1] - norms.iloc[0]
+    ratios = 1 - (1 - 0.9) / (0.05**2 * (1 + 0.9)) * drift / (5 * squares.sum())
+    assert row.fluctuation_dissipation == pytest.approx(ratios.mean(), abs=0.03)
 
 
 def test_when_a_loss_is_stable_before_the_ratio():
-    table = reading.pd.DataFrame(
+    table = pd.DataFrame(
         {
             "stage": 1, "first": [0, 10, 30, 70], "loss": [2.0, 1.02, 1.0, 1.01],
             "fluctuation_dissipation": [1.0, 0.5, 0.7, 0.99],
@@ -232,7 +224,7 @@ def test_when_a_loss_is_stable_before_the_ratio():
 def test_controls_have_the_memory_that_was_asked_for():
     controls = reading.controls(50000, time=8.0, drift=3.0)
     steps, values = controls["stationary control"]
-    assert ergodic.autocorrelation_time(values) == pytest.approx(8, rel=0.1)
+    assert autocorrelation_time(values) == pytest.approx(8, rel=0.1)
     drift = controls["drifting control"][1] - values
     np.testing.assert_allclose(drift, 3 * steps / steps[-1])
     found = reading.memory({"control": (10 * steps, values)}).loc["control"]
@@ -247,7 +239,7 @@ def test_verdicts_of_every_stage_and_all_figures(long_run):
     seen = reading.observables(long_run, reading.MAIN, 0, 1500)
     assert figures.windows(seen).axes
     assert figures.distances(seen | reading.controls(400)).axes
-    figures.identities(reading.identities(long_run), [1500, 2500])
+    figures.balances(reading.balances(long_run), [1500, 2500])
     counts = reading.across_starts(long_run)[["agree", "differ", "undecided"]]
     assert (counts.sum(axis=1) == 2).all()
 
@@ -255,25 +247,24 @@ def test_verdicts_of_every_stage_and_all_figures(long_run):
 def test_replicas_of_a_stationary_process_agree_and_others_differ():
     """A stub of a run, whose replicas are independent of its trajectory."""
 
-    class Stub:
-        def __init__(self, shift):
-            self.settings = {"replicas": 40, "trajectory": 4000}
-            chain = ornstein_uhlenbeck(1, 4000)[0]
-            ensemble = ornstein_uhlenbeck(40, 3, seed=1) + shift
-            self.values = {"loss": chain}
-            self.values |= {f"loss[{k}]": one for k, one in enumerate(ensemble)}
+    def stub(shift):
+        chain = ornstein_uhlenbeck(1, 4000)[0]
+        rows = metrics.rows("loss", chain, step=range(4000))
+        ensemble = ornstein_uhlenbeck(40, 3, seed=1) + shift
+        rows += metrics.rows("loss", ensemble, member=range(40), step=range(3))
+        settings = {"replicas": 40, "trajectory": 4000}
+        run = Run("made up", {"experiment": "replicas", "settings": settings})
+        run.__dict__["settings"] = get("replicas", overrides=settings)
+        run.__dict__["metrics"] = metrics.frame(rows)
+        return run
 
-        def series(self, name):
-            values = self.values[name]
-            return reading.pd.DataFrame({"step": range(len(values)), "value": values})
-
-    equal = reading.replicas_against_time(Stub(0.0), ["loss"])
-    shifted = reading.replicas_against_time(Stub(2.0), ["loss"])
+    equal = reading.replicas_against_time(stub(0.0), ["loss"])
+    shifted = reading.replicas_against_time(stub(2.0), ["loss"])
     assert list(equal.verdict) == ["agree", "agree"]
     assert list(shifted.verdict) == ["differ", "differ"]
     assert shifted["shift"].mean() == pytest.approx(2, abs=0.5)
     assert figures.replicas_against_time(shifted).axes
-    few = reading.replicas_against_time(Stub(0.0), ["loss"], part=(0, 100))
+    few = reading.replicas_against_time(stub(0.0), ["loss"], part=(0, 100))
     assert list(few.verdict) == ["undecided"] * 2
     assert few.fault.str.contains("effective samples").all()
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from ...runs.settings import Count, Settings, Whole, register
+from ...runs.settings import Count, Whole, register
 from ...train.settings import SmallNet, Training
 
 
