@@ -26,7 +26,7 @@ def run(
     name: str,
     scale: str = "classroom",
     *,
-    settings: dict | None = None,
+    settings: Settings | dict | None = None,
     seed: int | None = None,
     data_root: str | Path | None = None,
     device: str | None = None,
@@ -44,7 +44,7 @@ def run(
     Parameters
     ----------
     name, scale : the experiment and its scale, see :mod:`stationarity.experiments`.
-    settings : overrides of single settings; strings are cast.
+    settings : all settings, or a dictionary of those that differ; strings are cast.
     seed : override of the setting ``seed``.
     data_root : folder of the data; else ``STATIONARITY_DATA``, else a download.
     device : ``cpu``, ``cuda``, ...; by default a GPU where there is one.
@@ -60,8 +60,9 @@ def run(
 
         run("full_batch", settings={"epochs": 200}).series("loss")
     """
-    overrides = dict(settings or {}) | ({} if seed is None else {"seed": seed})
-    chosen = get(name, scale, overrides)
+    chosen = settings if isinstance(settings, Settings) else get(name, scale, settings)
+    if seed is not None:
+        chosen = chosen.but(seed=seed)
     device = usable_device(device, devices)
     folder = folder_of(name, scale, chosen)
     shares = chosen.shares_its_work
@@ -84,7 +85,7 @@ def run(
                 keeper = checkpoints.Keeper(folder, info, checkpoint_seconds, device)
                 place = checkpoints.Place(data_root, device, keeper)
                 return keeper.finish(study_of(chosen)(chosen, place))
-    _start_processes(devices, name, scale, overrides, data_root, device, other_code)
+    _start_processes(devices, name, scale, chosen, data_root, device, other_code)
     return records.read(folder)
 
 
@@ -191,7 +192,7 @@ def _usable(folder: Path, scale: str, other_code: bool) -> records.Run | None:
 
 
 def _start_processes(
-    devices: int, name: str, scale: str, overrides: dict, data_root, device, other_code: bool
+    devices: int, name: str, scale: str, settings: Settings, data_root, device, other_code: bool
 ) -> None:
     """Make the run by ``torchrun`` on so many processes of this machine.
 
@@ -201,8 +202,8 @@ def _start_processes(
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
         str(devices), "-m", "stationarity", "run", name, "--scale", scale, "--device", device,
     ]  # fmt: skip
-    for key, value in overrides.items():
-        command += ["--set", f"{key}={value}"]
+    for (key, value), (_, usual) in zip(settings, get(name, scale), strict=True):
+        command += ["--set", f"{key}={value}"] if value != usual else []
     command += ["--data-root", str(data_root)] if data_root else []
     command += ["--other-code"] if other_code else []
     threads = str(max((os.cpu_count() or 1) // devices, 1))

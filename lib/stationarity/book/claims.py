@@ -5,6 +5,7 @@ an experiment, a quantity that is computed from a run, a criterion, and a contro
 that must answer otherwise. No verdict is written anywhere: each is computed here
 from the runs that exist. Source: our section "The ledger of claims".
 """
+
 import datetime
 import itertools
 import math

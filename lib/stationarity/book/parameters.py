@@ -12,6 +12,7 @@ what ``papermill -y`` does::
     papermill CHAPTER OUT -p settings "epochs=30 drops=10,20 full_batch.epochs=100"
     papermill CHAPTER OUT -y "settings: {epochs: 30, full_batch: {epochs: 100}}"
 """
+
 import ast
 import fnmatch
 import numbers
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from ..errors import UsageError, known_name
 from ..launch import usable_device
-from ..runs import settings as experiments
+from ..runs.settings import EXPERIMENTS, SCALES, get
 
 PARAMETERS = ("scale", "seed", "data_root", "device", "devices", "settings")
 
@@ -46,59 +47,52 @@ def checked(
     of the wrong type, for an unknown setting, and where an experiment lacks the scale.
 
     >>> arguments = checked("imagenet_resnet", "full_batch", settings="full_batch.epochs=9")
-    >>> arguments["full_batch"]["settings"]
-    {'seed': 0, 'epochs': '9'}
+    >>> arguments["full_batch"]["settings"].epochs
+    9
     """
     for name in _injected():
         known_name(name, (*PARAMETERS, *(also or {}), *counts), "parameter")
     for name, value in ({"devices": devices} | counts).items():
-        _check_count(name, value)
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+            raise UsageError(
+                f"The parameter {name} takes a whole number from 1, and {value!r} is not that."
+            )
     for name, value in (also or {}).items():
         if isinstance(value, str) or (isinstance(value, numbers.Real) and not value > 0):
-            raise UsageError(f"The parameter {name} cannot be {value!r}: give a positive number.")
+            raise UsageError(
+                f"The parameter {name} cannot be {value!r}: give a positive number."
+            )
     usable_device(device, devices)
     where = {"data_root": _folder(data_root), "device": device, "devices": devices}
-    overrides = _sorted_by_experiment(names, settings)
-    own = {name: changed.pop("scale", None) for name, changed in overrides.items()}
-    chosen = {name: own[name] or (scales or {}).get(name, scale) for name in names}
+    changes = {name: {"scale": scale, "seed": seed} for name in names}
+    for name, own in (scales or {}).items():
+        changes[name]["scale"] = own
+    for name, setting, value in _overrides(names, settings):
+        changes[name][setting] = value
+    chosen = {name: change.pop("scale") for name, change in changes.items()}
     _check_scales(chosen)
-    arguments = {}
-    for name in names:
-        changed = {"seed": seed} | overrides[name]
-        experiments.get(name, chosen[name], changed)
-        arguments[name] = {"scale": chosen[name], "settings": changed} | where
-    return arguments
+    return {
+        name: {"scale": chosen[name], "settings": get(name, chosen[name], changes[name])}
+        | where
+        for name in names
+    }
 
 
 def _injected() -> list[str]:
     """Return the names that papermill assigned, in the cell that it inserts."""
-    shell = _shell()
-    cells = shell.user_ns.get("In", []) if shell else []
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return []
+    shell = get_ipython()  # None outside a notebook
     return [
         target.id
-        for cell in cells
+        for cell in (shell.user_ns.get("In", []) if shell else [])
         if cell.startswith("# Parameters")
         for statement in ast.parse(cell).body
         if isinstance(statement, ast.Assign)
         for target in statement.targets
     ]
-
-
-def _shell():
-    """Return the notebook's shell, None outside a notebook."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return None
-    return get_ipython()
-
-
-def _check_count(name: str, value) -> None:
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < 1:
-        raise UsageError(
-            f"The parameter {name} takes a whole number from 1, and {value!r} is not that."
-        )
 
 
 def _folder(data_root) -> Path | None:
@@ -116,19 +110,17 @@ def _folder(data_root) -> Path | None:
     return folder
 
 
-def _sorted_by_experiment(names: tuple[str, ...], settings) -> dict[str, dict]:
-    """Return the overrides of each experiment: see the head of this module.
+def _overrides(names: tuple[str, ...], settings) -> Iterator[tuple[str, str, object]]:
+    """Yield experiment, setting and value of each override: see the head of this module.
 
-    >>> _sorted_by_experiment(("a", "b1", "b2"), {"x": 1, "b*": {"y": 2}, "b2.y": 3})
-    {'a': {'x': 1}, 'b1': {'y': 2}, 'b2': {'y': 3}}
+    >>> list(_overrides(("a", "b1", "b2"), {"x": 1, "b*": {"y": 2}}))
+    [('a', 'x', 1), ('b1', 'y', 2), ('b2', 'y', 2)]
     """
-    overrides = {name: {} for name in names}
     for key, value in _pairs(settings):
         pattern, _, setting = key.rpartition(".")
         concerned = fnmatch.filter(names, pattern) if pattern else names[:1]
         for name in concerned or [known_name(pattern, names, "experiment of this page")]:
-            overrides[name][setting] = value
-    return overrides
+            yield name, setting, value
 
 
 def _pairs(settings) -> Iterator[tuple[str, object]]:
@@ -162,8 +154,8 @@ def _check_scales(chosen: dict[str, str]) -> None:
     """Raise :class:`UsageError` where an experiment has no such scale."""
     lacking = []
     for name, scale in chosen.items():
-        scales = experiments.EXPERIMENTS[known_name(name, experiments.EXPERIMENTS, "experiment")]
-        if known_name(scale, experiments.SCALES, "scale") not in scales:
+        scales = EXPERIMENTS[known_name(name, EXPERIMENTS, "experiment")]
+        if known_name(scale, SCALES, "scale") not in scales:
             lacking.append(name)
     if lacking:
         raise UsageError(

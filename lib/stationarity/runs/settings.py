@@ -103,6 +103,8 @@ def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> S
     """
     scales = EXPERIMENTS[known_name(name, EXPERIMENTS, "experiment")]
     settings = scales[known_name(scale, scales, "scale")]
+    for key in overrides or {}:
+        known_name(key, type(settings).model_fields, f"setting of {name}")
     return settings.but(**overrides) if overrides else settings
 
 

@@ -4,10 +4,12 @@ Operations are floating-point operations (a multiplication and an addition are t
 of matrix products and convolutions. They are counted on PyTorch's ``meta`` device,
 with shapes and without numbers. Source: our section "Running at full size".
 """
+
 import contextlib
 import dataclasses
 import itertools
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -18,11 +20,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from ..data import text
-from ..measure import LOSSES
-from ..measure.derivatives import count_entries, gradients, hessian_product, trainable
 from .. import nets
+from ..launch import threads
+from ..measure.derivatives import count_entries, gradients, hessian_product, trainable
+from ..train import loop, precision
 from ..train.settings import LanguageTraining, Training
+
+PATIENCE = 0.3  # seconds that one kind of pass is timed
 
 
 @dataclass(frozen=True)
@@ -93,27 +97,24 @@ def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts
         gradients(loss, parameters)
     with Operations() as twice, _kept(parameters) as kept_twice:
         hessian_product(objective(model, batch), parameters, vector)
-    found = (forward, once.total, twice.total, _bytes(kept), _bytes(kept_twice))
-    return Counts(*(value / examples for value in found))
+    kept, kept_twice = (sum(s.nbytes() for s in found.values()) for found in (kept, kept_twice))
+    totals = (forward, once.total, twice.total, kept, kept_twice)
+    return Counts(*(total / examples for total in totals))
 
 
 @contextlib.contextmanager
 def _kept(parameters: list[Tensor]):
-    """Collect the tensors that graphs keep for their derivatives, but for the parameters."""
+    """Collect the storages that graphs keep for derivatives, but for the parameters'."""
     own, kept = {p.untyped_storage()._cdata for p in parameters}, {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in own:
-            kept[storage._cdata] = tensor
+            kept[storage._cdata] = storage
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         yield kept
-
-
-def _bytes(kept: dict) -> int:
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def net(settings, words: int = 0, device="meta") -> nn.Module:
@@ -127,24 +128,47 @@ def net(settings, words: int = 0, device="meta") -> nn.Module:
         return nets.build(settings, like).train()
 
 
-def image_counts(settings: Training) -> Counts:
-    """Count what one image costs, with the loss of the settings."""
-    shape = ("dataset", "model", "width", "blocks", "batch_norm", "hidden", "image_size", "loss")
-    return _image_counts(**{name: getattr(settings, name) for name in shape})
+def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
+    """Count what an example costs in training, and what it costs in a measurement.
+
+    An example is an image, or a segment of text with a full memory; in a measurement,
+    with its context. ``words`` is the size of the vocabulary, where the text at hand has
+    another than the whole dataset.
+    """
+    if isinstance(settings, LanguageTraining):
+        contexts = (0, settings.measure_context)
+        return tuple(_segment_counts(settings, words, context) for context in contexts)
+    shape = (
+        "dataset",
+        "model",
+        "width",
+        "blocks",
+        "batch_norm",
+        "hidden",
+        "image_size",
+        "loss",
+    )
+    once = _image_counts(**{name: getattr(settings, name) for name in shape})
+    return once, once
 
 
 @cache
 def _image_counts(**shape) -> Counts:
-    settings = Training(epochs=1, batch_size=1, learning_rate=1.0, **shape)
-    data, two = DATA[settings.dataset], 2  # one image is too few for a normalisation
-    size = settings.image_size if settings.dataset == "imagenet" else data.size
-    images = torch.empty(two, data.channels, size, size, device="meta")
-    labels = torch.empty(two, dtype=torch.int64, device="meta")
-    return count(net(settings), LOSSES[settings.loss], (images, labels), two)
+    settings = Training(epochs=1, batch_size=2, learning_rate=1.0, **shape)
+    batch = _images(settings, "meta")  # one image is too few for a normalisation
+    return count(net(settings), loop.measured_loss(settings), batch, 2)
+
+
+def _images(settings: Training, device) -> tuple[Tensor, Tensor]:
+    """Return a batch of random images with labels."""
+    data, batch = DATA[settings.dataset], settings.batch_size
+    side = settings.image_size if settings.dataset == "imagenet" else data.size
+    images = torch.randn(batch, data.channels, side, side, device=device)
+    return images, torch.randint(data.classes, (batch,), device=device)
 
 
 class _NoVocabulary(nn.Module):
-    """Stands in for a vocabulary, whose cost depends on the words: see word_operations."""
+    """Stands in for a vocabulary, whose cost depends on the words: see :func:`_words`."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -157,21 +181,16 @@ class _NoVocabulary(nn.Module):
         return states.square().sum(1)
 
 
-def segment_counts(settings: LanguageTraining, words: int = 0, context: int = 0) -> Counts:
-    """Count what one segment costs, with a full memory or with segments of context.
-
-    ``words`` is the size of the vocabulary, where the text at hand has another than
-    the whole dataset; ``context`` are segments that are read without a gradient.
-    """
+def _segment_counts(settings: LanguageTraining, words: int, context: int) -> Counts:
+    """Count one segment with a full memory, or with segments read without a gradient."""
     shape = (
-        "layers", "width", "heads", "head_width", "inner_width", "segment", "memory",
-        "batch_size",
+        "layers", "width", "heads", "head_width", "inner_width", "segment", "memory", "batch_size",
     )  # fmt: skip
-    found = _body_counts(context, **{name: getattr(settings, name) for name in shape})
+    body = _body_counts(context, **{name: getattr(settings, name) for name in shape})
     operations, scores = _words(settings, words or DATA[settings.dataset].classes)
-    more = [settings.segment * part for part in (operations, 3 * operations, 9 * operations)]
-    kept = settings.segment * scores * 4
-    return Counts(*map(sum, zip(dataclasses.astuple(found), (*more, kept, 2 * kept))))
+    each = (operations, 3 * operations, 9 * operations, 4 * scores, 8 * scores)
+    parts = zip(dataclasses.astuple(body), each, strict=True)
+    return Counts(*(of_body + settings.segment * of_word for of_body, of_word in parts))
 
 
 @cache
@@ -184,8 +203,8 @@ def _body_counts(context: int, **shape) -> Counts:
     size, length = settings.batch_size, settings.segment  # a batch shares its positions
     tokens = torch.empty(size, length, dtype=torch.int64, device="meta")
     if context:
-        before = tokens.new_empty(size, context * length)
-        return count(model, text.next_token_loss, (before, tokens, tokens), size)
+        batch = (tokens.new_empty(size, context * length), tokens, tokens)
+        return count(model, loop.measured_loss(settings), batch, size)
     memory = torch.empty(settings.layers, size, settings.memory, settings.width, device="meta")
     return count(model, lambda model, _: model(tokens, tokens, memory)[0].mean(), None, size)
 
@@ -209,12 +228,59 @@ def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
     return operations, scores
 
 
-def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
-    """Count what an example costs in training, and what it costs in a measurement.
+def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Counts, Counts]:
+    """Time an example in training and in a measurement on this machine, in seconds.
 
-    ``words``: the size of the text's vocabulary, where it is not that of the dataset.
+    The net is the settings' own with random data; each kind of pass is repeated for a
+    moment, and the shortest counts. Making the batches is left out. ``path`` is the way
+    of the training step that run.json states; ``words`` as in :func:`counted`. On a CPU it
+    is the time of one thread, which does not depend on what else the machine does.
     """
-    if isinstance(settings, LanguageTraining):
-        context = settings.measure_context
-        return segment_counts(settings, words), segment_counts(settings, words, context)
-    return image_counts(settings), image_counts(settings)
+    model, objective = net(settings, words, device), loop.measured_loss(settings)
+    with torch.random.fork_rng(devices=[]):
+        if isinstance(settings, LanguageTraining):
+            trained, batch = _segments(settings, device, words)
+        else:
+            trained = batch = _images(settings, device)
+    text, parameters = trained is not batch, trainable(model)
+    loss = (lambda model, batch: model(*batch)[0].mean()) if text else objective
+    optimizer = torch.optim.SGD(parameters, 0.0, momentum=settings.momentum)
+    vector = torch.randn(count_entries(parameters), device=device)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        precision.computed(loss, model, trained, path).backward()
+        optimizer.step()
+
+    passes = (
+        lambda: torch.no_grad()(loss)(model, trained), step,
+        lambda: torch.no_grad()(objective)(model, batch),
+        lambda: gradients(objective(model, batch), parameters),
+        lambda: hessian_product(objective(model, batch), parameters, vector),
+    )  # fmt: skip
+    with threads(1):
+        times = [_shortest(one, device) / settings.batch_size for one in passes]
+    return Counts(*times[:2]), Counts(*times[2:])
+
+
+def _segments(settings: LanguageTraining, device, words: int) -> tuple[tuple, tuple]:
+    """Return a batch of random text with a full memory, and one with its context."""
+    size, vocabulary = settings.batch_size, words or DATA[settings.dataset].classes
+    logarithms = torch.rand(size, settings.segment, dtype=torch.float64) * math.log(vocabulary)
+    tokens = logarithms.exp().long().sub(1).to(device)  # Zipf's law
+    shape = (settings.layers, size, settings.memory, settings.width)
+    context = tokens.repeat(1, settings.measure_context)
+    return (tokens, tokens, torch.randn(shape, device=device)), (context, tokens, tokens)
+
+
+def _shortest(call: Callable, device) -> float:
+    """Return the seconds of one call, the shortest of a few."""
+    cuda, times, begin = torch.device(device).type == "cuda", [], time.monotonic()
+    clock = time.perf_counter if cuda else time.process_time
+    while len(times) < 2 or time.monotonic() - begin < PATIENCE:
+        start = clock()
+        call()
+        if cuda:
+            torch.cuda.synchronize()
+        times.append(clock() - start)
+    return min(times)

@@ -1,0 +1,270 @@
+"""Time, memory, disk and money that a run needs: those of a run that exists, or estimated.
+
+What a training run computes is counted (see :mod:`stationarity.book.counting`), and how
+long that takes is the rate of a run of its kind, or an assumed one. The time of a study is
+that of its run at another scale, times the ratio of the numbers of steps.
+
+Source: our section "Running at full size".
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ..measure.derivatives import count_entries
+from ..runs.records import Run
+from ..runs.results import stale
+from ..runs.settings import EXPERIMENTS, Settings
+from ..train import directions
+from ..train.settings import AnyTraining, LanguageTraining
+from . import claims, counting
+from .counting import DATA
+
+GRADIENTS = 26  # of the size of the weights, that a measurement holds: see stationarity.measure
+EACH = 4  # Hessian products that one of many directions takes, about
+UNITS = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a training run computes.
+
+    ``training`` and ``measuring`` are operations, ``steps`` are taken one after another,
+    ``images`` are read from files.
+    """
+
+    steps: int
+    training: float
+    measuring: float = 0.0
+    images: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All operations."""
+        return self.training + self.measuring
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What one device does a second, and its price in dollars an hour."""
+
+    training: float  # operations a second in training
+    measuring: float  # the same in measuring: float32, in GPUs without TF32
+    step_seconds: float  # a step takes at least so long, whatever its size
+    images: float = math.inf  # images that its CPU cores decode a second
+    dollars: float = 0.0
+
+
+def seconds(task: Work, machine: Machine, devices: int = 1) -> float:
+    """Return how long some work takes on so many devices, which share it evenly.
+
+    >>> task = Work(steps=1000, training=4e15, measuring=1e15)
+    >>> seconds(task, Machine(training=1e14, measuring=1e13, step_seconds=1e-3))
+    140.0
+    """
+    steps = max(task.training / machine.training / devices, task.steps * machine.step_seconds)
+    computed = steps + task.measuring / machine.measuring / devices
+    return max(computed, task.images / machine.images / devices)
+
+
+def per_epoch(settings: AnyTraining) -> int:
+    """Return the number of steps of an epoch."""
+    if not isinstance(settings, LanguageTraining):
+        return (settings.examples or DATA[settings.dataset].examples) // settings.batch_size
+    tokens = settings.tokens or DATA[settings.dataset].examples
+    whole = (tokens - 1) // (settings.batch_size * settings.segment)
+    return settings.steps_per_epoch or whole
+
+
+def measurements(settings: AnyTraining, steps: int) -> int:
+    """Return how often a run of so many steps is measured, its end included."""
+    every = settings.measure_every * per_epoch(settings)
+    return len(range(0, steps, every)) + 1 if every else 0
+
+
+def work(
+    settings: AnyTraining,
+    products: float | None = None,
+    costs: tuple = (),
+    directed: float | None = None,
+) -> Work:
+    """Return the work of a training run and of its measurements.
+
+    ``products``: Hessian products of one sharpness, at most those of the settings;
+    ``costs``: of an example, as from :func:`counting.counted` or, in seconds,
+    :func:`counting.timed`; ``directed``: products with which the directions are found in
+    which weights are followed. To follow takes less than a hundredth of a step's
+    operations, which is left out.
+
+    >>> work(EXPERIMENTS["imagenet_resnet"]["classroom"]).steps
+    1980
+    """
+    data, steps = DATA[settings.dataset], settings.epochs * per_epoch(settings)
+    batch, few = settings.batch_size, settings.sharpness_batches * settings.batch_size
+    products = settings.sharpness_products if products is None else products
+    counts, measured = costs or counting.counted(settings)
+    examples = settings.measure_batches * batch
+    if settings.measure_on == "partition":
+        examples = settings.examples or data.examples
+        few = min(few, examples)
+    if isinstance(settings, LanguageTraining):
+        tests = data.tests / settings.segment
+        # A step's batch once more with the memory that training kept, and with one made anew.
+        further = tests * counts.forward + batch * 2 * measured.gradient
+    else:
+        further = data.tests * counts.forward
+    # Each ends with the losses before a step and after it, but for the last.
+    once = (
+        examples * measured.gradient + few * (products + 1) * measured.product
+        + 2 * few * measured.forward + further
+    )  # fmt: skip
+    often = measurements(settings, steps)
+    measuring = often * once - min(often, 1) * few * measured.forward
+    images = steps * batch + often * (examples + few + data.tests)
+    if settings.followed_epochs:
+        few, noise = (n * batch for n in (settings.direction_batches, settings.noise_batches))
+        if directed is None:
+            directed = min(EACH * settings.directions, settings.direction_products)
+        measuring += few * directed * measured.product + noise * measured.gradient
+        images += few + noise
+    images = images if settings.dataset == "imagenet" else 0.0
+    return Work(steps, steps * batch * counts.gradient, measuring, images)
+
+
+def _weights(settings: AnyTraining) -> tuple[int, int, int]:
+    """Return the number of weights, the bytes of one, and those with the moments of all."""
+    size = count_entries(counting.net(settings).parameters())
+    item = 8 if settings.precision == "float64" else 4
+    moments = 2 if settings.optimizer == "adam" else int(settings.momentum > 0)
+    return size, item, item * size * (1 + moments)
+
+
+def memory(settings: AnyTraining, devices: int = 1) -> float:
+    """Return the bytes that each device of a training run needs, at its fullest moment.
+
+    Weights, moments of the optimiser, gradients that a measurement holds, what following
+    the weights holds, or their directions took, and what the graph of a Hessian product
+    keeps for a device's part of a batch, in float32.
+    """
+    size, item, weights = _weights(settings)
+    _, measured = counting.counted(settings)
+    graph = max(measured.kept_by_gradient, measured.kept_by_product)
+    held = item * size * GRADIENTS
+    if settings.followed_epochs:
+        held = max(
+            held + directions.memory(settings, size, item),
+            item * size * (6 * settings.directions + 40),  # as of measure.sharpness
+        )
+    return weights + held + item / 4 * graph * settings.batch_size / devices
+
+
+def disk(settings: Settings) -> float:
+    """Return the bytes of the data and, for a training run, of what it keeps.
+
+    Two checkpoints are kept, and a third is there while it is written.
+    """
+    files = DATA[settings.dataset].gigabytes * 1e9 if hasattr(settings, "dataset") else 0.0
+    if not isinstance(settings, AnyTraining):
+        return files
+    size, item, weights = _weights(settings)
+    return files + 3 * weights + directions.disk(settings, size, item)
+
+
+def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
+    """Return what each experiment needs at a scale, a row an experiment.
+
+    The time is that of a run where there is one. Else that of a training run is estimated
+    by the rate of the longest run of this scale with the same kind of model and data, and
+    without one by that of the machine; that of a study by its run at the largest scale
+    that has one. Only training runs use more than one device.
+    """
+    chosen = {name: scales[scale] for name, scales in EXPERIMENTS.items() if scale in scales}
+    works = {name: work(s) for name, s in chosen.items() if isinstance(s, AnyTraining)}
+    runs = {name: _runs(name) for name in chosen}
+    known = {
+        name: found[scale].info["wall_seconds"]
+        for name, found in runs.items()
+        if scale in found
+    }
+    rates = {
+        _kind(chosen[name]): (works[name].total / known[name], name)
+        for name in sorted(known.keys() & works, key=known.get)  # of a kind the longest stays
+    }
+    rows = {}
+    for name, settings in chosen.items():
+        task, used = works.get(name), devices if name in works else 1
+        if name in known:
+            took, source = known[name], f"run, {runs[name][scale].info['device']}"
+        elif task is None:
+            took, source = _by_steps(settings, runs[name])
+        elif _kind(settings) in rates:
+            rate, like = rates[_kind(settings)]
+            took, source = task.total / rate, f"rate of {like}"
+        else:
+            took, source = seconds(task, machine, used), "assumed rate"
+        rows[name] = {
+            "time": spoken(took), "from": source,
+            "operations": f"{task.total:.1e}" if task else "-",
+            "measuring": f"{task.measuring / task.total:.0%}" if task else "-",
+            "disk (GB)": _rounded(disk(settings) / 1e9),
+            "memory (GB)": _rounded(memory(settings, used) / 1e9) if task else "-",
+            "price ($)": _rounded(took / 3600 * used * machine.dollars),
+        }  # fmt: skip
+    return pd.DataFrame(rows).T.rename_axis(columns="experiment")
+
+
+def _runs(name: str) -> dict[str, Run]:
+    """Return the runs of an experiment, by scale, that have the settings of the book."""
+    return {run.scale: run for run in claims.existing_runs(name) if not stale(run)}
+
+
+def _kind(settings: AnyTraining) -> tuple:
+    return type(settings), settings.model, settings.dataset
+
+
+def _by_steps(settings: Settings, runs: dict[str, Run]) -> tuple[float, str]:
+    """Estimate the time of a study by a run of other scale; NaN where there is none."""
+    if not runs:
+        return math.nan, "no run yet"
+    *_, run = runs.values()
+    ratio = settings.total_steps / run.settings.total_steps
+    return run.info["wall_seconds"] * ratio, f"steps, {run.scale} run"
+
+
+def _rounded(value: float) -> str:
+    if math.isnan(value):
+        return "?"
+    return "< 0.1" if 0 < value < 0.1 else f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
+def spoken(duration: float) -> str:
+    """Return a duration in seconds in the unit that suits it.
+
+    >>> spoken(5400), spoken(200_000), spoken(math.nan)
+    ('1.5 h', '2.3 days', '?')
+    """
+    size, unit = next(((s, u) for s, u in UNITS if duration >= s), (1, "s"))
+    number = duration / size
+    return "?" if math.isnan(number) else f"{number:.{'2g' if number < 10 else '0f'}} {unit}"
+
+
+def checked(run: Run, device="cpu", words: int = 0) -> dict:
+    """Predict how long a run takes on this machine, beside how long it took.
+
+    The threads of a CPU are held to share the work without loss. Raises
+    :class:`UsageError` where the run's settings are of another version.
+    """
+    settings = run.settings
+    products = run.series("sharpness_products").value.mean() if settings.measure_every else 0
+    parts = counting.timed(settings, device, run.info.get("path", "float32"), words)
+    operations = work(settings, products, counting.counted(settings, words)).total
+    threads = re.search(r"(\d+) thread", run.info["device"])
+    here = work(settings, products, parts).total / int(threads[1] if threads else 1)
+    took = run.info["wall_seconds"]
+    return {
+        "run": f"{run.name}, {run.label}", "hardware": run.info["device"],
+        "operations": operations, "a second": operations / took, "took (s)": took,
+        "predicted (s)": here, "ratio": here / took,
+    }  # fmt: skip
