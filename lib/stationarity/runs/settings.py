@@ -60,6 +60,12 @@ class Settings(BaseModel):
             raise UsageError(f"The setting drops must be positive and rising, not {drops[1:]}.")
         return self
 
+    @property
+    def total_steps(self) -> int:
+        """The steps of all nets or trajectories: about what the time of a study follows."""
+        many = getattr(self, "members", 0) or getattr(self, "trajectories", 1)
+        return many * self.steps
+
     def but(self, **changes) -> Self:
         """Return these settings with some changed, checked anew.
 

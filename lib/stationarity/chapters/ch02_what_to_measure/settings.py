@@ -16,6 +16,11 @@ class EstimatorStudy(SmallNet):
     drawn: tuple[int, ...]  # numbers of minibatches drawn from a partition of the data
     replicates: Count  # repetitions of each measurement
 
+    @property
+    def total_steps(self) -> int:
+        batches = self.replicates * (sum(self.sizes) + sum(self.drawn))
+        return self.training_steps + batches
+
 
 class NormalisationStudy(Settings):
     """Settings of the study of the loss of a BatchNorm net (chapter 2)."""
@@ -36,6 +41,10 @@ class NormalisationStudy(Settings):
     batch_sizes: tuple[int, ...]  # for which the loss is measured
     measured_examples: Count  # drawn for each of these measurements
 
+    @property
+    def total_steps(self) -> int:
+        return self.training_steps
+
 
 class CurvatureStudy(SmallNet):
     """Settings of the study of sharpness against the dense Hessian (chapter 2)."""
@@ -45,6 +54,10 @@ class CurvatureStudy(SmallNet):
     batches: Count  # fixed minibatches that define the Hessian
     training_steps: Whole  # SGD steps before the second measurement
     max_products: Count  # Hessian-vector products that are followed
+
+    @property
+    def total_steps(self) -> int:
+        return self.training_steps
 
 
 register(

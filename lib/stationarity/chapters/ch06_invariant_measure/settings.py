@@ -16,6 +16,10 @@ class DescentMap(Settings):
     times: tuple[int, ...]  # lengths of the histograms, in steps
     trajectories: Count  # independent starts
 
+    @property
+    def total_steps(self) -> int:
+        return self.trajectories * max(self.times)
+
 
 class FiniteChains(Settings):
     """Settings of chains on finitely many states, by their transition matrices."""
@@ -26,6 +30,10 @@ class FiniteChains(Settings):
     learning_rate: Positive  # of the rounded SGD
     noise: float  # of its gradient, in either direction
     times: tuple[int, ...]  # lengths T of the time averages; the longest is 2 T
+
+    @property
+    def total_steps(self) -> int:
+        return self.states**2 * max(self.times)
 
 
 class Plane(Settings):
@@ -69,6 +77,10 @@ class Identities(Settings):
     edges: tuple[int, ...]  # steps at which the windows of time end
     stride: Count  # steps between two measurements of the full gradient
     replicates: Count  # independent chains, for the errors
+
+    @property
+    def total_steps(self) -> int:
+        return self.replicates * self.edges[-1]
 
 
 register(

@@ -30,6 +30,10 @@ class ReplicaStudy(SmallNet):
     record_every: Count = 20  # steps between records of the trajectory
     measure_every: Count = 250  # steps between records of the replicas
 
+    @property
+    def total_steps(self) -> int:
+        return self.burn_in + self.trajectory + self.replicas * self.steps
+
 
 register(
     "settling",

@@ -33,6 +33,14 @@ class DiffusionStudy(SmallNet):
             raise UsageError("The setting branches must be 0 or at least 2.")
         return self
 
+    @property
+    def total_steps(self) -> int:
+        varied = (self.learning_rates, self.batch_sizes, self.momenta, self.weight_decays)
+        ways = 1 + sum(map(len, varied)) + self.reshuffled
+        spacing = (self.references - 1) * (self.spacing or self.longest)
+        each = self.burn_in + spacing + self.longest
+        return self.members * (self.settle + ways * each + self.branches * self.longest)
+
 
 class WalkStudy(Settings):
     """Settings of processes whose displacement is known, and of the fits on them."""
@@ -47,6 +55,10 @@ class WalkStudy(Settings):
     hurst: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.35, 0.7)  # of fractional motion
     drift: float = 0.08  # of each coordinate, in a step
     relaxation: Positive = 20.0  # steps, of the Ornstein-Uhlenbeck process
+
+    @property
+    def total_steps(self) -> int:
+        return self.replicates * self.members * self.references * self.longest
 
 
 register(

@@ -40,6 +40,10 @@ class ModeStudy(SmallNet):
             )
         return self
 
+    @property
+    def total_steps(self) -> int:
+        return self.burn_in + self.replicas * self.steps
+
 
 register(
     "deep_modes",
