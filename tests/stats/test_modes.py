@@ -10,16 +10,12 @@ CURVATURE = np.array([20.0, 5.0, 1.0, 0.5])
 RATE, MOMENTUM = 0.01, 0.9
 
 
-def stationary_series(
-    members, steps, seed, noise=CURVATURE, rate=RATE, momentum=MOMENTUM
-):
+def stationary_series(members, steps, seed, noise=CURVATURE, rate=RATE, momentum=MOMENTUM):
     """Positions (members, T, k) of SGD on noisy quadratics, started stationary."""
     generator = np.random.default_rng(seed)
     law = theory.stationary_covariance(CURVATURE, rate, noise, momentum)
     factors = np.linalg.cholesky(law)
-    state = np.einsum(
-        "kij,mkj->mki", factors, generator.standard_normal((members, 4, 2))
-    )
+    state = np.einsum("kij,mkj->mki", factors, generator.standard_normal((members, 4, 2)))
     position, velocity = state[..., 0], state[..., 1]
     found = np.empty((members, steps, len(CURVATURE)))
     for step in range(steps):
@@ -52,15 +48,11 @@ def test_predictions_solve_the_recursion():
     matrix = theory.transition(curvature + decay, 0.1, MOMENTUM)
     law = np.zeros((2, 2, 2))
     for _ in range(4000):
-        law = matrix @ law @ matrix.swapaxes(1, 2) + theory.noise_covariance(
-            0.1, noise
-        )
+        law = matrix @ law @ matrix.swapaxes(1, 2) + theory.noise_covariance(0.1, noise)
     np.testing.assert_allclose(found["mode_variance"], law[:, 0, 0])
     np.testing.assert_allclose(found["mode_velocity_variance"], law[:, 1, 1])
     # digest: cos phi = (1 + beta - eta h) / (2 sqrt(beta)), decay half of ln(1 / beta)
-    angle = np.arccos(
-        (1 + MOMENTUM - 0.1 * (curvature + decay)) / 2 / np.sqrt(MOMENTUM)
-    )
+    angle = np.arccos((1 + MOMENTUM - 0.1 * (curvature + decay)) / 2 / np.sqrt(MOMENTUM))
     np.testing.assert_allclose(found["mode_frequency"], angle)
     np.testing.assert_allclose(found["mode_decay"], -np.log(MOMENTUM) / 2)
 
@@ -85,11 +77,7 @@ def test_displacements_are_those_of_the_paths():
     lags = [0, 1, 7, 100]
     found = modes.displacement_squared(series, lags)
     assert found.value.shape == found.error.shape == (4, 4)
-    slow = [
-        np.mean(
-            [(series[:, t + 7] - series[:, t]) ** 2 for t in range(393)], axis=(0, 1)
-        )
-    ]
+    slow = [np.mean([(series[:, t + 7] - series[:, t]) ** 2 for t in range(393)], axis=(0, 1))]
     np.testing.assert_allclose(found.value[2], slow[0])
     velocity = modes.statistics(series, RATE)["mode_velocity_variance"].value
     np.testing.assert_allclose(found.value[1] / RATE**2, velocity, rtol=1e-2)
@@ -98,15 +86,11 @@ def test_displacements_are_those_of_the_paths():
 def test_bad_input_is_told_in_one_sentence():
     with pytest.raises(UsageError, match="Mode 1 has curvature -0.5, with decay"):
         modes.predictions([1.0, -0.6, -1.0], 1.0, RATE, MOMENTUM, 0.1)
-    some = modes.predictions(
-        [1.0, -0.6], [1.0, 1.0], RATE, MOMENTUM, 0.1, positive_only=True
-    )
+    some = modes.predictions([1.0, -0.6], [1.0, 1.0], RATE, MOMENTUM, 0.1, positive_only=True)
     assert np.isfinite(some["mode_variance"][0]) and np.isnan(some["mode_variance"][1])
     with pytest.raises(UsageError, match="too large"):
         modes.predictions([1000.0], [1.0], RATE, MOMENTUM, 0.1)
-    with pytest.raises(
-        UsageError, match="too short for 1 members: follow them for at least"
-    ):
+    with pytest.raises(UsageError, match="too short for 1 members: follow them for at least"):
         modes.statistics(np.zeros((1, 900, 2)), RATE)
     with pytest.raises(UsageError, match="not over 1 to 10"):
         modes.displacement_squared(np.zeros((2, 10, 2)), [1, 10])

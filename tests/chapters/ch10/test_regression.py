@@ -5,15 +5,14 @@ import itertools
 
 import numpy as np
 import pytest
-from stationarity import UsageError, experiments
-from stationarity import theory as langevin
-from stationarity.book import quantities
-from stationarity.chapters.ch10_langevin import reading, study
+from stationarity import UsageError, theory
+from stationarity.chapters.ch10_langevin import minibatches, moments, reading, study
 from stationarity.runs import records
-from stationarity.theory import continuous, discrete
+from stationarity.runs.checkpoints import Place
+from stationarity.runs.settings import get
 
 RANDOM = np.random.default_rng(1)
-SMALL = experiments.get(
+SMALL = get(
     "linear_regression",
     overrides={
         "examples": 64, "dimensions": 3, "batch_sizes": (8, 4), "learning_rates": (0.05, 0.3),
@@ -42,13 +41,13 @@ def states_of_all_paths(given, rate, momentum, size, start, steps):
 @pytest.mark.parametrize("decay", [0.0, 0.4])
 @pytest.mark.parametrize(("size", "steps"), [(1, 1), (1, 4), (2, 2)])
 def test_moments_of_minibatches_are_those_of_all_sequences(size, steps, decay):
-    given = langevin.least_squares(
+    given = minibatches.least_squares(
         RANDOM.standard_normal((5, 2)), RANDOM.standard_normal(5), decay
     )
     start = np.array([1.5, -0.7])
     paths = states_of_all_paths(given, 0.3, 0.6, size, start, steps)
-    mean, covariance = langevin.minibatch_moments(
-        given, 0.3, size, 0.6, start=start, recorded=[0, steps]
+    mean, covariance = minibatches.exact_moments(
+        given, 0.3, 0.6, size, start=start, recorded=[0, steps]
     )
     np.testing.assert_allclose(mean[0], np.stack([start, 0 * start], -1))
     np.testing.assert_allclose(covariance[0], 0, atol=1e-15)
@@ -59,40 +58,33 @@ def test_moments_of_minibatches_are_those_of_all_sequences(size, steps, decay):
 
 
 def test_noise_of_an_example_is_the_covariance_at_the_minimum():
-    given = langevin.least_squares(
+    given = minibatches.least_squares(
         RANDOM.standard_normal((40, 3)), RANDOM.standard_normal(40), 0.1
     )
     gradients = given.inputs * -given.errors[:, None] + 0.1 * given.minimum
     np.testing.assert_allclose(gradients.mean(0), 0, atol=1e-14)
-    np.testing.assert_allclose(langevin.noise_of_example(given), gradients.var(0), rtol=1e-12)
+    np.testing.assert_allclose(
+        minibatches.noise_of_example(given), gradients.var(0), rtol=1e-12
+    )
 
 
 def test_displacement_from_moments_is_that_of_constant_noise():
     h, noise, rate, momentum = np.array([1.0, 0.2]), np.array([0.5, 2.0]), 0.2, 0.7
     start = np.array([[[1.0, 0.2], [0.2, 3.0]], [[0.1, 0.0], [0.0, 0.4]]])
     lags = np.array([0, 1, 2, 9, 60])
-    matrix = langevin.transition(h, rate, momentum)
+    matrix = theory.transition(h, rate, momentum)
     positions = []
     for k in lags:
         power = np.array([np.linalg.matrix_power(m, k) for m in matrix])
-        added = discrete.covariance_at([k], h, rate, noise, momentum)[0]
+        added = moments.EXACT.covariance_at([k], h, rate, noise, momentum)[0]
         positions.append((power @ start @ power.swapaxes(-1, -2) + added)[:, 0, 0])
-    mine = langevin.displacement_from_moments(lags, h, rate, momentum, start, positions)
-    theirs = langevin.displacement_squared(lags, h, rate, noise, momentum, start=start)
+    mine = minibatches.displacement_from_moments(lags, h, rate, momentum, start, positions)
+    theirs = moments.EXACT.displacement_squared(lags, h, rate, noise, momentum, start=start)
     np.testing.assert_allclose(mine, theirs, atol=1e-12)
 
 
-def test_the_continuous_displacement_from_stationary_moments_is_the_stationary_one():
-    args = ([0, 3, 50], [1.0, 0.01], 0.1, [2.0, 1.0], 0.9)
-    limit = langevin.limiting_covariance(*args[1:])
-    np.testing.assert_allclose(
-        continuous.displacement_squared(*args),
-        continuous.displacement_squared(*args, start=limit), atol=1e-12,
-    )  # fmt: skip
-
-
 def test_the_synthetic_problem_has_its_spectrum():
-    given, start = study.problem(SMALL)
+    given, start = study.problem(SMALL, Place())
     np.testing.assert_allclose(given.hessian, np.arange(1.0, 4) ** -1.5)
     np.testing.assert_allclose(given.inputs.T @ given.inputs / 64, np.diag(given.hessian), atol=1e-12)  # fmt: skip
     np.testing.assert_allclose(given.inputs.T @ given.errors, 0, atol=1e-12)
@@ -100,8 +92,8 @@ def test_the_synthetic_problem_has_its_spectrum():
 
 
 def test_images_make_a_problem_from_the_weight_zero():
-    settings = dataclasses.replace(SMALL, images="digits", examples=300, weight_decay=0.01)
-    given, start = study.problem(settings)
+    settings = SMALL.but(images="digits", examples=300, weight_decay=0.01)
+    given, start = study.problem(settings, Place())
     assert given.inputs.shape == (300, 64)
     np.testing.assert_allclose(start, -given.minimum)
     slope = given.inputs.T @ given.errors / 300 - 0.01 * given.minimum
@@ -112,18 +104,22 @@ def test_images_make_a_problem_from_the_weight_zero():
 def run(tmp_path_factory):
     """The study of SMALL, as a run on disk."""
     folder = tmp_path_factory.mktemp("run")
-    info = records.new_info("linear_regression", "classroom", SMALL, "cpu")
-    rows = study.linear_regression(SMALL)
+    return made(SMALL, folder)
+
+
+def made(settings, folder):
+    info = records.new_info("linear_regression", "classroom", settings, "", "cpu")
+    rows = study.linear_regression(settings, Place())
     return records.write(folder, info | {"status": "complete"}, rows)
 
 
 EVERY_QUANTITY = (*study.MOMENTS, "displacement_squared")
 
 
-@pytest.mark.parametrize("triple", study.triples(SMALL))
+@pytest.mark.parametrize("triple", SMALL.triples)
 @pytest.mark.parametrize(
     ("noise", "theory"),
-    [("gaussian", "exact, constant noise"), ("replacement", study.EXACT)],
+    [("gaussian", "exact, constant noise"), ("replacement", study.STATE_DEPENDENT)],
 )
 def test_each_exact_theory_is_that_of_its_noise(run, triple, noise, theory):
     """Deviations in standard errors scatter as they should, in each direction and in all."""
@@ -138,21 +134,18 @@ def test_each_exact_theory_is_that_of_its_noise(run, triple, noise, theory):
 
 
 def test_reshuffled_epochs_move_less_than_any_of_the_theories(run):
-    triple = study.triples(SMALL)[0]
-    table = reading.compared(run, triple, "reshuffled", study.EXACT)
+    triple = SMALL.triples[0]
+    table = reading.compared(run, triple, "reshuffled", study.STATE_DEPENDENT)
     last = table[table.quantity == "displacement_squared"].iloc[-1]
     assert last.sigmas < -20
 
 
 def test_the_quantities_of_the_ledger_tell_right_from_wrong(run):
-    small, large = (
-        quantities.langevin_error(run),
-        quantities.langevin_error_largest_rate(run),
-    )
+    small, large = (reading.langevin_error(run), reading.langevin_error_largest_rate(run))
     assert 0 <= small.low <= small.value <= small.high < large.low
-    assert quantities.exact_error(run).high < 0.1
-    assert quantities.exact_minibatch_error(run).high < 0.1
-    assert quantities.exact_reshuffled_error(run).low > 0.2
+    assert reading.exact_error(run).high < 0.1
+    assert reading.exact_minibatch_error(run).high < 0.1
+    assert reading.exact_reshuffled_error(run).low > 0.2
 
 
 @pytest.mark.parametrize(
@@ -160,23 +153,24 @@ def test_the_quantities_of_the_ledger_tell_right_from_wrong(run):
     [
         ({"momenta": (0.9,)}, "equally many of each, not 2, 1, 2"),
         ({"learning_rates": (0.05, 3.5)}, "only below .* = 3"),
-        ({"momenta": (0.9, 1.0)}, r"momentum must lie in \[0, 1\), not 1"),
-        ({"trajectories": 1}, "at least 2"),
+        ({"momenta": (0.9, 1.0)}, "momenta.1 must be less than 1"),
+        ({"trajectories": 1}, "trajectories must be greater than or equal to 2"),
         ({"dimensions": 64}, "must exceed dimensions"),
         ({"batch_sizes": (8, 65)}, "between 1 and all 64 examples"),
+        ({"batch_sizes": (8, 0)}, "batch_sizes.1 must be greater than 0"),
         ({"images": "digits", "examples": 300}, "smallest eigenvalue"),
     ],
 )
 def test_bad_settings_end_in_one_clear_sentence(changed, sentence):
     with pytest.raises(UsageError, match=sentence):
-        study.linear_regression(dataclasses.replace(SMALL, **changed))
+        study.linear_regression(SMALL.but(**changed), Place())
 
 
 def test_moments_of_minibatches_settle_after_many_steps():
     """The second moments solve the discrete Lyapunov equation with their own noise."""
-    given, start = study.problem(experiments.get("linear_regression"))
-    triple = (0.5, 32, 0.9)
-    mean, covariance = langevin.minibatch_moments(
+    given, start = study.problem(get("linear_regression"), Place())
+    triple = (0.5, 0.9, 32)
+    mean, covariance = minibatches.exact_moments(
         given, *triple, start=start, recorded=[1500, 1600]
     )
     assert np.abs(mean).max() < 1e-9
@@ -184,9 +178,9 @@ def test_moments_of_minibatches_settle_after_many_steps():
     # The constant noise of the minimum, and what the weights' own spread adds to it.
     variance = covariance[1, :, 0, 0]
     added = ((given.inputs**2 @ variance)[:, None] * given.inputs**2).mean(0)
-    least = langevin.noise_of_example(given) / 32
+    least = minibatches.noise_of_example(given) / 32
     noise = least + (added - given.hessian**2 * variance) / 32
-    settled = langevin.stationary_covariance(given.curvature, 0.5, noise, 0.9)
+    settled = theory.stationary_covariance(given.curvature, 0.5, noise, 0.9)
     np.testing.assert_allclose(covariance[1], settled, rtol=0.02, atol=1e-9)
     assert (noise > 1.1 * least).all()
 
@@ -201,16 +195,13 @@ def test_a_run_without_exact_moments_says_so_and_has_the_next_best_theory(run):
     lacking = changed(run, state_dependent=False)
     assert reading.sharpest(lacking) == "exact, constant noise"
     with pytest.raises(UsageError, match="state_dependent=true"):
-        quantities.exact_minibatch_error(lacking)
+        reading.exact_minibatch_error(lacking)
 
 
 def test_a_run_shorter_than_the_memory_of_its_momentum_decides_nothing(tmp_path):
-    settings = dataclasses.replace(
-        SMALL, momenta=(0.99, 0.5), steps=30, lags=20, trajectories=10,
-        minibatch_trajectories=10,
-    )  # fmt: skip
-    info = records.new_info("linear_regression", "classroom", settings, "cpu")
-    rows = study.linear_regression(settings)
-    short = records.write(tmp_path, info | {"status": "complete"}, rows)
+    settings = SMALL.but(
+        momenta=(0.99, 0.5), steps=30, lags=20, trajectories=10, minibatch_trajectories=10
+    )
+    short = made(settings, tmp_path)
     with pytest.raises(UsageError, match="shorter than the time"):
-        quantities.langevin_error(short)
+        reading.langevin_error(short)

@@ -1,4 +1,4 @@
-"""Linear regression by SGD on true minibatches: exact moments, with noise that depends on the weights.
+"""Linear regression by SGD on true minibatches: its gradients, and their exact moments.
 
 The loss of example i is (xᵢ·w − yᵢ)² / 2, that of the data their mean, and weight decay
 adds λ ‖w‖² / 2. Everything is in the eigenbasis of the Hessian H = XᵀX / N, with
@@ -8,10 +8,12 @@ positions θ = w − μ measured from the minimum μ, in float64. Book: chapter 
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import UsageError
-from ...theory.discrete import check_stable, iterate, transition
+from ...theory.discrete import iterate, transition
+from ...theory.simulation import Gradient, Noise
 
 
 class LeastSquares(NamedTuple):
@@ -62,11 +64,55 @@ def noise_of_example(given: LeastSquares) -> NDArray:
     return (gradients**2).mean(0) - gradients.mean(0) ** 2
 
 
-def minibatch_moments(
+def gradients(given: LeastSquares, batch_size: int, *, reshuffled: bool) -> Noise:
+    """Return the gradients on minibatches, for :func:`stationarity.theory.simulation.follow`.
+
+    Each trajectory draws its own examples: independently, with replacement, or
+    ``reshuffled``, that is in a new random order in each epoch, without the rest that
+    fills no minibatch.
+    """
+    count, dimensions = given.inputs.shape
+    pull = given.weight_decay * given.minimum
+
+    def begin(generator: Generator, shape: tuple[int, int]) -> Gradient:
+        chosen = (_orders if reshuffled else _draws)(generator, shape[0], count, batch_size)
+        rows = np.empty((shape[0], batch_size, dimensions))
+
+        def gradient(position: NDArray, out: NDArray) -> None:
+            indices = next(chosen)
+            np.take(given.inputs, indices, axis=0, out=rows, mode="clip")
+            misses = (rows @ position[..., None])[..., 0]
+            misses -= given.errors[indices]
+            np.matmul(misses[:, None, :], rows, out=out[:, None, :])
+            out /= batch_size
+            if given.weight_decay:
+                out += given.weight_decay * position + pull
+
+        return gradient
+
+    return begin
+
+
+def _draws(generator: Generator, many: int, count: int, size: int):
+    """Yield independent examples (many, size) of ``count``, without end."""
+    while True:
+        yield generator.integers(count, size=(many, size))
+
+
+def _orders(generator: Generator, many: int, count: int, size: int):
+    """Yield the examples (many, size) of epochs in random orders, without end."""
+    order = np.tile(np.arange(count), (many, 1))
+    while True:
+        generator.permuted(order, axis=1, out=order)
+        for first in range(0, count - size + 1, size):
+            yield order[:, first : first + size]
+
+
+def exact_moments(
     given: LeastSquares,
     learning_rate: float,
+    momentum: float,
     batch_size: int,
-    momentum: float = 0.0,
     *,
     start: ArrayLike,
     recorded: ArrayLike,
@@ -77,29 +123,25 @@ def minibatch_moments(
     ``recorded`` steps the mean of (position, velocity), (K, D, 2), and the covariance
     in each direction, (K, D, 2, 2). The noise of a minibatch depends on the weights,
     but its covariance is quadratic in them, so that first and second moments close:
-    no law of the noise is assumed. A step costs about 4 N D² operations. Raises
-    :class:`UsageError` for a learning rate that is unstable without noise.
+    no law of the noise is assumed. A step costs about 4 N D² operations.
     """
-    check_stable(given.curvature, learning_rate, momentum)
     count, dimensions = given.inputs.shape
     rows = transition(given.curvature, learning_rate, momentum)
     matrix = np.block([[np.diag(entry) for entry in row] for row in rows.transpose(1, 2, 0)])
     response = np.kron([[learning_rate], [1.0]], np.eye(dimensions))
     state = np.concatenate([np.asarray(start, float), np.zeros(dimensions)])
     second = np.outer(state, state)  # E of (θ, v) times its transpose
-    recorded = [int(step) for step in recorded]
-    found, last = {}, max(recorded)
     pull = given.inputs.T @ given.errors / count  # λ μ, the loss's own slope, downhill
+    kept, last = {}, max(recorded)
     for step in range(last + 1):
         if step in recorded:
-            found[step] = state, second - np.outer(state, state)
+            kept[step] = state, second - np.outer(state, state)
         if step < last:
             noise = _noise(given, state[:dimensions], second[:dimensions, :dimensions], pull)
             state = matrix @ state
             second = matrix @ second @ matrix.T
             second += response @ noise @ response.T / batch_size
-    mean = np.array([found[step][0] for step in recorded])
-    covariance = np.array([found[step][1] for step in recorded])
+    mean, covariance = map(np.array, zip(*(kept[step] for step in recorded), strict=True))
     covariance = covariance.reshape(-1, 2, dimensions, 2, dimensions)
     directions = np.einsum("kidjd->kdij", covariance)
     return mean.reshape(-1, 2, dimensions).swapaxes(1, 2), directions
@@ -126,7 +168,6 @@ def displacement_from_moments(
     ``positions`` (K, ...) those of the position after the ``lags`` (K,). The noise has
     mean zero given the past, so that E θ_{t+k} θ_t is that of M^k alone.
     """
-    start = np.asarray(start, float)
     matrix = transition(curvature, learning_rate, momentum)
     lagged = iterate(matrix, np.zeros(matrix.shape[:-1]), start[..., 0], lags)[..., 0]
     return np.asarray(positions, float) + start[..., 0, 0] - 2 * lagged

@@ -7,21 +7,17 @@ from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
-from ...theory import continuous, discrete
-from .study import EXACT, TOTALS, moments_by_name, named, recorded_steps
+from ...stats.estimate import Estimate
+from .. import quantity
+from .moments import EXACT, LANGEVIN
+from .study import STATE_DEPENDENT, TOTALS, ensemble, moments_by_name, recorded_steps
 
-THEORIES = {"Langevin equation": continuous, "exact, constant noise": discrete}
-
-
-def run_triples(run: Run) -> list[tuple[float, float, int]]:
-    """Return the learning rates, momenta and batch sizes of a run, as :func:`triples`."""
-    keys = ("learning_rates", "momenta", "batch_sizes")
-    return list(zip(*(run.settings[key] for key in keys), strict=True))
+THEORIES = {"Langevin equation": LANGEVIN, "exact, constant noise": EXACT}
 
 
 def sharpest(run: Run) -> str:
     """Return the best theory of minibatches with replacement that a run allows."""
-    return EXACT if run.settings["state_dependent"] else "exact, constant noise"
+    return STATE_DEPENDENT if run.settings.state_dependent else "exact, constant noise"
 
 
 def vector(run: Run, name: str) -> NDArray:
@@ -34,52 +30,46 @@ def predictions(run: Run, triple: tuple, theory: str) -> dict[str, NDArray]:
 
     From the start on, with noise of the covariance that it has at the minimum.
     """
-    module, (rate, momentum, size) = THEORIES[theory], triple
+    law, (rate, momentum, size) = THEORIES[theory], triple
     curvature, noise = vector(run, "curvature"), vector(run, "noise_of_example") / size
     start = vector(run, "start")
     still = np.stack([start, np.zeros_like(start)], -1)
-    steps, lags = (recorded_steps(run.settings[key]) for key in ("steps", "lags"))
-    mean = module.mean_at(steps, curvature, rate, momentum, start=still)
-    covariance = module.covariance_at(steps, curvature, rate, noise, momentum)
+    steps, lags = recorded_steps(run.settings.steps), recorded_steps(run.settings.lags)
+    mean = law.mean_at(steps, curvature, rate, momentum, start=still)
+    covariance = law.covariance_at(steps, curvature, rate, noise, momentum)
     second = covariance[-1] + mean[-1, :, :, None] * mean[-1, :, None, :]
     return moments_by_name(mean, covariance) | {
-        "displacement_squared": module.displacement_squared(
+        "displacement_squared": law.displacement_squared(
             lags, curvature, rate, noise, momentum, start=second
         )
     }
 
 
 def compared(
-    run: Run,
-    triple: tuple,
-    noise: str,
-    theory: str,
-    quantities=TOTALS,
-    directions=(None,),
+    run: Run, triple: tuple, noise: str, theory: str, quantities=TOTALS, directions=None
 ) -> pd.DataFrame:
-    """Return a theory beside a simulation: a row for each step, quantity and direction.
+    """Return a theory beside a simulation: a row for each quantity, direction and step.
 
-    ``theory`` is one of :data:`THEORIES`, or :data:`EXACT`. Columns: quantity,
-    direction, step (a lag, of displacements), value and error of the simulation,
-    predicted, relative (predicted over the value, less 1), relative_error (the standard
-    error of it), and sigmas (value less predicted, in standard errors).
+    ``theory`` is one of :data:`THEORIES`, or :data:`STATE_DEPENDENT`; without
+    ``directions`` the quantities are summed over all. Columns: those of the run's
+    metrics, ``predicted``, ``relative`` (predicted over the value, less 1),
+    ``relative_error`` (the standard error of it), and ``sigmas`` (value less predicted,
+    in standard errors).
     """
-    table = _rows_of(run, triple, noise, quantities, directions)
-    if theory == EXACT:
-        if not run.settings["state_dependent"]:
-            raise UsageError(
-                "This run holds no exact moments of minibatches: they come with the setting "
-                "state_dependent=true, at N D² operations a step."
-            )
-        predicted = _rows_of(run, triple, EXACT, quantities, directions).value
+    table = _rows(run, triple, noise, quantities, directions)
+    if theory in THEORIES:
+        every = predictions(run, triple, theory)
+        parts = [
+            every[name].sum(-1) if directions is None else every[name][:, directions].T.ravel()
+            for name in quantities
+        ]
+        predicted = np.concatenate(parts)
+    elif run.settings.state_dependent:
+        predicted = _rows(run, triple, theory, quantities, directions).value
     else:
-        found = predictions(run, triple, theory)
-        predicted = np.concatenate(
-            [
-                found[quantity].sum(-1) if direction is None else found[quantity][:, direction]
-                for quantity in quantities
-                for direction in directions
-            ]
+        raise UsageError(
+            "This run holds no exact moments of minibatches: they come with the setting "
+            "state_dependent=true, at N D² operations a step."
         )
     table = table.assign(predicted=predicted)
     return table.assign(
@@ -89,26 +79,17 @@ def compared(
     )
 
 
-def _rows_of(run: Run, triple: tuple, noise: str, quantities, directions) -> pd.DataFrame:
-    """Return a run's rows of some quantities and directions, in their order."""
-    places = {
-        named(quantity, noise, triple, direction): (quantity, direction)
-        for quantity in quantities
-        for direction in directions
-    }
-    rows = run.metrics[run.metrics.quantity.isin(list(places))]
-    parts = dict(list(rows.groupby("quantity", observed=True)))
-    for name in places.keys() - parts.keys():
-        run.series(name)  # says what the run has instead
-    tables = [
-        parts[name].assign(quantity=quantity, direction=direction)
-        for name, (quantity, direction) in places.items()
-    ]
-    columns = ["quantity", "direction", "step", "value", "error"]
-    return pd.concat(tables, ignore_index=True)[columns]
+def _rows(run: Run, triple: tuple, noise: str, quantities, directions) -> pd.DataFrame:
+    """Return a run's rows of some quantities, a direction after the other or of all."""
+    parts = []
+    for name in quantities:
+        rows = run.series(name, of=ensemble(noise, triple))
+        chosen = rows["index"].isna() if directions is None else rows["index"].isin(directions)
+        parts.append(rows[chosen])
+    return pd.concat(parts, ignore_index=True)
 
 
-def largest_error(table: pd.DataFrame) -> tuple[float, float, float]:
+def largest_error(table: pd.DataFrame) -> Estimate:
     """Return the largest relative deviation of :func:`compared`, with an interval at 95 %.
 
     Its upper end is the largest upper end of all rows; the lower one the largest lower
@@ -116,13 +97,63 @@ def largest_error(table: pd.DataFrame) -> tuple[float, float, float]:
     """
     off, error = table.relative.abs(), table.relative_error
     joint = scipy.stats.norm.isf(0.025 / len(table))
-    return (
-        float(off.max()), float((off - joint * error).max().clip(0)),
-        float((off + 1.96 * error).max()),
-    )  # fmt: skip
+    low, high = max((off - joint * error).max(), 0.0), (off + 1.96 * error).max()
+    return Estimate(float(off.max()), float(low), float(high))
 
 
-def worst(run: Run, noise: str, theory: str) -> tuple[float, float, float]:
+def worst(run: Run, noise: str, theory: str) -> Estimate:
     """Return :func:`largest_error` over all the settings of the optimiser of a run."""
-    tables = [compared(run, triple, noise, theory) for triple in run_triples(run)]
+    tables = [compared(run, triple, noise, theory) for triple in run.settings.triples]
     return largest_error(pd.concat(tables, ignore_index=True))
+
+
+@quantity
+def langevin_error(run: Run) -> Estimate:
+    """The largest relative error of the Langevin equation, at the smallest learning rate.
+
+    Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖², from the momentum's time 1/(1−β) on, against SGD on
+    minibatches drawn with replacement.
+    """
+    return _langevin_error(run, min(run.settings.triples))
+
+
+@quantity
+def langevin_error_largest_rate(run: Run) -> Estimate:
+    """The same at the largest learning rate; of equal rates at the largest momentum."""
+    return _langevin_error(run, max(run.settings.triples))
+
+
+def _langevin_error(run: Run, triple: tuple) -> Estimate:
+    table = compared(run, triple, "replacement", "Langevin equation")
+    late = table[table.step >= 1 / (1 - triple[1])]
+    if late.empty:
+        raise UsageError(
+            f"The run is shorter than the time 1/(1−β) of its momentum {triple[1]:g}: raise "
+            "steps and lags."
+        )
+    return largest_error(late)
+
+
+@quantity
+def exact_error(run: Run) -> Estimate:
+    """The largest relative error of the exact moments, with Gaussian noise.
+
+    Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖², from the first step on, at all settings
+    of the optimiser.
+    """
+    return worst(run, "gaussian", "exact, constant noise")
+
+
+@quantity
+def exact_minibatch_error(run: Run) -> Estimate:
+    """The largest relative error of the exact moments, with true minibatches.
+
+    Drawn with replacement; their noise depends on the weights.
+    """
+    return worst(run, "replacement", STATE_DEPENDENT)
+
+
+@quantity
+def exact_reshuffled_error(run: Run) -> Estimate:
+    """The same where epochs are reshuffled, for which the theory is not made."""
+    return worst(run, "reshuffled", STATE_DEPENDENT)

@@ -1,8 +1,12 @@
 """SGD as an underdamped Langevin equation (chapter 10): linear regression."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
 
-from ...runs.settings import Count, NotNegative, Settings, Whole, register
+from pydantic import model_validator
+
+from ...errors import UsageError
+from ...runs.settings import Count, NotNegative, Positive, Settings, Share, Whole, register
+from ...train.settings import AtLeastTwo
 
 
 class Regression(Settings):
@@ -13,22 +17,51 @@ class Regression(Settings):
 
     study: ClassVar[str] = "chapters.ch10_langevin.study:linear_regression"
 
-    images: str  # the inputs, with the target: is it of the first class? Empty: synthetic
-    examples: Whole
-    dimensions: Whole  # of synthetic inputs; images have their pixels
+    images: Literal["", "digits", "cifar10"]  # the inputs; the target: of the first class?
+    examples: Count
+    dimensions: Whole  # of synthetic inputs, where there are no images
     exponent: float  # synthetic: the curvatures are i^-exponent
     label_noise: NotNegative  # synthetic: standard deviation of the targets about the line
     distance: float  # synthetic: root mean square of the start about the minimum
-    learning_rates: tuple[float, ...]
-    momenta: tuple[float, ...]
-    batch_sizes: tuple[int, ...]
+    learning_rates: tuple[Positive, ...]
+    momenta: tuple[Share, ...]
+    batch_sizes: tuple[Count, ...]
     weight_decay: NotNegative
     steps: Count  # from the start to the reference
     lags: Count  # steps after the reference, whose displacement is measured
-    trajectories: Count  # with Gaussian noise
-    minibatch_trajectories: Count  # with true minibatches, of either sampling
+    trajectories: AtLeastTwo  # with Gaussian noise
+    minibatch_trajectories: AtLeastTwo  # with true minibatches, of either sampling
     directions: Count  # leading ones, whose moments are kept
     state_dependent: bool  # exact moments of minibatches: N D² operations a step
+
+    @property
+    def triples(self) -> list[tuple[float, float, int]]:
+        """The learning rates, momenta and batch sizes that belong together."""
+        return list(zip(self.learning_rates, self.momenta, self.batch_sizes, strict=True))
+
+    @model_validator(mode="after")
+    def _equally_many(self) -> Self:
+        counts = [len(part) for part in (self.learning_rates, self.momenta, self.batch_sizes)]
+        if len(set(counts)) > 1 or not counts[0]:
+            raise UsageError(
+                "The settings learning_rates, momenta and batch_sizes belong together: give "
+                f"equally many of each, not {', '.join(map(str, counts))}."
+            )
+        if max(self.batch_sizes) > self.examples:
+            raise UsageError(
+                f"A minibatch holds between 1 and all {self.examples} examples, not "
+                f"{max(self.batch_sizes)}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _minimum_is_one_point(self) -> Self:
+        if not self.images and not 0 < self.dimensions < self.examples:
+            raise UsageError(
+                "The setting examples must exceed dimensions, which is positive: it is "
+                f"{self.examples}, and dimensions is {self.dimensions}."
+            )
+        return self
 
 
 register(

@@ -1,0 +1,150 @@
+"""Moments and displacements from any start by both theories, against algebra and integrals."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad, solve_ivp
+from scipy.linalg import expm
+from stationarity import UsageError, theory
+from stationarity.chapters.ch10_langevin import moments
+
+RATE, BETA = 0.1, 0.9
+CRITICAL = (1 - BETA) ** 2 / (2 * (1 + BETA)) / RATE  # curvature at the border
+REGIMES = np.array([1e-6, 1e-2, 1 - 1e-9, 1.0, 1 + 1e-9, 1.1, 100.0]) * CRITICAL
+
+
+def langevin_drift(curvature):
+    """The matrix A of the Langevin equation: force and friction over the mass."""
+    mass = RATE * (1 + BETA) / 2
+    return np.array([[0, -1], [curvature / mass, (1 - BETA) / mass]])
+
+
+def test_moments_at_chosen_steps_are_those_of_every_step():
+    curvature, start = np.array([1.0, 0.3]), 5.0
+    mean, covariance = theory.moments(
+        curvature, np.full(300, 0.2), 2.0, start=start, momentum=0.9
+    )
+    steps = [0, 1, 7, 128, 300]
+    np.testing.assert_allclose(
+        moments.EXACT.mean_at(steps, curvature, 0.2, 0.9, start=[start, 0.0]),
+        mean[steps], atol=1e-12,
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        moments.EXACT.covariance_at(steps, curvature, 0.2, 2.0, 0.9),
+        covariance[steps], atol=1e-12,
+    )  # fmt: skip
+
+
+def test_displacement_from_the_stationary_moments_is_the_stationary_one():
+    curvature, noise = np.array([1.0, 0.03]), np.array([2.0, 0.5])
+    lags = [0, 1, 5, 40, 1000]
+    settled = theory.stationary_covariance(curvature, 0.2, noise, 0.9)
+    args = (lags, curvature, 0.2, noise, 0.9)
+    from_moments = moments.EXACT.displacement_squared(*args, start=settled)
+    np.testing.assert_allclose(theory.displacement_squared(*args), from_moments, atol=1e-12)
+
+
+def test_from_a_cold_start_the_plateau_is_half_as_high():
+    cold = moments.EXACT.displacement_squared(
+        [0, 3, 10**4], [1.0, 0.3], 0.2, 2.0, 0.9, start=np.zeros((2, 2))
+    )
+    covariance = moments.EXACT.covariance_at([0, 3, 10**4], [1.0, 0.3], 0.2, 2.0, 0.9)
+    np.testing.assert_allclose(cold, covariance[..., 0, 0])
+    late = theory.displacement_squared([10**4], [1.0, 0.3], 0.2, 2.0, 0.9)
+    np.testing.assert_allclose(cold[2], late[0] / 2)
+
+
+@pytest.mark.parametrize("curvature", REGIMES)
+def test_mean_and_covariance_follow_the_differential_equations(curvature):
+    drift, twice = (
+        langevin_drift(curvature),
+        2 * np.diag([0, 2 * 3.0 / (RATE * (1 + BETA) ** 2)]),
+    )
+    mean, covariance = np.array([2.0, -1.0]), np.array([[0.5, 0.1], [0.1, 2.0]])
+
+    def slope(_, state):
+        c = state[2:].reshape(2, 2)
+        return np.concatenate([-drift @ state[:2], (twice - drift @ c - c @ drift.T).ravel()])
+
+    steps = np.array([1.0, 10, 100])
+    solved = solve_ivp(
+        slope, (0, RATE * 100), np.concatenate([mean, covariance.ravel()]),
+        t_eval=RATE * steps, rtol=1e-10, atol=1e-12, method="DOP853",
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        moments.LANGEVIN.mean_at(steps, curvature, RATE, BETA, start=mean), solved.y[:2].T,
+        atol=1e-8,
+    )  # fmt: skip
+    mine = moments.LANGEVIN.covariance_at(steps, curvature, RATE, 3.0, BETA, start=covariance)
+    # Of the largest entry: a slow direction's variance is the difference of large numbers.
+    scale = theory.limiting_covariance(curvature, RATE, 3.0, BETA).max()
+    np.testing.assert_allclose(
+        mine.reshape(3, 4), solved.y[2:].T, rtol=1e-7, atol=1e-9 + 1e-14 * scale
+    )
+
+
+@pytest.mark.parametrize("curvature", REGIMES)
+def test_the_continuous_displacement_integrates_the_velocity_correlation(curvature):
+    """E Δ² = 2 E v² ∫ (t − τ) C(τ) dτ, by quadrature."""
+    drift = langevin_drift(curvature)
+    velocity = theory.limiting_covariance(curvature, RATE, 3.0, BETA)[1, 1]
+    for lag in (0.5, 20, 300):
+        end = RATE * lag
+
+        def integrand(tau, end=end):
+            return (end - tau) * expm(-drift * tau)[1, 1]
+
+        integral, _ = quad(integrand, 0, end, epsabs=1e-12, epsrel=1e-9, limit=400)
+        (mine,) = moments.limiting_displacement([lag], curvature, RATE, 3.0, BETA)
+        assert mine == pytest.approx(2 * velocity * integral, rel=1e-6)
+
+
+def test_the_continuous_displacement_is_ballistic_then_levels_off():
+    early, late = 1e-5, 1e12
+    short, long = moments.limiting_displacement([early, late], REGIMES, RATE, 3.0, BETA)
+    limit = theory.limiting_covariance(REGIMES, RATE, 3.0, BETA)
+    np.testing.assert_allclose(short, limit[:, 1, 1] * (RATE * early) ** 2, rtol=1e-4)
+    np.testing.assert_allclose(long, 2 * limit[:, 0, 0])
+
+
+@pytest.mark.parametrize("momentum", [0.5, 0.9, 0.99])
+def test_the_sum_over_velocities_has_a_spurious_slope(momentum):
+    lags = np.array([0, 1, 2, 17, 6000, 8000])
+    args = (1.0, 0.01, 2.0, momentum)
+    summed = moments.velocity_sum_squared(lags, *args)
+    correlation = theory.propagator(np.arange(1, 17), 1.0, 0.01, momentum)[:, 1, 1]
+    by_hand = 17 + 2 * np.sum((17 - np.arange(1, 17)) * correlation)
+    assert summed[3] / summed[1] == pytest.approx(by_hand)
+    slope = (summed[5] - summed[4]) / (lags[5] - lags[4]) / summed[1]
+    assert slope == pytest.approx((1 - momentum) / (3 * (1 + momentum)), rel=0.05)
+
+
+def test_the_continuous_theory_is_of_second_order():
+    """Where 1 − β and √(ηh) are both of order ε, the autocorrelations differ by ε²."""
+    off = []
+    for small in (0.02, 0.01):
+        momentum, rate = 1 - 2 * small, small**2
+        lags = np.linspace(0, 5 / small, 11).round().astype(int)
+        exact = theory.displacement_squared(lags, 1.0, rate, 1.0, momentum)
+        limit = moments.limiting_displacement(lags, 1.0, rate, 1.0, momentum)
+        off.append(np.abs(exact - limit).max() / exact.max())
+    assert off[0] / off[1] == pytest.approx(4, rel=0.1)
+
+
+def test_the_continuous_displacement_from_stationary_moments_is_the_stationary_one():
+    args = ([0, 3, 50], [1.0, 0.01], 0.1, [2.0, 1.0], 0.9)
+    limit = theory.limiting_covariance(*args[1:])
+    np.testing.assert_allclose(
+        moments.limiting_displacement(*args),
+        moments.LANGEVIN.displacement_squared(*args, start=limit),
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize(
+    "displacement", [moments.limiting_displacement, moments.velocity_sum_squared]
+)
+def test_what_does_not_settle_is_refused(displacement):
+    with pytest.raises(UsageError, match=r"only below .* = 1\.9"):
+        displacement([1], [2.0, 0.1], 1.95, 1.0, 0.9)
+    with pytest.raises(UsageError, match="only below"):
+        moments.EXACT.covariance_at([1], [2.0, 0.1], 1.95, 1.0, 0.9)
