@@ -1,78 +1,78 @@
 """The studies of chapter 2: their truths are true, their estimators are as derived."""
-import dataclasses
+
 import math
 
 import pandas as pd
 import pytest
 import torch
-from stationarity import UsageError, data, experiments, launch
+from stationarity import UsageError, data
 from stationarity.chapters.ch02_what_to_measure import study as studies
 from stationarity.chapters.ch02_what_to_measure.normalisation import normalised_loss
-from stationarity.nets import mlp
-from stationarity.runs.records import COLUMNS
+from stationarity.launch import study_of
+from stationarity.nets.mlp import mlp
+from stationarity.runs import metrics
+from stationarity.runs.checkpoints import Place
+from stationarity.runs.settings import get
 from torch.nn import functional
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 STUDIED = ("gradient_estimators", "normalised_loss", "sharpness_estimators")
-ESTIMATORS = experiments.get(
+ESTIMATORS = get(
     "gradient_estimators",
     overrides={
         "examples": 96, "batch_size": 8, "hidden": (16,), "training_steps": 150,
         "sizes": (3, 6), "drawn": (4, 12), "replicates": 80, "learning_rate": 0.1,
     },
 )  # fmt: skip
-NORMALISATION = experiments.get(
+NORMALISATION = get(
     "normalised_loss",
     overrides={
         "width": 6, "blocks": (1,), "training_steps": 100, "batch_sizes": (2, 64),
         "learning_rate": 0.2, "measured_examples": 1024, "scales": (0.3, 1.0, 3.0),
     },
 )  # fmt: skip
-CURVATURE = experiments.get(
+CURVATURE = get(
     "sharpness_estimators",
     overrides={"hidden": (4,), "training_steps": 30, "max_products": 8, "batches": 2},
 )
 
 
-def table(rows) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=COLUMNS)
+def values(frame: pd.DataFrame, quantity: str, of: str | None = None) -> pd.DataFrame:
+    """The rows of a quantity, those of one kind where one is named."""
+    rows = frame[(frame.quantity == quantity) & (of is None or frame.of.eq(of))]
+    assert len(rows)
+    return rows.reset_index(drop=True)
 
 
-def values(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    return frame[frame.quantity == quantity].reset_index(drop=True)
-
-
-def value(frame: pd.DataFrame, quantity: str) -> float:
-    return values(frame, quantity).value.iloc[-1]
+def value(frame: pd.DataFrame, quantity: str, of: str | None = None) -> float:
+    return values(frame, quantity, of).value.iloc[-1]
 
 
 @pytest.fixture(scope="module")
 def estimators() -> pd.DataFrame:
-    return table(studies.gradient_estimators(ESTIMATORS))
+    return metrics.frame(studies.gradient_estimators(ESTIMATORS, Place()))
 
 
 @pytest.fixture(scope="module")
 def normalisation() -> pd.DataFrame:
-    return table(normalised_loss(NORMALISATION))
+    return metrics.frame(normalised_loss(NORMALISATION, Place()))
 
 
 @pytest.fixture(scope="module")
 def curvature() -> pd.DataFrame:
-    return table(studies.sharpness_estimators(CURVATURE))
+    return metrics.frame(studies.sharpness_estimators(CURVATURE, Place()))
 
 
 @pytest.fixture(scope="module")
 def example_gradients() -> torch.Tensor:
     """Gradients (n, P) of single examples at the study's weights, in float64."""
-    training = experiments.Training(
-        dataset="digits", model="mlp", hidden=ESTIMATORS.hidden, epochs=1,
-        examples=ESTIMATORS.examples, batch_size=ESTIMATORS.batch_size,
-        learning_rate=ESTIMATORS.learning_rate, precision="float64",
+    dataset = data.load(
+        "digits", examples=ESTIMATORS.examples, batch_size=ESTIMATORS.batch_size,
+        dtype=torch.float64,
     )  # fmt: skip
-    dataset = data.load(training)
     torch.manual_seed(0)
-    model = mlp.mlp((64, *ESTIMATORS.hidden, 10)).double()
+    model = mlp((64, *ESTIMATORS.hidden, 10)).double()
     for images, labels in dataset.training_batches(0, ESTIMATORS.training_steps):
         parameters = list(model.parameters())
         loss = functional.cross_entropy(model(images), labels)
@@ -90,8 +90,8 @@ def example_gradients() -> torch.Tensor:
 @pytest.mark.parametrize("name", STUDIED)
 @pytest.mark.parametrize("scale", ["classroom", "single-gpu", "paper"])
 def test_settings_of_every_scale_are_valid(name, scale):
-    settings = experiments.get(name, scale)
-    assert type(settings) in launch.STUDIES
+    settings = get(name, scale)
+    assert callable(study_of(settings))
     if hasattr(settings, "drawn"):
         assert settings.examples % settings.batch_size == 0
         assert max(settings.drawn) == settings.examples // settings.batch_size
@@ -119,15 +119,15 @@ def test_the_naive_square_is_inflated_by_the_noise_over_m(estimators):
 
 def test_the_corrected_square_is_unbiased(estimators):
     truth = value(estimators, "exact_norm_squared")
-    for quantity, exact in (("norm_squared", truth), ("norm_squared_at_zero", 0.0)):
-        for row in values(estimators, quantity).itertuples():
+    for objective, exact in (("loss", truth), ("tilted loss", 0.0)):
+        for row in values(estimators, "norm_squared", objective).itertuples():
             assert abs(row.value - exact) < 4 * row.error
 
 
 def test_the_jackknife_is_conservative_at_a_zero_gradient(estimators):
     """By sqrt(2 (M - 1) / (M - 2)) in the root mean square."""
-    spread = values(estimators, "spread_at_zero")
-    reported = values(estimators, "reported_error_at_zero")
+    spread = values(estimators, "spread", "tilted loss")
+    reported = values(estimators, "reported_error", "tilted loss")
     for real, said in zip(spread.itertuples(), reported.itertuples(), strict=True):
         factor = math.sqrt(2 * (real.step - 1) / (real.step - 2))
         margin = math.hypot(said.error, factor * real.error)
@@ -137,7 +137,7 @@ def test_the_jackknife_is_conservative_at_a_zero_gradient(estimators):
 def test_the_correction_shrinks_without_replacement(estimators):
     truth = value(estimators, "exact_norm_squared")
     naive, wrong, right = (
-        values(estimators, f"drawn_{name}").set_index("step")
+        values(estimators, "drawn_norm_squared", name).set_index("step")
         for name in ("naive", "wrong", "right")
     )
     share = (naive.value - right.value) / (naive.value - wrong.value)
@@ -147,22 +147,22 @@ def test_the_correction_shrinks_without_replacement(estimators):
 
 def test_nothing_is_to_correct_over_the_whole_partition(estimators):
     truth = value(estimators, "exact_norm_squared")
-    assert value(estimators, "drawn_right") == pytest.approx(truth, rel=1e-9)
-    assert value(estimators, "drawn_naive") == pytest.approx(truth, rel=1e-9)
-    assert value(estimators, "drawn_wrong") < 0.9 * truth
+    assert value(estimators, "drawn_norm_squared", "right") == pytest.approx(truth, rel=1e-9)
+    assert value(estimators, "drawn_norm_squared", "naive") == pytest.approx(truth, rel=1e-9)
+    assert value(estimators, "drawn_norm_squared", "wrong") < 0.9 * truth
 
 
 def test_a_batch_size_that_does_not_divide_the_data_is_refused():
-    settings = dataclasses.replace(ESTIMATORS, batch_size=7, training_steps=1)
+    settings = ESTIMATORS.but(batch_size=7, training_steps=1)
     with pytest.raises(UsageError, match="no multiple of the batch size 7"):
-        studies.gradient_estimators(settings)
+        studies.gradient_estimators(settings, Place())
 
 
 def test_normalised_weights_are_orthogonal_to_their_gradient(normalisation):
-    exact = values(normalisation, "cosine_normalised_negligible").value
+    exact = values(normalisation, "cosine", "normalised, negligible epsilon").value
     assert len(exact) == 3 and exact.max() < 1e-12
-    assert values(normalisation, "cosine_normalised_usual").value.max() < 1e-3
-    assert values(normalisation, "cosine_other_usual").value.max() > 1e-2
+    assert values(normalisation, "cosine", "normalised, usual epsilon").value.max() < 1e-3
+    assert values(normalisation, "cosine", "other, usual epsilon").value.max() > 1e-2
 
 
 def test_decay_leaves_no_stationary_point(normalisation):
@@ -183,9 +183,9 @@ def test_scaling_normalised_weights_divides_their_gradient(normalisation):
 
 
 def test_the_loss_depends_on_the_batch_in_training_mode_only(normalisation):
-    small, large = values(normalisation, "loss_training").itertuples()
+    small, large = values(normalisation, "loss", "training mode").itertuples()
     assert small.value - large.value > 4 * math.hypot(small.error, large.error)
-    small, large = values(normalisation, "loss_evaluation").itertuples()
+    small, large = values(normalisation, "loss", "evaluation mode").itertuples()
     assert abs(small.value - large.value) < 4 * math.hypot(small.error, large.error)
 
 
@@ -202,24 +202,23 @@ def test_the_dense_hessian_is_the_hessian():
 
 def test_sharpness_is_that_of_the_dense_hessian(curvature):
     for state in ("before", "after"):
-        largest = value(curvature, f"largest_{state}")
-        found = value(curvature, f"sharpness_{state}")
+        largest = value(curvature, "largest", state)
+        found = value(curvature, "sharpness", state)
         assert found == pytest.approx(largest, rel=1e-2)
-        dense = value(curvature, f"directional_dense_{state}")
-        along = value(curvature, f"directional_{state}")
+        dense = value(curvature, "directional_dense", state)
+        along = value(curvature, "directional", state)
         assert along == pytest.approx(dense, rel=1e-9)
         assert dense <= largest
-        assert (values(curvature, f"power_{state}").value <= largest * (1 + 1e-9)).all()
+        assert (values(curvature, "power", state).value <= largest * (1 + 1e-9)).all()
 
 
 @pytest.mark.parametrize("settings", [ESTIMATORS, NORMALISATION, CURVATURE])
 def test_rows_are_reproducible_by_seed(settings):
-    study, fewer = launch.STUDIES[type(settings)], {"training_steps": 3}
-    for field, small in (("measured_examples", 16), ("replicates", 3)):
-        if hasattr(settings, field):
-            fewer[field] = small
-    settings = dataclasses.replace(settings, **fewer)
-    first, again = table(study(settings)), table(study(settings))
+    fewer = {"training_steps": 3, "measured_examples": 16, "replicates": 3}
+    settings = settings.but(**{k: v for k, v in fewer.items() if hasattr(settings, k)})
+    first, again, other = (
+        metrics.frame(study_of(one)(one, Place()))
+        for one in (settings, settings, settings.but(seed=1))
+    )
     pd.testing.assert_frame_equal(again, first, rtol=0, atol=0)
-    other = table(study(dataclasses.replace(settings, seed=1)))
     assert not other.value.equals(first.value)

@@ -1,30 +1,32 @@
 """Figures of chapter 2: each estimator beside what it estimates."""
+
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ...runs.records import Run
-from ..plots import panels
+from ..plots import DOTTED, THEORY, panels, points
 
-TWO_ERRORS = 2  # error bars are two standard errors
 SQUARED_NORM = "squared norm (nats² per unit²)"
 
 
 def inflation(run: Run) -> Figure:
     """Plot naive and unbiased ||grad f||^2 against the number M of minibatches."""
-    figure, axes = panels(1, 1, 3.6)
-    axis, truth = axes[0, 0], _truth(run)
-    noise = run.series("exact_noise_variance").value[0]
-    naive, unbiased = run.series("naive_norm_squared"), run.series("norm_squared")
-    spread = run.series("spread").value
+    figure, ((axis,),) = panels(1, 1, 3.6)
+    truth, noise = (
+        run.series(f"exact_{name}").value[0] for name in ("norm_squared", "noise_variance")
+    )
+    naive, unbiased = (
+        run.series(name, of="loss") for name in ("naive_norm_squared", "norm_squared")
+    )
+    spread = run.series("spread", of="loss").value
     sizes = np.geomspace(naive.step.min(), naive.step.max())
-    expected = truth + noise / sizes
-    axis.plot(sizes, expected, "C1--", linewidth=1, label=r"exact + $\sigma^2/M$")
-    axis.axhline(truth, color="0.2", linewidth=1, label="exact, all data")
+    axis.plot(sizes, truth + noise / sizes, "C1--", linewidth=1, label=r"exact + $\sigma^2/M$")
+    axis.axhline(truth, **THEORY, label="exact, all data")
     low, high = unbiased.value - spread, unbiased.value + spread
     axis.fill_between(unbiased.step, low, high, color="C0", alpha=0.15, linewidth=0)
-    _errorbar(axis, naive, "C1s", "naive")
-    _errorbar(axis, unbiased, "C0o", "unbiased")
+    points(axis, naive.step, naive.value, naive.error, fmt="C1s", label="naive")
+    points(axis, unbiased.step, unbiased.value, unbiased.error, fmt="C0o", label="unbiased")
     axis.set_xscale("log", base=2)
     axis.set(xlabel="minibatches M (number)", ylabel=SQUARED_NORM)
     axis.legend()
@@ -34,14 +36,16 @@ def inflation(run: Run) -> Figure:
 def calibration(run: Run) -> Figure:
     """Plot the spread of the unbiased estimate and its reported standard error."""
     figure, axes = panels(1, 2, 3.2, sharey=True)
-    titles = {"": "gradient as it is", "_at_zero": "gradient zero, same noise"}
-    for axis, (suffix, title) in zip(axes[0], titles.items(), strict=True):
-        _errorbar(axis, run.series(f"spread{suffix}"), "0.2", "spread", marker="D")
-        reported = run.series(f"reported_error{suffix}")
-        _errorbar(axis, reported, "C0", "reported (jackknife)", marker="o")
+    titles = {"loss": "gradient as it is", "tilted loss": "gradient zero, same noise"}
+    for axis, (objective, title) in zip(axes[0], titles.items(), strict=True):
+        for quantity, label, style in (
+            ("spread", "spread", {"fmt": "D", "color": "0.2"}),
+            ("reported_error", "reported (jackknife)", {"fmt": "o", "color": "C0"}),
+        ):
+            rows = run.series(quantity, of=objective)
+            points(axis, rows.step, rows.value, rows.error, label=label, **style)
         axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
-        axis.set(xlabel="minibatches M (number)", title=title)
+        axis.set(xlabel="minibatches M (number)", title=title, yscale="log")
     axes[0, 0].set_ylabel("standard error of the\nsquared norm (nats² per unit²)")
     axes[0, 0].legend()
     return figure
@@ -49,17 +53,15 @@ def calibration(run: Run) -> Figure:
 
 def partition(run: Run) -> Figure:
     """Plot estimates from M of the N minibatches of a partition of the data."""
-    figure, axes = panels(1, 1, 3.4)
-    axis = axes[0, 0]
-    axis.axhline(_truth(run), color="0.2", linewidth=1, label="exact, all data")
-    styles = {
-        "drawn_naive": ("C1s-", "no correction"),
-        "drawn_wrong": ("C3v-", r"less $s^2/M$"),
-        "drawn_right": ("C0o-", r"less $s^2/M\,(1-M/N)$"),
-    }
-    for quantity, (style, label) in styles.items():
-        series = run.series(quantity)
-        _errorbar(axis, series.assign(step=series.epoch), style, label)
+    figure, ((axis,),) = panels(1, 1, 3.4)
+    axis.axhline(run.series("exact_norm_squared").value[0], **THEORY, label="exact, all data")
+    for correction, fmt, label in (
+        ("naive", "C1s-", "no correction"),
+        ("wrong", "C3v-", r"less $s^2/M$"),
+        ("right", "C0o-", r"less $s^2/M\,(1-M/N)$"),
+    ):
+        rows = run.series("drawn_norm_squared", of=correction)
+        points(axis, rows.epoch, rows.value, rows.error, fmt=fmt, label=label)
     axis.set(xlabel="fraction M/N of the partition", ylabel=SQUARED_NORM)
     axis.legend()
     return figure
@@ -70,8 +72,9 @@ def batch_dependence(run: Run) -> Figure:
     figure, axes = panels(1, 2, 3.2)
     labels = {"loss": "loss (nats)", "norm_squared": SQUARED_NORM}
     for axis, (quantity, label) in zip(axes[0], labels.items(), strict=True):
-        for mode, style in (("training", "C0o-"), ("evaluation", "C2s-")):
-            _errorbar(axis, run.series(f"{quantity}_{mode}"), style, f"{mode} mode")
+        for mode, fmt in (("training mode", "C0o-"), ("evaluation mode", "C2s-")):
+            rows = run.series(quantity, of=mode)
+            points(axis, rows.step, rows.value, rows.error, fmt=fmt, label=mode)
         axis.set_xscale("log", base=2)
         axis.set(xlabel="batch size B (examples)", ylabel=label)
     axes[0, 1].set_yscale("log")
@@ -81,26 +84,23 @@ def batch_dependence(run: Run) -> Figure:
 
 def scale_invariance(run: Run) -> Figure:
     """Plot angles between weights and gradients, and the effect of scaling weights."""
-    figure, axes = panels(1, 2, 3.2)
-    angles, scaling = axes[0]
-    styles = {
-        "other_usual": ("C1s", "other tensors"),
-        "normalised_usual": ("C0o", "feeds a BatchNorm"),
-        "normalised_negligible": ("C2v", "same, negligible ε"),
-    }
-    for name, (style, label) in styles.items():
-        series = run.series(f"cosine_{name}")
-        visible = series.value.clip(lower=1e-19)
-        angles.plot(series.step, visible, style, linestyle="none", label=label)
-    angles.set_yscale("log")
+    figure, ((angles, scaling),) = panels(1, 2, 3.2)
+    for tensors, fmt, label in (
+        ("other, usual epsilon", "C1s", "other tensors"),
+        ("normalised, usual epsilon", "C0o", "feeds a BatchNorm"),
+        ("normalised, negligible epsilon", "C2v", "same, negligible ε"),
+    ):
+        rows = run.series("cosine", of=tensors)
+        visible = rows.value.clip(lower=1e-19)
+        angles.plot(rows["index"], visible, fmt, linestyle="none", label=label)
+    angles.set(xlabel="parameter tensor (number)", ylabel="|cosine|", yscale="log")
     angles.set_ylim(1e-19, 10)
-    angles.set(xlabel="parameter tensor (number)", ylabel="|cosine|")
     angles.legend(loc=(0.25, 0.28))
-    scales = run.settings["scales"]
-    norm = run.series("gradient_norm_scaled").value
-    free = run.series("scale_free_norm_scaled").value
-    scaling.loglog(scales, norm, "C0o-", label="‖∇L‖ (nats per unit)")
-    scaling.loglog(scales, free, "C4s-", label="‖w‖·‖∇L‖ (nats)")
+    for quantity, fmt, label in (
+        ("gradient_norm_scaled", "C0o-", "‖∇L‖ (nats per unit)"),
+        ("scale_free_norm_scaled", "C4s-", "‖w‖·‖∇L‖ (nats)"),
+    ):
+        scaling.loglog(run.settings.scales, run.series(quantity).value, fmt, label=label)
     scaling.set_xscale("log", base=2)
     scaling.set(xlabel="factor c of the weights", ylabel="norm")
     scaling.legend()
@@ -111,40 +111,41 @@ def sharpness_by_products(run: Run) -> Figure:
     """Plot Lanczos and power iteration against the dense Hessian's eigenvalues."""
     figure, axes = panels(1, 2, 3.2)
     titles = {"before": "at initialisation", "after": "after some training"}
-    for axis, (name, title) in zip(axes[0], titles.items(), strict=True):
-        largest = run.series(f"largest_{name}").value[0]
-        size = abs(run.series(f"smallest_{name}").value[0])
-        axis.axhline(largest, color="0.2", linewidth=1, label="largest (dense)")
-        axis.axhline(size, color="C3", linestyle=":", label="|smallest| (dense)")
-        for quantity, style in (("lanczos", "C0o-"), ("power", "C1s-")):
-            series = run.series(f"{quantity}_{name}")
-            label = "Lanczos" if quantity == "lanczos" else "power iteration"
-            axis.plot(series.step, series.value, style, label=label)
+    for axis, (state, title) in zip(axes[0], titles.items(), strict=True):
+        largest, smallest = (
+            run.series(name, of=state).value[0] for name in ("largest", "smallest")
+        )
+        axis.axhline(largest, **THEORY, label="largest (dense)")
+        axis.axhline(abs(smallest), **DOTTED | {"color": "C3"}, label="|smallest| (dense)")
+        for quantity, fmt, label in (
+            ("lanczos", "C0o-", "Lanczos"),
+            ("power", "C1s-", "power iteration"),
+        ):
+            rows = run.series(quantity, of=state)
+            axis.plot(rows.step, rows.value, fmt, label=label)
         axis.set(xlabel="Hessian-vector products (number)", title=title)
     axes[0, 0].set_ylabel("eigenvalue (nats per unit²)")
     axes[0, 1].legend()
     return figure
 
 
-def update_sizes(run: Run, predicted) -> Figure:
+def update_sizes(run: Run, predicted: NDArray) -> Figure:
     """Plot the update's size, two predictions of it, and the change of the loss.
 
     ``predicted`` is the size (n,) that noise and momentum give, at each
     measurement of the update.
     """
-    figure, axes = panels(1, 2, 3.2)
-    size, change = axes[0]
-    update = run.series("update_norm")
+    figure, ((size, change),) = panels(1, 2, 3.2)
+    update, changes = run.series("update_norm"), run.series("loss_change")
     norm = run.series("gradient_norm_squared").value[: len(update)].clip(lower=0) ** 0.5
     rate = run.series("learning_rate").value
     size.plot(update.epoch, update.value, "C0o-", label="as applied")
     size.plot(update.epoch, predicted, "C2--", label="noise and momentum")
     size.plot(update.epoch, rate * norm, "C1s-", label=r"$\eta\,\Vert\nabla f\Vert$")
-    size.set_yscale("log")
-    size.set(xlabel="epoch", ylabel="size of the update (units of θ)")
+    size.set(xlabel="epoch", ylabel="size of the update (units of θ)", yscale="log")
     size.legend()
-    _errorbar(change, run.series("loss_change").assign(step=update.epoch), "C0o-", "")
-    change.axhline(0, color="0.2", linewidth=1)
+    points(change, update.epoch, changes.value, changes.error, fmt="C0o-")
+    change.axhline(0, **THEORY)
     change.set_yscale("symlog", linthresh=1e-3)
     change.set(xlabel="epoch", ylabel="change of the loss (nats)")
     return figure
@@ -152,23 +153,11 @@ def update_sizes(run: Run, predicted) -> Figure:
 
 def curvatures(run: Run) -> Figure:
     """Plot sharpness and directional sharpness along a run."""
-    figure, axes = panels(1, 1, 3.2)
-    axis = axes[0, 0]
-    for quantity, style in (("sharpness", "C0o-"), ("directional_sharpness", "C4s-")):
-        series = run.series(quantity)
-        axis.plot(series.epoch, series.value, style, label=quantity.replace("_", " "))
-    axis.axhline(0, color="0.2", linewidth=1)
+    figure, ((axis,),) = panels(1, 1, 3.2)
+    for quantity, fmt in (("sharpness", "C0o-"), ("directional_sharpness", "C4s-")):
+        rows = run.series(quantity)
+        axis.plot(rows.epoch, rows.value, fmt, label=quantity.replace("_", " "))
+    axis.axhline(0, **THEORY)
     axis.set(xlabel="epoch", ylabel="curvature (nats per unit²)")
     axis.legend()
     return figure
-
-
-def _truth(run: Run) -> float:
-    return run.series("exact_norm_squared").value[0]
-
-
-def _errorbar(axis: Axes, series, style: str, label: str, **keywords) -> None:
-    """Plot a series with bars of two standard errors; no bar where there is none."""
-    errors = TWO_ERRORS * series.error.where(np.isfinite(series.error), 0.0)
-    plotted = {"fmt": style} if not keywords else {"color": style, **keywords}
-    axis.errorbar(series.step, series.value, errors, capsize=2, label=label, **plotted)

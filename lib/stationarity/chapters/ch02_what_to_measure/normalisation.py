@@ -2,109 +2,103 @@
 
 Source: our section "What to measure".
 """
-import dataclasses
-import functools
+
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ... import data, measure
-from ...runs.checkpoints import Keeper
-from .settings import NormalisationStudy
-from .study import statistics, trained, training_of
+from ... import measure
+from ...runs import metrics
+from .study import load, trained
 
-NEGLIGIBLE = 1e-30  # an epsilon of BatchNorm below rounding; PyTorch allows no zero
+if TYPE_CHECKING:
+    from ...runs.checkpoints import Place
+    from .settings import NormalisationStudy
+
+# Of BatchNorm; the second is below rounding: PyTorch allows no zero.
+EPSILONS = {"usual": 1e-5, "negligible": 1e-30}
 
 
-def normalised_loss(
-    settings: NormalisationStudy, data_root=None, device="cpu", keeper=None
-) -> list:
+def normalised_loss(settings: NormalisationStudy, place: Place) -> list[tuple]:
     """Measure what batch normalisation makes of the loss and of its gradient.
 
     A ResNet is trained for some steps with random crops. Rows:
 
-    - ``loss_<mode>``, ``norm_squared_<mode>``: for minibatches of ``step`` examples
-      without crops, in ``training`` and in ``evaluation`` mode;
-    - ``loss_<mode>_<images>``, ``norm_squared_<mode>_<images>``: for the batch size
-      of the training, with ``crops`` and on ``plain`` images;
-    - ``cosine_<which>_<epsilon>``: |cos| between each parameter tensor (``step``
-      counts them) and its gradient, for the convolutions (``normalised``) and the
-      rest (``other``), with BatchNorm's ``usual`` epsilon and a ``negligible`` one;
+    - ``loss``, ``norm_squared`` in ``training mode`` and in ``evaluation mode``, for
+      minibatches of ``step`` examples without crops; in ``training mode, crops`` and
+      ``training mode, plain``, and so on, for the batch size of the training;
+    - ``cosine``: |cos| between each parameter tensor (``index``) and its gradient, of
+      the convolutions with BatchNorm's usual epsilon (``normalised, usual epsilon``),
+      with a ``negligible`` one, and of the ``other`` tensors;
     - ``decay_product``, ``decay_square``: w . grad f and weight_decay ||w||^2, w
       being all the convolutions' weights;
     - ``loss_scaled``, ``gradient_norm_scaled``, ``scale_free_norm_scaled``: with w
-      times each of the ``scales`` (``step`` counts them), gradients in w.
+      times each of the ``scales`` (``index``), gradients in w.
 
     Losses are measured in float32, angles and scalings in float64 on one minibatch.
     """
-    training = training_of(
-        settings, model="cifar_resnet", width=settings.width, blocks=settings.blocks,
-        crop_padding=settings.crop_padding, momentum=settings.momentum,
-        weight_decay=settings.weight_decay, precision="float32",
-    )  # fmt: skip
-    keeper = keeper or Keeper()
-    model, dataset = trained(training, settings.training_steps, data_root, device, keeper)
+    crops = {"crop_padding": settings.crop_padding}
+    dataset = load(settings, place, dtype=torch.float32, **crops)
+    model = trained(settings, dataset, settings.training_steps, place.keeper)
     passes, rows = settings.measured_examples / dataset.count, []
 
-    def measured(step: int, name: str, changes: dict) -> list:
-        variant = dataclasses.replace(training, **changes)
-        count = max(3, settings.measured_examples // variant.batch_size)
-        drawn = data.load(variant, data_root, device).draws(count, "normalisation")
-        found = statistics(model, drawn)
-        loss = (found.loss, found.loss_standard_error)
-        norm = (found.gradient_norm_squared, found.standard_error)
-        return [
-            (step, passes, f"loss_{name}", *loss),
-            (step, passes, f"norm_squared_{name}", *norm),
-        ]
+    def note(mode: str, batch_size: int = settings.batch_size, **how) -> None:
+        def measured() -> list[tuple]:
+            some = load(settings, place, dtype=torch.float32, batch_size=batch_size, **how)
+            count = max(3, settings.measured_examples // batch_size)
+            drawn = some.draws(count, "normalisation")
+            s = measure.gradient_statistics(model, measure.cross_entropy, drawn)
+            at = {"of": mode, "step": batch_size, "epoch": passes}
+            return metrics.rows("loss", s.loss, s.loss_standard_error, **at) + metrics.rows(
+                "norm_squared", s.gradient_norm_squared, s.standard_error, **at
+            )
 
-    def note(step: int, name: str, **changes) -> None:
-        compute = functools.partial(measured, step, name, changes)
-        rows.extend(keeper.part(f"{name} {step}", compute))
+        rows.extend(place.keeper.part(f"{mode} {batch_size}", measured))
 
     for mode in ("evaluation", "training"):
         model.train(mode == "training")
         for size in settings.batch_sizes:
-            note(size, mode, batch_size=size, crop_padding=0)
-        note(0, f"{mode}_crops")
-        note(0, f"{mode}_plain", crop_padding=0)
-    exact = dataclasses.replace(training, crop_padding=0, precision="float64")
-    batch = next(iter(data.load(exact, data_root, device).draws(1, "angles")))
+            note(f"{mode} mode", size)
+        note(f"{mode} mode, crops", **crops)
+        note(f"{mode} mode, plain")
+    batch = next(iter(load(settings, place).draws(1, "angles")))
     rows += _angles(model.double(), batch, settings)
     return rows + _scalings(model, batch, settings)
 
 
-def _angles(model: nn.Module, batch, settings: NormalisationStudy) -> list:
-    rows, parameters = [], list(model.parameters())
-    for name, epsilon in (("usual", 1e-5), ("negligible", NEGLIGIBLE)):
-        _set_epsilon(model, epsilon)
-        pairs = list(zip(parameters, _gradients(model, batch, parameters)))
-        for index, (weight, gradient) in enumerate(pairs):
+def _angles(model: nn.Module, batch, settings: NormalisationStudy) -> list[tuple]:
+    rows, weights = [], list(model.parameters())
+    gradients = {name: _gradients(model, batch, weights, name) for name in EPSILONS}
+    for name, found in gradients.items():
+        for index, (weight, gradient) in enumerate(zip(weights, found, strict=True)):
             product = (weight * gradient).sum().item()
             cosine = product / (_norm([weight]) * _norm([gradient]) or math.inf)
             which = "normalised" if weight.ndim == 4 else "other"
-            rows.append((index, f"cosine_{which}_{name}", abs(cosine)))
+            at = {"of": f"{which}, {name} epsilon", "index": index}
+            rows += metrics.rows("cosine", abs(cosine), **at)
+    pairs = zip(weights, gradients["negligible"], strict=True)
     slope = sum((w * g).sum().item() for w, g in pairs if w.ndim == 4)
     decay = settings.weight_decay * _norm(_convolutions(model)) ** 2
-    rows += [(0, "decay_product", slope + decay), (0, "decay_square", decay)]
-    return [(step, math.nan, name, value, math.nan) for step, name, value in rows]
+    rows += metrics.rows("decay_product", slope + decay)
+    return rows + metrics.rows("decay_square", decay)
 
 
-def _scalings(model: nn.Module, batch, settings: NormalisationStudy) -> list:
+def _scalings(model: nn.Module, batch, settings: NormalisationStudy) -> list[tuple]:
     rows, weights, previous = [], _convolutions(model), 1.0
-    _set_epsilon(model, NEGLIGIBLE)
     for index, scale in enumerate(settings.scales):
         with torch.no_grad():
             for weight in weights:
                 weight.mul_(scale / previous)
-        previous, norm = scale, _norm(_gradients(model, batch, weights))
-        found = {
-            "loss_scaled": measure.mean_loss(model, measure.cross_entropy, [batch]),
-            "gradient_norm_scaled": norm,
-            "scale_free_norm_scaled": norm * _norm(weights),
-        }
-        rows += [(index, math.nan, name, v, math.nan) for name, v in found.items()]
+        previous, norm = scale, _norm(_gradients(model, batch, weights, "negligible"))
+        loss = measure.mean_loss(model, measure.cross_entropy, [batch])
+        rows += metrics.rows("loss_scaled", loss, index=index)
+        rows += metrics.rows("gradient_norm_scaled", norm, index=index)
+        rows += metrics.rows("scale_free_norm_scaled", norm * _norm(weights), index=index)
     return rows
 
 
@@ -113,15 +107,13 @@ def _convolutions(model: nn.Module) -> list[Tensor]:
     return [p for p in model.parameters() if p.ndim == 4]
 
 
-def _set_epsilon(model: nn.Module, epsilon: float) -> None:
+def _gradients(model: nn.Module, batch, parameters: list[Tensor], epsilon: str) -> tuple:
+    """Return the gradient in each of the parameters, for one of the ``EPSILONS``."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.eps = epsilon
-
-
-def _gradients(model: nn.Module, batch, parameters: list[Tensor]) -> tuple:
+            module.eps = EPSILONS[epsilon]
     return torch.autograd.grad(measure.cross_entropy(model, batch), parameters)
 
 
-def _norm(tensors) -> float:
+def _norm(tensors: Iterable[Tensor]) -> float:
     return math.sqrt(sum(t.square().sum().item() for t in tensors))

@@ -1,20 +1,21 @@
 """What to measure (chapter 2): estimators, each against a truth that is known."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ...runs.settings import Count, NotNegative, Positive, Settings, Share, Whole, register
-from ...train.settings import SmallNet, Training
+from ...train.settings import AtLeastTwo, SmallNet, Training
 
 
 class EstimatorStudy(SmallNet):
     """Settings of the study of gradient-norm estimators (chapter 2)."""
 
     study: ClassVar[str] = "chapters.ch02_what_to_measure.study:gradient_estimators"
+    model: ClassVar[str] = "mlp"
 
     training_steps: Whole  # SGD steps before the measurement
-    sizes: tuple[int, ...]  # numbers of independent minibatches M
-    drawn: tuple[int, ...]  # numbers of minibatches drawn from a partition of the data
-    replicates: Count  # repetitions of each measurement
+    sizes: tuple[AtLeastTwo, ...]  # numbers of independent minibatches M
+    drawn: tuple[AtLeastTwo, ...]  # numbers of minibatches drawn from a partition of the data
+    replicates: AtLeastTwo  # repetitions of each measurement
 
     @property
     def total_steps(self) -> int:
@@ -26,19 +27,21 @@ class NormalisationStudy(Settings):
     """Settings of the study of the loss of a BatchNorm net (chapter 2)."""
 
     study: ClassVar[str] = "chapters.ch02_what_to_measure.normalisation:normalised_loss"
+    model: ClassVar[str] = "cifar_resnet"
+    batch_norm: ClassVar[bool] = True
 
-    dataset: str
+    dataset: Literal["digits", "cifar10"]
     examples: Whole  # training examples; 0: all
     width: Count  # of the cifar_resnet
-    blocks: tuple[int, ...]
+    blocks: tuple[Count, ...]
     batch_size: Count
     crop_padding: Whole  # of the training
     training_steps: Whole  # SGD steps before the measurement
     learning_rate: Positive
     momentum: Share
     weight_decay: NotNegative
-    scales: tuple[float, ...]  # factors of the convolutions' weights
-    batch_sizes: tuple[int, ...]  # for which the loss is measured
+    scales: tuple[Positive, ...]  # factors of the convolutions' weights
+    batch_sizes: tuple[Count, ...]  # for which the loss is measured
     measured_examples: Count  # drawn for each of these measurements
 
     @property
@@ -50,6 +53,7 @@ class CurvatureStudy(SmallNet):
     """Settings of the study of sharpness against the dense Hessian (chapter 2)."""
 
     study: ClassVar[str] = "chapters.ch02_what_to_measure.study:sharpness_estimators"
+    model: ClassVar[str] = "mlp"
 
     batches: Count  # fixed minibatches that define the Hessian
     training_steps: Whole  # SGD steps before the second measurement

@@ -1,141 +1,133 @@
-"""Small experiments that measure or simulate without a training run.
+"""Estimators of gradient norm and sharpness, each against a truth that is known.
 
-Each study maps its settings to the rows of a run's metrics, ``(step, epoch,
-quantity, value, error)``; ``epoch`` counts the passes over the data that a
-measurement takes. Source: our section "What to measure".
+The nets are mlps in float64, without augmentation. Source: our section "What to measure".
 """
-import copy
-import dataclasses
-import functools
-import math
 
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ... import data, measure
+from ... import data, measure, nets
 from ...errors import UsageError
-from ...runs.checkpoints import Keeper
-from ...train import loop
-from ...train.settings import Training
-from ..ch06_invariant_measure.chains import mean_and_error
-from .settings import CurvatureStudy, EstimatorStudy
+from ...runs import metrics
+from ...stats.estimate import mean_and_error
+
+if TYPE_CHECKING:
+    from ...runs.checkpoints import Keeper, Place
+    from .settings import CurvatureStudy, EstimatorStudy, NormalisationStudy
 
 
-def gradient_estimators(
-    settings: EstimatorStudy, data_root=None, device="cpu", keeper=None
-) -> list:
-    """Compare estimators of ||grad f||^2 with its exact value.
+def gradient_estimators(settings: EstimatorStudy, place: Place) -> list[tuple]:
+    """Compare estimators of ||grad f||^2 with its exact value, after some training.
 
-    An mlp is trained for some steps in float64, without augmentation: the gradient
-    over all the data and the variance of a minibatch's are then known exactly.
-    Rows, ``step`` being the number M of minibatches:
+    The gradient over all the data and the variance of a minibatch's are known
+    exactly. Rows; ``step`` is the number M of minibatches, ``epoch`` so many passes
+    over the data:
 
     - ``exact_norm_squared``, ``exact_noise_variance``: the two truths;
-    - ``naive_norm_squared``, ``norm_squared``: means over the replicates with their
-      standard errors, for M independent minibatches;
+    - ``naive_norm_squared``, ``norm_squared`` of the ``loss``: means over the replicates
+      with their standard errors, for M independent minibatches;
     - ``spread``, ``reported_error``: of ``norm_squared``, its standard deviation
       over the replicates, and the root mean square of the standard errors;
-    - ``..._at_zero``: the same for the tilted loss, whose gradient is zero here;
-    - ``drawn_naive``, ``drawn_wrong``, ``drawn_right``: for M minibatches out of a
-      partition of the data into N, the naive square, less s^2/M, and less
+    - the last three of the ``tilted loss``, too, whose gradient is zero here;
+    - ``drawn_norm_squared`` for M minibatches out of a partition of the data into N:
+      ``naive``, the ``wrong`` one, less s^2/M, and the ``right`` one, less
       s^2/M (1 - M/N).
 
     Raises :class:`UsageError` where the batch size does not divide the data.
     """
-    keeper = keeper or Keeper()
-    training = training_of(settings, hidden=settings.hidden)
-    model, dataset = trained(training, settings.training_steps, data_root, device, keeper)
+    keeper, dataset = place.keeper, load(settings, place, label_noise=settings.label_noise)
     if dataset.count % settings.batch_size:
         raise UsageError(
             f"The study draws from a partition of the data: {dataset.count} examples "
             f"are no multiple of the batch size {settings.batch_size}."
         )
-    gradient, variance = keeper.part(
-        "exact", lambda: _exact(model, training, data_root, device)
-    )
-    square = gradient.square().sum().item()
-    rows = [(0, 0.0, "exact_norm_squared", square, 0.0)]
-    rows += [(0, 0.0, "exact_noise_variance", variance, 0.0)]
-    objectives = (measure.cross_entropy, _tilted(gradient))
+    model = trained(settings, dataset, settings.training_steps, keeper)
+    gradient, variance = keeper.part("exact", lambda: _exact(model, settings, place))
+    rows = metrics.rows("exact_norm_squared", gradient.square().sum(), 0.0, epoch=0.0)
+    rows += metrics.rows("exact_noise_variance", variance, 0.0, epoch=0.0)
+    objectives = {"loss": measure.cross_entropy, "tilted loss": _tilted(gradient)}
     total = len(settings.sizes) * settings.replicates
     with keeper.progress("gradient_estimators", total, unit="measurement") as progress:
-
-        def both(size: int, replicate: int) -> tuple:
-            """Estimate for the loss and for the tilted one, on the same batches."""
-            batches = list(dataset.draws(size, "estimators", size, replicate))
-            progress.advance()
-            return tuple(_estimate(statistics(model, batches, f)) for f in objectives)
-
         for size in settings.sizes:
-            found = _repeated(f"{size} batches", both, size, settings, keeper)
-            measured, at_zero = zip(*found, strict=True)
-            naive = mean_and_error([s["gradient_norm_naive"] ** 2 for s in measured])
-            found = {"naive_norm_squared": naive, **_calibration(measured)}
-            zero = _calibration(at_zero).items()
-            found |= {f"{name}_at_zero": pair for name, pair in zero}
-            passes = size * settings.batch_size / dataset.count
-            rows += [(size, passes, name, *pair) for name, pair in found.items()]
+
+            def both(replicate: int) -> list:
+                """Estimate for the two objectives on the same batches."""
+                batches = list(dataset.draws(size, "estimators", size, replicate))
+                progress.advance()
+                return [_estimate(model, batches, f) for f in objectives.values()]
+
+            measured = _repeated(f"{size} batches", both, settings, keeper)
+            at = {"step": size, "epoch": size * settings.batch_size / dataset.count}
+            naive = mean_and_error(measured[:, 0, 0])
+            rows += metrics.rows("naive_norm_squared", *naive, of="loss", **at)
+            for number, objective in enumerate(objectives):
+                for name, pair in _calibration(*measured[:, number, 1:].T).items():
+                    rows += metrics.rows(name, *pair, of=objective, **at)
     return rows + _from_a_partition(model, dataset, settings, keeper)
 
 
-def _from_a_partition(model, dataset, settings: EstimatorStudy, keeper) -> list:
+def _from_a_partition(model, dataset, settings: EstimatorStudy, keeper: Keeper) -> list[tuple]:
     """Measure on the first M minibatches of reshuffled epochs, after the training."""
     rows, whole = [], dataset.steps_per_epoch
-
-    def both(drawn: int, replicate: int) -> tuple:
-        """Estimate with the right correction and with the wrong one."""
-        first = (settings.training_steps // whole + 1 + replicate) * whole
-        batches = list(dataset.training_batches(first, first + drawn))
-        return tuple(
-            _estimate(statistics(model, batches, population=size)) for size in (whole, None)
-        )
-
     for drawn in settings.drawn:
-        found = _repeated(f"{drawn} of a partition", both, drawn, settings, keeper)
-        right, wrong = zip(*found, strict=True)
-        found = {
-            "drawn_naive": mean_and_error([s["gradient_norm_naive"] ** 2 for s in right]),
-            "drawn_wrong": mean_and_error([s["gradient_norm_squared"] for s in wrong]),
-            "drawn_right": mean_and_error([s["gradient_norm_squared"] for s in right]),
-        }
-        rows += [(drawn, drawn / whole, name, *pair) for name, pair in found.items()]
+
+        def both(replicate: int) -> list:
+            """Estimate with the right correction and with the wrong one."""
+            first = (settings.training_steps // whole + 1 + replicate) * whole
+            batches = list(dataset.training_batches(first, first + drawn))
+            return [_estimate(model, batches, population=size) for size in (whole, None)]
+
+        measured = _repeated(f"{drawn} of a partition", both, settings, keeper)
+        naive, right, wrong = measured[:, 0, 0], measured[:, 0, 1], measured[:, 1, 1]
+        for name, squares in {"naive": naive, "wrong": wrong, "right": right}.items():
+            at = {"of": name, "step": drawn, "epoch": drawn / whole}
+            rows += metrics.rows("drawn_norm_squared", *mean_and_error(squares), **at)
     return rows
 
 
-def _repeated(name: str, measure_once, size: int, settings: EstimatorStudy, keeper) -> list:
-    """Return what ``measure_once(size, replicate)`` gives for every replicate."""
+def _repeated(name: str, once: Callable[[int], list], settings, keeper: Keeper) -> np.ndarray:
+    """Return what ``once(replicate)`` gives for every replicate, (replicates, ...)."""
 
     def all_of_them() -> list:
-        first, found = keeper.begin(replicate=0, found=[])
+        first, measured = keeper.begin(replicate=0, measured=[])
         for replicate in range(first, settings.replicates):
-            found.append(measure_once(size, replicate))
-            keeper.keep(replicate=replicate + 1, found=found)
-        return found
+            measured.append(once(replicate))
+            keeper.keep(replicate=replicate + 1, measured=measured)
+        return measured
 
-    return keeper.part(name, all_of_them)
-
-
-def _estimate(found: measure.GradientStatistics) -> dict:
-    """Return of the statistics what the study needs."""
-    names = ("gradient_norm_naive", "gradient_norm_squared", "standard_error")
-    return {name: getattr(found, name) for name in names}
+    return np.array(keeper.part(name, all_of_them))
 
 
-def _exact(model: nn.Module, training: Training, data_root, device) -> tuple:
+def _estimate(model, batches: list, objective=measure.cross_entropy, population=None) -> list:
+    """Return the naive square of a gradient's norm, the unbiased one and its error."""
+    s = measure.gradient_statistics(model, objective, batches, population=population)
+    return [s.gradient_norm_naive**2, s.gradient_norm_squared, s.standard_error]
+
+
+def _exact(model: nn.Module, settings: EstimatorStudy, place: Place) -> tuple[Tensor, float]:
     """Return the gradient (P,) over all the data and a minibatch gradient's variance.
 
     A minibatch of B out of n without replacement has S^2/B (1 - B/n), with S^2 the
     variance of one example's gradient (n - 1 in the denominator).
     """
-    single = data.load(dataclasses.replace(training, batch_size=1), data_root, device)
-    count = single.count
-    one_by_one = statistics(model, single.partition(), population=count)
+    single = load(settings, place, batch_size=1, label_noise=settings.label_noise)
+    count, size = single.count, settings.batch_size
+    one_by_one = measure.gradient_statistics(
+        model, measure.cross_entropy, single.partition(), population=count
+    )
     variance = one_by_one.noise_norm**2 * count / (count - 1)
-    left = 1 - training.batch_size / count
-    return one_by_one.mean_gradient, variance / training.batch_size * left
+    return one_by_one.mean_gradient, variance / size * (1 - size / count)
 
 
-def _tilted(gradient: Tensor):
+def _tilted(gradient: Tensor) -> measure.Objective:
     """Return the cross-entropy less a linear term: the same noise, no gradient."""
 
     def objective(model: nn.Module, batch) -> Tensor:
@@ -145,12 +137,11 @@ def _tilted(gradient: Tensor):
     return objective
 
 
-def _calibration(statistics: list) -> dict:
-    """Return the mean estimate, its spread and the reported error, with errors."""
-    estimates = [s["gradient_norm_squared"] for s in statistics]
+def _calibration(estimates: np.ndarray, errors: np.ndarray) -> dict[str, tuple]:
+    """Return mean estimates, their spread and the reported error, with errors."""
     count, (mean, error_of_mean) = len(estimates), mean_and_error(estimates)
     spread = error_of_mean * math.sqrt(count)
-    square, error = mean_and_error([s["standard_error"] ** 2 for s in statistics])
+    square, error = mean_and_error(errors**2)
     return {
         "norm_squared": (mean, error_of_mean),
         "spread": (spread, spread / math.sqrt(2 * (count - 1))),  # of a normal sample
@@ -158,13 +149,10 @@ def _calibration(statistics: list) -> dict:
     }
 
 
-def sharpness_estimators(
-    settings: CurvatureStudy, data_root=None, device="cpu", keeper=None
-) -> list:
-    """Compare the sharpness with the eigenvalues of the dense Hessian, in float64.
+def sharpness_estimators(settings: CurvatureStudy, place: Place) -> list[tuple]:
+    """Compare the sharpness with the eigenvalues of the dense Hessian.
 
-    The net is an mlp, ``before`` training and ``after`` some steps: each quantity
-    has one of these suffixes. Rows:
+    Rows of the net ``before`` training and ``after`` some steps:
 
     - ``largest``, ``smallest``: eigenvalues of the dense Hessian, by LAPACK;
     - ``sharpness`` with its residual, ``products``: of ``measure.sharpness``;
@@ -174,45 +162,41 @@ def sharpness_estimators(
     - ``directional``, ``directional_dense``, ``directional_norm``: v'Hv / v'v along
       the gradient v, by a product and by the dense Hessian; ||Hv|| / ||v||.
     """
-    keeper = keeper or Keeper()
-    training, rows = training_of(settings, hidden=settings.hidden), []
-    for suffix, steps in (("before", 0), ("after", settings.training_steps)):
-        model, dataset = trained(training, steps, data_root, device, keeper)
-        batches = list(dataset.draws(settings.batches, "curvature"))
-        compute = functools.partial(_curvature, model, batches, settings)
-        rows += [
-            (step, math.nan, f"{quantity}_{suffix}", value, error)
-            for step, quantity, value, error in keeper.part(f"curvature {suffix}", compute)
-        ]
+    dataset, rows = load(settings, place, label_noise=settings.label_noise), []
+    batches = list(dataset.draws(settings.batches, "curvature"))
+    for state, steps in (("before", 0), ("after", settings.training_steps)):
+        model = trained(settings, dataset, steps, place.keeper)
+        rows += place.keeper.part(
+            f"curvature {state}", lambda: _curvature(model, batches, settings, state)
+        )
     return rows
 
 
-def _curvature(model: nn.Module, batches: list, settings: CurvatureStudy) -> list:
-    hessian, objective = dense_hessian(model, batches), measure.cross_entropy
+def _curvature(model: nn.Module, batches: list, settings: CurvatureStudy, of: str) -> list:
+    hessian, measured = dense_hessian(model, batches), (model, measure.cross_entropy, batches)
     eigenvalues = torch.linalg.eigvalsh(hessian)
-    gradient = statistics(model, batches, population=len(batches)).mean_gradient
+    statistics = measure.gradient_statistics(*measured, population=len(batches))
+    gradient = statistics.mean_gradient
     unit = gradient / gradient.norm()
     image = hessian @ unit
-    found = measure.sharpness(model, objective, batches, seed=settings.seed)
-    along = measure.directional_sharpness(model, objective, batches, gradient)
+    whole = measure.sharpness(*measured, seed=settings.seed)
     exact = {
         "largest": eigenvalues[-1], "smallest": eigenvalues[0],
-        "directional": along, "directional_dense": unit @ image,
-        "directional_norm": image.norm(), "products": found.products,
+        "directional": measure.directional_sharpness(*measured, gradient),
+        "directional_dense": unit @ image, "directional_norm": image.norm(),
+        "products": whole.products,
     }  # fmt: skip
-    rows = [(0, name, float(number), math.nan) for name, number in exact.items()]
-    pair = (found.eigenvalues[0].item(), found.residuals[0].item())
-    rows.append((0, "sharpness", *pair))
+    rows = [row for name, value in exact.items() for row in metrics.rows(name, value, of=of)]
+    rows += metrics.rows("sharpness", whole.eigenvalues[0], whole.residuals[0], of=of)
     for products in range(1, settings.max_products + 1):
-        rows.append((products, "power", (unit @ image).item(), math.nan))
+        rows += metrics.rows("power", unit @ image, of=of, step=products)
         unit = image / image.norm()
         image = hessian @ unit
         stopped = measure.sharpness(
-            model, objective, batches,
-            tol=1e-9, max_products=products, seed=settings.seed,
-        )  # fmt: skip
-        pair = (stopped.eigenvalues[0].item(), stopped.residuals[0].item())
-        rows.append((products, "lanczos", *pair))
+            *measured, tol=1e-9, max_products=products, seed=settings.seed
+        )
+        pair = stopped.eigenvalues[0], stopped.residuals[0]
+        rows += metrics.rows("lanczos", *pair, of=of, step=products)
     return rows
 
 
@@ -235,23 +219,21 @@ def dense_hessian(model: nn.Module, batches: list) -> Tensor:
     return torch.func.jacrev(gradient, chunk_size=512)(measure.parameter_vector(model))
 
 
-def training_of(settings, **changes) -> Training:
-    """Return the settings of a study's training: an mlp in float64 if not changed."""
-    common = {
-        "dataset": settings.dataset, "examples": settings.examples, "model": "mlp",
-        "batch_size": settings.batch_size, "learning_rate": settings.learning_rate,
-        "epochs": 1, "precision": "float64", "seed": settings.seed,
-    }  # fmt: skip
-    return Training(**(common | changes))
+def load(settings: EstimatorStudy | CurvatureStudy | NormalisationStudy, place: Place, **how):
+    """Return the settings' data, in float64 and by their batch size if not told ``how``."""
+    usual = dict(
+        batch_size=settings.batch_size, examples=settings.examples, seed=settings.seed,
+        dtype=torch.float64, data_root=place.data_root, device=place.device,
+    )  # fmt: skip
+    return data.load(settings.dataset, **usual | how)
 
 
-def trained(training: Training, steps: int, data_root, device, keeper: Keeper) -> tuple:
-    """Return a net after some steps of SGD, in training mode, and its dataset."""
-    dataset = data.load(training, data_root, device)
-    model = loop.build_model(training, dataset).to(device, dataset.dtype).train()
+def trained(settings, dataset, steps: int, keeper: Keeper) -> nn.Module:
+    """Return the settings' net after some steps of SGD, in training mode."""
+    model = nets.build(settings, dataset).to(dataset.device, dataset.dtype).train()
     optimizer = torch.optim.SGD(
-        model.parameters(), training.learning_rate, training.momentum,
-        weight_decay=training.weight_decay,
+        model.parameters(), settings.learning_rate, settings.momentum,
+        weight_decay=settings.weight_decay,
     )  # fmt: skip
 
     def take_steps() -> dict:
@@ -264,15 +246,9 @@ def trained(training: Training, steps: int, data_root, device, keeper: Keeper) -
             optimizer.zero_grad()
             measure.cross_entropy(model, batch).backward()
             optimizer.step()
-            if keeper.due():
-                net, moments = model.state_dict(), optimizer.state_dict()
-                keeper.keep(step=step + 1, model=net, optimizer=moments)
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            keeper.keep(step=step + 1, **state)
         return copy.deepcopy(model.state_dict())
 
     model.load_state_dict(keeper.part(f"{steps} steps", take_steps))
-    return model, dataset
-
-
-def statistics(model, batches, objective=measure.cross_entropy, population=None):
-    """Return the gradient statistics of the cross-entropy, if of nothing else."""
-    return measure.gradient_statistics(model, objective, batches, population=population)
+    return model
