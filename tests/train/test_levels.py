@@ -1,75 +1,30 @@
-"""The criteria: known answers, and their error rates by simulation."""
+"""The criteria on runs: every verdict, and the control that must come out otherwise."""
+
 import numpy as np
 import pytest
 import stationarity
-from stationarity import UsageError
-from stationarity.runs import records
-from stationarity.train.loop import levels
-
-TIMES = np.arange(12.0)
-
-
-def run_with(tmp_path, values, errors=0.01, **settings):
-    """Return a run whose squared gradient norm is the given series."""
-    info = {"settings": {"schedule": "constant", "drops": [], "epochs": 12} | settings}
-    rows = [
-        (i, float(i), "gradient_norm_squared", value, errors) for i, value in enumerate(values)
-    ]
-    return records.write(tmp_path, info, rows)
+from stationarity.errors import UsageError
+from stationarity.runs import metrics, records
+from stationarity.runs.settings import get
+from stationarity.train import levels
 
 
-def test_a_line_without_scatter_is_known_exactly():
-    found = levels.level(TIMES, 10 - 0.5 * TIMES)
-    assert found.mean == 10 - 0.5 * 5.5
-    assert np.isclose(found.change, -5.5) and found.trend == "falls"
-    assert np.isclose(found.change_low, found.change_high)
-    assert levels.level(TIMES, 10 + 0.5 * TIMES).trend == "rises"
-    assert levels.level(TIMES, np.zeros(12) + 3).trend == "no trend"
-
-
-@pytest.mark.parametrize("slope", [0.0, 0.1])
-def test_the_intervals_cover_the_truth_at_their_nominal_rate(slope):
-    generator, covered, trends = np.random.default_rng(0), [], []
-    for _ in range(2000):
-        values = 5 + slope * TIMES + generator.normal(size=12)
-        found = levels.level(TIMES, values)
-        covered.append(found.low <= 5 + slope * 5.5 <= found.high)
-        trends.append(found.trend == "no trend")
-    tolerance = 3 * (0.95 * 0.05 / 2000) ** 0.5
-    assert abs(np.mean(covered) - 0.95) < tolerance
-    if slope == 0:
-        assert abs(np.mean(trends) - 0.95) < tolerance
-
-
-def test_correlated_residuals_are_told():
-    generator, lags = np.random.default_rng(0), {0.0: [], 0.8: []}
-    for correlation, found in lags.items():
-        for _ in range(200):
-            noise = generator.normal(size=60)
-            for i in range(1, 60):
-                noise[i] += correlation * noise[i - 1]
-            found.append(levels.level(np.arange(60.0), noise).lag)
-    assert abs(np.mean(lags[0.0])) < 0.1 and np.mean(lags[0.8]) > 0.6
+def run_with(tmp_path, quantity="gradient_norm_squared", values=(), errors=0.01, **settings):
+    """Return a run of 12 epochs with a series of values, one an epoch."""
+    given = get("imagenet_resnet").but(schedule="constant", drops=(), epochs=12)
+    info = {"experiment": "imagenet_resnet", "settings": given.but(**settings).plain()}
+    at = {"step": range(len(values)), "epoch": float}
+    return records.write(tmp_path, info, metrics.rows(quantity, values, errors, **at))
 
 
 def test_descent_ends_where_the_gradient_balances_the_decay(tmp_path):
-    info = {"settings": {"weight_decay": 0.1}}
-    rows = [(0, 0.0, "gradient_norm_squared", 0.09, 0.0), (0, 0.0, "weight_norm", 3.0, np.nan)]
+    settings = get("imagenet_resnet").but(weight_decay=0.1)
+    info = {"experiment": "imagenet_resnet", "settings": settings.plain()}
+    rows = metrics.rows("gradient_norm_squared", 0.09) + metrics.rows("weight_norm", 3.0)
     run = records.write(tmp_path, info, rows)
     assert np.isclose(levels.decay_balance(run), 1)
     assert levels.last_percentage(run, "accuracy") == "not measured"
-
-
-def test_known_errors_widen_an_interval_that_scatter_alone_makes_too_narrow():
-    narrow = levels.level(TIMES, 5 + 0 * TIMES)
-    wide = levels.level(TIMES, 5 + 0 * TIMES, np.ones(12))
-    assert narrow.low == narrow.high == 5
-    assert wide.low < 5 - 0.5 and wide.trend == "no trend"
-
-
-def test_too_few_values_are_refused():
-    with pytest.raises(UsageError, match="at least three measured values, not 2"):
-        levels.level([0, 1], [1.0, 2.0])
+    assert levels.last_percentage(run, "weight_norm") == "300.0 %"
 
 
 @pytest.mark.parametrize(
@@ -81,23 +36,33 @@ def test_too_few_values_are_refused():
     ],
 )
 def test_the_criterion_can_give_every_verdict(tmp_path, values, verdict):
-    table = levels.stage_levels(run_with(tmp_path, values, 1e-9))
+    table = levels.stage_levels(run_with(tmp_path, values=values, errors=1e-9))
     assert table.verdict.tolist() == [verdict]
 
 
 def test_stages_end_where_the_step_size_drops(tmp_path):
-    run = run_with(tmp_path, np.ones(13), schedule="stages", drops=[4, 8, 40])
+    run = run_with(tmp_path, values=np.ones(13), schedule="stages", drops=[4, 8, 40])
     assert levels.stages(run) == [(0, 4), (4, 8), (8, 12)]
 
 
 @pytest.mark.parametrize("slope, stable", [(-0.001, True), (-0.04, False)])
 def test_a_loss_is_stable_where_its_last_change_is_small(tmp_path, slope, stable):
     losses = np.concatenate([[2.0], 1 + slope * np.arange(12.0)])
-    info = {"settings": {"schedule": "constant", "drops": [], "epochs": 12}}
-    rows = [(i, float(i), "loss", value, 0.0) for i, value in enumerate(losses)]
-    share, found = levels.loss_change(records.write(tmp_path, info, rows))
-    window = losses[5:]
-    assert np.isclose(share, 7 * slope / (2 - window.mean())) and found == stable
+    change = levels.loss_change(run_with(tmp_path, "loss", losses, 0.0))
+    assert np.isclose(change.value, 7 * slope / (2 - losses[5:].mean()))
+    assert (abs(change.value) < levels.STABLE) == stable
+
+
+def test_a_loss_that_fell_nowhere_has_no_share(tmp_path):
+    rising = run_with(tmp_path, "loss", 1 + np.arange(13.0))
+    assert np.isnan(levels.loss_change(rising).value)
+
+
+def test_too_little_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="has three measurements in its settled part"):
+        levels.stage_levels(run_with(tmp_path, values=np.ones(3)))
+    with pytest.raises(UsageError, match="measure it with more minibatches"):
+        levels.stage_levels(run_with(tmp_path, values=-np.ones(13)))
 
 
 def test_one_criterion_tells_descent_from_noise(tmp_path, monkeypatch):

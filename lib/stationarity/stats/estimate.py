@@ -69,8 +69,8 @@ class Estimate(NamedTuple):
         with m - 1 degrees of freedom. The bias is of order 1 / m. Raises
         :class:`UsageError` for fewer than two parts, or a sum below that is zero.
 
-        >>> Estimate.ratio([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
-        Estimate(value=0.5, low=0.5, high=0.5)
+        >>> Estimate.ratio([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]).value
+        0.5
         """
         above, below = np.asarray(numerators, float), np.asarray(denominators, float)
         count, total = len(above), float(below.sum())

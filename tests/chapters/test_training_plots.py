@@ -1,11 +1,12 @@
-"""Figures of chapter 3, of the live run and of the records."""
+"""Figures of training runs, of the live run and of the records."""
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import stationarity
-from stationarity.chapters.ch03_imagenet_resnet101 import figures as evidence
+from stationarity.chapters import training_plots
 from stationarity.runs import results
-from stationarity.train.loop import levels
+from stationarity.train import levels
 
 SHORT = {
     "epochs": 15, "drops": [5, 10], "examples": 96, "batch_size": 32, "width": 4,
@@ -34,7 +35,9 @@ def titles(figure):
     return [axis.get_title() for axis in figure.axes if axis.get_title()]
 
 
-@pytest.mark.parametrize("draw", [evidence.loss_and_gradient, evidence.along_the_run])
+@pytest.mark.parametrize(
+    "draw", [training_plots.loss_and_gradient, training_plots.along_the_run]
+)
 def test_the_figure_of_a_run_has_its_name(draw, runs):
     figures = [draw(run) for run in runs]
     assert [titles(figure) for figure in figures] == [[run.label] for run in runs]
@@ -42,7 +45,7 @@ def test_the_figure_of_a_run_has_its_name(draw, runs):
 
 
 def test_the_paper_stands_beside_every_run(runs):
-    figure = evidence.naive_beside_naive(results.reference("zhang2022-figure1"), runs)
+    figure = training_plots.naive_beside_naive(results.reference("zhang2022-figure1"), runs)
     lines = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]
     assert len(lines) == 1 + len(runs)
     assert all(np.isclose(np.mean(line.get_ydata()), 1, atol=0.2) for line in lines)
@@ -51,10 +54,10 @@ def test_the_paper_stands_beside_every_run(runs):
 def test_each_stage_of_each_run_has_its_verdict(runs):
     judged = {run.label: run for run in runs}
     table = levels.compare(judged, "regularised_gradient_norm_squared")
-    figure = evidence.verdicts(table)
+    figure = training_plots.verdicts(table)
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == table.verdict.tolist() and len(texts) == 3 * len(runs)
 
 
 def test_two_runs_share_the_landing_page(runs):
-    assert len(evidence.two_runs(runs[0], runs[1]).axes) == 4
+    assert len(training_plots.two_runs(runs[0], runs[1]).axes) == 4

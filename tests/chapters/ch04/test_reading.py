@@ -1,13 +1,16 @@
 """What the memory does: objectives that differ in it alone."""
+
 import matplotlib.pyplot as plt
 import pytest
 import stationarity
 import torch
-from stationarity import data, experiments, measure
-from stationarity.chapters.ch03_imagenet_resnet101 import figures
+from stationarity import measure, nets
+from stationarity.chapters import training_plots
 from stationarity.chapters.ch04_wikitext_transformer_xl import figures, reading
-from stationarity.data import text
-from stationarity.train.loop import loop
+from stationarity.nets.transformer_xl import next_token_loss
+from stationarity.runs.checkpoints import Place
+from stationarity.runs.settings import get
+from stationarity.train.loop import load_data
 
 TINY = {
     "tokens": 4000, "width": 8, "heads": 2, "head_width": 4, "inner_width": 8, "segment": 8,
@@ -36,11 +39,9 @@ def test_context_beyond_the_reach_changes_nothing_and_less_does(run):
 
 
 def test_the_gradient_through_the_memory_is_that_of_finite_differences():
-    chosen = experiments.get(
-        "wikitext_transformer_xl", overrides=TINY | {"precision": "float64"}
-    )
-    streams = data.load(chosen)
-    model = loop.build_model(chosen, streams).double()
+    chosen = get("wikitext_transformer_xl", overrides=TINY | {"precision": "float64"})
+    streams = load_data(chosen, Place())
+    model = nets.build(chosen, streams).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     batch = next(iter(streams.draws(1, "through")))
@@ -50,10 +51,10 @@ def test_the_gradient_through_the_memory_is_that_of_finite_differences():
         found = torch.autograd.grad(objective(model, batch), parameters)
         return torch.cat([g.flatten() for g in found])
 
-    values = [reading.through_the_memory(model, batch), text.next_token_loss(model, batch)]
+    values = [reading.through_the_memory(model, batch), next_token_loss(model, batch)]
     assert torch.equal(*values)
     direction = torch.randn(sum(p.numel() for p in parameters), dtype=torch.float64)
-    whole, fixed = (gradient(o) for o in (reading.through_the_memory, text.next_token_loss))
+    whole, fixed = (gradient(o) for o in (reading.through_the_memory, next_token_loss))
     vector, ends = measure.parameter_vector(model), []
     for sign in (1, -1):
         torch.nn.utils.vector_to_parameters(vector + sign * 1e-6 * direction, parameters)
@@ -64,9 +65,13 @@ def test_the_gradient_through_the_memory_is_that_of_finite_differences():
 
 
 def test_a_run_of_a_text_has_its_figures(run):
-    for draw in (figures.loss_and_gradient, figures.along_the_run, figures.kept_memory):
+    for draw in (
+        training_plots.loss_and_gradient,
+        training_plots.along_the_run,
+        figures.kept_memory,
+    ):
         assert all(axis.get_ylabel() for axis in draw(run).axes)
-    labels = [axis.get_ylabel() for axis in figures.along_the_run(run).axes]
+    labels = [axis.get_ylabel() for axis in training_plots.along_the_run(run).axes]
     assert labels[-1] == "perplexity"
     plt.close("all")
 
