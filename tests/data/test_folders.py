@@ -1,0 +1,219 @@
+"""ImageNet as folders of images and as a table: the same batches, streamed."""
+
+import dataclasses
+import io
+import pickle
+import subprocess
+import sys
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from stationarity import UsageError, data
+from stationarity.data import folders, parquet
+from torchvision.transforms import v2
+
+
+def same(first, second):
+    return all(
+        torch.equal(a, b)
+        for one, other in zip(first, second, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def jpeg(rng, width=40, height=30):
+    file = io.BytesIO()
+    pixels = rng.integers(0, 255, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def folder_root(tmp_path):
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for label in ("n01", "n02"):
+            (tmp_path / part / label).mkdir(parents=True)
+            for i in range(6):
+                (tmp_path / part / label / f"{i}.JPEG").write_bytes(jpeg(rng))
+    return tmp_path
+
+
+@pytest.fixture
+def table_root(folder_root, tmp_path, monkeypatch):
+    """The images of the folder tree, in the same order, as the hub's parquet files."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
+    datasets.disable_progress_bars()
+    label = datasets.ClassLabel(names=["n01", "n02"])
+    features = datasets.Features({"image": datasets.Image(), "label": label})
+    for part, split in (("train", "train"), ("val", "validation")):
+        files = sorted((folder_root / part).glob("*/*.JPEG"))
+        rows = [
+            {
+                "image": {"bytes": file.read_bytes(), "path": file.name},
+                "label": int(file.parent.name == "n02"),
+            }
+            for file in files
+        ]
+        (tmp_path / "tables" / "imagenet").mkdir(parents=True, exist_ok=True)
+        for k in range(2):
+            name = f"{split}-{k:05}-of-00002.parquet"
+            file = tmp_path / "tables" / "imagenet" / name
+            part = datasets.Dataset.from_list(rows[6 * k : 6 * k + 6], features)
+            part.to_parquet(file)
+    yield tmp_path / "tables"
+    datasets.enable_progress_bars()
+
+
+def imagenet(root=None):
+    return data.load("imagenet", batch_size=4, image_size=32, flip=True, data_root=root)
+
+
+def test_an_image_folder_streams_the_same_batches_whatever_the_workers(
+    folder_root, monkeypatch
+):
+    folder = imagenet(folder_root)
+    assert (folder.count, folder.classes, folder.steps_per_epoch) == (12, 2, 3)
+    streamed = list(folder.training_batches(0, 7))
+    assert streamed[0][0].shape == (4, 3, 32, 32)
+    assert (
+        sorted(torch.cat([labels for _, labels in streamed[:3]]).tolist()) == [0] * 6 + [1] * 6
+    )
+    state = torch.get_rng_state()
+    monkeypatch.setattr(folders, "_workers", lambda: 0)
+    assert same(streamed[4:], folder.training_batches(4, 7))
+    assert torch.equal(state, torch.get_rng_state())
+    assert sum(len(labels) for _, labels in folder.test_batches()) == 12
+    assert len(list(folder.draws(2, "measure", 0))) == 2
+
+
+def test_a_process_ends_though_something_keeps_its_workers(folder_root):
+    """They do not hear the SIGTERM by which a process that ends would end them."""
+    program = f"""
+import pathlib
+from stationarity import UsageError, data
+from stationarity.data import folders
+folders._workers = lambda: 2
+loaded = data.load("imagenet", batch_size=4, image_size=32, data_root={str(folder_root)!r})
+batches = loaded.training_batches(0, 100)
+next(batches)
+for file in pathlib.Path({str(folder_root)!r}).glob("train/*/*"):
+    file.write_bytes(b"no image")
+try:
+    list(loaded.training_batches(0, 100))
+except UsageError as error:
+    kept = error
+assert kept
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=90, check=True)
+
+
+def test_parquet_files_give_the_batches_of_the_folder_tree(folder_root, table_root):
+    tree, table = (imagenet(root) for root in (folder_root, table_root))
+    assert (table.count, table.classes, table.steps_per_epoch) == (12, 2, 3)
+    assert same(tree.training_batches(0, 5), table.training_batches(0, 5))
+    assert same(tree.draws(3, "measure", 7), table.draws(3, "measure", 7))
+    assert same(tree.test_batches(5), table.test_batches(5))
+    assert len(table.provenance["sha256"]) == 4
+    assert imagenet(table_root).provenance == table.provenance
+    for file in table_root.glob("imagenet/validation-*"):
+        file.unlink()
+    assert list(imagenet(table_root).test_batches()) == []
+
+
+def test_imagenet_from_the_hub_equals_the_same_files(table_root, serve, monkeypatch):
+    small = dataclasses.replace(parquet.IMAGENET, rows={"train": 12, "validation": 12})
+    monkeypatch.setattr(parquet, "IMAGENET", small)
+    files = {f"data/{f.name}": f.read_bytes() for f in table_root.glob("imagenet/*")}
+    hub = serve("ILSVRC/imagenet-1k", files | {"data/test-00000-of-00001.parquet": b"none"})
+    table, loaded = imagenet(table_root), imagenet()
+    assert same(table.training_batches(0, 3), loaded.training_batches(0, 3))
+    assert sorted(hub.sent) == sorted(files)
+    assert loaded.provenance["sha256"] == table.provenance["sha256"]
+
+
+def test_a_table_is_read_from_disk_in_other_processes_too(table_root):
+    """Where workers are spawned, they are sent the table's place, not its rows."""
+    rows = imagenet(table_root).train
+    there = pickle.loads(pickle.dumps(rows))
+    assert there.encoded(3) == rows.encoded(3)
+    assert not any(file.read_bytes()[100:200] in pickle.dumps(rows) for file in table_root.glob(
+        "../train/*/*.JPEG"))  # fmt: skip
+
+
+def test_crops_are_those_of_torchvision_and_pillow_up_to_rounding(folder_root):
+    images = imagenet(folder_root).train
+    usual = v2.Compose([v2.RandomResizedCrop(32), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+    decoded, worst, mean = folders._Decoded(images, 32, augment=True), 0, 0.0
+    for i in range(12):
+        torch.manual_seed(100 + i)
+        expected = usual(Image.open(images.encoded(i)[1]))
+        distance = (decoded[i, 100 + i][0].int() - expected.int()).abs()
+        worst, mean = (
+            max(worst, distance.max().item()),
+            mean + distance.float().mean().item() / 12,
+        )
+    assert worst <= 2 and mean < 0.1  # of 255
+
+
+def test_images_that_are_not_rgb_are_read(folder_root):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30, 3), np.uint8))
+    for i, (name, mode) in enumerate((("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "CMYK"))):
+        image.convert(mode).save(folder_root / "train" / "n01" / f"{i}.JPEG", name)
+    assert len(list(imagenet(folder_root).training_batches(0, 3))) == 3
+
+
+def test_a_tree_of_smaller_copies_is_other_data(folder_root):
+    before = imagenet(folder_root).provenance
+    assert imagenet(folder_root).provenance == before
+    for file in folder_root.glob("train/*/*.JPEG"):
+        file.write_bytes(jpeg(np.random.default_rng(0), 20, 20))
+    assert imagenet(folder_root).provenance != before
+
+
+def test_the_workers_of_a_machine_share_its_cpus(monkeypatch):
+    monkeypatch.setattr(
+        folders.os, "sched_getaffinity", lambda _: set(range(64)), raising=False
+    )
+    found = {}
+    for processes in (1, 8, 100):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        found[processes] = folders._workers()
+    assert found == {1: 16, 8: 8, 100: 1}
+
+
+def test_a_damaged_jpeg_of_an_image_folder_is_named(folder_root):
+    (folder_root / "train" / "n02" / "3.JPEG").write_bytes(b"\xff\xd8 truncated")
+    folder = imagenet(folder_root)
+    with pytest.raises(UsageError, match=r"n02/3.JPEG cannot be read as an image") as error:
+        list(folder.training_batches(0, 3))
+    assert "Traceback" not in str(error.value)
+
+
+def test_damage_of_imagenet_s_parquet_files_is_named(table_root, monkeypatch):
+    monkeypatch.setattr(folders, "_workers", lambda: 0)
+    for column, value, message in (
+        (
+            "image",
+            {"bytes": b"\xff\xd8 truncated", "path": None},
+            "Image 8 of ImageNet's train",
+        ),
+        ("label", -1, "images without a label"),
+    ):
+        file = table_root / "imagenet" / "train-00001-of-00002.parquet"
+        content = file.read_bytes()
+        frame = pd.read_parquet(file)
+        frame.at[2, column] = value
+        frame.to_parquet(file)
+        with pytest.raises(UsageError, match=message):
+            list(imagenet(table_root).training_batches(0, 3))
+        file.write_bytes(content)
+    file.write_bytes(b"PAR1 truncated")
+    with pytest.raises(
+        UsageError, match="ImageNet's parquet files cannot be laid out .* fetch"
+    ):
+        imagenet(table_root)

@@ -1,0 +1,215 @@
+"""Small images to batches: keyed draws, augmentation, files of the user."""
+
+import dataclasses
+import hashlib
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from stationarity import UsageError, data
+from stationarity.data import embedded, parquet
+
+
+def digits(**how):
+    return data.load("digits", **({"batch_size": 64} | how))
+
+
+def same(first, second):
+    return all(
+        torch.equal(a, b)
+        for one, other in zip(first, second, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_digits_are_embedded():
+    images = digits()
+    assert (images.count, images.classes, images.channels, images.size) == (1437, 10, 1, 8)
+    everything = torch.cat([part for part, _ in images.partition()])
+    assert everything.shape == (1437, 1, 8, 8)
+    assert abs(everything.mean()) < 1e-5 and abs(everything.std() - 1) < 1e-3
+    assert sum(len(labels) for _, labels in images.test_batches()) == 360
+
+
+def test_a_text_is_embedded():
+    text = embedded.python_reference()
+    assert len(text) > 400_000 and "lambda" in text
+    hashes = {name: data.embedded_hash(name) for name in ("digits", "python-reference")}
+    assert len(set(hashes.values())) == 2 and all(len(h) == 64 for h in hashes.values())
+    assert data.embedded_hash("cifar10") is None
+
+
+def test_an_epoch_holds_every_example_once():
+    images = digits(batch_size=479)
+    epoch, whole = (data.whole(b) for b in (images.training_batches(0, 3), images.partition()))
+    assert len(torch.unique(epoch[0], dim=0)) == len(torch.unique(whole[0], dim=0))
+
+
+def test_any_batch_can_be_drawn_without_those_before_it():
+    images = digits(crop_padding=4)
+    assert same(list(images.training_batches(0, 50))[30:], images.training_batches(30, 50))
+    draws = images.draws(4, "measure", 7)
+    first = list(draws)
+    list(images.draws(9, "other")), list(images.training_batches(3, 5))
+    assert len(draws) == 4 and same(first, draws)
+    assert not torch.equal(first[0][0], next(iter(images.draws(4, "measure", 8)))[0])
+
+
+def test_independent_sampling_draws_without_replacement_within_a_batch():
+    independent = digits(sampling="independent", batch_size=1437)
+    (images, _), (again, _) = independent.training_batches(0, 2)
+    assert not torch.equal(images, again)
+    assert torch.allclose(images.sum(0), again.sum(0), atol=1e-2)
+
+
+def test_crops_and_flips_are_slices_of_the_padded_image():
+    """Each augmented image is one of the (2p+1)^2 crops, or one of their mirrors."""
+    augmented, plain = digits(crop_padding=2, flip=True, batch_size=16), digits(batch_size=16)
+    (images, labels), (originals, again) = (
+        next(d.training_batches(0, 1)) for d in (augmented, plain)
+    )
+    assert torch.equal(labels, again)
+    border = float(-plain.mean / plain.std)
+    padded = torch.nn.functional.pad(originals, (2, 2, 2, 2), value=border)
+    crops = [padded[..., i : i + 8, j : j + 8] for i in range(5) for j in range(5)]
+    crops = torch.stack(crops + [crop.flip(-1) for crop in crops])
+    distances = (crops - images).abs().amax(dim=(2, 3, 4))
+    assert distances.min(dim=0).values.max() < 1e-5
+    mirrored = distances.argmin(dim=0) >= 25
+    assert 0 < mirrored.sum() < 16
+
+
+def encoded(rng, size=32):
+    file = io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (size, size, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def cifar_root(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        rows = [
+            {"img": {"bytes": encoded(rng), "path": None}, "label": i % 10} for i in range(20)
+        ]
+        (tmp_path / "cifar10").mkdir(exist_ok=True)
+        file = tmp_path / "cifar10" / f"{split}-00000-of-00001.parquet"
+        pd.DataFrame(rows).to_parquet(file)
+    return tmp_path
+
+
+def cifar(root=None):
+    return data.load("cifar10", batch_size=5, crop_padding=4, flip=True, data_root=root)
+
+
+def test_cifar10_from_a_data_root(cifar_root, monkeypatch):
+    local = cifar(cifar_root)
+    assert (local.count, local.size, local.channels, local.classes) == (20, 32, 3, 10)
+    file = cifar_root / "cifar10" / "train-00000-of-00001.parquet"
+    hashes = local.provenance["sha256"]
+    assert hashes.keys() == {file.name, "test-00000-of-00001.parquet"}
+    assert hashes[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
+    monkeypatch.setenv("STATIONARITY_DATA", str(cifar_root))
+    assert cifar().provenance == local.provenance
+    content = file.read_bytes()
+    file.write_bytes(content[:-9] + b"?" + content[-8:])
+    assert parquet.sha256([file])[file] != hashes[file.name]  # remembered, until it changes
+
+
+@pytest.fixture
+def hub(cifar_root, serve, monkeypatch):
+    """CIFAR-10 of twenty images a part, on a hub of this machine."""
+    small = dataclasses.replace(parquet.CIFAR, rows={"train": 20, "test": 20})
+    monkeypatch.setattr(parquet, "CIFAR", small)
+    files = {f"plain_text/{f.name}": f.read_bytes() for f in cifar_root.glob("cifar10/*")}
+    return serve("uoft-cs/cifar10", files | {"README.md": b"", "plain_text/more.bin": b"x"})
+
+
+def test_cifar10_from_the_hub_equals_the_same_files(hub, cifar_root):
+    local, loaded = cifar(cifar_root), cifar()
+    assert same(local.training_batches(0, 4), loaded.training_batches(0, 4))
+    assert loaded.provenance["sha256"] == local.provenance["sha256"]
+    assert loaded.provenance["source"] == "Hugging Face hub, uoft-cs/cifar10"
+    assert "SHA-256 against the hub's" in loaded.provenance["checked"]
+    assert len(hub.sent) == 2  # and nothing that is not used
+    cifar()
+    assert len(hub.sent) == 2
+
+
+def test_an_interrupted_download_goes_on(hub):
+    hub.cut = 1
+    with pytest.raises(UsageError, match="CIFAR-10 could not be downloaded .* call again") as e:
+        cifar()
+    assert "\n" not in str(e.value) and len(hub.sent) == 1
+    hub.cut = None
+    assert cifar().count == 20
+    assert sorted(hub.sent) == sorted(set(hub.sent)) and len(hub.sent) == 2
+
+
+def test_a_damaged_download_is_noticed_and_fetched_again(hub):
+    """The same size, another byte: the hub's client does not look."""
+    hub.harm = True
+    with pytest.raises(UsageError, match="parquet of CIFAR-10 was damaged in the download"):
+        cifar()
+    hub.harm = False
+    assert cifar().count == 20
+
+
+def test_a_hub_with_other_rows_than_expected_is_refused(hub, monkeypatch):
+    more = dataclasses.replace(parquet.CIFAR, rows={"train": 21, "test": 20})
+    monkeypatch.setattr(parquet, "CIFAR", more)
+    with pytest.raises(UsageError, match="has 20 rows in its train part, and 21 are expected"):
+        cifar()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_gated_dataset_says_what_to_do(serve, monkeypatch, status):
+    hub = serve("ILSVRC/imagenet-1k", {"data/train-00000-of-00001.parquet": b"secret"})
+    hub.refuse = status
+    with pytest.raises(
+        UsageError, match="ImageNet is a gated .* no token .* `hf auth login`"
+    ) as e:
+        data.load("imagenet", batch_size=4)
+    assert "https://huggingface.co/datasets/ILSVRC/imagenet-1k" in str(e.value)
+    monkeypatch.setenv("HF_TOKEN", "hf_never_to_be_seen")
+    with pytest.raises(
+        UsageError, match="refuses ImageNet to this token: accept the terms"
+    ) as e:
+        data.load("imagenet", batch_size=4)
+    assert "never_to_be_seen" not in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_damaged_image_or_file_is_named(cifar_root):
+    file = cifar_root / "cifar10" / "train-00000-of-00001.parquet"
+    table = pd.read_parquet(file)
+    table.at[3, "img"] = {"bytes": b"not an image", "path": None}
+    table.to_parquet(file)
+    with pytest.raises(UsageError, match="Image 3 of CIFAR-10's train part cannot be read"):
+        cifar(cifar_root)
+    file.write_bytes(b"PAR1 truncated")
+    with pytest.raises(UsageError, match="train-00000-of-00001.parquet is not a parquet file"):
+        cifar(cifar_root)
+
+
+def test_a_data_root_without_the_files_says_which_and_where_from(tmp_path):
+    with pytest.raises(UsageError, match=r"train-\*.parquet .* https://huggingface.co"):
+        cifar(tmp_path)
+    with pytest.raises(UsageError, match="is not a folder"):
+        cifar(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="imagenet/train/<class>.* or imagenet/train-"):
+        data.load("imagenet", batch_size=4, data_root=tmp_path)
+
+
+def test_unknown_names_have_a_hint():
+    with pytest.raises(UsageError, match="Did you mean 'cifar10'"):
+        data.load("cifar", batch_size=4)
+    with pytest.raises(UsageError, match="Unknown text 'digits'"):
+        data.load_text("digits", batch_size=4, segment=8)
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(UsageError, match="2000 is larger than the data: digits has 1437"):
+        digits(batch_size=2000)
