@@ -71,8 +71,8 @@ def test_intervals_of_time_averages_hold_the_mean_at_their_rate():
     chains = ornstein_uhlenbeck(600, 2000, seed=2)
     held = 0
     for chain in chains:
-        mean, error = autocorrelation.time_average(chain)
-        found = Estimate.of(mean, error, autocorrelation.BATCHES - 1)
+        error = autocorrelation.block_bootstrap(np.mean, chain)
+        found = Estimate.of(chain.mean(), error)
         held += found.low < 0 < found.high
     assert abs(held / 600 - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 600)
 
@@ -85,7 +85,6 @@ def test_a_window_with_too_few_effective_samples_is_refused():
     for refused in (
         autocorrelation.fluctuation_time,
         autocorrelation.blocks,
-        autocorrelation.time_average,
         lambda window: autocorrelation.block_bootstrap(np.mean, window),
     ):
         with pytest.raises(UsageError, match="effective samples, and 60 are needed"):

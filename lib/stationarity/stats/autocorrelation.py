@@ -15,11 +15,9 @@ from arviz_stats.base import array_stats
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
-from .estimate import mean_and_error
 
 BLOCK = 8  # autocorrelation times in a block: see tests/stats/test_invariance.py
 FEWEST = 60  # effective samples in a window: with fewer, nothing is said
-BATCHES = 20  # of batch means, at least three autocorrelation times each
 REPLICATES = 400  # of the block bootstrap
 
 
@@ -106,15 +104,3 @@ def block_bootstrap(statistic: Callable, window: ArrayLike) -> float:
     starts = generator.integers(len(window) - length + 1, size=(REPLICATES, count, 1))
     chosen = (starts + np.arange(length)).reshape(REPLICATES, -1)[:, : len(window)]
     return float(np.std(statistic(window[chosen], axis=-1), ddof=1))
-
-
-def time_average(window: ArrayLike) -> tuple[float, float]:
-    """Return the mean of a window (n,), and its standard error by batch means.
-
-    Of ``BATCHES`` batches; what is left over at the old end is dropped. Raises as
-    :func:`fluctuation_time`.
-    """
-    window = np.asarray(window, float)
-    fluctuation_time(window)
-    kept = window[len(window) % BATCHES :]
-    return mean_and_error(kept.reshape(BATCHES, -1).mean(1))

@@ -14,22 +14,17 @@ def fluctuation_dissipation(
 ) -> Estimate:
     """Return <theta, g> over (eta (1 + beta) / 2) ||b||^2: 1 where stationary.
 
-    Parameters
-    ----------
-    products: means of <theta, g> over the steps of a window, (K,) of K replicas or
-        parts; theta before the step and g with the decay term. With the minibatch's g
-        the ratio is 1 as soon as ||theta||^2 no longer drifts, for every sequence of
-        gradients: summing the two recursions of SGD with momentum gives
+    ``products`` are means of <theta, g> over the steps of a window, (K,) of K replicas:
+    theta before the step and g with the decay term. ``squares`` are those of ||b||^2, b
+    being PyTorch's buffer after the update; eta is the learning rate, beta the momentum.
 
-            sum <theta, g> = (eta (1 + beta) / 2) sum ||b||^2
-                - (1 - beta) / (2 eta) [||theta||^2] + beta [<theta, b>],
+    With the minibatch's g the ratio is 1 as soon as ||theta||^2 no longer drifts: for
+    every sequence of gradients, with brackets for last less first value,
 
-        brackets being last less first value. With grad f in its place it also tests
-        that batches are independent of the weights.
-    squares: means of ||b||^2 over the same steps, b being PyTorch's buffer after the
-        update, (K,).
-    learning_rate, momentum: eta and beta.
+        sum <theta, g> = (eta (1 + beta) / 2) sum ||b||^2
+            - (1 - beta) / (2 eta) [||theta||^2] + beta [<theta, b>].
 
+    With grad f in its place it also tests that batches are independent of the weights.
     Raises as :meth:`Estimate.ratio`. Source: our theorem thm-fdr.
     """
     return Estimate.ratio(products, learning_rate * (1 + momentum) / 2 * np.asarray(squares))
@@ -38,14 +33,10 @@ def fluctuation_dissipation(
 def descent_budget(gains: ArrayLike, changes: ArrayLike) -> Estimate:
     """Return the first-order gain over the second-order loss: 1 where stationary.
 
-    Parameters
-    ----------
-    gains: means of eta <grad f(theta), b> over measured steps, (K,): what a step
-        gains to first order, b after the update and theta before.
-    changes: those of f(theta - eta b) - f(theta). The second-order loss is
-        gain + change: exactly the integral remainder of Taylor's formula.
-
-    The ratio is gain / (gain + change). Raises as :meth:`Estimate.ratio`.
+    ``gains`` are means of eta <grad f(theta), b> over measured steps, (K,) of K replicas:
+    what a step gains to first order, b after the update and theta before. ``changes`` are
+    those of f(theta - eta b) - f(theta). The second-order loss is gain + change: exactly
+    the integral remainder of Taylor's formula. Raises as :meth:`Estimate.ratio`.
     Source: our theorem thm-budget.
 
     >>> descent_budget([2.0, 4.0], [0.0, 0.0]).value

@@ -72,17 +72,15 @@ def exponent(
     ``squares`` (K, R, L) are squared displacements at ``lags`` (L,) of K independent
     trajectories (seeds) from R reference points each, or (K, L); ``within`` are the
     first and the last lag of the window. E is the mean over seeds and reference
-    points, and every lag of the window counts equally: spaced evenly in their
-    logarithm, they weight each octave alike.
+    points, and every lag of the window counts equally.
 
     The interval is that of the bootstrap: seeds are drawn anew with all their reference
     points, which depend on each other; of a single trajectory its reference points are,
     which ought then not to overlap. The standard deviation over ``RESAMPLES`` draws,
-    times √(n / (n − 1)) of n units, is the standard error, and Student's t with
-    n − 1 degrees of freedom gives the ends. (Percentiles of the draws are too narrow:
-    they hold the truth in about 85 % of cases at n = 6.) The logarithm of a mean over
-    few units is biased downwards by half its relative variance: that tilts the line
-    only where this differs between the lags.
+    times √(n / (n − 1)) of n units, is the standard error, with n − 1 degrees of freedom.
+    (Percentiles of the draws are too narrow: they hold the truth in about 85 % of cases
+    at n = 6.) The logarithm of a mean over few units is biased downwards by half its
+    relative variance: that tilts the line only where this differs between the lags.
 
     Raises :class:`UsageError` where fewer than three lags lie in the window, where the
     last is below ``SPAN`` times the first, where there are fewer than two units, and

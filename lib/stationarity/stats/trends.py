@@ -19,7 +19,6 @@ class Level(NamedTuple):
     too narrow where it is large.
     """
 
-    points: int
     mean: Estimate
     change: Estimate
     lag: float
@@ -51,7 +50,7 @@ def level(times: ArrayLike, values: ArrayLike, errors: ArrayLike | None = None) 
     length = np.ptp(times)
     change = Estimate.of(fit.slope * length, error * length / times.std(), n - 2)
     lag = (residuals[1:] * residuals[:-1]).sum() / (square or 1.0)
-    return Level(n, Estimate.of(values.mean(), error, n - 2), change, lag)
+    return Level(Estimate.of(values.mean(), error, n - 2), change, lag)
 
 
 def slope(x: ArrayLike, y: ArrayLike) -> Estimate:

@@ -31,9 +31,8 @@ def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFr
     """Return the level of a quantity in the settled part of each stage.
 
     One row a stage: its number, ``first_epoch`` and ``last_epoch`` of the window, the
-    level and trend of :func:`stationarity.stats.trends.level` (``points``, ``mean`` with
-    ``low`` and ``high``, ``change`` with ``change_low`` and ``change_high``, ``lag``,
-    ``trend``), and what :func:`ratio_to_start` says of the mean against the first value of
+    level and trend of :func:`stationarity.stats.trends.level` (``mean`` with ``low`` and
+    ``high``, ``change`` with ``change_low`` and ``change_high``, ``lag``, ``trend``), and what :func:`ratio_to_start` says of the mean against the first value of
     the run: ``ratio`` with ``ratio_low`` and ``ratio_high``, ``verdict``, and whether the
     mean is ``above_zero``. Stages with fewer than three measurements in the window are left
     out; :class:`UsageError` where that is all.
@@ -45,10 +44,10 @@ def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFr
         if len(window) < 3:
             continue
         errors = window.error if window.error.notna().all() else None
-        points, mean, change, lag = level(window.epoch, window.value, errors)
+        mean, change, lag = level(window.epoch, window.value, errors)
         ratio = ratio_to_start(mean, series.value[0])
         rows.append(
-            {"stage": number, "first_epoch": first, "last_epoch": end, "points": points}
+            {"stage": number, "first_epoch": first, "last_epoch": end}
             | dict(zip(("mean", "low", "high"), mean, strict=True))
             | dict(zip(("change", "change_low", "change_high"), change, strict=True))
             | {"lag": lag, "trend": change.trend}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...errors import UsageError
 from ...runs.records import Run
 from ...stats import balance, invariance
-from ...stats.autocorrelation import autocorrelation_time, time_average
+from ...stats.autocorrelation import autocorrelation_time, block_bootstrap
 from ...stats.estimate import Estimate, mean_and_error
 from ...train import levels
 from ...train.levels import STABLE
@@ -278,7 +278,7 @@ def norm_balance(run: Run, windows: int = 8) -> pd.DataFrame:
         moved = series["update_square"][first:last].mean() * (steps[last] - steps[first])
         losses = series["minibatch_loss"][first:last]
         try:
-            _, error = time_average(losses)
+            error = block_bootstrap(np.mean, losses)
         except UsageError:
             error = math.nan
         rows.append(
