@@ -5,51 +5,45 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...runs.records import Run
+from ...stats.estimate import Estimate
 from ...train.levels import VANISHED
-from ..plots import panels
-from . import reading
+from ..plots import DASHED, DOTTED, VERDICTS, intervals, legend_above, panels
 
-COLORS = {"vanishes": "C0", "does not vanish": "C1", "undecided": "0.5"}
+THRESHOLD = {"color": "black", "linestyle": ":", "linewidth": 1}
 
 
 def regime_map(table: pd.DataFrame) -> Figure:
     """Plot gradient and noise at the settled weights, over their starts, by regime.
 
-    ``table`` comes from :func:`stationarity.chapters.ch05_how_far_does_it_reach.reading.table`: norms with 95 %
-    intervals over nets, coloured by the verdict. Where there is no noise at all,
-    the right panel has a triangle at its left end.
+    ``table`` comes from :func:`reading.table`: norms with 95 % intervals over nets,
+    coloured by the verdict. Where there is no noise at all, the right panel has a
+    triangle at its left end.
     """
-    figure, axes = panels(1, 2, 0.9 + 0.27 * len(table), sharey=True)
-    gradient, noise = axes[0]
-    silent = table.noise == 0
-    floor = 0.3 * table.noise[~silent].min()
-    for place, row in enumerate(table.itertuples()):
-        color = COLORS[row.verdict]
-        _point(gradient, place, (row.ratio_low, row.ratio, row.ratio_high), color)
-        if row.noise > 0:
-            _point(noise, place, (row.noise_low, row.noise, row.noise_high), color)
-        else:
-            noise.plot(floor, place, "<", color=color)
-    gradient.axvline(VANISHED, color="black", linestyle=":", linewidth=1)
+    figure, ((gradient, noise),) = panels(1, 2, 0.9 + 0.27 * len(table), sharey=True)
+    places = pd.Series(range(len(table)), table.index)
+    floor = 0.3 * table.noise[table.noise > 0].min()
+    for verdict in ("vanishes", "does not vanish", "undecided"):
+        rows, color = table[table.verdict == verdict], VERDICTS[verdict]
+        if rows.empty:
+            continue
+        for panel, name, shown in (
+            (gradient, "ratio", rows), (noise, "noise", rows[rows.noise > 0]),
+        ):  # fmt: skip
+            ends = (shown[name + end] for end in ("", "_low", "_high"))
+            style = {"along": "x", "color": color, "label": verdict}
+            intervals(panel, places[shown.index], *ends, **style)
+        silent = places[rows.index[rows.noise == 0]]
+        noise.plot(np.full(len(silent), floor), silent, "<", color=color)
+    gradient.axvline(VANISHED, **THRESHOLD)
     gradient.set(xlabel="gradient norm\nover its start")
     noise.set(xlabel="noise norm of a batch\nover its start")
-    for panel in axes[0]:
+    for panel in (gradient, noise):
         panel.set_xscale("log")
         panel.grid(axis="y", visible=False)
-    gradient.set_yticks(range(len(table)), table.regime)
+    gradient.set_yticks(places, table.regime)
     gradient.invert_yaxis()
-    for name, color in COLORS.items():
-        if (table.verdict == name).any():
-            gradient.plot([], [], "o", color=color, label=name)
-    figure.legend(*gradient.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    legend_above(figure, gradient, 3)
     return figure
-
-
-def _point(panel, place: int, values: tuple, color: str) -> None:
-    low, middle, high = values
-    panel.errorbar(
-        middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color=color, capsize=2
-    )
 
 
 def courses(run: Run, groups: dict[str, list[str]]) -> Figure:
@@ -60,20 +54,14 @@ def courses(run: Run, groups: dict[str, list[str]]) -> Figure:
     """
     figure, axes = panels(1, len(groups), 4.4, sharey=True)
     for panel, (title, names) in zip(axes[0], groups.items(), strict=True):
-        for index, name in enumerate(names):
-            squares = reading.series(run, "gradient_norm_squared", name)
+        for number, name in enumerate(names):
+            squares = run.wide("gradient_norm_squared", of=name)
             ratios = np.sqrt(squares / squares.loc[0]).iloc[1:]
-            lines = np.array([reading.geometric_interval(row) for row in ratios.to_numpy()])
-            panel.plot(ratios.index, lines[:, 0], color=f"C{index}", label=name)
-            panel.fill_between(
-                ratios.index,
-                lines[:, 1],
-                lines[:, 2],
-                color=f"C{index}",
-                alpha=0.25,
-                linewidth=0,
-            )
-        panel.axhline(VANISHED, color="black", linestyle=":", linewidth=1)
+            line, color = Estimate.geometric_mean(ratios.to_numpy().T), f"C{number}"
+            panel.plot(ratios.index, line.value, color=color, label=name)
+            band = {"color": color, "alpha": 0.25, "linewidth": 0}
+            panel.fill_between(ratios.index, line.low, line.high, **band)
+        panel.axhline(VANISHED, **THRESHOLD)
         panel.set(xscale="log", yscale="log", xlabel="step", title=title)
         panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     axes[0, 0].set_ylabel("gradient norm over its start")
@@ -87,13 +75,11 @@ def drive(table: pd.DataFrame, slope: float) -> Figure:
     The dashed line has the ``slope`` that was fitted to all points; the dotted one
     has slope one.
     """
-    figure, axes = panels(1, 1, 4.2)
-    panel, used = axes[0, 0], table[table.drive > 0].sort_values("drive")
+    figure, ((panel,),) = panels(1, 1, 4.2)
+    used = table[table.drive > 0].sort_values("drive")
     for rank, row in enumerate(used.itertuples()):
-        bar = [[row.square - row.square_low], [row.square_high - row.square]]
-        panel.errorbar(
-            row.drive, row.square, yerr=bar, fmt="o", color=COLORS[row.verdict], capsize=2
-        )
+        color = VERDICTS[row.verdict]
+        intervals(panel, row.drive, row.square, row.square_low, row.square_high, color=color)
         side = {"xytext": (6, -3)} if rank % 2 else {"xytext": (-6, -3), "ha": "right"}
         panel.annotate(
             row.regime, (row.drive, row.square), textcoords="offset points",
@@ -101,9 +87,8 @@ def drive(table: pd.DataFrame, slope: float) -> Figure:
         )  # fmt: skip
     ends = np.array([used.drive.min(), used.drive.max()])
     centre = np.exp([np.log(used.drive).mean(), np.log(used.square).mean()])
-    for power, style in ((slope, "--"), (1.0, ":")):
-        line = centre[1] * (ends / centre[0]) ** power
-        panel.plot(ends, line, style, color="0.4", linewidth=1, zorder=0)
+    for power, style in ((slope, DASHED), (1.0, DOTTED)):
+        panel.plot(ends, centre[1] * (ends / centre[0]) ** power, **style)
     panel.set(
         xscale="log", yscale="log", xlabel=r"$\eta\,\sigma^2/(1-\beta)$",
         ylabel=r"$\|\nabla f\|^2$ at the settled weights",

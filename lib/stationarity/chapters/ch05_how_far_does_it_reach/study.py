@@ -5,9 +5,10 @@ same way, of several nets each. Regimes that share batch size, loss, optimiser a
 net are trained in one ensemble. Book: chapter 5.
 """
 
-import functools
-import itertools
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,22 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ... import data
-from ...data.images import whole, with_wrong_labels
-from ...errors import UsageError
-from ...runs.checkpoints import Keeper
-from ...runs.seeds import seed_of
-from ...train import ensembles
-from ...train.settings import Training
-from .settings import Regime, RegimeStudy
+from ...runs.metrics import rows
+from ...train import ensembles, small
+
+if TYPE_CHECKING:
+    from ...runs.checkpoints import Keeper, Place
+    from .settings import Regime, RegimeStudy
 
 EARLY, LATE = 30, 40  # measurements: at growing distances, and in the last half
 
 
-def regimes(settings: RegimeStudy, data_root=None, device="cpu", keeper=None) -> list:
-    """Train every regime's nets; return rows of metrics.
-
-    A quantity is named by :func:`named`. Everything is exact for the training set:
-    no error. For each regime and member, at the steps of :func:`recorded_steps`:
+def regimes(settings: RegimeStudy, place: Place) -> list[tuple]:
+    """Train every regime's nets. Rows ``of`` each regime, of each net ``member``:
 
     - ``objective``: the mean loss plus (weight_decay / 2) ||theta||^2, in the loss's
       units (nats for cross-entropy);
@@ -38,29 +35,19 @@ def regimes(settings: RegimeStudy, data_root=None, device="cpu", keeper=None) ->
     - ``noise_norm``: the root of E||g_B - grad f||^2, 0 for the whole set;
     - ``weight_norm``, and ``learning_rate`` (that of the last step taken).
 
-    Members of equal number share initial weights, wrong labels and, where sizes
-    agree, batches in all regimes: regimes are compared on the same draws.
+    They are at the steps of :func:`recorded_steps`, and everything is exact for the
+    training set: no error. Members of equal number share initial weights, wrong labels
+    and, where sizes agree, batches in all regimes: regimes are compared on the same draws.
 
     Raises :class:`UsageError` where a net's weights are not finite.
     """
-    keeper = keeper or Keeper()
-    everything = _everything(settings, data_root, device)
-    rows, groups = [], _groups(settings.regimes)
-    total = sum(steps_of(group[0], settings) for group in groups)
-    with keeper.progress("regimes", total) as progress:
+    keeper, groups, found = place.keeper, _groups(settings.regimes), []
+    whole = _training_set(settings, place)
+    with keeper.progress("regimes", sum(steps_of(group[0], settings) for group in groups)):
         for group in groups:
-            compute = functools.partial(_train, group, settings, everything, progress, keeper)
-            rows += keeper.part(group[0].name, compute)
-    return rows
-
-
-def named(quantity: str, regime: str, member: int) -> str:
-    """Return the name under which the metrics hold a quantity of one net.
-
-    >>> named("noise_norm", "batch of 4", 2)
-    'noise_norm (batch of 4, net 2)'
-    """
-    return f"{quantity} ({regime}, net {member})"
+            name = group[0].name
+            found += keeper.part(name, lambda: _train(group, settings, *whole, keeper))
+    return found
 
 
 def steps_of(regime: Regime, settings: RegimeStudy) -> int:
@@ -74,7 +61,8 @@ def rates(regime: Regime, steps: int) -> NDArray:
     ``stages`` divides it by ten after each third of the run; ``inverse`` is
     learning_rate / (1 + k / timescale) at step k.
 
-    >>> rates(Regime("a", 0.3, schedule="stages"), 6).round(4).tolist()
+    >>> from .settings import Regime
+    >>> rates(Regime(name="a", learning_rate=0.3, schedule="stages"), 6).round(4).tolist()
     [0.3, 0.3, 0.03, 0.03, 0.003, 0.003]
     """
     step = np.arange(steps)
@@ -94,14 +82,15 @@ def recorded_steps(steps: int) -> NDArray:
     return np.unique(np.concatenate([[0], early, late]))
 
 
-def _everything(settings: RegimeStudy, data_root, device) -> tuple[Tensor, Tensor]:
-    """Return the whole training set: inputs (n, D) and labels (n,)."""
-    size = max(regime.batch_size for regime in settings.regimes) or 1
-    training = Training(
-        dataset=settings.dataset, examples=settings.examples, model="mlp", epochs=1,
-        batch_size=size, learning_rate=1.0, precision=settings.precision,
+def _training_set(settings: RegimeStudy, place: Place) -> tuple[Tensor, Tensor]:
+    """Return the inputs (n, D) and labels (n,) of the whole training set."""
+    dataset = data.load(
+        settings.dataset, examples=settings.examples,
+        batch_size=max(regime.batch_size for regime in settings.regimes) or 1,
+        data_root=place.data_root, device=place.device,
     )  # fmt: skip
-    return whole(data.load(training, data_root, device).partition())
+    inputs, labels = data.whole(dataset.partition())
+    return inputs.to(getattr(torch, settings.precision)), labels
 
 
 def _groups(chosen: tuple[Regime, ...]) -> list[list[Regime]]:
@@ -113,59 +102,35 @@ def _groups(chosen: tuple[Regime, ...]) -> list[list[Regime]]:
     return list(groups.values())
 
 
-def _train(group: list[Regime], settings: RegimeStudy, everything, progress, keeper) -> list:
+def _train(
+    group: list[Regime], settings: RegimeStudy, inputs: Tensor, labels: Tensor, keeper: Keeper
+) -> list[tuple]:
     """Train the nets of regimes that share batch size, loss, optimiser and net."""
-    alike, members, classes = group[0], settings.members, int(everything[1].max()) + 1
-    inputs, labels = (part[: alike.examples or None] for part in everything)
-    steps = steps_of(alike, settings)
-    widths = (inputs.shape[1], *alike.hidden, classes)
-    seeds = [seed_of(settings.seed, "net", member) for member in range(members)]
-    theta = ensembles.initialise(widths, seeds, dtype=inputs.dtype, device=inputs.device)
-    theta = theta.repeat(len(group), 1)
-    memory = torch.zeros(2, *theta.shape, dtype=theta.dtype, device=theta.device)
-    targets = torch.stack(
-        [
-            with_wrong_labels(labels, r.wrong_labels, classes, s, "wrong labels")
-            for r in group
-            for s in seeds
-        ]
-    )
-
-    def columns(values) -> Tensor:  # (..., R) to (..., K, 1)
-        each = torch.as_tensor(np.asarray(values), dtype=theta.dtype, device=theta.device)
-        return each.repeat_interleave(members, -1).unsqueeze(-1)
-
-    rate = columns(np.stack([rates(r, steps) for r in group], -1))
-    momentum = columns([r.momentum for r in group])
-    decay = columns([r.weight_decay for r in group])
-    done, theta, memory, rows = keeper.begin(step=0, theta=theta, memory=memory, rows=[])
-    drawn = _batches(alike, inputs, targets, seeds, len(group), done, steps)
+    alike, members, steps = group[0], settings.members, steps_of(group[0], settings)
+    seeds, classes = small.seeds(settings.seed, "net", members), int(labels.max()) + 1
+    inputs, labels = (part[: alike.examples or None] for part in (inputs, labels))
+    targets = [
+        data.with_wrong_labels(labels, regime.wrong_labels, classes, seed, "wrong labels")
+        for regime in group
+        for seed in seeds
+    ]
+    task = small.Task(
+        alike, inputs, torch.stack(targets), (inputs.shape[1], *alike.hidden, classes), keeper,
+        loss=alike.loss, optimizer=alike.optimizer, sampling=alike.sampling,
+    )  # fmt: skip
+    rate = task.column(np.stack([rates(regime, steps) for regime in group], -1), members)
+    nets = small.Ensemble(
+        task, task.start(seeds * len(group)), seeds, steps, found=[],
+        momentum=task.column([regime.momentum for regime in group], members),
+        decay=task.column([regime.weight_decay for regime in group], members),
+        names=[regime.name for regime in group],
+    )  # fmt: skip
     recorded = set(recorded_steps(steps).tolist())
-    for step, (x, y) in enumerate(drawn, start=done + 1):
-        if step == 1:
-            rows += _measured(0, theta, widths, group, (inputs, targets), rate[0])
-        _, gradients = ensembles.losses_and_gradients(theta, widths, x, y, loss=alike.loss)
-        if alike.optimizer == "adam":
-            ensembles.adam_step(theta, gradients, memory, step, rate[step - 1], decay)
-        else:
-            ensembles.sgd_step(theta, gradients, memory[0], rate[step - 1], momentum, decay)
+    for step in nets.steps():
         if step in recorded:
-            rows += _measured(step, theta, widths, group, (inputs, targets), rate[step - 1])
-        progress.advance()
-        keeper.keep(step=step, theta=theta, memory=memory, rows=rows)
-    return rows
-
-
-def _batches(regime: Regime, inputs: Tensor, targets: Tensor, seeds, copies, first, last):
-    """Yield the inputs and targets of each step; those of ``seeds``, ``copies`` times."""
-    if regime.batch_size == 0:
-        yield from itertools.repeat((inputs, targets), last - first)
-        return
-    for chosen in ensembles.batches(
-        len(inputs), regime.batch_size, seeds, last, first=first, sampling=regime.sampling
-    ):
-        chosen = chosen.to(inputs.device).repeat(copies, 1)
-        yield inputs[chosen], targets.gather(1, chosen)
+            nets.kept["found"] += _measured(nets, group, step, rate[max(step - 1, 0)])
+        nets.update(rate[step])
+    return nets.kept["found"] + _measured(nets, group, steps, rate[-1])
 
 
 def _share(regime: Regime, count: int) -> float:
@@ -178,36 +143,28 @@ def _share(regime: Regime, count: int) -> float:
     return (count - size) / (count - 1) / size
 
 
-def _measured(step: int, theta: Tensor, widths, group, everything, rate: Tensor) -> list:
+def _measured(
+    nets: small.Ensemble, group: list[Regime], step: int, rate: Tensor
+) -> list[tuple]:
     """Return the rows of all nets of a group after some steps."""
-    (inputs, targets), alike, members = everything, group[0], len(theta) // len(group)
-    if not torch.isfinite(theta).all():
-        lost = ~torch.isfinite(theta).all(1).view(len(group), -1).all(1)
-        names = ", ".join(repr(r.name) for r, gone in zip(group, lost.tolist()) if gone)
-        raise UsageError(
-            f"The weights of {names} are no longer finite: lower its learning rate."
-        )
-    decay = torch.tensor([r.weight_decay for r in group], dtype=torch.float64)
-    decay = decay.repeat_interleave(members).to(theta.device)
+    task, weights = nets.task, nets.theta.double()
     losses, gradients, variances = ensembles.exact_statistics(
-        theta, widths, inputs, targets, loss=alike.loss
+        nets.theta, task.widths, task.inputs, task.labels, loss=task.loss
     )
-    weights = theta.double()
+    decay = torch.tensor([regime.weight_decay for regime in group], dtype=torch.float64)
+    decay = decay.repeat_interleave(len(nets.seeds)).to(weights.device)
     squares = weights.square().sum(1)
     gradients = gradients.double() + decay.unsqueeze(1) * weights
-    noise = variances * _share(alike, len(inputs))
-    found = {
+    values = {
         "objective": losses + decay / 2 * squares,
         "gradient_norm_squared": gradients.square().sum(1),
-        "noise_norm": noise.sqrt(),
+        "noise_norm": (variances * _share(group[0], len(task.inputs))).sqrt(),
         "weight_norm": squares.sqrt(),
         "learning_rate": rate.squeeze(1),
     }
-    epoch = step * (alike.batch_size or len(inputs)) / len(inputs)
+    axes = dict(of=[regime.name for regime in group], member=range(len(nets.seeds)), step=step)
     return [
-        (step, epoch, named(quantity, regime.name, member), value, math.nan)
-        for quantity, values in found.items()
-        for (regime, member), value in zip(
-            itertools.product(group, range(members)), values.tolist()
-        )
+        row
+        for quantity, each in values.items()
+        for row in rows(quantity, each.view(len(group), -1), **axes, epoch=task.epoch)
     ]
