@@ -133,7 +133,9 @@ def _rows(settings: Regression, given: LeastSquares, start, triple, noise: str) 
     for quantity, values, errors in parts:
         axes = {"index": range(values.shape[1])} if values.ndim == 2 else {}
         axes["step"] = late if quantity == "displacement_squared" else early
-        found += rows(quantity, values.T, np.transpose(errors), of=ensemble(noise, triple), **axes)
+        found += rows(
+            quantity, values.T, np.transpose(errors), of=ensemble(noise, triple), **axes
+        )
     return found
 
 
