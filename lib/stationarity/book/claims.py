@@ -17,12 +17,19 @@ import pandas as pd
 import yaml
 
 from .. import launch
+from ..chapters import quantities
+from ..chapters.ch03_imagenet_resnet101 import reading
 from ..errors import UsageError, known_name
 from ..runs import records, results
-from ..runs import settings as experiments
+from ..runs.provenance import PROJECT
 from ..runs.records import Run
-from ..chapters import quantities
+from ..runs.settings import EXPERIMENTS, SCALES
 from ..stats.estimate import Estimate
+
+COLUMNS = [
+    "claim", "experiment", "quantity", "scale", "run", "value", "low", "high",
+    "criterion", "verdict", "reason", "criterion_first", "control", "shown",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def read(path: Path | None = None) -> list[Claim]:
     Raises :class:`UsageError` for a claim that names an unknown quantity or
     experiment, or that lacks an entry.
     """
-    path = path or records.PROJECT / "book" / "claims.yml"
+    path = path or PROJECT / "book" / "claims.yml"
     return [_claim(entry) for entry in yaml.safe_load(path.read_text())]
 
 
@@ -109,7 +116,7 @@ def _evidence(name: str, item: dict) -> Evidence:
     control = item.get("control")
     for place in (item, control) if control else (item,):
         known_name(place["quantity"], quantities(), f"quantity of claim {name}")
-        known_name(place["experiment"], experiments.EXPERIMENTS, f"experiment of claim {name}")
+        known_name(place["experiment"], EXPERIMENTS, f"experiment of claim {name}")
     return Evidence(
         item["experiment"], item["quantity"],
         tuple(Criterion(**limits) for limits in item["criteria"]),
@@ -123,15 +130,18 @@ def existing_runs(name: str) -> list[Run]:
     A live run counts with the settings that the book has now; one that other
     library code made does not count.
     """
-    found = [run for run in results.recorded(name) if run.complete]
-    kept = {run.info["fingerprint"] for run in found}
-    for scale, settings in experiments.EXPERIMENTS[name].items():
-        live = records.read(launch.folder_of(name, scale, settings))
-        if live is None or live.info["fingerprint"] in kept:
-            continue
-        if live.complete and live.made_by_this_code:
-            found.append(live)
-    return sorted(found, key=results.by_scale)
+    kept = [run for run in results.recorded(name) if run.complete]
+    known = {run.info["fingerprint"] for run in kept}
+    for scale, settings in EXPERIMENTS[name].items():
+        run = records.read(launch.folder_of(name, scale, settings))
+        if (
+            run
+            and run.complete
+            and run.made_by_this_code
+            and run.info["fingerprint"] not in known
+        ):
+            kept.append(run)
+    return sorted(kept, key=results.by_scale)
 
 
 def judge(quantity: str, criterion: Criterion, run: Run) -> dict:
@@ -169,19 +179,13 @@ def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_ru
                 "quantity": evidence.quantity, "shown": evidence.shown,
             }  # fmt: skip
             control, criterion = _control(evidence, runs), evidence.criteria[-1]
-            found = runs(evidence.experiment)
-            if not found:
+            made = runs(evidence.experiment)
+            if not made:
                 rows.append(row | {"verdict": "not run", "criterion": str(criterion)})
-            for run in found:
+            for run in made:
                 place = {"scale": run.scale, "run": run.label, "control": control}
                 rows.append(row | place | judge(evidence.quantity, criterion, run))
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
-
-
-COLUMNS = [
-    "claim", "experiment", "quantity", "scale", "run", "value", "low", "high",
-    "criterion", "verdict", "reason", "criterion_first", "control", "shown",
-]  # fmt: skip
 
 
 def _control(evidence: Evidence, runs) -> str:
@@ -189,8 +193,8 @@ def _control(evidence: Evidence, runs) -> str:
     if evidence.control is None:
         return ""
     experiment, quantity = evidence.control
-    found = runs(experiment)
-    return judge(quantity, evidence.criteria[-1], found[0])["verdict"] if found else "not run"
+    made = runs(experiment)
+    return judge(quantity, evidence.criteria[-1], made[0])["verdict"] if made else "not run"
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -201,7 +205,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """
     weakest_first = ["does not hold", "undecided", "holds"]
 
-    grid = pd.DataFrame("not run", table.claim.unique(), list(experiments.SCALES))
+    grid = pd.DataFrame("not run", table.claim.unique(), list(SCALES))
     for (claim, scale), group in table.groupby(["claim", "scale"]):
         judged = set(group.verdict) - {"not run"}
         grid.loc[claim, scale] = min(judged, key=weakest_first.index, default="not run")
@@ -210,12 +214,9 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def needed_experiments(claims: list[Claim]) -> list[str]:
     """Return the experiments that decide the claims, with their controls."""
-    needed = {}
-    for evidence in (item for claim in claims for item in claim.evidence):
-        needed[evidence.experiment] = None
-        if evidence.control:
-            needed[evidence.control[0]] = None
-    return list(needed)
+    evidence = [item for claim in claims for item in claim.evidence]
+    pairs = [(item.experiment, item.control[0] if item.control else None) for item in evidence]
+    return [name for name in dict.fromkeys(itertools.chain(*pairs)) if name]
 
 
 def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list[Run]]:
@@ -249,13 +250,13 @@ def report(claims: list[Claim], table: pd.DataFrame) -> str:
 
 def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
     """Return one piece of evidence as a list: what is asked, then each run's answer."""
-    meaning = quantities()[evidence.quantity].__doc__.split("\n")[0].rstrip(".")
+    quantity = quantities()[evidence.quantity]
+    meaning = quantity.__doc__.split("\n")[0].rstrip(".")
     asked = f"- {meaning} ({evidence.experiment}, {{numref}}`{evidence.shown}`): "
     since = evidence.criteria[-1].since
     asked += f"must lie {evidence.criteria[-1]} (criterion of {since:%Y-%m-%d, %H:%M} UTC)."
     if evidence.experiment == "imagenet_resnet" and evidence.quantity in reading.READ_OFF:
-        found = quantities()[evidence.quantity](reading.figure_1())
-        asked += f" The paper's Figure 1: {_text(found)}."
+        asked += f" The paper's Figure 1: {_text(quantity(reading.figure_1()))}."
     if evidence.control:
         asked += f" Verdict on the control, {evidence.control[0]}: *{rows.control.iloc[0]}*."
     lines = [asked]
