@@ -4,20 +4,21 @@ import math
 import shutil
 import subprocess
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from stationarity import experiments
-from stationarity.book import claims, quantities
+from stationarity.book import claims
 from stationarity.book.claims import Criterion
-from stationarity.book.quantities import Estimate
+from stationarity.chapters.ch03_imagenet_resnet101 import reading
 from stationarity.errors import UsageError
-from stationarity.runs import records, results
-from stationarity.train.loop import levels
+from stationarity.runs import metrics, records, results
+from stationarity.runs.provenance import PROJECT
+from stationarity.runs.settings import SCALES, get
+from stationarity.stats.estimate import Estimate
+from stationarity.train import levels
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-LEDGER = records.PROJECT / "book" / "claims.yml"
+LEDGER = PROJECT / "book" / "claims.yml"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_without_runs_nothing_is_decided():
     assert list(dict.fromkeys(table.claim)) == measured
     grid = claims.summary(table)
     assert set(grid.values.flat) == {"not run"}
-    assert tuple(grid.columns) == experiments.SCALES
+    assert tuple(grid.columns) == SCALES
 
 
 def test_the_weakest_evidence_of_a_scale_decides_there():
@@ -142,7 +143,7 @@ def test_criteria_are_only_ever_added():
     """In the history of the file, where there is one: none was changed or removed."""
 
     def git(*arguments):
-        command = ["git", "-C", str(records.PROJECT), *arguments]
+        command = ["git", "-C", str(PROJECT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def criteria_of(text):
@@ -171,20 +172,20 @@ def test_the_papers_figure_is_judged_by_the_same_functions():
         (curve.gradient_norm[begin + 10 : begin + 30] ** 2).mean() ** 0.5
         for begin in (0, 30, 60)
     ]
-    found = quantities.smallest_gradient_ratio(quantities.figure_1())
+    found = reading.smallest_gradient_ratio(reading.figure_1())
     assert found.value == pytest.approx(min(settled) / curve.gradient_norm[0])
     assert found.low < found.value < found.high
 
 
 def test_a_control_that_converges_fails_the_criterion(tmp_path):
-    epochs = list(range(0, 61, 2))
+    epochs = range(0, 61, 2)
     values = [10.0 ** (-epoch / 3) for epoch in epochs]
     rows = [
-        (epoch, epoch, quantity, value, 0.0)
+        row
         for quantity in ("gradient_norm_squared", "regularised_gradient_norm_squared")
-        for epoch, value in zip(epochs, values, strict=True)
+        for row in metrics.rows(quantity, values, 0.0, step=epochs, epoch=float)
     ]
-    settings = experiments.to_dict(experiments.get("full_batch", overrides={"epochs": 60}))
+    settings = get("full_batch", overrides={"epochs": 60}).plain()
     info = {"experiment": "full_batch", "scale": "classroom", "settings": settings,
             "status": "complete", "start": "2027-01-01T00:00:00+00:00"}  # fmt: skip
     run = records.write(tmp_path, info, rows)
@@ -192,14 +193,3 @@ def test_a_control_that_converges_fails_the_criterion(tmp_path):
     answer = claims.judge("smallest_regularised_ratio", criterion, run)
     assert answer["verdict"] == "does not hold"
     assert levels.stage_levels(run).verdict.item() == "vanishes"
-
-
-@pytest.mark.parametrize(
-    ("ratios", "low", "high"),
-    [([1.05, 1.0], 1.04, 1.06), ([0.5, 1.0], 0.49, 0.51), ([1.0, 1.0], 0.99, 1.0)],
-)
-def test_the_ratio_furthest_from_one_fails_alone(ratios, low, high):
-    from stationarity.book.quantities import motion
-
-    found = motion._furthest([(np.array(ratios), np.full(2, 0.01 / 1.96))])
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))

@@ -230,7 +230,7 @@ def _by_steps(settings: Settings, runs: dict[str, Run]) -> tuple[float, str]:
         return math.nan, "no run yet"
     *_, run = runs.values()
     ratio = settings.total_steps / run.settings.total_steps
-    return run.info["wall_seconds"] * ratio, f"steps, {run.scale} run"
+    return run.info["wall_seconds"] * ratio, f"steps of the {run.scale} run"
 
 
 def _rounded(value: float) -> str:

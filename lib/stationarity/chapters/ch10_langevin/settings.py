@@ -63,6 +63,10 @@ class Regression(Settings):
             )
         return self
 
+    @property
+    def total_steps(self) -> int:
+        return self.trajectories * self.steps * (self.dimensions or 3072)  # pixels of CIFAR-10
+
 
 register(
     "linear_regression",
