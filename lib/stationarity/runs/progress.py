@@ -7,6 +7,7 @@ environment variable ``STATIONARITY_PROGRESS`` names a file, lines are appended 
 instead.
 """
 
+import contextlib
 import io
 import os
 import subprocess
@@ -77,35 +78,24 @@ def follow(command: list[str], environment: dict[str, str]) -> int:
 
     In a notebook the lines of its :class:`Progress` would else fill the page.
     """
-    outlets = _outlets()
+    outlets, ended = _outlets(), False
     with tempfile.NamedTemporaryFile("r") as log:
         if outlets:
             environment = {"STATIONARITY_PROGRESS": log.name} | environment
         process = subprocess.Popen(command, env=environment)
         try:
-            while (status := _status(process)) is None:
-                _pass_on(log, outlets, last=False)
+            while not ended:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=SECONDS)
+                    ended = True
+                for line in log.read().splitlines()[-1:]:
+                    for outlet in outlets:
+                        outlet.write(line[: outlet.columns], ended)
         except KeyboardInterrupt:
             process.terminate()
             process.wait()
             raise
-        _pass_on(log, outlets, last=True)
-    return status
-
-
-def _status(process: subprocess.Popen) -> int | None:
-    """Return the status of a process that ends soon, else None."""
-    try:
-        return process.wait(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
-
-
-def _pass_on(log, outlets: list, last: bool) -> None:
-    """Show the last of the lines that came to a log."""
-    for line in log.read().splitlines()[-1:]:
-        for outlet in outlets:
-            outlet.write(line[: outlet.columns], last)
+    return process.returncode
 
 
 def _outlets() -> list:
@@ -113,13 +103,9 @@ def _outlets() -> list:
     file = os.environ.get("STATIONARITY_PROGRESS")
     if file:
         return [_Log(file)]
-    return [_LineOfPage(), _OutsideKernel()] if _in_kernel() else []
-
-
-def _in_kernel() -> bool:
-    """Return whether this process executes a notebook."""
     ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    in_kernel = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    return [_LineOfPage(), _OutsideKernel()] if in_kernel else []
 
 
 class _LineOfPage:
@@ -162,10 +148,8 @@ class _OutsideKernel:
     def __init__(self):
         self.number = None
         if "JPY_SESSION_NAME" not in os.environ:
-            try:
-                self.number = sys.stderr.fileno()  # ipykernel answers with the inherited one
-            except OSError:
-                pass
+            with contextlib.suppress(OSError):  # ipykernel answers with the inherited one
+                self.number = sys.stderr.fileno()
         self.terminal = self.number is not None and os.isatty(self.number)
         width = os.get_terminal_size(self.number).columns if self.terminal else 0
         self.columns = width - 1 if width > 1 else 100  # a longer line would not be replaced

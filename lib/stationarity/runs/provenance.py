@@ -26,7 +26,8 @@ def code_hash(study: str) -> str:
     """
     digest = hashlib.sha256()
     for path in closure(study.partition(":")[0]):
-        digest.update(f"{path.relative_to(PACKAGE).as_posix()}\n{_bare(path)}".encode())
+        code = ast.dump(_running(path))
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()}\n{code}".encode())
     return digest.hexdigest()[:12]
 
 
@@ -86,10 +87,6 @@ class _AsItRuns(ast.NodeTransformer):
 @cache
 def _running(path: Path) -> ast.Module:
     return _AsItRuns().visit(ast.parse(path.read_text()))
-
-
-def _bare(path: Path) -> str:
-    return ast.dump(_running(path))
 
 
 def device_name(device) -> str:

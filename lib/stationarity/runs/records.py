@@ -22,7 +22,7 @@ import torch
 from ..errors import UsageError
 from . import distributed, metrics
 from .provenance import PROJECT, code_hash, commit, device_name, now
-from .settings import EXPERIMENTS, Settings, checked, kind_of
+from .settings import EXPERIMENTS, Settings, checked, get
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")  # the newest first
 # What run.json holds of every run.
@@ -61,7 +61,7 @@ class Run:
         Raises :class:`UsageError` where they are of another version of the library.
         """
         try:
-            return checked(kind_of(self.name), self.info["settings"])
+            return checked(type(get(self.name)), self.info["settings"])
         except UsageError as error:
             raise UsageError(
                 f"The settings of {self.folder.name} are of another version of the library: "
@@ -188,11 +188,6 @@ def write_info(folder: Path, info: dict) -> None:
     info["end"] = now()
     text = json.dumps(info, indent=1) + "\n"
     write_whole(folder / "run.json", lambda path: path.write_text(text))
-
-
-def write_tensors(path: Path, tensors: dict) -> None:
-    """Write a file of tensors, to be read by ``torch.load`` with ``weights_only``."""
-    write_whole(path, lambda partial: torch.save(tensors, partial))
 
 
 def write_checkpoint(folder: Path, state: dict) -> None:

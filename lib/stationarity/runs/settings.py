@@ -6,6 +6,7 @@ scale: a scale is data, sizes and lengths, never another code path.
 """
 
 import hashlib
+import itertools
 import json
 import typing
 from typing import Annotated, ClassVar, Self
@@ -56,7 +57,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _falling_rates(self) -> Self:
         drops = (0, *getattr(self, "drops", ()))
-        if any(later <= earlier for earlier, later in zip(drops, drops[1:], strict=False)):
+        if any(later <= earlier for earlier, later in itertools.pairwise(drops)):
             raise UsageError(f"The setting drops must be positive and rising, not {drops[1:]}.")
         return self
 
@@ -112,11 +113,6 @@ def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> S
     for key in overrides or {}:
         known_name(key, type(settings).model_fields, f"setting of {name}")
     return settings.but(**overrides) if overrides else settings
-
-
-def kind_of(name: str) -> type[Settings]:
-    """Return the class of an experiment's settings."""
-    return type(EXPERIMENTS[known_name(name, EXPERIMENTS, "experiment")]["classroom"])
 
 
 def checked(kind: type[Settings], values: dict) -> Settings:
