@@ -1,8 +1,12 @@
 """Back to practice (chapter 8): what the average of the weights knows."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
 
-from ...runs.settings import Count, NotNegative, Settings, Share, Whole, register
+from pydantic import model_validator
+
+from ...errors import UsageError
+from ...runs.settings import Count, NotNegative, Positive, Settings, Share, Whole, register
+from ...train.settings import AtLeastTwo
 
 
 class AveragingStudy(Settings):
@@ -10,19 +14,36 @@ class AveragingStudy(Settings):
 
     study: ClassVar[str] = "chapters.ch08_back_to_practice.study:averaging"
 
-    dataset: str
-    hidden: tuple[int, ...]  # hidden widths of the mlps
+    dataset: Literal["digits", "cifar10"]
+    hidden: tuple[Count, ...]  # hidden widths of the mlps
     batch_size: Count
-    learning_rates: tuple[float, ...]
+    learning_rates: tuple[Positive, ...]
     steps: Count  # at the constant rate
     annealed: Count  # steps after them, at a tenth of the rate
-    windows: tuple[int, ...]  # numbers of last weights that are averaged, rising
-    members: Count  # seeds at every rate
+    windows: tuple[Count, ...]  # numbers of last weights that are averaged, rising
+    members: AtLeastTwo  # seeds at every rate
     examples: Whole = 0  # training examples; 0: all
     label_noise: Share = 0.0  # part of the training examples that get a wrong label
     momentum: Share = 0.0
     weight_decay: NotNegative = 0.0
     record_every: Count = 100  # steps between the moments that are evaluated
+
+    @model_validator(mode="after")
+    def _moments_in_windows(self) -> Self:
+        windows, every = self.windows, self.record_every
+        if len(windows) < 2 or sorted(set(windows)) != list(windows):
+            raise UsageError(f"The setting windows must be two or more, rising, not {windows}.")
+        if windows[-1] > self.steps or 4 * every > windows[-1]:
+            raise UsageError(
+                f"The longest window, {windows[-1]}, must fit into the {self.steps} steps "
+                f"and hold at least four moments, {every} steps apart."
+            )
+        if every > windows[-2]:
+            raise UsageError(
+                f"The last window but one, {windows[-2]}, must hold a moment: lower "
+                f"record_every, which is {every}."
+            )
+        return self
 
 
 register(

@@ -67,7 +67,7 @@ def trajectory(run: Run, variation: str | None = None) -> Figure:
     axes.plot(lags, mean, "o", color="C0", label="global: from a reference point")
     near = reading.local(run, variation).mean()
     axes.axhline(near, color="C1", linestyle="-.", label="local: one step")
-    weights = displacement.slope_weights(lags, displacement.window(lags[-1], reading.WINDOW))
+    weights = displacement.exponent_weights(lags, displacement.window(lags[-1], reading.WINDOW))
     slope, used = np.log(mean) @ weights, weights != 0
     level = np.exp(np.log(mean[used]).mean() - slope * np.log(lags[used]).mean())
     line = level * lags[used] ** slope

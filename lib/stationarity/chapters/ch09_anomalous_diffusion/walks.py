@@ -14,7 +14,7 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from ...runs.metrics import rows
-from ...stats.displacement import exponent, slope_weights, spaced_lags, squared_displacements
+from ...stats import displacement
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
@@ -87,15 +87,15 @@ def known_walks(settings: WalkStudy, place: Place) -> list[tuple]:
     """
     longest, found = settings.longest, []
     size = (settings.members, settings.references * longest, settings.dimensions)
-    lags, within = spaced_lags(longest), (longest / 3, longest)
+    lags, within = displacement.spaced_lags(longest), (longest / 3, longest)
     for number, (name, (draw, argument, law)) in enumerate(processes(settings).items()):
         generator = np.random.default_rng([settings.seed, number])
         exact = settings.dimensions * law(lags.astype(float))
-        truth = np.log(exact) @ slope_weights(lags, within)
+        truth = np.log(exact) @ displacement.exponent_weights(lags, within)
         fits = []
         for replicate in range(settings.replicates):
-            squares = squared_displacements(draw(generator, *size, argument), lags)
-            fits.append(exponent(lags, squares, within))
+            squares = displacement.squared_displacements(draw(generator, *size, argument), lags)
+            fits.append(displacement.exponent(lags, squares, within))
             if replicate == 0:
                 members, references = map(range, squares.shape[:2])
                 axes = dict(of=name, member=members, index=references, step=lags)
