@@ -7,9 +7,19 @@ One verb runs, continues or loads any experiment of the book::
     run = stationarity.run("imagenet_resnet", scale="classroom")
     run.series("gradient_norm_squared")
 """
+
+import importlib
+
+from . import chapters  # noqa: F401  its settings register the experiments
 from .errors import UsageError
-from .launch import run
-from .runs.records import Run
-from .runs.results import recorded
 
 __all__ = ["Run", "UsageError", "recorded", "run"]
+
+_HOMES = {"Run": ".runs.records", "recorded": ".runs.results", "run": ".launch"}
+
+
+def __getattr__(name: str):
+    """Import what takes seconds, PyTorch with it, when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name], __name__), name)

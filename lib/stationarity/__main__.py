@@ -1,4 +1,5 @@
 """The command line: ``stationarity list | run | record | verify | doctor``."""
+
 import argparse
 import importlib.metadata
 import os

@@ -1,4 +1,5 @@
 """Start a run, go on with it, or load it: one verb for all experiments."""
+
 import contextlib
 import importlib
 import os
@@ -12,9 +13,11 @@ from pathlib import Path
 import filelock
 import torch
 
-from . import chapters, data  # noqa: F401  chapters register the experiments
+from .data import embedded_hash
 from .errors import UsageError
-from .runs import checkpoints, distributed, records
+from .runs import distributed, records
+from .runs.checkpoints import Keeper, Place
+from .runs.devices import threads, usable_device
 from .runs.progress import follow
 from .runs.settings import Settings, get
 
@@ -36,14 +39,13 @@ def run(
 ) -> records.Run:
     """Return the run of an experiment, made now, continued or loaded.
 
-    A complete run is loaded; an interrupted one goes on from its checkpoint
-    and ends with the metrics it would have had. A ``classroom`` run that other
-    library code made is repeated. A longer one is kept and flagged, and goes
-    on only with ``other_code=True``.
+    A complete run is loaded; an interrupted one goes on from its checkpoint and ends with
+    the metrics it would have had. A ``classroom`` run that other library code made is
+    repeated. A longer one is kept and flagged, and goes on only with ``other_code=True``.
 
     Parameters
     ----------
-    name, scale : the experiment and its scale, see :mod:`stationarity.experiments`.
+    name, scale : the experiment and its scale: ``stationarity list`` shows them.
     settings : all settings, or a dictionary of those that differ; strings are cast.
     seed : override of the setting ``seed``.
     data_root : folder of the data; else ``STATIONARITY_DATA``, else a download.
@@ -65,26 +67,27 @@ def run(
         chosen = chosen.but(seed=seed)
     device = usable_device(device, devices)
     folder = folder_of(name, scale, chosen)
-    shares = chosen.shares_its_work
-    if distributed.started() > 1 and not shares:
-        raise UsageError(
-            f"{name} does not share its work among processes: run it without torchrun."
-        )
+    if not chosen.shares_its_work:
+        devices = 1
+        if distributed.started() > 1:
+            raise UsageError(
+                f"{name} does not share its work among processes: run it without torchrun."
+            )
     with distributed.joined(), _alone(folder):
         earlier = _earlier(folder, scale, other_code)
         if earlier and earlier.complete:
             return earlier
         if earlier and earlier.info["status"] == "diverged":
             raise UsageError(earlier.info["failure"])
-        if devices == 1 or not shares:
+        if devices == 1:
             with _told(folder, device), threads(chosen.threads):
                 info = records.new_info(name, scale, chosen, fingerprint(chosen), device)
                 if earlier:
                     info |= {key: earlier.info[key] for key in KEPT if key in earlier.info}
                 records.prepare(folder)
-                keeper = checkpoints.Keeper(folder, info, checkpoint_seconds, device)
-                place = checkpoints.Place(data_root, device, keeper)
-                return keeper.finish(study_of(chosen)(chosen, place))
+                keeper = Keeper(folder, info, checkpoint_seconds, device)
+                study = study_of(chosen)
+                return keeper.finish(study(chosen, Place(data_root, device, keeper)))
     _start_processes(devices, name, scale, chosen, data_root, device, other_code)
     return records.read(folder)
 
@@ -97,33 +100,12 @@ def study_of(settings: Settings) -> Callable:
 
 def fingerprint(settings: Settings) -> str:
     """Return 12 hex digits of the settings and of the embedded data they use."""
-    return settings.fingerprint(data.embedded_hash(getattr(settings, "dataset", None)))
+    return settings.fingerprint(embedded_hash(getattr(settings, "dataset", None)))
 
 
 def folder_of(name: str, scale: str, settings: Settings) -> Path:
     """Return the folder of the run with these settings."""
     return records.runs_root() / name / f"{scale}-{fingerprint(settings)}"
-
-
-def usable_device(device: str | None, devices: int = 1) -> str:
-    """Return a device that is here: by default a GPU where there is one, else the CPU.
-
-    Of several processes it is each one's own. Raises :class:`UsageError` where it is
-    not here, or not as many times as ``devices`` says.
-    """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    device = distributed.own_device(device)
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError):
-        raise UsageError(f"There is no device {device!r} here: cpu always is.") from None
-    there = torch.cuda.device_count() if device == "cuda" else devices
-    if devices < 1 or devices > there or (devices > 1 and device not in ("cpu", "cuda")):
-        raise UsageError(
-            f"devices={devices} cannot be with device={device!r}: it is a number from 1 on, "
-            f"of cpu or cuda, and of cuda there are {torch.cuda.device_count()} here."
-        )
-    return device
 
 
 @contextlib.contextmanager
@@ -134,9 +116,9 @@ def _alone(folder: Path):
     Of several processes of one run the first holds it.
     """
     lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
-    if distributed.rank() == 0:
-        # Where no lock can be had, what prepares the folder says why, or none is known.
-        with contextlib.suppress(OSError):
+    # Where no lock can be had, what prepares the folder says why, or none is known.
+    with contextlib.suppress(OSError):
+        if distributed.rank() == 0:
             folder.parent.mkdir(parents=True, exist_ok=True)
             _acquire(lock, folder.name)
     try:
@@ -145,24 +127,39 @@ def _alone(folder: Path):
         lock.release()
 
 
-def _acquire(lock, name: str) -> None:
+def _acquire(lock: filelock.FileLock, name: str) -> None:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
+        said = f"{name} is running in another process"
         if distributed.size() > 1:
             raise UsageError(
-                f"{name} is running in another process: wait for its end, or stop it, and "
-                "call this again."
+                f"{said}: wait for its end, or stop it, and call this again."
             ) from None
-        sys.stderr.write(f"{name} is running in another process: waiting for its end.\n")
+        sys.stderr.write(f"{said}: waiting for its end.\n")
         lock.acquire()
 
 
 def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
-    """Return what all processes find of a run, None where it begins."""
-    found = None
-    if distributed.rank() == 0:
-        found = _usable(folder, scale, other_code)
+    """Return what all processes find of a run, None where it begins.
+
+    A short one that other code made is removed, by the first process.
+    """
+    found = records.read(folder) if distributed.rank() == 0 else None
+    if found and not found.made_by_this_code:
+        if scale == "classroom":
+            discarded = folder.with_name(folder.name + ".discarded")
+            shutil.rmtree(discarded, ignore_errors=True)
+            folder.rename(discarded)  # at once: an interrupted removal leaves no half run
+            shutil.rmtree(discarded)
+            found = None
+        elif found.complete:
+            warnings.warn(f"{folder.name} was made by other library code.", stacklevel=3)
+        elif not other_code:
+            raise UsageError(
+                f"{folder.name} was begun by other library code: go on with it by "
+                "other_code=True (--other-code), or delete its folder and start anew."
+            )
     distributed.wait()
     if distributed.rank() > 0:
         found = records.read(folder)
@@ -170,33 +167,13 @@ def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
     return found
 
 
-def _usable(folder: Path, scale: str, other_code: bool) -> records.Run | None:
-    """Return what there is of a run, less a short one that other code made."""
-    earlier = records.read(folder)
-    if not earlier or earlier.made_by_this_code:
-        return earlier
-    if scale == "classroom":
-        discarded = folder.with_name(folder.name + ".discarded")
-        shutil.rmtree(discarded, ignore_errors=True)
-        folder.rename(discarded)  # at once: an interrupted removal leaves no half run
-        shutil.rmtree(discarded)
-        return None
-    if earlier.complete:
-        warnings.warn(f"{folder.name} was made by other library code.", stacklevel=4)
-    elif not other_code:
-        raise UsageError(
-            f"{folder.name} was begun by other library code: go on with it by "
-            "other_code=True (--other-code), or delete its folder and start anew."
-        )
-    return earlier
-
-
 def _start_processes(
     devices: int, name: str, scale: str, settings: Settings, data_root, device, other_code: bool
 ) -> None:
     """Make the run by ``torchrun`` on so many processes of this machine.
 
-    Raises :class:`UsageError` where they fail; they have said why.
+    They are given the settings that differ as the command line has them. Raises
+    :class:`UsageError` where they fail; they have said why.
     """
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
@@ -213,17 +190,6 @@ def _start_processes(
             f"The run of {name} on {devices} processes stopped (status {status}): what they "
             "said is above. The same call goes on from its last checkpoint."
         )
-
-
-@contextlib.contextmanager
-def threads(count: int):
-    """Compute with so many CPU threads; 0 leaves the number as it is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

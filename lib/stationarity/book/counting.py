@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from .. import nets
-from ..launch import threads
+from ..runs.devices import threads
 from ..measure.derivatives import count_entries, gradients, hessian_product, trainable
 from ..train import loop, precision
 from ..train.settings import LanguageTraining, Training

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import UsageError, known_name
-from ..launch import usable_device
+from ..runs.devices import usable_device
 from ..runs.settings import EXPERIMENTS, SCALES, get
 
 PARAMETERS = ("scale", "seed", "data_root", "device", "devices", "settings")

@@ -47,9 +47,7 @@ class Keeper:
     Raises :class:`UsageError` for a checkpoint that cannot be read or is of something else.
     """
 
-    def __init__(
-        self, folder: Path | None = None, info=None, seconds=math.inf, device="cpu"
-    ):
+    def __init__(self, folder: Path | None = None, info=None, seconds=math.inf, device="cpu"):
         self.folder, self.seconds, self.device = folder, seconds, device
         self.info = info or {"experiment": "a run", "scale": "", "wall_seconds": 0.0}
         self.counted = time.monotonic()
@@ -128,7 +126,9 @@ class Keeper:
         """
         earlier = self.info.setdefault(key, value)
         if earlier != value:
-            raise UsageError(f"{otherwise.format(earlier)}, or delete its folder {self.folder}.")
+            raise UsageError(
+                f"{otherwise.format(earlier)}, or delete its folder {self.folder}."
+            )
 
     def need(self, checkpoint_bytes: int, further_bytes: int = 0) -> None:
         """Raise :class:`UsageError` where so much cannot be written here."""

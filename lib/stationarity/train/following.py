@@ -131,6 +131,4 @@ class Follower:
 def _squares(rows: Tensor) -> Tensor:
     """Return the squared norms of rows (n, P), in float64 from slice to slice."""
     parts = rows.split(SLICE, dim=1)
-    return sum(
-        torch.linalg.vector_norm(part, dim=1).double().square() for part in parts
-    )
+    return sum(torch.linalg.vector_norm(part, dim=1).double().square() for part in parts)

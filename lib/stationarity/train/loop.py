@@ -22,7 +22,6 @@ from .measuring import Measurement, Observation
 if TYPE_CHECKING:
     from ..runs.checkpoints import Keeper, Place
     from ..runs.progress import Progress
-    from .following import Follower
     from .settings import LanguageTraining, Training
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device

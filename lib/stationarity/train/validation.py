@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .. import measure
 from ..measure.derivatives import flat, gradients, trainable, without_trace
 from ..nets.transformer_xl import remember
 from ..runs import distributed

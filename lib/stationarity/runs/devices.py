@@ -1,0 +1,40 @@
+"""The device of a run, and the threads of the CPU."""
+
+import contextlib
+
+import torch
+
+from ..errors import UsageError
+from . import distributed
+
+
+def usable_device(device: str | None, devices: int = 1) -> str:
+    """Return a device that is here: by default a GPU where there is one, else the CPU.
+
+    Of several processes it is each one's own. Raises :class:`UsageError` where it is
+    not here, or not as many times as ``devices`` says.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = distributed.own_device(device)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError):
+        raise UsageError(f"There is no device {device!r} here: cpu always is.") from None
+    there = torch.cuda.device_count() if device == "cuda" else devices
+    if devices < 1 or devices > there or (devices > 1 and device not in ("cpu", "cuda")):
+        raise UsageError(
+            f"devices={devices} cannot be with device={device!r}: it is a number from 1 on, "
+            f"of cpu or cuda, and of cuda there are {torch.cuda.device_count()} here."
+        )
+    return device
+
+
+@contextlib.contextmanager
+def threads(count: int):
+    """Compute with so many CPU threads; 0 leaves the number as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
