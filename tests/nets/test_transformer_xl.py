@@ -1,4 +1,5 @@
 """The Transformer-XL against formulas written out, in float64."""
+
 import itertools
 import math
 
