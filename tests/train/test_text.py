@@ -9,7 +9,7 @@ import stationarity
 import torch
 from stationarity import UsageError, measure, nets, train
 from stationarity.data import text
-from stationarity.runs.checkpoints import Place
+from stationarity.runs.checkpoints import Keeper, Place
 from stationarity.runs.settings import get
 from stationarity.train import loop, validation
 from torch import nn
