@@ -68,7 +68,7 @@ def _row(run: Run, regime: Regime) -> dict:
     }
     row = {
         "regime": regime.name,
-        "verdict": verdict_of(ratio.low, ratio.high),
+        "verdict": verdict_of(ratio),
         "worst": float(np.sqrt(shares.to_numpy().max())),
         "trend": exponent.trend,
         "drive": drive if regime.optimizer == "sgd" else math.nan,

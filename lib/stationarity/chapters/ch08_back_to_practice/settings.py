@@ -33,15 +33,11 @@ class AveragingStudy(Settings):
         windows, every = self.windows, self.record_every
         if len(windows) < 2 or sorted(set(windows)) != list(windows):
             raise UsageError(f"The setting windows must be two or more, rising, not {windows}.")
-        if windows[-1] > self.steps or 4 * every > windows[-1]:
+        if windows[-1] > self.steps or every > min(windows[-1] / 4, windows[-2]):
             raise UsageError(
-                f"The longest window, {windows[-1]}, must fit into the {self.steps} steps "
-                f"and hold at least four moments, {every} steps apart."
-            )
-        if every > windows[-2]:
-            raise UsageError(
-                f"The last window but one, {windows[-2]}, must hold a moment: lower "
-                f"record_every, which is {every}."
+                f"The longest window, {windows[-1]}, must fit into the {self.steps} steps and "
+                f"hold at least four moments, {every} steps apart, and the last window but "
+                f"one, {windows[-2]}, must hold one: lower it, or record_every."
             )
         return self
 

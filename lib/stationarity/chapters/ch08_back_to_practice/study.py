@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def averaging(settings: AveragingStudy, place: Place) -> list[tuple]:
-    """Compare averages over the last weights with moments. Rows ``of`` ``learning_rate=0.05``, ...:
+    """Compare averages over the last weights with moments. Rows ``of`` each ``learning_rate=...``:
 
     - ``loss``, ``accuracy``: of the average over the last ``step`` weights of the
       constant stage, exact over the training set (nats, with its label noise) and on
@@ -61,10 +61,8 @@ def _stage(
     """Train at constant rates (K, 1). Return the last state; moments, as (steps since the
     first, loss, accuracy), of the longest window; and loss and accuracy of each's average.
     """
-    total = torch.zeros_like(state[0], dtype=torch.float64)
-    nets = small.Ensemble(
-        task, state, seeds, last, first=first, total=total, sums={}, moments=[]
-    )
+    kept = dict(total=torch.zeros_like(state[0], dtype=torch.float64), sums={}, moments=[])
+    nets = small.Ensemble(task, state, seeds, last, first=first, **kept)
     total, sums, moments = nets.kept.values()
     begun = {last - window: window for window in windows}
     for step in nets.steps():
