@@ -20,6 +20,7 @@ from .autocorrelation import FEWEST, blocks
 
 LEVEL = 0.05  # of each test
 DISTANCES = ("kolmogorov_smirnov", "wasserstein", "energy")
+JUDGED = ("shift", "error", "resolution", "p_value", "verdict", "fault")  # see judge
 JUDGE = "energy"  # the distance whose p-value decides: see tests/stats/test_invariance.py
 
 
@@ -170,11 +171,12 @@ def along(steps: ArrayLike, values: ArrayLike) -> pd.DataFrame:
     windows begin, ``last`` the last step; then what :func:`judge` says.
     """
     steps, values = np.asarray(steps), np.asarray(values, float)
-    return pd.DataFrame(
+    rows = [
         {"first": steps[early.start], "middle": steps[late.start], "last": steps[late.stop - 1]}
         | judge(values[early], values[late])
         for early, late in itertools.pairwise(growing_windows(len(values)))
-    )
+    ]
+    return pd.DataFrame(rows, columns=["first", "middle", "last", *JUDGED])
 
 
 def verdict(comparisons: pd.DataFrame) -> dict:

@@ -36,7 +36,8 @@ def _label(name: str) -> str:
 
 
 def _title(name: str) -> str:
-    return _label(name).split("\n")[0].partition(" (")[0]
+    """Return the label without its unit."""
+    return _label(name).partition("(")[0].strip()
 
 
 def windows(observables: dict) -> Figure:

@@ -150,12 +150,13 @@ def replicas_against_time(run: Run, names, part=None, last: int = 0) -> pd.DataF
     ``observable`` and ``step``: what :func:`stationarity.stats.invariance.judge` says.
     """
     part = part or (run.settings.trajectory / 4, math.inf)
-    return pd.DataFrame(
+    rows = [
         {"observable": name, "step": step}
         | invariance.judge(sample, values, independent=(True, False))
         for name, (_, values) in observables(run, names, *part).items()
         for step, sample in members(run, name)[1:][-last:].iterrows()
-    )
+    ]
+    return pd.DataFrame(rows, columns=["observable", "step", *invariance.JUDGED])
 
 
 def across_starts(run: Run, names=SYMMETRIC) -> pd.DataFrame:
