@@ -9,6 +9,7 @@ and its orderly end takes seconds.
 
 Progress of the runs stays off the pages.
 """
+
 import os
 
 from nbclient import NotebookClient

@@ -3,6 +3,7 @@
 The page knows which run an image shows; what it shows stands in the metadata of the
 cell, as for every other figure of the book.
 """
+
 from docutils import nodes
 
 

@@ -1,4 +1,5 @@
 """Every chapter is well formed, and runs with small parameters."""
+
 import ast
 import re
 from pathlib import Path
@@ -438,7 +439,11 @@ def test_a_figure_with_alt_caption_and_name_passes():
 
 @pytest.mark.parametrize(
     ("kind", "key", "complaint"),
-    [("image", "alt", "alt text"), ("figure", "caption", "caption"), ("figure", "name", "name")],
+    [
+        ("image", "alt", "alt text"),
+        ("figure", "caption", "caption"),
+        ("figure", "name", "name"),
+    ],
 )
 @pytest.mark.parametrize("value", ["", " ", None])
 def test_a_figure_without_text_is_caught(kind, key, complaint, value):

@@ -1,4 +1,5 @@
 """The ledger: verdicts follow the runs, and nothing else."""
+
 import datetime
 import math
 import shutil

@@ -1,4 +1,5 @@
 """What a run costs: counted by hand, and against what real runs do."""
+
 import math
 
 import pytest
@@ -28,7 +29,9 @@ TEXT = {
 def test_a_linear_layer_by_hand():
     n, m, batch = 3, 5, 4
     model = torch.nn.Linear(n, m, bias=False)
-    found = counting.count(model, lambda net, x: net(x).square().sum(), torch.ones(batch, n), batch)
+    found = counting.count(
+        model, lambda net, x: net(x).square().sum(), torch.ones(batch, n), batch
+    )
     assert found.forward == 2 * n * m
     assert found.gradient == 4 * n * m  # the inputs need no gradient
     # J'J v: forward, W's gradient; then, of that product, the gradients of both factors that

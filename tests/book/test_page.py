@@ -1,4 +1,5 @@
 """What a page shows of its runs: a tab for each, in the book and in a notebook."""
+
 import base64
 import re
 

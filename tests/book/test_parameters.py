@@ -1,4 +1,5 @@
 """The parameters of a page: checked before any work, and what papermill makes of them."""
+
 import os
 import signal
 import subprocess
@@ -12,9 +13,10 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.exceptions import PapermillExecutionError
-from stationarity import UsageError, experiments, launch
+from stationarity import UsageError, launch
 from stationarity.book import parameters
 from stationarity.runs import progress, records
+from stationarity.runs.settings import get
 
 ROOT = Path(__file__).parents[1]
 BOTH = ("imagenet_resnet", "full_batch")
@@ -23,10 +25,7 @@ BOTH = ("imagenet_resnet", "full_batch")
 def chosen(settings, *names, **others):
     """The settings of each experiment that a page with these parameters runs."""
     arguments = parameters.checked(*(names or BOTH), settings=settings, **others)
-    return {
-        name: experiments.get(name, one["scale"], one["settings"])
-        for name, one in arguments.items()
-    }
+    return {name: one["settings"] for name, one in arguments.items()}
 
 
 @pytest.mark.parametrize(
@@ -41,10 +40,10 @@ def chosen(settings, *names, **others):
 )
 def test_one_parameter_reaches_the_settings_of_every_experiment(settings):
     found = chosen(settings)
-    assert found["imagenet_resnet"] == experiments.get(
+    assert found["imagenet_resnet"] == get(
         "imagenet_resnet", overrides={"epochs": 3, "drops": (1, 2)}
     )
-    assert found["full_batch"] == experiments.get("full_batch", overrides={"epochs": 9})
+    assert found["full_batch"] == get("full_batch", overrides={"epochs": 9})
 
 
 def test_settings_of_settings():
@@ -64,7 +63,7 @@ def test_the_scale_is_that_of_all_experiments_unless_one_has_its_own():
     assert [one["scale"] for one in found.values()] == ["two-cores", "classroom"]
     found = parameters.checked(*BOTH, **two, settings="full_batch.scale=paper")
     assert [one["scale"] for one in found.values()] == ["two-cores", "paper"]
-    assert found["full_batch"]["settings"] == {"seed": 0}
+    assert found["full_batch"]["settings"] == get("full_batch", "paper")
 
 
 def test_a_data_root_is_found_from_anywhere(tmp_path, monkeypatch):
@@ -84,17 +83,20 @@ def test_a_data_root_is_found_from_anywhere(tmp_path, monkeypatch):
         ({"settings": "fullbatch.epochs=3"}, "Unknown experiment of this page.*'full_batch'"),
         ({"settings": {"fullbatch": {"epochs": 3}}}, "Unknown experiment of this page"),
         ({"settings": "x*.epochs=3"}, r"Unknown experiment of this page 'x\*'"),
-        ({"settings": "epochs=many"}, "epochs takes int, and 'many' is not that"),
-        ({"settings": "drops=1,b"}, "drops takes int, and 'b' is not that"),
+        ({"settings": "epochs=many"}, "epochs takes a valid integer, and 'many' is not that"),
+        ({"settings": "drops=1,b"}, r"drops\.1 takes a valid integer, and 'b' is not that"),
         ({"settings": "epochs"}, "KEY=VALUE pairs with spaces between them, not 'epochs'"),
         ({"settings": "'epochs=3"}, "KEY=VALUE pairs"),
         ({"settings": 3}, "takes a dictionary, or text such as 'epochs=3', and 3"),
         ({"scale": "papr"}, "Unknown scale 'papr'.*Did you mean 'paper'"),
         ({"scale": 1}, "Unknown scale 1"),
-        ({"scale": "two-cores"}, "no scale two-cores of full_batch.*full_batch.scale=classroom"),
+        (
+            {"scale": "two-cores"},
+            "no scale two-cores of full_batch.*full_batch.scale=classroom",
+        ),
         ({"settings": "full_batch.scale=papr"}, "Unknown scale 'papr'"),
-        ({"seed": 1.5}, "seed takes int, and 1.5 is not that"),
-        ({"seed": "one"}, "seed takes int"),
+        ({"seed": 1.5}, "seed takes a valid integer, and 1.5 is not that"),
+        ({"seed": "one"}, "seed takes a valid integer"),
         ({"devices": 0}, "devices takes a whole number from 1, and 0"),
         ({"devices": "many"}, "devices takes a whole number from 1, and 'many'"),
         ({"devices": True}, "devices takes a whole number"),
@@ -111,9 +113,16 @@ def test_bad_parameters_get_one_sentence(given, message):
     assert caught.value._render_traceback_() == [f"UsageError: {caught.value}"]
 
 
-@pytest.mark.parametrize("regimes", [["a"], [{"name": "a"}], [{"nam": "a"}]])
-def test_ill_formed_regimes_are_refused(regimes):
-    with pytest.raises(UsageError, match=r"regimes takes|entry of regimes 'nam'"):
+@pytest.mark.parametrize(
+    ("regimes", "message"),
+    [
+        (["a"], r"regimes\.0 takes .* Regime, and 'a' is not that"),
+        ([{"name": "a"}], r"regimes\.0\.learning_rate is missing"),
+        ([{"name": "a", "learning_rate": 1, "nam": "a"}], r"no setting regimes\.0\.nam"),
+    ],
+)
+def test_ill_formed_regimes_are_refused(regimes, message):
+    with pytest.raises(UsageError, match=message):
         parameters.checked("regimes", settings={"regimes": regimes})
 
 
@@ -138,7 +147,7 @@ def test_an_unknown_parameter_stops_a_chapter_and_leaves_its_source(tmp_path):
 PARAMETERS = 'settings = ""'
 LONG = """\
 import stationarity
-from stationarity import page
+from stationarity.book import page
 arguments = page.begin("full_batch", settings=settings)
 run = stationarity.run("full_batch", **arguments["full_batch"], checkpoint_seconds=0.1)"""
 SETTINGS = "epochs=400 measure_every=10 hidden=16"
@@ -161,10 +170,7 @@ def wait_for(condition, process):
 
 
 def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
-    cells = [
-        new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-        new_code_cell(LONG),
-    ]
+    cells = [new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell(LONG)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, tmp_path / "long.ipynb")
@@ -199,7 +205,9 @@ def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
 
 
 def test_the_progress_of_another_process_shows_as_ones_own(tmp_path, monkeypatch):
-    other = 'echo "other: 5%" >> $STATIONARITY_PROGRESS; echo "other: 9%" >> $STATIONARITY_PROGRESS'
+    other = (
+        'echo "other: 5%" >> $STATIONARITY_PROGRESS; echo "other: 9%" >> $STATIONARITY_PROGRESS'
+    )
     lines = tmp_path / "lines"
     monkeypatch.setattr(progress, "_outlets", lambda: [progress._Log(str(lines))])
     assert progress.follow(["sh", "-c", f"{other}; exit 3"], dict(os.environ)) == 3

@@ -1,4 +1,5 @@
 """What a chapter needs to be a page: style, numbers for its prose, a tab for each run."""
+
 import base64
 import html
 import io
