@@ -5,6 +5,7 @@ import pytest
 from stationarity.chapters.ch09_anomalous_diffusion import walks
 from stationarity.chapters.ch09_anomalous_diffusion.settings import WalkStudy
 from stationarity.errors import UsageError
+from stationarity.runs.settings import get
 from stationarity.stats import displacement
 
 LAGS = displacement.spaced_lags(64)
@@ -31,5 +32,5 @@ def test_known_processes_have_the_displacement_that_is_said_of_them():
 
 
 def test_a_hurst_index_out_of_range_is_refused():
-    with pytest.raises(UsageError, match="between 0 and 1"):
-        walks.fractional(GENERATOR(0), 1, 8, 1, 1.0)
+    with pytest.raises(UsageError, match="hurst.0 must be less than 1"):
+        get("walks", overrides={"hurst": [1.0]})
