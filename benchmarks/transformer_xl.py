@@ -10,6 +10,7 @@ tokens a step. Embedding and softmax are ours in both.
 Steps (forward, backward, Adam) are interleaved and their medians divided, so the
 ratio survives a busy machine. Also: the same attention by PyTorch's fused kernel.
 """
+
 import argparse
 import math
 import time
@@ -98,7 +99,7 @@ def compare(name: str, rounds: int, length: int, batch_size: int, **sizes) -> No
     ours = TransformerXL(memory=length, head_width=width // heads, **sizes)
     reference = Encoder(**sizes)
     text = torch.randint(0, sizes["vocabulary"], (batch_size, 2 * length + 1))
-    _, memory = ours.states(text[:, :length])
+    _, memory = ours(text[:, :length], text[:, :length])
     segment = text[:, length:-1], text[:, length + 1 :]
     whole = text[: batch_size // 2, :-1], text[: batch_size // 2, 1:]
     written_out = transformer_xl.relative_attention

@@ -29,7 +29,7 @@ def test_enough_context_makes_the_memory_of_the_whole_stream():
     memory = None
     for tokens, _, _ in streams.training_batches(0, 7):
         memory = remember(model, tokens, 8) if memory is None else (
-            model.states(tokens, memory)[1].detach()
+            model.read(tokens, memory)[1].detach()
         )  # fmt: skip
     rows = torch.cat([t for t, _, _ in streams.training_batches(5, 7)], dim=1)
     assert torch.allclose(remember(model, rows, 8), memory, rtol=1e-12, atol=1e-13)

@@ -5,15 +5,21 @@ from torch import nn
 
 from ..errors import UsageError
 
+OF_TEXT = (
+    "layers", "width", "heads", "head_width", "inner_width", "memory", "cutoffs", "divisor",
+    "dropout",
+)  # fmt: skip
+
 
 def build(settings, like) -> nn.Module:
     """Return the settings' model with its initial weights, drawn by the seed.
 
     ``settings`` has ``seed``, ``model`` and what that takes: ``hidden`` (mlp); ``width``,
-    ``blocks`` and ``batch_norm`` (cifar_resnet); what :class:`transformer_xl.TransformerXL`
-    takes; nothing (resnet18 and so on, torchvision's). The model fits data ``like``
-    these: images have ``channels``, ``size`` and ``classes``, a text has ``vocabulary``.
-    Raises :class:`UsageError` for images that the model cannot take.
+    ``blocks`` and ``batch_norm`` (cifar_resnet); the sizes of a
+    :class:`~stationarity.nets.transformer_xl.TransformerXL`; nothing (resnet18 and so on,
+    torchvision's). The model fits data ``like`` these: images have ``channels``, ``size``
+    and ``classes``, a text has ``vocabulary``. Raises :class:`UsageError` for images that
+    the model cannot take.
     """
     torch.manual_seed(settings.seed)
     if settings.model == "mlp":
@@ -23,12 +29,8 @@ def build(settings, like) -> nn.Module:
     if settings.model == "transformer_xl":
         from .transformer_xl import TransformerXL
 
-        return TransformerXL(
-            len(like.vocabulary), layers=settings.layers, width=settings.width,
-            heads=settings.heads, head_width=settings.head_width,
-            inner_width=settings.inner_width, memory=settings.memory,
-            cutoffs=settings.cutoffs, divisor=settings.divisor, dropout=settings.dropout,
-        )  # fmt: skip
+        sizes = {name: getattr(settings, name) for name in OF_TEXT}
+        return TransformerXL(len(like.vocabulary), **sizes)
     from . import resnets  # torchvision takes seconds to import
 
     if settings.model == "cifar_resnet":
@@ -40,4 +42,5 @@ def build(settings, like) -> nn.Module:
             f"{settings.model} takes images of three channels, and these have "
             f"{like.channels}: set model=cifar_resnet or model=mlp."
         )
-    return resnets.imagenet_resnet(int(settings.model.removeprefix("resnet")), like.classes)
+    depth = settings.model.removeprefix("resnet")
+    return resnets.imagenet_resnet(int(depth), like.classes)

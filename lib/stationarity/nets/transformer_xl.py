@@ -43,10 +43,19 @@ class TransformerXL(nn.Module):
     """
 
     def __init__(
-        self, vocabulary: int, *, layers: int, width: int, heads: int, head_width: int,
-        inner_width: int, memory: int, cutoffs: tuple = (), divisor: int = 1,
+        self,
+        vocabulary: int,
+        *,
+        layers: int,
+        width: int,
+        heads: int,
+        head_width: int,
+        inner_width: int,
+        memory: int,
+        cutoffs: tuple = (),
+        divisor: int = 1,
         dropout: float = 0.0,
-    ):  # fmt: skip
+    ):
         super().__init__()
         if width % 2:
             raise UsageError(f"The width of a Transformer-XL must be even, not {width}.")
@@ -58,9 +67,6 @@ class TransformerXL(nn.Module):
             Layer(width, heads, head_width, inner_width, dropout) for _ in range(layers)
         )
         self.dropout = nn.Dropout(dropout)
-        self._initialise()
-
-    def _initialise(self) -> None:
         for name, parameter in self.named_parameters():
             if name.endswith("bias") and parameter.dim() == 1:
                 nn.init.zeros_(parameter)
@@ -76,17 +82,15 @@ class TransformerXL(nn.Module):
         ``tokens`` and ``targets`` are int64 ``(N, T)``; without ``memory`` nothing
         is remembered.
         """
-        states, memory = self.states(tokens, memory)
-        losses = self.vocabulary.losses(states.flatten(0, 1), targets.flatten())
-        return losses.view_as(targets), memory
-
-    def states(self, tokens: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the last layer's states ``(N, T, width)`` and the new memory."""
         states, memory = self.read(tokens, memory)
-        return states, memory.detach()
+        losses = self.vocabulary.losses(states.flatten(0, 1), targets.flatten())
+        return losses.view_as(targets), memory.detach()
 
     def read(self, tokens: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Do as :meth:`states`, with a memory that still knows how it was made."""
+        """Return the last layer's states ``(N, T, width)`` and the new memory.
+
+        That one still knows how it was made: detach it where no gradient shall flow.
+        """
         states = self.dropout(self.vocabulary.embed(tokens) * math.sqrt(self.width))
         if memory is None:
             memory = states.new_empty(len(self.layers), len(tokens), 0, self.width)
@@ -118,7 +122,7 @@ def remember(model: TransformerXL, context: Tensor, segment: int) -> Tensor | No
     """Return the memory after reading ``context`` (N, C), None where C is 0."""
     memory = None
     for part in context.split(segment, dim=1) if context.shape[1] else ():
-        _, memory = model.states(part, memory)
+        _, memory = model.read(part, memory)
     return memory
 
 
@@ -134,10 +138,9 @@ class Layer(nn.Module):
         self.position = nn.Linear(width, inside, bias=False)
         self.output = nn.Linear(inside, width, bias=False)
         self.attention_norm = nn.LayerNorm(width)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, inner_width), nn.ReLU(), nn.Dropout(dropout),
-            nn.Linear(inner_width, width), nn.Dropout(dropout),
-        )  # fmt: skip
+        inner = nn.Linear(width, inner_width), nn.ReLU(), nn.Dropout(dropout)
+        outer = nn.Linear(inner_width, width), nn.Dropout(dropout)
+        self.feed_forward = nn.Sequential(*inner, *outer)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
@@ -156,10 +159,7 @@ class Layer(nn.Module):
         return projected.unflatten(-1, (self.heads, -1)).permute(2, 0, 1, 3)
 
 
-def relative_attention(
-    query: Tensor, key: Tensor, value: Tensor, position: Tensor,
-    content_bias: Tensor, position_bias: Tensor,
-) -> Tensor:  # fmt: skip
+def relative_attention(query, key, value, position, content_bias, position_bias) -> Tensor:
     """Return causal attention whose scores know distances, ``(H, N, T, d)``.
 
     The score of query i for key j, K = S - T keys being older than the queries, is
@@ -175,17 +175,11 @@ def relative_attention(
     heads, batch, length, width = query.shape
     keys, scale = key.shape[2], 1 / math.sqrt(width)
     # One product for all queries and distances: a head's positions are shared.
-    by_distance = (query + position_bias).reshape(heads, batch * length, width) @ (
-        position[:, 0].transpose(1, 2)
-    )
-    by_key = shifted(by_distance.view(heads, batch, length, keys))
-    scores = torch.baddbmm(
-        by_key.flatten(0, 1),
-        (query + content_bias).flatten(0, 1),
-        key.flatten(0, 1).transpose(1, 2),
-        beta=scale,
-        alpha=scale,
-    )
+    queries = (query + position_bias).reshape(heads, batch * length, width)
+    by_distance = queries @ position[:, 0].transpose(1, 2)
+    by_key = shifted(by_distance.view(heads, batch, length, keys)).flatten(0, 1)
+    queries, keys = (query + content_bias).flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
+    scores = torch.baddbmm(by_key, queries, keys, beta=scale, alpha=scale)
     mixed = scores.softmax(dim=-1) @ value.flatten(0, 1)
     return mixed.view(heads, batch, length, width)
 
@@ -247,16 +241,14 @@ class AdaptiveVocabulary(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         """Return embeddings, tokens' shape + ``(width,)``."""
         flat = tokens.flatten()
-        found = self.bias.new_zeros(len(flat), self.width)
+        embedded = self.bias.new_zeros(len(flat), self.width)
         for cluster, (first, last) in enumerate(self.clusters):
             chosen = _between(flat, first, last)
             rows = self.tables[cluster].index_select(0, flat[chosen] - first)
-            found = found.index_copy(0, chosen, self._widened(rows, cluster).to(found))
-        return found.view(*tokens.shape, self.width)
-
-    def _widened(self, rows: Tensor, cluster: int) -> Tensor:
-        projection = self._projection(cluster)
-        return rows if projection is None else rows @ projection
+            if (projection := self._projection(cluster)) is not None:
+                rows = rows @ projection
+            embedded = embedded.index_copy(0, chosen, rows.to(embedded))
+        return embedded.view(*tokens.shape, self.width)
 
     def _projection(self, cluster: int) -> Tensor | None:
         """(width of the cluster, width), or None where these are equal."""
@@ -269,45 +261,24 @@ class AdaptiveVocabulary(nn.Module):
         ``states`` are ``(K, width)``, ``targets`` int64 ``(K,)``. Only the softmaxes
         of the clusters that occur among the targets are computed.
         """
-        head = self._head(states)
-        found = -head.gather(1, self._entry_in_head(targets)[:, None]).squeeze(1)
-        for cluster, (first, last) in enumerate(self.clusters[1:], start=1):
-            chosen = _between(targets, first, last)
-            inside = self._tail(states[chosen], cluster)
-            part = inside.gather(1, (targets[chosen] - first)[:, None]).squeeze(1)
-            found = found.index_add(0, chosen, -part)
-        return found
-
-    def log_probabilities(self, states: Tensor) -> Tensor:
-        """Return the log-probabilities of all tokens, nats ``(K, vocabulary)``."""
-        head = self._head(states)
-        own = len(self.tables[0])
-        parts = [head[:, :own]]
-        for cluster in range(1, len(self.clusters)):
-            parts.append(head[:, own + cluster - 1, None] + self._tail(states, cluster))
-        return torch.cat(parts, dim=1)
-
-    def _head(self, states: Tensor) -> Tensor:
-        """Log-probabilities of the first cluster's tokens and of the other clusters."""
         own = len(self.tables[0])
         weight = torch.cat([self.tables[0], self.cluster_weight])
         bias = torch.cat([self.bias[:own], self.cluster_bias])
-        return functional.linear(states, weight, bias).log_softmax(dim=1)
-
-    def _tail(self, states: Tensor, cluster: int) -> Tensor:
-        """Log-probabilities of a cluster's tokens, given the cluster."""
-        projection = self._projection(cluster)
-        if projection is not None:
-            states = states @ projection.T
-        bias = self.bias[slice(*self.clusters[cluster])]
-        return functional.linear(states, self.tables[cluster], bias).log_softmax(dim=1)
-
-    def _entry_in_head(self, targets: Tensor) -> Tensor:
-        entry = targets
+        head = functional.linear(states, weight, bias).log_softmax(dim=1)
+        # The entries of the further clusters come after those of the first one's tokens.
+        cluster_of = sum(targets >= first for first, _ in self.clusters[1:])
+        entry = torch.where(targets < own, targets, own - 1 + cluster_of)
+        losses = -head.gather(1, entry[:, None]).squeeze(1)
         for cluster, (first, last) in enumerate(self.clusters[1:], start=1):
-            inside = (targets >= first) & (targets < last)
-            entry = torch.where(inside, len(self.tables[0]) + cluster - 1, entry)
-        return entry
+            chosen = _between(targets, first, last)
+            inner = states[chosen]
+            if (projection := self._projection(cluster)) is not None:
+                inner = inner @ projection.T
+            tail = functional.linear(inner, self.tables[cluster], self.bias[first:last])
+            place = (targets[chosen] - first)[:, None]
+            part = tail.log_softmax(dim=1).gather(1, place).squeeze(1)
+            losses = losses.index_add(0, chosen, -part)
+        return losses
 
 
 def _between(tokens: Tensor, first: int, last: int) -> Tensor:
