@@ -4,16 +4,18 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import stationarity
 import torch
-from stationarity import experiments, theory
-from stationarity.book import quantities
-from stationarity.chapters.ch07_watching_a_distribution_settle import study
+from stationarity import theory
 from stationarity.chapters.ch12_deep_network import figures, reading, spectra, study
 from stationarity.errors import UsageError
-from stationarity.train.loop import ensembles
+from stationarity.runs import metrics
+from stationarity.runs.checkpoints import Place
+from stationarity.runs.records import PROJECT, Run
+from stationarity.runs.settings import get
+from stationarity.theory import modes
+from stationarity.train import ensembles, small
 
 SMALL = {
     "examples": 96, "hidden": (4,), "batch_size": 16, "burn_in": 40, "averaged": 20,
@@ -40,8 +42,8 @@ def dense(theta, task):
 
 @pytest.fixture(scope="module")
 def exact():
-    task = study.load_task(experiments.get("deep_modes", overrides=SMALL))
-    theta = ensembles.initialise(task.widths, [3])[0].double()
+    task = small.load(get("deep_modes", overrides=SMALL), Place())
+    theta = task.start([3])[0][0].double()
     return task, theta, *dense(theta, task)
 
 
@@ -50,9 +52,7 @@ def test_noise_and_products_are_those_of_dense_matrices(exact):
     where = task.inputs.double(), task.labels
     directions = torch.linalg.qr(torch.randn(len(theta), 3, dtype=torch.float64)).Q.T
     draws = torch.randn(2000, len(task.labels), dtype=torch.float64)
-    deviations, samples, trace = spectra.noise(
-        theta, task.widths, *where, directions, draws
-    )
+    deviations, samples, trace = spectra.noise(theta, task.widths, *where, directions, draws)
     covariance = torch.cov(gradients.T, correction=0)
     torch.testing.assert_close(trace, covariance.trace())
     found = deviations.T @ deviations / len(deviations)
@@ -70,9 +70,9 @@ def test_the_spectrum_off_the_modes_gives_traces(exact):
     values, vectors = torch.linalg.eigh(matrix)
     top, rest = vectors[:, -3:].T, vectors[:, :-3]
     draws = torch.randn(400, len(task.labels), dtype=torch.float64)
-    samples = spectra.noise(
-        theta, task.widths, task.inputs.double(), task.labels, top, draws
-    )[1]
+    samples = spectra.noise(theta, task.widths, task.inputs.double(), task.labels, top, draws)[
+        1
+    ]
     nodes, weights = spectra.quadrature(lambda rows: rows @ matrix, samples, 20, top)
     covariance = torch.cov(gradients.T, correction=0)
     along = (rest.T @ covariance @ rest).diagonal()
@@ -81,17 +81,15 @@ def test_the_spectrum_off_the_modes_gives_traces(exact):
         expected = (along * function(values[:-3])).sum()
         assert abs(found.mean() - expected) < 4 * found.std() / len(found) ** 0.5
     one, weight = spectra.quadrature(lambda rows: rows @ matrix, samples[:1], 20, top)
-    exactly = (
-        samples[0] @ rest @ torch.diag(1 / (values[:-3] + 1)) @ rest.T @ samples[0]
-    )
+    exactly = samples[0] @ rest @ torch.diag(1 / (values[:-3] + 1)) @ rest.T @ samples[0]
     torch.testing.assert_close((weight / (one + 1)).sum(), exactly, rtol=1e-3, atol=0)
 
 
 def test_the_reference_rows_are_those_of_dense_matrices(run):
     """Training and the mean of its last weights repeated, then all by autograd."""
-    settings = experiments.get("deep_modes", overrides=SMALL)
-    task = study.load_task(settings)
-    weights = _weights(task, settings.burn_in, [study.seed_of(0, "member", 0)])
+    settings = get("deep_modes", overrides=SMALL)
+    task = small.load(settings, Place())
+    weights = _weights(task, settings.burn_in, small.seeds(0, "member", 1))
     reference = weights[20:40, 0].double().mean(0)
     matrix, gradients = dense(reference, task)
     values, vectors = torch.linalg.eigh(matrix)
@@ -102,7 +100,7 @@ def test_the_reference_rows_are_those_of_dense_matrices(run):
     covariance = torch.cov(gradients.T, correction=0) / settings.batch_size
     noise = (vectors.T @ covariance @ vectors).diagonal().flip(0)[:3]
     np.testing.assert_allclose(table.noise_variance, noise, rtol=0.05)
-    weights = reading.numbered(run, "rest_weight").value.sum()
+    weights = run.series("rest_weight").value.sum()
     np.testing.assert_allclose(
         weights + table.noise_variance.sum(), covariance.trace(), rtol=1e-4
     )
@@ -111,36 +109,31 @@ def test_the_reference_rows_are_those_of_dense_matrices(run):
     np.testing.assert_allclose(matrix, matrix.T)
 
 
-def _weights(task, steps, seeds, theta=None, buffer=None):
+def _weights(task, steps, seeds, state=None):
     """The weights (steps, K, P) before each step of SGD."""
     settings = task.settings
-    theta = ensembles.initialise(task.widths, seeds) if theta is None else theta
-    buffer = torch.zeros_like(theta) if buffer is None else buffer
-    found = []
+    theta, buffer = state or task.start(seeds)
+    stored = []
     for chosen in task.batches(seeds, 0, steps):
-        found.append(theta.clone())
+        stored.append(theta.clone())
         gradients = task.gradients(theta, chosen)[1]
-        ensembles.sgd_step(
-            theta, gradients, buffer, settings.learning_rate, settings.momentum
-        )
-    return torch.stack(found)
+        ensembles.sgd_step(theta, gradients, buffer, settings.learning_rate, settings.momentum)
+    return torch.stack(stored)
 
 
 def test_what_is_followed_is_that_of_stored_weights(run):
-    settings = experiments.get("deep_modes", overrides=SMALL)
-    task = study.load_task(settings)
-    trained = study._train(task, study.Keeper(), stationarity.runs.progress.Progress("", 40))
-    directions = study._at_reference(task, trained[2])[0]
+    settings = get("deep_modes", overrides=SMALL)
+    task = small.load(settings, Place())
+    branch, reference, _ = study._train(task)
+    directions = study._at_reference(task, reference)[0]
     np.testing.assert_allclose(directions @ directions.T, np.eye(7), atol=1e-5)
-    seeds = [study.seed_of(0, "replica", k) for k in range(8)]
-    theta, buffer = (part.expand(8, -1).clone() for part in trained[:2])
-    stored = _weights(task, settings.steps, seeds, theta, buffer).double()
+    seeds = small.seeds(0, "replica", 8)
+    state = tuple(part.expand(8, -1).clone() for part in branch)
+    stored = _weights(task, settings.steps, seeds, state).double()
     top = directions[:3].double()
-    projected = (stored - trained[2]) @ top.T
-    series = run.series("projection[2]")
-    np.testing.assert_allclose(
-        series.value, projected[:, 0, 2].numpy()[series.step], atol=1e-5
-    )
+    projected = (stored - reference) @ top.T
+    series = run.series("projection", index=2)
+    np.testing.assert_allclose(series.value, projected[:, 0, 2].numpy()[series.step], atol=1e-5)
     np.testing.assert_allclose(
         reading.by_mode(run).mode_variance,
         projected[100:].var((0, 1), correction=0),
@@ -163,72 +156,56 @@ def test_what_is_followed_is_that_of_stored_weights(run):
     assert local == pytest.approx(moved, rel=0.02)
 
 
-class Stub:
-    """A made-up run: modes as predicted, but for a factor."""
-
-    name, label = "made up", "made up"
-
-    def __init__(self, factor=1.0, replicas=8, spectrum=True):
-        generator = np.random.default_rng(0)
-        self.settings = {
-            "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0, "draws": 2, "modes": 3,
-        }  # fmt: skip
-        eigenvalues, noise = np.array([9.0, 3.0, 1.0]), np.array([5.0, 2.0, 0.4])
-        found = stationarity.stats.modes.predictions(eigenvalues, noise, 0.01, 0.9, 0.0)
-        rows = [*study._numbered("eigenvalue", eigenvalues, [0.01] * 3)]
-        rows += study._numbered("noise_variance", noise)
-        pairs = ((0, 1), (0, 2), (1, 2))
-        rows += [
-            (0, 0.0, f"noise_covariance[{i},{j}]", 0.1, math.nan) for i, j in pairs
-        ]
-        for name, values in found.items():
-            rows += study._numbered(name, factor * values, 0.1 * values)
-        nodes, weights = [0.5, 0.1, 0.4, 0.2], np.array([0.1, 0.3, 0.2, 0.2])
-        rows += study._numbered("rest_node", nodes) + study._numbered(
-            "rest_weight", weights
-        )
-        rows += study._numbered("rest_variance", [1.0, 2.0])
-        rows += study._numbered("rest_kurtosis", [3.0, 3.1])
-        for lag in (1, 2, 4, 100, 250, 500, 1000):
-            every = np.append(eigenvalues, nodes), 0.01, np.append(noise, weights), 0.9
-            value = stationarity.theory.displacement_squared([lag], *every).sum()
-            spread = factor * value * (1 + 0.01 * generator.standard_normal(replicas))
-            rows += study._numbered("global_displacement_squared", spread, None, lag)
-            rows += study._numbered("top_displacement_squared", spread / 2, None, lag)
-            rows += [
-                (lag, 0.0, name, 2.0, math.nan)
-                for name in ("drift_squared", "rest_dimension")
-            ]
-        for mode in (0, 2):
-            path = generator.standard_normal(400).cumsum()
-            rows += [
-                (t, 0.0, f"projection[{mode}]", x, math.nan) for t, x in enumerate(path)
-            ]
-        rows += [
-            (0, 0.0, "parameters", 7, math.nan), (0, 0.0, "reference_noise_trace", 2.0, math.nan),
-            (0, 0.0, "replica_noise_trace", 3.0, math.nan),
-        ]  # fmt: skip
-        if not spectrum:
-            lacking = ("rest", "top", "drift", "noise_c", "replica")
-            rows = [row for row in rows if not row[2].startswith(lacking)]
-        self.metrics = pd.DataFrame(
-            rows, columns=["step", "epoch", "quantity", "value", "error"]
-        )
-
-    series = stationarity.runs.records.Run.series
-
-    @property
-    def folder(self):
-        return stationarity.runs.records.PROJECT
+def made_up(factor=1.0, replicas=8, spectrum=True, **changes):
+    """A run whose modes are as predicted, but for a factor."""
+    generator = np.random.default_rng(0)
+    settings = {
+        "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0, "draws": 2, "modes": 3,
+    }  # fmt: skip
+    eigenvalues, noise = np.array([9.0, 3.0, 1.0]), np.array([5.0, 2.0, 0.4])
+    predicted = modes.predictions(eigenvalues, noise, 0.01, 0.9, 0.0)
+    each = {"index": range(3)}
+    rows = metrics.rows("eigenvalue", eigenvalues, 0.01 * np.ones(3), **each)
+    rows += metrics.rows("noise_variance", noise, **each)
+    rows += metrics.rows("noise_covariance", [0.1] * 3, index=[1, 2, 5])
+    for name, values in predicted.items():
+        rows += metrics.rows(name, factor * values, 0.1 * values, **each)
+    nodes, weights = [0.5, 0.1, 0.4, 0.2], np.array([0.1, 0.3, 0.2, 0.2])
+    rows += metrics.rows("rest_node", nodes, index=range(4))
+    rows += metrics.rows("rest_weight", weights, index=range(4))
+    rows += metrics.rows("rest_variance", [1.0, 2.0], index=range(2))
+    rows += metrics.rows("rest_kurtosis", [3.0, 3.1], index=range(2))
+    for lag in (1, 2, 4, 100, 250, 500, 1000):
+        every = np.append(eigenvalues, nodes), 0.01, np.append(noise, weights), 0.9
+        value = theory.displacement_squared([lag], *every).sum()
+        spread = factor * value * (1 + 0.01 * generator.standard_normal(replicas))
+        for name, values in (("global", spread), ("top", spread / 2)):
+            where = {"member": range(replicas), "step": lag}
+            rows += metrics.rows(f"{name}_displacement_squared", values, **where)
+        for name in ("drift_squared", "rest_dimension"):
+            rows += metrics.rows(name, 2.0, step=lag)
+    for mode in (0, 2):
+        path = generator.standard_normal(400).cumsum()
+        rows += metrics.rows("projection", path, index=mode, step=range(400))
+    for name, value in (
+        ("parameters", 7), ("reference_noise_trace", 2.0), ("replica_noise_trace", 3.0)
+    ):  # fmt: skip
+        rows += metrics.rows(name, value)
+    if not spectrum:
+        lacking = ("rest", "top", "drift", "noise_c", "replica")
+        rows = [row for row in rows if not row[0].startswith(lacking)]
+    run = Run(PROJECT, {"experiment": "made up", "scale": "classroom"})
+    run.__dict__["settings"] = get("deep_modes", overrides=settings | changes)
+    run.__dict__["metrics"] = metrics.frame(rows)
+    return run
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.5])
 def test_ratios_find_a_factor(factor):
-    made = Stub(factor)
-    displacements = ("speed_ratio", "displacement_ratio", "late_displacement_ratio")
-    along_modes = ("mode_variance_ratio", "mode_speed_ratio", "mode_frequency_ratio")
-    for name in displacements + along_modes:
-        found = quantities.QUANTITIES[name](made)
+    made = made_up(factor)
+    displacements = ("speed", "displacement", "late_displacement")
+    for name in (*displacements, "mode_variance", "mode_speed", "mode_frequency"):
+        found = getattr(reading, f"{name}_ratio")(made)
         assert found.value == pytest.approx(factor, rel=0.02), name
         assert found.low < factor < found.high, name
     assert reading.visited_noise(made) == 1.5
@@ -239,21 +216,16 @@ def test_ratios_find_a_factor(factor):
 
 
 def test_a_run_with_its_modes_alone_says_what_it_lacks():
-    made = Stub(spectrum=False)
+    made = made_up(spectrum=False)
     assert math.isnan(reading.visited_noise(made))
     assert reading.displacements(made).predicted.isna().all()
     with pytest.raises(UsageError, match="no spectrum off the modes"):
-        quantities.displacement_ratio(made)
+        reading.displacement_ratio(made)
     with pytest.raises(UsageError, match="No mode has a mode decay"):
         reading.ratio(reading.by_mode(made)[["mode_variance"]], "mode_decay")
     with pytest.raises(UsageError, match="not between modes"):
         reading.noise_matrix(made)
-    for draw in (
-        figures.spectrum,
-        figures.by_mode,
-        figures.noise,
-        figures.displacement,
-    ):
+    for draw in (figures.spectrum, figures.by_mode, figures.noise, figures.displacement):
         assert draw(made).axes
         plt.close("all")
 
@@ -262,12 +234,12 @@ def test_a_run_with_its_modes_alone_says_what_it_lacks():
     "draw", ["spectrum", "by_mode", "noise", "spiral", "rest", "displacement"]
 )
 def test_figures_have_labels(draw, run):
-    for one in (Stub(), run):
+    for one in (made_up(), run):
         figure = getattr(figures, draw)(one)
         drawn = [axis for axis in figure.axes if axis.get_visible()]
         assert all(axis.get_ylabel() for axis in drawn)
         plt.close(figure)
-    assert figures.ratios({"one": Stub(), "two": run}).axes
+    assert figures.ratios({"one": made_up(), "two": run}).axes
 
 
 def test_a_covariance_that_is_proportional_and_one_that_is_not():
@@ -282,7 +254,7 @@ def test_a_covariance_that_is_proportional_and_one_that_is_not():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"modes": 0}, "modes must be at least 1"),
+        ({"modes": 0}, "modes must be greater than 0"),
         ({"replicas": 5}, "must be even"),
         ({"averaged": 41}, "at most burn_in"),
         ({"random_directions": 5000}, "no room for"),
@@ -291,26 +263,21 @@ def test_a_covariance_that_is_proportional_and_one_that_is_not():
     ],
 )
 def test_bad_settings_are_refused(change, message):
-    settings = experiments.get(
-        "deep_modes", overrides=SMALL | {"burn_in": 220} | change
-    )
-    if change.get("averaged"):
-        settings = experiments.get("deep_modes", overrides=SMALL | change)
+    longer = {} if "averaged" in change else {"burn_in": 220}
     with pytest.raises(UsageError, match=message):
-        study.followed_modes(settings)
+        study.followed_modes(get("deep_modes", overrides=SMALL | longer | change), Place())
 
 
 def test_an_exponent_as_predicted_differs_by_nothing():
-    value, low, high = reading.exponent_difference(Stub(factor=3.0))
+    value, low, high = reading.late_exponent_difference(made_up(factor=3.0))
     assert low < 0 < high < 0.1 and low < value < high
     with pytest.raises(UsageError, match="no prediction off the modes"):
-        reading.exponent_difference(Stub(spectrum=False))
+        reading.late_exponent_difference(made_up(spectrum=False))
 
 
 def test_what_replicas_inherit_is_their_mean_motion_from_a_stationary_state():
     """Simulated: pairs of replicas that share their branch and nothing else."""
-    run, lag = Stub(), 30
-    run.settings |= {"steps": 40, "discarded": 10, "points": 1}
+    run, lag = made_up(steps=40, discarded=10, points=1), 30
     curvature = np.array([9.0, 3.0, 1.0, 0.5, 0.1, 0.4, 0.2])
     noise = np.array([5.0, 2.0, 0.4, 0.1, 0.3, 0.2, 0.2])
     covariance = theory.stationary_covariance(curvature, 0.01, noise, 0.9)

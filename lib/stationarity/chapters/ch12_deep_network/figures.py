@@ -2,14 +2,16 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from numpy.typing import ArrayLike, NDArray
 
 from ... import theory
 from ...errors import UsageError
 from ...runs.records import Run
-from ..plots import panels
+from ..plots import DASHED, intervals, panels, points
 from . import reading
 
 TURN = 250  # last steps of a spiral that are drawn
@@ -19,6 +21,17 @@ QUANTITIES = {
     "mode_frequency": "frequency\n(radians per step)",
 }
 CURVATURE = "eigenvalue ρ (nats/unit²)"
+LAG = {"xlabel": "lag (steps)", "xscale": "log"}
+LOGARITHMIC = {"xscale": "log", "yscale": "log"}
+
+
+def _few_ticks(*axes) -> None:
+    """Label 1, 2 and 5 of each decade of a logarithmic axis where they are few."""
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
+        axis.set_major_formatter(FormatStrFormatter("%.3g"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def spectrum(run: Run) -> Figure:
@@ -29,26 +42,16 @@ def spectrum(run: Run) -> Figure:
     directions with a curvature above that of the axis.
     """
     table, (rate, momentum, decay) = reading.by_mode(run), reading.optimiser(run)
-    figure, axes = panels(1, 2, 2.8)
-    top, shares = axes[0]
-    number = np.arange(1, len(table) + 1)
-    top.errorbar(
-        number, table.eigenvalue, table.residual, fmt="o", color="C0", capsize=2
-    )
-    least = (1 - np.sqrt(momentum)) ** 2 / rate - decay
-    top.axhline(least, color="0.3", linestyle="--", linewidth=1)
+    figure, ((top, shares),) = panels(1, 2, 2.8)
+    rho, residual = table.eigenvalue, table.residual
+    intervals(top, table.index + 1, rho, rho - residual, rho + residual, color="C0")
+    top.axhline((1 - np.sqrt(momentum)) ** 2 / rate - decay, **DASHED)
     top.set(xlabel="mode", ylabel=CURVATURE, yscale="log")
     _few_ticks(top.yaxis)
-    if "rest_node[0]" not in set(run.metrics.quantity):
+    if not run.has("rest_node"):
         shares.set_visible(False)
         return figure
-    curvature, noise = (
-        np.append(table[column], reading.numbered(run, rest).value)
-        for column, rest in (
-            ("eigenvalue", "rest_node"),
-            ("noise_variance", "rest_weight"),
-        )
-    )
+    curvature, noise = reading.whole_spectrum(run)
     order = np.argsort(curvature)[::-1]
     shares.step(curvature[order], noise[order].cumsum() / noise.sum(), color="C1")
     shares.set(xlabel="curvature (nats/unit²)", ylabel="share of the noise")
@@ -65,49 +68,24 @@ def by_mode(run: Run) -> Figure:
     """
     table = reading.by_mode(run)
     if "mode_variance" not in table:
-        raise UsageError(
-            f"{run.name} followed its modes for too few steps to measure them."
-        )
+        raise UsageError(f"{run.name} followed its modes for too few steps to measure them.")
     figure, axes = panels(2, 3, 2.2, sharex=True)
-    for column, (name, label) in zip(axes.T, QUANTITIES.items(), strict=True):
-        value, ratio = column
+    rho = table.eigenvalue
+    for (value, ratio), (name, label) in zip(axes.T, QUANTITIES.items(), strict=True):
         measured, error, predicted = (
             table[f"{name}{end}"] for end in ("", "_error", "_predicted")
         )
-        value.errorbar(
-            table.eigenvalue, measured, 1.96 * error, fmt="o", color="C0", capsize=2,
-            label="measured",
-        )  # fmt: skip
-        value.plot(
-            table.eigenvalue,
-            predicted,
-            "_",
-            color="C1",
-            markersize=9,
-            label="predicted",
-        )
-        value.set(ylabel=label, xscale="log", yscale="log")
-        ratio.errorbar(
-            table.eigenvalue, measured / predicted, 1.96 * error / predicted, fmt="o",
-            color="C0", capsize=2,
-        )  # fmt: skip
+        points(value, rho, measured, error, color="C0", label="measured")
+        value.plot(rho, predicted, "_", color="C1", markersize=9, label="predicted")
+        value.set(ylabel=label, **LOGARITHMIC)
+        points(ratio, rho, measured / predicted, error / predicted, color="C0")
         ratio.axhline(1, color="C1", linewidth=1.5)
         ratio.set(ylabel="measured / predicted", xlabel="eigenvalue ρ\n(nats/unit²)")
         _few_ticks(value.yaxis, ratio.xaxis)
-    visited = reading.visited_noise(run)
     for ratio in axes[1, :2]:
-        ratio.axhline(visited, color="C2", linestyle="--", linewidth=1, zorder=1)
+        ratio.axhline(reading.visited_noise(run), **DASHED | {"color": "C2"})
     axes[0, 0].legend()
     return figure
-
-
-def _few_ticks(*logarithmic) -> None:
-    """Label 1, 2 and 5 of each decade where there are few, and else the decades."""
-    for axis in logarithmic:
-        low, high = axis.get_view_interval()
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
-        axis.set_major_formatter(FormatStrFormatter("%.3g"))
-        axis.set_minor_formatter(NullFormatter())
 
 
 def noise(run: Run) -> Figure:
@@ -117,29 +95,21 @@ def noise(run: Run) -> Figure:
     them best. Right, where the run has it: correlations of the noise between modes.
     """
     table = reading.by_mode(run)
-    figure, axes = panels(1, 2, 3.0)
-    scatter, matrix = axes[0]
-    multiple = (
-        table.noise_variance @ table.eigenvalue / (table.eigenvalue @ table.eigenvalue)
-    )
-    scatter.plot(table.eigenvalue, table.noise_variance, "o", color="C0")
-    ends = np.array([table.eigenvalue.min(), table.eigenvalue.max()])
-    scatter.plot(ends, multiple * ends, color="C1")
-    scatter.set(
-        xlabel=CURVATURE,
-        ylabel="noise u'Σu/S (nats²/unit²)",
-        xscale="log",
-        yscale="log",
-    )
+    figure, ((scatter, matrix),) = panels(1, 2, 3.0)
+    rho, variance = table.eigenvalue, table.noise_variance
+    scatter.plot(rho, variance, "o", color="C0")
+    ends = np.array([rho.min(), rho.max()])
+    scatter.plot(ends, (variance @ rho) / (rho @ rho) * ends, color="C1")
+    scatter.set(xlabel=CURVATURE, ylabel="noise u'Σu/S (nats²/unit²)", **LOGARITHMIC)
     _few_ticks(scatter.xaxis, scatter.yaxis)
-    if "noise_covariance[0,1]" not in set(run.metrics.quantity):
+    if not run.has("noise_covariance"):
         matrix.set_visible(False)
         return figure
-    found = reading.noise_matrix(run)
-    scale = np.sqrt(np.diag(found))
-    edges = (0.5, len(found) + 0.5, len(found) + 0.5, 0.5)
-    correlation = found / np.outer(scale, scale)
-    image = matrix.imshow(correlation, cmap="RdBu_r", vmin=-1, vmax=1, extent=edges)
+    covariance = reading.noise_matrix(run)
+    scale, edge = np.sqrt(np.diag(covariance)), len(covariance) + 0.5
+    correlation = covariance / np.outer(scale, scale)
+    style = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "extent": (0.5, edge, edge, 0.5)}
+    image = matrix.imshow(correlation, **style)
     matrix.grid(visible=False)
     matrix.set(xlabel="mode", ylabel="mode")
     figure.colorbar(image, ax=matrix, label="correlation of the noise")
@@ -152,38 +122,30 @@ def spiral(run: Run) -> Figure:
     Ellipses: the exact stationary law, one and two standard deviations.
     """
     table, (rate, momentum, decay) = reading.by_mode(run), reading.optimiser(run)
-    found = list(reading.numbered(run, "projection").groupby("number"))
-    figure, axes = panels(1, len(found), 3.2)
-    for panel, (mode, series) in zip(axes[0], found, strict=True):
-        every = series.value.to_numpy()
-        velocity = np.diff(every)[-TURN:] / rate
-        position = (every - every.mean())[1:][-TURN:]
+    paths = run.wide("projection", "index")
+    figure, axes = panels(1, paths.shape[1], 3.2)
+    for panel, (mode, path) in zip(axes[0], paths.items(), strict=True):
+        velocity = path.diff().to_numpy()[1:][-TURN:] / rate
+        position = (path - path.mean()).to_numpy()[1:][-TURN:]
         panel.plot(position, velocity, color="0.7", linewidth=0.6, zorder=1)
         shade = np.arange(len(position))
         panel.scatter(position, velocity, c=shade, cmap="viridis", s=8, zorder=2)
-        if table.eigenvalue[mode] + decay > 0:
-            noise = table.noise_variance[mode]
-            law = theory.stationary_covariance(
-                table.eigenvalue[mode] + decay, rate, noise, momentum
-            )
+        curvature, noise = table.eigenvalue[mode], table.noise_variance[mode]
+        if curvature + decay > 0:
+            law = theory.stationary_covariance(curvature + decay, rate, noise, momentum)
             _ellipses(panel, law)
-        panel.set(
-            xlabel="position (unit)", ylabel="velocity (nats/unit)",
-            title=f"mode {mode + 1}, ρ = {table.eigenvalue[mode]:.3g}",
-        )  # fmt: skip
+        panel.set(xlabel="position (unit)", ylabel="velocity (nats/unit)")
+        panel.set_title(f"mode {mode + 1}, ρ = {curvature:.3g}")
     return figure
 
 
-def _ellipses(panel, covariance) -> None:
+def _ellipses(panel: Axes, covariance: NDArray) -> None:
     values, vectors = np.linalg.eigh(covariance)
+    style = {"fill": False, "color": "C1", "zorder": 3}
     angle = np.degrees(np.arctan2(*vectors[::-1, 1]))
     for size in (1, 2):
         length, width = 2 * size * np.sqrt(values[::-1])
-        panel.add_patch(
-            Ellipse(
-                (0, 0), length, width, angle=angle, fill=False, color="C1", zorder=3
-            )
-        )
+        panel.add_patch(Ellipse((0, 0), length, width, angle=angle, **style))
 
 
 def rest(run: Run) -> Figure:
@@ -193,23 +155,20 @@ def rest(run: Run) -> Figure:
     is 3 for a normal law. Right: (tr C)²/tr C² of the displacement off the modes; the
     line is what it would be if all directions had one variance.
     """
-    figure, axes = panels(1, 2, 2.8)
-    left, right = axes[0]
-    variance = reading.numbered(run, "rest_variance").value.to_numpy()
-    kurtosis = reading.numbered(run, "rest_kurtosis").value.to_numpy()
-    left.plot(variance / variance.mean(), kurtosis, "o", color="C0")
-    left.axhline(3, color="0.3", linestyle="--", linewidth=1)
-    left.axvline(1, color="0.3", linestyle="--", linewidth=1)
-    left.set(xlabel="variance / mean", ylabel="kurtosis")
-    left.set_xlim(0, max(2, 1.1 * (variance / variance.mean()).max()))
+    figure, ((left, right),) = panels(1, 2, 2.8)
+    variance, kurtosis = run.series("rest_variance").value, run.series("rest_kurtosis").value
+    variance = variance / variance.mean()
+    left.plot(variance, kurtosis, "o", color="C0")
+    left.axhline(3, **DASHED)
+    left.axvline(1, **DASHED)
+    left.set(
+        xlabel="variance / mean", ylabel="kurtosis", xlim=(0, max(2, 1.1 * variance.max()))
+    )
     left.set_ylim(min(1.5, 0.9 * kurtosis.min()), max(4.5, 1.1 * kurtosis.max()))
     table = reading.displacements(run)
     right.plot(table.lag, table.rest_dimension, "o-", color="C2")
-    others = run.series("parameters").value[0] - run.settings["modes"]
-    right.axhline(others, color="0.3", linestyle="--", linewidth=1)
-    right.set(
-        xlabel="lag (steps)", ylabel="effective dimension", xscale="log", yscale="log"
-    )
+    right.axhline(run.series("parameters").value[0] - run.settings.modes, **DASHED)
+    right.set(ylabel="effective dimension", yscale="log", **LAG)
     return figure
 
 
@@ -219,47 +178,28 @@ def displacement(run: Run) -> Figure:
     Bars: 1.96 standard errors. The exponent is the slope between lags two apart.
     """
     table = reading.displacements(run)
-    figure, axes = panels(1, 2, 3.2)
-    square, slope = axes[0]
-    square.errorbar(
-        table.lag,
-        table.value,
-        1.96 * table.error,
-        fmt="o",
-        color="C0",
-        label="measured",
-    )
+    figure, ((square, slope),) = panels(1, 2, 3.2)
+    points(square, table.lag, table.value, table.error, color="C0", label="measured")
     if table.predicted.notna().all():
         square.plot(table.lag, table.predicted, color="C1", label="predicted")
-        slope.plot(*_slopes(table.lag, table.predicted), color="C1", label="predicted")
+        slope.plot(*_slopes(table.lag, table.predicted), color="C1")
     else:
-        square.plot(
-            table.lag, table.top_predicted, color="C1", linestyle=":",
-            label="predicted, top modes only",
-        )  # fmt: skip
-    if "drift" in table:
-        drifting = table[table.drift > 0.02 * table.value]
-        if len(drifting):
-            square.plot(
-                drifting.lag, drifting.drift, "x", color="C3", label="drift of the mean"
-            )
-    slope.plot(*_slopes(table.lag, table.value), "o", color="C0", label="measured")
-    square.set(
-        xlabel="lag (steps)",
-        ylabel="squared displacement (unit²)",
-        xscale="log",
-        yscale="log",
-    )
-    slope.set(xlabel="lag (steps)", ylabel="exponent", xscale="log")
+        label = "predicted, top modes only"
+        square.plot(table.lag, table.top_predicted, color="C1", linestyle=":", label=label)
+    if "drift" in table and (clear := table.drift > 0.02 * table.value).any():
+        drift = table[clear]
+        square.plot(drift.lag, drift.drift, "x", color="C3", label="drift of the mean")
+    slope.plot(*_slopes(table.lag, table.value), "o", color="C0")
+    square.set(ylabel="squared displacement (unit²)", yscale="log", **LAG)
+    slope.set(ylabel="exponent", **LAG)
     square.legend()
     return figure
 
 
-def _slopes(lags, values) -> tuple[np.ndarray, np.ndarray]:
+def _slopes(lags: ArrayLike, values: ArrayLike) -> tuple[NDArray, NDArray]:
     lags, values = np.log(np.asarray(lags, float)), np.log(np.asarray(values))
-    return np.exp((lags[2:] + lags[:-2]) / 2), (values[2:] - values[:-2]) / (
-        lags[2:] - lags[:-2]
-    )
+    slopes = (values[2:] - values[:-2]) / (lags[2:] - lags[:-2])
+    return np.exp((lags[2:] + lags[:-2]) / 2), slopes
 
 
 def ratios(runs: dict[str, Run]) -> Figure:
@@ -268,20 +208,13 @@ def ratios(runs: dict[str, Run]) -> Figure:
     Bars: 1.96 standard errors of the measurement and of the prediction together.
     """
     figure, axes = plt.subplots()
-    for index, (label, run) in enumerate(runs.items()):
+    for label, run in runs.items():
         table = reading.displacements(run)
-        found = table.value / table.predicted
-        error = np.hypot(
-            table.error / table.value, table.predicted_error / table.predicted
-        )
-        axes.errorbar(
-            table.lag, found, 1.96 * found * error, fmt="o-", color=f"C{index}", linewidth=1,
-            label=label,
-        )  # fmt: skip
+        value = table.value / table.predicted
+        shares = table.error / table.value, table.predicted_error / table.predicted
+        points(axes, table.lag, value, value * np.hypot(*shares), fmt="o-", label=label)
     axes.axhline(1, color="0.3", linewidth=1)
-    axes.set(
-        xlabel="lag (steps)", ylabel="measured / predicted", xscale="log", yscale="log"
-    )
+    axes.set(ylabel="measured / predicted", yscale="log", **LAG)
     _few_ticks(axes.yaxis)
     axes.legend()
     return figure

@@ -65,41 +65,23 @@ register(
         measure_every=10000, threads=0,
     ),
 )  # fmt: skip
-register(
-    "convex_modes",
-    ModeStudy(
-        dataset="digits", hidden=(), batch_size=128, learning_rate=0.02, burn_in=8000,
-        averaged=4000, steps=9000, discarded=1000, replicas=16, label_noise=0.15,
-        momentum=0.9, weight_decay=0.005, threads=1,
-    ),
-    two_cores=dict(
-        burn_in=200000, steps=60000, discarded=10000, replicas=32, measure_every=5000,
-    ),
-    single_gpu=dict(
-        dataset="cifar10", burn_in=200000, averaged=20000, steps=60000, discarded=10000,
-        replicas=32, examples=10000, measure_every=10000, threads=0,
-    ),
-    paper=dict(
-        dataset="cifar10", burn_in=1000000, averaged=20000, steps=200000, discarded=10000,
-        replicas=32, label_noise=0.0, draws=8, measure_every=10000, threads=0,
-    ),
-)  # fmt: skip
-register(
-    "reshuffled_modes",
-    ModeStudy(
-        dataset="digits", hidden=(), batch_size=128, learning_rate=0.02, burn_in=8000,
-        averaged=4000, steps=9000, discarded=1000, replicas=16, label_noise=0.15,
-        momentum=0.9, weight_decay=0.005, reshuffled=True, threads=1,
-    ),
-    two_cores=dict(
-        burn_in=200000, steps=60000, discarded=10000, replicas=32, measure_every=5000,
-    ),
-    single_gpu=dict(
-        dataset="cifar10", burn_in=200000, averaged=20000, steps=60000, discarded=10000,
-        replicas=32, examples=10000, measure_every=10000, threads=0,
-    ),
-    paper=dict(
-        dataset="cifar10", burn_in=1000000, averaged=20000, steps=200000, discarded=10000,
-        replicas=32, label_noise=0.0, draws=8, measure_every=10000, threads=0,
-    ),
-)  # fmt: skip
+for _name, _reshuffled in (("convex_modes", False), ("reshuffled_modes", True)):
+    register(
+        _name,
+        ModeStudy(
+            dataset="digits", hidden=(), batch_size=128, learning_rate=0.02, burn_in=8000,
+            averaged=4000, steps=9000, discarded=1000, replicas=16, reshuffled=_reshuffled,
+            label_noise=0.15, momentum=0.9, weight_decay=0.005, threads=1,
+        ),
+        two_cores=dict(
+            burn_in=200000, steps=60000, discarded=10000, replicas=32, measure_every=5000,
+        ),
+        single_gpu=dict(
+            dataset="cifar10", burn_in=200000, averaged=20000, steps=60000, discarded=10000,
+            replicas=32, examples=10000, measure_every=10000, threads=0,
+        ),
+        paper=dict(
+            dataset="cifar10", burn_in=1000000, averaged=20000, steps=200000, discarded=10000,
+            replicas=32, label_noise=0.0, draws=8, measure_every=10000, threads=0,
+        ),
+    )  # fmt: skip

@@ -47,9 +47,7 @@ def noise(
     one = theta[None]
     _, mean, trace = ensembles.exact_statistics(one, widths, inputs, labels)
     deviations = theta.new_empty(count, len(directions))
-    samples = torch.zeros(
-        len(draws), len(theta), dtype=theta.dtype, device=theta.device
-    )
+    samples = torch.zeros(len(draws), len(theta), dtype=theta.dtype, device=theta.device)
     for start in range(0, count, CHUNK):
         part = slice(start, start + CHUNK)
         chosen = inputs[part, None], labels[part, None]
