@@ -25,7 +25,7 @@ from stationarity import launch
 from stationarity.__main__ import main
 from stationarity.nets import resnets
 from stationarity.runs import records
-from stationarity.train.loop import ensembles
+from stationarity.train import ensembles
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 # Imported and computed once, for all processes.
@@ -34,7 +34,7 @@ PRELOADED = (
     sklearn.datasets,
     torch._dynamo,
     resnets,
-    records.code_hash(),
+    records.code_hash("train.loop:train"),
 )
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["sittings"])
@@ -112,7 +112,7 @@ def _sit(call, folder, moment, number, keywords) -> None:
     sys.setprofile(count)
     try:
         status = call(**keywords) or 0
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         traceback.print_exc()
         status = 1
     sys.setprofile(None)

@@ -7,6 +7,7 @@ import stationarity
 import torch
 from stationarity import measure
 from stationarity.nets import mlp
+from stationarity.train import loop
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -44,15 +45,15 @@ def test_an_interrupted_run_ends_as_if_it_was_not(precision, tmp_path, monkeypat
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "whole"))
     whole = stationarity.run("imagenet_resnet", settings=settings, device="cuda")
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "interrupted"))
-    take_step = stationarity.train.loop._take_step
+    take_step = loop.State.take_step
 
-    def take_or_stop(state, *rest):
+    def take_or_stop(state, batch):
         if state.step == 30:
             raise KeyboardInterrupt
-        return take_step(state, *rest)
+        return take_step(state, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stationarity.train.loop, "_take_step", take_or_stop)
+        patch.setattr(loop.State, "take_step", take_or_stop)
         with pytest.raises(KeyboardInterrupt):
             stationarity.run(
                 "imagenet_resnet", settings=settings, device="cuda", checkpoint_seconds=0

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import stationarity
 import torch
+from stationarity import UsageError, launch
 from stationarity.runs import distributed
-from stationarity import experiments, launch
-from stationarity.train.loop import loop
-from stationarity.errors import UsageError
+from stationarity.runs.settings import get
+from stationarity.train import loop
 
 IMAGES = {
     "model": "mlp", "hidden": "8", "epochs": 3, "drops": "2", "precision": "float64",
@@ -35,14 +35,14 @@ def process(rank, count, port, runs_root, name, settings, options, sender, kille
     )  # fmt: skip
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if killed_at is not None and rank == count - 1:
-        take_step = loop._take_step
+        take_step = loop.State.take_step
 
-        def take_or_die(state, *arguments):
+        def take_or_die(state, batch):
             if state.step == killed_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return take_step(state, *arguments)
+            return take_step(state, batch)
 
-        loop._take_step = take_or_die
+        loop.State.take_step = take_or_die
     try:
         stationarity.run(name, settings=settings, device="cpu", **options)
         sender.send("done")
@@ -180,8 +180,8 @@ def test_alone_nothing_is_shared():
 
 def test_a_second_process_waits_for_the_first(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path))
-    chosen = experiments.get("noisy_quadratic", overrides={"steps": 5})
-    folder = stationarity.runs.records.folder_of("noisy_quadratic", "classroom", chosen)
+    chosen = get("noisy_quadratic", overrides={"steps": 5})
+    folder = launch.folder_of("noisy_quadratic", "classroom", chosen)
     context = multiprocessing.get_context("fork")
     locked, release = context.Event(), context.Event()
 

@@ -12,9 +12,11 @@ import stationarity
 import torch
 from PIL import Image
 from sittings import calls, command, printed, run, sitting, steps_taken
-from stationarity import UsageError, experiments, launch
+from stationarity import UsageError, launch
 from stationarity.runs import checkpoints, records
-from stationarity.train.loop import ensembles
+from stationarity.runs.settings import EXPERIMENTS, get
+from stationarity.train import ensembles
+from stationarity.train.settings import LanguageTraining, Training
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 IMAGES = {
@@ -66,7 +68,7 @@ def assert_equal(one, other):
     pd.testing.assert_frame_equal(one.metrics, other.metrics, check_exact=True)
     weights = [records.read_checkpoint(run.folder) for run in (one, other)]
     if weights[0]:
-        (these, those) = (checkpoint["model"] for checkpoint in weights)
+        (these, those) = (checkpoint["state"]["model"] for checkpoint in weights)
         assert all(torch.equal(these[name], those[name]) for name in these)
 
 
@@ -213,8 +215,9 @@ def test_a_study_interrupted_after_any_step_ends_as_if_it_was_not(
 
 def test_only_studies_that_take_seconds_at_every_scale_keep_nothing():
     short = {"descent_map", "finite_chains", "noisy_plane", "double_well", "walks"}
-    kinds = {type(experiments.get(name)) for name in (*short, *STUDIES)}
-    assert kinds == set(launch.STUDIES)
+    kinds = {type(get(name)) for name in (*short, *STUDIES)}
+    all_of_them = {type(scales["classroom"]) for scales in EXPERIMENTS.values()}
+    assert kinds == all_of_them - {Training, LanguageTraining}
 
 
 PHOTOGRAPHS = {
@@ -320,16 +323,17 @@ def assert_refused(folder, message):
     assert contents(folder) == before
 
 
-def change_checkpoint(folder, **changes):
+def change_checkpoint(folder, change):
     checkpoint = records.read_checkpoint(folder)
-    torch.save(checkpoint | changes, folder / "checkpoint.pt")
+    change(checkpoint)
+    torch.save(checkpoint, folder / "checkpoint.pt")
 
 
 def test_a_checkpoint_of_another_model_is_refused(interrupted):
     checkpoint = records.read_checkpoint(interrupted)
-    wider = {name: torch.zeros(7) for name in checkpoint["model"]}
+    wider = {name: torch.zeros(7) for name in checkpoint["state"]["model"]}
     for model in (wider, {"weight": torch.zeros(2)}):
-        change_checkpoint(interrupted, model=model)
+        change_checkpoint(interrupted, lambda kept: kept["state"].update(model=model))
         assert_refused(interrupted, "is of another run, or of another version")
     torch.save({"epoch": 3, "state_dict": wider}, interrupted / "checkpoint.pt")
     assert_refused(interrupted, "is of another run, or of another version")
@@ -338,13 +342,13 @@ def test_a_checkpoint_of_another_model_is_refused(interrupted):
 
 
 def test_a_checkpoint_of_the_same_model_with_another_seed_is_refused(interrupted):
-    change_checkpoint(interrupted, fingerprint="0123456789ab")
+    change_checkpoint(interrupted, lambda kept: kept.update(fingerprint="0123456789ab"))
     assert_refused(interrupted, "is of another run")
 
 
 def test_a_checkpoint_of_a_training_run_is_none_of_a_study(interrupted, monkeypatch):
-    settings = experiments.get("settling", overrides=SETTLING)
-    folder = records.folder_of("settling", "classroom", settings)
+    settings = get("settling", overrides=SETTLING)
+    folder = launch.folder_of("settling", "classroom", settings)
     folder.mkdir(parents=True)
     (interrupted / "checkpoint.pt").rename(folder / "checkpoint.pt")
     with pytest.raises(UsageError, match="is of another run"):
@@ -487,20 +491,20 @@ def test_writing_takes_at_most_a_hundredth_of_the_time(monkeypatch):
     now = 0.0
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now)
     info = {"wall_seconds": 5.0}
-    clock = checkpoints.Clock(None, info, seconds=30)
+    clock = checkpoints.Keeper(None, info, seconds=30)
     assert not clock.due()
     now = 30.0
     assert clock.due()
     for took, pause in ((0.1, 30.0), (2.0, 200.0)):
-        with clock.written():
+        with clock._timed():
             now += took
         now += pause - 0.01
         assert not clock.due()
         now += 0.02
         assert clock.due()
-    clock.count()
+    clock._count()
     assert info["wall_seconds"] == pytest.approx(5 + now)
-    always = checkpoints.Clock(None, info, seconds=0)
-    with always.written():
+    always = checkpoints.Keeper(None, info, seconds=0)
+    with always._timed():
         now += 1
     assert always.due()

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from stationarity.runs.checkpoints import Keeper
 from stationarity.stats.displacement import spaced_lags
-from stationarity.train.loop import following
-from stationarity.train.loop.following import PER_OCTAVE, POINTS, SNAPSHOTS, Follower, tables
+from stationarity.train import following
+from stationarity.train.following import PER_OCTAVE, POINTS, SNAPSHOTS, Follower
 
 DOUBLE = torch.float64
 STEPS, SIZE, K = 75, 1000, 3
@@ -28,18 +29,17 @@ def directions(path):
 
 def follow(path, directions, folder=None, stops=()):
     """Return the rows, with the follower made anew at each stop."""
-    follower = Follower(
-        directions, path[0], STEPS, *tables(folder, directions), path[0]
-    )
+    info = {"fingerprint": "", "wall_seconds": 0.0}
+    axes = torch.cat([directions, path[:1]])
+    follower = Follower(axes, STEPS, Keeper(folder, info), path[0])
     for step, theta in enumerate(path[1:], 1):
         follower.follow(theta)
         if step in stops:
-            follower.flush()
+            follower.write()
             if step in stops[::2]:  # lost: they are followed once more
                 for later in path[step + 1 : step + 5]:
                     follower.follow(later)
-            opened = tables(folder, directions)
-            follower = Follower(directions, path[0], STEPS, *opened, theta, done=step)
+            follower = Follower(axes, STEPS, Keeper(folder, info), theta, done=step)
     return follower.rows()
 
 

@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 import stationarity
 import torch
-from stationarity import UsageError, experiments, launch, measure
+from stationarity import UsageError, launch, measure
 from stationarity.runs import records
-from stationarity.train.loop import loop
+from stationarity.runs.settings import get
+from stationarity.train import load_model, loop, precision
 
 TINY = {
     "examples": 160, "width": 4, "epochs": 4, "batch_size": 32, "drops": "2,3",
@@ -26,7 +27,7 @@ def tiny(**settings):
 
 
 def weights(run):
-    model, _ = loop.load_model(run)
+    model, _ = load_model(run)
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
@@ -57,14 +58,14 @@ def test_measuring_changes_no_bit_of_the_trajectory(optimizer, precision):
 
 def stop_at(monkeypatch, step):
     """Make the run fail just before it takes that step."""
-    original = loop._take_step
+    original = loop.State.take_step
 
-    def take_step(state, *rest):
+    def take_step(state, batch):
         if state.step == step:
             raise KeyboardInterrupt
-        return original(state, *rest)
+        return original(state, batch)
 
-    monkeypatch.setattr(loop, "_take_step", take_step)
+    monkeypatch.setattr(loop.State, "take_step", take_step)
 
 
 @pytest.mark.parametrize("after", ["checkpoint", "metrics"])
@@ -108,7 +109,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_previous(damage, monkeypatch, 
             stationarity.run("imagenet_resnet", settings=TINY, checkpoint_seconds=0)
     checkpoint = next(tmp_path.glob("truncated/*/*/checkpoint.pt"))
     checkpoint.write_bytes(damage)
-    assert records.read_checkpoint(checkpoint.parent)["step"] == 10
+    assert records.read_checkpoint(checkpoint.parent)["state"]["step"] == 10
     pd.testing.assert_frame_equal(tiny().metrics, reference.metrics, check_exact=True)
 
 
@@ -120,7 +121,7 @@ def test_a_complete_run_is_loaded_and_not_repeated(monkeypatch):
 
 def test_a_classroom_run_of_other_code_is_repeated(monkeypatch):
     first = tiny()
-    monkeypatch.setattr(records, "code_hash", lambda: "othercode")
+    monkeypatch.setattr(records, "code_hash", lambda study: "othercode")
     second = tiny()
     assert first.info["code"] != "othercode" and second.info["code"] == "othercode"
 
@@ -132,7 +133,7 @@ def test_a_longer_run_of_other_code_is_kept_or_goes_on_when_told(monkeypatch):
         stop_at(patch, 5)
         with pytest.raises(KeyboardInterrupt):
             stationarity.run("imagenet_resnet", **keywords, checkpoint_seconds=0)
-    monkeypatch.setattr(records, "code_hash", lambda: "othercode")
+    monkeypatch.setattr(records, "code_hash", lambda study: "othercode")
     with pytest.raises(UsageError, match="other_code=True"):
         stationarity.run("imagenet_resnet", **keywords)
     run = stationarity.run("imagenet_resnet", **keywords, other_code=True)
@@ -155,13 +156,13 @@ def test_a_loss_that_turns_nan_stops_the_run_and_keeps_its_records(measure_every
 
 
 def test_the_step_at_which_the_loss_turned_nan_is_named(monkeypatch):
-    original = loop._take_step
+    original = loop.State.take_step
 
-    def take_step(state, *rest):
-        loss = original(state, *rest)
-        return loss * float("nan") if state.step >= 7 else loss
+    def take_step(state, batch):
+        loss = original(state, batch)
+        return loss.mul_(float("nan")) if state.step >= 7 else loss
 
-    monkeypatch.setattr(loop, "_take_step", take_step)
+    monkeypatch.setattr(loop.State, "take_step", take_step)
     with pytest.raises(UsageError, match="at step 7 "):
         tiny(measure_every=0)
 
@@ -187,10 +188,10 @@ def test_momentum_makes_the_update_other_than_the_gradient_says():
 
 
 def test_schedules():
-    settings = experiments.get("imagenet_resnet")
+    settings = get("imagenet_resnet")
     rates = [loop.learning_rate(settings, s, 90 * 22, 22) for s in (0, 659, 660, 1319, 1320)]
     assert np.allclose(rates, [0.2, 0.2, 0.02, 0.02, 0.002])
-    cosine = experiments.get("imagenet_resnet", overrides={"schedule": "cosine"})
+    cosine = get("imagenet_resnet", overrides={"schedule": "cosine"})
     rates = [loop.learning_rate(cosine, s, 100, 10) for s in (0, 50, 100)]
     assert np.allclose(rates, [0.2, 0.1, 0.0])
 
@@ -198,13 +199,13 @@ def test_schedules():
 def test_the_fastest_path_is_timed_once_and_kept(monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, 5)
-        patch.setattr(loop, "_fastest_path", lambda *a: "float32 channels_last")
+        patch.setattr(precision, "fastest", lambda *a: "float32 channels_last")
         with pytest.raises(KeyboardInterrupt):
             stationarity.run(
                 "imagenet_resnet", settings=TINY | {"precision": "auto"}, checkpoint_seconds=0
             )
     assert tiny(precision="auto").info["path"] == "float32 channels_last"
-    assert tiny(precision="auto", seed=1).info["path"] in loop.PATHS
+    assert tiny(precision="auto", seed=1).info["path"] in precision.PATHS
 
 
 def test_a_seed_decides_a_run():
@@ -234,13 +235,13 @@ def test_a_compiled_path_compiles_the_steps_and_not_the_measurements(monkeypatch
 
 
 def test_deterministic_algorithms_are_used_while_a_run_asks_for_them(monkeypatch):
-    asked, take_step = [], loop._take_step
+    asked, take_step = [], loop.State.take_step
 
     def take_and_note(*arguments):
         asked.append(torch.are_deterministic_algorithms_enabled())
         return take_step(*arguments)
 
-    monkeypatch.setattr(loop, "_take_step", take_and_note)
+    monkeypatch.setattr(loop.State, "take_step", take_and_note)
     tiny(deterministic="true", epochs=1, drops="")
     assert asked and all(asked)
     assert not torch.are_deterministic_algorithms_enabled()

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import stationarity
 import torch
-from stationarity import UsageError, data, experiments, measure
+from stationarity import UsageError, data, launch, measure, nets
 from stationarity.nets import pretrained
-from stationarity.train.loop import continuing, loop
+from stationarity.runs.checkpoints import Place, Table
+from stationarity.runs.settings import get
+from stationarity.train import directions, load_model, loop
 from torch import nn
 
 TINY = {
@@ -32,10 +34,11 @@ def tiny(**settings):
 def stored(monkeypatch):
     """All weights of a run, a row for each step that is followed, and what follows them."""
     kept, begun = [], []
-    begin = continuing.begin
+    begin = directions.begin
 
-    def begin_and_keep(state, *rest):
-        follower = begin(state, *rest)
+    def begin_and_keep(state, keeper):
+        begin(state, keeper)
+        follower = state.follower
         follow = follower.follow
         kept.append(measure.parameter_vector(state.model))
 
@@ -45,27 +48,32 @@ def stored(monkeypatch):
 
         follower.follow = follow_and_keep
         begun.append(follower)
-        return follower
 
-    monkeypatch.setattr(continuing, "begin", begin_and_keep)
+    monkeypatch.setattr(directions, "begin", begin_and_keep)
     return kept, begun
+
+
+def kept_directions(run):
+    """Return what a run followed, and where it began, (k + 1, P)."""
+    size = len(measure.parameter_vector(load_model(run)[0]))
+    return Table(run.folder / "directions.bin", size, torch.float64).read(4)
 
 
 def test_the_rows_are_those_of_the_weights(stored):
     run = tiny()
-    weights, directions = torch.stack(stored[0]), stored[1][0].directions[:-1]
+    weights, axes = torch.stack(stored[0]), stored[1][0].directions[:-1]
     assert len(weights) == STEPS + 1
     first = run.series("followed_from").value[0]
     assert first == 20
     moved = weights - weights[0]
     for index in (0, 2):
-        shown = run.series(f"projection[{index}]")
+        shown = run.series("projection", index=index)
         assert shown.step.tolist() == list(range(20, 61))
         assert np.allclose(
-            shown.value, moved @ directions[index], rtol=1e-6, atol=1e-12
+            shown.value, moved @ axes[index], rtol=1e-6, atol=1e-12
         )
     for index, start in ((0, 0), (3, 15)):
-        found = run.series(f"global_displacement_squared[{index}]")
+        found = run.series("global_displacement_squared", index=index)
         exact = (weights[start + found.step] - weights[start]).square().sum(1)
         assert found.step.tolist()[:3] == [1, 2, 3]
         assert np.allclose(found.value, exact, rtol=1e-12)
@@ -81,42 +89,40 @@ def test_the_rows_are_those_of_the_weights(stored):
 
 def test_directions_are_eigenvectors_and_the_noise_is_that_along_them(stored):
     run = tiny()
-    settings = experiments.of_run(run.settings)
-    dataset = data.load(settings).plain()
-    model = loop.build_model(settings, dataset).double()
+    dataset = loop.load_data(run.settings, Place()).plain()
+    model = nets.build(run.settings, dataset).double()
     nn.utils.vector_to_parameters(stored[0][0], model.parameters())
-    kept = torch.load(run.folder / "directions.pt", weights_only=True)
-    trained, _ = loop.load_model(run)
+    axes = kept_directions(run)
+    trained, _ = load_model(run)
     for buffer, of_run in zip(model.buffers(), trained.buffers(), strict=True):
         buffer.copy_(of_run)  # the norms are frozen: they are still those of then
-    continuing.freeze_norms(model)
+    directions.freeze_norms(model)
     few = list(dataset.draws(2, "directions"))
     found = measure.sharpness(
-        model, dataset.objective, few, k=3, tol=1e-6, max_products=500
+        model, measure.cross_entropy, few, k=3, tol=1e-6, max_products=500
     )
-    values = [run.series(f"eigenvalue[{i}]").value[0] for i in range(3)]
+    values, residual = run.series("eigenvalue").value, run.series("eigenvalue").error[0]
     assert np.allclose(values, found.eigenvalues, rtol=1e-2)
-    residual = run.series("eigenvalue[0]").error[0]
-    top = kept["directions"][0]
-    along = measure.directional_sharpness(model, dataset.objective, few, top)
+    along = measure.directional_sharpness(model, measure.cross_entropy, few, axes[0])
     assert along == pytest.approx(values[0]) and 0 <= residual < 0.3 * values[0]
     gradients = []
     for batch in dataset.draws(6, "noise"):
         model.zero_grad()
-        dataset.objective(model, batch).backward()
+        measure.cross_entropy(model, batch).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
-    exact = (torch.stack(gradients) @ kept["directions"].T).var(0)
-    noise = [run.series(f"noise_variance[{i}]").value[0] for i in range(3)]
-    assert np.allclose(noise, exact, rtol=1e-9)
+    exact = (torch.stack(gradients) @ axes[:3].T).var(0)
+    assert np.allclose(run.series("noise_variance").value, exact, rtol=1e-9)
 
 
 def test_following_changes_no_bit_of_the_run(stored, monkeypatch):
     """The same steps at the same rate, with nothing that follows them."""
     followed = tiny(measure_every=2, measure_batches=3)
     with monkeypatch.context() as patch:
-        patch.setattr(continuing, "begin", lambda *_: None)
+        patch.setattr(
+            directions, "begin", lambda state, _: directions.freeze_norms(state.model)
+        )
         alone = tiny(measure_every=2, measure_batches=3, seed=0, noise_batches=5)
-    models = [loop.load_model(run)[0] for run in (followed, alone)]
+    models = [load_model(run)[0] for run in (followed, alone)]
     for one, other in zip(*(m.state_dict().values() for m in models), strict=True):
         assert torch.equal(one, other)
     for quantity in ("loss", "train_loss", "sharpness", "accuracy"):
@@ -124,18 +130,18 @@ def test_following_changes_no_bit_of_the_run(stored, monkeypatch):
 
 
 def test_norms_are_frozen_images_plain_and_the_rate_constant(monkeypatch):
-    seen, take_step = [], loop._take_step
+    seen, take_step = [], loop.State.take_step
 
-    def take_and_note(state, settings, dataset, batch, total):
-        loss = take_step(state, settings, dataset, batch, total)
+    def take_and_note(state, batch):
+        loss = take_step(state, batch)
         norms = [m for m in state.model.modules() if isinstance(m, nn.BatchNorm2d)]
         rate = state.optimizer.param_groups[0]["lr"]
         moments = torch.cat([norm.running_mean for norm in norms])
-        crops = dataset.settings.crop_padding
+        crops = state.dataset.crop_padding
         seen.append((norms[0].training, crops, rate, moments))
         return loss
 
-    monkeypatch.setattr(loop, "_take_step", take_and_note)
+    monkeypatch.setattr(loop.State, "take_step", take_and_note)
     tiny(measure_every=3, measure_batches=3)  # which measures in evaluation mode, too
     trained, followed = seen[:20], seen[20:]
     assert {entry[:2] for entry in trained} == {(True, 1)}
@@ -148,19 +154,15 @@ def test_norms_are_frozen_images_plain_and_the_rate_constant(monkeypatch):
 
 def test_modes_are_measured_where_there_are_steps_enough():
     run = tiny(followed_epochs=149, epochs=150, model="mlp")
-    found = run.metrics[run.metrics.quantity.str.startswith("mode_")]
-    assert set(found.quantity) >= {"mode_variance[0]", "mode_velocity_variance[2]"}
-    assert len(run.series("projection[0]")) == min(continuing.SHOWN, 1491)
-    assert len(run.series("local_displacement_squared")) == continuing.WINDOWS
+    for quantity in ("mode_variance", "mode_velocity_variance"):
+        assert run.series(quantity)["index"].tolist() == [0, 1, 2]
+    assert len(run.series("projection", index=0)) == min(directions.SHOWN, 1491)
+    assert len(run.series("local_displacement_squared")) == directions.WINDOWS
 
 
 def test_plain_images_are_the_originals():
-    cropped = data.load(
-        experiments.get("continued", overrides=TINY | {"crop_padding": 2})
-    )
-    plain = data.load(
-        experiments.get("continued", overrides=TINY | {"crop_padding": 0})
-    )
+    cropped = data.load("digits", batch_size=16, crop_padding=2)
+    plain = data.load("digits", batch_size=16)
     for (one, labels), (other, also) in zip(
         cropped.plain().draws(3, "key"), plain.draws(3, "key"), strict=True
     ):
@@ -169,7 +171,7 @@ def test_plain_images_are_the_originals():
 
 def test_a_variance_with_its_error():
     values = np.random.default_rng(0).normal(size=(2000, 50, 1))
-    pairs = np.array([continuing.variance_and_error(values[:, i]) for i in range(50)])[
+    pairs = np.array([directions.variance_and_error(values[:, i]) for i in range(50)])[
         ..., 0
     ]
     assert pairs[:, 0].mean() == pytest.approx(1, abs=0.02)
@@ -180,21 +182,21 @@ def test_a_variance_with_its_error():
 def test_projected_gradients_are_those_of_the_gradients():
     model = nn.Linear(4, 3).double()
     batches = [(torch.randn(5, 4).double(), torch.randint(3, (5,))) for _ in range(3)]
-    directions = torch.randn(2, 15, dtype=torch.float64)
+    axes = torch.randn(2, 15, dtype=torch.float64)
     found = measure.projected_gradients(
-        model, measure.cross_entropy, batches, directions
+        model, measure.cross_entropy, batches, axes
     )
     for row, batch in zip(found, batches, strict=True):
         model.zero_grad()
         measure.cross_entropy(model, batch).backward()
         gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
-        torch.testing.assert_close(row, directions @ gradient)
+        torch.testing.assert_close(row, axes @ gradient)
     with pytest.raises(ValueError, match="15 trainable"):
         measure.projected_gradients(
-            model, measure.cross_entropy, batches, directions[:, 1:]
+            model, measure.cross_entropy, batches, axes[:, 1:]
         )
     with pytest.raises(ValueError, match="no batch"):
-        measure.projected_gradients(model, measure.cross_entropy, [], directions)
+        measure.projected_gradients(model, measure.cross_entropy, [], axes)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +205,8 @@ def test_projected_gradients_are_those_of_the_gradients():
         ({"followed_epochs": 9}, "last 9 of 6 epochs cannot be followed"),
         ({"followed_rate": 0.0}, "set followed_rate"),
         ({"direction_products": 2}, "at least that of directions"),
-        ({"noise_batches": 1}, "noise_batches at least 2"),
-        ({"directions": 0}, "directions must be positive"),
+        ({"noise_batches": 1}, "noise_batches must be greater than or equal to 2"),
+        ({"directions": 0}, "directions must be greater than 0"),
         ({"pretrained": True}, "torchvision's nets on imagenet alone"),
     ],
 )
@@ -214,21 +216,18 @@ def test_settings_that_cannot_be_followed(settings, said):
 
 
 def test_directions_that_are_lost_or_of_another_run_are_not_gone_on_with(monkeypatch):
-    take_step = loop._take_step
+    take_step = loop.State.take_step
 
-    def stop(state, *rest):
+    def stop(state, batch):
         if state.step == 31:
             raise KeyboardInterrupt
-        return take_step(state, *rest)
+        return take_step(state, batch)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "_take_step", stop)
+        patch.setattr(loop.State, "take_step", stop)
         stationarity.run("continued", settings=TINY, checkpoint_seconds=0)
-    chosen = experiments.get("continued", overrides=TINY)
-    file = (
-        stationarity.runs.records.folder_of("continued", "classroom", chosen)
-        / "directions.pt"
-    )
+    chosen = get("continued", overrides=TINY)
+    file = launch.folder_of("continued", "classroom", chosen) / "directions.bin"
     whole = file.read_bytes()
     file.write_bytes(whole[:1000])
     with pytest.raises(UsageError, match="of another run, or of another version"):
@@ -296,16 +295,16 @@ def test_a_net_begins_with_the_weights_it_is_given(monkeypatch, tmp_path):
         "noise_batches": 2,
     }
     given |= {"direction_products": 2, "precision": "float32", "threads": 1}
-    settings = experiments.get("continued", "paper", given)
-    dataset = data.load(settings, tmp_path)
-    net = loop.build_model(settings, dataset)
+    settings = get("continued", "paper", given)
+    net = nets.build(settings, loop.load_data(settings, Place(tmp_path)))
     with torch.no_grad():
         net.fc.bias.fill_(0.25)
     monkeypatch.setattr(
         pretrained, "weights", lambda *_: (net.state_dict(), "resnet18.pth")
     )
     run = stationarity.run("continued", "paper", settings=given, data_root=tmp_path)
-    kept = torch.load(run.folder / "directions.pt", weights_only=True)
-    assert torch.equal(kept["origin"], measure.parameter_vector(net))
+    origin = measure.parameter_vector(net)
+    kept = Table(run.folder / "directions.bin", len(origin)).read(2)
+    assert torch.equal(kept[1], origin)
     assert run.info["pretrained"] == "resnet18.pth"
     assert len(run.series("local_displacement_squared")) == 2
