@@ -6,12 +6,12 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from . import data
-from .book import claims
 from .errors import UsageError
 from .launch import run
 from .runs import records, results
@@ -50,10 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="stationarity", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    add = commands.add_parser("list", help="list experiments, scales and runs")
-    add.set_defaults(command=_list)
+    def command(function: Callable, text: str) -> argparse.ArgumentParser:
+        add = commands.add_parser(function.__name__.strip("_"), help=text)
+        add.set_defaults(command=function)
+        return add
 
-    add = commands.add_parser("run", help="run an experiment, or go on with it")
+    command(_list, "list experiments, scales and runs")
+    add = command(_run, "run an experiment, or go on with it")
     add.add_argument("name", help="the experiment")
     add.add_argument("--scale", default="classroom")
     add.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
@@ -61,19 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
     add.add_argument("--devices", type=int, default=1, help="GPUs that share a training run")
     add.add_argument("--other-code", action="store_true", help="go on though the code changed")
-    add.set_defaults(command=_run)
-
-    add = commands.add_parser("record", help="copy a complete run into book/results")
+    add = command(_record, "copy a complete run into book/results")
     add.add_argument("run", help="a run's folder, or its name as `list` prints it")
     add.add_argument("--note", help="what the settings do not say, such as of the data")
-    add.set_defaults(command=_record)
-
-    add = commands.add_parser("verify", help="compute the verdict on every claim")
-    add.set_defaults(command=_verify)
-
-    add = commands.add_parser("doctor", help="check versions, device, folders and data")
+    command(_verify, "compute the verdict on every claim")
+    add = command(_doctor, "check versions, device, folders and data")
     add.add_argument("--data-root", help="folder of the data (else STATIONARITY_DATA)")
-    add.set_defaults(command=_doctor)
     return parser
 
 
@@ -81,26 +77,22 @@ def _list(options) -> int:
     for name, scales in EXPERIMENTS.items():
         print(name)
         for scale, settings in scales.items():
-            print(f"  {scale:<11} {_summary(settings)}")
-        for found in results.recorded(name):
-            print(f"  recorded: {found.folder.name}, {found.info['device']}")
+            summary = type(settings).__name__
+            if settings.shares_its_work:
+                summary = f"{settings.model} on {settings.dataset}, {settings.epochs} epochs"
+            print(f"  {scale:<11} {summary}")
+        for record in results.recorded(name):
+            print(f"  recorded: {record.folder.name}, {record.info['device']}")
     runs = sorted(records.runs_root().glob("*/*/run.json"))
     print(f"\n{len(runs)} runs in {records.runs_root()}")
     for path in runs:
         try:
-            found = records.read(path.parent)
+            listed = records.read(path.parent)
+            code = "" if listed.made_by_this_code else ", other code"
+            print(f"  {listed.name}/{path.parent.name}  {listed.info['status']}{code}")
         except UsageError as error:
             print(f"  {error}")
-            continue
-        code = "" if found.made_by_this_code else ", other code"
-        print(f"  {found.name}/{path.parent.name}  {found.info['status']}{code}")
     return 0
-
-
-def _summary(settings) -> str:
-    if settings.shares_its_work:
-        return f"{settings.model} on {settings.dataset}, {settings.epochs} epochs"
-    return type(settings).__name__
 
 
 def _run(options) -> int:
@@ -121,14 +113,16 @@ def _run(options) -> int:
 
 def _record(options) -> int:
     folders = (Path(options.run), records.runs_root() / options.run)
-    found = next((r for r in map(records.read, folders) if r), None)
-    if found is None:
+    chosen = next(filter(None, map(records.read, folders)), None)
+    if chosen is None:
         raise UsageError(f"No run at {options.run}: `stationarity list` shows the runs.")
-    print(f"recorded in {results.record(found, options.note)}")
+    print(f"recorded in {results.record(chosen, options.note)}")
     return 0
 
 
 def _verify(options) -> int:
+    from .book import claims  # takes seconds to import
+
     ledger = claims.read()
     table = claims.verdicts(ledger)
     for claim in ledger:
@@ -139,8 +133,8 @@ def _verify(options) -> int:
             if row.verdict == "not run":
                 print(f"    {row.verdict}  {row.experiment if claim.evidence else ''}".rstrip())
                 continue
-            found = f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}], {row.criterion}"
-            print(f"    {row.verdict}  {row.experiment} {row.run}: {row.quantity} {found}")
+            value = f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}], {row.criterion}"
+            print(f"    {row.verdict}  {row.experiment} {row.run}: {row.quantity} {value}")
     return 0
 
 
@@ -166,8 +160,8 @@ def _doctor(options) -> int:
     if root and not Path(root).expanduser().is_dir():
         wrong.append(f"The data root {root} is not a folder.")
     elif root:
-        for name, found in data.available(Path(root).expanduser()).items():
-            print(f"  {name:<14}{found}")
+        for name, there in data.available(Path(root).expanduser()).items():
+            print(f"  {name:<14}{there}")
     token = "there" if get_token() else "missing: only a download of ImageNet needs one"
     print(f"hub token     {token}")
     for message in wrong:

@@ -1,36 +1,33 @@
 """Checkpoints every so often: when they are due, and what a run keeps in them.
 
-A study is given a :class:`Keeper` by :func:`stationarity.launch.run`. It tells the keeper
-its state after every step, and begins at the state that an earlier process kept::
+A study tells the :class:`Keeper` that it is given its state after every step, and begins at
+the state that an earlier process kept::
 
     first, theta = keeper.begin(step=0, theta=initial)
     for step in range(first, last):
         theta = next_weights(theta)
         keeper.keep(step=step + 1, theta=theta)
 
-A study of several parts computes each by :meth:`Keeper.part`. What has a ``state_dict``
-and metrics that grow, as training has, is restored and saved whole, see
-:meth:`Keeper.restore`. So a process may be killed at any moment: what the next one repeats
-is what came after the last checkpoint.
+A study of several parts computes each by :meth:`Keeper.part`; training is restored and
+saved whole, by :meth:`Keeper.restore` and :meth:`Keeper.save`. So a process may be killed at
+any moment: what the next one repeats is what came after the last checkpoint.
 """
 
 import contextlib
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import UsageError
 from . import distributed, records
 from .progress import Progress
+from .tables import Table
 
 SHARE = 100  # writing takes at most a hundredth of the time
 
@@ -39,12 +36,11 @@ class Keeper:
     """Keeps what a run has done: its finished parts, and the state of the one in hand.
 
     What is kept may be tensors, numbers, strings, and lists, tuples and dicts of these.
-    Without a folder nothing is kept. Checkpoints are due ``seconds`` after the last one,
-    or later where its writing took so long that this would cost more than a hundredth of
-    the time; with 0 seconds after every step, whatever that costs. ``info`` is what
-    run.json holds. Of several processes the first writes.
-
-    Raises :class:`UsageError` for a checkpoint that cannot be read or is of something else.
+    Without a folder nothing is kept; of several processes the first writes. Checkpoints are
+    due ``seconds`` after the last one, or later where its writing took so long that this
+    would cost more than a hundredth of the time; with 0 seconds after every step, whatever
+    that costs. ``info`` is what run.json holds. Raises :class:`UsageError` for a checkpoint
+    that cannot be read or is of something else.
     """
 
     def __init__(self, folder: Path | None = None, info=None, seconds=math.inf, device="cpu"):
@@ -53,13 +49,10 @@ class Keeper:
         self.counted = time.monotonic()
         self.next = self.counted + seconds
         self.parts, self.state, self.steps = {}, None, 0
-        found = records.read_checkpoint(folder, info["fingerprint"], device) if folder else None
-        if found:
-            if not {"parts", "state", "steps"} <= set(found):
+        if folder and (kept := records.read_checkpoint(folder, info["fingerprint"], device)):
+            if not {"parts", "state", "steps"} <= set(kept):
                 raise records.foreign_checkpoint(folder)
-            self.parts, self.state, self.steps = (
-                found["parts"], found["state"], found["steps"],
-            )  # fmt: skip
+            self.parts, self.state, self.steps = kept["parts"], kept["state"], kept["steps"]
         self.tables: list[Table] = []
         self.bar, self.stays = None, False
 
@@ -82,14 +75,12 @@ class Keeper:
 
     def begin(self, **initial) -> tuple:
         """Return what :meth:`keep` was last told of the part in hand, or ``initial``."""
-        if self.state is None:
-            return tuple(initial.values())
-        same = set(self.state) == set(initial) and all(
-            _alike(value, self.state[name]) for name, value in initial.items()
-        )
-        if not same:
+        kept = initial if self.state is None else self.state
+        if set(kept) != set(initial) or any(
+            not _alike(value, kept[name]) for name, value in initial.items()
+        ):
             raise records.foreign_checkpoint(self.folder)
-        return tuple(self.state[name] for name in initial)
+        return tuple(kept[name] for name in initial)
 
     def keep(self, **state) -> None:
         """Write a checkpoint of the state where it is due; the names are those of begin."""
@@ -99,36 +90,26 @@ class Keeper:
 
     def restore(self, whole) -> None:
         """Call ``whole.load_state_dict`` with what :meth:`save` kept of it, if it did."""
-        if self.state is None:
-            return
+        kept, self.state = self.state, None  # it may be large
         try:
-            whole.load_state_dict(self.state)
+            if kept is not None:
+                whole.load_state_dict(kept)
         except torch.OutOfMemoryError:
             raise
         except (KeyError, TypeError, ValueError, RuntimeError):  # by what is other in it
             raise records.foreign_checkpoint(self.folder) from None
-        self.state = None  # it may be large
 
     def save(self, whole, last: bool = False) -> None:
-        """Write a checkpoint of what has a ``state_dict()``, and its metrics, ``rows``.
-
-        The ``last`` one stays when the run is complete.
-        """
+        """Write a checkpoint, and the metrics ``whole.rows``; the ``last`` stays for good."""
         self.state, self.stays = whole.state_dict(), last
         self._write(whole.rows)
         self.state = None
 
     def hold(self, key: str, value, otherwise: str) -> None:
-        """Note what a run is made with, such as its data, in its info.
-
-        Raises :class:`UsageError`, the sentence ``otherwise`` with what it was begun with
-        for ``{}``, where that is something else.
-        """
-        earlier = self.info.setdefault(key, value)
-        if earlier != value:
-            raise UsageError(
-                f"{otherwise.format(earlier)}, or delete its folder {self.folder}."
-            )
+        """Note what a run is made with; :class:`UsageError` where it was begun otherwise."""
+        if (earlier := self.info.setdefault(key, value)) != value:
+            told = otherwise.format(earlier)
+            raise UsageError(f"{told}, or delete its folder {self.folder}.")
 
     def need(self, checkpoint_bytes: int, further_bytes: int = 0) -> None:
         """Raise :class:`UsageError` where so much cannot be written here."""
@@ -142,7 +123,7 @@ class Keeper:
 
     def table(
         self, width: int, count: int, name: str = "table", dtype: torch.dtype = torch.float32
-    ) -> "Table":
+    ) -> Table:
         """Return a table of rows (width,), of which ``count`` must be there already."""
         table = Table(self.folder and self.folder / f"{name}.bin", width, dtype)
         if table.count() < count:
@@ -205,55 +186,6 @@ class Keeper:
         if distributed.rank() == 0:
             return records.write(self.folder, self.info, rows)
         return records.Run(self.folder, self.info)
-
-
-class Table:
-    """Rows of numbers, float32 or float64, that are too many for a checkpoint, in a file.
-
-    A row is written at its place: after a resume the rows beyond the checkpoint are
-    written again. Without a path the file has no name and goes with the process.
-
-    >>> table = Table(None, width=2)
-    >>> table.write(0, torch.tensor([1.0, 2.0]))
-    >>> table.read(1)
-    tensor([[1., 2.]])
-    """
-
-    def __init__(self, path: Path | None, width: int, dtype: torch.dtype = torch.float32):
-        self.path, self.width, self.dtype = path, width, dtype
-        if path is None:
-            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-            return
-        with records.writing(path):
-            path.touch()
-            self.file = open(path, "r+b", buffering=0)  # noqa: SIM115
-
-    def count(self) -> int:
-        """Return the number of whole rows that are there."""
-        return self.file.seek(0, os.SEEK_END) // (self.width * self.dtype.itemsize)
-
-    def write(self, index: int, row: Tensor) -> None:
-        """Write a row (width,), or rows from there on (n, width).
-
-        Raises :class:`UsageError` where there is no room.
-        """
-        with records.writing(self.path):
-            self.file.seek(index * self.width * self.dtype.itemsize)
-            left = memoryview(row.detach().cpu().to(self.dtype).numpy().tobytes())
-            while left:  # a write may take less than all
-                left = left[self.file.write(left) :]
-
-    def flush(self) -> None:
-        """See that what was written survives the machine, too."""
-        with records.writing(self.path):
-            os.fsync(self.file.fileno())
-
-    def read(self, count: int) -> Tensor:
-        """Return the first rows (count, width), on the CPU; fewer where fewer are there."""
-        self.file.seek(0)
-        kind = np.float64 if self.dtype == torch.float64 else np.float32
-        numbers = np.fromfile(self.file, kind, count * self.width)
-        return torch.from_numpy(numbers).view(-1, self.width)
 
 
 @dataclass(frozen=True)
