@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
+from .estimate import jackknife, mean_and_error
 
 LAGS = 40  # autocovariances that an oscillation is fitted to
 GROUPS = 16  # parts of a series that an error comes from, where members are few
@@ -50,17 +51,15 @@ def statistics(series: ArrayLike, learning_rate: float) -> dict[str, tuple[NDArr
     series = np.asarray(series, float)
     velocity = np.diff(series, axis=1) / learning_rate
     products = _autocovariances(_groups(series), LAGS)
-    # Leaving one part out at a time: a fit of one part alone would be biased.
-    count = len(products)
-    without = (products.sum(0) - products) / (count - 1)
-    fits = np.array([_oscillation(part) for part in [products.mean(0), *without]])
-    (frequency, decay), errors = fits[0], np.sqrt((count - 1) * fits[1:].var(0))
+    # By leaving one part out at a time: a fit of one part alone would be biased.
+    (frequency, decay), errors = jackknife(_oscillation, products)
     real = ~(frequency > 0)
     return {
-        "mode_variance": _mean(products[:, 0]),
-        "mode_velocity_variance": _mean(_autocovariances(_groups(velocity), 0)[:, 0]),
-        "mode_frequency": tuple(
-            np.where(real, np.nan, part) for part in (frequency, errors[0])
+        "mode_variance": mean_and_error(products[:, 0]),
+        "mode_velocity_variance": mean_and_error(_autocovariances(_groups(velocity), 0)[:, 0]),
+        "mode_frequency": (
+            np.where(real, np.nan, frequency),
+            np.where(real, np.nan, errors[0]),
         ),
         "mode_decay": (decay, errors[1]),
     }
@@ -94,16 +93,12 @@ def _autocovariances(groups: NDArray, lags: int) -> NDArray:
     return np.stack(products, 1) + means.var(0, ddof=1) / len(groups)
 
 
-def _mean(parts: NDArray) -> tuple[NDArray, NDArray]:
-    return parts.mean(0), parts.std(0, ddof=1) / np.sqrt(len(parts))
-
-
-def _oscillation(covariances: NDArray) -> tuple[NDArray, NDArray]:
-    """Fit the recursion to autocovariances (lags + 1, k): angle and decay of its roots."""
+def _oscillation(covariances: NDArray) -> NDArray:
+    """Fit the recursion to autocovariances (lags + 1, k): angle and decay of its roots (2, k)."""
     answer, before = covariances[2:], np.stack([covariances[1:-1], covariances[:-2]], -1)
     normal = np.einsum("lki,lkj->kij", before, before)
     side = np.einsum("lki,lk->ki", before, answer)
     first, second = (np.linalg.pinv(normal) @ side[..., None])[..., 0].T
     root = np.sqrt(first**2 / 4 + second + 0j)
     roots = first / 2 + np.stack([root, -root])
-    return np.abs(np.angle(roots)).min(0), -np.log(np.abs(roots).max(0))
+    return np.stack([np.abs(np.angle(roots)).min(0), -np.log(np.abs(roots).max(0))])

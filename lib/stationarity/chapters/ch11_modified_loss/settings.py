@@ -4,43 +4,75 @@
 regression: CIFAR-10, its learning rate, batch size and three momenta.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal, Self
 
+from pydantic import Field, model_validator
+
+from ...errors import UsageError
 from ...runs.settings import Count, Positive, Settings, Share, Whole, register
+from ...stats.modes import FEW, LAGS
+
+NOISES = ("noise like the Hessian", "isotropic noise")
 
 
-class PhaseSpace(Settings):
-    """Settings of SGD on a quadratic, with two kinds of Gaussian gradient noise."""
+class Ensembles(Settings):
+    """What the settings of ensembles in phase space have."""
 
-    study: ClassVar[str] = "chapters.ch11_modified_loss.study:phase_space"
-
-    curvatures: tuple[float, ...]  # eigenvalues of the Hessian, descending
     learning_rate: Positive
-    momentum: Share
-    noise: float  # variance of the gradient over the curvature (of noise like the Hessian)
     trajectories: Count
     burn_in: Whole  # steps from the minimum, before anything is recorded
     steps: Count  # recorded
     lags: Count  # largest lag of a rotation
     segment: Count  # steps that a spectrum is taken over
 
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        needed = max(2 * LAGS, self.lags + 1, self.segment)
+        if self.steps < needed:
+            raise UsageError(
+                f"The setting steps must be at least {needed}, for the lags and the segment."
+            )
+        if len(self.modes) < 2:
+            raise UsageError("Temperatures are compared between modes: give at least two.")
+        return self
 
-class MinibatchCurrents(Settings):
+
+class PhaseSpace(Ensembles):
+    """Settings of SGD on a quadratic, with two kinds of Gaussian gradient noise."""
+
+    study: ClassVar[str] = "chapters.ch11_modified_loss.study:phase_space"
+
+    curvatures: tuple[Positive, ...]  # eigenvalues of the Hessian, descending
+    momentum: Share
+    trajectories: Annotated[int, Field(ge=FEW)]  # as many as an error needs
+    noise: Positive  # variance of the gradient over the curvature (of noise like the Hessian)
+
+    @property
+    def modes(self) -> range:
+        """The numbers of the modes."""
+        return range(len(self.curvatures))
+
+    @property
+    def ensembles(self) -> dict[str, float]:
+        """What rows are of: each kind of noise, with the momentum."""
+        return dict.fromkeys(NOISES, self.momentum)
+
+
+class MinibatchCurrents(Ensembles):
     """Settings of true minibatch SGD on a linear regression of one-hot labels."""
 
-    study: ClassVar[str] = "chapters.ch11_modified_loss.minibatches:minibatch_currents"
+    study: ClassVar[str] = "chapters.ch11_modified_loss.study:minibatch_currents"
 
-    dataset: str
+    dataset: Literal["digits", "cifar10"]
     examples: Whole  # 0: all
     batch_size: Count  # drawn with replacement
-    learning_rate: Positive
-    momenta: tuple[float, ...]  # one ensemble for each
-    modes: tuple[int, ...]  # eigenvectors of the Hessian that are followed, 0 the first
-    trajectories: Count
-    burn_in: Whole
-    steps: Count
-    lags: Count
-    segment: Count
+    momenta: tuple[Share, ...]  # one ensemble for each
+    modes: tuple[Whole, ...]  # eigenvectors of the Hessian that are followed, 0 the first
+
+    @property
+    def ensembles(self) -> dict[str, float]:
+        """What rows are of, each with its momentum."""
+        return {f"momentum {beta:g}": beta for beta in self.momenta}
 
 
 register(
