@@ -35,17 +35,6 @@ def count_parameters(widths: tuple) -> int:
     return sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
 
 
-def layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
-    """Return views of ``theta`` (K, P): weights (K, out, in) and biases (K, out)."""
-    found, start = [], 0
-    for inputs, outputs in itertools.pairwise(widths):
-        end = start + inputs * outputs
-        weight = theta[:, start:end].view(-1, outputs, inputs)
-        found.append((weight, theta[:, end : end + outputs]))
-        start = end + outputs
-    return found
-
-
 def initialise(
     widths: tuple, seeds: Sequence[int], *, dtype=torch.float32, device="cpu"
 ) -> Tensor:
@@ -66,28 +55,21 @@ def initialise(
 
 
 def losses_and_gradients(
-    theta: Tensor,
-    widths: tuple,
-    inputs: Tensor,
-    targets: Tensor,
-    *,
-    loss: str = "cross_entropy",
+    theta: Tensor, widths: tuple, inputs: Tensor, targets: Tensor, loss: str = "cross_entropy"
 ) -> tuple[Tensor, Tensor]:
     """Return each member's mean loss (K,) on its batch, and the gradients (K, P).
 
     Parameters
     ----------
-    theta: (K, P), not changed.
-    widths: of every member, from the inputs to the logits.
-    inputs: a batch for each member (K, B, D), or one for all (B, D).
-    targets: labels (K, B), or (B,) for all; int64 classes.
-    loss: ``cross_entropy`` (nats), or ``squared``: half of the squared distance of
+    theta : (K, P), not changed.
+    widths : of every member, from the inputs to the logits.
+    inputs : a batch for each member (K, B, D), or one for all (B, D).
+    targets : labels (K, B), or (B,) for all; int64 classes.
+    loss : ``cross_entropy`` (nats), or ``squared``: half of the squared distance of
         the logits from the label's unit vector.
 
-    The work is that of a few products of (K, B, width) by (K, width, width).
-
-    Raises :class:`UsageError` for an unknown loss, and for weights
-    that do not fit the widths.
+    Raises :class:`UsageError` for an unknown loss, and for weights that do not fit the
+    widths.
 
     >>> theta = torch.zeros(2, count_parameters((3, 4)))
     >>> losses_and_gradients(theta, (3, 4), torch.ones(5, 3), torch.zeros(5).long())[0]
@@ -98,12 +80,7 @@ def losses_and_gradients(
 
 
 def exact_statistics(
-    theta: Tensor,
-    widths: tuple,
-    inputs: Tensor,
-    targets: Tensor,
-    *,
-    loss: str = "cross_entropy",
+    theta: Tensor, widths: tuple, inputs: Tensor, targets: Tensor, loss: str = "cross_entropy"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return losses (K,), full gradients (K, P) and noise variances (K,), all exact.
 
@@ -114,17 +91,16 @@ def exact_statistics(
     B (n - 1) / (n - B) without. It needs no gradient of a single example: that of
     a layer's weights is an outer product, and its norm the product of two norms.
 
-    Nothing is sampled: the error is that of the floats. Memory is that of 256
-    examples for each member. Raises what :func:`losses_and_gradients` raises.
-    Source: our section "How far does it reach?".
+    Memory is that of 256 examples for each member. Raises what
+    :func:`losses_and_gradients` raises. Source: our section "How far does it reach?".
     """
     count = len(inputs)
     losses, squares = theta.new_zeros(2, len(theta), dtype=torch.float64)
     gradients = torch.zeros_like(theta)
     for start in range(0, count, CHUNK):
         x, y = inputs[start : start + CHUNK], targets[..., start : start + CHUNK]
-        found, pairs = _backward(theta, widths, x, y, loss)
-        losses += found.sum(1)
+        chunk_losses, pairs = _backward(theta, widths, x, y, loss)
+        losses += chunk_losses.sum(1)
         # The chunk's gradients are means over it, and so are the deltas.
         gradients.add_(_gradients(pairs), alpha=len(x) / count)
         for inner, delta in pairs:
@@ -135,26 +111,35 @@ def exact_statistics(
 
 
 def logits(theta: Tensor, widths: tuple, inputs: Tensor) -> Tensor:
-    """Return each member's logits (K, B, classes) for a batch (K, B, D) or (B, D).
-
-    Raises what :func:`losses_and_gradients` raises.
-    """
+    """Return each member's logits (K, B, classes) for a batch (K, B, D) or (B, D)."""
     return _forward(theta, widths, inputs)[1]
 
 
-def _forward(theta, widths, inputs) -> tuple[list[Tensor], Tensor]:
-    """Return the inputs of every layer, each (K, B, in), and the logits."""
+def _layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
+    """Return views of ``theta`` (K, P): weights (K, out, in) and biases (K, out)."""
     if theta.shape[1] != count_parameters(widths):
         raise UsageError(
             f"Nets of widths {tuple(widths)} have {count_parameters(widths)} parameters, "
             f"and theta has {theta.shape[1]}: pass the widths that it was made with."
         )
+    layers, start = [], 0
+    for inputs, outputs in itertools.pairwise(widths):
+        end = start + inputs * outputs
+        weight = theta[:, start:end].view(-1, outputs, inputs)
+        layers.append((weight, theta[:, end : end + outputs]))
+        start = end + outputs
+    return layers
+
+
+def _forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Return the inputs of every layer, each (K, B, in), and the logits."""
+    layers = _layers(theta, widths)
     if inputs.dim() == 2:
         inputs = inputs.expand(len(theta), *inputs.shape)
-    inner, found = [inputs], layers(theta, widths)
-    for index, (weight, bias) in enumerate(found, start=1):
+    inner = [inputs]
+    for weight, bias in layers:
         outputs = torch.baddbmm(bias.unsqueeze(1), inner[-1], weight.mT)
-        if index < len(found):
+        if len(inner) < len(layers):
             inner.append(outputs.tanh_())
     return inner, outputs
 
@@ -167,13 +152,11 @@ def _backward(theta, widths, inputs, targets, loss) -> tuple[Tensor, list]:
     """
     known_name(loss, LOSSES, "loss")
     inner, outputs = _forward(theta, widths, inputs)
-    inputs, found = inner[0], layers(theta, widths)
-    targets = targets.expand(inputs.shape[:2])
-    losses, delta = _outermost(outputs, targets, loss)
-    pairs = []
-    for (weight, _), values in zip(reversed(found), reversed(inner)):
+    losses, delta = _outermost(outputs, targets.expand(outputs.shape[:2]), loss)
+    pairs, layers = [], _layers(theta, widths)
+    for (weight, _), values in zip(reversed(layers), reversed(inner), strict=True):
         pairs.append((values, delta))
-        if values is not inputs:
+        if len(pairs) < len(layers):
             delta = torch.bmm(delta, weight).mul_(1 - values * values)
     return losses, pairs[::-1]
 
@@ -224,22 +207,20 @@ def adam_step(
     step: int,
     learning_rate,
     weight_decay=0.0,
-    betas: tuple = (0.9, 0.999),
-    epsilon: float = 1e-8,
 ) -> None:
-    """Take one step of Adam in place, as ``torch.optim.Adam`` does.
+    """Take one step of Adam in place, as ``torch.optim.Adam`` does by default.
 
     ``theta`` (K, P) and ``moments`` (2, K, P), which start at zero, change;
     ``gradients`` (K, P) do not. ``step`` counts from 1, for the bias correction.
     ``learning_rate`` and ``weight_decay`` (coupled: added to the gradient) are
-    numbers or (K, 1); the betas belong to all members.
+    numbers or (K, 1).
     """
     gradients = gradients + weight_decay * theta
-    first, second = moments
-    first.lerp_(gradients, 1 - betas[0])
-    second.mul_(betas[1]).addcmul_(gradients, gradients, value=1 - betas[1])
-    scale = (second / (1 - betas[1] ** step)).sqrt_().add_(epsilon)
-    theta.sub_(learning_rate / (1 - betas[0] ** step) * first / scale)
+    (first, second), (beta, gamma) = moments, (0.9, 0.999)
+    first.lerp_(gradients, 1 - beta)
+    second.mul_(gamma).addcmul_(gradients, gradients, value=1 - gamma)
+    scale = (second / (1 - gamma**step)).sqrt_().add_(1e-8)
+    theta.sub_(learning_rate / (1 - beta**step) * first / scale)
 
 
 def batches(
@@ -273,9 +254,8 @@ def batches(
     length = count // size if sampling == "reshuffled" else BLOCK
     for block in range(first // length, -(-last // length)):
         drawn = np.stack([_draw(count, size, length, seed, block, sampling) for seed in seeds])
-        steps = torch.from_numpy(drawn).unbind(1)
         start = block * length
-        yield from steps[max(first - start, 0) : last - start]
+        yield from torch.from_numpy(drawn).unbind(1)[max(first - start, 0) : last - start]
 
 
 def _draw(count, size, length, seed, block, sampling) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Small nets, several at once: their task in memory, and the loop that trains them.
 
-Studies of small nets differ in what they look at along the way, and that stands in the
-body of one loop; here is what they share::
+Studies of small nets differ in what they look at along the way: that is the body of one
+loop, and the rest is here::
 
     task = small.load(settings, place)
     seeds = small.seeds(settings.seed, "member", 4)
@@ -67,9 +67,8 @@ class Task:
         """Return initial weights (K, P), one net a seed, and the empty buffer."""
         like = {"dtype": self.inputs.dtype, "device": self.inputs.device}
         theta = ensembles.initialise(self.widths, seeds, **like)
-        return theta, theta.new_zeros(
-            (2, *theta.shape) if self.optimizer == "adam" else theta.shape
-        )
+        moments = (2,) if self.optimizer == "adam" else ()
+        return theta, theta.new_zeros(*moments, *theta.shape)
 
     def column(self, values, each: int) -> Tensor:
         """Return a setting of every net, (..., K, 1): each of values (..., R) so often."""
@@ -78,11 +77,10 @@ class Task:
 
     def batches(self, seeds: Sequence[int], first: int, last: int) -> Iterator[Tensor | None]:
         """Yield the examples (K, B) of each step; None for the whole training set."""
-        size = self.settings.batch_size
+        count, size = len(self.inputs), self.settings.batch_size
         if size == 0:
             return itertools.repeat(None, last - first)
-        how = {"first": first, "sampling": self.sampling}
-        return ensembles.batches(len(self.inputs), size, seeds, last, **how)
+        return ensembles.batches(count, size, seeds, last, first=first, sampling=self.sampling)
 
     def gradients(
         self, theta: Tensor, chosen: Tensor | None, decayed: bool = True
@@ -97,7 +95,7 @@ class Task:
             inputs = inputs[chosen]
             labels = labels[chosen] if labels.dim() == 1 else labels.gather(1, chosen)
         losses, gradients = ensembles.losses_and_gradients(
-            theta, self.widths, inputs, labels, loss=self.loss
+            theta, self.widths, inputs, labels, self.loss
         )
         if decayed:
             gradients.add_(theta, alpha=self.settings.weight_decay)
@@ -107,7 +105,7 @@ class Task:
         """Return what is exact of nets (K, P)."""
         theta, decay = theta.double(), self.settings.weight_decay
         losses, gradients, variances = ensembles.exact_statistics(
-            theta, self.widths, self.inputs.double(), self.labels, loss=self.loss
+            theta, self.widths, self.inputs.double(), self.labels, self.loss
         )
         objectives = losses + decay / 2 * torch.linalg.vecdot(theta, theta)
         return Exact(losses, objectives, gradients + decay * theta, variances)
@@ -115,8 +113,8 @@ class Task:
     def accuracy(self, theta: Tensor) -> Tensor:
         """Return the share of the test set that each net gets right, (K,) in float64."""
         inputs, labels = self.test
-        found = ensembles.logits(theta, self.widths, inputs).argmax(2)
-        return (found == labels).double().mean(1)
+        predicted = ensembles.logits(theta, self.widths, inputs).argmax(2)
+        return (predicted == labels).double().mean(1)
 
     def epoch(self, step: int) -> float:
         """Return how many passes over the data so many steps are."""
@@ -130,9 +128,13 @@ def load(settings: SmallNet, place: Place) -> Task:
     Raises :class:`UsageError` where the data cannot be had.
     """
     dataset = data.load(
-        settings.dataset, batch_size=settings.batch_size, examples=settings.examples,
-        label_noise=settings.label_noise, data_root=place.data_root, device=place.device,
-    )  # fmt: skip
+        settings.dataset,
+        batch_size=settings.batch_size,
+        examples=settings.examples,
+        label_noise=settings.label_noise,
+        data_root=place.data_root,
+        device=place.device,
+    )
     inputs, labels = whole(dataset.partition())
     widths = (inputs.shape[1], *settings.hidden, dataset.classes)
     test = whole(dataset.test_batches())
@@ -150,9 +152,9 @@ class Ensemble:
     Parameters
     ----------
     state : weights and buffer to begin with, which are not changed.
-    seeds : of the minibatches. The rows of theta are so many nets, or several times so
-        many, one after the other: those of equal number share their minibatches.
-    last, first : steps that are taken are from ``first`` to ``last - 1``.
+    seeds : of the minibatches, for so many nets. Theta may have several times so many
+        rows: nets of equal number share their minibatches.
+    last, first : the steps are those from ``first`` to ``last - 1``.
     momentum : a number, or (K, 1); that of the settings by default.
     decay : (K, 1), where each net has its own: ``gradients`` are then those of the
         loss, and the optimiser adds the decay. By default they are those of f.
@@ -160,8 +162,8 @@ class Ensemble:
     kept : what else belongs into the checkpoint: lists, dicts and tensors that the
         caller changes in place. ``nets.kept`` has them as they were left, by name.
 
-    Attributes: ``theta`` (K, P) and ``buffer`` (of SGD (K, P), of Adam both moments
-    (2, K, P)) as they are; ``losses`` (K,) and ``gradients`` (K, P) of the step in hand.
+    ``theta`` (K, P) and ``buffer`` (of SGD (K, P), of Adam both moments (2, K, P)) are as
+    they are; ``losses`` (K,) and ``gradients`` (K, P) those of the step in hand.
     """
 
     def __init__(
@@ -172,12 +174,12 @@ class Ensemble:
         self.momentum = task.settings.momentum if momentum is None else momentum
         self.decay = decay
         theta, buffer = (part.clone() for part in state)
-        self.step, self.theta, self.buffer, *found = task.keeper.begin(
+        self.step, self.theta, self.buffer, *left = task.keeper.begin(
             step=first, theta=theta, buffer=buffer, **kept
         )
         self.kept = {
             name: value.to(kept[name].device) if isinstance(value, Tensor) else value
-            for name, value in zip(kept, found, strict=True)
+            for name, value in zip(kept, left, strict=True)
         }
 
     @property
@@ -209,14 +211,11 @@ class Ensemble:
     def update(self, rate) -> None:
         """Take the step in hand, at a learning rate that is a number or (K, 1)."""
         decay = 0.0 if self.decay is None else self.decay
+        moving = self.theta, self.gradients, self.buffer
         if self.task.optimizer == "adam":
-            ensembles.adam_step(
-                self.theta, self.gradients, self.buffer, self.step + 1, rate, decay
-            )
+            ensembles.adam_step(*moving, self.step + 1, rate, decay)
         else:
-            ensembles.sgd_step(
-                self.theta, self.gradients, self.buffer, rate, self.momentum, decay
-            )
+            ensembles.sgd_step(*moving, rate, self.momentum, decay)
 
     def _check_finite(self) -> None:
         finite = torch.isfinite(self.theta).all(1)
