@@ -1,13 +1,14 @@
 """Averages of the last weights, against averages that are formed one by one."""
+
 import pytest
 import stationarity
 import torch
-from stationarity import experiments
-from stationarity.chapters.ch07_watching_a_distribution_settle import study
 from stationarity.chapters.ch08_back_to_practice import study
 from stationarity.errors import UsageError
-from stationarity.runs.seeds import seed_of
-from stationarity.train.loop import ensembles
+from stationarity.runs import metrics
+from stationarity.runs.checkpoints import Place
+from stationarity.runs.settings import get
+from stationarity.train import ensembles, small
 
 SMALL = {
     "examples": 100, "hidden": [4], "learning_rates": [0.01, 0.1], "steps": 60,
@@ -16,14 +17,15 @@ SMALL = {
 
 
 def rows_of(**changes):
-    settings = experiments.get("averaging", overrides=SMALL | changes)
-    return settings, {row[:1] + row[2:3]: row[3] for row in study.averaging(settings)}
+    settings = get("averaging", overrides=SMALL | changes)
+    table = metrics.frame(study.averaging(settings, Place()))
+    return settings, table.set_index(["step", "quantity", "of"]).value
 
 
 def test_averages_are_those_of_the_weights_stored_one_by_one():
     settings, rows = rows_of()
-    task = study.load_task(settings)
-    seeds = [seed_of(settings.seed, "member", k) for k in range(2)] * 2
+    task = small.load(settings, Place())
+    seeds = small.seeds(settings.seed, "member", 2) * 2
     theta = ensembles.initialise(task.widths, seeds)
     buffer, stored = torch.zeros_like(theta), []
     rates = torch.tensor([0.01, 0.01, 0.1, 0.1])[:, None]
@@ -33,40 +35,47 @@ def test_averages_are_those_of_the_weights_stored_one_by_one():
         ensembles.sgd_step(theta, gradients, buffer, rates, settings.momentum)
     for window in settings.windows:
         mean = torch.stack(stored[-window:]).mean(0)
-        losses = task.exact(mean.float())[0].view(2, 2).mean(1)
+        losses = task.exact(mean.float()).losses.view(2, 2).mean(1)
         for rate, loss in zip((0.01, 0.1), losses):
-            assert rows[window, f"loss ({rate:g})"] == pytest.approx(loss.item(), rel=1e-5)
-    moments = torch.stack([task.exact(w.float())[0] for w in stored[20::5]])
+            assert rows[window, "loss", f"learning_rate={rate:g}"] == pytest.approx(
+                loss.item(), rel=1e-5
+            )
+    moments = torch.stack([task.exact(w.float()).losses for w in stored[20::5]])
     expected = moments.mean(0).view(2, 2).mean(1)[1].item()
-    assert rows[40, "moment_loss (0.1)"] == pytest.approx(expected, rel=1e-6)
-    gain = rows[40, "moment_loss (0.1)"] - rows[40, "loss (0.1)"]
-    assert rows[40, "gain (0.1)"] == pytest.approx(gain, rel=1e-6)
+    assert rows[40, "moment_loss", "learning_rate=0.1"] == pytest.approx(expected, rel=1e-6)
+    gain = rows[40, "moment_loss", "learning_rate=0.1"] - rows[40, "loss", "learning_rate=0.1"]
+    assert rows[40, "gain", "learning_rate=0.1"] == pytest.approx(gain, rel=1e-6)
 
 
 def test_a_window_of_one_is_the_last_moment_and_annealing_follows_it():
     _, rows = rows_of(record_every=1)
-    assert rows[0, "annealed_loss (0.1)"] != rows[1, "loss (0.1)"]  # one step later
-    assert (19, "annealed_loss (0.1)") in rows
-    assert (20, "annealed_loss (0.1)") not in rows
+    assert (
+        rows[0, "annealed_loss", "learning_rate=0.1"] != rows[1, "loss", "learning_rate=0.1"]
+    )  # one step later
+    assert (19, "annealed_loss", "learning_rate=0.1") in rows
+    assert (20, "annealed_loss", "learning_rate=0.1") not in rows
 
 
 def test_accuracy_is_the_share_of_right_answers():
-    settings = experiments.get("averaging", overrides=SMALL)
-    task = study.load_task(settings)
+    task = small.load(get("averaging", overrides=SMALL), Place())
     theta = ensembles.initialise(task.widths, [1])
     net = stationarity.nets.mlp.mlp(task.widths)
     torch.nn.utils.vector_to_parameters(theta[0], net.parameters())
-    right = (net(task.test_inputs).argmax(1) == task.test_labels).double().mean()
+    right = (net(task.test[0]).argmax(1) == task.test[1]).double().mean()
     assert task.accuracy(theta).item() == pytest.approx(right.item())
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"windows": [10, 5]}, "windows must be positive and rising"),
+        ({"windows": [10, 5]}, "windows must be two or more, rising"),
+        ({"windows": [0, 40]}, "windows.0 must be greater than 0"),
         ({"windows": [10, 100]}, "must fit into the 60 steps"),
-        ({"windows": [1, 40]}, "must hold a moment: lower record_every, which is 5"),
-        ({"members": 1}, "members must be at least 2"),
+        (
+            {"windows": [1, 40]},
+            "the last window but one, 1, must hold one: lower it, or record_every",
+        ),
+        ({"members": 1}, "members must be greater than or equal to 2"),
     ],
 )
 def test_bad_settings_are_refused(changes, message):

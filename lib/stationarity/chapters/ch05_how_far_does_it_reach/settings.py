@@ -17,7 +17,7 @@ class Regime(BaseModel):
     name: str
     learning_rate: Positive
     batch_size: Whole = 16  # 0: the whole training set
-    sampling: Literal["replacement", "independent", "reshuffled"] = "replacement"
+    sampling: Literal["replacement", "reshuffled"] = "replacement"
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"
     optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: Share = 0.0  # of sgd

@@ -1,7 +1,5 @@
 """Regimes: trained as they say, judged by intervals over nets."""
 
-import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,39 +7,51 @@ import pandas as pd
 import pytest
 import stationarity
 import torch
-from stationarity import UsageError, experiments, measure
-from stationarity.chapters.ch05_how_far_does_it_reach import figures, reading
-from stationarity.chapters.ch05_how_far_does_it_reach import study as reach
-from stationarity.data import images as batches
-from stationarity.experiments.settings import Regime, RegimeStudy
+from stationarity import UsageError, measure
+from stationarity.chapters.ch05_how_far_does_it_reach import figures, reading, study
+from stationarity.chapters.ch05_how_far_does_it_reach.settings import Regime
+from stationarity.data import with_wrong_labels
 from stationarity.nets import mlp, resnets
+from stationarity.runs import metrics
+from stationarity.runs.checkpoints import Place
 from stationarity.runs.records import Run
-from stationarity.train.loop import ensembles
+from stationarity.runs.settings import get
+from stationarity.train import ensembles, small
 
 TINY = {"steps": 20, "examples": 128, "members": 2}
 
 
-def study(*chosen, **changes):
-    common = {"dataset": "digits", "examples": 40, "members": 2, "steps": 12}
-    return RegimeStudy(regimes=chosen, precision="float64", **(common | changes))
+def named(name="a", learning_rate=0.1, **settings) -> Regime:
+    return Regime(name=name, learning_rate=learning_rate, **settings)
 
 
-def value(rows, quantity, regime, member, step):
-    name = reach.named(quantity, regime, member)
-    return next(row[3] for row in rows if row[0] == step and row[2] == name)
+def settings_of(*chosen, **changes):
+    common = {"examples": 40, "members": 2, "steps": 12, "precision": "float64"}
+    return get("regimes", overrides=common | {"regimes": chosen} | changes)
+
+
+def rows_of(*chosen, **changes):
+    return metrics.frame(study.regimes(settings_of(*chosen, **changes), Place()))
+
+
+def value(rows, quantity, of, member, step):
+    places = rows.set_index(["quantity", "of", "member", "step"]).value
+    return places[quantity, of, member, step]
 
 
 def made(tables: dict, regime: Regime, steps) -> Run:
     """Return a run whose nets have given series: quantity -> values (steps, nets)."""
-    rows = [
-        (step, 0.0, reach.named(quantity, regime.name, net), values[i][net], np.nan)
-        for quantity, values in tables.items()
-        for i, step in enumerate(steps)
-        for net in range(len(values[i]))
-    ]
-    frame = pd.DataFrame(rows, columns=["step", "epoch", "quantity", "value", "error"])
-    run = Run(folder=Path("a-run"), info={"settings": {"regimes": [dataclasses.asdict(regime)]}})
-    run.__dict__["metrics"] = frame  # the cached property
+    run = Run(Path("a-run"), {"experiment": "regimes"})
+    run.__dict__["settings"] = settings_of(regime)  # the cached properties
+    run.__dict__["metrics"] = metrics.frame(
+        [
+            row
+            for quantity, values in tables.items()
+            for row in metrics.rows(
+                quantity, values.T, of=regime.name, member=range(values.shape[1]), step=steps
+            )
+        ]
+    )
     return run
 
 
@@ -53,14 +63,14 @@ def power_law(exponent, steps, nets=5, spread=0.1, factor=1.0):
     return squares
 
 
-def rows_of(exponent, factor=1.0, batch_size=16, noise=0.5):
+def row_of(exponent, factor=1.0, batch_size=16, noise=0.5):
     steps = np.array([0, *np.linspace(500, 1000, 20)])
     ones = np.ones((len(steps), 5))
     tables = {
         "gradient_norm_squared": power_law(exponent, steps, factor=factor),
         "noise_norm": noise * ones, "learning_rate": 0.1 * ones, "weight_norm": 2 * ones,
     }  # fmt: skip
-    run = made(tables, Regime("one", 0.1, batch_size=batch_size, momentum=0.5), steps)
+    run = made(tables, named(batch_size=batch_size, momentum=0.5), steps)
     return reading.table(run).iloc[0]
 
 
@@ -70,26 +80,27 @@ def rows_of(exponent, factor=1.0, batch_size=16, noise=0.5):
 @pytest.mark.parametrize(
     "regime",
     [
-        Regime("a", 0.1, batch_size=8, schedule="cosine", momentum=0.5),
-        Regime("a", 0.1, batch_size=0, wrong_labels=0.0),
-        Regime("a", 0.01, batch_size=8, optimizer="adam", sampling="independent"),
-        Regime("a", 0.05, batch_size=8, loss="squared", schedule="inverse", timescale=4),
+        named(batch_size=8, schedule="cosine", momentum=0.5),
+        named(batch_size=0, wrong_labels=0.0),
+        named(learning_rate=0.01, batch_size=8, optimizer="adam", sampling="reshuffled"),
+        named(
+            learning_rate=0.05, batch_size=8, loss="squared", schedule="inverse", timescale=4
+        ),
     ],
 )
 def test_a_net_of_a_regime_is_trained_as_pytorch_trains_it(regime, monkeypatch):
-    settings = study(regime)
-    kept = {}
-    original = reach._measured
+    settings, kept = settings_of(regime), {}
+    original = study._measured
 
-    def keep(step, theta, widths, *rest):
-        kept[step], kept["widths"] = theta.clone(), widths
-        return original(step, theta, widths, *rest)
+    def keep(nets, group, step, rate):
+        kept[step], kept["widths"] = nets.theta.clone(), nets.task.widths
+        return original(nets, group, step, rate)
 
-    monkeypatch.setattr(reach, "_measured", keep)
-    rows = reach.regimes(settings)
-    inputs, labels = reach._everything(settings, None, "cpu")
-    seeds = [reach.seed_of(settings.seed, "net", 1)]
-    labels = batches.with_wrong_labels(labels, regime.wrong_labels, 10, seeds[0], "wrong labels")
+    monkeypatch.setattr(study, "_measured", keep)
+    rows = metrics.frame(study.regimes(settings, Place()))
+    inputs, labels = study._training_set(settings, Place())
+    seeds = small.seeds(settings.seed, "net", 2)[1:]
+    labels = with_wrong_labels(labels, regime.wrong_labels, 10, seeds[0], "wrong labels")
     model = mlp.mlp(kept["widths"]).double()
     torch.nn.utils.vector_to_parameters(kept[0][1].clone(), model.parameters())
     decay = {"lr": 1.0, "weight_decay": regime.weight_decay}
@@ -100,7 +111,7 @@ def test_a_net_of_a_regime_is_trained_as_pytorch_trains_it(regime, monkeypatch):
     objective = measure.LOSSES[regime.loss]
     size = regime.batch_size
     drawn = ensembles.batches(40, size or 1, seeds, 12, sampling=regime.sampling)
-    for rate, chosen in zip(reach.rates(regime, 12), drawn):
+    for rate, chosen in zip(study.rates(regime, 12), drawn, strict=True):
         chosen = chosen[0] if size else slice(None)
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
@@ -108,8 +119,8 @@ def test_a_net_of_a_regime_is_trained_as_pytorch_trains_it(regime, monkeypatch):
         optimizer.step()
     vector = measure.parameter_vector(model)
     torch.testing.assert_close(kept[12][1], vector, rtol=0, atol=1e-11)
-    decayed = measure.with_weight_decay(objective, regime.weight_decay)
-    loss = decayed(model, (inputs, labels))
+    squared = sum(p.square().sum() for p in model.parameters())
+    loss = objective(model, (inputs, labels)) + regime.weight_decay / 2 * squared
     gradient = torch.autograd.grad(loss, list(model.parameters()))
     square = sum(g.square().sum().item() for g in gradient)
     assert value(rows, "gradient_norm_squared", "a", 1, 12) == pytest.approx(square, 1e-9)
@@ -117,19 +128,19 @@ def test_a_net_of_a_regime_is_trained_as_pytorch_trains_it(regime, monkeypatch):
 
 
 def test_a_regime_does_not_depend_on_those_it_is_trained_with():
-    one, two = Regime("a", 0.1, batch_size=8), Regime("b", 0.3, batch_size=8, momentum=0.9)
-    alone, together = reach.regimes(study(one)), reach.regimes(study(two, one))
-    name = reach.named("gradient_norm_squared", "a", 1)
-    assert [r for r in alone if r[2] == name] == [r for r in together if r[2] == name]
+    one, two = named(batch_size=8), named("b", 0.3, batch_size=8, momentum=0.9)
+    together = rows_of(two, one)
+    pd.testing.assert_frame_equal(
+        rows_of(one), together[together.of == "a"].reset_index(drop=True)
+    )
 
 
 def test_the_noise_is_that_of_a_batch():
     chosen = [
-        Regime("one", 0.1, batch_size=1), Regime("eight", 0.1, batch_size=8),
-        Regime("apart", 0.1, batch_size=8, sampling="independent"),
-        Regime("all", 0.1, batch_size=0),
+        named("one", batch_size=1), named("eight", batch_size=8),
+        named("apart", batch_size=8, sampling="reshuffled"), named("all", batch_size=0),
     ]  # fmt: skip
-    rows = reach.regimes(study(*chosen, steps=1))
+    rows = rows_of(*chosen, steps=1)
     noise = {r.name: value(rows, "noise_norm", r.name, 0, 0) ** 2 for r in chosen}
     assert noise["eight"] == pytest.approx(noise["one"] / 8)
     assert noise["apart"] == pytest.approx(noise["one"] / 8 * 32 / 39)
@@ -138,74 +149,58 @@ def test_the_noise_is_that_of_a_batch():
 
 def test_wrong_labels_are_wrong_and_as_many_as_said():
     labels = torch.arange(200) % 10
-    changed = batches.with_wrong_labels(labels, 0.15, 10, "a key")
+    changed = with_wrong_labels(labels, 0.15, 10, "a key")
     assert int((changed != labels).sum()) == 30
     assert changed.min() >= 0 and changed.max() < 10
 
 
 def test_diverging_weights_are_named():
-    fine, wild = Regime("fine", 0.1, loss="squared"), Regime("wild", 1e6, loss="squared")
-    with pytest.raises(UsageError, match="'wild' are no longer finite"):
-        reach.regimes(study(fine, wild, steps=60))
+    fine, wild = named("fine", loss="squared"), named("wild", 1e6, loss="squared")
+    with pytest.raises(UsageError, match="of 'wild' are no longer finite"):
+        rows_of(fine, wild, steps=60)
 
 
 @pytest.mark.parametrize(
     ("regime", "message"),
     [
-        ({"schedule": "inverse"}, "timescale"),
-        ({"schedule": "stairs"}, "schedule in 'a'"),
-        ({"loss": "hinge"}, "loss in 'a'"),
-        ({"learning_rate": 0.0}, "positive learning rate"),
+        ({"schedule": "inverse"}, "schedule of 'a' is inverse: set its timescale"),
+        ({"schedule": "stairs"}, "regimes.0.schedule cannot be 'stairs'"),
+        ({"loss": "hinge"}, "regimes.0.loss cannot be 'hinge'"),
+        ({"learning_rate": 0.0}, "regimes.0.learning_rate must be greater than 0"),
+        ({"rate": 0.1}, "no setting regimes.0.rate"),
     ],
 )
 def test_a_regime_that_cannot_be_trained_is_refused(regime, message):
     with pytest.raises(UsageError, match=message):
-        experiments.check(study(Regime(**({"name": "a", "learning_rate": 0.1} | regime))))
+        settings_of({"name": "a", "learning_rate": 0.1} | regime)
 
 
 def test_a_study_of_one_net_or_of_equal_names_is_refused():
-    with pytest.raises(UsageError, match="error bars"):
-        experiments.check(study(Regime("a", 0.1), members=1))
+    with pytest.raises(UsageError, match="members must be greater than or equal to 2"):
+        settings_of(named(), members=1)
     with pytest.raises(UsageError, match="name of its own"):
-        experiments.check(study(Regime("a", 0.1), Regime("a", 0.2)))
+        settings_of(named(), named(learning_rate=0.2))
 
 
 # --- judging -------------------------------------------------------------------
 
 
 def test_a_level_below_the_threshold_vanishes_and_one_above_does_not():
-    assert rows_of(0.0, factor=0.005).verdict == "vanishes"
-    assert rows_of(0.0, factor=0.05).verdict == "does not vanish"
-    assert rows_of(0.0, factor=0.01).verdict == "undecided"
+    assert row_of(0.0, factor=0.005).verdict == "vanishes"
+    assert row_of(0.0, factor=0.05).verdict == "does not vanish"
+    assert row_of(0.0, factor=0.01).verdict == "undecided"
 
 
 def test_the_trend_is_the_exponent_of_a_power_law():
-    row = rows_of(-0.5)
+    row = row_of(-0.5)
     assert row.exponent_low < -0.5 < row.exponent_high and row.trend == "falls"
-    assert rows_of(0.5).trend == "rises" and rows_of(0.0, factor=0.3).trend == "no trend"
+    assert row_of(0.5).trend == "rises" and row_of(0.0, factor=0.3).trend == "no trend"
 
 
 def test_drive_and_noise_are_of_the_settled_weights():
-    row = rows_of(0.0, noise=0.5)
+    row = row_of(0.0, noise=0.5)
     assert row.drive == pytest.approx(0.1 * 0.25 / 0.5) and row.noise == pytest.approx(1)
-    assert rows_of(0.0, batch_size=0, noise=0.0).noise == 0
-
-
-def test_intervals_hold_the_truth_as_often_as_they_say():
-    generator = np.random.default_rng(0)
-    held = [
-        low < 1 < high
-        for _, low, high in (
-            reading.geometric_interval(np.exp(generator.standard_normal(5)))
-            for _ in range(4000)
-        )
-    ]
-    assert abs(np.mean(held) - 0.95) < 4 * (0.95 * 0.05 / 4000) ** 0.5
-
-
-def test_one_net_has_no_interval():
-    with pytest.raises(UsageError, match="members"):
-        reading.interval([1.0])
+    assert row_of(0.0, batch_size=0, noise=0.0).noise == 0
 
 
 def test_the_level_follows_the_drive():
@@ -227,7 +222,7 @@ def run():
 
 def test_a_run_is_judged_and_drawn(run):
     found = reading.table(run)
-    names = [regime["name"] for regime in run.settings["regimes"]]
+    names = [regime.name for regime in run.settings.regimes]
     assert found.regime.tolist() == names
     assert np.isfinite(found.drop(columns=["regime", "verdict", "trend", "drive"])).all().all()
     figure = figures.regime_map(found)
@@ -240,14 +235,11 @@ def test_a_run_is_judged_and_drawn(run):
 
 def test_an_unknown_regime_is_named(run):
     with pytest.raises(UsageError, match="constant 0.3"):
-        reading.series(run, "noise_norm", "constant 7")
+        run.wide("noise_norm", of="constant 7")
 
 
-def test_the_settings_of_all_scales_are_valid_and_plain():
-    for name in ("regimes", "resnet_without_batchnorm", "resnet_constant"):
-        for scale in experiments.EXPERIMENTS[name]:
-            json.dumps(experiments.to_dict(experiments.get(name, scale)))
-    paper = [experiments.get(n, "paper") for n in ("resnet_constant", "resnet_constant_small")]
+def test_the_axes_at_full_size_are_constant_rates_on_imagenet():
+    paper = [get(n, "paper") for n in ("resnet_constant", "resnet_constant_small")]
     assert [s.learning_rate for s in paper] == [0.01, 0.001]
     assert {s.schedule for s in paper} == {"constant"} and paper[0].model == "resnet101"
 
@@ -259,7 +251,7 @@ def test_without_batchnorm_examples_do_not_see_each_other():
     torch.manual_seed(0)
     images = torch.randn(6, 1, 8, 8)
     for batch_norm in (True, False):
-        model = resnets.cifar_resnet(4, (1, 1, 1), 1, 10, batch_norm=batch_norm)
+        model = resnets.CifarResNet(4, (1, 1, 1), 1, 10, batch_norm=batch_norm)
         if not batch_norm:
             assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
             for block in model.stages:
@@ -272,9 +264,9 @@ def test_without_batchnorm_examples_do_not_see_each_other():
 
 def test_the_batchnorm_net_has_the_weights_it_always_had():
     torch.manual_seed(0)
-    with_norm = resnets.cifar_resnet(4, (1, 1, 1), 1, 10)
+    with_norm = resnets.CifarResNet(4, (1, 1, 1), 1, 10)
     torch.manual_seed(0)
-    without = resnets.cifar_resnet(4, (1, 1, 1), 1, 10, batch_norm=False)
+    without = resnets.CifarResNet(4, (1, 1, 1), 1, 10, batch_norm=False)
     pairs = zip(with_norm.parameters(), without.parameters(), strict=True)
     assert all(a.shape == b.shape for a, b in pairs)
     assert torch.equal(with_norm.head.weight, without.head.weight)
@@ -290,4 +282,4 @@ def test_the_axes_of_the_resnet_train(change):
 
 def test_no_batchnorm_is_for_the_small_resnet_only():
     with pytest.raises(UsageError, match="batch_norm=false"):
-        experiments.get("resnet_constant", "paper", {"batch_norm": False})
+        get("resnet_constant", "paper", {"batch_norm": False})
