@@ -120,24 +120,20 @@ def _alone(folder: Path):
     with contextlib.suppress(OSError):
         if distributed.rank() == 0:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            _acquire(lock, folder.name)
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                said = f"{folder.name} is running in another process"
+                if distributed.size() > 1:
+                    raise UsageError(
+                        f"{said}: wait for its end, or stop it, and call this again."
+                    ) from None
+                sys.stderr.write(f"{said}: waiting for its end.\n")
+                lock.acquire()
     try:
         yield
     finally:
         lock.release()
-
-
-def _acquire(lock: filelock.FileLock, name: str) -> None:
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        said = f"{name} is running in another process"
-        if distributed.size() > 1:
-            raise UsageError(
-                f"{said}: wait for its end, or stop it, and call this again."
-            ) from None
-        sys.stderr.write(f"{said}: waiting for its end.\n")
-        lock.acquire()
 
 
 def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
@@ -201,7 +197,11 @@ def _told(folder: Path, device: str):
         sys.stderr.write(f"\nInterrupted. {_way_on(folder)}\n")
         raise
     except (RuntimeError, MemoryError) as error:
-        if not _lacks_memory(error):
+        # PyTorch has no one error for it.
+        words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not any(
+            part in str(error) for part in words
+        ):
             raise
         raise UsageError(
             f"The memory of {device} does not suffice: lower batch_size, which makes "
@@ -218,11 +218,3 @@ def _way_on(folder: Path) -> str:
         f"The same call goes on with {folder.name} from its last checkpoint, of "
         f"{age:.0f} seconds ago."
     )
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Return whether memory ran out: PyTorch has no one error for it."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-    return any(part in str(error) for part in words)
