@@ -24,9 +24,7 @@ from .embedded import embedded_hash
 from .images import TensorImages, decode, whole, with_wrong_labels
 from .text import TokenStreams, words
 
-__all__ = [
-    "available", "embedded_hash", "load", "load_text", "whole", "with_wrong_labels",
-]  # fmt: skip
+__all__ = ["available", "embedded_hash", "load", "load_text", "whole", "with_wrong_labels"]
 
 
 def load(
@@ -49,40 +47,32 @@ def load(
     It is a :class:`TensorImages`, or a :class:`stationarity.data.folders.StreamedImages`
     of ImageNet.
 
-    Parameters
-    ----------
-    name: ``digits``, ``cifar10`` or ``imagenet``.
-    batch_size: of training batches and of draws, all processes together.
-    examples: how many of the training images are used; 0: all.
-    sampling: ``reshuffled`` (epochs) or ``independent`` (batches).
-    crop_padding, label_noise: of small images: random crops, padded by so many pixels,
-        and the part of the training images that get a wrong label.
-    flip: random horizontal flips.
-    image_size: side of ImageNet's random resized crops, in pixels.
-    seed: of order, draws and augmentation.
-    dtype: of the batches' images.
-    data_root: where the data lie, else the folder that the environment variable
-        ``STATIONARITY_DATA`` names; without both they are downloaded from the Hugging
-        Face hub, see :mod:`stationarity.data.parquet`.
+    ``name`` is ``digits``, ``cifar10`` or ``imagenet``; ``batch_size`` is that of all
+    processes together; ``examples`` is how many of the training images are used (0: all);
+    ``sampling`` is ``reshuffled`` (epochs) or ``independent`` (batches). Training images
+    are flipped at random with ``flip``; small ones are cropped at random with
+    ``crop_padding`` pixels around them, and a part ``label_noise`` gets a wrong label;
+    ImageNet's random resized crops have a side of ``image_size`` pixels.
+
+    The data lie below ``data_root``, else below the folder that the environment variable
+    ``STATIONARITY_DATA`` names; without both they are downloaded from the Hugging Face
+    hub, see :mod:`stationarity.data.parquet`.
 
     Raises :class:`UsageError` where files are missing or damaged, where the hub refuses
     them, or where the batch size exceeds the data.
     """
     known_name(name, ("digits", "cifar10", "imagenet"), "dataset of images")
-    common = dict(
-        batch_size=batch_size, examples=examples, sampling=sampling, flip=flip, seed=seed,
-        dtype=dtype, device=device,
-    )  # fmt: skip
+    how = {"batch_size": batch_size, "examples": examples, "sampling": sampling, "flip": flip}
+    how |= {"seed": seed, "dtype": dtype, "device": device}
     if name == "imagenet":
-        return _imagenet(_root(data_root), image_size=image_size, **common)
+        return _imagenet(_root(data_root), image_size=image_size, **how)
     if name == "cifar10":
         arrays, provenance = _cifar10(_root(data_root))
     else:
         arrays = embedded.digits()
         provenance = {"source": "scikit-learn", "sha256": embedded_hash(name)}
-    return TensorImages(
-        name, arrays, provenance, crop_padding=crop_padding, label_noise=label_noise, **common
-    )
+    how |= {"crop_padding": crop_padding, "label_noise": label_noise}
+    return TensorImages(name, arrays, provenance, **how)
 
 
 def load_text(
@@ -144,13 +134,9 @@ def _cifar10(root: Path | None) -> tuple[dict, dict]:
         names = (f"Image {i} of CIFAR-10's {split} part" for i in range(len(table)))
         encoded = (cell["bytes"] for cell in table.column("img").to_pylist())
         with ThreadPoolExecutor() as pool:
-            images = np.stack(list(pool.map(_pixels, encoded, names)))
+            images = np.stack([np.asarray(i) for i in pool.map(decode, encoded, names)])
         arrays[split] = (images, table.column("label").to_numpy().astype(np.int64))
     return arrays, provenance
-
-
-def _pixels(data: bytes, name: str) -> np.ndarray:
-    return np.asarray(decode(data, name))
 
 
 def _imagenet_tree(root: Path | None) -> Path | None:

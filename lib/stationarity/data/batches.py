@@ -1,12 +1,11 @@
-"""Which examples each batch takes, every draw from a key of its own.
+"""What datasets of images have in common: which examples each batch takes.
 
-A key is the run's seed, a purpose (training, measuring) and the step, so any batch
-can be drawn again without those before it: a resumed run sees the batches it would
-have seen, and measuring changes none.
+Every random draw has a key of its own: the run's seed, a purpose (training, measuring)
+and the step. So any batch can be drawn again without those before it: a resumed run sees
+the batches it would have seen, and measuring changes none.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -29,46 +28,54 @@ class Batches:
         return self.make()
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """The numbers, below ``count``, of the examples of each batch.
+class Images:
+    """Images whose batches are made from the numbers of their examples.
 
-    ``sampling`` is ``reshuffled`` (epochs of whole batches, without replacement) or
-    ``independent`` (each batch is a draw, without replacement within it). Raises
-    :class:`UsageError` for batches that are larger than the data.
+    Parameters are those of :func:`stationarity.data.load`, and the ``count`` of training
+    examples; ``steps_per_epoch`` is the number of whole batches. A subclass makes batches,
+    :meth:`made`. Raises :class:`UsageError` for batches that are larger than the data.
     """
 
-    name: str
-    count: int
-    batch_size: int
-    sampling: str
-    seed: int
-
-    def __post_init__(self):
-        if self.batch_size > self.count:
+    def __init__(self, name, provenance, count, *, batch_size, sampling, seed, dtype, device):
+        if batch_size > count:
             raise UsageError(
-                f"The batch size {self.batch_size} is larger than the data: "
-                f"{self.name} has {self.count} training examples here."
+                f"The batch size {batch_size} is larger than the data: "
+                f"{name} has {count} training examples here."
             )
+        self.name, self.provenance, self.count = name, provenance, count
+        self.batch_size, self.sampling, self.seed = batch_size, sampling, seed
+        self.dtype, self.device = dtype, torch.device(device)
+        self.steps_per_epoch = count // batch_size
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.count // self.batch_size
+    def made(self, draws: Iterable[tuple]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batch of each draw: the numbers of its examples, then its key."""
+        raise NotImplementedError
 
-    def training(self, first: int, last: int) -> Iterator[tuple[int, Tensor]]:
-        """Yield each step from ``first`` to ``last - 1`` with its examples."""
+    def training_batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the training batches of the steps ``first`` to ``last - 1``."""
+        return self.made(self._in_order(first, last))
+
+    def draws(self, count: int, *key) -> Batches:
+        """Return ``count`` independent training batches, the same for a key.
+
+        Each is drawn without replacement within itself and augmented as in
+        training, independently of the others and of the training batches.
+        """
+        keys = [(*key, i) for i in range(count)]
+        return Batches(count, lambda: self.made((self._independent(*k), *k) for k in keys))
+
+    def _in_order(self, first: int, last: int) -> Iterator[tuple]:
         size, order, epoch = self.batch_size, None, None
         for step in range(first, last):
             if self.sampling == "independent":
-                yield step, self.independent("training", step)
+                yield self._independent("training", step), "training", step
                 continue
             now, place = divmod(step, self.steps_per_epoch)
             if now != epoch:
                 generator = np.random.default_rng(seed_of(self.seed, "order", now))
                 epoch, order = now, torch.from_numpy(generator.permutation(self.count))
-            yield step, order[place * size : (place + 1) * size]
+            yield order[place * size : (place + 1) * size], "training", step
 
-    def independent(self, *key) -> Tensor:
-        """Draw the examples of one batch by a key, without replacement within it."""
+    def _independent(self, *key) -> Tensor:
         generator = np.random.default_rng(seed_of(self.seed, "independent", *key))
         return torch.from_numpy(generator.choice(self.count, self.batch_size, replace=False))

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,58 +24,35 @@ from torchvision.transforms import v2
 from ..errors import UsageError
 from ..runs import distributed
 from ..runs.seeds import seed_of
-from .batches import Batches, Sampler
+from .batches import Images
 from .images import decode
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class StreamedImages:
+class StreamedImages(Images):
     """Encoded images (files, or rows of a table), decoded by workers.
 
-    Parameters are those of :func:`stationarity.data.load`, and the images of the parts
-    ``train`` and ``test`` (None without). Training images are random resized crops,
-    flipped; test images are resized by 256/224 and cropped at the centre.
+    ``train`` and ``test`` (None without) are the images of the two parts. Training images
+    are random resized crops, flipped; test images are resized by 256/224 and cropped at
+    the centre. The rest is as in :class:`~stationarity.data.batches.Images`.
     """
 
     channels = 3
 
-    def __init__(
-        self, name: str, train, test, provenance: dict, *, batch_size: int, examples: int,
-        sampling: str, flip: bool, image_size: int, seed: int, dtype: torch.dtype, device,
-    ):  # fmt: skip
-        self.name, self.provenance = name, provenance
-        self.device, self.dtype = torch.device(device), dtype
-        self.train, self.test, self.flip = train, test, flip
-        self.classes, self.size = train.classes, image_size
+    def __init__(self, name, train, test, provenance, *, examples, flip, image_size, **how):
         chosen = np.random.default_rng(0).permutation(len(train.labels))
         self.chosen = chosen[: examples or None]
-        self.count = len(self.chosen)
-        self.sampler = Sampler(name, self.count, batch_size, sampling, seed)
-        self.steps_per_epoch = self.sampler.steps_per_epoch
+        super().__init__(name, provenance, len(self.chosen), **how)
+        self.train, self.test, self.flip = train, test, flip
+        self.classes, self.size = train.classes, image_size
         self.mean, self.std = (
-            torch.tensor(v, dtype=dtype, device=self.device).view(3, 1, 1)
+            torch.tensor(v, dtype=self.dtype, device=self.device).view(3, 1, 1)
             for v in (IMAGENET_MEAN, IMAGENET_STD)
         )
 
-    def training_batches(self, first: int, last: int) -> Iterator:
-        """Yield the training batches of the steps ``first`` to ``last - 1``."""
-        items = (
-            self._items(chosen, "training", step)
-            for step, chosen in self.sampler.training(first, last)
-        )
-        return self._load(self.train, items, augment=self.flip)
-
-    def draws(self, count: int, *key) -> Batches:
-        """Return ``count`` independent training batches, the same for a key."""
-
-        def make():
-            items = (
-                self._items(self.sampler.independent(*key, i), *key, i) for i in range(count)
-            )
-            return self._load(self.train, items, augment=self.flip)
-
-        return Batches(count, make)
+    def made(self, draws: Iterable[tuple]) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._load(self.train, map(self._items, draws), augment=self.flip)
 
     def test_batches(self, size: int = 250) -> Iterator:
         """Yield the test set in batches; nothing where there is none."""
@@ -86,18 +63,22 @@ class StreamedImages:
         items = ([(i, None) for i in indices[k : k + size]] for k in indices[::size])
         return self._load(self.test, items, augment=False)
 
-    def _items(self, chosen: Tensor, *key) -> list:
+    def _items(self, draw: tuple) -> list[tuple]:
+        """Return the images of this process's share of a draw, each with its seed."""
+        chosen, *key = draw
         return [
-            (int(self.chosen[i]), seed_of(self.sampler.seed, "augment", *key, i))
+            (int(self.chosen[i]), seed_of(self.seed, "augment", *key, i))
             for i in chosen[distributed.share(len(chosen))].tolist()
         ]
 
     def _load(self, images, items, augment: bool) -> Iterator:
         loader = DataLoader(
-            _Decoded(images, self.size, augment), batch_sampler=items,
-            num_workers=_workers(), pin_memory=self.device.type == "cuda",
+            _Decoded(images, self.size, augment),
+            batch_sampler=items,
+            num_workers=_workers(),
+            pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # not the global one: loading leaves no trace
-        )  # fmt: skip
+        )
         try:
             with _interruptions_are_ours():
                 before = set(multiprocessing.active_children())
@@ -162,10 +143,11 @@ def tree(root: Path) -> tuple[tuple, dict]:
     names = "\n".join(map(os.path.basename, paths))
     sizes = [os.path.getsize(path) for path in paths[:: -(-len(paths) // 1000)]]
     return (train, test), {
-        "source": "ImageFolder", "images": len(paths),
+        "source": "ImageFolder",
+        "images": len(paths),
         "names_sha256": hashlib.sha256(names.encode()).hexdigest(),
         "sizes_sha256": hashlib.sha256(repr(sizes).encode()).hexdigest(),
-    }  # fmt: skip
+    }
 
 
 class _Files:

@@ -5,7 +5,7 @@ A batch is ``(images, labels)``: normalised floats ``(B, C, H, W)`` and int64 ``
 
 import copy
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -15,37 +15,31 @@ from torch import Tensor
 from ..errors import UsageError
 from ..runs import distributed
 from ..runs.seeds import seed_of
-from .batches import Batches, Sampler
+from .batches import Batches, Images
 
 
-class TensorImages:
+class TensorImages(Images):
     """A small dataset that lives on the device as uint8 ``(N, H, W, C)``.
 
-    Parameters are those of :func:`stationarity.data.load`, and ``arrays``: images and
-    labels of the parts ``train`` and ``test``, as :func:`stationarity.data.embedded.digits`
-    has them. ``classes``, ``channels`` and ``size`` describe the images;
-    ``steps_per_epoch`` is the number of whole batches.
+    ``arrays`` are images and labels of the parts ``train`` and ``test``, as
+    :func:`stationarity.data.embedded.digits` has them; ``classes``, ``channels`` and
+    ``size`` describe them. The rest is as in :class:`~stationarity.data.batches.Images`.
     """
 
     def __init__(
-        self, name: str, arrays: dict, provenance: dict, *, batch_size: int, examples: int,
-        sampling: str, crop_padding: int, flip: bool, label_noise: float, seed: int,
-        dtype: torch.dtype, device,
-    ):  # fmt: skip
-        self.name, self.provenance = name, provenance
-        self.device, self.dtype = torch.device(device), dtype
-        self.crop_padding, self.flip = crop_padding, flip
+        self, name, arrays, provenance, *, examples, crop_padding, flip, label_noise, **how
+    ):
         images, labels = arrays["train"]
         if examples:
             chosen = np.random.default_rng(0).permutation(len(labels))[:examples]
             images, labels = images[chosen], labels[chosen]
-        self.count, self.size, _, self.channels = images.shape
+        super().__init__(name, provenance, len(labels), **how)
+        self.crop_padding, self.flip = crop_padding, flip
+        _, self.size, _, self.channels = images.shape
         self.classes = int(arrays["train"][1].max()) + 1
-        self.sampler = Sampler(name, self.count, batch_size, sampling, seed)
-        self.steps_per_epoch = self.sampler.steps_per_epoch
         pixels = images.reshape(-1, self.channels).astype(np.float64)
         self.mean, self.std = (
-            torch.tensor(v, dtype=dtype, device=self.device)
+            torch.tensor(v, dtype=self.dtype, device=self.device)
             for v in (pixels.mean(0), pixels.std(0))
         )
         around = (crop_padding, crop_padding)
@@ -56,24 +50,9 @@ class TensorImages:
         self.labels = with_wrong_labels(self.labels, label_noise, self.classes, "label noise")
         self.generator = torch.Generator(self.device)
 
-    def training_batches(self, first: int, last: int) -> Iterator:
-        """Yield the training batches of the steps ``first`` to ``last - 1``."""
-        for step, chosen in self.sampler.training(first, last):
-            yield self._batch(chosen.to(self.device), "training", step)
-
-    def draws(self, count: int, *key) -> Batches:
-        """Return ``count`` independent training batches, the same for a key.
-
-        Each is drawn without replacement within itself and augmented as in
-        training, independently of the others and of the training batches.
-        """
-
-        def make():
-            for i in range(count):
-                chosen = self.sampler.independent(*key, i)
-                yield self._batch(chosen.to(self.device), *key, i)
-
-        return Batches(count, make)
+    def made(self, draws: Iterable[tuple]) -> Iterator[tuple[Tensor, Tensor]]:
+        for chosen, *key in draws:
+            yield self._batch(chosen.to(self.device), *key)
 
     def plain(self) -> "TensorImages":
         """Return the same images, neither cropped nor flipped in training."""
@@ -84,13 +63,12 @@ class TensorImages:
 
     def partition(self) -> Batches:
         """Return the whole training set in batches (the last may be smaller)."""
-        size = self.sampler.batch_size
 
         def make():
-            for chosen in torch.arange(self.count, device=self.device).split(size):
+            for chosen in torch.arange(self.count, device=self.device).split(self.batch_size):
                 yield self._batch(chosen)
 
-        return Batches(-(-self.count // size), make)
+        return Batches(-(-self.count // self.batch_size), make)
 
     def test_batches(self, size: int = 1000) -> Iterator:
         """Yield the test set in batches, without augmentation."""
@@ -105,14 +83,12 @@ class TensorImages:
         if not (self.flip or self.crop_padding):
             chosen = chosen[mine]
             return self._normalise(self.train[chosen]), self.labels[chosen]
-        self.generator.manual_seed(seed_of(self.sampler.seed, "augment", *key))
+        self.generator.manual_seed(seed_of(self.seed, "augment", *key))
         rows = columns = torch.arange(self.size, device=self.device).expand(len(chosen), -1)
-        shift = torch.randint(
-            2 * self.crop_padding + 1, (2, len(chosen), 1),
-            generator=self.generator, device=self.device,
-        )  # fmt: skip
+        random = {"generator": self.generator, "device": self.device}
+        shift = torch.randint(2 * self.crop_padding + 1, (2, len(chosen), 1), **random)
         if self.flip:
-            coin = torch.rand((len(chosen), 1), generator=self.generator, device=self.device)
+            coin = torch.rand((len(chosen), 1), **random)
             columns = torch.where(coin < 0.5, self.size - 1 - columns, columns)
         chosen, rows, columns = (
             chosen[mine],

@@ -140,7 +140,8 @@ def _download(source: Source) -> dict[str, list[Path]]:
     folder = Path(snapshot) / source.inside
     files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in source.rows}
     hashes = sha256([file for split in files.values() for file in split])
-    damaged = [file for file, digest in hashes.items() if digest != _hash_of_the_hub(file)]
+    # In the hub's cache a file is a link to a blob, whose name is the hub's SHA-256.
+    damaged = [file for file, digest in hashes.items() if digest != file.resolve().name]
     for file in damaged:
         file.resolve().unlink()
         file.unlink()
@@ -158,14 +159,6 @@ def _download(source: Source) -> dict[str, list[Path]]:
                 f"https://huggingface.co/datasets/{source.hub} under a data root."
             )
     return files
-
-
-def _hash_of_the_hub(file: Path) -> str:
-    """Return the SHA-256 that the hub gave with a file.
-
-    In its cache a file is a link to a blob, whose name is that hash.
-    """
-    return Path(os.readlink(file)).name if file.is_symlink() else file.name
 
 
 def _why_not(source: Source, error: Exception) -> str:
@@ -199,9 +192,10 @@ def sha256(files: list[Path]) -> dict[Path, str]:
     known = {}
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(memory.read_text())
-    keys = {file: _state(file) for file in files}
+    states = {file: file.stat() for file in files}
+    keys = {f: f"{f.resolve()} {s.st_size} {s.st_mtime_ns}" for f, s in states.items()}
     new = [file for file in files if keys[file] not in known]
-    if (size := sum(file.stat().st_size for file in new)) > LARGE:
+    if (size := sum(states[file].st_size for file in new)) > LARGE:
         sys.stderr.write(f"Hashing {size / 1e9:.0f} GB in {len(new)} files, once.\n")
     with ThreadPoolExecutor() as pool:
         known |= zip((keys[file] for file in new), pool.map(_hash, new))
@@ -212,11 +206,6 @@ def sha256(files: list[Path]) -> dict[Path, str]:
             whole.write_text(json.dumps(known, indent=1))
             whole.replace(memory)
     return {file: known[keys[file]] for file in files}
-
-
-def _state(file: Path) -> str:
-    stat = file.stat()
-    return f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def _hash(file: Path) -> str:

@@ -72,26 +72,30 @@ class TokenStreams:
     takes the next segment of each, and a pass ends with the streams. ``count`` is
     the number of segments, ``vocabulary`` the tokens, sorted by falling frequency.
 
-    Parameters
-    ----------
-    parts: the tokens of the training and of the validation text.
-    batch_size: how many streams.
-    segment: how many tokens of each stream a step takes.
-    context: how many segments of text a measured segment is given before it.
-    tokens: how many training tokens are used; 0: all.
-    steps_per_epoch: what counts as an epoch; 0: a pass over the text.
-    seed: of draws.
-    dtype: of the models that read the text.
+    ``parts`` are the tokens of the training and of the validation text; ``segment`` is how
+    many tokens of each stream a step takes, and ``context`` how many segments of text a
+    measured one is given before it; of the training text ``tokens`` are used (0: all);
+    ``steps_per_epoch`` is what counts as an epoch (0: a pass). ``dtype`` is that of the
+    models that read the text.
 
     Raises :class:`UsageError` for a text that is too short or has one token only.
     """
 
     def __init__(
-        self, name: str, parts: tuple[pyarrow.Array, pyarrow.Array], provenance: dict, *,
-        batch_size: int, segment: int, context: int = 0, tokens: int = 0,
-        steps_per_epoch: int = 0, seed: int = 0, dtype: torch.dtype = torch.float32,
+        self,
+        name: str,
+        parts: tuple[pyarrow.Array, pyarrow.Array],
+        provenance: dict,
+        *,
+        batch_size: int,
+        segment: int,
+        context: int = 0,
+        tokens: int = 0,
+        steps_per_epoch: int = 0,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
         device="cpu",
-    ):  # fmt: skip
+    ):
         self.name, self.provenance = name, provenance
         self.device, self.dtype = torch.device(device), dtype
         self.batch_size, self.segment, self.context = batch_size, segment, context
