@@ -17,8 +17,21 @@ from .objectives import LOSSES, Batch, Objective, cross_entropy, mean_loss, squa
 from .weights import displacement, parameter_vector, weight_norm
 
 __all__ = [
-    "LOSSES", "Batch", "GradientStatistics", "Objective", "Sharpness", "cross_entropy",
-    "directional_sharpness", "displacement", "float32_products", "gradient_statistics",
-    "mean_loss", "parameter_vector", "projected_gradients", "sharpness", "squared_error",
-    "weight_norm", "without_trace",
-]  # fmt: skip
+    "LOSSES",
+    "Batch",
+    "GradientStatistics",
+    "Objective",
+    "Sharpness",
+    "cross_entropy",
+    "directional_sharpness",
+    "displacement",
+    "float32_products",
+    "gradient_statistics",
+    "mean_loss",
+    "parameter_vector",
+    "projected_gradients",
+    "sharpness",
+    "squared_error",
+    "weight_norm",
+    "without_trace",
+]

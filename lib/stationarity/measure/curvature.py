@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..runs import distributed
 from .derivatives import count_entries, hessian_product, trainable, without_trace
 from .lanczos import largest_eigenpairs
-from .objectives import NO_BATCH, Batch, Objective
+from .objectives import Batch, Objective
 from .subspace import gaussian
 from .weights import parameter_vector
 
@@ -84,7 +84,7 @@ def sharpness(
         )
     generator = torch.Generator().manual_seed(seed)
     with without_trace(model, curvature=True) as before:
-        batches = _all(batches)
+        batches = list(batches)
         # A cold start is random and not the gradient, which has much of some leading
         # eigenvectors and may have nothing of the top one.
         like = parameter_vector(model)
@@ -145,15 +145,8 @@ def directional_sharpness(
         raise ValueError("a zero direction has no curvature: pass a nonzero one")
     unit = direction / norm
     with without_trace(model, curvature=True) as before:
-        image = _mean_product(model, objective, _all(batches), before, unit)
+        image = _mean_product(model, objective, list(batches), before, unit)
     return (unit @ image).item()
-
-
-def _all(batches: Iterable[Batch]) -> list[Batch]:
-    batches = list(batches)
-    if not batches:
-        raise ValueError(NO_BATCH)
-    return batches
 
 
 def _mean_product(model, objective, batches, before, vector: Tensor) -> Tensor:
@@ -165,9 +158,7 @@ def _mean_product(model, objective, batches, before, vector: Tensor) -> Tensor:
     parameters = trainable(model)
     before.restore_random_state()
     total = torch.zeros_like(vector)
-    for batch in batches:
-        before.restore_buffers()
-        loss = objective(model, batch)
+    for loss in before.losses(objective, batches):
         total += hessian_product(loss, parameters, vector)
         del loss
     return distributed.mean(total / len(batches))

@@ -1,6 +1,6 @@
 """First and second derivatives of a loss that leave no trace on the model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -68,7 +68,7 @@ class Before:
     """Buffers, modes and random state of a model before it is measured."""
 
     def __init__(self, model: nn.Module):
-        modules = list(model.modules())
+        self.model, modules = model, list(model.modules())
         self.buffers = [
             (module._buffers, name, buffer, buffer.clone())
             for module in modules
@@ -92,6 +92,16 @@ class Before:
         torch.set_rng_state(self.random_state)
         for module, device, state in self.device_states:
             module.set_rng_state(state, device)
+
+    def losses(self, objective: Callable, batches: Iterable) -> Iterator[Tensor]:
+        """Yield the objective on each batch, from these buffers; ``ValueError`` without one."""
+        empty = True
+        for batch in batches:
+            self.restore_buffers()
+            yield objective(self.model, batch)
+            empty = False
+        if empty:
+            raise ValueError("no batch was given: pass a list or a fresh iterator of batches")
 
     def restore(self) -> None:
         self.restore_buffers()

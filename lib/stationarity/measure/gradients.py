@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..runs import distributed
 from .derivatives import count_entries, flat, gradients, trainable, without_trace
 from .jackknife import GROUPS, GroupSums, Sample, inner_products
-from .objectives import NO_BATCH, Batch, Objective
+from .objectives import Batch, Objective
 from .weights import parameter_vector
 
 
@@ -91,9 +91,7 @@ def gradient_statistics(
     parameters, losses = trainable(model), []
     sums = GroupSums(parameters)
     with without_trace(model) as before:
-        for batch in batches:
-            before.restore_buffers()
-            loss = objective(model, batch)
+        for loss in before.losses(objective, batches):
             sums.add(gradients(loss, parameters))
             losses.append(loss.detach())
     count = len(losses)
@@ -144,25 +142,21 @@ def projected_gradients(
     >>> projected_gradients(model, objective, [1.0, 2.0], torch.eye(2)[:1]).flatten()
     tensor([1., 2.], dtype=torch.float64)
     """
-    parameters, found = trainable(model), []
+    parameters = trainable(model)
     if directions.dim() != 2 or directions.shape[1] != count_entries(parameters):
         raise ValueError(
             f"directions have shape {tuple(directions.shape)}; the model has "
             f"{count_entries(parameters)} trainable parameters"
         )
     with without_trace(model) as before:
-        for batch in batches:
-            before.restore_buffers()
-            gradient = flat(gradients(objective(model, batch), parameters))
-            found.append(directions @ gradient)
-    if not found:
-        raise ValueError(NO_BATCH)
-    return distributed.mean(torch.stack(found).double()).cpu()
+        rows = [
+            directions @ flat(gradients(loss, parameters))
+            for loss in before.losses(objective, batches)
+        ]
+    return distributed.mean(torch.stack(rows).double()).cpu()
 
 
 def _check_counts(count: int, population: int | None) -> None:
-    if not count:
-        raise ValueError(NO_BATCH)
     if population is not None and population < count:
         raise ValueError(
             f"population={population} is less than the {count} batches drawn from it"

@@ -12,7 +12,6 @@ from .derivatives import without_trace
 
 Batch = Any
 Objective = Callable[[nn.Module, Batch], Tensor]  # scalar mean loss on one batch
-NO_BATCH = "no batch was given: pass a list or a fresh iterator of batches"
 
 
 def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -56,11 +55,6 @@ def mean_loss(model: nn.Module, objective: Objective, batches: Iterable[Batch]) 
     >>> mean_loss(nn.Linear(1, 1), lambda model, batch: batch, [torch.tensor(2.0)])
     2.0
     """
-    losses = []
     with without_trace(model) as before, torch.no_grad():
-        for batch in batches:
-            before.restore_buffers()
-            losses.append(objective(model, batch))
-    if not losses:
-        raise ValueError(NO_BATCH)
+        losses = list(before.losses(objective, batches))
     return distributed.mean(torch.stack(losses).double().mean()).item()
