@@ -26,9 +26,8 @@ def regime_map(table: pd.DataFrame) -> Figure:
         rows, color = table[table.verdict == verdict], VERDICTS[verdict]
         if rows.empty:
             continue
-        for panel, name, shown in (
-            (gradient, "ratio", rows), (noise, "noise", rows[rows.noise > 0]),
-        ):  # fmt: skip
+        loud = rows[rows.noise > 0]
+        for panel, name, shown in ((gradient, "ratio", rows), (noise, "noise", loud)):
             ends = (shown[name + end] for end in ("", "_low", "_high"))
             style = {"along": "x", "color": color, "label": verdict}
             intervals(panel, places[shown.index], *ends, **style)
@@ -81,17 +80,13 @@ def drive(table: pd.DataFrame, slope: float) -> Figure:
         color = VERDICTS[row.verdict]
         intervals(panel, row.drive, row.square, row.square_low, row.square_high, color=color)
         side = {"xytext": (6, -3)} if rank % 2 else {"xytext": (-6, -3), "ha": "right"}
-        panel.annotate(
-            row.regime, (row.drive, row.square), textcoords="offset points",
-            fontsize="x-small", **side,
-        )  # fmt: skip
+        side |= {"textcoords": "offset points", "fontsize": "x-small"}
+        panel.annotate(row.regime, (row.drive, row.square), **side)
     ends = np.array([used.drive.min(), used.drive.max()])
     centre = np.exp([np.log(used.drive).mean(), np.log(used.square).mean()])
     for power, style in ((slope, DASHED), (1.0, DOTTED)):
         panel.plot(ends, centre[1] * (ends / centre[0]) ** power, **style)
-    panel.set(
-        xscale="log", yscale="log", xlabel=r"$\eta\,\sigma^2/(1-\beta)$",
-        ylabel=r"$\|\nabla f\|^2$ at the settled weights",
-        xlim=(ends[0] / 20, ends[1] * 12),
-    )  # fmt: skip
+    panel.set(xscale="log", yscale="log", xlim=(ends[0] / 20, ends[1] * 12))
+    panel.set_xlabel(r"$\eta\,\sigma^2/(1-\beta)$")
+    panel.set_ylabel(r"$\|\nabla f\|^2$ at the settled weights")
     return figure

@@ -45,8 +45,7 @@ def regimes(settings: RegimeStudy, place: Place) -> list[tuple]:
     whole = _training_set(settings, place)
     with keeper.progress("regimes", sum(steps_of(group[0], settings) for group in groups)):
         for group in groups:
-            name = group[0].name
-            found += keeper.part(name, lambda: _train(group, settings, *whole, keeper))
+            found += keeper.part(group[0].name, lambda: _train(group, settings, *whole, keeper))
     return found
 
 
@@ -84,11 +83,9 @@ def recorded_steps(steps: int) -> NDArray:
 
 def _training_set(settings: RegimeStudy, place: Place) -> tuple[Tensor, Tensor]:
     """Return the inputs (n, D) and labels (n,) of the whole training set."""
-    dataset = data.load(
-        settings.dataset, examples=settings.examples,
-        batch_size=max(regime.batch_size for regime in settings.regimes) or 1,
-        data_root=place.data_root, device=place.device,
-    )  # fmt: skip
+    size = max(regime.batch_size for regime in settings.regimes) or 1
+    how = dict(examples=settings.examples, data_root=place.data_root, device=place.device)
+    dataset = data.load(settings.dataset, batch_size=size, **how)
     inputs, labels = data.whole(dataset.partition())
     return inputs.to(getattr(torch, settings.precision)), labels
 
@@ -114,17 +111,15 @@ def _train(
         for regime in group
         for seed in seeds
     ]
-    task = small.Task(
-        alike, inputs, torch.stack(targets), (inputs.shape[1], *alike.hidden, classes), keeper,
-        loss=alike.loss, optimizer=alike.optimizer, sampling=alike.sampling,
-    )  # fmt: skip
+    widths = (inputs.shape[1], *alike.hidden, classes)
+    how = dict(loss=alike.loss, optimizer=alike.optimizer, sampling=alike.sampling)
+    task = small.Task(alike, inputs, torch.stack(targets), widths, keeper, **how)
     rate = task.column(np.stack([rates(regime, steps) for regime in group], -1), members)
-    nets = small.Ensemble(
-        task, task.start(seeds * len(group)), seeds, steps, found=[],
-        momentum=task.column([regime.momentum for regime in group], members),
-        decay=task.column([regime.weight_decay for regime in group], members),
-        names=[regime.name for regime in group],
-    )  # fmt: skip
+    momentum = task.column([regime.momentum for regime in group], members)
+    decay = task.column([regime.weight_decay for regime in group], members)
+    own = dict(momentum=momentum, decay=decay, names=[regime.name for regime in group])
+    start = task.start(seeds * len(group))
+    nets = small.Ensemble(task, start, seeds, steps, **own, found=[])
     recorded = set(recorded_steps(steps).tolist())
     for step in nets.steps():
         if step in recorded:
@@ -133,21 +128,14 @@ def _train(
     return nets.kept["found"] + _measured(nets, group, steps, rate[-1])
 
 
-def _share(regime: Regime, count: int) -> float:
-    """Return the variance of a batch's gradient over that of one example's."""
-    size = regime.batch_size
-    if size == 0:
-        return 0.0
-    if regime.sampling == "replacement":
-        return 1 / size
-    return (count - size) / (count - 1) / size
-
-
 def _measured(
     nets: small.Ensemble, group: list[Regime], step: int, rate: Tensor
 ) -> list[tuple]:
     """Return the rows of all nets of a group after some steps."""
     task, weights = nets.task, nets.theta.double()
+    size, count = task.settings.batch_size, len(task.inputs)
+    apart = 1 if task.sampling == "replacement" else (count - size) / (count - 1)
+    share = apart / size if size else 0.0  # of the variance of one example's gradient
     losses, gradients, variances = ensembles.exact_statistics(
         nets.theta, task.widths, task.inputs, task.labels, loss=task.loss
     )
@@ -158,7 +146,7 @@ def _measured(
     values = {
         "objective": losses + decay / 2 * squares,
         "gradient_norm_squared": gradients.square().sum(1),
-        "noise_norm": (variances * _share(group[0], len(task.inputs))).sqrt(),
+        "noise_norm": (variances * share).sqrt(),
         "weight_norm": squares.sqrt(),
         "learning_rate": rate.squeeze(1),
     }

@@ -55,9 +55,8 @@ def averaging(settings: AveragingStudy, place: Place) -> list[tuple]:
 
 
 def _stage(
-    task: small.Task, seeds: list[int], state: small.State, rate: Tensor, first: int, last: int,
-    windows: tuple[int, ...] = (),
-) -> tuple[small.State, list, dict]:  # fmt: skip
+    task: small.Task, seeds: list, state: small.State, rate: Tensor, first, last, windows=()
+) -> tuple[small.State, list, dict]:
     """Train at constant rates (K, 1). Return the last state; moments, as (steps since the
     first, loss, accuracy), of the longest window; and loss and accuracy of each's average.
     """

@@ -6,7 +6,6 @@ notes its ``global_displacement_squared``. Source: our section "Anomalous diffus
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 from numpy.typing import NDArray
 
 from ...errors import UsageError
@@ -114,14 +113,10 @@ def exponents(run: Run) -> pd.DataFrame:
         setting, _, number = variation.partition("=")
         near, (_, squares) = local(run, variation), displacements(run, variation)
         far = pd.Series(squares.mean(1)[:, -1])
-        rows.append(
-            {
-                "variation": variation, "setting": setting, "number": number,
-                "value": fit.value, "low": fit.low, "high": fit.high,
-                "local": near.mean(), "local_error": near.sem(),
-                "distance": far.mean(), "distance_error": far.sem(),
-            }
-        )  # fmt: skip
+        row = {"variation": variation, "setting": setting, "number": number}
+        row |= {"value": fit.value, "low": fit.low, "high": fit.high}
+        row |= {"local": near.mean(), "local_error": near.sem()}
+        rows.append(row | {"distance": far.mean(), "distance_error": far.sem()})
     return pd.DataFrame(rows)
 
 
@@ -170,9 +165,7 @@ def followed_loss_change(run: Run, variation: str | None = None) -> Estimate:
     lost = run.wide("settling_loss").loc[0].mean() - values.mean()
     if not lost > 0:
         raise UsageError(f"The loss of {run.name} fell nowhere: there is no share to give.")
-    mean, count = gains.mean(), len(gains)
-    margin = scipy.stats.t.ppf(0.975, count - 1) * gains.std(ddof=1) / np.sqrt(count)
-    return Estimate(mean / lost, (mean - margin) / lost, (mean + margin) / lost)
+    return Estimate.mean(gains) / lost
 
 
 def shared_share(run: Run) -> pd.DataFrame:
