@@ -51,6 +51,11 @@ def rows(
     return found
 
 
+def common_rows(values: dict, **axes) -> list[tuple]:
+    """Return the :func:`rows` of several quantities, by name, that have the same axes."""
+    return [row for name, each in values.items() for row in rows(name, each, **axes)]
+
+
 def _is_sequence(given) -> bool:
     return not isinstance(given, str) and hasattr(given, "__len__")
 

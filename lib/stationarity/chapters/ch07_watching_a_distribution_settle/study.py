@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .settings import ReplicaStudy, SettlingStudy
 
 DIRECTIONS = 2  # random directions, and as many top Hessian directions
+STATE = ("loss", "gradient_norm", "minibatch_loss", "buffer_norm")  # of the first member
 
 
 def settling(settings: SettlingStudy, place: Place) -> list[tuple]:
@@ -73,35 +74,28 @@ def _means_since(task: Task, step: int, sums: Tensor) -> list[tuple]:
     """Rows of the mean products and squares since the last call; sums become zero."""
     if step == 0:
         return []
-    means = sums / ((step - 1) % task.settings.measure_every + 1)
+    products, squares = sums / ((step - 1) % task.settings.measure_every + 1)
     sums.zero_()
-    return _of_members(task, step, {"product": means[0], "square": means[1]})
+    return _of_members(task, step, {"product": products, "square": squares})
 
 
 def _over_step(task: Task, step: int, before: Tensor, after: Tensor) -> list[tuple]:
     """Rows of what is exact, before a step and over it."""
     exact = task.exact(before)
     values = {
-        "loss": exact.losses, "gradient_norm": exact.gradients.norm(dim=1),
+        "loss": exact.losses,
+        "gradient_norm": exact.gradients.norm(dim=1),
         "weight_norm_squared": torch.linalg.vecdot(before, before),
         "full_product": torch.linalg.vecdot(before, exact.gradients),
         "gain": -torch.linalg.vecdot(exact.gradients, after - before),
         "change": task.exact(after).objectives - exact.objectives,
-    }  # fmt: skip
+    }
     return _of_members(task, step, values)
 
 
 def _of_members(task: Task, step: int, values: dict[str, Tensor]) -> list[tuple]:
-    return [
-        row
-        for name, column in values.items()
-        for row in metrics.rows(
-            name, column, member=range(len(column)), step=step, epoch=task.epoch
-        )
-    ]
-
-
-STATE = ("loss", "gradient_norm", "minibatch_loss", "buffer_norm")
+    member = range(task.settings.members)
+    return metrics.common_rows(values, member=member, step=step, epoch=task.epoch)
 
 
 def _state(task: Task, nets: small.Ensemble) -> list[float]:
@@ -120,20 +114,16 @@ def _recorded(task: Task, records: list[tuple], weights: Tensor) -> list[tuple]:
     reference = min([*settings.drops, settings.steps - 1])
     at = np.searchsorted(steps, reference, side="right") - 1
     unit, weights = directions(task, weights[at]), weights.double()
-    columns = dict(zip(STATE, columns, strict=True)) | {"weight_norm": weights.norm(dim=1)}
-    rows = []
-    for name, values in columns.items():
-        rows += metrics.rows(name, values, step=steps, epoch=task.epoch)
+    values = dict(zip(STATE, columns, strict=True)) | {"weight_norm": weights.norm(dim=1)}
+    rows = metrics.common_rows(values, step=steps, epoch=task.epoch)
     return rows + _projected(task, weights, unit, step=steps)
 
 
 def _projected(task: Task, weights: Tensor, unit: Tensor, **axes) -> list[tuple]:
     """Rows of the projections of weights (n, P), whose ``axes`` are given, on directions."""
-    rows = []
-    for name, values in zip(("random", "hessian"), (weights @ unit.T).split(DIRECTIONS, 1)):
-        places = axes | {"index": range(DIRECTIONS)}
-        rows += metrics.rows(name, values, epoch=task.epoch, **places)
-    return rows
+    random, hessian = (weights @ unit.T).split(DIRECTIONS, 1)
+    axes |= {"index": range(DIRECTIONS), "epoch": task.epoch}
+    return metrics.common_rows({"random": random, "hessian": hessian}, **axes)
 
 
 def directions(task: Task, theta: Tensor) -> Tensor:
@@ -167,15 +157,11 @@ def replicas(settings: ReplicaStudy, place: Place) -> list[tuple]:
     with keeper.progress("replicas", total):
         branch = keeper.part("burn-in", lambda: _burned_in(task, one))
         unit = directions(task, branch[0][0].cpu()).to(place.device)
-
-        def follow(seeds, steps, every, member):
-            state = tuple(part.expand(len(seeds), -1) for part in branch)
-            return _follow(task, state, seeds, steps, every, unit, member)
-
-        trajectory = settings.trajectory, settings.record_every
-        path = keeper.part("trajectory", lambda: follow(one, *trajectory, [None]))
-        steps = settings.steps, settings.measure_every
-        spread = keeper.part("replicas", lambda: follow(many, *steps, range(len(many))))
+        branched = task, branch, unit
+        trajectory = one, settings.trajectory, settings.record_every, [None]
+        path = keeper.part("trajectory", lambda: _follow(*branched, *trajectory))
+        replicas = many, settings.steps, settings.measure_every, range(settings.replicas)
+        spread = keeper.part("replicas", lambda: _follow(*branched, *replicas))
     return path + spread
 
 
@@ -187,11 +173,11 @@ def _burned_in(task: Task, seeds: list[int]) -> small.State:
 
 
 def _follow(
-    task: Task, state: small.State, seeds: list[int], steps: int, every: int, unit: Tensor,
+    task: Task, branch: small.State, unit: Tensor, seeds: list[int], steps: int, every: int,
     member: Iterable,
 ) -> list[tuple]:  # fmt: skip
     """Go on from the branch; return rows of the observables at every so many steps."""
-    first = task.settings.burn_in
+    first, state = task.settings.burn_in, (part.expand(len(seeds), -1) for part in branch)
     nets = small.Ensemble(task, state, seeds, first + steps, first=first, rows=[])
     rows = nets.kept["rows"]
     for step in nets.steps():
@@ -207,10 +193,9 @@ def _observed(task: Task, step: int, theta: Tensor, unit: Tensor, member) -> lis
     """Rows of the observables of nets (K, P), whose numbers are given."""
     exact, theta = task.exact(theta), theta.double()
     values = {
-        "loss": exact.losses, "gradient_norm": exact.gradients.norm(dim=1),
+        "loss": exact.losses,
+        "gradient_norm": exact.gradients.norm(dim=1),
         "weight_norm": theta.norm(dim=1),
-    }  # fmt: skip
-    rows = []
-    for name, column in values.items():
-        rows += metrics.rows(name, column, member=member, step=step, epoch=task.epoch)
+    }
+    rows = metrics.common_rows(values, member=member, step=step, epoch=task.epoch)
     return rows + _projected(task, theta, unit, member=member, step=step)

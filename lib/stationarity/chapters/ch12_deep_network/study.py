@@ -21,6 +21,7 @@ from ...runs import metrics
 from ...runs.seeds import seed_of
 from ...stats import modes
 from ...stats.displacement import spaced_lags
+from ...stats.estimate import mean_and_error
 from ...train import ensembles, small
 from ...train.small import Task
 from . import spectra
@@ -103,13 +104,11 @@ def _state(task: Task, step: int, theta: Tensor, of: str = "") -> list[tuple]:
     """Rows of the exact loss, gradient norm and noise of one net, (1, P)."""
     exact = task.exact(theta)
     values = {
-        "loss": exact.losses[0], "gradient_norm": exact.gradients[0].norm(),
-        "noise_trace": exact.variances[0] / task.settings.batch_size,
-    }  # fmt: skip
-    rows = []
-    for name, value in values.items():
-        rows += metrics.rows(of + name, value, step=step, epoch=task.epoch)
-    return rows
+        f"{of}loss": exact.losses[0],
+        f"{of}gradient_norm": exact.gradients[0].norm(),
+        f"{of}noise_trace": exact.variances[0] / task.settings.batch_size,
+    }
+    return metrics.common_rows(values, step=step, epoch=task.epoch)
 
 
 def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
@@ -145,13 +144,12 @@ def _hessian(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
         return -measure.cross_entropy(model, batch)
 
     lowest = measure.sharpness(model, negative, [where], tol=0.02, max_products=600)
-    when = {"step": settings.burn_in, "epoch": task.epoch}
-    rows = metrics.rows(
-        "eigenvalue", top.eigenvalues, top.residuals, index=range(settings.modes), **when
-    )
+    at, each = {"step": settings.burn_in, "epoch": task.epoch}, range(settings.modes)
+    rows = metrics.rows("eigenvalue", top.eigenvalues, top.residuals, index=each, **at)
     smallest, residual = -lowest.eigenvalues[0], lowest.residuals[0]
-    rows += metrics.rows("smallest_eigenvalue", smallest, residual, **when)
-    return top.eigenvectors, rows
+    return top.eigenvectors, rows + metrics.rows(
+        "smallest_eigenvalue", smallest, residual, **at
+    )
 
 
 def _noise(task: Task, reference: Tensor, top: Tensor, draws: Tensor) -> list[tuple]:
@@ -163,18 +161,13 @@ def _noise(task: Task, reference: Tensor, top: Tensor, draws: Tensor) -> list[tu
     nodes, weights = spectra.quadrature(product, samples, settings.nodes, top)
     # The draws' weights err in their sum, which is known.
     weights *= (trace - covariance.trace()) / weights.sum()
-    i, j = torch.triu_indices(settings.modes, settings.modes, 1)
-    covariance = covariance / settings.batch_size
-    rows = []
-    for name, values, index in (
-        ("noise_variance", covariance.diagonal(), range(settings.modes)),
-        ("noise_covariance", covariance[i, j], i * settings.modes + j),
-        ("rest_node", nodes.flatten(), range(nodes.numel())),
-        ("rest_weight", weights.flatten() / settings.batch_size, range(nodes.numel())),
-    ):
-        when = {"step": settings.burn_in, "epoch": task.epoch}
-        rows += metrics.rows(name, values, index=index, **when)
-    return rows
+    covariance, weights = covariance / settings.batch_size, weights / settings.batch_size
+    count, at = len(top), {"step": settings.burn_in, "epoch": task.epoch}
+    i, j = torch.triu_indices(count, count, 1)
+    rows = metrics.rows("noise_variance", covariance.diagonal(), index=range(count), **at)
+    rows += metrics.rows("noise_covariance", covariance[i, j], index=i * count + j, **at)
+    rest = {"rest_node": nodes.flatten(), "rest_weight": weights.flatten()}
+    return rows + metrics.common_rows(rest, index=range(nodes.numel()), **at)
 
 
 def _follow(
@@ -224,9 +217,7 @@ def _visited(task: Task, step: int, theta: Tensor) -> list[tuple]:
 
 def _mean(task: Task, step: int, name: str, values: Tensor) -> list[tuple]:
     """The row of a mean over the replicas (K,), with its standard error."""
-    values = values.cpu().numpy()
-    error = values.std(ddof=1) / math.sqrt(len(values))
-    return metrics.rows(name, values.mean(), error, step=step, epoch=task.epoch)
+    return metrics.rows(name, *mean_and_error(values.cpu()), step=step, epoch=task.epoch)
 
 
 def reference_steps(settings: ModeStudy) -> list[int]:
@@ -269,11 +260,11 @@ def _distance_rows(task: Task, sums: dict[int, Tensor], points: int) -> list[tup
     count, rows = task.settings.replicas, []
     for lag in sorted(sums):
         every, top, (drift, trace, crossed) = (sums[lag] / points).split([count, count, 3])
-        when, each = {"step": lag, "epoch": task.epoch}, range(count)
-        rows += metrics.rows("global_displacement_squared", every, member=each, **when)
-        rows += metrics.rows("top_displacement_squared", top, member=each, **when)
-        rows += metrics.rows("drift_squared", drift, **when)
-        rows += metrics.rows("rest_dimension", trace**2 / crossed, **when)
+        at = {"step": lag, "epoch": task.epoch}
+        far = {"global_displacement_squared": every, "top_displacement_squared": top}
+        rows += metrics.common_rows(far, member=range(count), **at)
+        shared = {"drift_squared": drift, "rest_dimension": trace**2 / crossed}
+        rows += metrics.common_rows(shared, **at)
     return rows
 
 
@@ -284,10 +275,10 @@ def _motion_rows(task: Task, series: NDArray) -> list[tuple]:
     last, rows = {"step": settings.steps, "epoch": task.epoch}, []
     for name, pair in modes.statistics(top, settings.learning_rate).items():
         rows += metrics.rows(name, *pair, index=range(settings.modes), **last)
-    centred, each = others - others.mean((0, 1)), range(settings.random_directions)
+    centred = others - others.mean((0, 1))
     variance, fourth = (centred**2).mean((0, 1)), (centred**4).mean((0, 1))
-    rows += metrics.rows("rest_variance", variance, index=each, **last)
-    rows += metrics.rows("rest_kurtosis", fourth / variance**2, index=each, **last)
+    values = {"rest_variance": variance, "rest_kurtosis": fourth / variance**2}
+    rows += metrics.common_rows(values, index=range(settings.random_directions), **last)
     kept = range(max(settings.steps - KEPT, settings.discarded), settings.steps)
     for mode in {min(mode, settings.modes - 1) for mode in SPIRAL}:
         path = top[0, -len(kept) :, mode]
