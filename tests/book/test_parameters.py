@@ -18,7 +18,7 @@ from stationarity.book import parameters
 from stationarity.runs import progress, records
 from stationarity.runs.settings import get
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BOTH = ("imagenet_resnet", "full_batch")
 
 
@@ -186,7 +186,7 @@ def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
     first.communicate()
     (killed,) = [records.read(path) for path in folder.glob("classroom-*")]
     assert not killed.complete
-    reached = torch.load(killed.folder / "checkpoint.previous.pt", weights_only=True)["step"]
+    reached = torch.load(killed.folder / "checkpoint.previous.pt", weights_only=True)["state"]["step"]
     assert 0 < reached < 400
     assert nbformat.read(tmp_path / "out.ipynb", 4).cells
 
