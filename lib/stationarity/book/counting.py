@@ -14,19 +14,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from .. import nets
-from ..runs.devices import threads
 from ..measure.derivatives import count_entries, gradients, hessian_product, trainable
+from ..runs.devices import threads
 from ..train import loop, precision
 from ..train.settings import LanguageTraining, Training
 
 PATIENCE = 0.3  # seconds that one kind of pass is timed
+SHAPE = {  # of the settings, what the cost of an example depends on
+    Training: (
+        "dataset", "model", "width", "blocks", "batch_norm", "hidden", "image_size", "loss",
+    ),
+    LanguageTraining: (
+        "dataset", "layers", "width", "heads", "head_width", "inner_width", "segment", "memory",
+        "cutoffs", "divisor", "measure_context", "batch_size",  # which shares its positions
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,8 +61,7 @@ DATA = {
 }
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """What one example costs: operations, and bytes that a graph keeps (in float32)."""
 
     forward: float = 0.0
@@ -120,51 +130,56 @@ def _kept(parameters: list[Tensor]):
 def net(settings, words: int = 0, device="meta") -> nn.Module:
     """Return the settings' model, without numbers where the device is ``meta``."""
     data = DATA[settings.dataset]
-    like = SimpleNamespace(
-        channels=data.channels, size=data.size, classes=data.classes,
-        vocabulary=range(words or data.classes),
-    )  # fmt: skip
+    like = SimpleNamespace(vocabulary=range(words or data.classes), **dataclasses.asdict(data))
     with torch.random.fork_rng(devices=[]), torch.device(device):
         return nets.build(settings, like).train()
+
+
+def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
+    """Return the net, and what it computes in training, then in a measurement.
+
+    Each is a loss with a random batch for it, that of a text with a full memory or context.
+    """
+    model, objective = net(settings, words, device), loop.measured_loss(settings)
+    size, data = settings.batch_size, DATA[settings.dataset]
+    with torch.random.fork_rng(devices=[]):
+        if isinstance(settings, Training):
+            side = settings.image_size if settings.dataset == "imagenet" else data.size
+            images = torch.randn(size, data.channels, side, side, device=device)
+            way = objective, (images, torch.randint(data.classes, (size,), device=device))
+            return model, (way, way)
+        logarithms = torch.rand(size, settings.segment) * math.log(words or data.classes)
+        tokens = logarithms.double().exp().long().sub(1).to(device)  # Zipf's law
+        memory = torch.randn(
+            settings.layers, size, settings.memory, settings.width, device=device
+        )
+    training = (lambda model, batch: model(*batch)[0].mean()), (tokens, tokens, memory)
+    context = tokens.repeat(1, settings.measure_context)
+    return model, (training, (objective, (context, tokens, tokens)))
 
 
 def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
     """Count what an example costs in training, and what it costs in a measurement.
 
-    An example is an image, or a segment of text with a full memory; in a measurement,
-    with its context. ``words`` is the size of the vocabulary, where the text at hand has
-    another than the whole dataset.
+    An example is an image, or a segment of text. ``words`` is the size of the vocabulary,
+    where the text at hand has another than the whole dataset.
     """
-    if isinstance(settings, LanguageTraining):
-        contexts = (0, settings.measure_context)
-        return tuple(_segment_counts(settings, words, context) for context in contexts)
-    shape = (
-        "dataset",
-        "model",
-        "width",
-        "blocks",
-        "batch_norm",
-        "hidden",
-        "image_size",
-        "loss",
-    )
-    once = _image_counts(**{name: getattr(settings, name) for name in shape})
-    return once, once
+    shape = {name: getattr(settings, name) for name in SHAPE[type(settings)]}
+    few = {"epochs": 1, "learning_rate": 1.0, "batch_size": 2}  # one cannot be normalised
+    return _counted(type(settings)(**few | shape), words)
 
 
 @cache
-def _image_counts(**shape) -> Counts:
-    settings = Training(epochs=1, batch_size=2, learning_rate=1.0, **shape)
-    batch = _images(settings, "meta")  # one image is too few for a normalisation
-    return count(net(settings), loop.measured_loss(settings), batch, 2)
-
-
-def _images(settings: Training, device) -> tuple[Tensor, Tensor]:
-    """Return a batch of random images with labels."""
-    data, batch = DATA[settings.dataset], settings.batch_size
-    side = settings.image_size if settings.dataset == "imagenet" else data.size
-    images = torch.randn(batch, data.channels, side, side, device=device)
-    return images, torch.randint(data.classes, (batch,), device=device)
+def _counted(settings, words: int) -> tuple[Counts, Counts]:
+    model, ways = _ways(settings, "meta")
+    if isinstance(settings, LanguageTraining):
+        model.vocabulary = _NoVocabulary(settings.width)
+    counts = [count(model, *way, settings.batch_size) for way in dict.fromkeys(ways)]
+    if isinstance(settings, LanguageTraining):
+        operations, scores = _words(settings, words or DATA[settings.dataset].classes)
+        each = np.array([operations, 3 * operations, 9 * operations, 4 * scores, 8 * scores])
+        counts = [Counts(*np.add(one, settings.segment * each)) for one in counts]
+    return counts[0], counts[-1]
 
 
 class _NoVocabulary(nn.Module):
@@ -179,34 +194,6 @@ class _NoVocabulary(nn.Module):
 
     def losses(self, states: Tensor, targets: Tensor) -> Tensor:
         return states.square().sum(1)
-
-
-def _segment_counts(settings: LanguageTraining, words: int, context: int) -> Counts:
-    """Count one segment with a full memory, or with segments read without a gradient."""
-    shape = (
-        "layers", "width", "heads", "head_width", "inner_width", "segment", "memory", "batch_size",
-    )  # fmt: skip
-    body = _body_counts(context, **{name: getattr(settings, name) for name in shape})
-    operations, scores = _words(settings, words or DATA[settings.dataset].classes)
-    each = (operations, 3 * operations, 9 * operations, 4 * scores, 8 * scores)
-    parts = zip(dataclasses.astuple(body), each, strict=True)
-    return Counts(*(of_body + settings.segment * of_word for of_body, of_word in parts))
-
-
-@cache
-def _body_counts(context: int, **shape) -> Counts:
-    settings = LanguageTraining(
-        dataset="python-reference", epochs=1, learning_rate=1.0, **shape
-    )
-    model = net(settings)
-    model.vocabulary = _NoVocabulary(settings.width)
-    size, length = settings.batch_size, settings.segment  # a batch shares its positions
-    tokens = torch.empty(size, length, dtype=torch.int64, device="meta")
-    if context:
-        batch = (tokens.new_empty(size, context * length), tokens, tokens)
-        return count(model, loop.measured_loss(settings), batch, size)
-    memory = torch.empty(settings.layers, size, settings.memory, settings.width, device="meta")
-    return count(model, lambda model, _: model(tokens, tokens, memory)[0].mean(), None, size)
 
 
 def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
@@ -236,14 +223,8 @@ def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Count
     of the training step that run.json states; ``words`` as in :func:`counted`. On a CPU it
     is the time of one thread, which does not depend on what else the machine does.
     """
-    model, objective = net(settings, words, device), loop.measured_loss(settings)
-    with torch.random.fork_rng(devices=[]):
-        if isinstance(settings, LanguageTraining):
-            trained, batch = _segments(settings, device, words)
-        else:
-            trained = batch = _images(settings, device)
-    text, parameters = trained is not batch, trainable(model)
-    loss = (lambda model, batch: model(*batch)[0].mean()) if text else objective
+    model, ((loss, trained), (objective, batch)) = _ways(settings, device, words)
+    parameters = trainable(model)
     optimizer = torch.optim.SGD(parameters, 0.0, momentum=settings.momentum)
     vector = torch.randn(count_entries(parameters), device=device)
 
@@ -261,16 +242,6 @@ def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Count
     with threads(1):
         times = [_shortest(one, device) / settings.batch_size for one in passes]
     return Counts(*times[:2]), Counts(*times[2:])
-
-
-def _segments(settings: LanguageTraining, device, words: int) -> tuple[tuple, tuple]:
-    """Return a batch of random text with a full memory, and one with its context."""
-    size, vocabulary = settings.batch_size, words or DATA[settings.dataset].classes
-    logarithms = torch.rand(size, settings.segment, dtype=torch.float64) * math.log(vocabulary)
-    tokens = logarithms.exp().long().sub(1).to(device)  # Zipf's law
-    shape = (settings.layers, size, settings.memory, settings.width)
-    context = tokens.repeat(1, settings.measure_context)
-    return (tokens, tokens, torch.randn(shape, device=device)), (context, tokens, tokens)
 
 
 def _shortest(call: Callable, device) -> float:
