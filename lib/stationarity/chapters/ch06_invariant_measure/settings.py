@@ -3,18 +3,25 @@
 The larger scales are longer runs of more trajectories; theory has no larger data.
 """
 
-from typing import ClassVar
+import itertools
+import math
+from typing import ClassVar, Literal, Self
 
-from ...runs.settings import Count, NotNegative, Positive, Settings, Share, Whole, register
+from pydantic import ValidationInfo, field_validator, model_validator
+
+from ...errors import UsageError
+from ...runs.settings import Count, NotNegative, Positive, Settings, Share, register
+from ...theory import check_stable
+from ...train.settings import AtLeastTwo
 
 
 class DescentMap(Settings):
     """Settings of noise-free descent that wanders: how fast its histogram settles."""
 
-    study: ClassVar[str] = "chapters.ch06_invariant_measure.chains:descent_map"
+    study: ClassVar[str] = "chapters.ch06_invariant_measure.descent_map:descent_map"
 
-    times: tuple[int, ...]  # lengths of the histograms, in steps
-    trajectories: Count  # independent starts
+    times: tuple[Count, ...]  # lengths of the histograms, in steps
+    trajectories: AtLeastTwo  # independent starts
 
     @property
     def total_steps(self) -> int:
@@ -24,12 +31,12 @@ class DescentMap(Settings):
 class FiniteChains(Settings):
     """Settings of chains on finitely many states, by their transition matrices."""
 
-    study: ClassVar[str] = "chapters.ch06_invariant_measure.chains:finite_chains"
+    study: ClassVar[str] = "chapters.ch06_invariant_measure.finite_chains:finite_chains"
 
-    states: Count  # of the rounded SGD and of the rotation
+    states: AtLeastTwo  # of the rounded SGD and of the rotation
     learning_rate: Positive  # of the rounded SGD
     noise: float  # of its gradient, in either direction
-    times: tuple[int, ...]  # lengths T of the time averages; the longest is 2 T
+    times: tuple[Count, ...]  # lengths T of the time averages; the longest is 2 T
 
     @property
     def total_steps(self) -> int:
@@ -39,44 +46,99 @@ class FiniteChains(Settings):
 class Plane(Settings):
     """Settings of SGD with momentum in two dimensions, with Gaussian gradient noise."""
 
-    study: ClassVar[str] = "chapters.ch06_invariant_measure.plane:noisy_plane"
+    study: ClassVar[str] = "chapters.ch06_invariant_measure.noisy_plane:noisy_plane"
 
     curvatures: tuple[float, ...]  # two eigenvalues of the Hessian
     angle: float  # of the first eigenvector, in degrees
-    noise_variances: tuple[float, ...]  # of the gradient, along the two coordinates
+    noise_variances: tuple[NotNegative, ...]  # of the gradient, along the two coordinates
     learning_rate: Positive
     momentum: Share
     start: tuple[float, ...]  # two coordinates
     steps: Count
-    trajectories: Count
+    trajectories: AtLeastTwo
+
+    @field_validator("curvatures", "noise_variances", "start")
+    @classmethod
+    def _two(cls, numbers: tuple, info: ValidationInfo) -> tuple:
+        if len(numbers) != 2:
+            raise UsageError(f"The setting {info.field_name} takes two numbers.")
+        return numbers
+
+    @model_validator(mode="after")
+    def _stable(self) -> Self:
+        check_stable(self.curvatures, self.learning_rate, self.momentum)
+        return self
 
 
 class DoubleWell(Settings):
     """Settings of SGD on a function with two minima, with bounded gradient noise."""
 
-    study: ClassVar[str] = "chapters.ch06_invariant_measure.chains:double_well"
+    study: ClassVar[str] = "chapters.ch06_invariant_measure.double_well:double_well"
 
     learning_rate: Positive
-    widths: tuple[float, ...]  # of the noise, uniform on [-width, width]
+    widths: tuple[NotNegative, ...]  # of the noise, uniform on [-width, width]
     steps: Count  # the second half is averaged
-    trajectories: Count  # for each of two starts
+    trajectories: AtLeastTwo  # for each of two starts
+
+    def radius(self, width: float) -> float:
+        """Return an R such that SGD maps [−R, R] to itself.
+
+        Raises :class:`UsageError` where the step is so large that weights may leave for
+        good.
+        """
+        grown, kick = 1 + self.learning_rate, self.learning_rate * width
+        # The step without noise is grown θ − η θ³: its largest value for θ ≥ 0.
+        radius = 2 / 3 * grown * math.sqrt(grown / (3 * self.learning_rate)) + kick
+        if grown * radius - self.learning_rate * radius**3 - kick < -radius:
+            raise UsageError(
+                f"The learning rate {self.learning_rate:g} is too large for noise of width "
+                f"{width:g} on the double well: weights may leave for good; take less."
+            )
+        return radius
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        for width in self.widths:
+            self.radius(width)
+        return self
 
 
 class Identities(Settings):
     """Settings of softmax regression with momentum and decay, and two identities."""
 
-    study: ClassVar[str] = "chapters.ch06_invariant_measure.identities:two_identities"
+    study: ClassVar[str] = "chapters.ch06_invariant_measure.two_identities:two_identities"
 
-    dataset: str
-    examples: Whole  # a multiple of the batch size
+    dataset: Literal["digits", "cifar10"]
+    examples: Count  # a multiple of the batch size
     label_noise: Share  # share of the labels that are replaced by random ones
     batch_size: Count
     learning_rate: Positive
     momentum: Share
     weight_decay: NotNegative
-    edges: tuple[int, ...]  # steps at which the windows of time end
+    edges: tuple[Count, ...]  # steps at which the windows of time end
     stride: Count  # steps between two measurements of the full gradient
-    replicates: Count  # independent chains, for the errors
+    replicates: AtLeastTwo  # independent chains, for the errors
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Self:
+        per_epoch, rest = divmod(self.examples, self.batch_size)
+        if rest:
+            raise UsageError(
+                f"A reshuffled epoch needs whole minibatches: {self.examples} examples "
+                f"are no multiple of the batch size {self.batch_size}."
+            )
+        windows = itertools.pairwise((0, *self.edges))
+        if not self.edges or any(end - begin < self.stride for begin, end in windows):
+            raise UsageError(
+                f"The setting edges must rise by at least the stride {self.stride} each, so "
+                f"that every window is measured: it is {self.edges}."
+            )
+        if math.gcd(self.stride, per_epoch) > 1:
+            raise UsageError(
+                f"The stride {self.stride} must share no factor with the {per_epoch} "
+                "minibatches of an epoch, to see all parts of it."
+            )
+        return self
 
     @property
     def total_steps(self) -> int:

@@ -1,0 +1,107 @@
+"""What chapter 6 reads beside its runs: exact distances, ratios and coupled chains."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import UsageError
+from .noisy_plane import linear_chain, plane_matrices, stationary_covariance
+from .settings import Identities, Plane
+from .softmax_regression import Problem, batches, inner
+
+
+def plane_moments(settings: Plane) -> tuple[NDArray, NDArray]:
+    """Return the exact mean (K + 1, 4) and covariance (K + 1, 4, 4) at each step."""
+    matrix, noise = linear_chain(
+        *plane_matrices(settings), settings.learning_rate, settings.momentum
+    )
+    means, covariances = [np.array([*settings.start, 0.0, 0.0])], [np.zeros((4, 4))]
+    for _ in range(settings.steps):
+        means.append(matrix @ means[-1])
+        covariances.append(matrix @ covariances[-1] @ matrix.T + noise)
+    return np.array(means), np.array(covariances)
+
+
+def gaussian_distance(
+    mean: NDArray, covariance: NDArray, other_mean: NDArray, other_covariance: NDArray
+) -> float:
+    """Return the Wasserstein distance W₂ of two normal distributions.
+
+    W₂² = ‖m − m′‖² + tr(C + C′ − 2 (C^½ C′ C^½)^½), in squared units of the variable.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+    cross = np.linalg.eigvalsh(root @ other_covariance @ root)
+    square = np.sum((mean - other_mean) ** 2) - 2 * np.sqrt(np.maximum(cross, 0.0)).sum()
+    return math.sqrt(max(square + np.trace(covariance + other_covariance), 0.0))
+
+
+def distances_to_stationary(settings: Plane) -> NDArray:
+    """Return the exact W₂ (K + 1,) between the weights' law at each step and its limit."""
+    limit = stationary_covariance(
+        *plane_matrices(settings), settings.learning_rate, settings.momentum
+    )[:2, :2]
+    return np.array(
+        [
+            gaussian_distance(mean[:2], covariance[:2, :2], np.zeros(2), limit)
+            for mean, covariance in zip(*plane_moments(settings), strict=True)
+        ]
+    )
+
+
+def coupled_distance(
+    problem: Problem, settings: Identities, steps: int, spread: float
+) -> Tensor:
+    """Return distances (steps + 1, R) of chains that share their minibatches.
+
+    Two chains without momentum start at independent normal weights of standard
+    deviation ``spread``; R pairs run at once.
+    """
+    device = problem.inputs.device
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    shape = (settings.replicates, problem.inputs.shape[1], problem.targets.shape[1])
+    how = {"generator": generator, "dtype": torch.float64, "device": device}
+    one, other = (spread * torch.randn(shape, **how) for _ in range(2))
+    squares = [inner(one - other, one - other)]
+    for chosen in batches(settings, "independent", steps, device):
+        one, other = (
+            weights - settings.learning_rate * problem.gradient(weights, chosen)
+            for weights in (one, other)
+        )
+        squares.append(inner(one - other, one - other))
+    return torch.stack(squares).sqrt().cpu()
+
+
+def reshuffled_ratio(
+    curvature: float, learning_rate: float, momentum: float, per_epoch: int
+) -> float:
+    """Return E[θ f′(θ)] over η (1 + β)/2 E b² where epochs are reshuffled.
+
+    One direction of a quadratic; the noises of the ``per_epoch`` minibatches do not
+    depend on the weight, sum to zero, and come in a new random order in each epoch.
+    The means are over the stationary state and the positions in an epoch. With
+    independent minibatches the ratio is 1 (book: chapter 6). Raises
+    :class:`UsageError` where there is no stationary state or a single minibatch.
+    """
+    if per_epoch < 2:
+        raise UsageError("Reshuffling needs at least two minibatches in an epoch.")
+    matrix, _ = linear_chain([[curvature]], [[1.0]], learning_rate, momentum)
+    radius = max(abs(np.linalg.eigvals(matrix)))
+    epochs = 2 + math.ceil(40 / (per_epoch * -math.log(radius)))  # what is left: e^-40
+    state, responses = np.array([-learning_rate, 1.0]), []
+    for _ in range(epochs * per_epoch):
+        responses.append(state)
+        state = matrix @ state
+    weight, buffer = np.array(responses).T  # to the noise of m steps ago, m = 0, 1, ...
+    products, squares = [], []
+    for position in range(per_epoch):  # so many noises of the epoch came before
+        products.append(-weight[:position].sum() / (per_epoch - 1))
+        starts = np.arange(position + 1, len(buffer), per_epoch)
+        sums = np.add.reduceat(buffer, np.r_[0, starts])
+        square = per_epoch * (buffer**2).sum() - (sums**2).sum()
+        squares.append(square / (per_epoch - 1))
+    whole = learning_rate * (1 + momentum) / 2 * np.mean(squares)
+    return float(1 - np.mean(products) / whole)
