@@ -7,9 +7,9 @@ by single nets with ``torch.optim.SGD``, and the gradients alone by ``torch.func
 import time
 
 import torch
-from stationarity.train.loop import ensembles
 from stationarity import measure
 from stationarity.nets import mlp
+from stationarity.train import ensembles
 
 WIDTHS, COUNT, SECONDS = (64, 32, 10), 1437, 1.0
 
@@ -44,8 +44,7 @@ def step_of_single_nets(members: int, size: int, inputs, labels):
     """Return a function that takes one step of as many single nets."""
     nets = [mlp.mlp(WIDTHS) for _ in range(members)]
     optimizers = [
-        torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=1e-3)
-        for net in nets
+        torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=1e-3) for net in nets
     ]
     drawn = ensembles.batches(COUNT, size, range(members), 10**9)
 
@@ -87,8 +86,7 @@ def main() -> None:
     print("microseconds of CPU a net and step: ensemble, single nets, gradients by torch.func")
     for members, size in ((5, 16), (50, 16), (50, 64), (50, 256)):
         times = [
-            1e6 * seconds_per_call(way(members, size, inputs, labels)) / members
-            for way in ways
+            1e6 * seconds_per_call(way(members, size, inputs, labels)) / members for way in ways
         ]
         shown = ", ".join(f"{value:.1f}" for value in times)
         print(f"{members} nets, batch {size}: {shown}; {times[1] / times[0]:.1f} times faster")

@@ -6,6 +6,7 @@ Compared passes are interleaved and their medians divided, so a ratio survives a
 busy machine. Without ``--data-root`` (a folder with ``cifar10/*.parquet``) the
 images are noisy smooth templates, one a class. About five minutes on two free cores.
 """
+
 import argparse
 import copy
 import io
@@ -15,9 +16,14 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from stationarity.measure import cross_entropy, directional_sharpness, gradient_statistics, sharpness
+from stationarity.measure import (
+    cross_entropy,
+    directional_sharpness,
+    gradient_statistics,
+    sharpness,
+)
 from stationarity.nets.mlp import mlp
-from stationarity.nets.resnets import cifar_resnet
+from stationarity.nets.resnets import CifarResNet
 from torch import nn
 from torch.nn import functional
 
@@ -42,15 +48,13 @@ def plain_pass(model: nn.Module, batches: list) -> None:
 
 
 def random_batches(count: int, size: int, shape: tuple) -> list:
-    return [
-        (torch.randn(size, *shape), torch.randint(0, 10, (size,))) for _ in range(count)
-    ]
+    return [(torch.randn(size, *shape), torch.randint(0, 10, (size,))) for _ in range(count)]
 
 
 def gradient_overhead() -> None:
     print("1. gradient_statistics over plain forward-backward passes (at most 1.15)")
     cases = (
-        ("ResNet-18, 4 batches of 32", cifar_resnet(), (4, 32, (3, 32, 32)), 15),
+        ("ResNet-18, 4 batches of 32", CifarResNet(), (4, 32, (3, 32, 32)), 15),
         ("MLP 64-32-10, 64 batches of 64", mlp((64, 32, 10)), (64, 64, (64,)), 61),
         ("MLP 64-32-10, 512 batches of 64", mlp((64, 32, 10)), (512, 64, (64,)), 21),
     )
@@ -72,7 +76,7 @@ def peak_bytes() -> int:
 def memory() -> None:
     """Each line is what a call adds to the peak of those before it."""
     print("   peak memory beyond a plain pass, in gradients (ResNet-18, batch 8)")
-    model = cifar_resnet()
+    model = CifarResNet()
     gradient = 4 * sum(p.numel() for p in model.parameters())
     batches = random_batches(40, 8, (3, 32, 32))
     plain_pass(model, batches)
@@ -91,7 +95,7 @@ def memory() -> None:
 
 def hessian_product() -> None:
     print("2. a Hessian product in gradients (floor 3, at most 4.5)")
-    model = cifar_resnet()
+    model = CifarResNet()
     batches = random_batches(2, 32, (3, 32, 32))
     direction = torch.randn(sum(p.numel() for p in model.parameters()))
     plain, ours = interleaved(
@@ -122,9 +126,7 @@ def images_and_labels(root: Path | None, count: int) -> tuple:
 
 
 def train(model: nn.Module, images, labels, steps: int) -> None:
-    optimiser = torch.optim.SGD(
-        model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4
-    )
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     for _ in range(steps):
         index = torch.randint(0, len(labels), (128,))
         optimiser.zero_grad()
@@ -169,11 +171,10 @@ def top_eigenpairs(root: Path | None, seeds: int, width: int, size: int) -> None
     for seed in range(seeds):
         torch.manual_seed(seed)
         images, labels = images_and_labels(root, 2048)
-        model = cifar_resnet(width=width)
+        model = CifarResNet(width=width)
         train(model, images, labels, 150 if width < 32 else 20)
         batches = [
-            (images[i : i + size], labels[i : i + size])
-            for i in range(0, 10 * size, size)
+            (images[i : i + size], labels[i : i + size]) for i in range(0, 10 * size, size)
         ]
         begin = now()
         ours = sharpness(model, cross_entropy, batches, k=30, max_products=600)
@@ -203,7 +204,7 @@ def top_eigenvalue(root: Path | None, seeds: int) -> None:
     for seed in range(seeds):
         torch.manual_seed(seed)
         images, labels = images_and_labels(root, 8192)
-        model = cifar_resnet(width=8)
+        model = CifarResNet(width=8)
         train(model, images, labels, 200)
         batches = [(images[i : i + 128], labels[i : i + 128]) for i in (0, 128)]
         cold = report(seed, "cold", model, batches, None)
@@ -235,9 +236,7 @@ def report(seed: int, name: str, model: nn.Module, batches: list, start):
     begin = time.perf_counter()
     measured = sharpness(model, cross_entropy, batches, start=start)
     passes = (time.perf_counter() - begin) / plain
-    precise = sharpness(
-        model, cross_entropy, batches, tol=1e-5, start=measured.eigenvectors
-    )
+    precise = sharpness(model, cross_entropy, batches, tol=1e-5, start=measured.eigenvectors)
     value, truth = measured.eigenvalues.item(), precise.eigenvalues.item()
     print(
         f"   seed {seed}, {name}: {value:.4f}, error {abs(value / truth - 1):.0e}, "

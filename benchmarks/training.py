@@ -27,11 +27,14 @@ from unittest import mock
 
 import stationarity
 import torch
-from stationarity import data, experiments, measure
-from stationarity.train.loop import following, loop as train
-from stationarity.runs import records
-from stationarity.data.images import Batches, Images
-from stationarity.book.costs import image_counts
+from stationarity import data, measure, nets
+from stationarity.book import counting
+from stationarity.data.batches import Batches
+from stationarity.runs import provenance, records
+from stationarity.runs.checkpoints import Keeper, Place
+from stationarity.runs.settings import get
+from stationarity.train import following, precision
+from stationarity.train import loop as train
 from torch.nn import functional
 
 TURN = 2  # steps
@@ -48,10 +51,10 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-class Noise(Images):
+class Noise:
     """One batch of noise, again and again; ``between`` is called every few steps."""
 
-    channels, dtype, provenance = 3, torch.float32, {"source": "noise"}
+    name, channels, dtype, provenance = "noise", 3, torch.float32, {"source": "noise"}
 
     def __init__(self, settings, size: int, steps: int, device: str, between=None):
         self.settings, self.size, self.steps_per_epoch = settings, size, steps
@@ -78,17 +81,15 @@ class Noise(Images):
 def settings_of(model: str, size: int, batch_size: int, **changes):
     name = "single-gpu" if model == "cifar_resnet" else "paper"
     changes = {"model": model, "batch_size": batch_size, "measure_every": 0} | changes
-    return experiments.get(
-        "imagenet_resnet", name, changes | {"epochs": 1, "drops": ()}
-    )
+    return get("imagenet_resnet", name, changes | {"epochs": 1, "drops": ()})
 
 
 class BareLoop:
     """The fewest lines that train: turns of a few steps."""
 
     def __init__(self, dataset: Noise, path: str):
-        way = train.PATHS[path]
-        self.model = train.build_model(dataset.settings, dataset).to(dataset.device)
+        way = precision.PATHS[path]
+        self.model = nets.build(dataset.settings, dataset).to(dataset.device)
         self.model.to(memory_format=way.memory_format)
         self.stepping = torch.compile(self.model) if way.compiled else self.model
         self.optimizer = torch.optim.SGD(
@@ -102,9 +103,7 @@ class BareLoop:
         for _ in range(TURN):
             images, labels = self.dataset.batch
             images = images.contiguous(memory_format=self.way.memory_format)
-            with torch.autocast(
-                kind, self.way.autocast, enabled=self.way.autocast is not None
-            ):
+            with torch.autocast(kind, self.way.autocast, enabled=self.way.autocast is not None):
                 loss = functional.cross_entropy(self.stepping(images), labels)
             self.optimizer.zero_grad()
             loss.backward()
@@ -136,10 +135,11 @@ def _loop(device: str, steps: int, model: str, batch_size: int, size: int) -> No
     dataset.between = between
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(data, "load", lambda *_: dataset),
+        mock.patch.object(data, "load", lambda *_, **__: dataset),
     ):
-        info = records.new_info("benchmark", "single-gpu", settings, device)
-        train.train(settings, Path(folder), info, device=device)
+        info = records.new_info("benchmark", "single-gpu", settings, "none", device)
+        keeper = Keeper(Path(folder), info, 30.0, device)
+        train.train(settings, Place(device=device, keeper=keeper))
     # The first turns warm up; the mean of what is left of ours holds a checkpoint.
     ratio = median(ours[2:]) / median(bare[2:])
     mean = sum(ours[2:]) / sum(bare[2 : len(ours)])
@@ -152,8 +152,8 @@ def _loop(device: str, steps: int, model: str, batch_size: int, size: int) -> No
 def fastest_path(model: str, batch_size: int, size: int, device: str) -> str:
     settings = settings_of(model, size, batch_size)
     dataset = Noise(settings, size, 1, device)
-    net = train.build_model(settings, dataset).to(device)
-    return train._fastest_path(net, dataset)
+    net = nets.build(settings, dataset).to(device)
+    return precision.fastest(net, train.training_loss(settings), dataset)
 
 
 def measuring(device: str, _steps: int) -> None:
@@ -176,9 +176,7 @@ def _measuring(device: str, model: str, batch_size: int, size: int) -> None:
 
     def product():
         direction = measure.parameter_vector(net)
-        measure.directional_sharpness(
-            net, measure.cross_entropy, [dataset.batch], direction
-        )
+        measure.directional_sharpness(net, measure.cross_entropy, [dataset.batch], direction)
 
     times = {gradient: [], product: [], bare.turn: []}
     for _ in range(4):
@@ -194,7 +192,7 @@ def _measuring(device: str, model: str, batch_size: int, size: int) -> None:
         f"{products:.1f}"
     )
     scale = "single-gpu" if model == "cifar_resnet" else "paper"
-    chosen = experiments.get("imagenet_resnet", scale)
+    chosen = get("imagenet_resnet", scale)
     examples = 50_000 if scale == "single-gpu" else 1_281_167
     interval = chosen.measure_every * (examples // batch_size)
     few = chosen.sharpness_batches
@@ -215,12 +213,11 @@ def followed(device: str, steps: int) -> None:
     bare = BareLoop(Noise(settings, 32, 1, device), path)
     theta = measure.parameter_vector(bare.model)
     directions = torch.randn(30, len(theta), device=device)
-    tables = following.tables(None, directions)
-    follower = following.Follower(directions, theta, 10**6, *tables, theta)
+    axes = torch.cat([directions, theta[None]])
+    follower = following.Follower(axes, 10**6, Keeper(), theta)
     plain, extra = [], []
     for _ in range(max(steps // (5 * following.SNAPSHOTS), 2)):
-        for _ in range(following.SNAPSHOTS // TURN):
-            plain.append(bare.turn() / TURN)
+        plain += [bare.turn() / TURN for _ in range(following.SNAPSHOTS // TURN)]
         start = now(theta.device)
         for _ in range(following.SNAPSHOTS):
             follower.follow(measure.parameter_vector(bare.model))
@@ -234,15 +231,13 @@ def followed(device: str, steps: int) -> None:
 
 
 def rate(device: str, _steps: int) -> None:
-    print(
-        "rate: images a second (on a CPU at least 3 times those of a plain float32 loop)"
-    )
+    print("rate: images a second (on a CPU at least 3 times those of a plain float32 loop)")
     if device == "cuda":
         print(f"   matrix products in bfloat16: {matrix_rate() / 1e12:.0f} TFLOP/s")
     for model, batch_size, size in CASES[device]:
         path = fastest_path(model, batch_size, size, device)
         dataset = Noise(settings_of(model, size, batch_size), size, 1, device)
-        with train._backends(dataset.settings, path):
+        with precision.backends(path, dataset.settings.deterministic):
             loops = {name: BareLoop(dataset, name) for name in ("float32", path)}
             times = {name: [] for name in loops}
             for _ in range(4):
@@ -252,7 +247,8 @@ def rate(device: str, _steps: int) -> None:
         line = f"   {model}: {batch_size / seconds[path]:.0f} a second ({path})"
         line += f", {seconds['float32'] / seconds[path]:.1f} times float32's"
         if device == "cuda":
-            share = (batch_size * image_counts(dataset.settings).gradient) / seconds[path] / matrix_rate()
+            operations = batch_size * counting.counted(dataset.settings)[0].gradient
+            share = operations / seconds[path] / matrix_rate()
             line += f", {100 * share:.0f} % of the matrix rate"
         print(line)
 
@@ -270,21 +266,9 @@ def matrix_rate(side: int = 8192, times: int = 20) -> float:
 
 
 def processes(_device: str, steps: int) -> None:
-    print(
-        "processes: seconds of one over those of two on the CPU, the same global batch"
-    )
-    settings = {
-        "width": 32,
-        "precision": "bfloat16",
-        "measure_every": 0,
-        "observe_every": 0,
-    }
-    settings |= {
-        "threads": 0,
-        "drops": "",
-        "batch_size": 128,
-        "epochs": max(steps // 5, 1),
-    }
+    print("processes: seconds of one over those of two on the CPU, the same global batch")
+    settings = {"width": 32, "precision": "bfloat16", "measure_every": 0, "observe_every": 0}
+    settings |= {"threads": 0, "drops": "", "batch_size": 128, "epochs": max(steps // 5, 1)}
     seconds = {}
     for devices in (1, 2):
         with (
@@ -303,21 +287,22 @@ def processes(_device: str, steps: int) -> None:
 
 
 PARTS = {
-    "loop": loop, "measuring": measuring, "rate": rate, "following": followed,
+    "loop": loop,
+    "measuring": measuring,
+    "rate": rate,
+    "following": followed,
     "processes": processes,
-}  # fmt: skip
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu"
-    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--steps", type=int, default=100)
     options = parser.parse_args()
     torch.manual_seed(0)
-    print(f"torch {torch.__version__}, {records.device_name(options.device)}")
+    print(f"torch {torch.__version__}, {provenance.device_name(options.device)}")
     for part in options.only:
         PARTS[part](options.device, options.steps)
 
