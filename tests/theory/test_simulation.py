@@ -33,9 +33,15 @@ def test_ten_thousand_trajectories_have_the_stationary_covariance(momentum):
     rate, steps, count = 0.3, 600, 10_000
     noise = simulation.gaussian(CURVATURE, np.sqrt(VARIANCES))
     blocks = simulation.follow(
-        noise, np.full(steps, rate), trajectories=count, recorded=[steps],
-        start=[3.0, -2.0], momentum=momentum, seed=1, summary=products,
-    )  # fmt: skip
+        noise,
+        np.full(steps, rate),
+        trajectories=count,
+        recorded=[steps],
+        start=[3.0, -2.0],
+        momentum=momentum,
+        seed=1,
+        summary=products,
+    )
     mean, square = (sum(part) / count for part in zip(*blocks, strict=True))
     exact = stationary(rate, momentum)
     error = np.sqrt((square - mean**2) / count)

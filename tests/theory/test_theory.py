@@ -173,13 +173,15 @@ def test_the_ratio_of_the_variances_is_known_exactly():
 # --- bad input ------------------------------------------------------------------------
 
 EVERY = [
-    lambda *a: theory.damping(*a), lambda *a: theory.propagator([1], *a),
-    lambda *a: theory.oscillation(*a), lambda *a: theory.decay(*a),
+    lambda *a: theory.damping(*a),
+    lambda *a: theory.propagator([1], *a),
+    lambda *a: theory.oscillation(*a),
+    lambda *a: theory.decay(*a),
     lambda h, r, b: theory.displacement_squared([1], h, r, 1.0, b),
     lambda h, r, b: theory.limiting_covariance(h, r, 1.0, b),
     lambda h, r, b: theory.moments(h, [r], 1.0, momentum=b),
     lambda h, r, b: theory.simulate(h, [r], 1.0, trajectories=1, recorded=[1], momentum=b),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("law", EVERY)

@@ -15,9 +15,13 @@ def one_step(size, reshuffled, steps=1, rate=1e-9, count=20_000):
     given = minibatches.LeastSquares(INPUTS, ERRORS, None, MIDDLE, DECAY)
     noise = minibatches.gradients(given, size, reshuffled=reshuffled)
     blocks = simulation.follow(
-        noise, np.full(steps, rate), trajectories=count, recorded=[1, steps], start=PLACE,
+        noise,
+        np.full(steps, rate),
+        trajectories=count,
+        recorded=[1, steps],
+        start=PLACE,
         summary=lambda states: states,
-    )  # fmt: skip
+    )
     states = np.concatenate(blocks, 1)
     return -states[0, ..., 1], (states[1, ..., 0] - PLACE) / rate
 

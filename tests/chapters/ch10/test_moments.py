@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad, solve_ivp
 from scipy.linalg import expm
 from stationarity import UsageError, theory
-from stationarity.chapters.ch10_langevin import moments
+from stationarity.chapters.ch10_langevin import moments, study
 
 RATE, BETA = 0.1, 0.9
 CRITICAL = (1 - BETA) ** 2 / (2 * (1 + BETA)) / RATE  # curvature at the border
@@ -26,30 +26,58 @@ def test_moments_at_chosen_steps_are_those_of_every_step():
     steps = [0, 1, 7, 128, 300]
     np.testing.assert_allclose(
         moments.EXACT.mean_at(steps, curvature, 0.2, 0.9, start=[start, 0.0]),
-        mean[steps], atol=1e-12,
-    )  # fmt: skip
+        mean[steps],
+        atol=1e-12,
+    )
     np.testing.assert_allclose(
         moments.EXACT.covariance_at(steps, curvature, 0.2, 2.0, 0.9),
-        covariance[steps], atol=1e-12,
-    )  # fmt: skip
+        covariance[steps],
+        atol=1e-12,
+    )
+
+
+def displacement(law, lags, curvature, rate, noise, momentum, start):
+    """E Δ² after the lags, from the second moments ``start`` of states of mean zero."""
+    covariance = law.covariance_at([0, *lags], curvature, rate, noise, momentum, start=start)
+
+    def moved(state):
+        return law.mean_at(lags, curvature, rate, momentum, start=state)
+
+    mean = np.zeros(covariance.shape[:-1])
+    return study.by_name(mean, covariance, lags, moved)["displacement_squared"]
 
 
 def test_displacement_from_the_stationary_moments_is_the_stationary_one():
     curvature, noise = np.array([1.0, 0.03]), np.array([2.0, 0.5])
-    lags = [0, 1, 5, 40, 1000]
-    settled = theory.stationary_covariance(curvature, 0.2, noise, 0.9)
-    args = (lags, curvature, 0.2, noise, 0.9)
-    from_moments = moments.EXACT.displacement_squared(*args, start=settled)
+    args = ([0, 1, 5, 40, 1000], curvature, 0.2, noise, 0.9)
+    settled = theory.stationary_covariance(*args[1:])
+    from_moments = displacement(moments.EXACT, *args, settled)
     np.testing.assert_allclose(theory.displacement_squared(*args), from_moments, atol=1e-12)
+    limit = theory.limiting_covariance(*args[1:])
+    from_moments = displacement(moments.LANGEVIN, *args, limit)
+    np.testing.assert_allclose(moments.limiting_displacement(*args), from_moments, atol=1e-12)
+
+
+def test_displacement_from_any_moments_is_that_of_the_powers():
+    h, noise, rate, momentum = np.array([1.0, 0.2]), np.array([0.5, 2.0]), 0.2, 0.7
+    start = np.array([[[1.0, 0.2], [0.2, 3.0]], [[0.1, 0.0], [0.0, 0.4]]])
+    lags, expected = [0, 1, 2, 9, 60], []
+    for k in lags:
+        rows = [
+            np.linalg.matrix_power(m, k)[0] - [1, 0]
+            for m in theory.transition(h, rate, momentum)
+        ]
+        added = moments.EXACT.covariance_at([k], h, rate, noise, momentum)[0, :, 0, 0]
+        expected.append([r @ c @ r for r, c in zip(rows, start, strict=True)] + added)
+    mine = displacement(moments.EXACT, lags, h, rate, noise, momentum, start)
+    np.testing.assert_allclose(mine, expected, atol=1e-12)
 
 
 def test_from_a_cold_start_the_plateau_is_half_as_high():
-    cold = moments.EXACT.displacement_squared(
-        [0, 3, 10**4], [1.0, 0.3], 0.2, 2.0, 0.9, start=np.zeros((2, 2))
-    )
-    covariance = moments.EXACT.covariance_at([0, 3, 10**4], [1.0, 0.3], 0.2, 2.0, 0.9)
-    np.testing.assert_allclose(cold, covariance[..., 0, 0])
-    late = theory.displacement_squared([10**4], [1.0, 0.3], 0.2, 2.0, 0.9)
+    args = ([0, 3, 10**4], [1.0, 0.3], 0.2, 2.0, 0.9)
+    cold = displacement(moments.EXACT, *args, np.zeros((2, 2, 2)))
+    np.testing.assert_allclose(cold, moments.EXACT.covariance_at(*args)[..., 0, 0])
+    late = theory.displacement_squared([10**4], *args[1:])
     np.testing.assert_allclose(cold[2], late[0] / 2)
 
 
@@ -67,13 +95,19 @@ def test_mean_and_covariance_follow_the_differential_equations(curvature):
 
     steps = np.array([1.0, 10, 100])
     solved = solve_ivp(
-        slope, (0, RATE * 100), np.concatenate([mean, covariance.ravel()]),
-        t_eval=RATE * steps, rtol=1e-10, atol=1e-12, method="DOP853",
-    )  # fmt: skip
+        slope,
+        (0, RATE * 100),
+        np.concatenate([mean, covariance.ravel()]),
+        t_eval=RATE * steps,
+        rtol=1e-10,
+        atol=1e-12,
+        method="DOP853",
+    )
     np.testing.assert_allclose(
-        moments.LANGEVIN.mean_at(steps, curvature, RATE, BETA, start=mean), solved.y[:2].T,
+        moments.LANGEVIN.mean_at(steps, curvature, RATE, BETA, start=mean),
+        solved.y[:2].T,
         atol=1e-8,
-    )  # fmt: skip
+    )
     mine = moments.LANGEVIN.covariance_at(steps, curvature, RATE, 3.0, BETA, start=covariance)
     # Of the largest entry: a slow direction's variance is the difference of large numbers.
     scale = theory.limiting_covariance(curvature, RATE, 3.0, BETA).max()
@@ -128,16 +162,6 @@ def test_the_continuous_theory_is_of_second_order():
         limit = moments.limiting_displacement(lags, 1.0, rate, 1.0, momentum)
         off.append(np.abs(exact - limit).max() / exact.max())
     assert off[0] / off[1] == pytest.approx(4, rel=0.1)
-
-
-def test_the_continuous_displacement_from_stationary_moments_is_the_stationary_one():
-    args = ([0, 3, 50], [1.0, 0.01], 0.1, [2.0, 1.0], 0.9)
-    limit = theory.limiting_covariance(*args[1:])
-    np.testing.assert_allclose(
-        moments.limiting_displacement(*args),
-        moments.LANGEVIN.displacement_squared(*args, start=limit),
-        atol=1e-12,
-    )
 
 
 @pytest.mark.parametrize(

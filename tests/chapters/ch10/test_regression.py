@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 from stationarity import UsageError, theory
-from stationarity.chapters.ch10_langevin import minibatches, moments, reading, study
+from stationarity.chapters.ch10_langevin import minibatches, reading, study
 from stationarity.runs import records
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
@@ -15,11 +15,19 @@ RANDOM = np.random.default_rng(1)
 SMALL = get(
     "linear_regression",
     overrides={
-        "examples": 64, "dimensions": 3, "batch_sizes": (8, 4), "learning_rates": (0.05, 0.3),
-        "momenta": (0.8, 0.5), "steps": 150, "lags": 60, "trajectories": 8000,
-        "minibatch_trajectories": 8000, "directions": 2, "threads": 1,
+        "examples": 64,
+        "dimensions": 3,
+        "batch_sizes": (8, 4),
+        "learning_rates": (0.05, 0.3),
+        "momenta": (0.8, 0.5),
+        "steps": 150,
+        "lags": 60,
+        "trajectories": 8000,
+        "minibatch_trajectories": 8000,
+        "directions": 2,
+        "threads": 1,
     },
-)  # fmt: skip
+)
 
 
 def states_of_all_paths(given, rate, momentum, size, start, steps):
@@ -68,25 +76,12 @@ def test_noise_of_an_example_is_the_covariance_at_the_minimum():
     )
 
 
-def test_displacement_from_moments_is_that_of_constant_noise():
-    h, noise, rate, momentum = np.array([1.0, 0.2]), np.array([0.5, 2.0]), 0.2, 0.7
-    start = np.array([[[1.0, 0.2], [0.2, 3.0]], [[0.1, 0.0], [0.0, 0.4]]])
-    lags = np.array([0, 1, 2, 9, 60])
-    matrix = theory.transition(h, rate, momentum)
-    positions = []
-    for k in lags:
-        power = np.array([np.linalg.matrix_power(m, k) for m in matrix])
-        added = moments.EXACT.covariance_at([k], h, rate, noise, momentum)[0]
-        positions.append((power @ start @ power.swapaxes(-1, -2) + added)[:, 0, 0])
-    mine = minibatches.displacement_from_moments(lags, h, rate, momentum, start, positions)
-    theirs = moments.EXACT.displacement_squared(lags, h, rate, noise, momentum, start=start)
-    np.testing.assert_allclose(mine, theirs, atol=1e-12)
-
-
 def test_the_synthetic_problem_has_its_spectrum():
     given, start = study.problem(SMALL, Place())
     np.testing.assert_allclose(given.hessian, np.arange(1.0, 4) ** -1.5)
-    np.testing.assert_allclose(given.inputs.T @ given.inputs / 64, np.diag(given.hessian), atol=1e-12)  # fmt: skip
+    np.testing.assert_allclose(
+        given.inputs.T @ given.inputs / 64, np.diag(given.hessian), atol=1e-12
+    )
     np.testing.assert_allclose(given.inputs.T @ given.errors, 0, atol=1e-12)
     np.testing.assert_allclose(np.abs(start), SMALL.distance)
 

@@ -149,9 +149,14 @@ def ensemble(h, rate, s, beta, members=200, steps=1500, seed=0):
     """Stationary positions (members, T + 1, k), and velocities at the last T steps."""
     burn = 600
     paths = theory.simulate(
-        h, [rate] * (burn + steps), s, trajectories=members, momentum=beta,
-        recorded=range(burn, burn + steps + 1), seed=seed,
-    ).swapaxes(0, 1)  # fmt: skip
+        h,
+        [rate] * (burn + steps),
+        s,
+        trajectories=members,
+        momentum=beta,
+        recorded=range(burn, burn + steps + 1),
+        seed=seed,
+    ).swapaxes(0, 1)
     return paths[:, 1:], np.diff(paths, axis=1) / rate
 
 
@@ -219,7 +224,7 @@ def test_local_motion_is_the_current_over_the_density():
         (lambda: currents.discrete_rotation([1], 0.0, 0.1), "positive"),
         (lambda: currents.spectrum_peak(1.0, 0.1, 1.0), "momentum"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_sentence(call, sentence):
     with pytest.raises(UsageError, match=sentence) as caught:
         call()

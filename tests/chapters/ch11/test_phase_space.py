@@ -27,9 +27,11 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STATIONARITY_RUNS", str(tmp_path_factory.mktemp("runs")))
         yield {
-            "phase_space": stationarity.run("phase_space", settings=SMALL | {"trajectories": 100}),
+            "phase_space": stationarity.run(
+                "phase_space", settings=SMALL | {"trajectories": 100}
+            ),
             "minibatch_currents": stationarity.run("minibatch_currents", settings=SMALL),
-        }  # fmt: skip
+        }
 
 
 def scores(table, *names):
@@ -45,9 +47,13 @@ def test_gaussian_noise_follows_the_exact_theory(runs, label):
     # Five statistics of six modes, each mode's correlated; the two flat modes, with a
     # memory of a hundred steps, have few independent values.
     found = scores(
-        table, "mode_variance", "mode_velocity_variance", "rotation", "mode_frequency",
+        table,
+        "mode_variance",
+        "mode_velocity_variance",
+        "rotation",
+        "mode_frequency",
         "position_rotation",
-    )  # fmt: skip
+    )
     assert np.nanmax(found) < 4
     assert (np.isfinite(found)).sum() >= 6 * 3 + 4
     steep = table.iloc[0]
@@ -61,9 +67,12 @@ def test_spectra_follow_the_exact_one_and_its_peak(runs):
     for mode in (0, 1):  # peaks much wider than the resolution
         series = run.series("spectrum", of=label, index=mode)
         exact = currents.power_spectrum(
-            2 * np.pi * series.step / settings.segment, table.curvature[mode],
-            settings.learning_rate, table.noise_variance[mode], settings.momentum,
-        )  # fmt: skip
+            2 * np.pi * series.step / settings.segment,
+            table.curvature[mode],
+            settings.learning_rate,
+            table.noise_variance[mode],
+            settings.momentum,
+        )
         near = exact > exact.max() / 20
         off = ((series.value - exact) / series.error)[near]
         assert abs((series.value / exact - 1)[near].mean()) < 0.03 and off.abs().max() < 4.5

@@ -132,9 +132,12 @@ def velocity_sums(curvature: float, settings: list[tuple[float, float]], last: i
     ways = (
         (displacement_squared, THEORY, "exact"),
         (moments.limiting_displacement, LANGEVIN, "2V(1 − r)"),
-        (moments.velocity_sum_squared, {"color": "C0", "linestyle": "-."},
-         "velocity correlations"),
-    )  # fmt: skip
+        (
+            moments.velocity_sum_squared,
+            {"color": "C0", "linestyle": "-."},
+            "velocity correlations",
+        ),
+    )
     for (upper, lower), (rate, momentum) in zip(axes.T, settings, strict=True):
         given = (lags, curvature, rate, 1.0, momentum)
         for way, style, label in ways:
@@ -181,9 +184,13 @@ def _measured_means(ax: Axes, run: Run, triple: tuple, direction: int, last: int
     )
     early = position.step <= last
     points(
-        ax, position.value[early], velocity.value[early], velocity.error[early],
-        xerr=1.96 * position.error[early], **NOISES["replacement"],
-    )  # fmt: skip
+        ax,
+        position.value[early],
+        velocity.value[early],
+        velocity.error[early],
+        xerr=1.96 * position.error[early],
+        **NOISES["replacement"],
+    )
 
 
 def one_step() -> Figure:

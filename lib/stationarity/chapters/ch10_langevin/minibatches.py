@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import UsageError
-from ...theory.discrete import iterate, transition
+from ...theory.discrete import transition
 from ...theory.simulation import Gradient, Noise
 
 
@@ -156,18 +156,3 @@ def _noise(given: LeastSquares, place: NDArray, positions: NDArray, pull: NDArra
     mean = given.hessian[:, None] * positions * given.hessian
     mean += np.outer(pull, pull) - np.outer(slope, pull) - np.outer(pull, slope)
     return (inputs * squares[:, None]).T @ inputs / len(inputs) - mean
-
-
-def displacement_from_moments(
-    lags: ArrayLike, curvature: ArrayLike, learning_rate: float, momentum: float,
-    start: ArrayLike, positions: ArrayLike,
-) -> NDArray:  # fmt: skip
-    """Return E (θ_{t+k} − θ_t)² (K, ...), for noise whose covariance may change.
-
-    ``start`` (..., 2, 2) are the second moments of (position, velocity) at time t, and
-    ``positions`` (K, ...) those of the position after the ``lags`` (K,). The noise has
-    mean zero given the past, so that E θ_{t+k} θ_t is that of M^k alone.
-    """
-    matrix = transition(curvature, learning_rate, momentum)
-    lagged = iterate(matrix, np.zeros(matrix.shape[:-1]), start[..., 0], lags)[..., 0]
-    return np.asarray(positions, float) + start[..., 0, 0] - 2 * lagged

@@ -38,20 +38,6 @@ class Theory(NamedTuple):
         matrix = self.propagator(steps, curvature, learning_rate, momentum)
         return limit - matrix @ (limit - start) @ matrix.swapaxes(-1, -2)
 
-    def displacement_squared(
-        self, lags, curvature, learning_rate, noise_variance, momentum, *, start
-    ) -> NDArray:
-        """Return E (θ_{t+k} − θ_t)² (K, ...) for ``lags`` k.
-
-        ``start`` (..., 2, 2) are the second moments of the state at time t: zeros for a
-        cold start, at rest in the minimum.
-        """
-        matrix = self.propagator(lags, curvature, learning_rate, momentum)
-        row = matrix[..., 0, :] - np.array([1.0, 0.0])
-        moved = np.einsum("...i,...ij,...j->...", row, np.asarray(start, float), row)
-        given = (lags, curvature, learning_rate, noise_variance, momentum)
-        return moved + self.covariance_at(*given)[..., 0, 0]
-
 
 def powers(
     steps: ArrayLike, curvature: ArrayLike, learning_rate: float, momentum: float = 0.0

@@ -10,7 +10,7 @@ from ...runs.records import Run
 from ...stats.estimate import Estimate
 from .. import quantity
 from .moments import EXACT, LANGEVIN
-from .study import STATE_DEPENDENT, TOTALS, ensemble, moments_by_name, recorded_steps
+from .study import STATE_DEPENDENT, TOTALS, by_name, ensemble, recorded_steps
 
 THEORIES = {"Langevin equation": LANGEVIN, "exact, constant noise": EXACT}
 
@@ -35,14 +35,14 @@ def predictions(run: Run, triple: tuple, theory: str) -> dict[str, NDArray]:
     start = vector(run, "start")
     still = np.stack([start, np.zeros_like(start)], -1)
     steps, lags = recorded_steps(run.settings.steps), recorded_steps(run.settings.lags)
-    mean = law.mean_at(steps, curvature, rate, momentum, start=still)
-    covariance = law.covariance_at(steps, curvature, rate, noise, momentum)
-    second = covariance[-1] + mean[-1, :, :, None] * mean[-1, :, None, :]
-    return moments_by_name(mean, covariance) | {
-        "displacement_squared": law.displacement_squared(
-            lags, curvature, rate, noise, momentum, start=second
-        )
-    }
+    every = np.concatenate([steps, run.settings.steps + lags])
+    mean = law.mean_at(every, curvature, rate, momentum, start=still)
+    covariance = law.covariance_at(every, curvature, rate, noise, momentum)
+
+    def moved(state):
+        return law.mean_at(lags, curvature, rate, momentum, start=state)
+
+    return by_name(mean, covariance, lags, moved)
 
 
 def compared(

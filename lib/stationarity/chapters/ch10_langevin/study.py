@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,9 +68,13 @@ def problem(settings: Regression, place: Place) -> tuple[LeastSquares, NDArray]:
     """
     if settings.images:
         dataset = data.load(
-            settings.images, batch_size=settings.examples, examples=settings.examples,
-            dtype=torch.float64, data_root=place.data_root, device=place.device,
-        )  # fmt: skip
+            settings.images,
+            batch_size=settings.examples,
+            examples=settings.examples,
+            dtype=torch.float64,
+            data_root=place.data_root,
+            device=place.device,
+        )
         inputs, labels = (part.cpu().numpy() for part in data.whole(dataset.partition()))
         given = minibatches.least_squares(inputs, labels == 0, settings.weight_decay)
         return given, -given.minimum
@@ -101,12 +106,10 @@ def linear_regression(settings: Regression, place: Place) -> list[tuple]:
     given, start = problem(settings, place)
     for rate, momentum, _ in settings.triples:
         check_stable(given.curvature, rate, momentum)
-    found, directions = [], range(len(start))
-    for name, values in (
-        ("curvature", given.curvature), ("noise_of_example", minibatches.noise_of_example(given)),
-        ("start", start),
-    ):  # fmt: skip
-        found += rows(name, values, index=directions)
+    directions, variances = range(len(start)), minibatches.noise_of_example(given)
+    found = rows("curvature", given.curvature, index=directions)
+    found += rows("noise_of_example", variances, index=directions)
+    found += rows("start", start, index=directions)
     kinds = NOISES + ((STATE_DEPENDENT,) if settings.state_dependent else ())
     total = len(settings.triples) * len(kinds)
     with place.keeper.progress("linear regression", total, "part") as bar:
@@ -154,11 +157,15 @@ def _simulated(settings, given, start, triple, recorded, noise: str) -> list[Par
     matrix = transition(given.curvature, rate, momentum)
     centre = iterate(matrix, np.zeros_like(still), still, early)[:, : settings.directions]
     blocks = simulation.follow(
-        gradients, np.full(settings.steps + settings.lags, rate), trajectories=many,
-        recorded=recorded, start=start, momentum=momentum,
+        gradients,
+        np.full(settings.steps + settings.lags, rate),
+        trajectories=many,
+        recorded=recorded,
+        start=start,
+        momentum=momentum,
         seed=settings.seed + NOISES.index(noise),
         summary=functools.partial(_sums, centre),
-    )  # fmt: skip
+    )
     powers, totals, moved = (sum(part) / many for part in zip(*blocks, strict=True))
     values, errors = _moments(dict(zip(POWERS, powers, strict=True)), many)
     values[:2] += centre.transpose(2, 0, 1)
@@ -214,9 +221,14 @@ def _moments(a: dict, many: int) -> tuple[NDArray, NDArray]:
     velocity, velocity_error = central(v, a[0, 2], a[0, 3], a[0, 4])
     cross = a[1, 1] - x * v
     fourth = (
-        a[2, 2] - 2 * a[1, 2] * x - 2 * a[2, 1] * v + a[0, 2] * x**2 + a[2, 0] * v**2
-        + 4 * a[1, 1] * x * v - 3 * x**2 * v**2
-    )  # fmt: skip
+        a[2, 2]
+        - 2 * a[1, 2] * x
+        - 2 * a[2, 1] * v
+        + a[0, 2] * x**2
+        + a[2, 0] * v**2
+        + 4 * a[1, 1] * x * v
+        - 3 * x**2 * v**2
+    )
     cross_error = np.sqrt(np.maximum(fourth - cross**2, 0.0) / many)
     means = [np.sqrt(np.maximum(s, 0.0) / many) for s in (position, velocity)]
     unbiased = many / (many - 1)
@@ -227,25 +239,33 @@ def _moments(a: dict, many: int) -> tuple[NDArray, NDArray]:
 def _exact(settings, given, start, triple, recorded) -> list[Part]:
     """Return the exact values of SGD on minibatches with replacement, without errors."""
     mean, covariance = minibatches.exact_moments(given, *triple, start=start, recorded=recorded)
-    late = recorded_steps(settings.lags)
-    early = len(recorded) - len(late)
-    second = covariance + mean[..., :, None] * mean[..., None, :]
-    values = moments_by_name(mean[:early], covariance[:early])
-    values["displacement_squared"] = minibatches.displacement_from_moments(
-        late, given.curvature, *triple[:2], second[early - 1], second[early:, :, 0, 0]
+    matrix, lags = transition(given.curvature, *triple[:2]), recorded_steps(settings.lags)
+    values = by_name(
+        mean, covariance, lags, lambda state: iterate(matrix, 0 * state, state, lags)
     )
     each = {name: values[name][:, : settings.directions] for name in (*MOMENTS, TOTALS[-1])}
     parts = [*each.items(), *((name, values[name].sum(-1)) for name in TOTALS)]
     return [(name, part, math.nan) for name, part in parts]
 
 
-def moments_by_name(mean: NDArray, covariance: NDArray) -> dict[str, NDArray]:
-    """Return the quantities (K, D) of means (K, D, 2) and covariances (K, D, 2, 2)."""
-    position, velocity = covariance[..., 0, 0], covariance[..., 1, 1]
+def by_name(
+    mean: NDArray, covariance: NDArray, lags: NDArray, moved: Callable[[NDArray], NDArray]
+) -> dict[str, NDArray]:
+    """Return the quantities (K, D) of a theory, those of displacements (L, D).
+
+    Its means (K + L, D, 2) and covariances (K + L, D, 2, 2) are those of K steps and of L
+    ``lags`` after the last of them; ``moved`` says what a mean (D, 2) is after the lags,
+    (L, D, 2). As noise has mean zero given the past, E θ_{t+k} θ_t moves as a mean does.
+    """
+    early, second = slice(-len(lags)), covariance + mean[..., :, None] * mean[..., None, :]
+    reference, later = second[early][-1], second[-len(lags) :, :, 0, 0]
     return {
-        "position_mean": mean[..., 0], "velocity_mean": mean[..., 1],
-        "position_variance": position, "velocity_variance": velocity,
-        "covariance": covariance[..., 0, 1],
-        "position_squared": position + mean[..., 0] ** 2,
-        "velocity_squared": velocity + mean[..., 1] ** 2,
+        "position_mean": mean[early, :, 0], "velocity_mean": mean[early, :, 1],
+        "position_variance": covariance[early, :, 0, 0],
+        "velocity_variance": covariance[early, :, 1, 1],
+        "covariance": covariance[early, :, 0, 1],
+        "position_squared": covariance[early, :, 0, 0] + mean[early, :, 0] ** 2,
+        "velocity_squared": covariance[early, :, 1, 1] + mean[early, :, 1] ** 2,
+        "displacement_squared":
+            later + reference[:, 0, 0] - 2 * moved(reference[..., 0])[..., 0],
     }  # fmt: skip

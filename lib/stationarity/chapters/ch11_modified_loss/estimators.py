@@ -29,8 +29,10 @@ def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> tuple[NDArray, ND
     moments = [_product(one, one, 0), _product(other, other, 0), _product(one, other, 0)]
     return jackknife(
         lambda mean: mean[3:] / np.sqrt(mean[0] * mean[1] - mean[2] ** 2),
-        np.stack(moments + swept), axis=1, unbiased=True,
-    )  # fmt: skip
+        np.stack(moments + swept),
+        axis=1,
+        unbiased=True,
+    )
 
 
 def temperature_exponent(series: NDArray, curvature: NDArray) -> tuple[NDArray, NDArray]:
@@ -44,8 +46,9 @@ def temperature_exponent(series: NDArray, curvature: NDArray) -> tuple[NDArray, 
     weights = logarithm / (logarithm**2).sum()
     return jackknife(
         lambda mean: np.log(curvature * mean) @ weights,
-        _product(series, series, 0), unbiased=True,
-    )  # fmt: skip
+        _product(series, series, 0),
+        unbiased=True,
+    )
 
 
 def spectra(series: NDArray, segment: int) -> NDArray:

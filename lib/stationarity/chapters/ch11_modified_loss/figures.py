@@ -33,8 +33,9 @@ def losses(curvature=(4.0, 1.0), rate=0.05, momentum=0.9) -> Figure:
     # In units that make the modified loss ½ ‖θ‖² where the noise is like the Hessian.
     unit = math.sqrt(rate / (2 * (1 - momentum)))
     noises = {
-        "isotropic noise": np.full(2, curvature.mean()), "noise like the Hessian": curvature
-    }  # fmt: skip
+        "isotropic noise": np.full(2, curvature.mean()),
+        "noise like the Hessian": curvature,
+    }
     for ax, (name, noise) in zip(axes[0], noises.items(), strict=True):
         psi = currents.modified_loss(position * unit, 0.0, curvature, rate, noise, momentum)
         training = {"colors": "0.45", "linestyles": "--", "linewidths": 1}
@@ -60,9 +61,7 @@ def temperatures(ensembles: dict[str, tuple[Run, str]]) -> Figure:
         modes = reading.table(run, of)
         step = run.settings.learning_rate * modes.curvature
         level = math.exp(np.log(modes.temperature).mean())
-        for shift, kind, text in (
-            (0.96, "energy", "position"), (1.04, "kinetic", "velocity")
-        ):  # fmt: skip
+        for shift, kind, text in ((0.96, "energy", "position"), (1.04, "kinetic", "velocity")):
             error = modes[f"{kind}_error"] / level
             points(ax, step * shift, modes[kind] / level, error, label=text)
         ax.plot(step, modes.temperature / level, label="modified loss", **THEORY)
@@ -246,9 +245,15 @@ def animation(states: NDArray, milliseconds: int = 90) -> bytes:
     frames = [one.quantize(palette=palette, dither=0).convert("RGB") for one in frames]
     file = io.BytesIO()
     frames[0].save(
-        file, "WEBP", save_all=True, append_images=frames[1:], duration=milliseconds,
-        loop=0, lossless=True, method=1,
-    )  # fmt: skip
+        file,
+        "WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=milliseconds,
+        loop=0,
+        lossless=True,
+        method=1,
+    )
     return file.getvalue()
 
 

@@ -124,9 +124,14 @@ def paths(run: Run, members: int = 120, steps: int = 48) -> NDArray:
     curvature, rates, noise, momenta = np.array(modes).T
     rate, beta, burn = rates[0], momenta[0], run.settings.burn_in
     positions = simulate(
-        curvature, [rate] * (burn + steps), noise, trajectories=members, momentum=beta,
-        recorded=range(burn - 1, burn + steps + 1), seed=run.settings.seed,
-    )  # fmt: skip
+        curvature,
+        [rate] * (burn + steps),
+        noise,
+        trajectories=members,
+        momentum=beta,
+        recorded=range(burn - 1, burn + steps + 1),
+        seed=run.settings.seed,
+    )
     states = np.stack([positions[1:], np.diff(positions, axis=0) / rate], -1)
     covariance = stationary_covariance(curvature, rate, noise, beta)
     return states / np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))

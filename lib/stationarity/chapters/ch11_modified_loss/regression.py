@@ -30,9 +30,13 @@ def problem(settings: MinibatchCurrents, place: Place) -> tuple[Tensor, Tensor, 
     :class:`UsageError` where the labels are fitted exactly.
     """
     dataset = data.load(
-        settings.dataset, batch_size=settings.batch_size, examples=settings.examples,
-        dtype=torch.float64, data_root=place.data_root, device=place.device,
-    )  # fmt: skip
+        settings.dataset,
+        batch_size=settings.batch_size,
+        examples=settings.examples,
+        dtype=torch.float64,
+        data_root=place.data_root,
+        device=place.device,
+    )
     pixels, labels = data.whole(dataset.partition())
     pixels = pixels - pixels.mean(0)
     values, vectors = torch.linalg.eigh(pixels.T @ pixels / len(pixels))
@@ -63,9 +67,12 @@ def noise_covariance(inputs: Tensor, residuals: Tensor) -> NDArray:
 
 
 def paths(
-    inputs: Tensor, residuals: Tensor, settings: MinibatchCurrents, momentum: float,
+    inputs: Tensor,
+    residuals: Tensor,
+    settings: MinibatchCurrents,
+    momentum: float,
     bar: Progress,
-) -> NDArray:  # fmt: skip
+) -> NDArray:
     """Return the weights along the modes, (members, T + 1, k), from the minimum on.
 
     Minibatches are drawn with replacement, anew for each trajectory. The outputs of

@@ -48,10 +48,14 @@ def phase_space(settings: PhaseSpace, place: Place) -> list[tuple]:
             def measure():
                 bar.advance()
                 positions = simulate(
-                    curvature, [rate] * last, variance, momentum=settings.momentum,
+                    curvature,
+                    [rate] * last,
+                    variance,
+                    momentum=settings.momentum,
                     trajectories=settings.trajectories,
-                    recorded=range(settings.burn_in, last + 1), seed=settings.seed,
-                )  # fmt: skip
+                    recorded=range(settings.burn_in, last + 1),
+                    seed=settings.seed,
+                )
                 positions = np.ascontiguousarray(positions.swapaxes(0, 1))
                 return measured(of, positions, curvature, np.diag(variance), settings)
 
