@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import sqrtm
 from torch import Tensor
 
 from ...errors import UsageError
@@ -25,31 +26,26 @@ def plane_moments(settings: Plane) -> tuple[NDArray, NDArray]:
     return np.array(means), np.array(covariances)
 
 
-def gaussian_distance(
-    mean: NDArray, covariance: NDArray, other_mean: NDArray, other_covariance: NDArray
-) -> float:
-    """Return the Wasserstein distance W₂ of two normal distributions.
+def gaussian_distance(means: NDArray, covariances: NDArray, limit: NDArray) -> NDArray:
+    """Return the Wasserstein distances W₂ (...) of normal distributions to N(0, L).
 
-    W₂² = ‖m − m′‖² + tr(C + C′ − 2 (C^½ C′ C^½)^½), in squared units of the variable.
+    ``means`` are (..., P), ``covariances`` (..., P, P), and ``limit`` (P, P) is L.
+    W₂² = ‖m‖² + tr(C + L − 2 (L^½ C L^½)^½), in squared units of the variable.
     """
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
-    cross = np.linalg.eigvalsh(root @ other_covariance @ root)
-    square = np.sum((mean - other_mean) ** 2) - 2 * np.sqrt(np.maximum(cross, 0.0)).sum()
-    return math.sqrt(max(square + np.trace(covariance + other_covariance), 0.0))
+    root = sqrtm(limit)
+    cross = np.linalg.eigvalsh(root @ covariances @ root)
+    traces = np.trace(covariances + limit, axis1=-2, axis2=-1)
+    squares = (means**2).sum(-1) + traces - 2 * np.sqrt(np.maximum(cross, 0.0)).sum(-1)
+    return np.sqrt(np.maximum(squares, 0.0))
 
 
 def distances_to_stationary(settings: Plane) -> NDArray:
     """Return the exact W₂ (K + 1,) between the weights' law at each step and its limit."""
     limit = stationary_covariance(
         *plane_matrices(settings), settings.learning_rate, settings.momentum
-    )[:2, :2]
-    return np.array(
-        [
-            gaussian_distance(mean[:2], covariance[:2, :2], np.zeros(2), limit)
-            for mean, covariance in zip(*plane_moments(settings), strict=True)
-        ]
     )
+    means, covariances = plane_moments(settings)
+    return gaussian_distance(means[:, :2], covariances[:, :2, :2], limit[:2, :2])
 
 
 def coupled_distance(

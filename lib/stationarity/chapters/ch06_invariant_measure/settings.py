@@ -144,6 +144,10 @@ class Identities(Settings):
     def total_steps(self) -> int:
         return self.replicates * self.edges[-1]
 
+    def epochs(self, step: int) -> float:
+        """Return how many passes over the data so many steps are."""
+        return step * (self.batch_size / self.examples)
+
 
 register(
     "descent_map",

@@ -156,8 +156,7 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
         for name in ("loss", "gradient_norm_squared", "weight_square", "buffer_square"):
             found[f"mean_{name}"] = mean_and_error(means[name])
         for name, pair in found.items():
-            at = {"of": sampling, "step": end, "epoch": _epochs(settings, end)}
-            rows += metrics.rows(name, *pair, **at)
+            rows += metrics.rows(name, *pair, of=sampling, step=end, epoch=settings.epochs)
     return rows
 
 
@@ -166,15 +165,10 @@ def _course(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
     courses = {name: kept[name] for name in ("loss", "objective", "gradient_norm_squared")}
     for name, values in (courses | {"weight_norm": norms}).items():
         errors = values.std(1) / settings.replicates**0.5
-        at = {"of": sampling, "step": range(0, settings.edges[-1], settings.stride)}
-        rows += metrics.rows(
-            name, values.mean(1), errors, **at, epoch=lambda step: _epochs(settings, step)
-        )
+        steps = range(0, settings.edges[-1], settings.stride)
+        at = {"of": sampling, "step": steps, "epoch": settings.epochs}
+        rows += metrics.rows(name, values.mean(1), errors, **at)
     return rows
-
-
-def _epochs(settings: Identities, step: int) -> float:
-    return step * (settings.batch_size / settings.examples)
 
 
 def _ratio(above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
