@@ -6,6 +6,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..stats.estimate import NORMAL
+
 WIDTH = 7.2  # inches: the width of the text
 PALETTE = "colorblind"
 # What is computed by theory and not measured.
@@ -48,7 +50,9 @@ def panels(
 
 def points(axes: Axes, x, y, error=None, *, fmt="o", **style) -> None:
     """Plot measured values with bars of 1.96 standard errors; no bar where there is none."""
-    bars = None if error is None else 1.96 * np.nan_to_num(np.asarray(error, float), posinf=0.0)
+    bars = (
+        None if error is None else NORMAL * np.nan_to_num(np.asarray(error, float), posinf=0.0)
+    )
     axes.errorbar(x, y, bars, fmt=fmt, **{"capsize": 2, "linewidth": 1} | style)
 
 
