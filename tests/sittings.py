@@ -51,9 +51,7 @@ def sitting(call, folder: Path, moment=None, number=signal.SIGKILL, **keywords) 
     folder.mkdir(exist_ok=True)
     paths, before = (p for p in sys.path if p), os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # of the process that forks
-    process = CONTEXT.Process(
-        target=_sit, args=(call, folder, moment, number, keywords)
-    )
+    process = CONTEXT.Process(target=_sit, args=(call, folder, moment, number, keywords))
     process.start()
     del os.environ["PYTHONPATH"]
     if before is not None:

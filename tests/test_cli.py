@@ -1,4 +1,5 @@
 """The command line: what it prints, and one clear sentence for bad input."""
+
 import re
 
 import pytest
@@ -55,22 +56,40 @@ def test_doctor_says_which_data_are_found(capsys, tmp_path, monkeypatch):
     "arguments, message",
     [
         (["run", "ful_batch"], "Unknown experiment 'ful_batch'.*Did you mean 'full_batch'"),
-        (["run", "full_batch", "--scale", "clasroom"], "Unknown scale.*classroom, .*single-gpu"),
+        (
+            ["run", "full_batch", "--scale", "clasroom"],
+            "Unknown scale.*classroom, .*single-gpu",
+        ),
         (["run", "full_batch", "--set", "learningrate=1"], "Did you mean 'learning_rate'"),
-        (["run", "full_batch", "--set", "epochs=many"], "epochs takes a valid integer, and 'many'"),
+        (
+            ["run", "full_batch", "--set", "epochs=many"],
+            "epochs takes a valid integer, and 'many'",
+        ),
         (["run", "full_batch", "--set", "epochs=2.5"], "epochs takes a valid integer"),
         (["run", "full_batch", "--set", "epochs"], "--set takes KEY=VALUE"),
         (["run", "full_batch", "--set", "epochs=0"], "epochs must be greater than 0"),
         (["run", "full_batch", "--set", "momentum=1"], "momentum must be less than 1"),
-        (["run", "full_batch", "--set", "optimizer=sdg"], "optimizer cannot be 'sdg': it is one of 'sgd'"),
+        (
+            ["run", "full_batch", "--set", "optimizer=sdg"],
+            "optimizer cannot be 'sdg': it is one of 'sgd'",
+        ),
         (["run", "full_batch", "--set", "flip=true"], "without augmentation"),
         (["run", "full_batch", "--set", "batch_size=9999"], "larger than the data"),
         (["run", "full_batch", "--set", "batch_size=1000"], "batch size that divides the 1437"),
         (["run", "full_batch", "--set", "epochs=inf"], "epochs takes a valid integer"),
-        (["run", "full_batch", "--set", "weight_decay=nan"], "weight_decay takes a finite number"),
-        (["run", "full_batch", "--set", "threads=-1"], "threads must be greater than or equal to 0"),
+        (
+            ["run", "full_batch", "--set", "weight_decay=nan"],
+            "weight_decay takes a finite number",
+        ),
+        (
+            ["run", "full_batch", "--set", "threads=-1"],
+            "threads must be greater than or equal to 0",
+        ),
         (["run", "full_batch", "--set", "drops=20,10"], "drops must be positive and rising"),
-        (["run", "full_batch", "--set", "model=resnt18"], "model cannot be 'resnt18': it is one of .*'resnet18'"),
+        (
+            ["run", "full_batch", "--set", "model=resnt18"],
+            "model cannot be 'resnt18': it is one of .*'resnet18'",
+        ),
         (["run", "full_batch", "--set", "model=resnet18"], "images of three channels"),
         (["run", "full_batch", "--device", "gpu"], "There is no device 'gpu' here"),
         (["record", "nothing"], "No run at nothing"),

@@ -1,4 +1,5 @@
 """One run on several processes."""
+
 import multiprocessing
 import os
 import signal

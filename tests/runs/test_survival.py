@@ -44,11 +44,7 @@ KILLED = {  # experiment, settings, steps
     "images": ("imagenet_resnet", IMAGES, 12),
     "images, Adam": ("imagenet_resnet", IMAGES | {"optimizer": "adam"}, 12),
     "images, bfloat16": ("imagenet_resnet", IMAGES | {"precision": "bfloat16"}, 12),
-    "images, independent": (
-        "imagenet_resnet",
-        IMAGES | {"sampling": "independent"},
-        12,
-    ),
+    "images, independent": ("imagenet_resnet", IMAGES | {"sampling": "independent"}, 12),
     "followed": ("continued", FOLLOWED, 36),
     "text": ("wikitext_transformer_xl", TEXT, 12),
     "text, dropout": ("wikitext_transformer_xl", TEXT | {"dropout": 0.2}, 12),
@@ -82,9 +78,7 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_was_not(case, tmp_path):
     while killed < KILLS:
         folder, before = tmp_path / str(killed), killed
         moment = (None, chance.randrange(calls(whole)))
-        while (
-            status := sitting(run, folder, moment, name=name, settings=settings)
-        ) != 0:
+        while (status := sitting(run, folder, moment, name=name, settings=settings)) != 0:
             assert status == -signal.SIGKILL, printed(folder)
             killed += 1
             moment = (None, chance.randrange(calls(whole)))
@@ -173,9 +167,7 @@ STUDIES = {
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_interrupted_after_any_step_ends_as_if_it_was_not(
-    name, monkeypatch, tmp_path
-):
+def test_a_study_interrupted_after_any_step_ends_as_if_it_was_not(name, monkeypatch, tmp_path):
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "whole"))
     expected = stationarity.run(name, settings=STUDIES[name]).metrics
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "interrupted"))
@@ -195,16 +187,9 @@ def test_a_study_interrupted_after_any_step_ends_as_if_it_was_not(
             break
         except KeyboardInterrupt:
             interrupted += 1
-    pd.testing.assert_frame_equal(
-        found.metrics,
-        expected,
-        check_exact=True,
-    )
+    pd.testing.assert_frame_equal(found.metrics, expected, check_exact=True)
     assert interrupted >= 1 and found.complete
-    assert sorted(p.name for p in found.folder.iterdir()) == [
-        "metrics.parquet",
-        "run.json",
-    ]
+    assert sorted(p.name for p in found.folder.iterdir()) == ["metrics.parquet", "run.json"]
     # Nothing was done twice: as many checkpoints as a run in one sitting writes.
     count = len(written)
     written.clear()
@@ -251,9 +236,7 @@ def line(name, settings, root):
     return ["run", name, "--data-root", str(root), *chosen]
 
 
-@pytest.mark.parametrize(
-    "case", INTERRUPTED, ids=lambda case: f"{case[0]} {case[1].name}"
-)
+@pytest.mark.parametrize("case", INTERRUPTED, ids=lambda case: f"{case[0]} {case[1].name}")
 def test_an_interrupted_command_says_how_the_run_goes_on(case, photographs, tmp_path):
     """The run gets its first checkpoints, and is then interrupted."""
     _, number, name, settings, moment = case
@@ -262,9 +245,7 @@ def test_an_interrupted_command_says_how_the_run_goes_on(case, photographs, tmp_
     begun = {"name": name, "settings": settings, "data_root": photographs}
     assert sitting(run, tmp_path, moment, **begun) == -signal.SIGKILL
     first = (moment[0], 1)
-    assert sitting(command, tmp_path, first, number, **given) == status, printed(
-        tmp_path
-    )
+    assert sitting(command, tmp_path, first, number, **given) == status, printed(tmp_path)
     said = printed(tmp_path)
     assert "The same call goes on with" in said and "Traceback" not in said
     assert not the_run(tmp_path).complete
@@ -295,9 +276,7 @@ def interrupted(tmp_path, monkeypatch):
 
 
 def images(**changes):
-    return stationarity.run(
-        "imagenet_resnet", settings=IMAGES | changes, checkpoint_seconds=0
-    )
+    return stationarity.run("imagenet_resnet", settings=IMAGES | changes, checkpoint_seconds=0)
 
 
 def stop_after(steps, error=KeyboardInterrupt):
@@ -353,9 +332,7 @@ def test_a_checkpoint_of_a_training_run_is_none_of_a_study(interrupted, monkeypa
     (interrupted / "checkpoint.pt").rename(folder / "checkpoint.pt")
     with pytest.raises(UsageError, match="is of another run"):
         stationarity.run("settling", settings=SETTLING)
-    torch.save(
-        {"parts": {}, "steps": 1, "state": {"step": 1}}, folder / "checkpoint.pt"
-    )
+    torch.save({"parts": {}, "steps": 1, "state": {"step": 1}}, folder / "checkpoint.pt")
     with pytest.raises(UsageError, match="is of another run"):
         stationarity.run("settling", settings=SETTLING)
 
@@ -376,9 +353,7 @@ def test_when_both_checkpoints_are_damaged_nothing_is_deleted(interrupted):
         whole = (interrupted / name).read_bytes()
         (interrupted / name).write_bytes(whole[: len(whole) // 2])
     before = contents(interrupted)
-    with pytest.raises(
-        UsageError, match="No checkpoint of .* can be read: delete its folder"
-    ):
+    with pytest.raises(UsageError, match="No checkpoint of .* can be read: delete its folder"):
         images()
     assert contents(interrupted) == before
 
@@ -394,9 +369,7 @@ def test_a_damaged_run_json_is_named_and_the_run_goes_on_without_it(text, interr
 @pytest.mark.parametrize("text", ["[]", '{"status": "complete", "experiment": "x"}'])
 def test_a_run_json_of_another_version_is_named(text, interrupted):
     (interrupted / "run.json").write_text(text)
-    assert_refused(
-        interrupted, "another version of the library: it lacks .*fingerprint"
-    )
+    assert_refused(interrupted, "another version of the library: it lacks .*fingerprint")
 
 
 def test_damaged_metrics_are_made_again_from_the_checkpoint(interrupted):
@@ -439,9 +412,7 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(case, tmp_path):
 
 def test_a_folder_of_runs_is_made_with_its_parents(tmp_path, monkeypatch):
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "not" / "there"))
-    assert stationarity.run(
-        "noisy_quadratic", settings=STUDIES["noisy_quadratic"]
-    ).complete
+    assert stationarity.run("noisy_quadratic", settings=STUDIES["noisy_quadratic"]).complete
     monkeypatch.setenv("STATIONARITY_RUNS", "/proc/nowhere/runs")
     with pytest.raises(UsageError, match="No run can be kept in /proc/nowhere"):
         stationarity.run("noisy_quadratic", settings=STUDIES["noisy_quadratic"])
@@ -454,9 +425,7 @@ def test_a_file_system_that_became_read_only_is_told(interrupted, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", read_only)
         patch.setattr(type(interrupted), "unlink", read_only)
-        assert_refused(
-            interrupted, r"could not be written to .*\(Read-only file system\)"
-        )
+        assert_refused(interrupted, r"could not be written to .*\(Read-only file system\)")
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)
         assert_refused(interrupted, "cannot be written.*STATIONARITY_RUNS")
@@ -469,12 +438,8 @@ def allocate(*_):
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), None])
 def test_without_memory_the_run_says_what_helps_and_goes_on(error, interrupted, whole):
-    hook = register_optimizer_step_post_hook(
-        stop_after(2, error) if error else allocate
-    )
-    with pytest.raises(
-        UsageError, match="memory of cpu does not suffice: lower batch_size"
-    ):
+    hook = register_optimizer_step_post_hook(stop_after(2, error) if error else allocate)
+    with pytest.raises(UsageError, match="memory of cpu does not suffice: lower batch_size"):
         images()
     hook.remove()
     assert_equal(images(), whole)

@@ -69,22 +69,16 @@ def test_the_rows_are_those_of_the_weights(stored):
     for index in (0, 2):
         shown = run.series("projection", index=index)
         assert shown.step.tolist() == list(range(20, 61))
-        assert np.allclose(
-            shown.value, moved @ axes[index], rtol=1e-6, atol=1e-12
-        )
+        assert np.allclose(shown.value, moved @ axes[index], rtol=1e-6, atol=1e-12)
     for index, start in ((0, 0), (3, 15)):
         found = run.series("global_displacement_squared", index=index)
         exact = (weights[start + found.step] - weights[start]).square().sum(1)
         assert found.step.tolist()[:3] == [1, 2, 3]
         assert np.allclose(found.value, exact, rtol=1e-12)
     steps = weights.diff(dim=0).square().sum(1)
-    assert np.allclose(
-        run.series("local_displacement_squared").value, steps, rtol=1e-12
-    )
+    assert np.allclose(run.series("local_displacement_squared").value, steps, rtol=1e-12)
     norms = weights[1:].square().sum(1)
-    assert np.allclose(
-        run.series("followed_weight_norm_squared").value, norms, rtol=1e-12
-    )
+    assert np.allclose(run.series("followed_weight_norm_squared").value, norms, rtol=1e-12)
 
 
 def test_directions_are_eigenvectors_and_the_noise_is_that_along_them(stored):
@@ -171,9 +165,7 @@ def test_plain_images_are_the_originals():
 
 def test_a_variance_with_its_error():
     values = np.random.default_rng(0).normal(size=(2000, 50, 1))
-    pairs = np.array([directions.variance_and_error(values[:, i]) for i in range(50)])[
-        ..., 0
-    ]
+    pairs = np.array([directions.variance_and_error(values[:, i]) for i in range(50)])[..., 0]
     assert pairs[:, 0].mean() == pytest.approx(1, abs=0.02)
     assert pairs[:, 1].mean() == pytest.approx((2 / 2000) ** 0.5, rel=0.05)
     assert pairs[:, 0].std() == pytest.approx(pairs[:, 1].mean(), rel=0.4)
@@ -183,18 +175,14 @@ def test_projected_gradients_are_those_of_the_gradients():
     model = nn.Linear(4, 3).double()
     batches = [(torch.randn(5, 4).double(), torch.randint(3, (5,))) for _ in range(3)]
     axes = torch.randn(2, 15, dtype=torch.float64)
-    found = measure.projected_gradients(
-        model, measure.cross_entropy, batches, axes
-    )
+    found = measure.projected_gradients(model, measure.cross_entropy, batches, axes)
     for row, batch in zip(found, batches, strict=True):
         model.zero_grad()
         measure.cross_entropy(model, batch).backward()
         gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
         torch.testing.assert_close(row, axes @ gradient)
     with pytest.raises(ValueError, match="15 trainable"):
-        measure.projected_gradients(
-            model, measure.cross_entropy, batches, axes[:, 1:]
-        )
+        measure.projected_gradients(model, measure.cross_entropy, batches, axes[:, 1:])
     with pytest.raises(ValueError, match="no batch"):
         measure.projected_gradients(model, measure.cross_entropy, [], axes)
 
@@ -262,9 +250,7 @@ def test_pretrained_weights_are_checked_by_their_hash(hub_dir, monkeypatch):
     file.write_bytes(content + b"x")
     with pytest.raises(UsageError, match="is damaged: delete it"):
         pretrained.weights("resnet18", 1000, hub_dir)
-    with pytest.raises(
-        UsageError, match="1000 classes apart, and the images here have 10"
-    ):
+    with pytest.raises(UsageError, match="1000 classes apart, and the images here have 10"):
         pretrained.weights("resnet18", 10, hub_dir)
 
 
@@ -288,20 +274,13 @@ def test_a_net_begins_with_the_weights_it_is_given(monkeypatch, tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 40), (30 * index, 0, 0)).save(folder / f"{index}.png")
     given = {"image_size": 32, "epochs": 1, "followed_epochs": 1, "batch_size": 4}
-    given |= {
-        "measure_every": 0,
-        "directions": 1,
-        "direction_batches": 1,
-        "noise_batches": 2,
-    }
+    given |= {"measure_every": 0, "directions": 1, "direction_batches": 1, "noise_batches": 2}
     given |= {"direction_products": 2, "precision": "float32", "threads": 1}
     settings = get("continued", "paper", given)
     net = nets.build(settings, loop.load_data(settings, Place(tmp_path)))
     with torch.no_grad():
         net.fc.bias.fill_(0.25)
-    monkeypatch.setattr(
-        pretrained, "weights", lambda *_: (net.state_dict(), "resnet18.pth")
-    )
+    monkeypatch.setattr(pretrained, "weights", lambda *_: (net.state_dict(), "resnet18.pth"))
     run = stationarity.run("continued", "paper", settings=given, data_root=tmp_path)
     origin = measure.parameter_vector(net)
     kept = Table(run.folder / "directions.bin", len(origin)).read(2)

@@ -21,9 +21,7 @@ def path(request):
 
 @pytest.fixture
 def directions(path):
-    square = torch.randn(
-        SIZE, K, generator=torch.Generator().manual_seed(1), dtype=DOUBLE
-    )
+    square = torch.randn(SIZE, K, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
     return torch.linalg.qr(square).Q.T.to(path)
 
 
@@ -47,16 +45,12 @@ def test_rows_are_those_of_the_stored_weights(path, directions):
     rows, stored = follow(path, directions), path.double()
     moved = stored - stored[0]
     exact = (
-        {"rtol": 1e-12, "atol": 1e-12}
-        if path.dtype == DOUBLE
-        else {"rtol": 1e-5, "atol": 1e-7}
+        {"rtol": 1e-12, "atol": 1e-12} if path.dtype == DOUBLE else {"rtol": 1e-5, "atol": 1e-7}
     )
     torch.testing.assert_close(rows[:, :K], moved @ directions.double().T, **exact)
     torch.testing.assert_close(rows[:, K], stored.square().sum(1), rtol=1e-6, atol=0)
     assert rows[0, K + 1].isnan()
-    torch.testing.assert_close(
-        rows[1:, K + 1], stored.diff(dim=0).square().sum(1), **exact
-    )
+    torch.testing.assert_close(rows[1:, K + 1], stored.diff(dim=0).square().sum(1), **exact)
     for index in range(POINTS):
         start, column = STEPS * index // POINTS, rows[:, K + 2 + index]
         times = torch.tensor(
@@ -76,9 +70,7 @@ def test_the_norm_is_as_exact_as_the_motion_is(directions, path):
     assert (change - exactly).abs().max() < 1e-5 * exactly.abs().max()
 
 
-@pytest.mark.parametrize(
-    "stops", [(1,), (7, 20), (SNAPSHOTS - 1, SNAPSHOTS), (31, 32, 33, 74)]
-)
+@pytest.mark.parametrize("stops", [(1,), (7, 20), (SNAPSHOTS - 1, SNAPSHOTS), (31, 32, 33, 74)])
 def test_a_break_changes_no_bit(stops, path, directions, tmp_path):
     whole = follow(path, directions)
     broken = follow(path, directions, tmp_path, stops)
@@ -89,9 +81,7 @@ def test_lags_are_evenly_spaced_on_a_logarithmic_axis():
     lags = spaced_lags(20_000, PER_OCTAVE).tolist()
     assert lags[:4] == [1, 2, 3, 4] and lags[-1] == 20_000 and len(lags) < 120
     ratios = torch.tensor(lags).double().log2().diff()[20:-1]
-    torch.testing.assert_close(
-        ratios, torch.full_like(ratios, 1 / 8), atol=0.03, rtol=0
-    )
+    torch.testing.assert_close(ratios, torch.full_like(ratios, 1 / 8), atol=0.03, rtol=0)
     assert spaced_lags(1, PER_OCTAVE).tolist() == [1]
 
 
@@ -100,9 +90,5 @@ def test_slices_change_the_rounding_alone(path, directions, monkeypatch):
     monkeypatch.setattr(following, "SLICE", 64)
     tolerance = 1e-12 if path.dtype == DOUBLE else 1e-6
     torch.testing.assert_close(
-        whole,
-        follow(path, directions),
-        rtol=10 * tolerance,
-        atol=tolerance,
-        equal_nan=True,
+        whole, follow(path, directions), rtol=10 * tolerance, atol=tolerance, equal_nan=True
     )

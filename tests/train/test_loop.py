@@ -1,4 +1,5 @@
 """The loop: schedules, measurement, checkpoints, resume, records of a run."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -53,7 +54,9 @@ def test_measuring_changes_no_bit_of_the_trajectory(optimizer, precision):
     change = {"optimizer": optimizer, "precision": precision, "learning_rate": 0.01}
     measured, unmeasured = tiny(**change), tiny(**change, measure_every=0)
     assert torch.equal(weights(measured), weights(unmeasured))
-    pd.testing.assert_frame_equal(measured.series("train_loss"), unmeasured.series("train_loss"))
+    pd.testing.assert_frame_equal(
+        measured.series("train_loss"), unmeasured.series("train_loss")
+    )
 
 
 def stop_at(monkeypatch, step):
