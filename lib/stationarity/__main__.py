@@ -96,15 +96,13 @@ def _list(options) -> int:
 
 
 def _run(options) -> int:
-    overrides = {}
     for pair in options.settings:
-        key, equals, value = pair.partition("=")
-        if not equals:
+        if "=" not in pair:
             raise UsageError(f"--set takes KEY=VALUE, not {pair!r}.")
-        overrides[key] = value
     result = run(
-        options.name, options.scale, settings=overrides, data_root=options.data_root,
-        device=options.device, devices=options.devices, other_code=options.other_code,
+        options.name, options.scale, settings=dict(p.split("=", 1) for p in options.settings),
+        data_root=options.data_root, device=options.device, devices=options.devices,
+        other_code=options.other_code,
     )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":  # of several, the first speaks
         print(f"{result.folder}: {result.info['status']}, {result.info['wall_seconds']:.0f} s")

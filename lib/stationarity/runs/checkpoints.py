@@ -76,9 +76,7 @@ class Keeper:
     def begin(self, **initial) -> tuple:
         """Return what :meth:`keep` was last told of the part in hand, or ``initial``."""
         kept = initial if self.state is None else self.state
-        if set(kept) != set(initial) or any(
-            not _alike(value, kept[name]) for name, value in initial.items()
-        ):
+        if _kinds(kept) != _kinds(initial):
             raise records.foreign_checkpoint(self.folder)
         return tuple(kept[name] for name in initial)
 
@@ -197,8 +195,9 @@ class Place:
     keeper: Keeper = field(default_factory=Keeper)
 
 
-def _alike(initial, kept) -> bool:
-    """Return whether a kept value may take the place of an initial one."""
-    if isinstance(initial, Tensor) and isinstance(kept, Tensor):
-        return initial.shape == kept.shape and initial.dtype == kept.dtype
-    return type(initial) is type(kept)
+def _kinds(state: dict) -> dict:
+    """Return what a state that was kept and an initial one must have in common."""
+    return {
+        name: (value.shape, value.dtype) if isinstance(value, Tensor) else type(value)
+        for name, value in state.items()
+    }
