@@ -30,9 +30,9 @@ class GainAndBias(nn.Module):
 class Shortcut(nn.Conv2d):
     """A 1x1 convolution with a stride and no bias: of every stride-th pixel, with stride 1.
 
-    The numbers are those of ``nn.Conv2d``, bit for bit. Its own stride is not used: on a
-    CPU that has AVX2 and no AVX-512 the backward pass of PyTorch 2.14 and 2.15 then writes
-    beyond its memory, where channels lie last and are no multiple of eight.
+    The numbers are those of ``nn.Conv2d``, bit for bit. Its own stride is not used: with
+    fewer than eight channels that lie last, the backward pass then writes beyond its memory
+    on a CPU without AVX-512 (oneDNN issue 6035, in PyTorch 2.15).
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class CifarResNet(nn.Module):
 def _stage(inputs: int, outputs: int, depth: int, stride: int, norm) -> nn.Sequential:
     shortcut = None
     if stride != 1 or inputs != outputs:
-        shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+        shortcut = Shortcut(inputs, outputs, 1, stride=stride, bias=False)
         shortcut = nn.Sequential(shortcut, norm(outputs))
     first = BasicBlock(inputs, outputs, stride, shortcut, norm_layer=norm)
     others = (BasicBlock(outputs, outputs, norm_layer=norm) for _ in range(depth - 1))
