@@ -172,10 +172,8 @@ def replicas_against_time(table: pd.DataFrame) -> Figure:
         panel.plot(rows.step, rows.resolution, color="0.4", linewidth=1)
         panel.set(xlabel="steps since the branch", ylim=(0, None))
         if known.empty:
-            panel.annotate(
-                "too few\neffective samples", (0.5, 0.5), xycoords="axes fraction",
-                ha="center", va="center",
-            )  # fmt: skip
+            place = {"xycoords": "axes fraction", "ha": "center", "va": "center"}
+            panel.annotate("too few\neffective samples", (0.5, 0.5), **place)
     for panel in axes[::3]:
         panel.set_ylabel(DISTANCE)
     return figure

@@ -4,6 +4,7 @@ The statistics are those of :mod:`stationarity.stats.invariance` and
 :mod:`stationarity.stats.balance`. Source: our section "Watching a distribution settle".
 """
 
+import contextlib
 import itertools
 import math
 
@@ -27,7 +28,6 @@ OBSERVED = (  # along a training run, see the setting observe_every
     "observed_minibatch_loss", "observed_weight_norm", "observed_random_1",
     "observed_random_2",
 )  # fmt: skip
-SYMMETRIC = ("loss", "gradient_norm", "weight_norm_squared")
 RATIOS = {
     "fluctuation_dissipation": "fluctuation-dissipation, minibatch gradient",
     "fluctuation_dissipation_full": "fluctuation-dissipation, full gradient",
@@ -65,9 +65,8 @@ def stages(run: Run) -> list[tuple[int, int]]:
     """Return the first step and the end of each stage of constant learning rate."""
     settings = run.settings
     if hasattr(settings, "epochs"):
-        steps_per_epoch = run.metrics.step.max() / run.metrics.epoch.max()
-        edges = [(steps_per_epoch * np.array(stage)).round() for stage in levels.stages(run)]
-        return [tuple(stage.astype(int).tolist()) for stage in edges]
+        length = run.metrics.step.max() / run.metrics.epoch.max()
+        return [tuple(round(length * epoch) for epoch in one) for one in levels.stages(run)]
     drops = [drop for drop in settings.drops if drop < settings.steps]
     return list(itertools.pairwise([0, *drops, settings.steps]))
 
@@ -87,9 +86,7 @@ def memory(observables: dict) -> pd.DataFrame:
     rows = {}
     for name, (steps, values) in observables.items():
         time = autocorrelation_time(values)
-        rows[name] = {
-            "time": time * (steps[1] - steps[0]), "effective": len(values) / time,
-        }  # fmt: skip
+        rows[name] = {"time": time * (steps[1] - steps[0]), "effective": len(values) / time}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -159,25 +156,23 @@ def replicas_against_time(run: Run, names, part=None, last: int = 0) -> pd.DataF
     return pd.DataFrame(rows, columns=["observable", "step", *invariance.JUDGED])
 
 
-def across_starts(run: Run, names=SYMMETRIC) -> pd.DataFrame:
+def across_starts(run: Run) -> pd.DataFrame:
     """Compare the later half of stage 1 of each member with that of the first.
 
     Only of observables that do not depend on the order and the signs of hidden
     units. A row for each: how many members ``agree``, ``differ`` or are ``undecided``
-    at the level ``LEVEL`` over the number of comparisons (Bonferroni), with the
-    members' ``means``, lowest and highest, and one member's standard deviation.
+    at the level ``LEVEL`` over the number of comparisons (Bonferroni), the lowest and
+    the highest of the members' means, and one member's standard deviation.
     """
-    begin, end = stages(run)[0]
-    rows = {}
-    for name in names:
+    (begin, end), rows = stages(run)[0], {}
+    for name in ("loss", "gradient_norm", "weight_norm_squared"):
         values = members(run, name).loc[(begin + end) / 2 : end - 1]
         first, *others = values.to_numpy().T
         level, means = invariance.LEVEL / len(others), values.mean()
         verdicts = [invariance.judge(first, one, level=level)["verdict"] for one in others]
-        rows[name] = {v: verdicts.count(v) for v in ("agree", "differ", "undecided")} | {
-            "lowest mean": means.min(), "highest mean": means.max(),
-            "standard deviation": values.std(ddof=0).mean(),
-        }  # fmt: skip
+        row = {word: verdicts.count(word) for word in ("agree", "differ", "undecided")}
+        row |= {"lowest mean": means.min(), "highest mean": means.max()}
+        rows[name] = row | {"standard deviation": values.std(ddof=0).mean()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("observable")
 
 
@@ -270,22 +265,18 @@ def norm_balance(run: Run, windows: int = 8) -> pd.DataFrame:
     minibatch ``loss`` with its standard error ``error`` (NaN where the window has
     too few effective samples).
     """
-    names = ("weight_norm", "update_square", "minibatch_loss")
-    series = {name: run.series(f"observed_{name}").value.to_numpy() for name in names}
-    steps, beta = run.series("observed_weight_norm").step.to_numpy(), run.settings.momentum
+    names = [f"observed_{name}" for name in ("weight_norm", "update_square", "minibatch_loss")]
+    norms, squares, losses = (run.series(name).value.to_numpy() for name in names)
+    steps, beta = run.series(names[0]).step.to_numpy(), run.settings.momentum
     edges, rows = np.linspace(0, len(steps) - 1, windows + 1).astype(int), []
     for first, last in itertools.pairwise(edges):
-        drift = series["weight_norm"][last] ** 2 - series["weight_norm"][first] ** 2
-        moved = series["update_square"][first:last].mean() * (steps[last] - steps[first])
-        losses = series["minibatch_loss"][first:last]
-        try:
-            error = block_bootstrap(np.mean, losses)
-        except UsageError:
-            error = math.nan
-        rows.append(
-            {"first": steps[first], "last": steps[last], "loss": losses.mean(),
-             "error": error, "ratio": 1 - (1 - beta) / (1 + beta) * drift / moved}
-        )  # fmt: skip
+        drift = norms[last] ** 2 - norms[first] ** 2
+        moved = squares[first:last].mean() * (steps[last] - steps[first])
+        row = {"first": steps[first], "last": steps[last], "loss": losses[first:last].mean()}
+        row |= {"error": math.nan, "ratio": 1 - (1 - beta) / (1 + beta) * drift / moved}
+        with contextlib.suppress(UsageError):
+            row["error"] = block_bootstrap(np.mean, losses[first:last])
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -7,7 +7,6 @@ gradient of a minibatch of f, theta the weights before the step. Source: our sec
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -173,9 +172,8 @@ def _burned_in(task: Task, seeds: list[int]) -> small.State:
 
 
 def _follow(
-    task: Task, branch: small.State, unit: Tensor, seeds: list[int], steps: int, every: int,
-    member: Iterable,
-) -> list[tuple]:  # fmt: skip
+    task: Task, branch: small.State, unit: Tensor, seeds: list, steps: int, every: int, member
+) -> list[tuple]:
     """Go on from the branch; return rows of the observables at every so many steps."""
     first, state = task.settings.burn_in, (part.expand(len(seeds), -1) for part in branch)
     nets = small.Ensemble(task, state, seeds, first + steps, first=first, rows=[])

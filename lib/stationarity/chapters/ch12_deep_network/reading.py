@@ -147,18 +147,18 @@ def displacements(run: Run) -> pd.DataFrame:
     """Return the squared displacement by lag, measured and predicted.
 
     Columns: ``lag``, ``value`` and ``error`` (mean over replicas or reference points, and
-    its standard error over them); where the run has them ``top``, the part along the
-    modes, and ``drift``, the squared displacement of the mean of the replicas;
-    ``top_predicted``, ``predicted`` (of all directions) with ``predicted_error``, NaN
-    where the run has no spectrum of the rest. Predictions are for stationary motion; a
-    direction whose curvature with decay is not positive counts as flat, where the noise
+    its standard error over them); where the run has them ``drift``, the squared
+    displacement of the mean of the replicas, and ``rest_dimension``; ``top_predicted``
+    (along the modes) and ``predicted`` (along all directions) with ``predicted_error``,
+    NaN where the run has no spectrum of the rest. Predictions are for stationary motion;
+    a direction whose curvature with decay is not positive counts as flat, where the noise
     diffuses freely.
     """
-    table = _mean(_series(run, "global_displacement_squared"))
-    if run.has("top_displacement_squared"):
-        top = _mean(_series(run, "top_displacement_squared"))
-        table = table.assign(top=top.value, top_error=top.error)
-        for column, name in (("drift", "drift_squared"), ("rest_dimension",) * 2):
+    series = _series(run)
+    error = series.std(axis=1) / np.sqrt(series.count(axis=1))
+    table = pd.DataFrame({"value": series.mean(axis=1), "error": error})
+    for column, name in {"drift": "drift_squared", "rest_dimension": "rest_dimension"}.items():
+        if run.has(name):
             table[column] = run.series(name).set_index("step").value
     table, modewise = table.reset_index(), by_mode(run)
     noise = modewise.eigenvalue, modewise.noise_variance
@@ -170,15 +170,11 @@ def displacements(run: Run) -> pd.DataFrame:
     return table
 
 
-def _series(run: Run, name: str) -> pd.DataFrame:
-    """Return a quantity by lag, with a column for each replica or reference point."""
+def _series(run: Run) -> pd.DataFrame:
+    """Return the displacements by lag, with a column for each replica or reference point."""
+    name = "global_displacement_squared"
     of_replicas = run.series(name).member.notna().all()
     return run.wide(name, "member" if of_replicas else "index").rename_axis(index="lag")
-
-
-def _mean(series: pd.DataFrame) -> pd.DataFrame:
-    error = series.std(axis=1) / np.sqrt(series.count(axis=1))
-    return pd.DataFrame({"value": series.mean(axis=1), "error": error})
 
 
 def _predicted(lags: ArrayLike, eigenvalues, noise, run: Run) -> NDArray:
@@ -268,7 +264,7 @@ def _displacement_ratio(run: Run, lag: float) -> Estimate:
     row = table.iloc[np.abs(np.log(table.lag / min(lag, table.lag.max()))).argmin()]
     if np.isnan(row.predicted):
         raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
-    series = _series(run, "global_displacement_squared").shape[1]
+    series = _series(run).shape[1]
     value = row.value / row.predicted
     share = np.hypot(row.error / row.value, row.predicted_error / row.predicted)
     return Estimate.of(value, value * share, max(series - 1, 1))
@@ -283,7 +279,7 @@ def late_exponent_difference(run: Run) -> Estimate:
     table = displacements(run)
     last = table.lag.max()
     predicted = exponents(table, last / 4, last)["predicted"]
-    series = _series(run, "global_displacement_squared").loc[last / 4 :].dropna(axis=1)
+    series = _series(run).loc[last / 4 :].dropna(axis=1)
     if series.shape[1] < 2 or np.isnan(predicted):
         raise UsageError(
             f"{run.name} has no prediction off the modes, or fewer than two series to "

@@ -133,10 +133,8 @@ def _hessian(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
     settings, where = task.settings, (task.inputs.double(), task.labels)
     model = mlp.mlp(task.widths).to(reference)
     nn.utils.vector_to_parameters(reference, model.parameters())
-    top = measure.sharpness(
-        model, measure.cross_entropy, [where], k=settings.modes, tol=1e-3,
-        max_products=40 * settings.modes,
-    )  # fmt: skip
+    search = {"k": settings.modes, "tol": 1e-3, "max_products": 40 * settings.modes}
+    top = measure.sharpness(model, measure.cross_entropy, [where], **search)
     if not top.converged:
         raise UsageError(f"{top.products} products do not give the modes: ask for fewer.")
 
@@ -177,12 +175,10 @@ def _follow(
     settings, count = task.settings, task.settings.replicas
     seeds, reference = small.seeds(settings.seed, "replica", count), reference.float()
     theta, buffer = (part.expand(count, -1) for part in state)
-    nets = small.Ensemble(
-        task, (theta, buffer), seeds, settings.steps, sums={}, rows=[],
-        places=theta.new_zeros(settings.points, *theta.shape),
-        squares=theta.new_zeros(count, dtype=torch.float64),
-    )  # fmt: skip
-    sums, rows, places, squares = nets.kept.values()
+    kept = {"sums": {}, "rows": [], "squares": theta.new_zeros(count, dtype=torch.float64)}
+    kept["places"] = theta.new_zeros(settings.points, *theta.shape)
+    nets = small.Ensemble(task, (theta, buffer), seeds, settings.steps, **kept)
+    sums, rows, squares, places = nets.kept.values()
     table = task.keeper.table(count * len(directions), nets.step)
     top = directions[: settings.modes].double()
     starts, lags = _reference_points(settings)
