@@ -124,7 +124,10 @@ def _settled(ritz: Ritz, before: Ritz | None, allowed: Tensor) -> bool:
     large now, and no value rose by more than its error was estimated to be.
     """
     k = ritz.k
-    if before is None or len(before.values) < k or not _rival_below(ritz, allowed[-1]):
+    if before is None or len(before.values) < k or len(ritz.values) == k:
+        return False
+    # An eigenvalue lies within the residual of the next pair: it must not be a wanted one.
+    if not ritz.values[k] + ritz.norms[k] <= ritz.values[k - 1] + allowed[-1]:
         return False
     errors, earlier = ritz.errors(), before.errors()
     risen = ritz.values[:k] - before.values[:k]
@@ -173,15 +176,6 @@ def log_chance(probability: float, size: int) -> float:
     return math.log(probability * math.sqrt(math.pi / 2 / size))
 
 
-def _rival_below(ritz: Ritz, allowed: Tensor) -> bool:
-    """Return whether the pair after the wanted ones cannot belong among them."""
-    if len(ritz.values) <= ritz.k:
-        return False
-    # An eigenvalue lies within the residual of that Ritz value.
-    rival = ritz.values[ritz.k] + ritz.norms[ritz.k]
-    return bool(rival <= ritz.values[ritz.k - 1] + allowed)
-
-
 def nothing_missed(space: Subspace, tol: float, max_products: int) -> bool:
     """Return whether no eigenvalue above the k-th was missed.
 
@@ -195,13 +189,7 @@ def nothing_missed(space: Subspace, tol: float, max_products: int) -> bool:
     """
     room = min(space.k // 2 + 10, space.capacity - space.k)  # for the operator's own basis
     space.keep(min(space.count, space.capacity - room))
-    ritz = space.ritz()
-    scale = ritz.values.abs().max().item()
-    allowed = ritz.tolerances(tol, space.precision)[-1]
-    last, risk = ritz.values[space.k - 1].item(), RISK
-    threshold = last + allowed.item()
-    if space.size > SMALL:
-        threshold, risk = max(threshold, last + BY * abs(last)), MISSED
+    threshold, risk, scale = _to_rule_out(space, tol)
     log_norms, diagonal, beside = 0.0, [], []
     unit, _ = space.outside(space.random(), 0.0)
     while space.products < max_products:
@@ -222,6 +210,16 @@ def nothing_missed(space: Subspace, tol: float, max_products: int) -> bool:
         if log_missed(values, log_norms, threshold) <= log_chance(risk, space.size):
             return True
     return False
+
+
+def _to_rule_out(space: Subspace, tol: float) -> tuple[float, float, float]:
+    """Return from where on eigenvalues are to be ruled out, at what risk, and their scale."""
+    ritz = space.ritz()
+    last, scale = ritz.values[space.k - 1].item(), ritz.values.abs().max().item()
+    threshold = last + ritz.tolerances(tol, space.precision)[-1].item()
+    if space.size > SMALL:
+        return max(threshold, last + BY * abs(last)), MISSED, scale
+    return threshold, RISK, scale
 
 
 def _tridiagonal(diagonal: list[float], off_diagonal: list[float]) -> Tensor:
