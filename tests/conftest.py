@@ -1,4 +1,5 @@
 """What every test has in common."""
+
 import contextlib
 import os
 

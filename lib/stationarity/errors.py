@@ -1,4 +1,5 @@
 """The one error that is the user's to mend, not the library's."""
+
 import difflib
 
 
@@ -19,6 +20,4 @@ def known_name(name: str, valid, what: str) -> str:
         return name
     near = difflib.get_close_matches(str(name), list(valid), n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UsageError(
-        f"Unknown {what} {name!r}: the valid names are {', '.join(valid)}.{hint}"
-    )
+    raise UsageError(f"Unknown {what} {name!r}: the valid names are {', '.join(valid)}.{hint}")

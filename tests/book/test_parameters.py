@@ -186,7 +186,9 @@ def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
     first.communicate()
     (killed,) = [records.read(path) for path in folder.glob("classroom-*")]
     assert not killed.complete
-    reached = torch.load(killed.folder / "checkpoint.previous.pt", weights_only=True)["state"]["step"]
+    reached = torch.load(killed.folder / "checkpoint.previous.pt", weights_only=True)["state"][
+        "step"
+    ]
     assert 0 < reached < 400
     assert nbformat.read(tmp_path / "out.ipynb", 4).cells
 

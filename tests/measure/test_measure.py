@@ -1,4 +1,5 @@
 """Gradient statistics are unbiased, their errors calibrated, and leave no trace."""
+
 import copy
 import math
 
@@ -60,8 +61,7 @@ class Trace(nn.Module):
 
 def state_of(model: nn.Module) -> dict:
     gradients = {
-        name: None if p.grad is None else p.grad.clone()
-        for name, p in model.named_parameters()
+        name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()
     }
     modes = [module.training for module in model.modules()]
     return {
@@ -150,8 +150,7 @@ def test_gradient_of_linear_regression_in_closed_form():
     torch.manual_seed(0)
     model = nn.Linear(3, 1, bias=False).double()
     batches = [
-        (torch.randn(5, 3, dtype=DOUBLE), torch.randn(5, dtype=DOUBLE))
-        for _ in range(7)
+        (torch.randn(5, 3, dtype=DOUBLE), torch.randn(5, dtype=DOUBLE)) for _ in range(7)
     ]
     weight = model.weight.detach().squeeze(0)
     gradients = torch.stack([x.T @ (x @ weight - y) / 5 for x, y in batches])
@@ -186,9 +185,7 @@ def test_regularised_fields_are_those_of_the_regularised_objective():
     def objective(model, batch):
         return linear(model, batch) + 0.3 / 2 * model.theta.square().sum()
 
-    together = gradient_statistics(
-        model, linear, batches, weight_decay=0.3, population=50
-    )
+    together = gradient_statistics(model, linear, batches, weight_decay=0.3, population=50)
     apart = gradient_statistics(model, objective, batches, population=50)
     plain = gradient_statistics(model, linear, batches, population=50)
     assert together.regularised_gradient_norm_squared == pytest.approx(

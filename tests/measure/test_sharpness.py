@@ -1,4 +1,5 @@
 """Hessian eigenpairs against dense and closed-form ones."""
+
 import pytest
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
@@ -62,9 +63,7 @@ def assert_matches(matrix, model, objective, batches, k=2):
     torch.testing.assert_close(found.eigenvalues, exact, rtol=1e-5, atol=1e-9)
     images = found.eigenvectors @ matrix
     residuals = images - found.eigenvalues[:, None] * found.eigenvectors
-    torch.testing.assert_close(
-        found.residuals, residuals.norm(dim=1), rtol=1e-3, atol=1e-7
-    )
+    torch.testing.assert_close(found.residuals, residuals.norm(dim=1), rtol=1e-3, atol=1e-7)
     gram = found.eigenvectors @ found.eigenvectors.T
     torch.testing.assert_close(gram, torch.eye(k, dtype=DOUBLE))
 
@@ -215,13 +214,9 @@ def test_restarts_reach_the_same_pairs():
     """A hundred products with a basis of at most 12 and 16 rows."""
     spectrum = torch.linspace(0, 1, 500, dtype=DOUBLE) ** 2
     for k in (1, 3):
-        found = sharpness(
-            Quadratic(spectrum), quadratic, ONE, k=k, tol=1e-6, max_products=500
-        )
+        found = sharpness(Quadratic(spectrum), quadratic, ONE, k=k, tol=1e-6, max_products=500)
         assert found.converged and found.products > 2 * k + 10
-        torch.testing.assert_close(
-            found.eigenvalues, spectrum.flip(0)[:k], rtol=1e-5, atol=0
-        )
+        torch.testing.assert_close(found.eigenvalues, spectrum.flip(0)[:k], rtol=1e-5, atol=0)
 
 
 def test_linear_regression():
@@ -238,9 +233,7 @@ def test_linear_regression():
 def test_dense_hessian_of_small_nets(widths):
     torch.manual_seed(0)
     model = mlp(widths).double()
-    batches = [
-        (torch.randn(7, 5, dtype=DOUBLE), torch.randint(0, 3, (7,))) for _ in range(3)
-    ]
+    batches = [(torch.randn(7, 5, dtype=DOUBLE), torch.randint(0, 3, (7,))) for _ in range(3)]
     matrix = dense_hessian(model, cross_entropy, batches)
     assert_matches(matrix, model, cross_entropy, batches)
 
@@ -264,9 +257,7 @@ def test_dense_hessian_with_batch_normalisation():
         for layer in (nn.BatchNorm1d, Standardise)
     )
     definition.load_state_dict(model.state_dict())
-    batches = [
-        (torch.randn(7, 5, dtype=DOUBLE), torch.randint(0, 3, (7,))) for _ in range(3)
-    ]
+    batches = [(torch.randn(7, 5, dtype=DOUBLE), torch.randint(0, 3, (7,))) for _ in range(3)]
     for training in (True, False):
         matrix = dense_hessian(definition.train(training), cross_entropy, batches)
         assert_matches(matrix, model.train(training), cross_entropy, batches)
@@ -288,13 +279,10 @@ def test_dropout_draws_the_same_numbers_in_every_product():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 3))
     model.double()
-    batches = [
-        (torch.randn(5, 6, dtype=DOUBLE), torch.randint(0, 3, (5,))) for _ in range(2)
-    ]
+    batches = [(torch.randn(5, 6, dtype=DOUBLE), torch.randint(0, 3, (5,))) for _ in range(2)]
     direction = torch.randn(len(parameter_vector(model)), dtype=DOUBLE)
     first, second = (
-        directional_sharpness(model, cross_entropy, batches, direction)
-        for _ in range(2)
+        directional_sharpness(model, cross_entropy, batches, direction) for _ in range(2)
     )
     assert first == second
     found = sharpness(model, cross_entropy, batches, tol=1e-8)
@@ -364,7 +352,7 @@ def test_several_starts_and_breakdown():
     """Two copies of one direction, and an invariant one, are no harm."""
     matrix = torch.diag(torch.tensor([1.0, 4.0, 4.0, 2.0], dtype=DOUBLE))
     start = torch.eye(4, dtype=DOUBLE)[[0, 0, 3]]
-    values, vectors, residuals, products, converged = largest_eigenpairs(
+    values, _vectors, residuals, products, converged = largest_eigenpairs(
         lambda v: matrix @ v, start, k=2, generator=torch.Generator().manual_seed(0)
     )
     assert converged and products <= 4

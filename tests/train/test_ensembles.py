@@ -94,10 +94,7 @@ def test_the_noise_variance_of_a_batch_follows_from_that_of_one_example():
     (inputs, labels), theta = data(), initial(1)
     _, full, variances = ensembles.exact_statistics(theta, WIDTHS, inputs, labels)
     size, draws = 5, 20000
-    for sampling, factor in (
-        ("replacement", 1),
-        ("reshuffled", (COUNT - size) / (COUNT - 1)),
-    ):
+    for sampling, factor in (("replacement", 1), ("reshuffled", (COUNT - size) / (COUNT - 1))):
         drawn = ensembles.batches(COUNT, size, range(40), draws // 40, sampling=sampling)
         chosen = torch.cat(list(drawn))
         _, found = ensembles.losses_and_gradients(
@@ -165,9 +162,7 @@ def test_batches_do_not_depend_on_where_one_begins(sampling, monkeypatch):
 
 def test_every_sampling_draws_uniformly_and_as_it_says():
     for sampling in ensembles.SAMPLINGS:
-        drawn = torch.stack(
-            list(ensembles.batches(COUNT, 5, range(50), 40, sampling=sampling))
-        )
+        drawn = torch.stack(list(ensembles.batches(COUNT, 5, range(50), 40, sampling=sampling)))
         counts = torch.bincount(drawn.flatten(), minlength=COUNT).double()
         if sampling == "reshuffled":
             assert (counts == counts[0]).all()
