@@ -34,12 +34,17 @@ class DiffusionStudy(SmallNet):
         return self
 
     @property
+    def followed(self) -> int:
+        """The steps of a trajectory after its burn-in."""
+        return (self.references - 1) * (self.spacing or self.longest) + self.longest
+
+    @property
     def total_steps(self) -> int:
         varied = (self.learning_rates, self.batch_sizes, self.momenta, self.weight_decays)
-        ways = 1 + sum(map(len, varied)) + self.reshuffled
-        spacing = (self.references - 1) * (self.spacing or self.longest)
-        each = self.burn_in + spacing + self.longest
-        return self.members * (self.settle + ways * each + self.branches * self.longest)
+        followed = (1 + sum(map(len, varied)) + self.reshuffled) * (
+            self.burn_in + self.followed
+        )
+        return self.members * (self.settle + followed + self.branches * self.longest)
 
 
 class WalkStudy(Settings):

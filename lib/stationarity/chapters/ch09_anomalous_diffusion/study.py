@@ -50,9 +50,11 @@ def diffusion(settings: DiffusionStudy, place: Place) -> list[tuple]:
     :class:`UsageError` for data that cannot be had, and where a net diverges.
     """
     task, keeper = small.load(settings, place), place.keeper
-    with keeper.progress("diffusion", all_steps(settings)):
+    groups, replicas = _groups(settings), settings.longest if settings.branches else 0
+    followed = len(groups) * (settings.burn_in + settings.followed)
+    with keeper.progress("diffusion", settings.settle + followed + replicas):
         state, found = keeper.part("settle", lambda: _settle(task))
-        for number, group in enumerate(_groups(settings)):
+        for number, group in enumerate(groups):
             name = f"group {number}"
             found = found + keeper.part(name, lambda: _follow(task, state, group))
         if settings.branches:
@@ -84,19 +86,6 @@ def _groups(settings: DiffusionStudy) -> list[dict]:
     return list(groups.values())
 
 
-def followed(settings: DiffusionStudy) -> int:
-    """Return the steps of a trajectory after its burn-in."""
-    spacing = settings.spacing or settings.longest
-    return (settings.references - 1) * spacing + settings.longest
-
-
-def all_steps(settings: DiffusionStudy) -> int:
-    """Return the steps that the study takes one after another."""
-    each = settings.burn_in + followed(settings)
-    replicas = settings.longest if settings.branches else 0
-    return settings.settle + len(_groups(settings)) * each + replicas
-
-
 def _settle(task: small.Task) -> tuple[small.State, list[tuple]]:
     """Train all members at the base settings; return their state, and rows of the loss."""
     settings, members = task.settings, range(task.settings.members)
@@ -118,7 +107,7 @@ def _follow(task: small.Task, state: small.State, group: dict) -> list[tuple]:
     shape = (len(group), settings.members, len(begins), len(lags))
     kept = dict(references=theta.repeat(len(begins), 1, 1), found=[])
     kept |= {name: torch.zeros(shape, dtype=torch.float64) for name in ("far", "near")}
-    last, every = settings.burn_in + followed(settings), max(followed(settings) // LOOKS, 1)
+    last, every = settings.burn_in + settings.followed, max(settings.followed // LOOKS, 1)
     nets, rate = _nets(task, (theta, buffer), group, "follow", last, **kept)
     references, found, far, near = nets.kept.values()
     squared_rate = rate[:, 0].double().cpu() ** 2
