@@ -321,10 +321,16 @@ def test_frozen_are_left_out_and_unused_are_zeros():
         {name: nn.Parameter(torch.ones(2, dtype=DOUBLE)) for name in "abc"}
     )
     model["b"].requires_grad_(False)
-    objective = lambda model, batch: batch * (model["a"] * model["b"]).sum()
+
+    def objective(model, batch):
+        return batch * (model["a"] * model["b"]).sum()
+
     found = gradient_statistics(model, objective, [1.0, 1.0, 1.0])
     assert found.mean_gradient.tolist() == [1.0, 1.0, 0.0, 0.0]
-    constant = lambda model, batch: torch.tensor(2.0, dtype=DOUBLE)
+
+    def constant(model, batch):
+        return torch.tensor(2.0, dtype=DOUBLE)
+
     found = gradient_statistics(model, constant, [1.0, 1.0, 1.0])
     assert found.gradient_norm == found.noise_norm == found.standard_error == 0.0
 
@@ -334,7 +340,10 @@ def test_float32_norms_of_many_parameters_are_exact():
     model = nn.Linear(2000, 2000, bias=False)
     torch.manual_seed(0)
     gradient = torch.randn(2000, 2000)
-    objective = lambda model, batch: (model.weight * gradient).sum() * batch
+
+    def objective(model, batch):
+        return (model.weight * gradient).sum() * batch
+
     found = gradient_statistics(model, objective, [1.0, -1.0])
     exact = gradient.double().square().sum().item()
     assert found.mean_gradient.dtype == torch.float32

@@ -171,10 +171,16 @@ def test_zero_hessian_and_zero_gradient():
     assert zero.eigenvalues.tolist() == zero.residuals.tolist() == [0.0, 0.0]
     stationary = sharpness(Quadratic([1.0, 4.0, -6.0], at=0.0), quadratic, ONE)
     assert stationary.eigenvalues.item() == pytest.approx(4.0, rel=1e-2)
-    linear = lambda model, batch: model.theta.sum()
+
+    def linear(model, batch):
+        return model.theta.sum()
+
     model = Quadratic([1.0, 2.0])
     assert sharpness(model, linear, ONE).eigenvalues.tolist() == [0.0]
-    constant = lambda model, batch: torch.tensor(1.0, dtype=DOUBLE)
+
+    def constant(model, batch):
+        return torch.tensor(1.0, dtype=DOUBLE)
+
     assert sharpness(model, constant, ONE).eigenvalues.tolist() == [0.0]
 
 
@@ -223,7 +229,10 @@ def test_linear_regression():
     torch.manual_seed(0)
     model = nn.Linear(6, 1, bias=False).double()
     inputs = torch.randn(4, 10, 6, dtype=DOUBLE)
-    squares = lambda model, x: model(x).square().mean() / 2
+
+    def squares(model, x):
+        return model(x).square().mean() / 2
+
     exact = torch.linalg.eigvalsh(inputs.reshape(40, 6).T @ inputs.reshape(40, 6) / 40)
     found = sharpness(model, squares, list(inputs), tol=1e-8)
     assert found.eigenvalues.item() == pytest.approx(exact[-1].item())
@@ -268,7 +277,10 @@ def test_frozen_are_left_out_and_unused_have_no_curvature():
         {name: nn.Parameter(torch.ones(2, dtype=DOUBLE)) for name in "abc"}
     )
     model["b"].requires_grad_(False)
-    objective = lambda model, batch: (model["a"] ** 2 * model["b"]).sum()
+
+    def objective(model, batch):
+        return (model["a"] ** 2 * model["b"]).sum()
+
     found = sharpness(model, objective, ONE)
     assert found.eigenvalues.item() == pytest.approx(2.0)
     assert found.eigenvectors.shape == (1, 4)
@@ -317,7 +329,10 @@ def test_attention():
     torch.manual_seed(0)
     model = Attention().double()
     inputs = torch.randn(2, 2, 5, 4, dtype=DOUBLE)
-    objective = lambda model, x: model(x).square().mean()
+
+    def objective(model, x):
+        return model(x).square().mean()
+
     with sdpa_kernel(SDPBackend.MATH):  # for the dense Hessian
         matrix = dense_hessian(model, objective, [inputs])
     found = sharpness(model, objective, [inputs], tol=1e-8)
@@ -334,7 +349,10 @@ def test_wrong_arguments():
         sharpness(model, quadratic, ONE, start=torch.ones(2))
     with pytest.raises(ValueError, match="no trainable"):
         sharpness(nn.ReLU(), quadratic, ONE)
-    diverged = lambda model, batch: quadratic(model, batch) * float("nan")
+
+    def diverged(model, batch):
+        return quadratic(model, batch) * float("nan")
+
     with pytest.raises(FloatingPointError, match="not finite"):
         sharpness(model, diverged, ONE)
 

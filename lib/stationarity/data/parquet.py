@@ -87,10 +87,9 @@ def parquet_files(
 def find(source: Source, root: Path) -> dict[str, list[Path]]:
     """Return the files of the splits that lie below the root; nothing where none does."""
     for folder in (*(root / part for part in source.folders), root):
-        found = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in source.rows}
-        found = {split: files for split, files in found.items() if files}
-        if found:
-            return found
+        parts = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in source.rows}
+        if held := {split: files for split, files in parts.items() if files}:
+            return held
     return {}
 
 

@@ -35,8 +35,8 @@ def words(lines: pyarrow.ChunkedArray) -> pyarrow.Array:
     end, space = (pyarrow.scalar(text, kind) for text in (END_OF_LINE, " "))
     ended = compute.binary_join_element_wise(lines.cast(kind), end, space)
     split = compute.utf8_split_whitespace(compute.utf8_trim_whitespace(ended))
-    found = compute.list_flatten(split)
-    return found.combine_chunks() if isinstance(found, pyarrow.ChunkedArray) else found
+    flat = compute.list_flatten(split)
+    return flat.combine_chunks() if isinstance(flat, pyarrow.ChunkedArray) else flat
 
 
 def encode(
@@ -60,9 +60,9 @@ def encode(
     if UNKNOWN not in vocabulary:
         vocabulary.append(UNKNOWN)
     known = pyarrow.array(vocabulary, training.type)
-    found = pyarrow.compute.index_in(validation, known)
-    found = found.fill_null(vocabulary.index(UNKNOWN))
-    return rank[numbers], found.to_numpy().astype(np.int32), vocabulary
+    places = pyarrow.compute.index_in(validation, known)
+    places = places.fill_null(vocabulary.index(UNKNOWN))
+    return rank[numbers], places.to_numpy().astype(np.int32), vocabulary
 
 
 class TokenStreams:

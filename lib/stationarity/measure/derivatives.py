@@ -37,10 +37,10 @@ def gradients(loss: Tensor, parameters: list[Tensor], graph: bool = False) -> tu
     """Gradients of the loss, zeros for what it does not use."""
     if not loss.requires_grad:
         return tuple(torch.zeros_like(p) for p in parameters)
-    found = torch.autograd.grad(loss, parameters, create_graph=graph, allow_unused=True)
+    slopes = torch.autograd.grad(loss, parameters, create_graph=graph, allow_unused=True)
     return tuple(
         torch.zeros_like(p) if gradient is None else gradient
-        for gradient, p in zip(found, parameters)
+        for gradient, p in zip(slopes, parameters)
     )
 
 

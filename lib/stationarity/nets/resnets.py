@@ -58,9 +58,13 @@ class CifarResNet(nn.Module):
     """
 
     def __init__(
-        self, width: int = 64, blocks: tuple = (2, 2, 2, 2), channels: int = 3,
-        classes: int = 10, batch_norm: bool = True,
-    ):  # fmt: skip
+        self,
+        width: int = 64,
+        blocks: tuple = (2, 2, 2, 2),
+        channels: int = 3,
+        classes: int = 10,
+        batch_norm: bool = True,
+    ):
         super().__init__()
         norm = nn.BatchNorm2d if batch_norm else GainAndBias
         stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
