@@ -272,7 +272,7 @@ def interrupted(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         images()
     hook.remove()
-    return next(tmp_path.glob("*/*"))
+    return next(tmp_path.glob("*/classroom-*"))
 
 
 def images(**changes):
