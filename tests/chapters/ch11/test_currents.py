@@ -14,6 +14,17 @@ MODES = [  # curvature, learning rate, noise variance, momentum
 each_mode = pytest.mark.parametrize("mode", MODES)
 
 
+def langevin_drift(h, rate, beta):
+    """The matrix A of the Langevin equation: force and friction over the mass."""
+    mass = rate * (1 + beta) / 2
+    return np.array([[0, -1], [h / mass, (1 - beta) / mass]])
+
+
+def langevin_diffusion(rate, s, beta):
+    """The matrix D of the Langevin equation."""
+    return np.diag([0, 2 * s / (rate * (1 + beta) ** 2)])
+
+
 def scaled_points(mode, count=40):
     covariance = theory.limiting_covariance(*mode)
     points = np.random.default_rng(0).standard_normal((count, 2))
@@ -38,8 +49,8 @@ def test_the_current_is_drift_less_diffusion_and_has_no_divergence(mode):
         currents.density(points, *mode),
         gradient(lambda x: currents.density(x, *mode), points, scale),
     )
-    drift = -points @ currents.drift(h, rate, beta).T * p[:, None]
-    expected = drift - slope @ currents.diffusion(rate, s, beta).T
+    drift = -points @ langevin_drift(h, rate, beta).T * p[:, None]
+    expected = drift - slope @ langevin_diffusion(rate, s, beta).T
     found = currents.current(points, *mode)
     size = np.abs(drift).max(0)
     assert np.all(np.abs(found - expected) / size < 1e-6)
@@ -60,11 +71,14 @@ def test_the_current_is_clockwise_and_keeps_the_modified_loss(mode):
 
 
 @each_mode
-def test_drift_and_diffusion_solve_the_lyapunov_equation(mode):
+def test_q_is_antisymmetric_and_drives_the_current(mode):
     h, rate, s, beta = mode
-    a, c = currents.drift(h, rate, beta), theory.limiting_covariance(*mode)
-    d = currents.diffusion(rate, s, beta)
-    assert np.allclose(a @ c + c @ a.T, 2 * d, rtol=1e-12, atol=1e-12 * d.max())
+    covariance = theory.limiting_covariance(*mode)
+    q = langevin_drift(h, rate, beta) @ covariance - langevin_diffusion(rate, s, beta)
+    assert np.allclose(q, -q.T, rtol=1e-12, atol=1e-12 * np.abs(q).max())
+    points = scaled_points(mode)
+    slope = points @ np.linalg.inv(covariance) * currents.density(points, *mode)[:, None]
+    assert np.allclose(currents.current(points, *mode), -slope @ q.T, rtol=1e-10)
 
 
 def test_the_density_is_normal_and_the_modified_loss_its_logarithm():

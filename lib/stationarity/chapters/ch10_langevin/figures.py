@@ -10,7 +10,9 @@ from ...theory.continuous import propagator
 from ...theory.discrete import displacement_squared
 from ..plots import DOTTED, THEORY, legend_above, panels, points
 from . import moments, reading, study
+from .reading import CONSTANT
 
+CORRELATIONS = {"color": "C0", "linestyle": "-."}
 LANGEVIN = {"color": "C3", "linestyle": "--", "linewidth": 1.4}
 NOISES = {
     "gaussian": {"color": "C0", "fmt": "o", "label": "simulated, Gaussian noise"},
@@ -74,7 +76,7 @@ def _theories(pair, run: Run, triple: tuple, quantity: str) -> None:
     """Draw one quantity in the upper axes, the deviations from exact theory in the lower."""
     upper, lower = pair
     for index, noise in enumerate(("gaussian", "replacement")):
-        table = reading.compared(run, triple, noise, "exact, constant noise", [quantity])
+        table = reading.compared(run, triple, noise, CONSTANT, [quantity])
         wrong = reading.compared(run, triple, noise, "Langevin equation", [quantity]).predicted
         if noise == "gaussian":
             wide = table.value.max() > 5 * table.value.min()
@@ -102,9 +104,7 @@ def sampling(run: Run, triples: list[tuple]) -> Figure:
         for ax, quantity in zip(row, study.TOTALS, strict=True):
             exact = reading.compared(run, triple, "replacement", best, [quantity])
             for noise in ("replacement", "reshuffled"):
-                table = reading.compared(
-                    run, triple, noise, "exact, constant noise", [quantity]
-                )
+                table = reading.compared(run, triple, noise, CONSTANT, [quantity])
                 ratio, error = table.value / table.predicted, table.error / table.predicted
                 points(ax, table.step, ratio, error, markersize=3, **NOISES[noise])
                 if noise == "replacement":
@@ -132,11 +132,7 @@ def velocity_sums(curvature: float, settings: list[tuple[float, float]], last: i
     ways = (
         (displacement_squared, THEORY, "exact"),
         (moments.limiting_displacement, LANGEVIN, "2V(1 − r)"),
-        (
-            moments.velocity_sum_squared,
-            {"color": "C0", "linestyle": "-."},
-            "velocity correlations",
-        ),
+        (moments.velocity_sum_squared, CORRELATIONS, "velocity correlations"),
     )
     for (upper, lower), (rate, momentum) in zip(axes.T, settings, strict=True):
         given = (lags, curvature, rate, 1.0, momentum)

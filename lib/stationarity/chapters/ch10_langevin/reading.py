@@ -12,12 +12,13 @@ from .. import quantity
 from .moments import EXACT, LANGEVIN
 from .study import STATE_DEPENDENT, TOTALS, by_name, ensemble, recorded_steps
 
-THEORIES = {"Langevin equation": LANGEVIN, "exact, constant noise": EXACT}
+CONSTANT = "exact, constant noise"
+THEORIES = {"Langevin equation": LANGEVIN, CONSTANT: EXACT}
 
 
 def sharpest(run: Run) -> str:
     """Return the best theory of minibatches with replacement that a run allows."""
-    return STATE_DEPENDENT if run.settings.state_dependent else "exact, constant noise"
+    return STATE_DEPENDENT if run.settings.state_dependent else CONSTANT
 
 
 def vector(run: Run, name: str) -> NDArray:
@@ -141,7 +142,7 @@ def exact_error(run: Run) -> Estimate:
     Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖², from the first step on, at all settings
     of the optimiser.
     """
-    return worst(run, "gaussian", "exact, constant noise")
+    return worst(run, "gaussian", CONSTANT)
 
 
 @quantity

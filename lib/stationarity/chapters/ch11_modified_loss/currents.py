@@ -75,47 +75,17 @@ def density(state: ArrayLike, *mode: float) -> NDArray:
     return np.exp(-psi) / (2 * np.pi * np.sqrt(np.linalg.det(covariance)))
 
 
-def drift(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
-    """Return the matrices ``A`` of the Langevin equation, (..., 2, 2).
-
-    ``[[0, −1], [2 h, 2 (1 − β)] / (η (1 + β))]``: the second row is the force of
-    the quadratic and the friction, both over the mass ``η (1 + β) / 2``.
-
-    >>> drift(1.0, 0.5)
-    array([[ 0., -1.],
-           [ 4.,  4.]])
-    """
-    curvature, mass = np.asarray(curvature, float), learning_rate * (1 + momentum) / 2
-    matrix = np.zeros((*curvature.shape, 2, 2))
-    matrix[..., 0, 1] = -1
-    matrix[..., 1, 0] = curvature / mass
-    matrix[..., 1, 1] = (1 - momentum) / mass
-    return matrix
-
-
-def diffusion(learning_rate: float, noise_variance: float, momentum: float = 0.0) -> NDArray:
-    """Return the matrix ``D`` of a mode, (2, 2): ``2 s / (η (1 + β)²)`` for v.
-
-    >>> diffusion(0.5, 3.0)
-    array([[ 0.,  0.],
-           [ 0., 12.]])
-    """
-    return np.diag([0, 2 * noise_variance / (learning_rate * (1 + momentum) ** 2)])
-
-
 def current(state: ArrayLike, *mode: float) -> NDArray:
     """Return the stationary probability current J of one mode at states (..., 2).
 
-    ``mode`` is as in :func:`density`. ``J = −Q ∇Ψ p`` with the antisymmetric ``Q = A C − D``
-    is the drift's ``−A x p`` less ``D ∇p``: clockwise in the (θ, v) plane, along the level
-    sets of Ψ. The sign is checked in the tests.
+    ``mode`` is as in :func:`density`. ``J = −Q ∇Ψ p`` is ``(v, −ω² θ) p``, with the natural
+    frequency ω in all regimes of damping: clockwise in the (θ, v) plane, along the level
+    sets of Ψ.
     """
-    curvature, learning_rate, noise_variance, momentum = mode
-    covariance = limiting_covariance(*mode)
-    turning = drift(curvature, learning_rate, momentum) @ covariance
-    turning -= diffusion(learning_rate, noise_variance, momentum)
-    slope = np.asarray(state, float) @ np.linalg.inv(covariance)
-    return -(slope @ turning.T) * density(state, *mode)[..., None]
+    position, velocity = np.moveaxis(np.asarray(state, float), -1, 0)
+    natural = damping(mode[0], mode[1], mode[3]).natural_frequency
+    flow = np.stack([velocity, -(natural**2) * position], -1)
+    return flow * density(state, *mode)[..., None]
 
 
 def limiting_rotation(

@@ -230,4 +230,4 @@ def _furthest(ratios) -> Estimate:
     worst = away.argmax()
     least, most = max((away - width).max(), 0.0), (away + width).max()
     side = 1 if values[worst] > 1 else -1
-    return Estimate(values[worst], *sorted((1 + side * least, 1 + side * most)))
+    return Estimate(*map(float, (values[worst], *sorted((1 + side * least, 1 + side * most)))))
