@@ -59,14 +59,11 @@ def losses_and_gradients(
 ) -> tuple[Tensor, Tensor]:
     """Return each member's mean loss (K,) on its batch, and the gradients (K, P).
 
-    Parameters
-    ----------
-    theta : (K, P), not changed.
-    widths : of every member, from the inputs to the logits.
-    inputs : a batch for each member (K, B, D), or one for all (B, D).
-    targets : labels (K, B), or (B,) for all; int64 classes.
-    loss : ``cross_entropy`` (nats), or ``squared``: half of the squared distance of
-        the logits from the label's unit vector.
+    ``theta`` is (K, P), and ``widths`` are those of every member, from the inputs to the
+    logits. A batch is one for each member, ``inputs`` (K, B, D) and labels ``targets``
+    (K, B), int64, or one for all, (B, D) and (B,). The loss is the ``cross_entropy``
+    (nats), or ``squared``: half of the squared distance of the logits from the label's
+    unit vector.
 
     Raises :class:`UsageError` for an unknown loss, and for weights that do not fit the
     widths.

@@ -127,14 +127,8 @@ def load(settings: SmallNet, place: Place) -> Task:
 
     Raises :class:`UsageError` where the data cannot be had.
     """
-    dataset = data.load(
-        settings.dataset,
-        batch_size=settings.batch_size,
-        examples=settings.examples,
-        label_noise=settings.label_noise,
-        data_root=place.data_root,
-        device=place.device,
-    )
+    how = settings.model_dump(include={"batch_size", "examples", "label_noise"})
+    dataset = data.load(settings.dataset, **how, data_root=place.data_root, device=place.device)
     inputs, labels = whole(dataset.partition())
     widths = (inputs.shape[1], *settings.hidden, dataset.classes)
     test = whole(dataset.test_batches())
@@ -218,13 +212,11 @@ class Ensemble:
             ensembles.sgd_step(*moving, rate, self.momentum, decay)
 
     def _check_finite(self) -> None:
-        finite = torch.isfinite(self.theta).all(1)
-        if finite.all():
-            return
-        blocks = finite.view(max(len(self.names), 1), -1).all(1).tolist()
-        lost = [repr(name) for name, fine in zip(self.names, blocks) if not fine]
-        whose = f" of {', '.join(lost)}" if lost else ""
-        raise UsageError(
-            f"The weights{whose} are no longer finite at step {self.step}: lower the "
-            "learning rate."
-        )
+        finite = torch.isfinite(self.theta).view(max(len(self.names), 1), -1).all(1).tolist()
+        if not all(finite):
+            lost = [repr(name) for name, fine in zip(self.names, finite) if not fine]
+            whose = f" of {', '.join(lost)}" if lost else ""
+            raise UsageError(
+                f"The weights{whose} are no longer finite at step {self.step}: lower the "
+                "learning rate."
+            )
