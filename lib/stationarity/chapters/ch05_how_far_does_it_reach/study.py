@@ -1,8 +1,7 @@
 """How far does it reach? Regimes of training, each an ensemble of small nets.
 
-Whether the gradient of the objective vanishes is asked of every regime in the
-same way, of several nets each. Regimes that share batch size, loss, optimiser and
-net are trained in one ensemble. Book: chapter 5.
+Whether the gradient of the objective vanishes is asked of every regime in the same way, of
+several nets each. Those alike in batch size, loss, optimiser and net are one ensemble.
 """
 
 from __future__ import annotations
