@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from stationarity.errors import UsageError
 from stationarity.stats import displacement
-from stationarity.theory import simulate, stationary_covariance
+from stationarity.theory import stationary_covariance
+from stationarity.theory.simulation import simulate
 
 LAGS = displacement.spaced_lags(64)
 WITHIN = displacement.window(64, "last two thirds")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import solve_discrete_lyapunov
-from stationarity import UsageError, theory
+from stationarity import UsageError
 from stationarity.theory import simulation
 
 CURVATURE, VARIANCES = np.array([1.0, 0.3]), np.array([2.0, 0.5])
@@ -52,12 +52,12 @@ def test_ten_thousand_trajectories_have_the_stationary_covariance(momentum):
 @pytest.mark.parametrize("noise", [-1.0, [1.0, -0.1]])
 def test_a_negative_variance_is_refused(noise):
     with pytest.raises(UsageError, match="cannot be negative, and this one is -"):
-        theory.simulate([1.0, 0.5], [0.1], noise, trajectories=2, recorded=[1])
+        simulation.simulate([1.0, 0.5], [0.1], noise, trajectories=2, recorded=[1])
 
 
 def test_the_number_of_threads_and_what_is_recorded_change_nothing():
     def run(recorded):
-        return theory.simulate(
+        return simulation.simulate(
             np.ones(20), np.full(30, 0.1), 1.0, trajectories=1200, recorded=recorded
         )
 
@@ -73,4 +73,4 @@ def test_the_number_of_threads_and_what_is_recorded_change_nothing():
 
 def test_steps_beyond_the_end_are_refused():
     with pytest.raises(UsageError, match="between 0 and 3"):
-        theory.simulate([1.0], np.full(3, 0.1), 1.0, trajectories=2, recorded=[4])
+        simulation.simulate([1.0], np.full(3, 0.1), 1.0, trajectories=2, recorded=[4])

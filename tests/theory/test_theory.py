@@ -5,6 +5,7 @@ import pytest
 from scipy.linalg import expm, solve_continuous_lyapunov, solve_discrete_lyapunov
 from stationarity import UsageError, theory
 from stationarity.theory.discrete import noise_covariance
+from stationarity.theory.simulation import simulate
 
 MOMENTA = [0.0, 0.5, 0.9, 0.99]
 
@@ -180,7 +181,7 @@ EVERY = [
     lambda h, r, b: theory.displacement_squared([1], h, r, 1.0, b),
     lambda h, r, b: theory.limiting_covariance(h, r, 1.0, b),
     lambda h, r, b: theory.moments(h, [r], 1.0, momentum=b),
-    lambda h, r, b: theory.simulate(h, [r], 1.0, trajectories=1, recorded=[1], momentum=b),
+    lambda h, r, b: simulate(h, [r], 1.0, trajectories=1, recorded=[1], momentum=b),
 ]
 
 

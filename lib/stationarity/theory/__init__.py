@@ -16,7 +16,6 @@ from .discrete import (
     stationary_covariance,
     transition,
 )
-from .simulation import simulate
 
 __all__ = [
     "check_stable",
@@ -27,7 +26,6 @@ __all__ = [
     "moments",
     "oscillation",
     "propagator",
-    "simulate",
     "stationary_covariance",
     "transition",
 ]

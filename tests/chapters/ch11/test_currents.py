@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from stationarity import UsageError, theory
 from stationarity.chapters.ch11_modified_loss import currents, estimators
+from stationarity.theory.simulation import simulate
 
 MODES = [  # curvature, learning rate, noise variance, momentum
     (2.0, 0.1, 3.0, 0.9),  # oscillates
@@ -162,7 +163,7 @@ def test_the_spectrum_integrates_to_the_variance_and_peaks_where_it_says():
 def ensemble(h, rate, s, beta, members=200, steps=1500, seed=0):
     """Stationary positions (members, T + 1, k), and velocities at the last T steps."""
     burn = 600
-    paths = theory.simulate(
+    paths = simulate(
         h,
         [rate] * (burn + steps),
         s,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ... import theory
 from ...runs import metrics
+from ...theory.simulation import simulate
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
@@ -41,7 +41,7 @@ def sample(
 
     R is the settings' number of ``trajectories`` if not given.
     """
-    return theory.simulate(
+    return simulate(
         settings.curvatures, schedule(settings, rate), settings.noise_variance,
         trajectories=trajectories or settings.trajectories, recorded=recorded,
         start=settings.start, momentum=settings.momentum, seed=settings.seed,
