@@ -1,5 +1,6 @@
 """The parameters of a page: checked before any work, and what papermill makes of them."""
 
+import io
 import os
 import signal
 import subprocess
@@ -206,11 +207,11 @@ def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
     assert (tmp_path / "long.ipynb").read_bytes() == source
 
 
-def test_the_progress_of_another_process_shows_as_ones_own(tmp_path, monkeypatch):
+def test_the_progress_of_another_process_shows_as_ones_own(monkeypatch):
     other = (
         'echo "other: 5%" >> $STATIONARITY_PROGRESS; echo "other: 9%" >> $STATIONARITY_PROGRESS'
     )
-    lines = tmp_path / "lines"
-    monkeypatch.setattr(progress, "_outlets", lambda: [progress._Log(str(lines))])
+    outlet = io.StringIO()
+    monkeypatch.setattr(progress, "_outlet", lambda: outlet)
     assert progress.follow(["sh", "-c", f"{other}; exit 3"], dict(os.environ)) == 3
-    assert lines.read_text() == "other: 9%\n"
+    assert outlet.getvalue() == "other: 9%\n"

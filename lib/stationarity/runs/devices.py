@@ -1,6 +1,7 @@
 """The device of a run, and the threads of the CPU."""
 
 import contextlib
+import os
 
 import torch
 
@@ -15,13 +16,15 @@ def usable_device(device: str | None, devices: int = 1) -> str:
     not here, or not as many times as ``devices`` says.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    device = distributed.own_device(device)
+    if device == "cuda" and distributed.started() > 1:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError):
         raise UsageError(f"There is no device {device!r} here: cpu always is.") from None
     there = torch.cuda.device_count() if device == "cuda" else devices
-    if devices < 1 or devices > there or (devices > 1 and device not in ("cpu", "cuda")):
+    if not 1 <= devices <= there or (devices > 1 and device not in ("cpu", "cuda")):
         raise UsageError(
             f"devices={devices} cannot be with device={device!r}: it is a number from 1 on, "
             f"of cpu or cuda, and of cuda there are {torch.cuda.device_count()} here."

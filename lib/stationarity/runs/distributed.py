@@ -1,9 +1,8 @@
 """One run on several processes: each computes its share of every batch.
 
-``torchrun`` starts the processes; alone, everything here does nothing. The batch
-of the settings is that of all processes together: process r of W takes the r-th of
-W equal parts of it. PyTorch's DistributedDataParallel averages the gradients of a
-step; what is measured is averaged here.
+``torchrun`` starts the processes; alone, everything here does nothing. The batch of the
+settings is that of all W together: process r takes the r-th of W equal parts. PyTorch's
+DistributedDataParallel averages the gradients of a step; what is measured, this module.
 
 Source: our section "Running at full size".
 """
@@ -27,14 +26,14 @@ def started() -> int:
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
     """Join the processes that ``torchrun`` started, and part from them in the end."""
-    if started() == 1 or dist.is_initialized():
-        yield
-        return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    joins = started() > 1 and not dist.is_initialized()
+    if joins:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
     finally:
-        dist.destroy_process_group()
+        if joins:
+            dist.destroy_process_group()
 
 
 def rank() -> int:
@@ -47,28 +46,14 @@ def size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def own_device(device: str) -> str:
-    """Return the GPU of this process where ``device`` is ``cuda``; else the device."""
-    if device != "cuda" or started() == 1:
-        return device
-    own = f"cuda:{os.environ['LOCAL_RANK']}"
-    torch.cuda.set_device(own)
-    return own
-
-
 def key() -> tuple:
     """Return what makes a random seed this process's own; nothing for the first."""
     return (rank(),) if rank() else ()
 
 
 def share(count: int) -> slice:
-    """Return which of ``count`` items are this process's.
-
-    The shares of all are of equal size where the number of processes divides the
-    count, and differ by one item at most where not.
-    """
-    first, last = (count * r // size() for r in (rank(), rank() + 1))
-    return slice(first, last)
+    """Return which of ``count`` items are this process's: of all as many, give or take one."""
+    return slice(count * rank() // size(), count * (rank() + 1) // size())
 
 
 def check_divisible(batch_size: int) -> None:

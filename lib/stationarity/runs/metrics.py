@@ -34,7 +34,11 @@ def rows(
     """
     values, errors = (_array(given) for given in (values, errors))
     errors = np.broadcast_to(errors, values.shape)
-    long = {name: list(given) for name, given in axes.items() if _is_sequence(given)}
+    long = {
+        name: list(given)
+        for name, given in axes.items()
+        if hasattr(given, "__len__") and not isinstance(given, str)
+    }
     if values.shape != tuple(map(len, long.values())):
         raise ValueError(f"{quantity} has shape {values.shape}, and its axes {list(long)} not.")
     found, common = [], {"of": "", "member": None, "index": None, "step": 0} | axes
@@ -54,10 +58,6 @@ def rows(
 def common_rows(values: dict, **axes) -> list[tuple]:
     """Return the :func:`rows` of several quantities, by name, that have the same axes."""
     return [row for name, each in values.items() for row in rows(name, each, **axes)]
-
-
-def _is_sequence(given) -> bool:
-    return not isinstance(given, str) and hasattr(given, "__len__")
 
 
 def _array(given) -> np.ndarray:

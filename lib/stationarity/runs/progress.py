@@ -3,8 +3,7 @@
 It shows in the terminal. In a notebook it shows below the cell, as one line that
 changes in place, and on the standard error of whoever executes the notebook: that
 is the terminal where papermill was called, or the log of a batch job. Where the
-environment variable ``STATIONARITY_PROGRESS`` names a file, lines are appended to it
-instead.
+environment variable ``STATIONARITY_PROGRESS`` names a file, it is written there instead.
 """
 
 import contextlib
@@ -23,14 +22,12 @@ SECONDS = 2.0  # between two lines
 SECONDS_IN_LOG = 60.0  # of a batch job, that nobody watches
 
 
-class Progress:
+class Progress(tqdm):
     """Count steps; show the loss and the time that is left."""
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "step"):
-        self.outlets = _outlets() if distributed.rank() == 0 else []
-        self.bar = tqdm(
-            total=total, initial=done, desc=label, unit=unit, mininterval=0.5,
-            file=io.StringIO() if self.outlets else sys.stderr,
+        super().__init__(
+            desc=label, total=total, initial=done, unit=unit, file=_outlet(),
             disable=distributed.rank() > 0,
         )  # fmt: skip
         self.next_line = time.monotonic() + SECONDS
@@ -38,39 +35,14 @@ class Progress:
     @property
     def count(self) -> int:
         """The number of steps so far."""
-        return self.bar.n
+        return self.n
 
     def advance(self, describe=None) -> None:
         """Count one step; call ``describe() -> str`` only when it will be seen."""
-        self.bar.n += 1
-        now = time.monotonic()
-        if now < self.next_line:
-            return
-        self.next_line = now + SECONDS
-        self.show(describe() if describe else "")
-
-    def show(self, text: str) -> None:
-        """Show what is being done, at once."""
-        self.bar.set_postfix_str(text, refresh=False)
-        self._refresh()
-
-    def close(self) -> None:
-        """Show the final count and release the bar."""
-        self._refresh(last=True)
-        self.bar.close()
-
-    def _refresh(self, last: bool = False) -> None:
-        if not self.outlets:
-            self.bar.refresh()
-        for outlet in self.outlets:
-            state = self.bar.format_dict | {"ncols": outlet.columns, "ascii": True}
-            outlet.write(tqdm.format_meter(**state), last)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
+        self.n += 1
+        if time.monotonic() >= self.next_line:
+            self.next_line = time.monotonic() + SECONDS
+            self.set_postfix_str(describe() if describe else "")
 
 
 def follow(command: list[str], environment: dict[str, str]) -> int:
@@ -78,9 +50,9 @@ def follow(command: list[str], environment: dict[str, str]) -> int:
 
     In a notebook the lines of its :class:`Progress` would else fill the page.
     """
-    outlets, ended = _outlets(), False
+    outlet, ended = _outlet(), False
     with tempfile.NamedTemporaryFile("r") as log:
-        if outlets:
+        if outlet:
             environment = {"STATIONARITY_PROGRESS": log.name} | environment
         process = subprocess.Popen(command, env=environment)
         try:
@@ -89,80 +61,49 @@ def follow(command: list[str], environment: dict[str, str]) -> int:
                     process.wait(timeout=SECONDS)
                     ended = True
                 for line in log.read().splitlines()[-1:]:
-                    for outlet in outlets:
-                        outlet.write(line[: outlet.columns], ended)
-        except KeyboardInterrupt:
+                    outlet.write(line + "\n" * ended)
+        finally:  # after an interruption
             process.terminate()
             process.wait()
-            raise
     return process.returncode
 
 
-def _outlets() -> list:
-    """Return where progress shows; none: on the standard error of this process."""
-    file = os.environ.get("STATIONARITY_PROGRESS")
-    if file:
-        return [_Log(file)]
+def _outlet():
+    """Return the file that shows progress; None: standard error of this process."""
+    if path := os.environ.get("STATIONARITY_PROGRESS"):
+        return open(path, "a", encoding="ascii")
     ipython = sys.modules.get("IPython")
     in_kernel = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
-    return [_LineOfPage(), _OutsideKernel()] if in_kernel else []
+    return _Notebook() if in_kernel else None
 
 
-class _LineOfPage:
-    """A line below the notebook's cell."""
+class _Notebook(io.TextIOBase):
+    """A line below the cell, and the standard error that a kernel inherited and hides.
 
-    columns = 100
-
-    def __init__(self):
-        self.shown = None
-
-    def write(self, line: str, last: bool) -> None:
-        from IPython.display import display
-
-        if self.shown is None:
-            self.shown = display({"text/plain": line}, raw=True, display_id=True)
-        else:
-            self.shown.update({"text/plain": line}, raw=True)
-
-
-class _Log:
-    """A file to which every line is appended."""
-
-    columns = 100
-
-    def __init__(self, path: str):
-        self.path = path
-
-    def write(self, line: str, last: bool) -> None:
-        with open(self.path, "a") as log:
-            log.write(line + "\n")
-
-
-class _OutsideKernel:
-    """The standard error that a kernel inherited, which its own hides.
-
-    A terminal's line changes in place; a log gets a line a minute. A kernel of
-    Jupyter's own server stays silent: its page is being watched.
+    There a terminal's line changes in place; a log gets a line a minute. A kernel of
+    Jupyter's own server leaves it alone: its page is being watched.
     """
 
     def __init__(self):
-        self.number = None
+        self.line, self.shown, self.inherited, self.next_line = "", None, None, 0.0
         if "JPY_SESSION_NAME" not in os.environ:
             with contextlib.suppress(OSError):  # ipykernel answers with the inherited one
-                self.number = sys.stderr.fileno()
-        self.terminal = self.number is not None and os.isatty(self.number)
-        width = os.get_terminal_size(self.number).columns if self.terminal else 0
-        self.columns = width - 1 if width > 1 else 100  # a longer line would not be replaced
-        self.next_line = 0.0
+                self.inherited = sys.stderr.fileno()
+        self.terminal = self.inherited is not None and os.isatty(self.inherited)
 
-    def write(self, line: str, last: bool) -> None:
-        if self.number is None:
-            return
-        now = time.monotonic()
-        if not (self.terminal or last or now >= self.next_line):
+    def write(self, text: str) -> None:
+        from IPython.display import display
+
+        last, self.line = text.endswith("\n"), text.strip() or self.line
+        if self.shown is None:
+            self.shown = display({"text/plain": self.line}, raw=True, display_id=True)
+        else:
+            self.shown.update({"text/plain": self.line}, raw=True)
+        now, line = time.monotonic(), self.line + "\n"
+        if self.terminal:  # a line as wide as it would not be replaced
+            width = os.get_terminal_size(self.inherited).columns or 100
+            line = f"\r{self.line[: width - 1]}\x1b[K" + "\n" * last
+        elif self.inherited is None or not (last or now >= self.next_line):
             return
         self.next_line = now + SECONDS_IN_LOG
-        begin, end = ("\r", "\x1b[K") if self.terminal else ("", "\n")
-        if self.terminal and last:
-            end += "\n"
-        os.write(self.number, f"{begin}{line}{end}".encode())
+        os.write(self.inherited, line.encode())

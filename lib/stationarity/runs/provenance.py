@@ -3,8 +3,10 @@
 import ast
 import datetime
 import hashlib
+import importlib.util
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -37,40 +39,30 @@ def closure(module: str) -> list[Path]:
     >>> [path.name for path in closure("runs.seeds")]
     ['seeds.py']
     """
-    found, waiting = set(), [_file(module)]
+    found, waiting = set(), {_file(module)}
     while waiting:
         path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            waiting += _imported(path)
+        found.add(path)
+        waiting |= set(filter(None, _imported(path))) - found
     return sorted(found)
 
 
 def _file(module: str) -> Path | None:
-    """Return the file of a module below the package, None where there is none."""
     path = PACKAGE.joinpath(*module.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if module and candidate.is_file():
-            return candidate
-    return None
+    files = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in files if module and file.is_file()), None)
 
 
-def _imported(path: Path) -> Iterator[Path]:
+def _imported(path: Path) -> Iterator[Path | None]:
     """Yield the files that a module imports as it runs, at its top or within functions."""
-    package = path.relative_to(PACKAGE).parts[:-1]
+    package = ".".join(["stationarity", *path.relative_to(PACKAGE).parts[:-1]])
     for node in ast.walk(_running(path)):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        names = (node.module or "").split(".") if node.module else []
-        if node.level:
-            names = [*package[: len(package) - node.level + 1], *names]
-        elif names[:1] == ["stationarity"]:
-            names = names[1:]
-        else:
-            continue
-        for name in node.names:  # a module of the package, or a name in it
-            if file := _file(".".join([*names, name.name])) or _file(".".join(names)):
-                yield file
+        if isinstance(node, ast.ImportFrom):
+            name = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            top, _, module = name.partition(".")
+            for one in node.names if top == "stationarity" else ():
+                # It is a module of the package, or a name in it.
+                yield _file(f"{module}.{one.name}".lstrip(".")) or _file(module)
 
 
 class _AsItRuns(ast.NodeTransformer):
@@ -95,22 +87,21 @@ def device_name(device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.machine()
-    count = torch.get_num_threads()
-    return f"{device.type.upper()} ({model}), {count} thread{'s' if count > 1 else ''}"
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    model = re.search(r"^model name\s*: *(.*\S)", text, re.MULTILINE)
+    name, count = model[1] if model else platform.machine(), torch.get_num_threads()
+    return f"{device.type.upper()} ({name}), {count} thread{'s' if count > 1 else ''}"
 
 
 def commit() -> str | None:
     """Return the commit: ``STATIONARITY_COMMIT``, or what git says of the project."""
-    if os.environ.get("STATIONARITY_COMMIT"):
-        return os.environ["STATIONARITY_COMMIT"]
+    command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        told = os.environ.get("STATIONARITY_COMMIT")
+        return (
+            told
+            or subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -56,10 +56,7 @@ class Run:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, of their experiment's kind.
-
-        Raises :class:`UsageError` where they are of another version of the library.
-        """
+        """The settings; :class:`UsageError` where they are of another version."""
         try:
             return checked(type(get(self.name)), self.info["settings"])
         except UsageError as error:
@@ -76,21 +73,17 @@ class Run:
     @property
     def made_by_this_code(self) -> bool:
         """Whether the library code that decides results is the run's own."""
-        scales = EXPERIMENTS.get(self.name)
-        return bool(scales) and self.info["code"] == code_hash(scales["classroom"].study)
+        known = EXPERIMENTS.get(self.name)
+        return bool(known) and self.info["code"] == code_hash(known["classroom"].study)
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """All metrics, one row a value: see :mod:`stationarity.runs.metrics`.
-
-        Raises :class:`UsageError` where they cannot be read.
-        """
+        """All :mod:`~stationarity.runs.metrics`; :class:`UsageError` if they are damaged."""
         try:
-            if (self.folder / "metrics.parquet").exists():
-                table = pd.read_parquet(self.folder / "metrics.parquet")
-            else:  # exact floats
-                table = pd.read_csv(self.folder / "metrics.csv", engine="pyarrow")
-            return metrics.typed(table)
+            if (path := self.folder / "metrics.parquet").exists():
+                return metrics.typed(pd.read_parquet(path))
+            # This engine reads exact floats.
+            return metrics.typed(pd.read_csv(path.with_suffix(".csv"), engine="pyarrow"))
         except (OSError, ValueError, KeyError):  # pyarrow's errors are among the second
             raise UsageError(
                 f"The metrics in {self.folder} are missing or damaged: delete run.json "
@@ -109,15 +102,14 @@ class Run:
             known = ", ".join(sorted(self.metrics.quantity.unique()))
             raise UsageError(f"{self.folder.name} has no {quantity!r}; it has {known}.")
         for column, value in where.items():
+            known = ", ".join(map(str, rows[column].dropna().unique())) or "none"
             same = rows[column].isna() if value is None else rows[column].eq(value)
-            chosen = rows[same.fillna(False).astype(bool)]
-            if chosen.empty:
-                known = ", ".join(map(str, rows[column].dropna().unique()))
+            rows = rows[same.fillna(False).astype(bool)]
+            if rows.empty:
                 raise UsageError(
                     f"{self.folder.name} has no {quantity!r} with {column} {value!r}; it has "
-                    f"{known or 'none'}."
+                    f"{known}."
                 )
-            rows = chosen
         return rows.reset_index(drop=True)
 
     def wide(self, quantity: str, columns: str = "member", **where) -> pd.DataFrame:
@@ -159,15 +151,16 @@ def prepare(folder: Path, checkpoint_bytes: int = 0, further_bytes: int = 0) -> 
     ``further_bytes`` are those of what else is written. Raises :class:`UsageError` where
     they do not, or where nothing can be written.
     """
+    needed, reason = 3 * checkpoint_bytes + further_bytes, ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
-        reason = "it cannot be written" if not os.access(folder, os.W_OK) else ""
+        if not os.access(folder, os.W_OK):
+            reason = "it cannot be written"
+        elif free < needed:
+            reason = f"{free / 1e9:.2g} GB are free, {needed / 1e9:.2g} GB needed"
     except OSError as error:
-        free, reason = 0, error.strerror
-    needed = 3 * checkpoint_bytes + further_bytes
-    if not reason and free < needed:
-        reason = f"{free / 1e9:.2g} GB are free, {needed / 1e9:.2g} GB needed"
+        reason = error.strerror
     if reason:
         raise UsageError(
             f"No run can be kept in {folder} ({reason}): make room, or set "
@@ -192,14 +185,8 @@ def write_info(folder: Path, info: dict) -> None:
 
 def write_checkpoint(folder: Path, state: dict) -> None:
     """Write a checkpoint; the one before it is kept as ``checkpoint.previous.pt``."""
-
     newest, previous = (folder / name for name in CHECKPOINTS)
-
-    def keep_previous():
-        if newest.exists():
-            os.replace(newest, previous)
-
-    write_whole(newest, lambda path: torch.save(state, path), keep_previous)
+    write_whole(newest, lambda path: torch.save(state, path), previous)
 
 
 def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None:
@@ -210,9 +197,9 @@ def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None
     for one of a run with another ``fingerprint``.
     """
     damaged = []
-    for name in CHECKPOINTS:
+    for path in (folder / name for name in CHECKPOINTS):
         try:
-            found = torch.load(folder / name, map_location=device, weights_only=True)
+            found = torch.load(path, map_location=device, weights_only=True)
         except FileNotFoundError:
             continue
         except torch.OutOfMemoryError:
@@ -220,16 +207,15 @@ def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None
         except Exception as error:  # truncated or foreign: torch.load raises many kinds
             # Within a truncated file it looks for a place before the beginning: EINVAL.
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
-                raise UsageError(
-                    f"{folder / name} cannot be read ({error.strerror})."
-                ) from None
-            damaged.append(folder / name)
+                raise UsageError(f"{path} cannot be read ({error.strerror}).") from None
+            damaged.append(path)
             continue
-        known = isinstance(found, dict)
-        if not known or (fingerprint and found.get("fingerprint") != fingerprint):
+        if not isinstance(found, dict) or (
+            fingerprint and found.get("fingerprint") != fingerprint
+        ):
             raise foreign_checkpoint(folder)
-        for path in damaged:
-            path.unlink()
+        for other in damaged:
+            other.unlink()
         return found
     if damaged:
         raise UsageError(
@@ -248,10 +234,11 @@ def foreign_checkpoint(folder: Path) -> UsageError:
     )
 
 
-def write_whole(path: Path, save: Callable, before_rename=lambda: None) -> None:
+def write_whole(path: Path, save: Callable, previous: Path | None = None) -> None:
     """Write a file by ``save(path)``, whole under another name, then rename it.
 
-    Raises :class:`UsageError` where it cannot be written.
+    The one that it replaces gets the name ``previous``. Raises :class:`UsageError` where
+    it cannot be written.
     """
     partial = path.with_name(path.name + ".partial")
     with writing(path):
@@ -259,7 +246,8 @@ def write_whole(path: Path, save: Callable, before_rename=lambda: None) -> None:
             save(partial)
             with open(partial, "rb") as file:
                 os.fsync(file.fileno())
-            before_rename()
+            if previous and path.exists():
+                os.replace(path, previous)
             os.replace(partial, path)
         except (OSError, RuntimeError):
             with contextlib.suppress(OSError):
@@ -299,10 +287,7 @@ def read(folder: Path) -> Run | None:
             f"{folder}/run.json is damaged: delete this file, and the same call goes on "
             "from the checkpoint there; without one it starts anew."
         ) from None
-    missing = KEYS - set(info) if isinstance(info, dict) else KEYS
-    if not missing and not isinstance(info["settings"], dict):
-        missing = {"settings"}
-    if missing:
+    if missing := KEYS - set(info) if isinstance(info, dict) else KEYS:
         raise UsageError(
             f"{folder}/run.json is of another version of the library: it lacks "
             f"{', '.join(sorted(missing))}. Delete or move that folder."

@@ -40,7 +40,7 @@ def recorded(name: str) -> list[Record]:
     One that cannot be read is left out, with a warning.
     """
     kept = []
-    for path in sorted((root() / name).glob("*/run.json")):
+    for path in (root() / name).glob("*/run.json"):
         try:
             run = records.read(path.parent)
             kept.append(Record(run.folder, run.info))
@@ -74,23 +74,18 @@ def record(run: Run, note: str | None = None) -> Path:
     target = root() / run.name / run.folder.name
     target.mkdir(parents=True, exist_ok=True)
     text = json.dumps(run.info | ({"note": note} if note else {}), indent=1) + "\n"
-    for name, content in {
-        "metrics.csv": run.metrics.to_csv(index=False),
-        "run.json": text,
-    }.items():
-        records.write_whole(
-            target / name, lambda path, content=content: path.write_text(content)
-        )
+    metrics = run.metrics.to_csv(index=False)
+    records.write_whole(target / "metrics.csv", lambda path: path.write_text(metrics))
+    records.write_whole(target / "run.json", lambda path: path.write_text(text))
     return target
 
 
 def stale(run: Run) -> dict[str, tuple]:
     """Return the settings in which a run differs from its experiment as the book has it.
 
-    Setting -> (the run's, the book's); the seed does not count, and a setting
-    that is younger than the run has its default there. What one of the two does
-    not know is ``None``; the name ``scale`` stands for an experiment or a scale
-    that the book no longer has.
+    Setting -> (the run's, the book's), None where it has no such one; the seed does not
+    count, and a setting that is younger than the run has its default there. ``scale``
+    stands for an experiment or a scale that the book no longer has.
     """
     try:
         settings = get(run.name, run.scale)
@@ -108,27 +103,12 @@ def stale(run: Run) -> dict[str, tuple]:
 
 def stale_note(run: Run) -> str:
     """Return the sentence that flags a record of other settings, else an empty text."""
-    differing = stale(run) if isinstance(run, Record) else {}
-    if not differing:
-        return ""
-
-    def shown(value):
-        return "absent" if value is None else textwrap.shorten(str(value), 40)
-
-    said = "; ".join(f"{k}: {shown(a)}, now {shown(b)}" for k, (a, b) in differing.items())
-    return f"Recorded with settings that the book no longer has ({said})."
-
-
-def _facts(run: Run) -> dict:
-    code = "this" if run.made_by_this_code else f"commit {(run.info['commit'] or '?')[:8]}"
-    return {
-        "kind": "recorded" if isinstance(run, Record) else "live",
-        "data": run.info.get("note") or run.info["settings"].get("dataset"),
-        "hardware": run.info["device"],
-        "date": run.info["start"][:10],
-        "minutes": round(run.info["wall_seconds"] / 60, 1),
-        "code": code,
+    differing = {
+        key: ["absent" if one is None else textwrap.shorten(str(one), 40) for one in both]
+        for key, both in (stale(run) if isinstance(run, Record) else {}).items()
     }
+    said = "; ".join(f"{key}: {then}, now {now}" for key, (then, now) in differing.items())
+    return said and f"Recorded with settings that the book no longer has ({said})."
 
 
 def provenance(runs: list[Run]) -> pd.DataFrame:
@@ -136,14 +116,23 @@ def provenance(runs: list[Run]) -> pd.DataFrame:
 
     Its last column flags the records whose settings the book no longer has.
     """
-    rows = [{"run": run.label} | _facts(run) for run in runs]
-    settings = [stale_note(run) or "of this book" for run in runs]
-    return pd.DataFrame(rows).assign(settings=settings).set_index("run")
+    rows = []
+    for run in runs:
+        commit = (run.info["commit"] or "?")[:8]
+        rows.append({
+            "run": run.label, "kind": "recorded" if isinstance(run, Record) else "live",
+            "data": run.info.get("note") or run.info["settings"].get("dataset"),
+            "hardware": run.info["device"], "date": run.info["start"][:10],
+            "minutes": round(run.info["wall_seconds"] / 60, 1),
+            "code": "this" if run.made_by_this_code else f"commit {commit}",
+            "settings": stale_note(run) or "of this book",
+        })  # fmt: skip
+    return pd.DataFrame(rows).set_index("run")
 
 
 def origin(run: Run) -> str:
     """Return where a run comes from, as a line of text."""
-    kind, *facts, minutes, code = _facts(run).values()
+    kind, *facts, minutes, code, _ = provenance([run]).iloc[0]
     parts = [f"{kind.capitalize()} run", *facts, f"{minutes} minutes", f"code: {code}"]
     return "; ".join(part for part in parts if part) + "."
 

@@ -12,10 +12,10 @@ from . import records
 
 
 class Table:
-    """A file of rows (width,), float32 or float64.
+    """A file of rows (width,), float32 or float64, each at its place.
 
-    A row is written at its place: after a resume the rows beyond the checkpoint are
-    written again. Without a path the file has no name and goes with the process.
+    So after a resume rows beyond the checkpoint are written again. Without a path the file
+    has no name and goes with the process.
 
     >>> table = Table(None, width=2)
     >>> table.write(0, torch.tensor([1.0, 2.0]))

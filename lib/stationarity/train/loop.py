@@ -70,13 +70,13 @@ def take_steps(state: State, keeper: Keeper, progress: Progress) -> None:
     settings, per_epoch, following = state.settings, state.dataset.steps_per_epoch, False
     for batch in state.batches():
         if state.step >= state.trained and not following:
-            progress.show("computing the directions")
+            progress.set_postfix_str("computing the directions")
             directions.begin(state, keeper)
             following = True
         before = []
         if state.is_due(settings.measure_every * per_epoch):
             if time.monotonic() > progress.next_line:
-                progress.show(f"measuring at epoch {state.epoch:g}")
+                progress.set_postfix_str(f"measuring at epoch {state.epoch:g}")
             before.append(Measurement(state))
         if state.is_due(settings.observe_every):
             before.append(Observation(state))
