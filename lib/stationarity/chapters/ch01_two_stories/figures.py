@@ -1,13 +1,13 @@
 """Figures of chapter 1: descent that ends, and noise that does not."""
 
 import itertools
-import math
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from ...runs.records import Run
 from ..plots import DOTTED, THEORY, legend_above, mark_drops, panels, points
@@ -23,16 +23,14 @@ def descent(run: Run, objective: NDArray, bound: NDArray) -> Figure:
     """
     figure, ((left, right),) = panels(1, 2, height=3.6)
     loss = run.series("loss")
-    with_decay, alone = ({"fmt": "o-", "color": "C0"}, {"fmt": "s--", "color": "C1"})
-    points(left, loss.step, objective, **with_decay, label="objective, with decay")
-    points(left, loss.step, loss.value, **alone, label="loss alone")
-    left.set(xlabel="step", ylabel="loss (nats)", yscale="log")
-    for quantity, style in (
-        ("regularised_gradient_norm_squared", with_decay),
-        ("gradient_norm_squared", alone),
+    for losses, quantity, fmt, label in (
+        (objective, "regularised_gradient_norm_squared", "C0o-", "objective, with decay"),
+        (loss.value, "gradient_norm_squared", "C1s--", "loss alone"),
     ):
+        points(left, loss.step, losses, fmt=fmt, label=label)
         rows = run.series(quantity)
-        points(right, rows.step, rows.value, rows.error, **style)
+        points(right, rows.step, rows.value, rows.error, fmt=fmt)
+    left.set(xlabel="step", ylabel="loss (nats)", yscale="log")
     if np.isfinite(bound).all():
         right.plot(loss.step, bound, **THEORY)
         left.plot([], [], **THEORY, label="bound of the theorem")
@@ -62,18 +60,17 @@ def variances(run: Run) -> Figure:
     figure, ((left, right),) = panels(1, 2, height=3.4)
     simulated = np.array(run.settings.learning_rates)
     rates = np.geomspace(simulated.min() / 2, simulated.max() * 1.6)
-
-    def exact(rates: NDArray) -> NDArray:
-        return np.array([reading.stationary(run.settings, rate)["variance"] for rate in rates])
-
-    late = [run.series("late_variance", of=named(rate)) for rate in simulated]
+    curve, exact = (
+        np.array([reading.stationary(run.settings, rate)["variance"] for rate in chosen])
+        for chosen in (rates, simulated)
+    )
+    left.plot(rates, curve, **THEORY)
     for index, h in enumerate(run.settings.curvatures):
-        left.plot(rates, exact(rates)[:, index], **THEORY)
-        found = np.array([rows[["value", "error"]].iloc[index] for rows in late])
-        style = {"fmt": "os^Dv"[index % 5], "color": f"C{index}", "label": f"h = {h:g}"}
-        points(left, simulated, *found.T, **style)
-        value, error = 100 * found.T / exact(simulated)[:, index]
-        points(right, simulated * 1.04 ** (2 * index - 1), value - 100, error, **style)
+        rows = run.series("late_variance", index=index)
+        style = _style(index, f"h = {h:g}")
+        points(left, simulated, rows.value, rows.error, **style)
+        scale, shifted = 100 / exact[:, index], simulated * 1.04 ** (2 * index - 1)
+        points(right, shifted, scale * rows.value - 100, scale * rows.error, **style)
     right.axhline(0, **THEORY)
     left.set(ylabel="stationary variance (no unit)", yscale="log")
     right.set(ylabel="relative error (%)")
@@ -102,41 +99,42 @@ def drops(run: Run) -> Figure:
     return figure
 
 
-def settling(positions: dict[int, NDArray], variance: float, trajectory: dict) -> Figure:
+def settling(
+    positions: dict[int, NDArray], variance: float, steps: NDArray, path: NDArray
+) -> Figure:
     """Draw the distribution of one coordinate at several steps, and one trajectory.
 
-    ``positions`` holds the ensemble's coordinates (R,) by step, ``variance``
-    is the stationary one, ``trajectory`` has ``step`` and ``position`` (K,).
+    ``positions`` holds the ensemble's coordinates (R,) by step, ``variance`` is the
+    stationary one, ``path`` (K,) the coordinate of one run at ``steps`` (K,).
     """
     figure, ((left, right),) = panels(1, 2, height=3.6)
-    deviation = math.sqrt(variance)
-    everything = np.array([*positions.values()])
+    deviation, everything = variance**0.5, np.concatenate([*positions.values()])
     ends = min(everything.min(), -4 * deviation), max(everything.max(), 4 * deviation)
-    for index, (step, values) in enumerate(positions.items()):
+    for step, values in positions.items():
         histogram = np.histogram(values, np.linspace(*ends, 70), density=True)
-        left.stairs(*histogram, color=f"C{index}", linewidth=1.4, label=f"step {step}")
+        left.stairs(*histogram, linewidth=1.4, label=f"step {step}")
     grid = np.linspace(*ends, 300)
-    density = np.exp(-(grid**2) / (2 * variance)) / (deviation * math.sqrt(2 * math.pi))
-    left.plot(grid, density, **THEORY | {"linestyle": "--", "zorder": 5}, label="stationary")
+    style = THEORY | {"linestyle": "--", "zorder": 5, "label": "stationary"}
+    left.plot(grid, norm.pdf(grid, scale=deviation), **style)
     left.set(xlabel="position θ (no unit)", ylabel="density")
     legend_above(figure, left, 3)
     right.axhspan(-deviation, deviation, color="0.9", zorder=0)
     right.axhline(0, **DOTTED)
-    right.plot(trajectory["step"], trajectory["position"], linewidth=1)
+    right.plot(steps, path, linewidth=1)
     right.set(xlabel="step", ylabel="θ of one run (no unit)")
     return figure
 
 
 def _against_theory(ax: Axes, run: Run, rate: float, quantity: str, bins) -> None:
-    """Draw means over trajectories, with their errors, and the exact curve.
-
-    Of the recorded steps that ``bins`` puts together, the first is drawn.
-    """
+    """Draw means and the exact curve; of the steps that ``bins`` puts together, the first."""
     rows = run.series(quantity, of=named(rate))
     rows = rows[rows.step > 0]
     shown = rows[~bins(rows.step).duplicated()]
-    index = run.settings.learning_rates.index(rate)
-    style = {"fmt": "os^Dv"[index % 5], "color": f"C{index}", "label": f"η = {rate:g}"}
+    style = _style(run.settings.learning_rates.index(rate), f"η = {rate:g}")
     points(ax, shown.step, shown.value, shown.error, capsize=0, **style)
     exact = reading.exact(run.settings, rate)[quantity]
     ax.plot(np.arange(1, len(exact)), exact[1:], **THEORY)
+
+
+def _style(index: int, label: str) -> dict:
+    return {"fmt": "os^Dv"[index % 5], "color": f"C{index}", "label": label}

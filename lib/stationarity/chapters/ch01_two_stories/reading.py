@@ -1,7 +1,5 @@
 """What chapter 1 reads beside its runs: exact theory, and a bound."""
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pandas import DataFrame
@@ -17,20 +15,18 @@ def descent_bound(
 ) -> NDArray:
     """Return the bound on the mean of E‖∇f‖² over the first ``steps`` iterates.
 
-    It holds for (stochastic) gradient descent at a constant ``learning_rate``
-    below ``2 / smoothness`` on any function with that smoothness constant that
-    starts ``gap`` above a lower bound (book: theorem of chapter 1).
-    ``noise_variance`` bounds the variance of the whole gradient, summed over
-    its entries. Infinite where the learning rate is not below the limit.
+    It holds for (stochastic) gradient descent on any function with that ``smoothness``
+    constant that starts ``gap`` above a lower bound (book: theorem of chapter 1), and is
+    infinite unless ``learning_rate`` is below ``2 / smoothness``. ``noise_variance``
+    bounds the variance of the whole gradient, summed over its entries.
 
     >>> float(descent_bound(gap=1.0, learning_rate=0.5, smoothness=2.0, steps=8))
     0.5
     """
     factor = learning_rate * (1 - learning_rate * smoothness / 2)
-    if factor <= 0:
-        return np.full(np.shape(steps), math.inf)
     floor = smoothness * learning_rate**2 * noise_variance / 2
-    return (gap / np.asarray(steps, float) + floor) / factor
+    bound = gap / np.asarray(steps, float) + floor
+    return bound / factor if factor > 0 else np.full_like(bound, np.inf)
 
 
 def exact(settings: NoisyQuadratic, learning_rate: float) -> dict[str, NDArray]:
@@ -59,7 +55,6 @@ def stationary(settings: NoisyQuadratic, learning_rate: float) -> dict[str, NDAr
 
 
 def _levels(settings: NoisyQuadratic, second: NDArray) -> dict[str, NDArray]:
-    """Return mean loss and squared gradient norm for second moments (..., D)."""
     curvature = np.array(settings.curvatures)
     return {"loss": second @ curvature / 2, "gradient_norm_squared": second @ curvature**2}
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 from pydantic import model_validator
 
 from ...runs.settings import Count, NotNegative, Settings, Share, register
-from ...theory import check_stable
+from ...theory.discrete import check_stable
 from ...train.settings import AtLeastTwo, Training
 
 
@@ -29,24 +29,20 @@ class NoisyQuadratic(Settings):
         return self
 
 
+QUADRATIC = NoisyQuadratic(
+    curvatures=(1.0, 0.25), noise_variance=1.0, learning_rates=(0.4, 0.1, 0.025),
+    steps=2000, trajectories=5000, start=3.0,
+)  # fmt: skip
 register(
-    "noisy_quadratic",
-    NoisyQuadratic(
-        curvatures=(1.0, 0.25), noise_variance=1.0, learning_rates=(0.4, 0.1, 0.025),
-        steps=2000, trajectories=5000, start=3.0,
-    ),
-    single_gpu=dict(steps=8000, trajectories=20000),
+    "noisy_quadratic", QUADRATIC, single_gpu=dict(steps=8000, trajectories=20000),
     paper=dict(steps=8000, trajectories=100000),
 )  # fmt: skip
 register(
     "noisy_quadratic_drops",
-    NoisyQuadratic(
-        curvatures=(1.0, 0.25), noise_variance=1.0, learning_rates=(0.4,), steps=4000,
-        trajectories=5000, drops=(500, 1500), start=3.0,
-    ),
+    QUADRATIC.but(learning_rates=(0.4,), steps=4000, drops=(500, 1500)),
     single_gpu=dict(trajectories=20000),
     paper=dict(trajectories=100000),
-)  # fmt: skip
+)
 register(
     "full_batch",
     Training(

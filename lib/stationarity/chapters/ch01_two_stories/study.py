@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...runs import metrics
+from ...stats.estimate import mean_and_error
 from ...theory.simulation import simulate
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
     from .settings import NoisyQuadratic
 
-RECORDED_EARLY, RECORDED_LATE = 60, 100  # steps that an ensemble records
-
 
 def schedule(settings: NoisyQuadratic, learning_rate: float) -> NDArray:
     """Return the learning rate of every step (steps,): divided by 10 at each drop."""
-    steps = np.arange(settings.steps)
-    passed = sum((steps >= drop).astype(int) for drop in settings.drops)
-    return learning_rate / 10.0 ** (passed + np.zeros(settings.steps))
+    passed = np.searchsorted(settings.drops, np.arange(settings.steps), side="right")
+    return learning_rate / 10.0**passed
 
 
 def recorded_steps(settings: NoisyQuadratic) -> NDArray:
     """Return the steps that an ensemble records: dense early, even in the last half."""
     last = settings.steps
-    early = np.unique(np.geomspace(1, last, RECORDED_EARLY).round().astype(int))
-    late = np.linspace(last // 2, last, RECORDED_LATE).astype(int)
+    early = np.geomspace(1, last, 60).round().astype(int)
+    late = np.linspace(last // 2, last, 100).astype(int)
     near = [drop + early[early <= last - drop] for drop in settings.drops]
     return np.unique(np.concatenate([[0], early, late, *near]))
 
@@ -57,15 +54,15 @@ def ensemble(settings: NoisyQuadratic, place: Place) -> list[tuple]:
     """Simulate the settings' ensembles; return rows of metrics.
 
     ``of`` names the ensemble as :func:`named` does, ``index`` is the number of the
-    curvature, errors are standard errors over trajectories. At the recorded steps:
+    curvature, values are means over trajectories with standard errors. At the recorded
+    steps:
 
-    - ``loss``, ``gradient_norm_squared``: means over trajectories;
+    - ``loss``, ``gradient_norm_squared``;
     - ``mean``, ``variance`` of the position, for each curvature;
     - ``displacement_squared``: E‖θ_k − θ_half‖² since half of the steps;
     - at the last step only, means over the recorded steps of the last half too:
       ``late_variance`` (of θ² for each curvature), ``late_loss`` and
-      ``late_gradient_norm_squared``. Their errors come from the time averages
-      of independent trajectories.
+      ``late_gradient_norm_squared``.
     """
     rows = []
     for rate in settings.learning_rates:
@@ -75,35 +72,26 @@ def ensemble(settings: NoisyQuadratic, place: Place) -> list[tuple]:
 
 def _at_one_rate(settings: NoisyQuadratic, rate: float) -> list[tuple]:
     curvature, steps = np.array(settings.curvatures), recorded_steps(settings)
+    late, rows = steps >= settings.steps // 2, []
+
+    def note(quantity: str, values: NDArray, steps=steps, **index):
+        """Note means over trajectories, the last axis of the values."""
+        axes = {"of": named(rate), **index, "step": steps}
+        rows.extend(metrics.rows(quantity, *mean_and_error(values, -1), **axes))
+
     positions = sample(settings, rate, steps)  # (recorded, trajectories, D)
-    squares, late = positions**2, steps >= settings.steps // 2
-    rows = []
-
-    def note(quantity: str, steps: NDArray, values: NDArray, index=None, lost: int = 0):
-        """Note means over trajectories, of values (steps, trajectories).
-
-        ``lost`` is the number of degrees of freedom that the values have lost.
-        """
-        count = values.shape[1]
-        means = values.sum(1) / (count - lost)
-        errors = values.std(1, ddof=1) / math.sqrt(count)
-        axes = {"of": named(rate), "index": index, "step": steps}
-        rows.extend(metrics.rows(quantity, means, errors, **axes))
-
-    def note_late(quantity: str, values: NDArray, index=None):
-        note(f"late_{quantity}", steps[-1:], values[late].mean(0, keepdims=True), index)
-
     displaced = ((positions[late] - positions[late][0]) ** 2).sum(-1)
-    note("displacement_squared", steps[late], displaced)
+    note("displacement_squared", displaced, steps[late])
     for quantity, values in (
-        ("loss", squares @ curvature / 2),
-        ("gradient_norm_squared", squares @ curvature**2),
+        ("loss", positions**2 @ curvature / 2),
+        ("gradient_norm_squared", positions**2 @ curvature**2),
     ):
-        note(quantity, steps, values)
-        note_late(quantity, values)
-    for d in range(len(curvature)):
-        one = positions[..., d]
-        note("mean", steps, one, d)
-        note("variance", steps, (one - one.mean(1, keepdims=True)) ** 2, d, lost=1)
-        note_late("variance", squares[..., d], d)
-    return rows
+        note(quantity, values)
+        note(f"late_{quantity}", values[late].mean(0), steps[-1])
+    each = np.ascontiguousarray(np.moveaxis(positions, 2, 0))  # (D, recorded, trajectories)
+    index = {"index": range(len(curvature))}
+    note("mean", each, **index)
+    note("late_variance", (each[:, late] ** 2).mean(1), steps[-1], **index)
+    _, errors = mean_and_error((each - each.mean(2, keepdims=True)) ** 2, 2)
+    axes = {"of": named(rate), **index, "step": steps}
+    return rows + metrics.rows("variance", each.var(2, ddof=1), errors, **axes)

@@ -11,7 +11,7 @@ from pydantic import ValidationInfo, field_validator, model_validator
 
 from ...errors import UsageError
 from ...runs.settings import Count, NotNegative, Positive, Settings, Share, register
-from ...theory import check_stable
+from ...theory.discrete import check_stable
 from ...train.settings import AtLeastTwo
 
 
