@@ -11,27 +11,6 @@ the means over them, and each gets the same answer.
 """
 
 from .curvature import Sharpness, directional_sharpness, sharpness
-from .derivatives import float32_products, without_trace
+from .derivatives import displacement, float32_products, parameter_vector, without_trace
 from .gradients import GradientStatistics, gradient_statistics, projected_gradients
 from .objectives import LOSSES, Batch, Objective, cross_entropy, mean_loss, squared_error
-from .weights import displacement, parameter_vector, weight_norm
-
-__all__ = [
-    "LOSSES",
-    "Batch",
-    "GradientStatistics",
-    "Objective",
-    "Sharpness",
-    "cross_entropy",
-    "directional_sharpness",
-    "displacement",
-    "float32_products",
-    "gradient_statistics",
-    "mean_loss",
-    "parameter_vector",
-    "projected_gradients",
-    "sharpness",
-    "squared_error",
-    "weight_norm",
-    "without_trace",
-]

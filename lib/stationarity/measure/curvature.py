@@ -1,32 +1,15 @@
 """Curvature: the largest eigenvalues of the Hessian, and its value along a vector."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..runs import distributed
-from .derivatives import count_entries, hessian_product, trainable, without_trace
-from .lanczos import largest_eigenpairs
+from .derivatives import hessian_product, parameter_vector, trainable, without_trace
+from .lanczos import Sharpness, largest_eigenpairs
 from .objectives import Batch, Objective
 from .subspace import gaussian
-from .weights import parameter_vector
-
-
-@dataclass(frozen=True, eq=False)
-class Sharpness:
-    """Largest eigenvalues of the Hessian: see :func:`sharpness`.
-
-    Tensors are in the parameters' dtype on their device: ``eigenvalues`` (k,)
-    descending, orthonormal ``eigenvectors`` (k, P), ``residuals`` (k,).
-    """
-
-    eigenvalues: Tensor
-    eigenvectors: Tensor
-    residuals: Tensor
-    products: int
-    converged: bool
 
 
 def sharpness(
@@ -44,30 +27,24 @@ def sharpness(
 
     The Hessian is that of the mean objective over these fixed batches; with batch
     normalisation in training mode that includes the batch statistics, and dropout
-    draws the same numbers in every product. A product is one pass: one objective
-    a batch and about three gradients of work, with one batch's graph alive.
-    :mod:`stationarity.measure.lanczos` states the stopping rule.
+    draws the same numbers in every product. A product is one objective a batch and about
+    three gradients of work. :mod:`stationarity.measure.lanczos` states the stopping rule.
 
     Parameters
     ----------
     model, objective, batches: as in :func:`gradient_statistics`; M >= 1.
     k: how many eigenvalues, with multiplicity.
     tol: relative error of each eigenvalue.
-    max_products: the most products of the Hessian; ``converged`` is False where
-        they ran out.
-    start: eigenvectors of an earlier call ``(k, P)``, or one vector ``(P,)``: a
-        few products then suffice. A random direction is mixed in, so that a start
-        orthogonal to the top eigenvector finds it, too.
+    max_products: the most products of the Hessian.
+    start: eigenvectors of an earlier call ``(k, P)``, or one vector ``(P,)``: a few
+        products then suffice. A random direction is mixed in.
     seed: of the random directions; global random state is not used.
 
-    Memory: 6k + 40 gradients beside one batch's graph.
-
-    Raises ``ValueError`` without a batch or parameters, for k outside
+    Memory: 6k + 40 gradients beside one batch's graph. Raises ``ValueError`` without a batch or parameters, for k outside
     [1, min(P, max_products)], or a start of the wrong size;
     ``FloatingPointError`` where a product is not finite.
 
-    Source: paper: Zhang et al. 2022 (power iteration there); our section: What
-    to measure.
+    Source: Zhang et al. 2022 (power iteration there); our section "What to measure".
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> curvature = torch.tensor([3.0, -10.0])
@@ -75,34 +52,32 @@ def sharpness(
     >>> round(sharpness(model, objective, [None]).eigenvalues.item(), 3)
     3.0
     """
-    parameters = trainable(model)
-    size = count_entries(parameters)
-    if not 1 <= k <= min(size, max_products):
+    like = parameter_vector(model)
+    if not 1 <= k <= min(len(like), max_products):
         raise ValueError(
             f"k={k} must be at least 1 and at most max_products={max_products} and "
-            f"the number of trainable parameters, {size}"
+            f"the number of trainable parameters, {len(like)}"
         )
     generator = torch.Generator().manual_seed(seed)
     with without_trace(model, curvature=True) as before:
         batches = list(batches)
         # A cold start is random and not the gradient, which has much of some leading
         # eigenvectors and may have nothing of the top one.
-        like = parameter_vector(model)
         cold = start is None
-        result = largest_eigenpairs(
+        start = gaussian(like, generator)[None] if cold else _warm(start, like, generator)
+        return largest_eigenpairs(
             lambda v: _mean_product(model, objective, batches, before, v),
-            gaussian(like, generator)[None] if cold else _warm_start(start, like, generator),
+            start,
             k=k,
             tol=tol,
             max_products=max_products,
             random_start=cold,
             generator=generator,
         )
-    return Sharpness(*result)
 
 
-def _warm_start(start: Tensor, like: Tensor, generator) -> Tensor:
-    """Earlier eigenvectors (m, P), not orthogonal to any other."""
+def _warm(start: Tensor, like: Tensor, generator) -> Tensor:
+    """Return earlier eigenvectors (m, P), not orthogonal to any other."""
     directions = start.detach().to(like).reshape(-1, start.shape[-1]).clone()
     if directions.shape[1] != len(like):
         raise ValueError(
@@ -125,8 +100,7 @@ def directional_sharpness(
     objective. Raises ``ValueError`` for a zero direction, or one of another size, and
     as :func:`sharpness`.
 
-    Source: paper: Zhang et al. 2022 (whose code takes ||Hv|| / ||v||); our
-    section: What to measure.
+    Source: Zhang et al. 2022, whose code takes ||Hv|| / ||v||.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> curvature = torch.tensor([3.0, -10.0])
@@ -134,11 +108,11 @@ def directional_sharpness(
     >>> directional_sharpness(model, objective, [None], torch.tensor([0.0, 2.0]))
     -10.0
     """
-    size = count_entries(trainable(model))
-    if direction.shape != (size,):
+    shape = tuple(parameter_vector(model).shape)
+    if direction.shape != shape:
         raise ValueError(
             f"direction has shape {tuple(direction.shape)}; the model's trainable "
-            f"parameters make ({size},)"
+            f"parameters make {shape}"
         )
     norm = torch.linalg.vector_norm(direction)
     if norm == 0:
@@ -150,15 +124,13 @@ def directional_sharpness(
 
 
 def _mean_product(model, objective, batches, before, vector: Tensor) -> Tensor:
-    """Hessian of the mean objective times a flat vector.
+    """Return the Hessian of the mean objective times a flat vector.
 
-    Every product starts from the same random state, every batch from the same
-    buffers; the graph of one batch is freed before the next is built.
+    Every product starts from the same random state, every batch from the same buffers.
     """
-    parameters = trainable(model)
     before.restore_random_state()
     total = torch.zeros_like(vector)
     for loss in before.losses(objective, batches):
-        total += hessian_product(loss, parameters, vector)
-        del loss
+        total += hessian_product(loss, trainable(model), vector)
+        del loss  # with its graph, before the next is built
     return distributed.mean(total / len(batches))

@@ -1,7 +1,7 @@
-"""First and second derivatives of a loss that leave no trace on the model."""
+"""A model's parameters as a vector, and derivatives of a loss that leave no trace."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def trainable(model: nn.Module) -> list[Tensor]:
-    """The trainable parameters; ``ValueError`` where there are none."""
+    """Return the trainable parameters; ``ValueError`` where there are none."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("the model has no trainable parameters: nothing to measure")
@@ -33,55 +33,52 @@ def parts(rows: Tensor, parameters: list[Tensor]) -> list[tuple[Tensor, ...]]:
     return list(zip(*views))
 
 
+def parameter_vector(model: nn.Module) -> Tensor:
+    """Return a detached copy of the trainable parameters, flat ``(P,)``.
+
+    >>> parameter_vector(nn.Linear(3, 2)).shape
+    torch.Size([8])
+    """
+    return flat(p.detach() for p in trainable(model))
+
+
+def displacement(model: nn.Module, origin: Tensor) -> float:
+    """Return ||theta - origin||, ``origin`` being an earlier :func:`parameter_vector`."""
+    return torch.linalg.vector_norm(parameter_vector(model) - origin).item()
+
+
 def gradients(loss: Tensor, parameters: list[Tensor], graph: bool = False) -> tuple:
-    """Gradients of the loss, zeros for what it does not use."""
+    """Return the gradients of the loss, zeros for what it does not use."""
     if not loss.requires_grad:
         return tuple(torch.zeros_like(p) for p in parameters)
-    slopes = torch.autograd.grad(loss, parameters, create_graph=graph, allow_unused=True)
-    return tuple(
-        torch.zeros_like(p) if gradient is None else gradient
-        for gradient, p in zip(slopes, parameters)
-    )
+    return torch.autograd.grad(loss, parameters, create_graph=graph, materialize_grads=True)
 
 
 def hessian_product(loss: Tensor, parameters: list[Tensor], vector: Tensor) -> Tensor:
-    """Hessian of the loss times a flat vector: the gradient of <grad, v>."""
-    first = gradients(loss, parameters, graph=True)
-    pairs = [
-        (gradient, part)
-        for gradient, part in zip(first, parts(vector[None], parameters)[0])
-        if gradient.requires_grad  # else the loss is linear in this parameter
-    ]
+    """Return the Hessian of the loss times a flat vector: the gradient of <grad, v>."""
+    pairs = zip(gradients(loss, parameters, graph=True), parts(vector[None], parameters)[0])
+    pairs = [pair for pair in pairs if pair[0].requires_grad]  # else the loss is linear there
     if not pairs:
         return torch.zeros_like(vector)
-    return flat(
-        torch.autograd.grad(
-            [gradient for gradient, _ in pairs],
-            parameters,
-            grad_outputs=[part for _, part in pairs],
-            materialize_grads=True,
-        )
-    )
+    slopes, along = zip(*pairs)
+    return flat(torch.autograd.grad(slopes, parameters, along, materialize_grads=True))
 
 
 class Before:
     """Buffers, modes and random state of a model before it is measured."""
 
     def __init__(self, model: nn.Module):
-        self.model, modules = model, list(model.modules())
+        self.model = model
         self.buffers = [
             (module._buffers, name, buffer, buffer.clone())
-            for module in modules
+            for module in model.modules()
             for name, buffer in module._buffers.items()
             if buffer is not None
         ]
-        self.modes = [(module, module.training) for module in modules]
+        self.modes = [(module, module.training) for module in model.modules()]
         self.random_state = torch.get_rng_state()
         devices = {p.device for p in model.parameters() if p.device.type != "cpu"}
-        self.device_states = [
-            (torch.get_device_module(d), d, torch.get_device_module(d).get_rng_state(d))
-            for d in devices
-        ]
+        self.device_states = {d: torch.get_device_module(d).get_rng_state(d) for d in devices}
 
     def restore_buffers(self) -> None:
         for owner, name, buffer, value in self.buffers:
@@ -90,8 +87,8 @@ class Before:
 
     def restore_random_state(self) -> None:
         torch.set_rng_state(self.random_state)
-        for module, device, state in self.device_states:
-            module.set_rng_state(state, device)
+        for device, state in self.device_states.items():
+            torch.get_device_module(device).set_rng_state(state, device)
 
     def losses(self, objective: Callable, batches: Iterable) -> Iterator[Tensor]:
         """Yield the objective on each batch, from these buffers; ``ValueError`` without one."""
@@ -103,25 +100,21 @@ class Before:
         if empty:
             raise ValueError("no batch was given: pass a list or a fresh iterator of batches")
 
-    def restore(self) -> None:
-        self.restore_buffers()
-        self.restore_random_state()
-        for module, training in self.modes:
-            module.training = training
-
 
 @contextmanager
 def without_trace(model: nn.Module, curvature: bool = False) -> Iterator[Before]:
     """Measure inside; the model and the random state come out as they went in."""
     before = Before(model)
-    with ExitStack() as stack:
-        stack.callback(before.restore)
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(float32_products("ieee"))
-        if curvature:
-            # Fused attention kernels have no second derivative.
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        yield before
+    # Fused attention kernels have no second derivative.
+    attention = sdpa_kernel(SDPBackend.MATH) if curvature else nullcontext()
+    try:
+        with torch.enable_grad(), float32_products("ieee"), attention:
+            yield before
+    finally:
+        before.restore_buffers()
+        before.restore_random_state()
+        for module, training in before.modes:
+            module.training = training
 
 
 @contextmanager

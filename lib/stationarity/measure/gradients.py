@@ -9,25 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from ..runs import distributed
-from .derivatives import count_entries, flat, gradients, trainable, without_trace
+from .derivatives import flat, gradients, parameter_vector, trainable, without_trace
 from .jackknife import GROUPS, GroupSums, Sample, inner_products
 from .objectives import Batch, Objective
-from .weights import parameter_vector
 
 
 @dataclass(frozen=True, eq=False)
 class GradientStatistics:
     """Mean gradient over M batches, with errors: see :func:`gradient_statistics`.
 
-    ``loss`` is in the objective's units; gradient norms and the noise norm are in
-    these per unit of a parameter. All are Python floats but ``mean_gradient``,
-    flat ``(P,)``, on the model's device in the parameters' dtype.
+    ``loss`` is in the objective's units, norms in these per unit of a parameter; Python
+    floats. ``mean_gradient``, flat ``(P,)``, is in the parameters' dtype on their device.
     """
 
     loss: float
     loss_standard_error: float
     gradient_norm_squared: float
-    gradient_norm: float
     gradient_norm_naive: float
     standard_error: float
     regularised_gradient_norm_squared: float
@@ -53,14 +50,13 @@ def gradient_statistics(
 
     so ``gradient_norm_naive``, ||g||, is biased upwards: at a stationary point it
     shows the noise. ``gradient_norm_squared`` = ||g||^2 - s^2/M (1 - M/N) is
-    unbiased, and may be negative; ``gradient_norm`` is its root, 0 where negative.
-    ``noise_norm`` is the root of an unbiased estimate of E ||g_i - grad f||^2.
+    unbiased, and may be negative. ``noise_norm`` is the root of an unbiased estimate
+    of E ||g_i - grad f||^2.
 
     ``standard_error`` (of ``gradient_norm_squared``) is a delete-a-group jackknife
     over at most 16 groups, of unequal sizes (Busing, Meijer and van der Leeden,
-    1999). Its variance is about 4 grad f' Sigma grad f / M where the gradient
-    dominates. Where the true gradient is zero the estimator is a degenerate
-    U-statistic: the jackknife then overestimates its error, which is conservative.
+    1999). Where the true gradient is zero the estimator is a degenerate U-statistic:
+    the jackknife then overestimates its error, which is conservative.
 
     Parameters
     ----------
@@ -70,8 +66,7 @@ def gradient_statistics(
     population: N, where the batches were drawn without replacement from N.
         M = N is the whole partition: no correction, standard errors 0.
     weight_decay: the ``regularised_`` fields are those of the objective plus
-        (weight_decay / 2) ||theta||^2, from the same pass; the others are not
-        affected.
+        (weight_decay / 2) ||theta||^2; the others are not affected.
 
     One objective and one backward a batch; about 26 gradients of memory.
 
@@ -79,8 +74,7 @@ def gradient_statistics(
     population, with more batches than the population, or without parameters.
     With two batches the standard errors of the norms are infinite.
 
-    Source: paper: Zhang et al. 2022 (the naive norm); our section: What to
-    measure.
+    Source: Zhang et al. 2022 (the naive norm); our section "What to measure".
 
     >>> model = nn.Linear(1, 1, bias=False)
     >>> objective = lambda model, batch: model.weight.sum() * batch
@@ -95,7 +89,15 @@ def gradient_statistics(
             sums.add(gradients(loss, parameters))
             losses.append(loss.detach())
     count = len(losses)
-    _check_counts(count, population)
+    if population is not None and population < count:
+        raise ValueError(
+            f"population={population} is less than the {count} batches drawn from it"
+        )
+    if count == 1 and population != 1:
+        raise ValueError(
+            "one batch does not tell gradient from noise: pass at least two, or "
+            "population=1 where it is the whole training set"
+        )
     losses = distributed.mean(torch.stack(losses).double()).cpu().numpy()
     blocks, squares = sums.by_group()
     groups = sum(len(block) for block in blocks)
@@ -112,12 +114,11 @@ def gradient_statistics(
         loss=float(losses.mean()),
         loss_standard_error=sample.standard_error_of_mean(losses),
         gradient_norm_squared=sample.estimate,
-        gradient_norm=math.sqrt(max(sample.estimate, 0.0)),
         gradient_norm_naive=math.sqrt(sample.square_of_sum) / count,
         standard_error=sample.standard_error,
         regularised_gradient_norm_squared=regularised.estimate,
         regularised_standard_error=regularised.standard_error,
-        noise_norm=sample.noise_norm(),
+        noise_norm=math.sqrt(sample.variance * (1 - 1 / sample.population)),
         batches=count,
         mean_gradient=sum(block.sum(0) for block in blocks).div_(count),
     )
@@ -131,22 +132,21 @@ def projected_gradients(
     Their variance over independent minibatches is the noise's along a direction,
     u' Sigma u. ``directions``, ``(k, P)``, are flat vectors such as ``eigenvectors``
     of :func:`sharpness`; the rest is as in :func:`gradient_statistics`. The answer
-    is float64, on the CPU. One objective and one backward a batch.
+    is float64, on the CPU. Raises ``ValueError`` without a batch, and for directions
+    of another size.
 
-    Raises ``ValueError`` without a batch, and for directions of another size.
-
-    Source: our section: Does a deep network obey?
+    Source: our section "Does a deep network obey?".
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> objective = lambda model, batch: model.weight.sum() * batch
     >>> projected_gradients(model, objective, [1.0, 2.0], torch.eye(2)[:1]).flatten()
     tensor([1., 2.], dtype=torch.float64)
     """
-    parameters = trainable(model)
-    if directions.dim() != 2 or directions.shape[1] != count_entries(parameters):
+    parameters, size = trainable(model), len(parameter_vector(model))
+    if directions.dim() != 2 or directions.shape[1] != size:
         raise ValueError(
-            f"directions have shape {tuple(directions.shape)}; the model has "
-            f"{count_entries(parameters)} trainable parameters"
+            f"directions have shape {tuple(directions.shape)}; the model has {size} "
+            "trainable parameters"
         )
     with without_trace(model) as before:
         rows = [
@@ -154,15 +154,3 @@ def projected_gradients(
             for loss in before.losses(objective, batches)
         ]
     return distributed.mean(torch.stack(rows).double()).cpu()
-
-
-def _check_counts(count: int, population: int | None) -> None:
-    if population is not None and population < count:
-        raise ValueError(
-            f"population={population} is less than the {count} batches drawn from it"
-        )
-    if count == 1 and population != 1:
-        raise ValueError(
-            "one batch does not tell gradient from noise: pass at least two, or "
-            "population=1 where it is the whole training set"
-        )

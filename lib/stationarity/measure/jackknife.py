@@ -18,8 +18,7 @@ BLOCK = 8  # and the last few, to be added together
 class GroupSums:
     """Sums of gradients by group: gradient i belongs to group i modulo GROUPS.
 
-    The first gradients begin the sums. Later ones are gathered in a block, which is
-    averaged over the processes and added as a whole.
+    After the first, a block of them is averaged over the processes and added as a whole.
     """
 
     def __init__(self, parameters: list[Tensor]):
@@ -28,7 +27,6 @@ class GroupSums:
         self.norms: list[Tensor] = []  # of each block's gradients, once there are more
 
     def add(self, gradients: tuple[Tensor, ...]) -> None:
-        """Add one gradient, in the parameters' shapes."""
         row = self.count % BLOCK
         if row == 0 and self.count <= GROUPS:
             if self.count == GROUPS:
@@ -51,8 +49,7 @@ class GroupSums:
     def by_group(self) -> tuple[list[Tensor], np.ndarray | None]:
         """Return the sums of gradients, blocks (R, P), and those of ||g_i||^2, (G,).
 
-        The latter are None where each group is one gradient: its square is then among
-        the inner products.
+        The latter are None where each group is one gradient: the blocks tell them.
         """
         rest = self.count % BLOCK
         if rest:
@@ -64,13 +61,13 @@ class GroupSums:
 
 
 def _norms(rows: Tensor) -> Tensor:
-    """Norms of rows by parts: of whole rows float32 would lose four digits."""
+    """Return norms of rows by parts: of whole rows float32 would lose four digits."""
     pieces = rows.split(2**16, dim=1)
     return torch.stack([torch.linalg.vector_norm(piece, dim=1) for piece in pieces])
 
 
 def inner_products(blocks: list[Tensor]) -> np.ndarray:
-    """Gram matrix of all rows of blocks (R, P) in float64, by slices that a cache holds."""
+    """Return all inner products of rows of blocks (R, P), float64, by slices."""
     total = sum(len(block) for block in blocks)
     gram = torch.zeros(total, total, dtype=torch.float64)
     for begin in range(0, blocks[0].shape[1], 2**16):
@@ -93,10 +90,9 @@ class Sample:
         return int(self.sizes.sum())
 
     def shifted(self, weight_decay: float, parameters: np.ndarray) -> "Sample":
-        """The same sample with weight_decay theta added to every gradient.
+        """Return the sample with weight_decay theta added to every gradient.
 
-        ``parameters`` (G + 1,) are the inner products of theta with the group sums,
-        then with itself.
+        ``parameters`` (G + 1,) are the products of theta with the group sums and itself.
         """
         crossed, norm = weight_decay * parameters[:-1], weight_decay**2 * parameters[-1]
         across = np.outer(crossed, self.sizes)
@@ -111,34 +107,28 @@ class Sample:
     @cached_property
     def variance(self) -> float:
         """s^2, unbiased for the variance of one minibatch gradient."""
-        if self.count == 1:
-            return 0.0
         spread = float(self.squares.sum()) - self.square_of_sum / self.count
-        return max(spread, 0.0) / (self.count - 1)
+        return max(spread, 0.0) / max(self.count - 1, 1)
 
-    def noise_norm(self) -> float:
-        return math.sqrt(self.variance * (1 - 1 / self.population))
+    def _unbiased(self, square_of_sum, variance, count):
+        """||mean g||^2 - s^2/M (1 - M/N), of some of the gradients."""
+        return square_of_sum / count**2 - variance / count * (1 - count / self.population)
 
-    @cached_property
+    @property
     def estimate(self) -> float:
-        """||mean g||^2 - s^2/M (1 - M/N)."""
-        left = 1 - self.count / self.population
-        correction = self.variance / self.count * left
-        return self.square_of_sum / self.count**2 - correction
+        return self._unbiased(self.square_of_sum, self.variance, self.count)
 
-    @cached_property
+    @property
     def standard_error(self) -> float:
         """Delete-a-group jackknife of the estimate, unequal groups."""
         if self.count == self.population:
             return 0.0
         if self.count < 3:
             return math.inf
-        groups = self.products
-        counts = self.count - self.sizes
-        sums = groups.sum() - 2 * groups.sum(axis=1) + groups.diagonal()
+        counts, across = self.count - self.sizes, self.products.sum(axis=1)
+        sums = self.square_of_sum - 2 * across + self.products.diagonal()
         spread = self.squares.sum() - self.squares - sums / counts
-        corrections = spread / (counts - 1) / counts * (1 - counts / self.population)
-        deleted = sums / counts**2 - corrections
+        deleted = self._unbiased(sums, spread / (counts - 1), counts)
         ratios = self.count / self.sizes
         pseudovalues = ratios * self.estimate - (ratios - 1) * deleted
         centre = (pseudovalues / ratios).sum()
@@ -148,7 +138,5 @@ class Sample:
     def standard_error_of_mean(self, values: np.ndarray) -> float:
         if self.count == self.population:
             return 0.0
-        if self.count < 2:
-            return math.inf
         left = 1 - self.count / self.population
         return float(values.std(ddof=1)) * math.sqrt(left / self.count)

@@ -3,18 +3,17 @@
 Rayleigh-Ritz on a growing orthonormal basis. Each new direction is the residual
 of a wanted pair, which from one start is the Lanczos recurrence with full
 re-orthogonalisation; a thick restart caps the memory. The images of the basis are
-kept beside it, so residuals are computed, not inferred, and any direction may
-join: several starts, or a fresh random one after a breakdown.
+kept beside it, so residuals are computed, and any direction may join.
 
 The stopping rule, after at least four products: the estimated errors
 ``min(r, r^2 / gap)`` are within the tolerance and the last product confirmed them, the
 residuals fall, and the next Ritz value plus its residual is no larger than the k-th.
 For ``k > 1`` or ``n <= 2500`` a random direction then rules out missed eigenvalues
 (:func:`nothing_missed`); where ``n > 2500``, those larger by a tenth. For one pair of a
-large operator that would double the products: there a start with much of a lower
-eigenvector and next to nothing of the top one may end at the lower eigenvalue. For a
-random start the probability of that is known (:func:`log_missed`), and the rule asks
-that it be at most 0.1 for an eigenvalue larger by a tenth.
+large operator that would double the products: there a start with next to nothing of the
+top eigenvector may end at a lower eigenvalue. For a random start the probability of that
+is known (:func:`may_miss`), and the rule asks that it be at most 0.1 for an eigenvalue
+larger by a tenth.
 
 Why not a library: ``torch.lobpcg`` needs a block and products with it;
 ``scipy.sparse.linalg.eigsh`` stops on the residual alone, takes at least twenty
@@ -24,20 +23,33 @@ multiple eigenvalue unless rounding brings the other.
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .subspace import Ritz, Subspace
 
-# Up to this size k = 1 is verified as well: products cost next to nothing there.
-SMALL = 2500
-# Fewer products show too little of what a start near an eigenvector hides.
-LEAST = 4
-# How often the verification may overlook an eigenvector.
-RISK = 0.01
-# How often a random direction may miss an eigenvalue larger by so large a part.
-MISSED, BY = 0.1, 0.1
+SMALL = 2500  # up to this size k = 1 is verified as well: products cost next to nothing
+LEAST = 4  # fewer products show too little of what a start near an eigenvector hides
+RISK = 0.01  # how often the verification may overlook an eigenvector
+MISSED, BY = 0.1, 0.1  # how often a random direction may, of a value larger by such a part
+
+
+class Sharpness(NamedTuple):
+    """Largest eigenvalues of a Hessian, or of another symmetric operator of size P.
+
+    Tensors are in the dtype of the vectors it acts on, on their device: ``eigenvalues``
+    (k,) descending, orthonormal ``eigenvectors`` (k, P), and ``residuals``
+    ||A v - value v|| (k,). ``converged`` is whether the stopping rule held before the
+    ``products`` ran out.
+    """
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+    residuals: Tensor
+    products: int
+    converged: bool
 
 
 def largest_eigenpairs(
@@ -49,27 +61,15 @@ def largest_eigenpairs(
     max_products: int = 100,
     random_start: bool = False,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor, int, bool]:
+) -> Sharpness:
     """Return the k algebraically largest eigenpairs of a symmetric operator.
 
-    Parameters
-    ----------
-    matvec: maps a flat vector ``(n,)`` to its product with the operator.
-    start: ``(m, n)``, directions to begin with, ``m >= 1``. They decide the
-        products needed: they should hold some of the wanted eigenvectors.
-    k: how many pairs, ``1 <= k <= min(n, max_products)``.
-    tol: relative error of each eigenvalue (for one near zero: relative to a
-        thousandth of the largest in magnitude).
-    max_products: the most calls of ``matvec``.
-    random_start: whether ``start`` is one Gaussian direction.
-    generator: of the random directions, on the CPU.
-
-    Returns
-    -------
-    ``(values, vectors, residuals, products, converged)``: values ``(k,)``
-    descending, orthonormal vectors ``(k, n)`` and residuals ``||A v - value v||``
-    ``(k,)``, in the dtype of ``start``; the calls made; whether the stopping
-    rule held before they ran out.
+    ``matvec`` maps a vector ``(P,)`` to its product with the operator, and is called
+    ``max_products`` times at most, which is k at least. ``start``, ``(m, P)``, are the
+    directions to begin with: they should hold some of the wanted eigenvectors;
+    ``random_start`` is whether they are one Gaussian direction. ``tol`` is the relative
+    error of each eigenvalue, for one near zero relative to a thousandth of the largest
+    in magnitude. ``generator``, on the CPU, draws random directions.
 
     >>> matrix = torch.diag(torch.tensor([3.0, -10.0, 1.0]))
     >>> generator = torch.Generator().manual_seed(0)
@@ -83,23 +83,23 @@ def largest_eigenpairs(
         space.append(space.outside(direction, scale)[0])
     converged = False
     while not converged and iterate(space, tol, max_products, random_start):
-        trusted = space.complete or (k == 1 and space.size > SMALL)
+        trusted = space.count == space.size or (k == 1 and space.size > SMALL)
         converged = trusted or nothing_missed(space, tol, max_products)
-    ritz = space.ritz()
+    ritz = Ritz(space)
     values, residuals = ritz.values[:k].to(start), ritz.norms[:k].to(start)
-    return values, ritz.vectors(0, k), residuals, space.products, converged
+    return Sharpness(values, ritz.vectors(0, k), residuals, space.products, converged)
 
 
-def iterate(space: Subspace, tol: float, max_products: int, random_start: bool = False) -> bool:
-    """Expand the basis by residuals until the wanted pairs have settled."""
+def iterate(space: Subspace, tol: float, max_products: int, random_start: bool) -> bool:
+    """Expand the basis by residuals; return whether the wanted pairs have settled."""
     before, patience = None, 0
-    while not space.complete:
+    while space.count < space.size:
         if patience and space.products < max_products:
             # As the residuals are, in one Lanczos recurrence all in this direction.
             direction, patience = space.images[-1], patience - 1
         else:
-            ritz = space.ritz()
-            allowed = ritz.tolerances(tol, space.precision)
+            ritz = Ritz(space)
+            allowed = ritz.tolerances(tol)
             enough = space.products >= LEAST and _settled(ritz, before, allowed)
             if enough and not (random_start and _may_have_missed(space, ritz)):
                 return True
@@ -112,8 +112,7 @@ def iterate(space: Subspace, tol: float, max_products: int, random_start: bool =
             # A product settles no more than a few pairs: so soon it cannot be all.
             lacking = space.k - len(excess) + int((excess > 1).sum())
             before, patience = ritz, max(lacking - 1, 0) // 4
-            scale = ritz.values.abs().max().item()
-        space.append(space.outside(direction, scale)[0])
+        space.append(space.outside(direction, ritz.scale)[0])
     return True
 
 
@@ -141,39 +140,34 @@ def _settled(ritz: Ritz, before: Ritz | None, allowed: Tensor) -> bool:
 def _may_have_missed(space: Subspace, ritz: Ritz) -> bool:
     """Return whether the risk that a random start missed a larger one is not small.
 
-    Not asked for several pairs, which are verified, nor after a restart, which comes
-    later than it.
+    Not asked for several pairs, which are verified, nor after a restart.
     """
     if space.k > 1 or space.products > space.count:
         return False
-    value, scale = ritz.values[0].item(), ritz.values.abs().max().item()
-    _, norm = space.outside(space.images[-1], scale)
+    value = ritz.values[0].item()
+    _, norm = space.outside(space.images[-1], ritz.scale)
     if norm == 0.0:
         return False
     coupling = (space.rows[1:] * space.images[:-1]).sum(dim=1).double()
     log_norms = coupling.abs().log().sum().item() + math.log(norm)
-    missed = log_missed(ritz.values, log_norms, value + BY * abs(value))
-    return missed > log_chance(MISSED, space.size)
+    threshold = value + BY * abs(value)
+    return may_miss(ritz.values, log_norms, threshold, MISSED, space.size)
 
 
-def log_missed(values: Tensor, log_norms: float, threshold: float) -> float:
-    """Return the log of the largest |u'z| of an eigenvector u that Lanczos missed.
+def may_miss(
+    values: Tensor, log_norms: float, threshold: float, risk: float, size: int
+) -> bool:
+    """Return whether Lanczos misses an eigenvector with a probability above the risk.
 
-    After j steps of Lanczos from a unit vector z an eigenvector u with eigenvalue
-    above the threshold t obeys |u'z| <= prod beta_i / prod (t - mu_i): ``values`` are
-    the Ritz values mu_i, all below t, ``log_norms`` the sum of log beta_i (van
-    Dorsselaer, Hochstenbach and van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000).
+    After j steps from a unit vector z an eigenvector u with an eigenvalue above the
+    threshold t obeys |u'z| <= prod beta_i / prod (t - mu_i): ``values`` are the Ritz
+    values mu_i, all below t, ``log_norms`` the sum of log beta_i (van Dorsselaer,
+    Hochstenbach and van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000). Of a random z
+    of so many entries u'z is about normal / sqrt(size), and |normal| is below x with
+    probability sqrt(2 / pi) x.
     """
-    return log_norms - (threshold - values).log().sum().item()
-
-
-def log_chance(probability: float, size: int) -> float:
-    """Return the log x for which |u'z| < x has at most that probability.
-
-    z is a random unit vector of so many entries: its component on u is about
-    normal / sqrt(size), and |normal| is below x with probability sqrt(2 / pi) x.
-    """
-    return math.log(probability * math.sqrt(math.pi / 2 / size))
+    largest = log_norms - (threshold - values).log().sum().item()
+    return largest > math.log(risk * math.sqrt(math.pi / 2 / size))
 
 
 def nothing_missed(space: Subspace, tol: float, max_products: int) -> bool:
@@ -181,48 +175,36 @@ def nothing_missed(space: Subspace, tol: float, max_products: int) -> bool:
 
     Lanczos from a random direction z orthogonal to the basis, until an eigenvector
     of the deflated operator with an eigenvalue above the k-th would have been missed
-    with probability RISK at most; in a large operator, as of one pair, one larger by
-    a tenth with probability MISSED. An eigenvector of which the basis holds nothing is
-    one of that operator; the more the basis holds of others, the sooner it is certain.
-    False: a Ritz value came out above, and the basis now holds it, or the products
-    ran out.
+    with probability RISK at most; in a large operator one larger by a tenth with
+    probability MISSED. An eigenvector of which the basis holds nothing is one of that
+    operator; the more the basis holds of others, the sooner it is certain. False: a
+    Ritz value came out above, and the basis now holds it, or the products ran out.
     """
     room = min(space.k // 2 + 10, space.capacity - space.k)  # for the operator's own basis
     space.keep(min(space.count, space.capacity - room))
-    threshold, risk, scale = _to_rule_out(space, tol)
-    log_norms, diagonal, beside = 0.0, [], []
+    ritz, risk = Ritz(space), RISK
+    last, scale = ritz.values[space.k - 1].item(), ritz.scale
+    threshold = last + ritz.tolerances(tol)[-1].item()
+    if space.size > SMALL:
+        threshold, risk = max(threshold, last + BY * abs(last)), MISSED
+    log_norms, diagonal, beside = 0.0, [], []  # the latter of a tridiagonal matrix
     unit, _ = space.outside(space.random(), 0.0)
     while space.products < max_products:
         space.append(unit)
         image = space.images[-1]
         diagonal.append((unit @ image).item())
-        values = torch.linalg.eigvalsh(_tridiagonal(diagonal, beside))
+        bands = (torch.tensor(band, dtype=torch.float64) for band in (diagonal, beside))
+        values = torch.linalg.eigvalsh(sum(map(torch.diag, bands, (0, -1))))  # lower half
         if values.max() >= threshold:
             return False
         scale = max(scale, values.abs().max().item())
-        if space.complete:
+        if space.count == space.size:
             return True
         unit, norm = space.outside(image, scale)
         if norm == 0.0:  # the Krylov space of z is invariant
             return True
         beside.append(norm)
         log_norms += math.log(norm)
-        if log_missed(values, log_norms, threshold) <= log_chance(risk, space.size):
+        if not may_miss(values, log_norms, threshold, risk, space.size):
             return True
     return False
-
-
-def _to_rule_out(space: Subspace, tol: float) -> tuple[float, float, float]:
-    """Return from where on eigenvalues are to be ruled out, at what risk, and their scale."""
-    ritz = space.ritz()
-    last, scale = ritz.values[space.k - 1].item(), ritz.values.abs().max().item()
-    threshold = last + ritz.tolerances(tol, space.precision)[-1].item()
-    if space.size > SMALL:
-        return max(threshold, last + BY * abs(last)), MISSED, scale
-    return threshold, RISK, scale
-
-
-def _tridiagonal(diagonal: list[float], off_diagonal: list[float]) -> Tensor:
-    matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
-    beside = torch.tensor(off_diagonal, dtype=torch.float64)
-    return matrix + torch.diag(beside, 1) + torch.diag(beside, -1)

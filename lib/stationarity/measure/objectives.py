@@ -27,10 +27,9 @@ def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def squared_error(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Return half the squared distance of logits from unit vectors, its mean.
+    """Return half the squared distance of logits from their labels' unit vectors.
 
-    The unit vector of an example is that of its label; the sum is over the classes,
-    the mean over the examples of ``(inputs, labels)``.
+    A sum over the classes, and the mean over the examples of ``(inputs, labels)``.
 
     >>> model = nn.Linear(2, 4, bias=False)
     >>> _ = nn.init.zeros_(model.weight)
@@ -49,8 +48,7 @@ LOSSES = {"cross_entropy": cross_entropy, "squared": squared_error}  # by settin
 def mean_loss(model: nn.Module, objective: Objective, batches: Iterable[Batch]) -> float:
     """Return the mean of the objective over the batches, without gradients.
 
-    The change of the loss over one step is the difference of two calls on the
-    same batches. Raises ``ValueError`` without a batch.
+    Raises ``ValueError`` without a batch.
 
     >>> mean_loss(nn.Linear(1, 1), lambda model, batch: batch, [torch.tensor(2.0)])
     2.0

@@ -12,13 +12,14 @@ class Ritz:
     The vectors and the residuals are those of the basis as it is: before it changes.
     """
 
-    def __init__(self, rows: Tensor, images: Tensor, k: int):
-        matrix = (rows @ images.T).double().cpu()
+    def __init__(self, space: "Subspace"):
+        self.rows, self.images, self.k = space.rows, space.images, space.k
+        self.precision = space.precision
+        matrix = (self.rows @ self.images.T).double().cpu()
         values, coefficients = torch.linalg.eigh((matrix + matrix.T) / 2)
-        self.rows, self.images, self.k = rows, images, k
-        self.values = values.flip(0)
-        self.coefficients = coefficients.flip(1)
-        count = min(k + 1, len(values))
+        self.values, self.coefficients = values.flip(0), coefficients.flip(1)
+        self.scale = self.values.abs().max().item()
+        count = min(self.k + 1, len(values))
         norms = [
             torch.linalg.vector_norm(self.residuals(begin, min(begin + 8, count)), dim=1)
             for begin in range(0, count, 8)  # few at a time: they are long
@@ -26,17 +27,15 @@ class Ritz:
         self.norms = torch.cat(norms).double().cpu()
 
     def vectors(self, begin: int, end: int) -> Tensor:
-        """The Ritz vectors of some of the leading values."""
         return self.coefficients[:, begin:end].T.to(self.rows) @ self.rows
 
     def residuals(self, begin: int, end: int) -> Tensor:
-        """The residuals of some of the leading pairs."""
         images = self.coefficients[:, begin:end].T.to(self.rows) @ self.images
         values = self.values[begin:end, None].to(self.rows)
         return images.sub_(values * self.vectors(begin, end))
 
     def errors(self) -> Tensor:
-        """Estimated errors of the k leading values: min(r, r^2 / gap).
+        """Return estimated errors of the k leading values, min(r, r^2 / gap).
 
         The gap is that to the values after them: two of the wanted pairs may mix.
         """
@@ -46,16 +45,15 @@ class Ritz:
         gaps = self.values[: self.k] - self.values[self.k]
         return torch.where(norms < gaps, norms**2 / gaps, norms)
 
-    def tolerances(self, tol: float, precision: float) -> Tensor:
-        """Allowed errors of the k leading values.
+    def tolerances(self, tol: float) -> Tensor:
+        """Return allowed errors of the k leading values.
 
         Relative to the value; for one near zero, to a thousandth of the largest
         in magnitude; never below rounding, and positive.
         """
-        largest = self.values.abs().max()
-        relative = tol * self.values[: self.k].abs().clamp(min=1e-3 * largest)
-        rounding = 10 * precision * largest
-        return relative.clamp(min=rounding.clamp(min=torch.finfo(torch.float64).tiny))
+        relative = tol * self.values[: self.k].abs().clamp(min=1e-3 * self.scale)
+        rounding = max(10 * self.precision * self.scale, torch.finfo(torch.float64).tiny)
+        return relative.clamp(min=rounding)
 
 
 class Subspace:
@@ -78,18 +76,11 @@ class Subspace:
     def images(self) -> Tensor:
         return self._images[: self.count]
 
-    @property
-    def complete(self) -> bool:
-        return self.count == self.size
-
-    def ritz(self) -> Ritz:
-        return Ritz(self.rows, self.images, self.k)
-
     def random(self) -> Tensor:
         return gaussian(self._rows[0], self.generator)
 
     def outside(self, direction: Tensor, scale: float) -> tuple[Tensor, float]:
-        """The unit part of a direction outside the basis, and its norm.
+        """Return the unit part of a direction outside the basis, and its norm.
 
         A norm of 0 reports a breakdown: up to rounding at ``scale`` the basis
         holds the direction already, and the unit part is a random one.
@@ -106,25 +97,18 @@ class Subspace:
         image = self.matvec(unit)
         if not torch.isfinite(image).all():
             raise FloatingPointError("the operator's product is not finite")
-        if self.count == self.capacity:
-            self._restart()
+        if self.count == self.capacity:  # keep leading Ritz vectors, and the last row's span
+            leading = Ritz(self).coefficients[:, : self.k + 4]
+            last = torch.zeros(self.count, 1, dtype=torch.float64)
+            last[-1] = 1.0
+            self._select(torch.linalg.qr(torch.cat([leading, last], dim=1)).Q)
         self._rows[self.count], self._images[self.count] = unit, image
         self.count += 1
         self.products += 1
 
-    def _restart(self) -> None:
-        """Keep the leading Ritz vectors and the span of the last row."""
-        leading = self.ritz().coefficients[:, : self.k + 4]
-        last = torch.zeros(self.count, 1, dtype=torch.float64)
-        last[-1] = 1.0
-        self._select(torch.linalg.qr(torch.cat([leading, last], dim=1)).Q)
-
     def keep(self, count: int) -> None:
-        """Keep the wanted Ritz vectors, and others up to that count, alone.
-
-        Of the others those whose values are the largest in magnitude.
-        """
-        ritz = self.ritz()
+        """Keep so many Ritz vectors: the wanted, then those of the largest magnitudes."""
+        ritz = Ritz(self)
         others = ritz.values[self.k :].abs().argsort(descending=True, stable=True)
         chosen = [*range(self.k), *(self.k + others[: count - self.k]).tolist()]
         self._select(ritz.coefficients[:, sorted(chosen)])
@@ -137,5 +121,5 @@ class Subspace:
 
 
 def gaussian(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers shaped as ``like``: the same on every device."""
+    """Return standard normal numbers shaped as ``like``, the same on every device."""
     return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)

@@ -56,7 +56,7 @@ class Measurement(_Noted):
         )  # fmt: skip
         self._note_gradient(statistics)
         self._note_curvature(state, statistics)
-        self.note("weight_norm", measure.weight_norm(state.model))
+        self.note("weight_norm", torch.linalg.vector_norm(self.vector))
         self.note("displacement", measure.displacement(state.model, state.origin))
         for quantity, pair in validation.measured(state).items():
             self.note(quantity, *pair)
