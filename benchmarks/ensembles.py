@@ -42,7 +42,7 @@ def step_of_ensemble(members: int, size: int, inputs, labels):
 
 def step_of_single_nets(members: int, size: int, inputs, labels):
     """Return a function that takes one step of as many single nets."""
-    nets = [mlp.mlp(WIDTHS) for _ in range(members)]
+    nets = [mlp(WIDTHS) for _ in range(members)]
     optimizers = [
         torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=1e-3) for net in nets
     ]
@@ -59,7 +59,7 @@ def step_of_single_nets(members: int, size: int, inputs, labels):
 
 def gradients_by_vmap(members: int, size: int, inputs, labels):
     """Return a function that computes all gradients by torch.func."""
-    nets = [mlp.mlp(WIDTHS) for _ in range(members)]
+    nets = [mlp(WIDTHS) for _ in range(members)]
     stacked, _ = torch.func.stack_module_state(nets)
     drawn = ensembles.batches(COUNT, size, range(members), 10**9)
 

@@ -22,7 +22,7 @@ from stationarity.measure import (
     gradient_statistics,
     sharpness,
 )
-from stationarity.nets.mlp import mlp
+from stationarity.nets import mlp
 from stationarity.nets.resnets import CifarResNet
 from torch import nn
 from torch.nn import functional

@@ -18,7 +18,7 @@ def moved(batches):
 
 def test_measurements_agree_with_the_cpu_to_float32():
     torch.manual_seed(0)
-    model = mlp.mlp((64, 32, 10))
+    model = mlp((64, 32, 10))
     other = copy.deepcopy(model).cuda()
     batches = [(torch.randn(64, 64), torch.randint(10, (64,))) for _ in range(20)]
     with measure.float32_products("tf32"):  # which measuring must not use

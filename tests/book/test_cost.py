@@ -41,7 +41,7 @@ def test_a_linear_layer_by_hand():
 
 def test_a_layer_between_others_has_three_times_and_nine_times_its_forward_pass():
     def middle(width):
-        net = mlp.mlp((2, 1, width, 1))
+        net = mlp((2, 1, width, 1))
         return counting.count(net, lambda net, x: net(x).square().sum(), torch.ones(1, 2), 1)
 
     def more(name):  # what a wider layer adds: the same for each of two layers, which it joins

@@ -10,7 +10,7 @@ from stationarity.measure import (
     sharpness,
 )
 from stationarity.measure.lanczos import MISSED, largest_eigenpairs
-from stationarity.nets.mlp import mlp
+from stationarity.nets import mlp
 from torch import nn
 from torch.func import functional_call, hessian
 from torch.nn.attention import SDPBackend, sdpa_kernel

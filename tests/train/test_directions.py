@@ -1,6 +1,7 @@
 """A trained net that goes on at a constant rate and is followed."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -242,7 +243,8 @@ def test_pretrained_weights_are_checked_by_their_hash(hub_dir, monkeypatch):
     content = saved({"weight": torch.ones(2)})
     digest = hashlib.sha256(content).hexdigest()[:8]
     address = f"https://download.pytorch.org/models/resnet18-{digest}.pth"
-    monkeypatch.setattr(pretrained, "_address", lambda model: address)
+    named = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=address))
+    monkeypatch.setattr("torchvision.models.get_model_weights", lambda model: named)
     file = hub_dir / f"resnet18-{digest}.pth"
     file.write_bytes(content)
     found, name = pretrained.weights("resnet18", 1000, hub_dir)

@@ -22,7 +22,7 @@ def initial(members=MEMBERS):
 
 def net(vector):
     """Return the single net of one member."""
-    model = mlp.mlp(WIDTHS).double()
+    model = mlp(WIDTHS).double()
     torch.nn.utils.vector_to_parameters(vector.clone(), model.parameters())
     return model
 

@@ -1,14 +1,29 @@
-"""Networks: small fully connected ones, ResNets, a Transformer-XL."""
+"""Networks: small fully connected ones, ResNets, a Transformer-XL.
+
+Initial weights are drawn from PyTorch's global generator: seed it first.
+"""
+
+import inspect
+import itertools
 
 import torch
 from torch import nn
 
 from ..errors import UsageError
 
-OF_TEXT = (
-    "layers", "width", "heads", "head_width", "inner_width", "memory", "cutoffs", "divisor",
-    "dropout",
-)  # fmt: skip
+
+def mlp(widths: tuple) -> nn.Sequential:
+    """Return a fully connected net of tanh's; ``widths`` from the inputs to the logits.
+
+    Inputs of any shape ``(N, ...)`` are flattened. Two widths make softmax regression.
+
+    >>> mlp((64, 32, 10))(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
+    """
+    layers = [nn.Flatten()]
+    for inputs, outputs in itertools.pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.Tanh()]
+    return nn.Sequential(*layers[:-1])
 
 
 def build(settings, like) -> nn.Module:
@@ -23,24 +38,23 @@ def build(settings, like) -> nn.Module:
     """
     torch.manual_seed(settings.seed)
     if settings.model == "mlp":
-        from .mlp import mlp
-
         return mlp((like.channels * like.size**2, *settings.hidden, like.classes))
     if settings.model == "transformer_xl":
         from .transformer_xl import TransformerXL
 
-        sizes = {name: getattr(settings, name) for name in OF_TEXT}
+        names = [*inspect.signature(TransformerXL).parameters][1:]
+        sizes = {name: getattr(settings, name) for name in names}
         return TransformerXL(len(like.vocabulary), **sizes)
-    from . import resnets  # torchvision takes seconds to import
-
     if settings.model == "cifar_resnet":
-        return resnets.CifarResNet(
-            settings.width, settings.blocks, like.channels, like.classes, settings.batch_norm
-        )
+        from .resnets import CifarResNet
+
+        sizes = settings.width, settings.blocks, like.channels, like.classes
+        return CifarResNet(*sizes, settings.batch_norm)
+    from torchvision import models  # takes seconds
+
     if like.channels != 3:
         raise UsageError(
             f"{settings.model} takes images of three channels, and these have "
             f"{like.channels}: set model=cifar_resnet or model=mlp."
         )
-    depth = settings.model.removeprefix("resnet")
-    return resnets.imagenet_resnet(int(depth), like.classes)
+    return getattr(models, settings.model)(num_classes=like.classes)

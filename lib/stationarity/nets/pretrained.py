@@ -1,8 +1,7 @@
 """Torchvision's weights of nets that were trained on ImageNet.
 
 They are found below the data root, or downloaded into PyTorch's cache (``TORCH_HOME``).
-The name of a file ends with the first eight digits of its SHA-256, which is computed
-whenever the file is read; and nothing is unpickled.
+A file's name ends with the first eight digits of its SHA-256, which is always checked.
 """
 
 import hashlib
@@ -12,8 +11,6 @@ import torch
 
 from ..errors import UsageError
 
-CLASSES = 1000  # of ImageNet-1k
-
 
 def weights(model: str, classes: int, root: str | Path | None = None) -> tuple[dict, str]:
     """Return the state of a pretrained net such as ``resnet18``, and its file's name.
@@ -21,12 +18,14 @@ def weights(model: str, classes: int, root: str | Path | None = None) -> tuple[d
     Raises :class:`UsageError` where the data have other classes than ImageNet-1k, and
     where the file is damaged or cannot be had.
     """
-    if classes != CLASSES:
+    if classes != 1000:
         raise UsageError(
-            f"The pretrained {model} tells {CLASSES} classes apart, and the images here have "
+            f"The pretrained {model} tells 1000 classes apart, and the images here have "
             f"{classes}: give all of ImageNet-1k, or set pretrained=false."
         )
-    address = _address(model)
+    from torchvision.models import get_model_weights  # takes seconds to import
+
+    address = get_model_weights(model).IMAGENET1K_V1.url
     name = address.rpartition("/")[2]
     cache = Path(torch.hub.get_dir()) / "checkpoints" / name
     below = Path(root).expanduser() if root else cache.parent
@@ -46,9 +45,3 @@ def weights(model: str, classes: int, root: str | Path | None = None) -> tuple[d
     if not hashlib.sha256(file.read_bytes()).hexdigest().startswith(digits):
         raise UsageError(f"{file} is damaged: delete it, or fetch {address} again.")
     return torch.load(file, map_location="cpu", weights_only=True), name
-
-
-def _address(model: str) -> str:
-    from torchvision.models import get_model_weights  # takes seconds to import
-
-    return get_model_weights(model).IMAGENET1K_V1.url

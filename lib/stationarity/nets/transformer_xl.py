@@ -1,13 +1,12 @@
 """A Transformer-XL: relative attention, segment memory, tied adaptive softmax.
 
-Source: Dai et al. 2019 (the model), Grave et al. 2017 (adaptive softmax),
-Baevski and Auli 2019 (adaptive embedding); our section "WikiText-103 +
-Transformer-XL". Initial weights are drawn from PyTorch's global generator: seed
-it first.
+Source: Dai et al. 2019 (the model), Grave et al. 2017 (adaptive softmax), Baevski and
+Auli 2019 (adaptive embedding); our section "WikiText-103 + Transformer-XL".
 """
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -21,23 +20,17 @@ INITIAL_DEVIATION = 0.02  # of all initial weights
 class TransformerXL(nn.Module):
     """A language model that reads a text segment by segment.
 
-    Each layer attends to the segment and to the states that the layer below had
-    on the ``memory`` tokens before it. No gradient flows through these. The
-    shape of a memory is ``(layers, N, up to memory tokens, width)``.
+    Each layer attends to the segment and, without a gradient, to the states that the layer
+    below had on the ``memory`` tokens before it: ``(layers, N, up to memory, width)``.
 
-    Parameters: ``vocabulary`` tokens, sorted by falling frequency; ``width`` of
-    the states (even); ``heads`` of ``head_width``; ``inner_width`` of the
-    feed-forward nets; ``cutoffs`` at which the vocabulary is cut into clusters,
-    each with an embedding narrower than the last by the factor ``divisor``. There
-    is no dropout of the attention weights.
+    Parameters: ``vocabulary`` tokens, sorted by falling frequency; ``width`` of the states
+    (even); ``heads`` of ``head_width``; ``inner_width`` of the feed-forward nets;
+    ``cutoffs`` and ``divisor``: see :class:`AdaptiveVocabulary`; ``dropout``, but none of
+    attention. Raises :class:`UsageError` for an odd width, or cutoffs that do not rise.
 
-    Raises :class:`UsageError` for an odd width, and for cutoffs that do not rise
-    within the vocabulary.
-
-    >>> model = TransformerXL(50, layers=2, width=8, heads=2, head_width=4,
-    ...                       inner_width=16, memory=6)
+    >>> sizes = dict(layers=2, width=8, heads=2, head_width=4, inner_width=16, memory=6)
     >>> tokens = torch.zeros(3, 5, dtype=torch.int64)
-    >>> losses, memory = model(tokens, tokens)
+    >>> losses, memory = TransformerXL(50, **sizes)(tokens, tokens)
     >>> losses.shape, memory.shape
     (torch.Size([3, 5]), torch.Size([2, 3, 5, 8]))
     """
@@ -74,23 +67,14 @@ class TransformerXL(nn.Module):
                 mean = 1.0 if name.endswith("norm.weight") else 0.0
                 nn.init.normal_(parameter, mean, INITIAL_DEVIATION)
 
-    def forward(
-        self, tokens: Tensor, targets: Tensor, memory: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return each target's loss in nats ``(N, T)`` and the memory for what follows.
-
-        ``tokens`` and ``targets`` are int64 ``(N, T)``; without ``memory`` nothing
-        is remembered.
-        """
+    def forward(self, tokens, targets, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return losses (nats) of int64 targets ``(N, T)``, and the memory, detached."""
         states, memory = self.read(tokens, memory)
         losses = self.vocabulary.losses(states.flatten(0, 1), targets.flatten())
         return losses.view_as(targets), memory.detach()
 
     def read(self, tokens: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the last layer's states ``(N, T, width)`` and the new memory.
-
-        That one still knows how it was made: detach it where no gradient shall flow.
-        """
+        """Return the last layer's states ``(N, T, width)`` and the new, attached memory."""
         states = self.dropout(self.vocabulary.embed(tokens) * math.sqrt(self.width))
         if memory is None:
             memory = states.new_empty(len(self.layers), len(tokens), 0, self.width)
@@ -107,10 +91,8 @@ class TransformerXL(nn.Module):
 def next_token_loss(model: TransformerXL, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Return the mean cross-entropy (nats) of the next token, given the context.
 
-    ``batch`` is ``(context, tokens, targets)``, int64 ``(N, C)`` and ``(N, T)`` twice. The
-    model reads the context, segment by segment, with its present weights and without a
-    gradient; what it remembers is held fixed. So the derivatives are those in the weights
-    that act on the segment, at a fixed memory: our equation eq-semi-gradient.
+    ``batch`` is ``(context, tokens, targets)``, int64 ``(N, C)`` and ``(N, T)`` twice. What
+    the model remembers of the context is held fixed: see our equation eq-semi-gradient.
     """
     context, tokens, targets = batch
     losses, _ = model(tokens, targets, remember(model, context, tokens.shape[1]))
@@ -119,7 +101,7 @@ def next_token_loss(model: TransformerXL, batch: tuple[Tensor, Tensor, Tensor]) 
 
 @torch.no_grad()
 def remember(model: TransformerXL, context: Tensor, segment: int) -> Tensor | None:
-    """Return the memory after reading ``context`` (N, C), None where C is 0."""
+    """Return the memory after reading ``context`` (N, C) by segments, None where C is 0."""
     memory = None
     for part in context.split(segment, dim=1) if context.shape[1] else ():
         _, memory = model.read(part, memory)
@@ -131,8 +113,7 @@ class Layer(nn.Module):
 
     def __init__(self, width, heads, head_width, inner_width, dropout):
         super().__init__()
-        self.heads = heads
-        inside = heads * head_width
+        self.heads, inside = heads, heads * head_width
         self.query = nn.Linear(width, inside, bias=False)
         self.key_value = nn.Linear(width, 2 * inside, bias=False)
         self.position = nn.Linear(width, inside, bias=False)
@@ -155,7 +136,7 @@ class Layer(nn.Module):
         return self.norm(states + self.feed_forward(states))
 
     def _split(self, projected: Tensor) -> Tensor:
-        """(N, S, heads * head_width) to (heads, N, S, head_width)."""
+        """Map (N, S, heads * head_width) to (heads, N, S, head_width)."""
         return projected.unflatten(-1, (self.heads, -1)).permute(2, 0, 1, 3)
 
 
@@ -169,8 +150,6 @@ def relative_attention(query, key, value, position, content_bias, position_bias)
     and minus infinity for later keys. ``query`` is ``(H, N, T, d)``, ``key`` and
     ``value`` ``(H, N, S, d)``, the biases u and v ``(H, 1, 1, d)``, and
     ``position`` ``(H, 1, S, d)`` holds r of the distances S-1 down to 0.
-
-    Source: Dai et al. 2019; our section: WikiText-103 + Transformer-XL.
     """
     heads, batch, length, width = query.shape
     keys, scale = key.shape[2], 1 / math.sqrt(width)
@@ -185,11 +164,10 @@ def relative_attention(query, key, value, position, content_bias, position_bias)
 
 
 def shifted(by_distance: Tensor) -> Tensor:
-    """Turn scores by distance into scores by key, ``(..., T, S)`` both.
+    """Turn scores by distance, S - 1 down to 0, into scores by key, ``(..., T, S)`` both.
 
-    Column c of the input belongs to the distance S - 1 - c. Row i moves by
-    T - 1 - i places to the left; what moves in from the right is minus infinity,
-    and stands just where the causal mask does. One copy, the rest are views.
+    Row i moves by T - 1 - i places to the left; what moves in from the right is minus
+    infinity, and stands just where the causal mask does. One copy, the rest are views.
 
     >>> shifted(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]))
     tensor([[1., 0., -inf],
@@ -212,26 +190,24 @@ def sinusoids(count: int, width: int) -> Tensor:
 class AdaptiveVocabulary(nn.Module):
     """The embedding of tokens and the softmax over them, which share their weights.
 
-    ``cutoffs`` cut the tokens, sorted by falling frequency, into clusters. The
-    first ones have probabilities of their own; each further cluster has one, and
-    its tokens share it by a softmax of their own. Cluster i has embeddings of
-    ``width // divisor**i`` entries, mapped to the width where that is less.
+    ``cutoffs`` cut the tokens, sorted by falling frequency, into clusters. The first ones
+    have probabilities of their own; each further cluster has one, and its tokens share it
+    by a softmax of their own. Cluster i has embeddings of ``width // divisor**i`` entries,
+    mapped to the width where that is less.
     """
 
     def __init__(self, size: int, width: int, cutoffs: tuple = (), divisor: int = 1):
         super().__init__()
-        edges = (0, *cutoffs, size)
-        if any(last <= first for first, last in itertools.pairwise(edges)):
+        self.clusters = list(itertools.pairwise((0, *cutoffs, size)))
+        if any(last <= first for first, last in self.clusters):
             raise UsageError(
                 f"The cutoffs {tuple(cutoffs)} must rise within the vocabulary, which has "
                 f"{size} tokens here: set others, or none."
             )
-        self.clusters = list(itertools.pairwise(edges))
         self.width = width
         widths = [max(width // divisor**i, 1) for i in range(len(self.clusters))]
         self.tables = nn.ParameterList(
-            torch.empty(last - first, w)
-            for (first, last), w in zip(self.clusters, widths, strict=True)
+            torch.empty(last - first, w) for (first, last), w in zip(self.clusters, widths)
         )
         self.projections = nn.ParameterList(torch.empty(w, width) for w in widths if w < width)
         self.bias = nn.Parameter(torch.empty(size))
@@ -242,25 +218,23 @@ class AdaptiveVocabulary(nn.Module):
         """Return embeddings, tokens' shape + ``(width,)``."""
         flat = tokens.flatten()
         embedded = self.bias.new_zeros(len(flat), self.width)
-        for cluster, (first, last) in enumerate(self.clusters):
-            chosen = _between(flat, first, last)
-            rows = self.tables[cluster].index_select(0, flat[chosen] - first)
-            if (projection := self._projection(cluster)) is not None:
+        for chosen, places, table, projection, _ in self._parts(flat):
+            rows = table.index_select(0, places)
+            if projection is not None:
                 rows = rows @ projection
             embedded = embedded.index_copy(0, chosen, rows.to(embedded))
         return embedded.view(*tokens.shape, self.width)
 
-    def _projection(self, cluster: int) -> Tensor | None:
-        """(width of the cluster, width), or None where these are equal."""
-        whole = len(self.tables) - len(self.projections)
-        return None if cluster < whole else self.projections[cluster - whole]
+    def _parts(self, tokens: Tensor, begin: int = 0) -> Iterator[tuple]:
+        """Yield which tokens are in each cluster, their places in it, and its weights."""
+        without = [None] * (len(self.tables) - len(self.projections))
+        parts = zip(self.clusters, self.tables, [*without, *self.projections])
+        for (first, last), table, projection in list(parts)[begin:]:
+            chosen = ((tokens >= first) & (tokens < last)).nonzero().squeeze(1)
+            yield chosen, tokens[chosen] - first, table, projection, self.bias[first:last]
 
     def losses(self, states: Tensor, targets: Tensor) -> Tensor:
-        """Return minus the log-probability of each target, nats ``(K,)``.
-
-        ``states`` are ``(K, width)``, ``targets`` int64 ``(K,)``. Only the softmaxes
-        of the clusters that occur among the targets are computed.
-        """
+        """Return minus the log-probability of targets ``(K,)``, given states ``(K, width)``."""
         own = len(self.tables[0])
         weight = torch.cat([self.tables[0], self.cluster_weight])
         bias = torch.cat([self.bias[:own], self.cluster_bias])
@@ -269,18 +243,11 @@ class AdaptiveVocabulary(nn.Module):
         cluster_of = sum(targets >= first for first, _ in self.clusters[1:])
         entry = torch.where(targets < own, targets, own - 1 + cluster_of)
         losses = -head.gather(1, entry[:, None]).squeeze(1)
-        for cluster, (first, last) in enumerate(self.clusters[1:], start=1):
-            chosen = _between(targets, first, last)
+        for chosen, places, table, projection, bias in self._parts(targets, 1):
             inner = states[chosen]
-            if (projection := self._projection(cluster)) is not None:
+            if projection is not None:
                 inner = inner @ projection.T
-            tail = functional.linear(inner, self.tables[cluster], self.bias[first:last])
-            place = (targets[chosen] - first)[:, None]
-            part = tail.log_softmax(dim=1).gather(1, place).squeeze(1)
+            tail = functional.linear(inner, table, bias)
+            part = tail.log_softmax(dim=1).gather(1, places[:, None]).squeeze(1)
             losses = losses.index_add(0, chosen, -part)
         return losses
-
-
-def _between(tokens: Tensor, first: int, last: int) -> Tensor:
-    """Places of the tokens in [first, last), int64."""
-    return ((tokens >= first) & (tokens < last)).nonzero().squeeze(1)

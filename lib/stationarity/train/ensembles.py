@@ -1,7 +1,7 @@
 """Ensembles of small nets, trained together: K mlps as one tensor (K, P).
 
 Row k of ``theta`` holds the parameters of member k, in the order of
-:func:`stationarity.measure.parameter_vector` of a :func:`stationarity.nets.mlp.mlp`
+:func:`stationarity.measure.parameter_vector` of a :func:`stationarity.nets.mlp`
 with the same widths. The members share the data and the widths and nothing else:
 each has its own initial weights, minibatches and step size. A step of all of them
 is a few batched matrix products, with the gradient written out by hand.
@@ -50,7 +50,7 @@ def initialise(
     with torch.random.fork_rng(devices=[]):
         for seed in seeds:
             torch.manual_seed(seed_of(seed, "initial weights"))
-            members.append(measure.parameter_vector(mlp.mlp(widths)))
+            members.append(measure.parameter_vector(mlp(widths)))
     return torch.stack(members).to(device, dtype)
 
 

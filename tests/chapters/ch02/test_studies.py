@@ -9,7 +9,7 @@ from stationarity import UsageError, data
 from stationarity.chapters.ch02_what_to_measure import study as studies
 from stationarity.chapters.ch02_what_to_measure.normalisation import normalised_loss
 from stationarity.launch import study_of
-from stationarity.nets.mlp import mlp
+from stationarity.nets import mlp
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get

@@ -101,7 +101,7 @@ def test_a_net_of_a_regime_is_trained_as_pytorch_trains_it(regime, monkeypatch):
     inputs, labels = study._training_set(settings, Place())
     seeds = small.seeds(settings.seed, "net", 2)[1:]
     labels = with_wrong_labels(labels, regime.wrong_labels, 10, seeds[0], "wrong labels")
-    model = mlp.mlp(kept["widths"]).double()
+    model = mlp(kept["widths"]).double()
     torch.nn.utils.vector_to_parameters(kept[0][1].clone(), model.parameters())
     decay = {"lr": 1.0, "weight_decay": regime.weight_decay}
     if regime.optimizer == "adam":

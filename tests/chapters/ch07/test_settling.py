@@ -61,7 +61,7 @@ def test_a_step_is_that_of_pytorch_and_all_that_is_recorded_is_so(followed):
     found, task = table(rows), small.load(settings, Place())
     seeds = small.seeds(0, "member", 3)
     theta = task.start(seeds)[0][1]
-    model, decay = mlp.mlp(task.widths), settings.weight_decay
+    model, decay = mlp(task.widths), settings.weight_decay
     nn.utils.vector_to_parameters(theta, model.parameters())
     optimizer = torch.optim.SGD(
         model.parameters(), settings.learning_rate, settings.momentum, weight_decay=decay
@@ -130,7 +130,7 @@ def test_hessian_directions_are_eigenvectors():
     assert found.shape == (4, len(theta))
     np.testing.assert_allclose(found.norm(dim=1), 1, rtol=1e-5)
     assert abs(found[2] @ found[3]) < 1e-4
-    model = mlp.mlp(task.widths)
+    model = mlp(task.widths)
     nn.utils.vector_to_parameters(theta, model.parameters())
     batch = [(task.inputs, task.labels)]
     top = measure.sharpness(model, measure.cross_entropy, batch, tol=1e-4)

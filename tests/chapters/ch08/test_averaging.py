@@ -59,7 +59,7 @@ def test_a_window_of_one_is_the_last_moment_and_annealing_follows_it():
 def test_accuracy_is_the_share_of_right_answers():
     task = small.load(get("averaging", overrides=SMALL), Place())
     theta = ensembles.initialise(task.widths, [1])
-    net = stationarity.nets.mlp.mlp(task.widths)
+    net = stationarity.nets.mlp(task.widths)
     torch.nn.utils.vector_to_parameters(theta[0], net.parameters())
     right = (net(task.test[0]).argmax(1) == task.test[1]).double().mean()
     assert task.accuracy(theta).item() == pytest.approx(right.item())

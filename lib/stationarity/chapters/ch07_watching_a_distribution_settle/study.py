@@ -130,7 +130,7 @@ def directions(task: Task, theta: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(seed_of(task.settings.seed, "directions"))
     random = torch.randn(DIRECTIONS, len(theta), generator=generator, dtype=torch.float64)
     random /= random.norm(dim=1, keepdim=True)
-    model = mlp.mlp(task.widths).to(task.inputs)
+    model = mlp(task.widths).to(task.inputs)
     nn.utils.vector_to_parameters(theta.to(task.inputs), model.parameters())
     batch = (task.inputs, task.labels)
     top = measure.sharpness(model, measure.cross_entropy, [batch], k=DIRECTIONS)

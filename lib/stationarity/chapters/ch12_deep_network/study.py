@@ -131,7 +131,7 @@ def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
 def _hessian(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
     """Return the modes (k, P), float64, and rows of the eigenvalues."""
     settings, where = task.settings, (task.inputs.double(), task.labels)
-    model = mlp.mlp(task.widths).to(reference)
+    model = mlp(task.widths).to(reference)
     nn.utils.vector_to_parameters(reference, model.parameters())
     search = {"k": settings.modes, "tol": 1e-3, "max_products": 40 * settings.modes}
     top = measure.sharpness(model, measure.cross_entropy, [where], **search)
