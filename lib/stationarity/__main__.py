@@ -33,17 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"stationarity: {error}\n")
         return 2
     except KeyboardInterrupt as interrupt:
-        return 143 if isinstance(interrupt, _Terminated) else 130
+        return 143 if interrupt.args else 130
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, as schedulers and ``docker stop`` send it."""
-
-
 def _terminate(*_):
-    raise _Terminated
+    raise KeyboardInterrupt("SIGTERM")  # as schedulers and ``docker stop`` send it
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import re
 import shutil
 import sys
 import time
@@ -11,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import filelock
-import torch
 
 from .data import embedded_hash
 from .errors import UsageError
@@ -85,9 +85,10 @@ def run(
                 if earlier:
                     info |= {key: earlier.info[key] for key in KEPT if key in earlier.info}
                 records.prepare(folder)
-                keeper = Keeper(folder, info, checkpoint_seconds, device)
-                study = study_of(chosen)
-                return keeper.finish(study(chosen, Place(data_root, device, keeper)))
+                place = Place(
+                    data_root, device, Keeper(folder, info, checkpoint_seconds, device)
+                )
+                return place.keeper.finish(study_of(chosen)(chosen, place))
     _start_processes(devices, name, scale, chosen, data_root, device, other_code)
     return records.read(folder)
 
@@ -110,11 +111,7 @@ def folder_of(name: str, scale: str, settings: Settings) -> Path:
 
 @contextlib.contextmanager
 def _alone(folder: Path):
-    """Hold the lock of a run; wait while another process has it.
-
-    The lock is the operating system's: it ends with its process, in whatever way.
-    Of several processes of one run the first holds it.
-    """
+    """Hold the lock of a run in its first process; wait while another run has it."""
     lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
     # Where no lock can be had, what prepares the folder says why, or none is known.
     with contextlib.suppress(OSError):
@@ -137,10 +134,7 @@ def _alone(folder: Path):
 
 
 def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
-    """Return what all processes find of a run, None where it begins.
-
-    A short one that other code made is removed, by the first process.
-    """
+    """Return what all processes find of a run; remove a short one that other code made."""
     found = records.read(folder) if distributed.rank() == 0 else None
     if found and not found.made_by_this_code:
         if scale == "classroom":
@@ -166,11 +160,7 @@ def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
 def _start_processes(
     devices: int, name: str, scale: str, settings: Settings, data_root, device, other_code: bool
 ) -> None:
-    """Make the run by ``torchrun`` on so many processes of this machine.
-
-    They are given the settings that differ as the command line has them. Raises
-    :class:`UsageError` where they fail; they have said why.
-    """
+    """Make the run by ``torchrun`` on so many processes, which say why where they fail."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
         str(devices), "-m", "stationarity", "run", name, "--scale", scale, "--device", device,
@@ -180,8 +170,7 @@ def _start_processes(
     command += ["--data-root", str(data_root)] if data_root else []
     command += ["--other-code"] if other_code else []
     threads = str(max((os.cpu_count() or 1) // devices, 1))
-    status = follow(command, {"OMP_NUM_THREADS": threads} | os.environ)
-    if status:
+    if status := follow(command, {"OMP_NUM_THREADS": threads} | os.environ):
         raise UsageError(
             f"The run of {name} on {devices} processes stopped (status {status}): what they "
             "said is above. The same call goes on from its last checkpoint."
@@ -198,10 +187,8 @@ def _told(folder: Path, device: str):
         raise
     except (RuntimeError, MemoryError) as error:
         # PyTorch has no one error for it.
-        words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not any(
-            part in str(error) for part in words
-        ):
+        words = "out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"
+        if not (isinstance(error, MemoryError) or re.search(words, str(error))):
             raise
         raise UsageError(
             f"The memory of {device} does not suffice: lower batch_size, which makes "

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from stationarity.book import claims
 from stationarity.book.claims import Criterion
+from stationarity.chapters import levels
 from stationarity.chapters.ch03_imagenet_resnet101 import reading
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records, results
 from stationarity.runs.provenance import PROJECT
 from stationarity.runs.settings import SCALES, get
 from stationarity.stats.estimate import Estimate
-from stationarity.train import levels
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 LEDGER = PROJECT / "book" / "claims.yml"

@@ -4,9 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import stationarity
-from stationarity.chapters import training_plots
+from stationarity.chapters import levels, training_plots
 from stationarity.runs import results
-from stationarity.train import levels
 
 SHORT = {
     "epochs": 15, "drops": [5, 10], "examples": 96, "batch_size": 32, "width": 4,

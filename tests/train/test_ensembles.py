@@ -112,7 +112,7 @@ def test_steps_are_those_of_pytorch(optimizer, loss):
     start = theta.clone()
     rates, momenta, decays = [0.3, 0.1, 0.05], [0.0, 0.5, 0.9], [0.0, 0.1, 0.01]
     column = {
-        "learning_rate": torch.tensor(rates, dtype=torch.float64).unsqueeze(1),
+        "rate": torch.tensor(rates, dtype=torch.float64).unsqueeze(1),
         "weight_decay": torch.tensor(decays, dtype=torch.float64).unsqueeze(1),
     }
     buffer, moments = torch.zeros_like(theta), torch.zeros(2, *theta.shape).double()

@@ -154,7 +154,7 @@ def memory(settings: AnyTraining, devices: int = 1) -> float:
     held = item * size * GRADIENTS
     if settings.followed_epochs:
         held = max(
-            held + directions.memory(settings, size, item),
+            held + directions.copies_of_weights(settings)[1] * size * item,
             item * size * (6 * settings.directions + 40),  # as of measure.sharpness
         )
     return weights + held + item / 4 * graph * settings.batch_size / devices
@@ -169,7 +169,7 @@ def disk(settings: Settings) -> float:
     if not isinstance(settings, AnyTraining):
         return files
     size, item, weights = _weights(settings)
-    return files + 3 * weights + directions.disk(settings, size, item)
+    return files + 3 * weights + directions.copies_of_weights(settings)[0] * size * item
 
 
 def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..runs.records import Run
 from ..stats.estimate import Estimate
-from ..train.levels import VANISHED, stages
+from .levels import VANISHED, stages
 from .plots import THRESHOLD, VERDICTS, ZERO, intervals, mark_drops, panels, points
 
 MARKS = {"fmt": "o-", "markersize": 3}
@@ -123,7 +123,7 @@ def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
 def verdicts(table: pd.DataFrame) -> Figure:
     """Plot each stage's gradient norm over its initial value, with its interval.
 
-    ``table`` comes from :func:`stationarity.train.levels.compare`. Values below the axis
+    ``table`` comes from :func:`stationarity.chapters.levels.compare`. Values below the axis
     are drawn at its lower end.
     """
     figure, axes = panels(1, 1, 0.9 + 0.33 * len(table))

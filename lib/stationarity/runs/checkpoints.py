@@ -1,7 +1,6 @@
 """Checkpoints every so often: when they are due, and what a run keeps in them.
 
-A study tells the :class:`Keeper` that it is given its state after every step, and begins at
-the state that an earlier process kept::
+A study begins at the state that an earlier process kept, and tells its own after a step::
 
     first, theta = keeper.begin(step=0, theta=initial)
     for step in range(first, last):
@@ -9,27 +8,64 @@ the state that an earlier process kept::
         keeper.keep(step=step + 1, theta=theta)
 
 A study of several parts computes each by :meth:`Keeper.part`; training is restored and
-saved whole, by :meth:`Keeper.restore` and :meth:`Keeper.save`. So a process may be killed at
-any moment: what the next one repeats is what came after the last checkpoint.
+saved whole, by :meth:`Keeper.restore` and :meth:`Keeper.save`.
 """
 
-import contextlib
 import math
+import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import UsageError
 from . import distributed, records
 from .progress import Progress
-from .tables import Table
 
 SHARE = 100  # writing takes at most a hundredth of the time
+
+
+class Table:
+    """A file of rows (width,), float32 or float64, that are too many for a checkpoint.
+
+    Without a path it has no name and goes with the process.
+
+    >>> table = Table(None, width=2)
+    >>> table.write(0, torch.tensor([1.0, 2.0]))
+    >>> table.read(1)
+    tensor([[1., 2.]])
+    """
+
+    def __init__(self, path: Path | None, width: int, dtype: torch.dtype = torch.float32):
+        self.path, self.width, self.dtype = path, width, dtype
+        self.row_bytes = width * dtype.itemsize
+        if path is None:
+            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+            return
+        with records.writing(path):
+            path.touch()
+            self.file = open(path, "r+b", buffering=0)  # noqa: SIM115
+
+    def write(self, index: int, row: Tensor) -> None:
+        """Write a row (width,), or rows (n, width) from there on; UsageError without room."""
+        with records.writing(self.path):
+            self.file.seek(index * self.row_bytes)
+            left = memoryview(row.detach().cpu().to(self.dtype).numpy().tobytes())
+            while left:  # a write may take less than all
+                left = left[self.file.write(left) :]
+
+    def read(self, count: int) -> Tensor:
+        """Return the first rows (count, width), on the CPU; fewer where fewer are there."""
+        self.file.seek(0)
+        kind = np.float64 if self.dtype == torch.float64 else np.float32
+        numbers = np.fromfile(self.file, kind, count * self.width)
+        return torch.from_numpy(numbers).view(-1, self.width)
 
 
 class Keeper:
@@ -37,10 +73,9 @@ class Keeper:
 
     What is kept may be tensors, numbers, strings, and lists, tuples and dicts of these.
     Without a folder nothing is kept; of several processes the first writes. Checkpoints are
-    due ``seconds`` after the last one, or later where its writing took so long that this
-    would cost more than a hundredth of the time; with 0 seconds after every step, whatever
-    that costs. ``info`` is what run.json holds. Raises :class:`UsageError` for a checkpoint
-    that cannot be read or is of something else.
+    due ``seconds`` after the last one, or later where writing would cost more than a
+    hundredth of the time; with 0 seconds after every step. ``info`` is what run.json holds.
+    Raises :class:`UsageError` for a checkpoint that cannot be read or is of something else.
     """
 
     def __init__(self, folder: Path | None = None, info=None, seconds=math.inf, device="cpu"):
@@ -48,23 +83,21 @@ class Keeper:
         self.info = info or {"experiment": "a run", "scale": "", "wall_seconds": 0.0}
         self.counted = time.monotonic()
         self.next = self.counted + seconds
+        self.tables, self.bar, self.stays = [], None, False
         self.parts, self.state, self.steps = {}, None, 0
         if folder and (kept := records.read_checkpoint(folder, info["fingerprint"], device)):
             if not {"parts", "state", "steps"} <= set(kept):
                 raise records.foreign_checkpoint(folder)
             self.parts, self.state, self.steps = kept["parts"], kept["state"], kept["steps"]
-        self.tables: list[Table] = []
-        self.bar, self.stays = None, False
 
     def due(self) -> bool:
         """Return whether it is time to write a checkpoint; all processes ask together."""
         return bool(distributed.of_first(time.monotonic() >= self.next, self.device))
 
     def part(self, name: str, compute: Callable):
-        """Return ``compute()``, or what it returned in an earlier process.
+        """Return ``compute()``, or what it returned in an earlier process: do not change it.
 
-        The value must not be changed in place. Parts come in the same order in
-        every process, and none within another.
+        Parts come in the same order in every process, and none within another.
         """
         if name not in self.parts:
             self.parts[name] = compute()
@@ -106,25 +139,19 @@ class Keeper:
     def hold(self, key: str, value, otherwise: str) -> None:
         """Note what a run is made with; :class:`UsageError` where it was begun otherwise."""
         if (earlier := self.info.setdefault(key, value)) != value:
-            told = otherwise.format(earlier)
-            raise UsageError(f"{told}, or delete its folder {self.folder}.")
-
-    def need(self, checkpoint_bytes: int, further_bytes: int = 0) -> None:
-        """Raise :class:`UsageError` where so much cannot be written here."""
-        if self.folder and distributed.rank() == 0:
-            records.prepare(self.folder, checkpoint_bytes, further_bytes)
+            raise UsageError(
+                f"{otherwise.format(earlier)}, or delete its folder {self.folder}."
+            )
 
     def progress(self, label: str, total: int, unit: str = "step") -> Progress:
         """Return the progress of the run, which begins with what was done before."""
         self.bar = Progress(label, total, self.steps, unit)
         return self.bar
 
-    def table(
-        self, width: int, count: int, name: str = "table", dtype: torch.dtype = torch.float32
-    ) -> Table:
+    def table(self, width: int, count: int, name="table", dtype=torch.float32) -> Table:
         """Return a table of rows (width,), of which ``count`` must be there already."""
         table = Table(self.folder and self.folder / f"{name}.bin", width, dtype)
-        if table.count() < count:
+        if table.file.seek(0, os.SEEK_END) < count * table.row_bytes:
             raise records.foreign_checkpoint(self.folder)
         self.tables.append(table)
         return table
@@ -132,29 +159,22 @@ class Keeper:
     def _write(self, rows: list[tuple] | None = None) -> None:
         if self.folder is None or distributed.rank() > 0:
             return
-        with self._timed():
-            for table in self.tables:
-                table.flush()
-            if not (self.folder / "run.json").exists():  # it names the code
-                records.write_info(self.folder, self.info)
-            checkpoint = {
-                "fingerprint": self.info["fingerprint"], "parts": self.parts,
-                "state": self.state, "steps": self.bar.count if self.bar else 0,
-            }  # fmt: skip
-            records.write_checkpoint(self.folder, checkpoint)
-            if rows is None:
-                records.write_info(self.folder, self.info)
-            else:
-                records.write(self.folder, self.info, rows)
-
-    @contextlib.contextmanager
-    def _timed(self):
-        """Within it a checkpoint is written: the next one is due from then on."""
         self._count()
-        yield
-        now = time.monotonic()
-        pause = max(self.seconds, SHARE * (now - self.counted)) if self.seconds else 0.0
-        self.next = now + pause
+        for table in self.tables:  # what was written shall survive the machine, too
+            with records.writing(table.path):
+                os.fsync(table.file.fileno())
+        if not (self.folder / "run.json").exists():  # it names the code
+            records.write_info(self.folder, self.info)
+        checkpoint = {
+            "fingerprint": self.info["fingerprint"], "parts": self.parts,
+            "state": self.state, "steps": self.bar.count if self.bar else 0,
+        }  # fmt: skip
+        records.write_checkpoint(self.folder, checkpoint)
+        if rows is None:
+            records.write_info(self.folder, self.info)
+        else:
+            records.write(self.folder, self.info, rows)
+        self._written()
 
     def _count(self) -> None:
         """Add the time since the last call to the run's wall time."""
@@ -162,10 +182,19 @@ class Keeper:
         self.info["wall_seconds"] += now - self.counted
         self.counted = now
 
-    def finish(self, rows: list[tuple]) -> records.Run:
-        """Write the metrics of the complete run; a checkpoint stays if it shall."""
-        run = self._end("complete", rows)
-        if not self.stays and distributed.rank() == 0:
+    def _written(self) -> None:
+        """Set when the next checkpoint is due, after one that was begun by _count."""
+        now = time.monotonic()
+        self.next = now + (self.seconds and max(self.seconds, SHARE * (now - self.counted)))
+
+    def finish(self, rows: list[tuple], status: str = "complete") -> records.Run:
+        """Write the metrics of a run at its end; a checkpoint stays if it shall."""
+        self._count()
+        self.info["status"] = status
+        if self.folder is None or distributed.rank() > 0:
+            return records.Run(self.folder, self.info)
+        run = records.write(self.folder, self.info, rows)
+        if not self.stays:
             paths = [table.path for table in self.tables]
             for path in (*paths, *(self.folder / name for name in records.CHECKPOINTS)):
                 path.unlink(missing_ok=True)
@@ -173,17 +202,9 @@ class Keeper:
 
     def stop(self, message: str, rows: list[tuple]) -> NoReturn:
         """End a run that cannot go on; raise the message, now and whenever it is called."""
-        self.info["failure"] = message
-        if self.folder:
-            self._end("diverged", rows)
+        self.info["failure"], self.stays = message, True
+        self.finish(rows, "diverged")
         raise UsageError(message)
-
-    def _end(self, status: str, rows: list[tuple]) -> records.Run:
-        self._count()
-        self.info["status"] = status
-        if distributed.rank() == 0:
-            return records.write(self.folder, self.info, rows)
-        return records.Run(self.folder, self.info)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,9 @@
 """The directions along which weights are followed, and what following says in the end.
 
-Once a net is trained it goes on at a constant rate. Then :func:`begin` takes the top
-eigenvectors of the Hessian, on fixed minibatches, for the directions, measures the
-gradient noise along them, and keeps them in a file, so that a resumed run has the same.
-What was followed is summed up by :func:`rows_of_motion`. Of several processes the first
-follows; the weights are the same in all.
-
-Source: our section "Does a deep network obey?".
+Once a net is trained it goes on at a constant rate. The directions are the top
+eigenvectors of its Hessian then, on fixed minibatches; they are kept in a file, so that
+a resumed run has the same. Of several processes the first follows. Source: our section
+"Does a deep network obey?".
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ from ..runs import distributed
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from ..stats import modes
+from ..stats.estimate import mean_and_error
 from .following import POINTS, SNAPSHOTS, Follower
 
 if TYPE_CHECKING:
@@ -34,40 +32,33 @@ WINDOWS = 100  # of the steps, for means of their squares
 PARTS = 8  # of a window, for errors
 
 
-def disk(settings, size: int, item: int) -> int:
-    """Return the bytes that following leaves on disk; for ``size`` weights of ``item``."""
-    return item * size * (settings.directions + POINTS + 1) if settings.followed_epochs else 0
-
-
-def memory(settings, size: int, item: int) -> int:
-    """Return the bytes that following holds: see :mod:`stationarity.train.following`."""
-    count = settings.directions + SNAPSHOTS + POINTS + 2
-    return item * size * count if settings.followed_epochs else 0
+def copies_of_weights(settings) -> tuple[int, int]:
+    """Return how many vectors of weights' length following leaves on disk, and holds."""
+    if not settings.followed_epochs:
+        return 0, 0
+    return settings.directions + POINTS + 1, settings.directions + SNAPSHOTS + POINTS + 2
 
 
 def begin(state: State, keeper: Keeper) -> None:
-    """Follow the weights from now on.
+    """Follow the weights from now on; at first compute the directions, and keep them.
 
-    At the first of these steps the directions are computed, a checkpoint knows of them, and
-    what is found with them joins the rows. Raises ``FloatingPointError`` where the weights
-    are not finite.
+    Raises ``FloatingPointError`` where the weights are not finite.
     """
     settings, theta = state.settings, measure.parameter_vector(state.model)
     if settings.frozen_norms:
         freeze_norms(state.model)
-    directed, k = state.directed, settings.directions
-    if not directed:
-        directions, found = _measured(state)
+    begun, count = state.directed, settings.directions + 1
+    if not begun:
+        directions = _measured(state)
     if distributed.rank() == 0:
-        table = keeper.table(len(theta), k + 1 if directed else 0, "directions", theta.dtype)
-        if not directed:
+        table = keeper.table(len(theta), count if begun else 0, "directions", theta.dtype)
+        if not begun:
             for index, row in enumerate([*directions, theta]):
                 table.write(index, row)
-        axes = table.read(k + 1).to(theta.device)
+        axes = table.read(count).to(theta.device)
         done, last = state.step - state.trained, state.total - state.trained
         state.follower = Follower(axes, last, keeper, theta, done)
-    if not directed:
-        state.rows += found
+    if not begun:
         state.directed = True
         keeper.save(state)
 
@@ -80,8 +71,8 @@ def freeze_norms(model: nn.Module) -> None:
             module.eval()
 
 
-def _measured(state: State) -> tuple[Tensor, list[tuple]]:
-    """Return the top eigenvectors of the Hessian, (k, P), and rows on them and the noise."""
+def _measured(state: State) -> Tensor:
+    """Return the top eigenvectors of the Hessian, (k, P); note them and the noise."""
     settings, dataset = state.settings, state.dataset
     top = measure.sharpness(
         state.model, state.objective, list(dataset.draws(settings.direction_batches, "directions")),
@@ -95,12 +86,11 @@ def _measured(state: State) -> tuple[Tensor, list[tuple]]:
     gradients = measure.projected_gradients(state.model, state.objective, batches, directions)
     at, each = {"step": state.step, "epoch": state.epoch}, range(settings.directions)
     noise = variance_and_error(gradients.numpy())
-    return directions, [
-        *rows("eigenvalue", top.eigenvalues, top.residuals, index=each, **at),
-        *rows("noise_variance", *noise, index=each, **at),
-        *rows("direction_products", top.products, **at),
-        *rows("directions_converged", top.converged, **at),
-    ]
+    state.rows += rows("eigenvalue", top.eigenvalues, top.residuals, index=each, **at)
+    state.rows += rows("noise_variance", *noise, index=each, **at)
+    state.rows += rows("direction_products", top.products, **at)
+    state.rows += rows("directions_converged", top.converged, **at)
+    return directions
 
 
 def variance_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,9 +98,6 @@ def variance_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     The error uses the fourth moment: the noise of minibatches need not be Gaussian.
     It is NaN for fewer than four values.
-
-    >>> variance_and_error(np.array([[0.0], [0.0], [2.0], [2.0]]))[0].round(3)
-    array([1.333])
     """
     count, centred = len(values), values - values.mean(0)
     variance = (centred**2).sum(0) / (count - 1)
@@ -121,13 +108,15 @@ def variance_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rows_of_motion(state: State) -> list[tuple]:
-    """Return the rows of what was followed.
+    """Return the rows of what was followed, in the process that did.
 
     ``step`` counts from the reference point ``index`` in ``global_displacement_squared``,
     from the step at which following began, ``followed_from``, in
     ``local_displacement_squared`` and ``followed_weight_norm_squared``, which are means
     over the window that ends there, and as everywhere in the others.
     """
+    if state.follower is None:
+        return []
     k, first, last = state.settings.directions, state.trained, state.total
     numbers, per_epoch = state.follower.rows().numpy(), state.dataset.steps_per_epoch
 
@@ -154,17 +143,13 @@ def rows_of_motion(state: State) -> list[tuple]:
         )
     names = ("followed_weight_norm_squared", "local_displacement_squared")
     for name, column in zip(names, numbers[1:, k : k + 2].T, strict=True):
-        ends, means, errors = zip(*_windows(column), strict=True)
+        windows = np.array_split(column, min(WINDOWS, len(column)))
+        errors = [
+            mean_and_error([part.mean() for part in np.array_split(one, min(PARTS, len(one)))])[
+                1
+            ]
+            for one in windows
+        ]
+        ends, means = np.cumsum([len(one) for one in windows]), [one.mean() for one in windows]
         found += noted(name, np.array(means), np.array(errors), step=ends)
-    return found
-
-
-def _windows(column: np.ndarray) -> list[tuple]:
-    """Return the end of each window, its mean, and the error of that by parts of it."""
-    found, end = [], 0
-    for window in np.array_split(column, min(WINDOWS, len(column))):
-        end += len(window)
-        parts = [part.mean() for part in np.array_split(window, min(PARTS, len(window)))]
-        error = np.std(parts, ddof=1) / len(parts) ** 0.5 if len(parts) > 1 else math.nan
-        found.append((end, window.mean(), error))
     return found

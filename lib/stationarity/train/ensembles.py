@@ -2,9 +2,8 @@
 
 Row k of ``theta`` holds the parameters of member k, in the order of
 :func:`stationarity.measure.parameter_vector` of a :func:`stationarity.nets.mlp`
-with the same widths. The members share the data and the widths and nothing else:
-each has its own initial weights, minibatches and step size. A step of all of them
-is a few batched matrix products, with the gradient written out by hand.
+with the same widths, from the inputs to the logits. A step of all members is a few
+batched matrix products, with the gradient written out by hand.
 """
 
 import itertools
@@ -40,8 +39,7 @@ def initialise(
 ) -> Tensor:
     """Return initial weights (K, P), one member a seed, by PyTorch's default law.
 
-    A member depends on its own seed alone: equal seeds give equal members. Global
-    random state is left as it was.
+    Global random state is left as it was.
 
     >>> initialise((64, 32, 10), range(5)).shape
     torch.Size([5, 2410])
@@ -59,11 +57,9 @@ def losses_and_gradients(
 ) -> tuple[Tensor, Tensor]:
     """Return each member's mean loss (K,) on its batch, and the gradients (K, P).
 
-    ``theta`` is (K, P), and ``widths`` are those of every member, from the inputs to the
-    logits. A batch is one for each member, ``inputs`` (K, B, D) and labels ``targets``
-    (K, B), int64, or one for all, (B, D) and (B,). The loss is the ``cross_entropy``
-    (nats), or ``squared``: half of the squared distance of the logits from the label's
-    unit vector.
+    A batch is one for each member, ``inputs`` (K, B, D) and labels ``targets`` (K, B),
+    int64, or one for all, (B, D) and (B,). The loss is the ``cross_entropy`` (nats), or
+    ``squared``: half of the squared distance of the logits from the label's unit vector.
 
     Raises :class:`UsageError` for an unknown loss, and for weights that do not fit the
     widths.
@@ -85,10 +81,9 @@ def exact_statistics(
     or (K, n). The noise variance is that of the gradient of *one* example that is
     drawn uniformly, E||g_i - grad L||^2, in squared units of the gradient. A batch
     of B has it divided by B where it is drawn with replacement, and by
-    B (n - 1) / (n - B) without. It needs no gradient of a single example: that of
-    a layer's weights is an outer product, and its norm the product of two norms.
+    B (n - 1) / (n - B) without.
 
-    Memory is that of 256 examples for each member. Raises what
+    Memory is that of ``CHUNK`` examples for each member. Raises what
     :func:`losses_and_gradients` raises. Source: our section "How far does it reach?".
     """
     count = len(inputs)
@@ -101,6 +96,7 @@ def exact_statistics(
         # The chunk's gradients are means over it, and so are the deltas.
         gradients.add_(_gradients(pairs), alpha=len(x) / count)
         for inner, delta in pairs:
+            # The gradient of one example by a layer's weights is an outer product.
             norms = delta.square().sum(2) * (inner.square().sum(2) + 1)
             squares += norms.sum(1) * len(x) ** 2
     variances = squares / count - gradients.double().square().sum(1)
@@ -113,19 +109,19 @@ def logits(theta: Tensor, widths: tuple, inputs: Tensor) -> Tensor:
 
 
 def _layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
-    """Return views of ``theta`` (K, P): weights (K, out, in) and biases (K, out)."""
+    """Views of ``theta`` (K, P): weights (K, out, in) and biases (K, out)."""
     if theta.shape[1] != count_parameters(widths):
         raise UsageError(
             f"Nets of widths {tuple(widths)} have {count_parameters(widths)} parameters, "
             f"and theta has {theta.shape[1]}: pass the widths that it was made with."
         )
-    layers, start = [], 0
-    for inputs, outputs in itertools.pairwise(widths):
-        end = start + inputs * outputs
-        weight = theta[:, start:end].view(-1, outputs, inputs)
-        layers.append((weight, theta[:, end : end + outputs]))
-        start = end + outputs
-    return layers
+    shapes = list(itertools.pairwise(widths))
+    sizes = [size for inputs, outputs in shapes for size in (inputs * outputs, outputs)]
+    pieces = theta.split(sizes, dim=1)
+    return [
+        (weight.view(-1, outputs, inputs), bias)
+        for (inputs, outputs), weight, bias in zip(shapes, pieces[::2], pieces[1::2])
+    ]
 
 
 def _forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -142,10 +138,9 @@ def _forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor]
 
 
 def _backward(theta, widths, inputs, targets, loss) -> tuple[Tensor, list]:
-    """Return losses (K, B), and for each layer its inputs and deltas.
+    """Return losses (K, B), and each layer's inputs (K, B, in) and deltas (K, B, out).
 
-    A layer's inputs are (K, B, in) and its deltas (K, B, out): derivatives of the
-    mean loss by what the layer puts out for one example.
+    Deltas are derivatives of the mean loss by what the layer puts out for one example.
     """
     known_name(loss, LOSSES, "loss")
     inner, outputs = _forward(theta, widths, inputs)
@@ -180,44 +175,33 @@ def _gradients(pairs: list) -> Tensor:
 
 
 def sgd_step(
-    theta: Tensor,
-    gradients: Tensor,
-    buffer: Tensor,
-    learning_rate,
-    momentum=0.0,
-    weight_decay=0.0,
+    theta: Tensor, gradients: Tensor, buffer: Tensor, rate, momentum=0.0, weight_decay=0.0
 ) -> None:
     """Take one step of SGD in place, as ``torch.optim.SGD`` does.
 
-    b = momentum b + g + weight_decay theta, then theta = theta - learning_rate b:
-    ``theta`` and ``buffer`` (K, P) change, ``gradients`` (K, P) do not. The buffer
-    starts at zero. The other three are numbers, or (K, 1) for each member its own.
+    b = momentum b + g + weight_decay theta, then theta = theta - rate b: ``theta`` and
+    ``buffer`` (K, P), zero at first, change, ``gradients`` (K, P) do not. The other three
+    are numbers, or (K, 1) for each member its own.
     """
     buffer.mul_(momentum).add_(gradients).add_(weight_decay * theta)
-    theta.sub_(learning_rate * buffer)
+    theta.sub_(rate * buffer)
 
 
 def adam_step(
-    theta: Tensor,
-    gradients: Tensor,
-    moments: Tensor,
-    step: int,
-    learning_rate,
-    weight_decay=0.0,
+    theta: Tensor, gradients: Tensor, moments: Tensor, step: int, rate, weight_decay=0.0
 ) -> None:
     """Take one step of Adam in place, as ``torch.optim.Adam`` does by default.
 
-    ``theta`` (K, P) and ``moments`` (2, K, P), which start at zero, change;
-    ``gradients`` (K, P) do not. ``step`` counts from 1, for the bias correction.
-    ``learning_rate`` and ``weight_decay`` (coupled: added to the gradient) are
-    numbers or (K, 1).
+    ``theta`` (K, P) and ``moments`` (2, K, P), zero at first, change, ``gradients`` (K, P)
+    do not. ``step`` counts from 1. ``rate`` and ``weight_decay``, which is added to the
+    gradient, are numbers or (K, 1).
     """
     gradients = gradients + weight_decay * theta
     (first, second), (beta, gamma) = moments, (0.9, 0.999)
     first.lerp_(gradients, 1 - beta)
     second.mul_(gamma).addcmul_(gradients, gradients, value=1 - gamma)
     scale = (second / (1 - gamma**step)).sqrt_().add_(1e-8)
-    theta.sub_(learning_rate / (1 - beta**step) * first / scale)
+    theta.sub_(rate / (1 - beta**step) * first / scale)
 
 
 def batches(
@@ -231,10 +215,9 @@ def batches(
 ) -> Iterator[Tensor]:
     """Yield the examples (K, size) of each step from ``first`` to ``last - 1``.
 
-    Indices are int64 below ``count``. What member k sees at a step depends on its
-    seed and the step alone, neither on the other members nor on ``first``; equal
-    seeds give equal batches. ``sampling`` is ``replacement`` (all draws independent) or
-    ``reshuffled`` (epochs of count // size steps without replacement).
+    Indices are int64 below ``count``; those of a member depend on its seed and the step
+    alone. ``sampling`` is ``replacement`` (all draws independent) or ``reshuffled``
+    (epochs of count // size steps without replacement).
 
     Raises :class:`UsageError`, at the first step, for an unknown sampling and for
     batches that are larger than the data.
@@ -250,14 +233,13 @@ def batches(
         )
     length = count // size if sampling == "reshuffled" else BLOCK
     for block in range(first // length, -(-last // length)):
-        drawn = np.stack([_draw(count, size, length, seed, block, sampling) for seed in seeds])
-        start = block * length
-        yield from torch.from_numpy(drawn).unbind(1)[max(first - start, 0) : last - start]
-
-
-def _draw(count, size, length, seed, block, sampling) -> np.ndarray:
-    """Draw the batches (length, size) of one member for a block of steps."""
-    generator = np.random.default_rng(seed_of(seed, "batches", sampling, block))
-    if sampling == "replacement":
-        return generator.integers(count, size=(length, size))
-    return generator.permutation(count)[: length * size].reshape(length, size)
+        drawn, start = [], block * length
+        for seed in seeds:
+            generator = np.random.default_rng(seed_of(seed, "batches", sampling, block))
+            if sampling == "replacement":
+                drawn.append(generator.integers(count, size=(length, size)))
+            else:
+                order = generator.permutation(count)[: length * size]
+                drawn.append(order.reshape(length, size))
+        steps = torch.from_numpy(np.stack(drawn, 1))
+        yield from steps[max(first - start, 0) : last - start]

@@ -3,14 +3,8 @@
 The weights of every step are kept in a ring of m snapshots, and projected together,
 by one product of matrices: so the directions are read once in m steps. All is relative
 to the weights at the beginning, because in float32 a projection of the weights
-themselves would drown their motion.
-
-Memory: k + 1 directions, m + 1 snapshots and R reference points, so
-(k + m + R + 2) P numbers of the weights' dtype, where P is the number of weights.
-Time: a step copies the weights, about 3 P numbers read and written; every m steps
-(k + 2 m + 1) P numbers are read, for 2 (k + 1) m P operations.
-
-Source: our section "Does a deep network obey?".
+themselves would drown their motion. Memory: k + 1 directions, m + 1 snapshots and R
+reference points, of P weights each. Source: our section "Does a deep network obey?".
 """
 
 from __future__ import annotations
@@ -33,41 +27,34 @@ SLICE = 2**18  # entries that are summed up in the weights' dtype, before float6
 
 
 class Follower:
-    """Follows weights theta_t, t = 0, 1, ...: a row of numbers for each of them.
+    """Follows weights theta_t, t = 0, 1, ..., T: a row of numbers for each of them.
 
     A row, in float64, holds for t the projections u_i'(theta_t - theta_0), i = 1..k;
     ||theta_t||^2; ||theta_t - theta_{t-1}||^2 (NaN for t = 0); and the squared distance
     from each of ``POINTS`` reference points, theta at t = r T / POINTS, where the lag is
     among :func:`stationarity.stats.displacement.spaced_lags`, else NaN.
 
-    Parameters
-    ----------
-    axes : ``(k + 1, P)``: k directions, orthonormal, then theta_0; in the weights' dtype
-        and on their device.
-    last : T, the number of steps that are followed; there are T + 1 rows.
-    keeper : has the tables of the rows and of the reference points.
-    theta : the weights now, theta_t with t = ``done``: 0 at the beginning.
-    done : steps that were followed before, up to a :meth:`write`. What follows is the
-        same, bit for bit, as if there had been no break.
-
-    Raises :class:`UsageError` where the keeper lacks what was followed before.
+    ``axes`` (k + 1, P) are k orthonormal directions, then theta_0, in the weights' dtype
+    and on their device; ``last`` is T; ``theta`` are the weights now, after so many steps
+    ``done``, up to a :meth:`write`: what follows is the same, bit for bit, as without a
+    break. Raises :class:`UsageError` where the keeper's tables lack what was followed.
     """
 
     def __init__(self, axes: Tensor, last: int, keeper: Keeper, theta: Tensor, done: int = 0):
         # With theta_0 among them, ||theta_t||^2 is as exact as the motion is.
         self.directions, self.origin = axes, axes[-1]
         self.starts = [last * r // POINTS for r in range(POINTS)]
-        self.lags, self.last = set(spaced_lags(last, PER_OCTAVE).tolist()), last
+        self.lags = set(spaced_lags(last, PER_OCTAVE).tolist())
         known = sum(start <= done for start in self.starts) if done else 0
-        width, count = len(axes) + 1 + POINTS, done + 1 if done else 0
-        self.numbers = keeper.table(width, count, "followed", torch.float64)
+        self.next, self.written = done, done + 1 if done else 0
+        width = len(axes) + 1 + POINTS
+        self.numbers = keeper.table(width, self.written, "followed", torch.float64)
         self.points = keeper.table(len(self.origin), known, "points", self.origin.dtype)
         self.origin_square = _squares(axes[-1:]).item()
         self.places = axes.new_zeros(POINTS, len(self.origin))  # of the reference points
         self.places[:known] = self.points.read(known).to(axes)
         # Row 1 + t % m holds theta_t, and row 0 what was in the last one before.
         self.ring = axes.new_zeros(SNAPSHOTS + 1, len(self.origin))
-        self.next, self.written = done, count
         self.follow(theta)
 
     def follow(self, theta: Tensor) -> None:
@@ -85,25 +72,21 @@ class Follower:
         return self.numbers.read(self.next)
 
     def write(self) -> None:
-        """Write the rows of the ring that are not yet written.
-
-        All of it is computed at any time, whatever part of it is new: a number then does
-        not depend on when it is asked for.
-        """
+        """Write the rows of the ring that are not yet written."""
         first = (self.next - 1) // SNAPSHOTS * SNAPSHOTS
         new = range(self.written, self.next)
         if not new:
             return
+        # All are computed, whatever is new: no number depends on when it is asked for.
         numbers = self._numbers()[new[0] - first : new[-1] + 1 - first]
-        if first == 0 and new[0] == 0:
+        if new[0] == 0:
             numbers[0, -1] = torch.nan  # nothing was before
-        distances = [self._distances(t) for t in new]
-        distances = torch.tensor(distances, dtype=torch.float64, device=numbers.device)
+        distances = numbers.new_tensor([self._distances(t) for t in new])
         self.numbers.write(new[0], torch.cat([numbers, distances], 1))
         self.written = self.next
 
     def _numbers(self) -> Tensor:
-        """Return projections and squares of all snapshots in the ring (m, k + 2)."""
+        """Return the first numbers of all snapshots in the ring (m, k + 2)."""
         k = len(self.directions) - 1
         found = self.origin.new_zeros(SNAPSHOTS, k + 3, dtype=torch.float64)
         with float32_products("ieee"):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import data, measure, nets
 from ..errors import UsageError
 from ..nets import pretrained, transformer_xl
-from ..runs import distributed
+from ..runs import distributed, records
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from . import directions, precision
@@ -41,9 +41,9 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
         keeper.info["pretrained"] = given[1]
     origin = state.origin = measure.parameter_vector(state.model)
     _check_data(state, keeper)
-    # Weights, and two moments at most.
-    followed = directions.disk(settings, len(origin), origin.itemsize)
-    keeper.need(3 * origin.nbytes, further_bytes=followed)
+    if keeper.folder:  # weights, and two moments at most
+        followed = directions.copies_of_weights(settings)[0] * origin.nbytes
+        records.prepare(keeper.folder, 3 * origin.nbytes, followed)
     keeper.restore(state)
     state.choose_path()
     keeper.info["path"] = state.path
@@ -55,7 +55,8 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
         try:
             take_steps(state, keeper, progress)
             keeper.save(state, last=True)
-            return state.rows + _rows_at_the_end(state)
+            final = Measurement(state).rows if settings.measure_every else []
+            return state.rows + final + directions.rows_of_motion(state)
         except FloatingPointError as error:  # weights, a loss or a curvature
             keeper.stop(
                 f"The loss is no longer finite at step {getattr(error, 'step', state.step)} "
@@ -89,9 +90,7 @@ def take_steps(state: State, keeper: Keeper, progress: Progress) -> None:
         end_of_epoch = state.step % per_epoch == 0
         together = end_of_epoch or state.step % CHECK_EVERY == 0
         if together:
-            state.read_losses()
-        if end_of_epoch:
-            state.close_epoch()
+            state.read_losses(end_of_epoch)
         # Several processes must do so at the same step.
         if (together or distributed.size() == 1) and keeper.due():
             keeper.save(state)
@@ -100,21 +99,14 @@ def take_steps(state: State, keeper: Keeper, progress: Progress) -> None:
         )
 
 
-def _rows_at_the_end(state: State) -> list[tuple]:
-    measured = Measurement(state).rows if state.settings.measure_every else []
-    if state.follower is None:
-        return measured
-    return measured + directions.rows_of_motion(state)
-
-
 class State:
     """A training run at a step: it saves and restores all of it that changes.
 
-    ``model`` and ``optimizer``; ``step``, the next one; ``rows`` of metrics; ``losses`` of
-    this epoch's minibatches, of which ``read`` are averaged over the processes; ``loss``,
-    of which that of a text remembers what it has read; ``path``, the way in which steps
-    are computed; ``directed``, whether there are directions; and ``follower``, in the first
-    process. ``dataset`` is that of the next step, ``objective`` what is measured.
+    ``step`` is the next one, ``dataset`` its data; of the ``losses`` of this epoch's
+    minibatches ``read`` are averaged over the processes; ``loss`` is of training, and that
+    of a text remembers what it has read; ``objective`` is measured; ``path`` is the way in
+    which steps are computed; ``directed`` says whether there are directions, and
+    ``follower`` has them in the first process.
     """
 
     def __init__(self, settings: Training | LanguageTraining, dataset):
@@ -124,15 +116,15 @@ class State:
         self.trained = self.total - followed  # steps before weights are followed
         self.model = nets.build(settings, dataset).to(dataset.device, dataset.dtype).train()
         self.origin = measure.parameter_vector(self.model)
-        common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+        weights, how = self.model.parameters(), {"weight_decay": settings.weight_decay}
         if settings.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(self.model.parameters(), **common)
+            self.optimizer = torch.optim.Adam(weights, settings.learning_rate, **how)
         else:
-            common["momentum"] = settings.momentum
-            self.optimizer = torch.optim.SGD(self.model.parameters(), **common)
+            self.optimizer = torch.optim.SGD(
+                weights, settings.learning_rate, settings.momentum, **how
+            )
         self.objective = measured_loss(settings)
         self.loss = training_loss(settings)
-        self.stepping = self.model
         self.path = settings.precision if settings.precision != "auto" else ""
         self.step, self.rows, self.losses, self.read = 0, [], [], 0
         self.directed, self.follower = False, None  # type: bool, Follower | None
@@ -147,7 +139,7 @@ class State:
 
     def choose_path(self) -> None:
         """Choose the way in which steps are computed, the fastest if none is set."""
-        loss = training_loss(self.settings)
+        loss = training_loss(self.settings)  # this one reads, and its memory goes
         self.path = self.path or precision.fastest(self.model, loss, self.dataset)
         self.model.to(memory_format=precision.PATHS[self.path].memory_format)
         self.stepping = precision.stepping(self.model, loss, self.dataset, self.path)
@@ -164,8 +156,8 @@ class State:
     def take_step(self, batch) -> Tensor:
         """Take one step of the optimiser; return the minibatch loss, not waited for."""
         settings = self.settings
-        seed = seed_of(settings.seed, "step", self.step, *distributed.key())
-        torch.manual_seed(seed)  # of dropout
+        # Of dropout.
+        torch.manual_seed(seed_of(settings.seed, "step", self.step, *distributed.key()))
         rate = learning_rate(settings, self.step, self.total, self.dataset.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -178,13 +170,11 @@ class State:
         self.losses.append(loss.detach())
         return self.losses[-1]
 
-    def read_losses(self) -> None:
-        """Average the latest losses over the processes.
+    def read_losses(self, end_of_epoch: bool) -> None:
+        """Average the latest losses over the processes; at its end, record the epoch's mean.
 
         Raises ``FloatingPointError``, with the ``step``, where one is not finite.
         """
-        if self.read == len(self.losses):
-            return
         latest = distributed.mean(torch.stack(self.losses[self.read :]))
         self.losses[self.read :] = latest.unbind()
         self.read = len(self.losses)
@@ -192,13 +182,12 @@ class State:
             error = FloatingPointError("a loss is not finite")
             error.step = self.step - len(latest) + int(torch.isfinite(latest).int().argmin())
             raise error
-
-    def close_epoch(self) -> None:
-        """Record the mean training loss of the epoch that ends."""
-        losses = torch.stack(self.losses).double()
-        error = losses.std() / len(losses) ** 0.5 if len(losses) > 1 else math.nan
-        self.rows += rows("train_loss", losses.mean(), error, step=self.step, epoch=self.epoch)
-        self.losses, self.read = [], 0
+        if end_of_epoch:
+            losses = torch.stack(self.losses).double()
+            error = losses.std() / len(losses) ** 0.5 if len(losses) > 1 else math.nan
+            at = {"step": self.step, "epoch": self.epoch}
+            self.rows += rows("train_loss", losses.mean(), error, **at)
+            self.losses, self.read = [], 0
 
     def state_dict(self) -> dict:
         """Return all that changes; all processes call it together."""
@@ -220,8 +209,7 @@ class State:
         self.losses, self.read = list(kept["losses"]), len(kept["losses"])
         self.directed = kept["directed"]
         if kept["memory"] is not None:
-            mine = distributed.share(self.settings.batch_size)
-            self.loss.memory = kept["memory"][:, mine]
+            self.loss.memory = kept["memory"][:, distributed.share(self.settings.batch_size)]
 
 
 class StreamLoss:
@@ -236,7 +224,7 @@ class StreamLoss:
 
 
 def training_loss(settings: Training | LanguageTraining) -> measure.Objective:
-    """Return the loss of training batches, new for every run."""
+    """Return the loss of training batches."""
     return StreamLoss() if settings.model == "transformer_xl" else measured_loss(settings)
 
 

@@ -16,10 +16,15 @@ from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from . import validation
 
+ERRORS = {  # of what gradient statistics hold
+    "loss": "loss_standard_error",
+    "gradient_norm_squared": "standard_error",
+    "regularised_gradient_norm_squared": "regularised_standard_error",
+    "gradient_norm_naive": "", "noise_norm": "", "batches": "",
+}  # fmt: skip
+
 
 class _Noted:
-    """Rows about a state of a run, and about the step from it."""
-
     def __init__(self, state):
         self.rows, self.at = [], {"step": state.step, "epoch": state.epoch}
         self.vector = measure.parameter_vector(state.model)
@@ -42,37 +47,24 @@ class Measurement(_Noted):
         self.seed = seed_of(settings.seed, "measure", step, *distributed.key())
         torch.manual_seed(self.seed)  # of dropout
         distributed.equal_buffers(state.model)
+        batches, population = dataset.draws(settings.measure_batches, "measure", step), None
+        few = dataset.draws(settings.sharpness_batches, "sharpness")
         if settings.measure_on == "partition":
-            batches = dataset.partition()
+            batches = few = dataset.partition()
             population = len(batches)
-            self.few = list(itertools.islice(batches, settings.sharpness_batches))
-        else:
-            batches = dataset.draws(settings.measure_batches, "measure", step)
-            population = None
-            self.few = list(dataset.draws(settings.sharpness_batches, "sharpness"))
+        self.few = list(itertools.islice(few, settings.sharpness_batches))
         statistics = measure.gradient_statistics(
             state.model, state.objective, batches,
             population=population, weight_decay=settings.weight_decay,
         )  # fmt: skip
-        self._note_gradient(statistics)
+        for name, error in ERRORS.items():
+            self.note(name, getattr(statistics, name), getattr(statistics, error, math.nan))
         self._note_curvature(state, statistics)
         self.note("weight_norm", torch.linalg.vector_norm(self.vector))
         self.note("displacement", measure.displacement(state.model, state.origin))
         for quantity, pair in validation.measured(state).items():
             self.note(quantity, *pair)
         self.losses = self._losses(state)
-
-    def _note_gradient(self, statistics: measure.GradientStatistics) -> None:
-        self.note("loss", statistics.loss, statistics.loss_standard_error)
-        squared = statistics.gradient_norm_squared
-        self.note("gradient_norm_squared", squared, statistics.standard_error)
-        self.note(
-            "regularised_gradient_norm_squared",
-            statistics.regularised_gradient_norm_squared,
-            statistics.regularised_standard_error,
-        )
-        for name in ("gradient_norm_naive", "noise_norm", "batches"):
-            self.note(name, getattr(statistics, name))
 
     def _note_curvature(self, state, statistics: measure.GradientStatistics) -> None:
         # Cold: between measurements eigenvalues may cross, and a warm start would
@@ -118,9 +110,7 @@ class Observation(_Noted):
         generator = torch.Generator(vector.device).manual_seed(seed)
         self.note("observed_weight_norm", vector.norm())
         for index in range(2):
-            direction = torch.randn(
-                vector.shape, generator=generator, device=vector.device, dtype=vector.dtype
-            )
+            direction = torch.empty_like(vector).normal_(generator=generator)
             projection = direction @ vector / direction.norm()
             self.note("observed_random", projection, index=index)
 

@@ -5,6 +5,7 @@ Weights stay in float32, and measurements are float32, not compiled, whatever th
 
 import contextlib
 import copy
+import itertools
 import math
 import os
 import time
@@ -60,7 +61,7 @@ def backends(path: str, deterministic: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-        torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(deterministic or before[0])
     torch.backends.cudnn.benchmark = not deterministic
     try:
         with measure.float32_products(PATHS[path].products):
@@ -78,7 +79,7 @@ def stepping(model: nn.Module, loss, dataset, path: str) -> nn.Module:
         # It lays its buckets out anew after the first backward pass. With that pass
         # here, a resumed run adds gradients up in the order of one never interrupted.
         with without_trace(model):
-            list(_passes(stepped, loss, _one_batch(dataset), path, 1))
+            _times(stepped, loss, next(iter(dataset.training_batches(1, 2))), path, 1)
         model.zero_grad(set_to_none=True)
     return torch.compile(stepped) if PATHS[path].compiled else stepped
 
@@ -89,34 +90,28 @@ def fastest(model: nn.Module, loss, dataset) -> str:
     Another than the first must be at least a tenth faster than those before it.
     Of several processes the first decides.
     """
-    best, best_time, batch = 0, math.inf, _one_batch(dataset)
+    best, best_time = 0, math.inf
+    batch = next(iter(dataset.training_batches(1, 2)))
     candidates = TIMED.get(dataset.device.type, TIMED["cpu"])
     for index, path in enumerate(candidates):
         way = PATHS[path]
         trial = copy.deepcopy(model).to(memory_format=way.memory_format)
         with measure.float32_products(way.products):
             stepped = torch.compile(trial) if way.compiled else trial
-            times = list(_passes(stepped, loss, batch, path, 5))
-        if min(times[2:]) < 0.9 * best_time:  # the first two warm up
-            best, best_time = index, min(times[2:])
+            time_taken = min(_times(stepped, loss, batch, path, 5)[2:])  # two warm up
+        if time_taken < 0.9 * best_time:
+            best, best_time = index, time_taken
     return candidates[distributed.of_first(best, dataset.device)]
 
 
-def _one_batch(dataset):
-    return next(iter(dataset.training_batches(1, 2)))
-
-
-def _passes(model: nn.Module, loss, batch, path: str, count: int) -> Iterator[float]:
-    """Yield the seconds of forward and backward passes over one training batch."""
+def _times(model: nn.Module, loss, batch, path: str, count: int) -> list[float]:
+    """Return the seconds of forward and backward passes over one training batch."""
+    device, ends = batch[0].device, []
     loss = copy.copy(loss)  # one of a text remembers what it has read
-    for _ in range(count):
-        _synchronize(batch[0].device)
-        start = time.perf_counter()
-        computed(loss, model, batch, path).backward()
-        _synchronize(batch[0].device)
-        yield time.perf_counter() - start
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    for index in range(count + 1):
+        if index:
+            computed(loss, model, batch, path).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        ends.append(time.perf_counter())
+    return [end - start for start, end in itertools.pairwise(ends)]

@@ -1,4 +1,4 @@
-"""The settings of training runs, and what small nets of several studies have in common."""
+"""The settings of training runs, and those that studies of small nets have in common."""
 
 from typing import Annotated, ClassVar, Literal, Self
 

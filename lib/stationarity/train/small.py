@@ -1,7 +1,6 @@
 """Small nets, several at once: their task in memory, and the loop that trains them.
 
-Studies of small nets differ in what they look at along the way: that is the body of one
-loop, and the rest is here::
+Studies of small nets differ in the body of one loop, and the rest is here::
 
     task = small.load(settings, place)
     seeds = small.seeds(settings.seed, "member", 4)
@@ -75,31 +74,18 @@ class Task:
         values = torch.as_tensor(np.asarray(values)).to(self.inputs)
         return values.repeat_interleave(each, -1).unsqueeze(-1)
 
-    def batches(self, seeds: Sequence[int], first: int, last: int) -> Iterator[Tensor | None]:
-        """Yield the examples (K, B) of each step; None for the whole training set."""
-        count, size = len(self.inputs), self.settings.batch_size
+    def batches(self, seeds: Sequence[int], first: int, last: int, copies: int = 1) -> Iterator:
+        """Yield inputs and labels of each step, for ``copies`` of nets of each seed."""
+        inputs, labels, size = self.inputs, self.labels, self.settings.batch_size
         if size == 0:
-            return itertools.repeat(None, last - first)
-        return ensembles.batches(count, size, seeds, last, first=first, sampling=self.sampling)
-
-    def gradients(
-        self, theta: Tensor, chosen: Tensor | None, decayed: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        """Return losses (K,), and gradients (K, P) of f, on minibatches (K, B).
-
-        Those of the loss alone, without its decay, where they are not ``decayed``.
-        """
-        inputs, labels = self.inputs, self.labels
-        if chosen is not None:
-            chosen = chosen.to(inputs.device)
-            inputs = inputs[chosen]
-            labels = labels[chosen] if labels.dim() == 1 else labels.gather(1, chosen)
-        losses, gradients = ensembles.losses_and_gradients(
-            theta, self.widths, inputs, labels, self.loss
-        )
-        if decayed:
-            gradients.add_(theta, alpha=self.settings.weight_decay)
-        return losses, gradients
+            yield from itertools.repeat((inputs, labels), last - first)
+            return
+        for chosen in ensembles.batches(
+            len(inputs), size, seeds, last, first=first, sampling=self.sampling
+        ):
+            chosen = chosen.repeat(copies, 1).to(inputs.device)
+            own = labels[chosen] if labels.dim() == 1 else labels.gather(1, chosen)
+            yield inputs[chosen], own
 
     def exact(self, theta: Tensor) -> Exact:
         """Return what is exact of nets (K, P)."""
@@ -110,12 +96,6 @@ class Task:
         objectives = losses + decay / 2 * torch.linalg.vecdot(theta, theta)
         return Exact(losses, objectives, gradients + decay * theta, variances)
 
-    def accuracy(self, theta: Tensor) -> Tensor:
-        """Return the share of the test set that each net gets right, (K,) in float64."""
-        inputs, labels = self.test
-        predicted = ensembles.logits(theta, self.widths, inputs).argmax(2)
-        return (predicted == labels).double().mean(1)
-
     def epoch(self, step: int) -> float:
         """Return how many passes over the data so many steps are."""
         count = len(self.inputs)
@@ -123,10 +103,7 @@ class Task:
 
 
 def load(settings: SmallNet, place: Place) -> Task:
-    """Load the data, and give ``label_noise`` of the examples a wrong label.
-
-    Raises :class:`UsageError` where the data cannot be had.
-    """
+    """Load the data; raises :class:`UsageError` where they cannot be had."""
     how = settings.model_dump(include={"batch_size", "examples", "label_noise"})
     dataset = data.load(settings.dataset, **how, data_root=place.data_root, device=place.device)
     inputs, labels = whole(dataset.partition())
@@ -150,14 +127,14 @@ class Ensemble:
         rows: nets of equal number share their minibatches.
     last, first : the steps are those from ``first`` to ``last - 1``.
     momentum : a number, or (K, 1); that of the settings by default.
-    decay : (K, 1), where each net has its own: ``gradients`` are then those of the
-        loss, and the optimiser adds the decay. By default they are those of f.
+    decay : (K, 1), where each net has its own, which the optimiser adds: ``gradients``
+        are then those of the loss, and not of f.
     names : what blocks of equally many nets are called, should one diverge.
-    kept : what else belongs into the checkpoint: lists, dicts and tensors that the
-        caller changes in place. ``nets.kept`` has them as they were left, by name.
+    kept : lists, dicts and tensors that the caller changes in place, for the checkpoint.
+        ``nets.kept`` has them as they were left, by name.
 
-    ``theta`` (K, P) and ``buffer`` (of SGD (K, P), of Adam both moments (2, K, P)) are as
-    they are; ``losses`` (K,) and ``gradients`` (K, P) those of the step in hand.
+    ``state`` is ``theta`` (K, P) and ``buffer`` (of Adam both moments (2, K, P)) as they
+    are; ``losses`` (K,) and ``gradients`` (K, P) are those of the step in hand.
     """
 
     def __init__(
@@ -178,42 +155,40 @@ class Ensemble:
 
     @property
     def state(self) -> State:
-        """Weights and buffer, from which another ensemble may go on."""
         return self.theta, self.buffer
 
     def steps(self) -> Iterator[int]:
         """Yield the number of each step, which the caller takes by :meth:`update`.
 
-        After each a checkpoint is written where it is due. Raises :class:`UsageError`
-        where weights are no longer finite.
+        Raises :class:`UsageError` where weights are no longer finite.
         """
-        keeper, copies = self.task.keeper, len(self.theta) // len(self.seeds)
-        for chosen in self.task.batches(self.seeds, self.step, self.last):
-            if chosen is not None:
-                chosen = chosen.repeat(copies, 1)
-            self.losses, self.gradients = self.task.gradients(
-                self.theta, chosen, decayed=self.decay is None
+        task, copies = self.task, len(self.theta) // len(self.seeds)
+        for batch in task.batches(self.seeds, self.step, self.last, copies):
+            self.losses, self.gradients = ensembles.losses_and_gradients(
+                self.theta, task.widths, *batch, task.loss
             )
+            if self.decay is None:
+                self.gradients.add_(self.theta, alpha=task.settings.weight_decay)
             yield self.step
             if self.step % CHECKED == 0 or self.step == self.last - 1:
                 self._check_finite()
             self.step += 1
-            if keeper.bar:
-                keeper.bar.advance()
-            keeper.keep(step=self.step, theta=self.theta, buffer=self.buffer, **self.kept)
+            if task.keeper.bar:
+                task.keeper.bar.advance()
+            task.keeper.keep(step=self.step, theta=self.theta, buffer=self.buffer, **self.kept)
 
     def update(self, rate) -> None:
         """Take the step in hand, at a learning rate that is a number or (K, 1)."""
-        decay = 0.0 if self.decay is None else self.decay
-        moving = self.theta, self.gradients, self.buffer
+        decay, moving = self.decay, (self.theta, self.gradients, self.buffer)
+        decay = 0.0 if decay is None else decay
         if self.task.optimizer == "adam":
             ensembles.adam_step(*moving, self.step + 1, rate, decay)
         else:
             ensembles.sgd_step(*moving, rate, self.momentum, decay)
 
     def _check_finite(self) -> None:
-        finite = torch.isfinite(self.theta).view(max(len(self.names), 1), -1).all(1).tolist()
-        if not all(finite):
+        finite = torch.isfinite(self.theta).view(max(len(self.names), 1), -1).all(1)
+        if not finite.all():
             lost = [repr(name) for name, fine in zip(self.names, finite) if not fine]
             whose = f" of {', '.join(lost)}" if lost else ""
             raise UsageError(

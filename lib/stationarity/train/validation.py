@@ -20,10 +20,11 @@ def measured(state) -> dict[str, tuple[float, float]]:
     On images, loss and accuracy on the test set; on a text, loss and perplexity on the
     validation part, and what training with an old memory changes.
     """
+    model, dataset = state.model, state.dataset
     if state.settings.model != "transformer_xl":
-        return on_test_images(state.model, state.dataset)
-    found = on_validation_text(state.model, state.dataset)
-    return found | memory_gaps(state.model, state.dataset, state.step, state.loss.memory)
+        return on_test_images(model, dataset)
+    gaps = memory_gaps(model, dataset, state.step, state.loss.memory)
+    return on_validation_text(model, dataset) | gaps
 
 
 @torch.no_grad()
@@ -37,8 +38,7 @@ def on_test_images(model: nn.Module, dataset) -> dict[str, tuple[float, float]]:
         columns.append(torch.stack([losses, (logits.argmax(1) == labels).to(losses)]))
     for module, training in modes:
         module.training = training
-    pairs = _means_and_errors(columns, 2, dataset.device)
-    return dict(zip(("test_loss", "accuracy"), pairs, strict=False))
+    return _means_and_errors(columns, ("test_loss", "accuracy"), dataset.device)
 
 
 @torch.no_grad()
@@ -53,13 +53,11 @@ def on_validation_text(model: nn.Module, dataset) -> dict[str, tuple[float, floa
         of_tokens, memory = model(tokens, targets, memory)
         losses.append(of_tokens.double().mean(dim=1)[None])
     model.train()
-    for mean, error in _means_and_errors(losses, 1, dataset.device):
+    found = _means_and_errors(losses, ("validation_loss",), dataset.device)
+    for mean, error in list(found.values()):
         perplexity = math.exp(min(mean, 700.0))
-        return {
-            "validation_loss": (mean, error),
-            "perplexity": (perplexity, perplexity * error),
-        }
-    return {}
+        found["perplexity"] = perplexity, perplexity * error
+    return found
 
 
 def memory_gaps(
@@ -81,25 +79,21 @@ def memory_gaps(
             loss = model(tokens, targets, one)[0].mean()
             losses.append(distributed.mean(loss.detach().clone()))
             slopes.append(distributed.mean(flat(gradients(loss, trainable(model)))))
-    distance = torch.linalg.vector_norm(slopes[0] - slopes[1])
-    relative = distance / torch.linalg.vector_norm(slopes[1])
+    relative = (slopes[0] - slopes[1]).norm() / slopes[1].norm()
     return {
         "memory_loss_gap": ((losses[0] - losses[1]).item(), math.nan),
         "memory_gradient_gap": (relative.item(), math.nan),
     }
 
 
-def _means_and_errors(columns: list[Tensor], count: int, device) -> list[tuple]:
-    """Return means and standard errors of the rows of columns (count, n) side by side.
-
-    Over the examples of all processes; nothing where there is none.
-    """
-    values = torch.zeros(count, 0, dtype=torch.float64, device=device)
+def _means_and_errors(columns: list[Tensor], names: tuple, device) -> dict[str, tuple]:
+    """Average the rows of columns (names, n) side by side over all processes, if any has some."""
+    values = torch.zeros(len(names), 0, dtype=torch.float64, device=device)
     values = torch.cat([values, *columns], 1)
     number = distributed.total(values.new_tensor(values.shape[1]))
     if not number:
-        return []
+        return {}
     means = distributed.total(values.sum(1)) / number
     squares = distributed.total((values - means[:, None]).square().sum(1))
     errors = (squares / (number - 1) / number).sqrt()
-    return list(zip(means.tolist(), errors.tolist(), strict=True))
+    return dict(zip(names, zip(means.tolist(), errors.tolist()), strict=True))

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from stationarity.chapters import levels
 from stationarity.chapters.ch03_imagenet_resnet101 import figures, reading
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records, results
 from stationarity.runs.settings import get
-from stationarity.train import levels
 
 
 def test_the_papers_figure_is_a_run_in_three_stages():

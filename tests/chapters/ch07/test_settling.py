@@ -78,11 +78,11 @@ def test_a_step_is_that_of_pytorch_and_all_that_is_recorded_is_so(followed):
         objective(model, batch).backward()
         return torch.cat([p.grad.flatten() for p in model.parameters()])
 
-    for step, chosen in enumerate(task.batches(seeds, 0, 12)):
+    for step, (inputs, labels) in enumerate(task.batches(seeds, 0, 12)):
         before = measure.parameter_vector(model)
         full = gradient(everything)
         f = objective(model, everything).item()
-        batch = (task.inputs[chosen[1]], task.labels[chosen[1]])
+        batch = inputs[1], labels[1]
         products.append((before @ gradient(batch)).item())
         optimizer.zero_grad()
         measure.cross_entropy(model, batch).backward()

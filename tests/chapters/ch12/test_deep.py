@@ -114,9 +114,10 @@ def _weights(task, steps, seeds, state=None):
     settings = task.settings
     theta, buffer = state or task.start(seeds)
     stored = []
-    for chosen in task.batches(seeds, 0, steps):
+    for batch in task.batches(seeds, 0, steps):
         stored.append(theta.clone())
-        gradients = task.gradients(theta, chosen)[1]
+        gradients = ensembles.losses_and_gradients(theta, task.widths, *batch)[1]
+        gradients += settings.weight_decay * theta
         ensembles.sgd_step(theta, gradients, buffer, settings.learning_rate, settings.momentum)
     return torch.stack(stored)
 

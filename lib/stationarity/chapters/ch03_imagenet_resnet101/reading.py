@@ -7,8 +7,7 @@ from ...runs import metrics, results
 from ...runs.records import Run
 from ...runs.settings import get
 from ...stats.estimate import Estimate
-from ...train import levels
-from .. import quantity
+from .. import levels, quantity
 
 # What the numbers of the paper's Figure 1 yield, too.
 READ_OFF = ("smallest_gradient_ratio", "settled_loss_change")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from ...nets.transformer_xl import shifted
 from ...runs.records import Run
 from ...stats.estimate import Estimate
-from ...train.levels import VANISHED
+from ..levels import VANISHED
 from ..plots import THRESHOLD, ZERO, intervals, mark_drops, panels
 from ..training_plots import drops
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from ...runs.records import Run
 from ...stats.estimate import Estimate
-from ...train.levels import VANISHED
+from ..levels import VANISHED
 from ..plots import DASHED, DOTTED, VERDICTS, intervals, legend_above, panels
 
 THRESHOLD = {"color": "black", "linestyle": ":", "linewidth": 1}

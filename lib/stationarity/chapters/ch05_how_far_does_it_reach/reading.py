@@ -1,6 +1,6 @@
 """What an ensemble says of each regime: verdict, trend and noise, over its nets.
 
-The criterion is that of :mod:`stationarity.train.levels`; the intervals here are over
+The criterion is that of :mod:`stationarity.chapters.levels`; the intervals here are over
 independent nets. Source: our section "How far does it reach?".
 """
 
@@ -13,7 +13,7 @@ from ...errors import UsageError
 from ...runs.records import Run
 from ...stats import trends
 from ...stats.estimate import Estimate
-from ...train.levels import verdict_of
+from ..levels import verdict_of
 from .settings import Regime
 
 SETTLED, TREND = 0.9, 0.5  # of the steps: where level and trend begin

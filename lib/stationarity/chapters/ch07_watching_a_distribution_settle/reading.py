@@ -18,9 +18,8 @@ from ...runs.records import Run
 from ...stats import balance, invariance
 from ...stats.autocorrelation import autocorrelation_time, block_bootstrap
 from ...stats.estimate import Estimate, mean_and_error
-from ...train import levels
-from ...train.levels import STABLE
-from .. import quantity
+from .. import levels, quantity
+from ..levels import STABLE
 
 MAIN = ("minibatch_loss", "loss", "gradient_norm", "weight_norm", "buffer_norm")
 PROJECTIONS = ("random_1", "random_2", "hessian_1", "hessian_2")

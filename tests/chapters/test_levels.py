@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import stationarity
+from stationarity.chapters import levels
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
 from stationarity.runs.settings import get
-from stationarity.train import levels
 
 
 def run_with(tmp_path, quantity="gradient_norm_squared", values=(), errors=0.01, **settings):

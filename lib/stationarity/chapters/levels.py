@@ -1,7 +1,6 @@
 """Does the gradient vanish? What a training run says of its stages, with intervals.
 
-The same functions judge every run: the one in question and the control that
-does converge. Source: our section "ImageNet + ResNet-101".
+Source: our section "ImageNet + ResNet-101".
 """
 
 import itertools
@@ -21,21 +20,20 @@ VANISHED = 0.01  # of the initial gradient norm: below it, the gradient has vani
 
 def stages(run: Run) -> list[tuple[float, float]]:
     """Return the epochs at which each stage of constant step size begins and ends."""
-    settings = run.settings
-    drops = settings.drops if settings.schedule == "stages" else ()
-    edges = [0, *(drop for drop in drops if drop < settings.epochs), settings.epochs]
-    return list(itertools.pairwise(edges))
+    drops = run.settings.drops if run.settings.schedule == "stages" else ()
+    last = run.settings.epochs
+    return list(itertools.pairwise([0, *(drop for drop in drops if drop < last), last]))
 
 
 def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFrame:
     """Return the level of a quantity in the settled part of each stage.
 
-    One row a stage: its number, ``first_epoch`` and ``last_epoch`` of the window, the
-    level and trend of :func:`stationarity.stats.trends.level` (``mean`` with ``low`` and
-    ``high``, ``change`` with ``change_low`` and ``change_high``, ``lag``, ``trend``), and what :func:`ratio_to_start` says of the mean against the first value of
-    the run: ``ratio`` with ``ratio_low`` and ``ratio_high``, ``verdict``, and whether the
-    mean is ``above_zero``. Stages with fewer than three measurements in the window are left
-    out; :class:`UsageError` where that is all.
+    One row a stage: its number, ``first_epoch`` and ``last_epoch`` of the window, level and
+    trend of :func:`stationarity.stats.trends.level` (``mean`` with ``low`` and ``high``,
+    ``change`` with ``change_low`` and ``change_high``, ``lag``, ``trend``), the mean's
+    :func:`ratio_to_start` (``ratio`` with ``ratio_low`` and ``ratio_high``) with its
+    ``verdict``, and whether the mean is ``above_zero``. Stages with fewer than three
+    measurements in the window are left out; :class:`UsageError` where that is all.
     """
     series, rows = run.series(quantity), []
     for number, (begin, end) in enumerate(stages(run), start=1):
@@ -47,13 +45,15 @@ def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFr
         mean, change, lag = level(window.epoch, window.value, errors)
         ratio = ratio_to_start(mean, series.value[0])
         rows.append(
-            {"stage": number, "first_epoch": first, "last_epoch": end}
-            | dict(zip(("mean", "low", "high"), mean, strict=True))
-            | dict(zip(("change", "change_low", "change_high"), change, strict=True))
-            | {"lag": lag, "trend": change.trend}
-            | dict(zip(("ratio", "ratio_low", "ratio_high"), ratio, strict=True))
-            | {"above_zero": mean.low > 0, "verdict": verdict_of(ratio)}
-        )
+            {
+                "stage": number, "first_epoch": first, "last_epoch": end,
+                "mean": mean.value, "low": mean.low, "high": mean.high,
+                "change": change.value, "change_low": change.low, "change_high": change.high,
+                "lag": lag, "trend": change.trend,
+                "ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high,
+                "above_zero": mean.low > 0, "verdict": verdict_of(ratio),
+            }
+        )  # fmt: skip
     if not rows:
         raise UsageError(
             f"No stage of {run.name} has three measurements in its settled part: "
@@ -63,11 +63,7 @@ def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFr
 
 
 def compare(runs: dict[str, Run], quantity: str) -> pd.DataFrame:
-    """Return the stage levels of several runs below each other.
-
-    ``runs`` maps labels to runs; a column ``run`` holds the label, and a column
-    ``label`` names run and stage.
-    """
+    """Return the stage levels of runs by label, with columns ``run`` and ``label`` (both)."""
     tables = [stage_levels(run, quantity).assign(run=label) for label, run in runs.items()]
     table = pd.concat(tables, ignore_index=True)
     return table.assign(label=table.run + ", stage " + table.stage.astype(str))
@@ -99,11 +95,10 @@ def verdict_of(ratio: Estimate) -> str:
 
 
 def loss_change(run: Run) -> Estimate:
-    """Return the last change of the loss, as a share of what it lost before.
+    """Return the last change of the loss, as a share of what it lost before: stable or not.
 
     The change is that of the line through the settled part of the last stage; lost is
-    what the loss fell from the start to there: -0.01 is one per cent more lost. Stable is a
-    change below ``STABLE`` in magnitude. NaN where the loss fell nowhere.
+    what the loss fell from the start to there. NaN where it fell nowhere.
     """
     last = stage_levels(run, "loss").iloc[-1]
     lost = run.series("loss").value[0] - last["mean"]
@@ -112,10 +107,7 @@ def loss_change(run: Run) -> Estimate:
 
 
 def decay_balance(run: Run) -> float:
-    """Return ||grad L|| / (weight_decay ||theta||) at the end of a run.
-
-    It is 1 at a stationary point of the regularised loss; infinite without decay.
-    """
+    """Return ||grad L|| / (decay ||theta||) at a run's end: 1 at a stationary point."""
     squared = run.series("gradient_norm_squared").value.iloc[-1]
     pull = run.settings.weight_decay * run.series("weight_norm").value.iloc[-1]
     return math.sqrt(max(squared, 0.0)) / pull if pull else math.inf
@@ -133,11 +125,8 @@ def summarise(verdicts) -> str:
 
     >>> summarise(["vanishes", "undecided", "vanishes"])
     'vanishes (2 of 3 stages), undecided (1 of 3 stages)'
-    >>> summarise(["rises"])
-    'rises'
     """
-    counts = pd.Series(list(verdicts)).value_counts()
-    total = int(counts.sum())
+    counts, total = pd.Series(list(verdicts)).value_counts(), len(verdicts)
     if total == 1:
         return counts.index[0]
     return ", ".join(f"{name} ({count} of {total} stages)" for name, count in counts.items())
