@@ -216,7 +216,8 @@ def test_local_motion_is_the_current_over_the_density():
     h, rate, beta = np.array([1.0]), 0.1, 0.9
     position, velocity = ensemble(h, rate, h, beta, members=400)
     edges = np.linspace(-2, 2, 9)
-    means, counts = estimators.local_motion(position[..., 0], velocity[..., 0], edges)
+    states = np.stack([position[..., 0], velocity[..., 0]])
+    means, counts = estimators.local_motion(states, edges)
     covariance = theory.stationary_covariance(h, rate, h, beta)[0]
     deviations = np.sqrt(np.diag(covariance))
     moment = theory.transition(h, rate, beta)[0] @ covariance
@@ -233,9 +234,9 @@ def test_local_motion_is_the_current_over_the_density():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: currents.modified_loss([1.0], [0.0], [1.0], 3.0, [1.0]), "too large"),
-        (lambda: currents.modified_loss([1.0], [0.0], [-1.0], 0.1, [1.0]), "positive"),
-        (lambda: currents.modified_loss([1.0], [0.0], [1.0], 0.1, [0.0]), "noise"),
+        (lambda: currents.modified_loss([1.0], [0.0], [1.0], 3.0, [1.0], 0.0), "too large"),
+        (lambda: currents.modified_loss([1.0], [0.0], [-1.0], 0.1, [1.0], 0.0), "positive"),
+        (lambda: currents.modified_loss([1.0], [0.0], [1.0], 0.1, [0.0], 0.0), "noise"),
         (lambda: currents.discrete_rotation([1], 0.0, 0.1), "positive"),
         (lambda: currents.spectrum_peak(1.0, 0.1, 1.0), "momentum"),
     ],

@@ -1,18 +1,16 @@
 """Figures of chapter 10: the Langevin equation of SGD beside exact theory and simulation."""
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from ...runs.records import Run
+from ...stats.estimate import NORMAL
 from ...theory.continuous import propagator
 from ...theory.discrete import displacement_squared
 from ..plots import DOTTED, THEORY, legend_above, panels, points
 from . import moments, reading, study
-from .reading import CONSTANT
 
-CORRELATIONS = {"color": "C0", "linestyle": "-."}
 LANGEVIN = {"color": "C3", "linestyle": "--", "linewidth": 1.4}
 NOISES = {
     "gaussian": {"color": "C0", "fmt": "o", "label": "simulated, Gaussian noise"},
@@ -30,22 +28,19 @@ def regimes() -> Figure:
     """Draw autocorrelations in the three regimes, and where the regimes lie."""
     figure, ((left, right),) = panels(1, 2, height=3.6)
     times, rate = np.linspace(0, 12, 300), 0.01
-    for index, (ratio, name) in enumerate(
-        ((3.0, "overdamped"), (1.0, "critical"), (0.2, "underdamped"))
-    ):
+    ratios = {"overdamped": 3.0, "critical": 1.0, "underdamped": 0.2}
+    for color, (name, ratio) in zip(["C0", "C1", "C2"], ratios.items(), strict=True):
         # With ω = 1: the curvature is η (1 + β) / 2, and γ / ω is the ratio.
         momentum = (1 - ratio * rate) / (1 + ratio * rate)
         r = propagator(times / rate, rate * (1 + momentum) / 2, rate, momentum)
-        style = {"color": f"C{index}", "linewidth": 1.4}
-        left.plot(times, r[:, 0, 0], **style, label=f"{name}, γ = {ratio:g} ω")
-        left.plot(times, r[:, 1, 1], **style, linestyle=":")
+        left.plot(times, r[:, 0, 0], color, linewidth=1.4, label=f"{name}, γ = {ratio:g} ω")
+        left.plot(times, r[:, 1, 1], color, linewidth=1.4, linestyle=":")
     left.axhline(0, **DOTTED)
     left.set(xlabel="time ωt (no unit)", ylabel="autocorrelation")
     left.legend(fontsize="x-small")
     momentum = np.linspace(0, 0.999, 400)
     root, place = np.sqrt(momentum), 1 - momentum
-    border = place**2 / (2 * (1 + momentum))
-    right.plot(place, border, **LANGEVIN, label="critical, Langevin")
+    right.plot(place, place**2 / (2 + 2 * momentum), **LANGEVIN, label="critical, Langevin")
     right.plot(place, (1 - root) ** 2, color="C0", label="first border, exact")
     right.plot(place, (1 + root) ** 2, ":", color="C0", label="second border, exact")
     right.plot(place, 2 * (1 + momentum), **THEORY, label="unstable above")
@@ -64,30 +59,28 @@ def three_theories(run: Run, triples: list[tuple]) -> Figure:
     figure, axes = panels(2 * len(triples), 3, height=1.9)
     for number, triple in enumerate(triples):
         rows = axes[2 * number : 2 * number + 2]
-        for column, quantity in enumerate(study.TOTALS):
-            _theories(rows[:, column], run, triple, quantity)
+        for (upper, lower), quantity in zip(rows.T, study.TOTALS, strict=True):
+            _theories(upper, lower, run, triple, quantity)
         rows[0, 0].set_title(f"η = {triple[0]:g}, β = {triple[1]:g}", loc="left")
         rows[1, 0].set(ylabel="off by (%)")
     legend_above(figure, axes[0, 0], 2, fontsize="small")
     return figure
 
 
-def _theories(pair, run: Run, triple: tuple, quantity: str) -> None:
-    """Draw one quantity in the upper axes, the deviations from exact theory in the lower."""
-    upper, lower = pair
-    for index, noise in enumerate(("gaussian", "replacement")):
-        table = reading.compared(run, triple, noise, CONSTANT, [quantity])
-        wrong = reading.compared(run, triple, noise, "Langevin equation", [quantity]).predicted
+def _theories(upper, lower, run: Run, triple: tuple, quantity: str) -> None:
+    wrong = reading.predictions(run, triple, "Langevin equation")[quantity].sum(-1)
+    for first, noise in enumerate(("gaussian", "replacement")):
+        table = reading.compared(run, triple, noise, reading.CONSTANT, [quantity])
         if noise == "gaussian":
             wide = table.value.max() > 5 * table.value.min()
             upper.plot(table.step, table.predicted, **THEORY, label="exact, discrete time")
             upper.plot(table.step, wrong, **LANGEVIN, label="Langevin equation")
             lower.axhline(0, **THEORY)
             lower.plot(table.step, 100 * (wrong / table.predicted - 1), **LANGEVIN)
-        shown = table.iloc[index::2]  # the simulations take turns, to be told apart
+        shown = table.iloc[first::2]  # the simulations take turns, to be told apart
+        off, error = 100 * (shown.ratio - 1), 100 * shown.ratio_error
         points(upper, shown.step, shown.value, markersize=3, **NOISES[noise])
-        off, error = shown.value / shown.predicted - 1, shown.error / shown.predicted
-        points(lower, shown.step, 100 * off, 100 * error, markersize=3, **NOISES[noise])
+        points(lower, shown.step, off, error, markersize=3, **NOISES[noise])
     ylabel, xlabel = LABELS[quantity]
     upper.set(xscale="log", yscale="log" if wide else "linear")
     upper.set_ylabel(ylabel, fontsize="small")
@@ -99,23 +92,21 @@ def _theories(pair, run: Run, triple: tuple, quantity: str) -> None:
 def sampling(run: Run, triples: list[tuple]) -> Figure:
     """Draw minibatches of either sampling over the theory of constant noise, a row a triple."""
     figure, axes = panels(len(triples), 3, height=2.4, sharey="row")
-    best = reading.sharpest(run)
+    best, ticks = reading.sharpest(run), [0.1, 0.2, 0.5, 1, 2]
     for row, triple in zip(axes, triples, strict=True):
         for ax, quantity in zip(row, study.TOTALS, strict=True):
-            exact = reading.compared(run, triple, "replacement", best, [quantity])
             for noise in ("replacement", "reshuffled"):
-                table = reading.compared(run, triple, noise, CONSTANT, [quantity])
-                ratio, error = table.value / table.predicted, table.error / table.predicted
-                points(ax, table.step, ratio, error, markersize=3, **NOISES[noise])
-                if noise == "replacement":
-                    sharper = exact.predicted / table.predicted
-                    ax.plot(table.step, sharper, **THEORY, label=f"theory: {best}")
+                table = reading.compared(run, triple, noise, reading.CONSTANT, [quantity])
+                style = {"markersize": 3, **NOISES[noise]}
+                points(ax, table.step, table.ratio, table.ratio_error, **style)
+            exact = reading.compared(run, triple, noise, best, [quantity]).predicted
+            ax.plot(table.step, exact / table.predicted, **THEORY, label=f"theory: {best}")
             ax.axhline(1, **DOTTED)
             ax.set(xlabel=LABELS[quantity][1], xscale="log", yscale="log")
-            ax.set_yticks([0.1, 0.2, 0.5, 1, 2], ["0.1", "0.2", "0.5", "1", "2"])
+            ax.set_yticks(ticks, map(str, ticks))
             ax.yaxis.set_minor_formatter(NullFormatter())
         row[0].set(ylabel="over constant noise")
-        row[0].set_title(f"η = {triple[0]:g}, β = {triple[1]:g}, S = {triple[2]}", loc="left")
+        row[0].set_title("η = {:g}, β = {:g}, S = {}".format(*triple), loc="left")
         row[1].set_title("squared velocity", fontsize="small")
         row[2].set_title("displacement", fontsize="small")
     legend_above(figure, axes[0, 0], 3)
@@ -128,17 +119,17 @@ def velocity_sums(curvature: float, settings: list[tuple[float, float]], last: i
     ``settings`` are pairs of learning rate and momentum; noise of variance 1.
     """
     figure, axes = panels(2, len(settings), height=2.4, sharex=True)
-    lags = study.recorded_steps(last)
-    ways = (
-        (displacement_squared, THEORY, "exact"),
-        (moments.limiting_displacement, LANGEVIN, "2V(1 − r)"),
-        (moments.velocity_sum_squared, CORRELATIONS, "velocity correlations"),
-    )
+    lags, correlations = study.recorded_steps(last), {"color": "C0", "linestyle": "-."}
     for (upper, lower), (rate, momentum) in zip(axes.T, settings, strict=True):
         given = (lags, curvature, rate, 1.0, momentum)
-        for way, style, label in ways:
-            upper.plot(lags, way(*given), **style, label=label)
-            lower.plot(lags, way(*given) / displacement_squared(*given), **style)
+        exact = displacement_squared(*given)
+        for squares, style, label in (
+            (exact, THEORY, "exact"),
+            (moments.limiting_displacement(*given), LANGEVIN, "2V(1 − r)"),
+            (moments.velocity_sum_squared(*given), correlations, "velocity correlations"),
+        ):
+            upper.plot(lags, squares, **style, label=label)
+            lower.plot(lags, squares / exact, **style)
         upper.set(xscale="log", yscale="log", title=f"η = {rate:g}, β = {momentum:g}")
         lower.set(xlabel="lag k (steps)", ylim=(0.4, 4))
         lower.axhline(1, **DOTTED)
@@ -148,14 +139,14 @@ def velocity_sums(curvature: float, settings: list[tuple[float, float]], last: i
     return figure
 
 
-def spirals(run: Run, triple: tuple, directions: list[int], last: int = 150) -> Figure:
+def spirals(run: Run, triple: tuple, directions: list[int]) -> Figure:
     """Draw the mean of position and velocity from the start on, in some directions.
 
     Lines: Langevin equation and exact theory; points: simulated minibatches.
     """
     figure, axes = panels(1, len(directions), height=2.8)
-    rate, momentum, _ = triple
-    steps, fine = np.arange(last + 1), np.linspace(0, last, 10 * last + 1)
+    (rate, momentum, _), of = triple, study.ensemble("replacement", triple)
+    steps, fine = np.arange(151), np.linspace(0, 150, 1501)
     dots = {"color": "0.25", "linewidth": 0.6, "marker": ".", "markersize": 3}
     for ax, direction in zip(axes[0], directions, strict=True):
         given = (reading.vector(run, "curvature")[direction], rate, momentum)
@@ -164,7 +155,12 @@ def spirals(run: Run, triple: tuple, directions: list[int], last: int = 150) -> 
         ax.plot(*flow.T, **LANGEVIN, label="Langevin equation")
         exact = moments.EXACT.mean_at(steps, *given, start=start)
         ax.plot(*exact.T, **dots, label="exact")
-        _measured_means(ax, run, triple, direction, last)
+        position, velocity = (
+            run.series(name, of=of, index=direction).query("step <= 150")
+            for name in ("position_mean", "velocity_mean")
+        )
+        style = NOISES["replacement"] | {"xerr": NORMAL * position.error}
+        points(ax, position.value, velocity.value, velocity.error, **style)
         ax.set(xlabel="E(θ−μ) (unit)", title=f"ηh = {rate * given[0]:.2g}")
         ax.axhline(0, **DOTTED)
         ax.axvline(0, **DOTTED)
@@ -173,30 +169,14 @@ def spirals(run: Run, triple: tuple, directions: list[int], last: int = 150) -> 
     return figure
 
 
-def _measured_means(ax: Axes, run: Run, triple: tuple, direction: int, last: int) -> None:
-    of = study.ensemble("replacement", triple)
-    position, velocity = (
-        run.series(name, of=of, index=direction) for name in ("position_mean", "velocity_mean")
-    )
-    early = position.step <= last
-    points(
-        ax,
-        position.value[early],
-        velocity.value[early],
-        velocity.error[early],
-        xerr=1.96 * position.error[early],
-        **NOISES["replacement"],
-    )
-
-
 def one_step() -> Figure:
     """Draw the Langevin equation's error at one step against the exact value, over ηh."""
     figure, ((ax,),) = panels(1, 1, height=3.0)
     products = np.geomspace(1e-6, 1, 60)
-    for index, beta in enumerate((0.0, 0.5, 0.9, 0.99)):
+    for beta in (0.0, 0.5, 0.9, 0.99):
         given = ([1], products, 1.0, 1.0, beta)
         ratio = moments.limiting_displacement(*given) / displacement_squared(*given)
-        ax.plot(products, ratio[0], color=f"C{index}", label=f"β = {beta:g}")
+        ax.plot(products, ratio[0], label=f"β = {beta:g}")
     ax.set(xlabel="ηh (no unit)", ylabel="Langevin over exact, one step", xscale="log")
     ax.axhline(1, **DOTTED)
     ax.legend()

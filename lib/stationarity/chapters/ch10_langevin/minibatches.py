@@ -31,17 +31,14 @@ class LeastSquares(NamedTuple):
         return self.hessian + self.weight_decay
 
 
-def least_squares(
-    inputs: ArrayLike, targets: ArrayLike, weight_decay: float = 0.0
-) -> LeastSquares:
+def least_squares(inputs: NDArray, targets: NDArray, weight_decay: float = 0.0) -> LeastSquares:
     """Return the regression of ``targets`` (N,) on ``inputs`` (N, D), turned to its axes.
 
     Raises :class:`UsageError` where the minimum is not unique.
 
-    >>> least_squares([[2.0, 0.0], [0.0, 1.0]], [4.0, 3.0]).minimum
+    >>> least_squares(np.diag([2.0, 1.0]), np.array([4.0, 3.0])).minimum
     array([2., 3.])
     """
-    inputs, targets = np.asarray(inputs, float), np.asarray(targets, float)
     values, axes = np.linalg.eigh(inputs.T @ inputs / len(inputs))
     values, axes = values[::-1], axes[:, ::-1]
     axes = axes * np.where(axes[np.abs(axes).argmax(0), np.arange(len(axes))] < 0, -1, 1)
@@ -71,15 +68,15 @@ def gradients(given: LeastSquares, batch_size: int, *, reshuffled: bool) -> Nois
     ``reshuffled``, that is in a new random order in each epoch, without the rest that
     fills no minibatch.
     """
-    count, dimensions = given.inputs.shape
     pull = given.weight_decay * given.minimum
 
     def begin(generator: Generator, shape: tuple[int, int]) -> Gradient:
-        chosen = (_orders if reshuffled else _draws)(generator, shape[0], count, batch_size)
-        rows = np.empty((shape[0], batch_size, dimensions))
+        many, dimensions = shape
+        batches = _batches(generator, (many, batch_size), len(given.inputs), reshuffled)
+        rows = np.empty((many, batch_size, dimensions))
 
         def gradient(position: NDArray, out: NDArray) -> None:
-            indices = next(chosen)
+            indices = next(batches)
             np.take(given.inputs, indices, axis=0, out=rows, mode="clip")
             misses = (rows @ position[..., None])[..., 0]
             misses -= given.errors[indices]
@@ -93,14 +90,11 @@ def gradients(given: LeastSquares, batch_size: int, *, reshuffled: bool) -> Nois
     return begin
 
 
-def _draws(generator: Generator, many: int, count: int, size: int):
-    """Yield independent examples (many, size) of ``count``, without end."""
-    while True:
-        yield generator.integers(count, size=(many, size))
-
-
-def _orders(generator: Generator, many: int, count: int, size: int):
-    """Yield the examples (many, size) of epochs in random orders, without end."""
+def _batches(generator: Generator, shape: tuple[int, int], count: int, reshuffled: bool):
+    """Yield the examples (many, size) of minibatches from ``count``, without end."""
+    while not reshuffled:
+        yield generator.integers(count, size=shape)
+    many, size = shape
     order = np.tile(np.arange(count), (many, 1))
     while True:
         generator.permuted(order, axis=1, out=order)
@@ -109,39 +103,32 @@ def _orders(generator: Generator, many: int, count: int, size: int):
 
 
 def exact_moments(
-    given: LeastSquares,
-    learning_rate: float,
-    momentum: float,
-    batch_size: int,
-    *,
-    start: ArrayLike,
-    recorded: ArrayLike,
-) -> tuple[NDArray, NDArray]:
+    given: LeastSquares, rate: float, momentum: float, batch_size: int,
+    *, start: NDArray, recorded: ArrayLike,
+) -> tuple[NDArray, NDArray]:  # fmt: skip
     """Return the exact moments of SGD on minibatches drawn with replacement.
 
     All begin at the position ``start`` (D,) with velocity 0. Returns for the
-    ``recorded`` steps the mean of (position, velocity), (K, D, 2), and the covariance
-    in each direction, (K, D, 2, 2). The noise of a minibatch depends on the weights,
-    but its covariance is quadratic in them, so that first and second moments close:
-    no law of the noise is assumed. A step costs about 4 N D² operations.
+    ``recorded`` steps (K,), rising, the mean of (position, velocity), (K, D, 2), and the
+    covariance in each direction, (K, D, 2, 2). The noise of a minibatch depends on the
+    weights, but its covariance is quadratic in them, so that first and second moments
+    close: no law of the noise is assumed. A step costs about 4 N D² operations.
     """
     count, dimensions = given.inputs.shape
-    rows = transition(given.curvature, learning_rate, momentum)
+    rows = transition(given.curvature, rate, momentum)
     matrix = np.block([[np.diag(entry) for entry in row] for row in rows.transpose(1, 2, 0)])
-    response = np.kron([[learning_rate], [1.0]], np.eye(dimensions))
-    state = np.concatenate([np.asarray(start, float), np.zeros(dimensions)])
-    second = np.outer(state, state)  # E of (θ, v) times its transpose
+    response = np.kron([[rate], [1.0]], np.eye(dimensions))
+    state = np.concatenate([start, np.zeros(dimensions)])
+    second, kept = np.outer(state, state), []  # E of (θ, v) times its transpose
     pull = given.inputs.T @ given.errors / count  # λ μ, the loss's own slope, downhill
-    kept, last = {}, max(recorded)
-    for step in range(last + 1):
+    for step in range(max(recorded) + 1):
         if step in recorded:
-            kept[step] = state, second - np.outer(state, state)
-        if step < last:
-            noise = _noise(given, state[:dimensions], second[:dimensions, :dimensions], pull)
-            state = matrix @ state
-            second = matrix @ second @ matrix.T
-            second += response @ noise @ response.T / batch_size
-    mean, covariance = map(np.array, zip(*(kept[step] for step in recorded), strict=True))
+            kept.append((state, second - np.outer(state, state)))
+        noise = _noise(given, state[:dimensions], second[:dimensions, :dimensions], pull)
+        state = matrix @ state
+        second = matrix @ second @ matrix.T
+        second += response @ noise @ response.T / batch_size
+    mean, covariance = map(np.array, zip(*kept, strict=True))
     covariance = covariance.reshape(-1, 2, dimensions, 2, dimensions)
     directions = np.einsum("kidjd->kdij", covariance)
     return mean.reshape(-1, 2, dimensions).swapaxes(1, 2), directions

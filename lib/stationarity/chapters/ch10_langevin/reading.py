@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats.estimate import Estimate
+from ...stats.estimate import NORMAL, Estimate
 from .. import quantity
 from .moments import EXACT, LANGEVIN
 from .study import STATE_DEPENDENT, TOTALS, by_name, ensemble, recorded_steps
@@ -32,18 +32,17 @@ def predictions(run: Run, triple: tuple, theory: str) -> dict[str, NDArray]:
     From the start on, with noise of the covariance that it has at the minimum.
     """
     law, (rate, momentum, size) = THEORIES[theory], triple
-    curvature, noise = vector(run, "curvature"), vector(run, "noise_of_example") / size
-    start = vector(run, "start")
+    curvature, start = vector(run, "curvature"), vector(run, "start")
     still = np.stack([start, np.zeros_like(start)], -1)
     steps, lags = recorded_steps(run.settings.steps), recorded_steps(run.settings.lags)
     every = np.concatenate([steps, run.settings.steps + lags])
-    mean = law.mean_at(every, curvature, rate, momentum, start=still)
+
+    def mean_at(times, state):
+        return law.mean_at(times, curvature, rate, momentum, start=state)
+
+    noise = vector(run, "noise_of_example") / size
     covariance = law.covariance_at(every, curvature, rate, noise, momentum)
-
-    def moved(state):
-        return law.mean_at(lags, curvature, rate, momentum, start=state)
-
-    return by_name(mean, covariance, lags, moved)
+    return by_name(mean_at(every, still), covariance, lags, lambda state: mean_at(lags, state))
 
 
 def compared(
@@ -53,18 +52,15 @@ def compared(
 
     ``theory`` is one of :data:`THEORIES`, or :data:`STATE_DEPENDENT`; without
     ``directions`` the quantities are summed over all. Columns: those of the run's
-    metrics, ``predicted``, ``relative`` (predicted over the value, less 1),
-    ``relative_error`` (the standard error of it), and ``sigmas`` (value less predicted,
-    in standard errors).
+    metrics, ``predicted``, ``ratio`` (the value over it) with its standard error, and
+    ``sigmas`` (value less predicted, in standard errors). Raises :class:`UsageError` for
+    a run without the exact moments of minibatches.
     """
     table = _rows(run, triple, noise, quantities, directions)
     if theory in THEORIES:
-        every = predictions(run, triple, theory)
-        parts = [
-            every[name].sum(-1) if directions is None else every[name][:, directions].T.ravel()
-            for name in quantities
-        ]
-        predicted = np.concatenate(parts)
+        every, whole = predictions(run, triple, theory), directions is None
+        parts = (every[name] if whole else every[name][:, directions] for name in quantities)
+        predicted = np.concatenate([one.sum(-1) if whole else one.T.ravel() for one in parts])
     elif run.settings.state_dependent:
         predicted = _rows(run, triple, theory, quantities, directions).value
     else:
@@ -72,40 +68,42 @@ def compared(
             "This run holds no exact moments of minibatches: they come with the setting "
             "state_dependent=true, at N D² operations a step."
         )
-    table = table.assign(predicted=predicted)
     return table.assign(
-        relative=table.predicted / table.value - 1,
-        relative_error=table.error * table.predicted.abs() / table.value**2,
-        sigmas=(table.value - table.predicted) / table.error,
+        predicted=predicted,
+        ratio=table.value / predicted,
+        ratio_error=table.error / predicted,
+        sigmas=(table.value - predicted) / table.error,
     )
 
 
 def _rows(run: Run, triple: tuple, noise: str, quantities, directions) -> pd.DataFrame:
-    """Return a run's rows of some quantities, a direction after the other or of all."""
-    parts = []
-    for name in quantities:
-        rows = run.series(name, of=ensemble(noise, triple))
-        chosen = rows["index"].isna() if directions is None else rows["index"].isin(directions)
-        parts.append(rows[chosen])
-    return pd.concat(parts, ignore_index=True)
+    of = ensemble(noise, triple)
+    table = pd.concat([run.series(name, of=of) for name in quantities])
+    index = table["index"]
+    chosen = index.isna() if directions is None else index.isin(directions)
+    return table[chosen].reset_index(drop=True)
 
 
-def largest_error(table: pd.DataFrame) -> Estimate:
-    """Return the largest relative deviation of :func:`compared`, with an interval at 95 %.
+def _largest_error(table: pd.DataFrame) -> Estimate:
+    """Return the largest relative deviation of :func:`compared`, with its interval.
 
     Its upper end is the largest upper end of all rows; the lower one the largest lower
     end of intervals that hold jointly (Bonferroni).
     """
-    off, error = table.relative.abs(), table.relative_error
+    off, error = (1 / table.ratio - 1).abs(), (table.ratio_error / table.ratio**2).abs()
     joint = scipy.stats.norm.isf(0.025 / len(table))
-    low, high = max((off - joint * error).max(), 0.0), (off + 1.96 * error).max()
+    low, high = max((off - joint * error).max(), 0.0), (off + NORMAL * error).max()
     return Estimate(float(off.max()), float(low), float(high))
 
 
 def worst(run: Run, noise: str, theory: str) -> Estimate:
-    """Return :func:`largest_error` over all the settings of the optimiser of a run."""
-    tables = [compared(run, triple, noise, theory) for triple in run.settings.triples]
-    return largest_error(pd.concat(tables, ignore_index=True))
+    """Return the largest relative error of a theory at all settings of the optimiser.
+
+    With an interval at 95 %, of the totals from the first step on.
+    """
+    return _largest_error(
+        pd.concat(compared(run, one, noise, theory) for one in run.settings.triples)
+    )
 
 
 @quantity
@@ -132,15 +130,14 @@ def _langevin_error(run: Run, triple: tuple) -> Estimate:
             f"The run is shorter than the time 1/(1−β) of its momentum {triple[1]:g}: raise "
             "steps and lags."
         )
-    return largest_error(late)
+    return _largest_error(late)
 
 
 @quantity
 def exact_error(run: Run) -> Estimate:
     """The largest relative error of the exact moments, with Gaussian noise.
 
-    Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖², from the first step on, at all settings
-    of the optimiser.
+    Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖²: see :func:`worst`.
     """
     return worst(run, "gaussian", CONSTANT)
 

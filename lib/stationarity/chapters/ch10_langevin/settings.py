@@ -40,7 +40,7 @@ class Regression(Settings):
         return list(zip(self.learning_rates, self.momenta, self.batch_sizes, strict=True))
 
     @model_validator(mode="after")
-    def _equally_many(self) -> Self:
+    def _possible(self) -> Self:
         counts = [len(part) for part in (self.learning_rates, self.momenta, self.batch_sizes)]
         if len(set(counts)) > 1 or not counts[0]:
             raise UsageError(
@@ -52,10 +52,6 @@ class Regression(Settings):
                 f"A minibatch holds between 1 and all {self.examples} examples, not "
                 f"{max(self.batch_sizes)}."
             )
-        return self
-
-    @model_validator(mode="after")
-    def _minimum_is_one_point(self) -> Self:
         if not self.images and not 0 < self.dimensions < self.examples:
             raise UsageError(
                 "The setting examples must exceed dimensions, which is positive: it is "
@@ -68,6 +64,11 @@ class Regression(Settings):
         return self.trajectories * self.steps * (self.dimensions or 3072)  # pixels of CIFAR-10
 
 
+AUTHORS = dict(
+    images="cifar10", dimensions=0, exponent=0.0, label_noise=0.0, distance=0.0,
+    learning_rates=(1e-05, 1e-05, 1e-05), momenta=(0.9, 0.99, 0.999),
+    minibatch_trajectories=8, directions=30, state_dependent=False,
+)  # fmt: skip
 register(
     "linear_regression",
     Regression(
@@ -76,20 +77,14 @@ register(
         batch_sizes=(32, 32, 32, 4), weight_decay=0.0, steps=1500, lags=1000,
         trajectories=10000, minibatch_trajectories=2000, directions=20, state_dependent=True,
     ),
-    two_cores=dict(
-        images="cifar10", examples=10240, dimensions=0, exponent=0.0, label_noise=0.0,
-        distance=0.0, learning_rates=(1e-05, 1e-05, 1e-05), momenta=(0.9, 0.99, 0.999),
-        batch_sizes=(128, 128, 128), steps=10000, lags=10000, trajectories=32,
-        minibatch_trajectories=8, directions=30, state_dependent=False,
+    two_cores=AUTHORS | dict(
+        examples=10240, batch_sizes=(128,) * 3, steps=10000, lags=10000, trajectories=32,
     ),
     single_gpu=dict(
         examples=8192, steps=5000, lags=5000, trajectories=40000,
         minibatch_trajectories=40000,
     ),
-    paper=dict(
-        images="cifar10", examples=50000, dimensions=0, exponent=0.0, label_noise=0.0,
-        distance=0.0, learning_rates=(1e-05, 1e-05, 1e-05), momenta=(0.9, 0.99, 0.999),
-        batch_sizes=(512, 512, 512), steps=50000, lags=50000, trajectories=100,
-        minibatch_trajectories=8, directions=30, state_dependent=False,
+    paper=AUTHORS | dict(
+        examples=50000, batch_sizes=(512,) * 3, steps=50000, lags=50000, trajectories=100,
     ),
 )  # fmt: skip

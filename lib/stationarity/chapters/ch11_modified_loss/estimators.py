@@ -1,9 +1,8 @@
 """What an ensemble in phase space says of itself: rotation, temperatures, spectra, motion.
 
 Series are stationary, (members, T, k) for k modes, with mean zero; standard errors are
-by the jackknife over members. The theory of the same is in
-:mod:`stationarity.chapters.ch11_modified_loss.currents`. Source: our section "Modified
-loss and probability currents".
+by the jackknife over members. The theory of the same, in the same units, is in
+``currents``. Source: our section "Modified loss and probability currents".
 """
 
 import math
@@ -27,12 +26,11 @@ def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> tuple[NDArray, ND
     """
     swept = [(_product(other, one, lag) - _product(one, other, lag)) / 2 for lag in lags]
     moments = [_product(one, one, 0), _product(other, other, 0), _product(one, other, 0)]
-    return jackknife(
-        lambda mean: mean[3:] / np.sqrt(mean[0] * mean[1] - mean[2] ** 2),
-        np.stack(moments + swept),
-        axis=1,
-        unbiased=True,
-    )
+
+    def scaled(mean):
+        return mean[3:] / np.sqrt(mean[0] * mean[1] - mean[2] ** 2)
+
+    return jackknife(scaled, np.stack(moments + swept), axis=1, unbiased=True)
 
 
 def temperature_exponent(series: NDArray, curvature: NDArray) -> tuple[NDArray, NDArray]:
@@ -44,33 +42,25 @@ def temperature_exponent(series: NDArray, curvature: NDArray) -> tuple[NDArray, 
     """
     logarithm = np.log(curvature) - np.log(curvature).mean()
     weights = logarithm / (logarithm**2).sum()
-    return jackknife(
-        lambda mean: np.log(curvature * mean) @ weights,
-        _product(series, series, 0),
-        unbiased=True,
-    )
+    squares = _product(series, series, 0)
+    return jackknife(lambda mean: np.log(curvature * mean) @ weights, squares, unbiased=True)
 
 
 def spectra(series: NDArray, segment: int) -> NDArray:
-    """Return the power spectra (segment / 2 + 1, members, k).
+    """Return the power spectra (segment / 2 + 1, members, k): two-sided.
 
-    By Welch's method with Hann windows that overlap by half, in the units of
-    :func:`stationarity.chapters.ch11_modified_loss.currents.power_spectrum`: two-sided,
-    their mean is the variance.
+    By Welch's method with Hann windows that overlap by half.
     """
-    keywords = {"nperseg": segment, "detrend": False, "return_onesided": False}
-    power = [
-        scipy.signal.welch(one, **keywords)[1].T[: segment // 2 + 1]
-        for one in np.moveaxis(series, -1, 0)  # a mode at a time: memory
-    ]
+    how = {"nperseg": segment, "detrend": False, "return_onesided": False}
+    modes = np.moveaxis(series, -1, 0)  # one at a time: memory
+    power = [scipy.signal.welch(one, **how)[1].T[: segment // 2 + 1] for one in modes]
     return np.stack(power, -1)
 
 
 def spectral_peaks(power: NDArray) -> tuple[NDArray, NDArray]:
     """Return the angles where spectra (bins, members, k), from 0 to π, are largest, (k,).
 
-    The inverse of a spectrum is a parabola in the cosine of the frequency, by
-    :func:`stationarity.chapters.ch11_modified_loss.currents.power_spectrum`. It is fitted
+    The inverse of a spectrum is a parabola in the cosine of the frequency. It is fitted
     over the bins of more than half of the maximum, all of one relative error. NaN where
     the lowest point is not below cosine 1 by two standard errors: the spectrum may fall
     from 0 on.
@@ -87,28 +77,24 @@ def spectral_peaks(power: NDArray) -> tuple[NDArray, NDArray]:
             second, first, _ = np.polyfit(below_one, 1 / mean[bins], 2, w=whole[bins])
             return 1 - first / (2 * second)
 
-        enough = len(bins) >= 4
-        found.append(
-            jackknife(lowest, one.T, unbiased=True) if enough else (math.nan, math.nan)
-        )
+        nothing = (math.nan, math.nan)
+        found.append(jackknife(lowest, one.T, unbiased=True) if len(bins) > 3 else nothing)
     place, error = np.array(found).T
     angle = np.arccos(np.where(place + 2 * error < 1, place, math.nan))
     return angle, error / np.sin(angle)
 
 
-def local_motion(
-    position: NDArray, velocity: NDArray, edges: NDArray
-) -> tuple[NDArray, NDArray]:
+def local_motion(states: NDArray, edges: NDArray) -> tuple[NDArray, NDArray]:
     """Measure the mean motion at each place of phase space: the current over the density.
 
-    For a mode's positions and velocities (members, T), each over its root mean square,
+    For a mode's positions and velocities (2, members, T), each over its root mean square,
     the mean of (x_{t+1} − x_{t−1}) / 2 in the cells of a square grid with ``edges``
     (G + 1,) in both directions: that of cell i G + j is between the edges i of the
     position and j of the velocity. Returns the means (2, G²) of position and velocity,
     NaN where a cell is empty, and the counts (G²,). Forward and backward means each have
     the symmetric part of the drift, which cancels.
     """
-    states = np.stack([one / np.sqrt(np.mean(np.square(one))) for one in (position, velocity)])
+    states = states / np.sqrt(np.mean(np.square(states), axis=(1, 2), keepdims=True))
     motion = (states[..., 2:] - states[..., :-2]) / 2
     cells = np.searchsorted(edges, states[..., 1:-1]) - 1
     size = len(edges) - 1

@@ -7,37 +7,33 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from ...runs.records import Run
 from ...theory.continuous import limiting_covariance
-from ..plots import DASHED, DOTTED, THEORY, WIDTH, legend_above, panels, points
+from ..plots import DASHED, DOTTED, THEORY, legend_above, panels, points
 from . import currents, reading
 
 LEVELS = (0.5, 2.0, 4.5)  # of Ψ: one, two and three standard deviations
 REGIMES = ("underdamped", "critical", "overdamped")
 
 
-def losses(curvature=(4.0, 1.0), rate=0.05, momentum=0.9) -> Figure:
+def losses() -> Figure:
     """Draw level sets of a training loss and of the modified loss, for two noises.
 
     Two modes; on the left and right the noise is isotropic and like the Hessian.
     """
     figure, axes = panels(1, 2, height=3.3, sharey=True)
-    curvature, grid = np.array(curvature), np.linspace(-3.2, 3.2, 161)
+    curvature, rate, momentum = np.array([4.0, 1.0]), 0.05, 0.9
+    grid = np.linspace(-3.2, 3.2, 161)
     position = np.stack(np.meshgrid(grid, grid), -1)
     # In units that make the modified loss ½ ‖θ‖² where the noise is like the Hessian.
-    unit = math.sqrt(rate / (2 * (1 - momentum)))
-    noises = {
-        "isotropic noise": np.full(2, curvature.mean()),
-        "noise like the Hessian": curvature,
-    }
+    scaled = position * math.sqrt(rate / (2 * (1 - momentum)))
+    noises = {"isotropic noise": [2.5, 2.5], "noise like the Hessian": curvature}
     for ax, (name, noise) in zip(axes[0], noises.items(), strict=True):
-        psi = currents.modified_loss(position * unit, 0.0, curvature, rate, noise, momentum)
+        psi = currents.modified_loss(scaled, 0.0, curvature, rate, noise, momentum)
         training = {"colors": "0.45", "linestyles": "--", "linewidths": 1}
         ax.contour(grid, grid, position**2 @ curvature / 3.2, LEVELS, **training)
         ax.contour(grid, grid, psi, LEVELS, colors="C0", linewidths=1.6)
@@ -59,8 +55,7 @@ def temperatures(ensembles: dict[str, tuple[Run, str]]) -> Figure:
     figure, axes = panels(1, len(ensembles), height=3.3, sharey=True)
     for ax, (name, (run, of)) in zip(axes[0], ensembles.items(), strict=True):
         modes = reading.table(run, of)
-        step = run.settings.learning_rate * modes.curvature
-        level = math.exp(np.log(modes.temperature).mean())
+        step, level = run.settings.learning_rate * modes.curvature, modes.mean_temperature
         for shift, kind, text in ((0.96, "energy", "position"), (1.04, "kinetic", "velocity")):
             error = modes[f"{kind}_error"] / level
             points(ax, step * shift, modes[kind] / level, error, label=text)
@@ -108,10 +103,25 @@ def portraits(run: Run, path: NDArray) -> Figure:
 def rotations(run: Run) -> Figure:
     """Draw how far each mode turns in a step, and the lagged rotation of some modes."""
     figure, ((left, right),) = panels(1, 2, height=3.4)
-    rate, ensembles = run.settings.learning_rate, list(run.settings.ensembles)
+    rate, ensembles = run.settings.learning_rate, run.settings.ensembles
     for index, of in enumerate(ensembles):
-        _rotation_of_modes(left, reading.table(run, of), rate, index, of)
-    _rotation_at_lags(right, run, ensembles[0])
+        modes, color = reading.table(run, of), f"C{index}"
+        step, pair_error = rate * modes.curvature, modes.position_rotation_error
+        pairs = {"fmt": "s", "color": color, "alpha": 0.6, "label": "two positions"}
+        points(left, step, modes.rotation, modes.rotation_error, color=color, label=of)
+        left.plot(step, modes.rotation_exact, **THEORY)
+        left.plot(step, modes.rotation_limit, **DASHED)
+        points(left, step, modes.position_rotation, pair_error, **pairs)
+        left.plot(step, modes.position_rotation_exact, "_", color="0.25", markersize=9)
+    of, beta = next(iter(ensembles.items()))
+    curvature = run.series("curvature", of=of).value
+    for index, number in enumerate((1, len(curvature) // 2, len(curvature) - 1)):
+        rows, h = run.series("rotation_at", of=of, index=number), curvature[number]
+        shown = rows[:: max(1, len(rows) // 30)]
+        style = {"color": f"C{index}", "markersize": 3, "label": f"ηh = {rate * h:.2g}"}
+        points(right, shown.step, shown.value, shown.error, **style)
+        right.plot(rows.step, currents.discrete_rotation(rows.step, h, rate, beta), **THEORY)
+    right.axhline(0, **DOTTED)
     left.set(xlabel="ηh (no unit)", ylabel="rotation in a step (no unit)", xscale="log")
     left.set_yscale("symlog", linthresh=1e-3)
     right.set(xlabel="lag (steps)", ylabel="rotation after the lag (no unit)")
@@ -120,49 +130,23 @@ def rotations(run: Run) -> Figure:
     return figure
 
 
-def _rotation_of_modes(ax: Axes, modes: pd.DataFrame, rate: float, index: int, of: str):
-    color, step = f"C{index}", rate * modes.curvature
-    points(ax, step, modes.rotation, modes.rotation_error, color=color, label=of)
-    ax.plot(step, modes.rotation_exact, **THEORY)
-    ax.plot(step, modes.rotation_limit, **DASHED)
-    pairs = {"color": color, "alpha": 0.6, "label": "two positions"}
-    points(ax, step, modes.position_rotation, modes.position_rotation_error, fmt="s", **pairs)
-    ax.plot(step, modes.position_rotation_exact, "_", color="0.25", markersize=9)
-
-
-def _rotation_at_lags(ax: Axes, run: Run, of: str) -> None:
-    rate, beta = run.settings.learning_rate, run.settings.ensembles[of]
-    curvature = run.series("curvature", of=of).value
-    for index, number in enumerate((1, len(curvature) // 2, len(curvature) - 1)):
-        rows, h = run.series("rotation_at", of=of, index=number), curvature[number]
-        shown = rows[:: max(1, len(rows) // 30)]
-        style = {"color": f"C{index}", "markersize": 3, "label": f"ηh = {rate * h:.2g}"}
-        points(ax, shown.step, shown.value, shown.error, **style)
-        ax.plot(rows.step, currents.discrete_rotation(rows.step, h, rate, beta), **THEORY)
-    ax.axhline(0, **DOTTED)
-
-
 def spectra(run: Run) -> Figure:
     """Draw measured and exact power spectra of the modes of the first ensemble."""
     figure, ((ax,),) = panels(1, 1, height=3.8)
-    of, beta = next(iter(run.settings.ensembles.items()))
-    rate = run.settings.learning_rate
+    (of, beta), rate = next(iter(run.settings.ensembles.items())), run.settings.learning_rate
     for number, mode in reading.table(run, of).iterrows():
         color, variance = f"C{number}", mode.mode_variance_exact
-
-        def exact(frequency):
-            given = (frequency, mode.curvature, rate, mode.noise_variance, beta)
-            return currents.power_spectrum(*given) / variance
-
+        given = (mode.curvature, rate, mode.noise_variance, beta)
         series = run.series("spectrum", of=of, index=number)
         frequency = 2 * np.pi * series.step / run.settings.segment
         shown = (series.step > 1) & (frequency < np.pi)
+        exact = currents.power_spectrum(frequency[shown], *given) / variance
         power = series.value[shown] / variance
         ax.plot(frequency[shown], power, color=color, linewidth=1, alpha=0.7)
-        ax.plot(frequency[shown], exact(frequency[shown]), **THEORY | {"linewidth": 0.8})
+        ax.plot(frequency[shown], exact, **THEORY | {"linewidth": 0.8})
         for place, mark in ((mode.spectrum_peak_exact, "v"), (mode.mode_frequency_exact, "|")):
-            if place > 0:
-                ax.plot(place, exact([place]), mark, color=color, markersize=8, zorder=4)
+            height = currents.power_spectrum(place, *given) / variance
+            ax.plot(place, height, mark, color=color, markersize=8, zorder=4)
         ax.plot([], [], color=color, label=f"ηh = {rate * mode.curvature:.2g}")
     ax.set(xlabel="frequency (rad/step)", ylabel="power over variance")
     ax.set(xscale="log", yscale="log")
@@ -195,16 +179,16 @@ def frequencies(ensembles: dict[str, tuple[Run, str]]) -> Figure:
     return figure
 
 
-def ensemble(states: NDArray, moments=(0, 4, 12)) -> Figure:
+def ensemble(states: NDArray) -> Figure:
     """Draw the ensemble of :func:`reading.paths` at some steps, a row each."""
+    moments = (0, 4, 12)
     figure, axes = panels(len(moments), 3, height=2.1, sharex=True, sharey=True)
     for row, step in zip(axes, moments, strict=True):
         _clouds(row, states, step, s=6)
         row[0].set(ylabel=f"after {step} steps\nvelocity")
-    for ax, name in zip(axes[0], REGIMES, strict=True):
-        ax.set_title(name, fontsize="small")
-    for ax in axes[-1]:
-        ax.set(xlabel="position")
+    for top, bottom, name in zip(axes[0], axes[-1], REGIMES, strict=True):
+        top.set_title(name, fontsize="small")
+        bottom.set(xlabel="position")
     return figure
 
 
@@ -218,42 +202,27 @@ def _clouds(row, states: NDArray, step: int, **style) -> list:
     return dots
 
 
-def animation(states: NDArray, milliseconds: int = 90) -> bytes:
+def animation(states: NDArray) -> bytes:
     """Return an animation of :func:`reading.paths`, WebP, a step a frame, for ever."""
-    with plt.rc_context({"figure.constrained_layout.use": False}):
-        figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.9), dpi=90, sharey=True)
-        figure.subplots_adjust(left=0.09, right=0.99, top=0.88, bottom=0.19, wspace=0.06)
-    dots = _clouds(axes, states, 0, s=9, animated=True)
+    figure, (axes,) = panels(1, 3, height=2.9, sharey=True)
+    figure.set_dpi(90)
+    dots, frames = _clouds(axes, states, 0, s=9), []
     for ax, name in zip(axes, REGIMES, strict=True):
         ax.set_title(name, fontsize="small")
         ax.set(xlabel="position / its deviation")
     axes[0].set(ylabel="velocity / its deviation")
-    corner = {"transform": axes[0].transAxes, "fontsize": "small", "animated": True}
-    text = axes[0].text(0.03, 0.92, "", **corner)
-    figure.canvas.draw()
-    background, frames = figure.canvas.copy_from_bbox(figure.bbox), []
+    text = axes[0].text(0.03, 0.92, "", transform=axes[0].transAxes, fontsize="small")
     for step, state in enumerate(states):
-        figure.canvas.restore_region(background)
         text.set_text(f"step {step}")
-        axes[0].draw_artist(text)
-        for ax, dot, cloud in zip(axes, dots, state.swapaxes(0, 1), strict=True):
+        for dot, cloud in zip(dots, state.swapaxes(0, 1), strict=True):
             dot.set_offsets(cloud)
-            ax.draw_artist(dot)
+        figure.canvas.draw()
         frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]))
     plt.close(figure)
-    palette = frames[0].quantize(16)  # sixteen colours: half the size
-    frames = [one.quantize(palette=palette, dither=0).convert("RGB") for one in frames]
-    file = io.BytesIO()
-    frames[0].save(
-        file,
-        "WEBP",
-        save_all=True,
-        append_images=frames[1:],
-        duration=milliseconds,
-        loop=0,
-        lossless=True,
-        method=1,
-    )
+    palette, file = frames[0].quantize(32), io.BytesIO()  # few colours: half the size
+    first, *others = (one.quantize(palette=palette, dither=0).convert("RGB") for one in frames)
+    how = {"duration": 90, "loop": 0, "lossless": True, "method": 1}
+    first.save(file, "WEBP", save_all=True, append_images=others, **how)
     return file.getvalue()
 
 

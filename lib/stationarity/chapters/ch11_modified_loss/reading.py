@@ -12,70 +12,59 @@ from ...stats.estimate import NORMAL, Estimate
 from ...theory.continuous import damping, limiting_covariance
 from ...theory.discrete import stationary_covariance
 from ...theory.modes import predictions
-from ...theory.simulation import simulate
 from .. import quantity
 from . import currents
 from .settings import NOISES
-from .study import EDGES
+from .study import EDGES, simulated
 
-MEASURED = (
-    "curvature", "noise_variance", "mode_variance", "mode_velocity_variance",
-    "mode_frequency", "mode_decay", "rotation", "spectrum_peak", "position_rotation",
-)  # fmt: skip
+MEASURED = [
+    "curvature", "noise_variance", "noise_covariance", "mode_variance",
+    "mode_velocity_variance", "mode_frequency", "mode_decay", "rotation",
+    "position_rotation", "spectrum_peak",
+]  # fmt: skip
 
 
 def table(run: Run, of: str) -> pd.DataFrame:
     """Return what was measured of each mode of an ensemble, beside both theories.
 
-    A row a mode. :data:`MEASURED` with standard errors (``rotation``, ``rotation_error``,
-    ...), see :func:`stationarity.chapters.ch11_modified_loss.study.measured`; the same by
-    the exact theory (``rotation_exact``, ...) and by the continuous one
-    (``rotation_limit``, ...); ``energy``, ``h E θ²``, and ``kinetic``, ``m E v²``, with
-    errors, and the ``temperature`` that the continuous theory gives to both. Frequencies
-    are NaN where a mode does not oscillate, ``position_rotation``, of a mode and the next
-    one, in the last.
+    A row a mode. What is :data:`MEASURED` with standard errors (``rotation``,
+    ``rotation_error``, ...), see :func:`.study.measured`; the same by the exact theory
+    (``rotation_exact``, ...) and by the continuous one (``rotation_limit``, ...);
+    ``energy``, ``h E θ²``, and ``kinetic``, ``m E v²``, with errors, and the
+    ``temperature`` that the continuous theory gives to both, with its geometric mean over
+    modes. Frequencies are NaN where a mode does not oscillate, ``position_rotation``, of
+    a mode and the next one, in the last.
     """
-    columns = {}
-    for name in MEASURED:
-        rows = run.series(name, of=of).set_index("index")
-        columns[name], columns[f"{name}_error"] = rows.value, rows.error
-    columns = {name: column.to_numpy() for name, column in pd.DataFrame(columns).items()}
-    h, noise = columns["curvature"], columns["noise_variance"]
-    pairs = run.series("noise_covariance", of=of).value
-    optimiser = run.settings.learning_rate, run.settings.ensembles[of]
-    columns |= _exact(h, noise, pairs, *optimiser) | _limits(h, noise, *optimiser)
-    mass = optimiser[0] * (1 + optimiser[1]) / 2
-    for end in ("", "_error"):
-        columns[f"energy{end}"] = h * columns[f"mode_variance{end}"]
-        columns[f"kinetic{end}"] = mass * columns[f"mode_velocity_variance{end}"]
-    return pd.DataFrame(columns)
-
-
-def _exact(h: NDArray, noise: NDArray, pairs, rate: float, beta: float) -> dict:
-    peak = currents.spectrum_peak(h, rate, beta)
-    columns = predictions(h, noise, rate, beta, weight_decay=0.0) | {
+    rows = run.metrics[(run.metrics.of == of) & run.metrics.quantity.isin(MEASURED)]
+    wide = rows.pivot(index="index", columns="quantity", values=["value", "error"])
+    modes = wide["value"].join(wide["error"].add_suffix("_error")).reset_index(drop=True)
+    h, noise, pairs = modes[MEASURED[:3]].to_numpy().T
+    rate, beta = run.settings.learning_rate, run.settings.ensembles[of]
+    peak, frequency = currents.spectrum_peak(h, rate, beta), rate * damping(h, rate, beta)[2]
+    limit = limiting_covariance(h, rate, noise, beta)
+    couples = [
+        currents.pair_rotation(h[k : k + 2], noise[k : k + 2], pairs[k], rate, beta)
+        for k in range(len(h) - 1)
+    ]
+    exact = predictions(h, noise, rate, beta, weight_decay=0.0) | {
         "rotation": currents.discrete_rotation([1], h, rate, beta)[0],
         "spectrum_peak": np.where(peak > 0, peak, math.nan),
-        "position_rotation": np.full(len(h), math.nan),
+        "position_rotation": [*couples, math.nan],
     }
-    for mode, covariance in enumerate(pairs):
-        two = slice(mode, mode + 2)
-        columns["position_rotation"][mode] = currents.pair_rotation(
-            h[two], noise[two], covariance, rate, beta
-        )
-    return {f"{name}_exact": column for name, column in columns.items()}
-
-
-def _limits(h: NDArray, noise: NDArray, rate: float, beta: float) -> dict:
-    covariance = limiting_covariance(h, rate, noise, beta)
-    frequency = rate * damping(h, rate, beta).frequency
-    return {
-        "mode_variance_limit": covariance[:, 0, 0],
-        "mode_velocity_variance_limit": covariance[:, 1, 1],
-        "mode_frequency_limit": np.where(frequency > 0, frequency, math.nan),
-        "rotation_limit": currents.limiting_rotation([1], h, rate, beta)[0],
-        "temperature": currents.temperature(rate, noise, beta),
+    limits = {
+        "mode_variance": limit[:, 0, 0],
+        "mode_velocity_variance": limit[:, 1, 1],
+        "mode_frequency": np.where(frequency > 0, frequency, math.nan),
+        "rotation": currents.limiting_rotation([1], h, rate, beta)[0],
     }
+    modes = modes.join(pd.DataFrame(exact).add_suffix("_exact"))
+    modes = modes.join(pd.DataFrame(limits).add_suffix("_limit"))
+    mass = rate * (1 + beta) / 2
+    for end in ("", "_error"):
+        modes[f"energy{end}"] = h * modes[f"mode_variance{end}"]
+        modes[f"kinetic{end}"] = mass * modes[f"mode_velocity_variance{end}"]
+    modes["temperature"] = currents.temperature(rate, noise, beta)
+    return modes.assign(mean_temperature=np.exp(np.log(modes.temperature).mean()))
 
 
 def regimes(run: Run) -> dict[str, int]:
@@ -104,14 +93,14 @@ def motion(run: Run, number: int) -> tuple[NDArray, NDArray]:
 
     Of a mode of the first ensemble, within 2.2 standard deviations, in units of these.
     """
-    columns = [
+    position, velocity = (
         run.series(name, of=NOISES[0], index=number)
         for name in ("motion_position", "motion_velocity")
-    ]
-    cells = np.divmod(columns[0].step.to_numpy(), len(EDGES) - 1)
+    )
+    cells = np.divmod(position.step.to_numpy(), len(EDGES) - 1)
     places = ((EDGES[1:] + EDGES[:-1]) / 2)[np.stack(cells, -1)]
     inner = np.hypot(*places.T) < 2.2
-    return places[inner], np.stack([column.value for column in columns], -1)[inner]
+    return places[inner], np.stack([position.value, velocity.value], -1)[inner]
 
 
 def paths(run: Run, members: int = 120, steps: int = 48) -> NDArray:
@@ -120,18 +109,10 @@ def paths(run: Run, members: int = 120, steps: int = 48) -> NDArray:
     One mode of each regime of damping, with the settings of the run; positions and
     velocities are over their standard deviations.
     """
-    modes = [mode_of(run, number) for number in regimes(run).values()]
-    curvature, rates, noise, momenta = np.array(modes).T
-    rate, beta, burn = rates[0], momenta[0], run.settings.burn_in
-    positions = simulate(
-        curvature,
-        [rate] * (burn + steps),
-        noise,
-        trajectories=members,
-        momentum=beta,
-        recorded=range(burn - 1, burn + steps + 1),
-        seed=run.settings.seed,
-    )
+    modes = np.array([mode_of(run, number) for number in regimes(run).values()])
+    (curvature, (rate, *_), noise, (beta, *_)), burn = modes.T, run.settings.burn_in
+    recorded = range(burn - 1, burn + steps + 1)
+    positions = simulated(run.settings, curvature, noise, recorded, members)
     states = np.stack([positions[1:], np.diff(positions, axis=0) / rate], -1)
     covariance = stationary_covariance(curvature, rate, noise, beta)
     return states / np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
@@ -143,14 +124,14 @@ def rotation_ratio(run: Run) -> Estimate:
 
     Of the continuous theory, in a step; of all modes the one that is furthest from 1.
     """
-    return _furthest(_ratio(one, "rotation", one.rotation_limit) for one in _tables(run))
+    return _ratio(_modes(run), rotation="rotation_limit")
 
 
 @quantity
 def position_rotation_ratio(run: Run) -> Estimate:
     """The rotation in the plane of two positions over that in phase space by the current."""
-    pairs = (one.iloc[:-1] for one in _tables(run))
-    return _furthest(_ratio(one, "position_rotation", one.rotation_limit) for one in pairs)
+    pairs = _modes(run).dropna(subset="position_rotation")
+    return _ratio(pairs, position_rotation="rotation_limit")
 
 
 @quantity
@@ -160,11 +141,8 @@ def oscillation_ratio(run: Run) -> Estimate:
     Of the modes whose predicted frequency exceeds their damping (1 − β) / (1 + β), the
     one that is furthest from 1.
     """
-    clear = [
-        one[one.mode_frequency_limit > (1 - beta) / (1 + beta)]
-        for one, beta in zip(_tables(run), run.settings.ensembles.values(), strict=True)
-    ]
-    return _furthest(_ratio(one, "mode_frequency", one.mode_frequency_limit) for one in clear)
+    clear = _modes(run).query("mode_frequency_limit > (1 - momentum) / (1 + momentum)")
+    return _ratio(clear, mode_frequency="mode_frequency_limit")
 
 
 @quantity
@@ -173,11 +151,8 @@ def variance_ratio(run: Run) -> Estimate:
 
     Of the continuous theory, with the noise at the minimum; the one furthest from 1.
     """
-    return _furthest(
-        _ratio(one, name, one[f"{name}_limit"])
-        for one in _tables(run)
-        for name in ("mode_variance", "mode_velocity_variance")
-    )
+    limits = {name: f"{name}_limit" for name in ("mode_variance", "mode_velocity_variance")}
+    return _ratio(_modes(run), **limits)
 
 
 @quantity
@@ -186,9 +161,7 @@ def gibbs_variance_ratio(run: Run) -> Estimate:
 
     At the mean temperature (geometric) of the modes; the one furthest from 1.
     """
-    return _furthest(
-        _ratio(one, "energy", np.exp(np.log(one.temperature).mean())) for one in _tables(run)
-    )
+    return _ratio(_modes(run), energy="mean_temperature")
 
 
 @quantity
@@ -199,35 +172,40 @@ def temperature_exponent(run: Run) -> Estimate:
     Hessian. Of several momenta the one furthest from 1.
     """
     rows = run.series("temperature_exponent")
-    return _furthest([(rows.value, rows.error)])
+    return _furthest(rows.value, rows.error)
 
 
 @quantity
 def isotropic_exponent(run: Run) -> Estimate:
     """The same power, under noise of one variance in all directions."""
-    row = run.series("temperature_exponent", of=NOISES[1])
-    return _furthest([(row.value, row.error)])
+    rows = run.series("temperature_exponent", of=NOISES[1])
+    return _furthest(rows.value, rows.error)
 
 
-def _tables(run: Run) -> list[pd.DataFrame]:
-    return [table(run, of) for of in run.settings.ensembles]
+def _modes(run: Run) -> pd.DataFrame:
+    ensembles = run.settings.ensembles.items()
+    return pd.concat(table(run, of).assign(momentum=beta) for of, beta in ensembles)
 
 
-def _ratio(modes: pd.DataFrame, name: str, predicted) -> tuple[pd.Series, pd.Series]:
-    return modes[name] / predicted, modes[f"{name}_error"] / predicted
+def _ratio(modes: pd.DataFrame, **predicted: str) -> Estimate:
+    """Return the ratio furthest from 1 of columns to those that predict them."""
+    values = [modes[name] / modes[over] for name, over in predicted.items()]
+    errors = [modes[f"{name}_error"] / modes[over] for name, over in predicted.items()]
+    return _furthest(np.concatenate(values), np.concatenate(errors))
 
 
-def _furthest(ratios) -> Estimate:
-    """Return the ratio furthest from 1 of pairs (values, errors).
+def _furthest(values, errors) -> Estimate:
+    """Return the value furthest from 1, with the interval of the largest distance from 1.
 
-    With the interval of the largest distance from 1: it lies within a tolerance only if
-    the intervals of all ratios do, and beyond it if that of one does.
+    It lies within a tolerance only if the intervals of all values do, and beyond it if
+    that of one does.
     """
-    values, errors = (np.concatenate(part) for part in zip(*ratios, strict=True))
     if not len(values):
         raise UsageError("No mode of this run oscillates: there is no ratio to give.")
     away, width = np.abs(values - 1), NORMAL * errors
-    worst = away.argmax()
-    least, most = max((away - width).max(), 0.0), (away + width).max()
-    side = 1 if values[worst] > 1 else -1
-    return Estimate(*map(float, (values[worst], *sorted((1 + side * least, 1 + side * most)))))
+    worst = values[away.argmax()]
+    side = 1 if worst > 1 else -1
+    ends = sorted(
+        1 + side * end for end in (max((away - width).max(), 0.0), (away + width).max())
+    )
+    return Estimate(*map(float, (worst, *ends)))

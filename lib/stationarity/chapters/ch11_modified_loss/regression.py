@@ -29,14 +29,9 @@ def problem(settings: MinibatchCurrents, place: Place) -> tuple[Tensor, Tensor, 
     sees the same minibatches and its loss is half its mean squared error. Raises
     :class:`UsageError` where the labels are fitted exactly.
     """
-    dataset = data.load(
-        settings.dataset,
-        batch_size=settings.batch_size,
-        examples=settings.examples,
-        dtype=torch.float64,
-        data_root=place.data_root,
-        device=place.device,
-    )
+    how = {"dtype": torch.float64, "data_root": place.data_root, "device": place.device}
+    sizes = {"batch_size": settings.batch_size, "examples": settings.examples}
+    dataset = data.load(settings.dataset, **sizes, **how)
     pixels, labels = data.whole(dataset.partition())
     pixels = pixels - pixels.mean(0)
     values, vectors = torch.linalg.eigh(pixels.T @ pixels / len(pixels))
@@ -46,13 +41,13 @@ def problem(settings: MinibatchCurrents, place: Place) -> tuple[Tensor, Tensor, 
     targets = torch.nn.functional.one_hot(labels, dataset.classes).double()
     targets = targets - targets.mean(0)
     best = inputs.T @ targets / len(inputs) / values[kept, None]
-    left, sizes, _ = torch.linalg.svd(targets - inputs @ best, full_matrices=False)
-    if sizes[0] < 1e-6 * targets.norm():
+    left, lengths, _ = torch.linalg.svd(targets - inputs @ best, full_matrices=False)
+    if lengths[0] < 1e-6 * targets.norm():
         raise UsageError(
             f"The regression fits all {len(inputs)} labels exactly, so that no gradient noise "
             f"is left: take more examples than the {inputs.shape[1]} directions of the data."
         )
-    residuals = left[:, sizes > 1e-6 * sizes[0]] * math.sqrt(len(left))
+    residuals = left[:, lengths > 1e-6 * lengths[0]] * math.sqrt(len(left))
     return inputs, residuals, values[kept].cpu().numpy()
 
 
@@ -66,13 +61,7 @@ def noise_covariance(inputs: Tensor, residuals: Tensor) -> NDArray:
     return (inputs.T @ (weights * inputs) / len(inputs)).cpu().numpy()
 
 
-def paths(
-    inputs: Tensor,
-    residuals: Tensor,
-    settings: MinibatchCurrents,
-    momentum: float,
-    bar: Progress,
-) -> NDArray:
+def paths(inputs, residuals, settings: MinibatchCurrents, momentum, bar: Progress) -> NDArray:
     """Return the weights along the modes, (members, T + 1, k), from the minimum on.
 
     Minibatches are drawn with replacement, anew for each trajectory. The outputs of
@@ -90,8 +79,7 @@ def paths(
         drawn = torch.randint(len(inputs), size, generator=generator, device=inputs.device)
         batch = inputs[drawn]
         error = batch @ weights - residuals[drawn]
-        gradient = batch.transpose(1, 2) @ error / settings.batch_size
-        velocity = momentum * velocity - gradient
+        velocity = momentum * velocity - batch.transpose(1, 2) @ error / settings.batch_size
         weights = weights + settings.learning_rate * velocity
         bar.advance()
     series = kept.permute(1, 3, 0, 2)  # trajectory, output, step, mode

@@ -1,8 +1,4 @@
-"""Modified loss and probability currents (chapter 11): ensembles in phase space.
-
-``minibatch_currents`` at the scale ``paper`` has the settings of the authors' linear
-regression: CIFAR-10, its learning rate, batch size and three momenta.
-"""
+"""Modified loss and probability currents (chapter 11): ensembles in phase space."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -49,7 +45,6 @@ class PhaseSpace(Ensembles):
 
     @property
     def modes(self) -> range:
-        """The numbers of the modes."""
         return range(len(self.curvatures))
 
     @property
@@ -67,7 +62,7 @@ class MinibatchCurrents(Ensembles):
     examples: Whole  # 0: all
     batch_size: Count  # drawn with replacement
     momenta: tuple[Share, ...]  # one ensemble for each
-    modes: tuple[Whole, ...]  # eigenvectors of the Hessian that are followed, 0 the first
+    modes: tuple[Whole, ...]  # eigenvectors of the Hessian that are followed
 
     @property
     def ensembles(self) -> dict[str, float]:
@@ -85,6 +80,8 @@ register(
     single_gpu=dict(trajectories=500, steps=8192, segment=2048),
     paper=dict(trajectories=1000, steps=8192, segment=2048),
 )  # fmt: skip
+# The authors' linear regression, at the scale paper with its three momenta.
+AUTHORS = dict(dataset="cifar10", batch_size=512, learning_rate=1e-05, threads=0)
 register(
     "minibatch_currents",
     MinibatchCurrents(
@@ -92,14 +89,12 @@ register(
         modes=(0, 1, 3, 6, 10, 20, 30, 45), trajectories=24, burn_in=1000, steps=4096,
         lags=60, segment=1024, threads=1,
     ),
-    single_gpu=dict(
-        dataset="cifar10", examples=10000, batch_size=512, learning_rate=1e-05,
-        modes=(0, 1, 2, 3, 5, 10), trajectories=16, burn_in=4000, steps=16384, lags=120,
-        segment=2048, threads=0,
+    single_gpu=AUTHORS | dict(
+        examples=10000, modes=(0, 1, 2, 3, 5, 10), trajectories=16, burn_in=4000,
+        steps=16384, lags=120, segment=2048,
     ),
-    paper=dict(
-        dataset="cifar10", batch_size=512, learning_rate=1e-05, momenta=(0.9, 0.99, 0.999),
-        modes=(0, 1, 2, 3, 5, 10, 20), trajectories=32, burn_in=20000, steps=65536, lags=240,
-        segment=8192, threads=0,
+    paper=AUTHORS | dict(
+        momenta=(0.9, 0.99, 0.999), modes=(0, 1, 2, 3, 5, 10, 20), trajectories=32,
+        burn_in=20000, steps=65536, lags=240, segment=8192,
     ),
 )  # fmt: skip

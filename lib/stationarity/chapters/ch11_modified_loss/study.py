@@ -1,7 +1,6 @@
 """Ensembles of SGD in phase space (chapter 11): what their stationary state does.
 
-On quadratics with Gaussian noise, of which the theory of
-:mod:`stationarity.chapters.ch11_modified_loss.currents` is exact, and on true minibatches
+On quadratics with Gaussian noise, of which the theory is exact, and on true minibatches
 of a regression, which judge it: it is not built into them. Everything is float64.
 """
 
@@ -36,31 +35,31 @@ def phase_space(settings: PhaseSpace, place: Place) -> list[tuple]:
     these in every mode: rows are those of :func:`measured`, of one of ``NOISES``. Raises
     :class:`UsageError` for what is unstable, before any work.
     """
-    curvature, rate = np.array(settings.curvatures), settings.learning_rate
-    check_stable(curvature, rate, settings.momentum)
-    last = settings.burn_in + settings.steps
+    curvature, found = np.array(settings.curvatures), []
+    check_stable(curvature, settings.learning_rate, settings.momentum)
+    recorded = range(settings.burn_in, settings.burn_in + settings.steps + 1)
     proportional = settings.noise * curvature
     isotropic = np.full_like(curvature, proportional.mean())
-    found = []
     with place.keeper.progress("phase space", len(NOISES), "part") as bar:
         for of, variance in zip(NOISES, (proportional, isotropic), strict=True):
 
             def measure():
                 bar.advance()
-                positions = simulate(
-                    curvature,
-                    [rate] * last,
-                    variance,
-                    momentum=settings.momentum,
-                    trajectories=settings.trajectories,
-                    recorded=range(settings.burn_in, last + 1),
-                    seed=settings.seed,
+                paths = simulated(
+                    settings, curvature, variance, recorded, settings.trajectories
                 )
-                positions = np.ascontiguousarray(positions.swapaxes(0, 1))
+                positions = np.ascontiguousarray(paths.swapaxes(0, 1))
                 return measured(of, positions, curvature, np.diag(variance), settings)
 
             found += place.keeper.part(of, measure)
     return found
+
+
+def simulated(settings, curvature, variance, recorded: range, trajectories: int) -> NDArray:
+    """Return the positions of an ensemble at some steps, (len(recorded), trajectories, k)."""
+    how = {"momentum": settings.momentum, "seed": settings.seed, "recorded": recorded}
+    rates = [settings.learning_rate] * recorded[-1]
+    return simulate(curvature, rates, variance, trajectories=trajectories, **how)
 
 
 def minibatch_currents(settings: MinibatchCurrents, place: Place) -> list[tuple]:
@@ -127,18 +126,16 @@ def measured(
         "position_rotation": (pairs[0][0], pairs[1][0]),
         "spectrum_peak": estimators.spectral_peaks(power),
     }  # fmt: skip
-    found, modes = [], range(len(curvature))
+    exponent = estimators.temperature_exponent(position, curvature)
+    found, modes = rows("temperature_exponent", *exponent, of=of), range(len(curvature))
     for name, columns in by_mode.items():
         found += rows(name, *columns, of=of, index=range(len(columns[0])))
-    exponent = estimators.temperature_exponent(position, curvature)
-    found += rows("temperature_exponent", *exponent, of=of)
     found += rows("rotation_at", turned, turned_error, of=of, step=lags, index=modes)
     spectrum = mean_and_error(power, axis=1)
     found += rows("spectrum", *spectrum, of=of, step=range(len(power)), index=modes)
     for mode in modes:
-        motion, counts = estimators.local_motion(
-            position[..., mode], velocity[..., mode], EDGES
-        )
+        states = np.stack([position[..., mode], velocity[..., mode]])
+        motion, counts = estimators.local_motion(states, EDGES)
         cells = np.flatnonzero(counts >= VISITED)
         for name, values in zip(("motion_position", "motion_velocity"), motion, strict=True):
             found += rows(name, values[cells], of=of, step=cells, index=mode)
