@@ -1,9 +1,8 @@
 """How much a trajectory says: its memory, and blocks that count as independent.
 
-Successive values of a trajectory are correlated, so n of them say as much as a
-smaller number of independent ones, its effective samples. Every error here allows
-for that: a window is cut into blocks much longer than the autocorrelation time.
-Source: our section "Watching a distribution settle".
+Successive values are correlated, so n of them say as much as a smaller number of
+independent ones, the effective samples. Source: our section "Watching a distribution
+settle".
 """
 
 import math
@@ -26,10 +25,8 @@ def autocorrelation_time(chains: ArrayLike) -> float:
 
     tau = 1 + 2 (rho_1 + rho_2 + ...), estimated by Geyer's initial monotone sequence
     from the correlations rho of one chain (n,) or of several (K, n) with a common law:
-    a difference between their means counts as correlation. The mean of n samples has
-    the variance of n / tau independent ones. tau may be below 1, where successive
-    values lie on opposite sides of the mean. An estimate from n samples is too low
-    by a few tau^2 / n. A constant chain has tau = 1.
+    a difference between their means counts as correlation. tau may be below 1. An
+    estimate from n samples is too low by a few tau^2 / n. A constant chain has tau = 1.
 
     Raises :class:`UsageError` for fewer than 8 values or values that are not finite.
     Source: Geyer, 1992; the computation is arviz's.
@@ -53,11 +50,10 @@ def autocorrelation_time(chains: ArrayLike) -> float:
 
 
 def fluctuation_time(window: ArrayLike) -> float:
-    """Return the autocorrelation time (samples) of a window about a fitted line.
+    """Return the autocorrelation time (samples) of a window (n,) about a fitted line.
 
-    A drift is no slow fluctuation: without the line it would hide behind its own
-    autocorrelation. Raises :class:`UsageError` where the window (n,) has fewer than
-    ``FEWEST`` effective samples, and says so.
+    Without the line a drift would hide behind its own autocorrelation. Raises
+    :class:`UsageError` for fewer than ``FEWEST`` effective samples.
     """
     window = np.asarray(window, float)
     # About a line nothing is left of one, but for rounding.
@@ -76,8 +72,7 @@ def fluctuation_time(window: ArrayLike) -> float:
 def blocks(window: ArrayLike) -> NDArray:
     """Cut a window (n,) into blocks that count as independent, (count, length).
 
-    A block is ``BLOCK`` autocorrelation times long; what is left over at the old end
-    is dropped. Raises as :func:`fluctuation_time`.
+    What is left over at the old end is dropped. Raises as :func:`fluctuation_time`.
     """
     window = np.asarray(window, float)
     length = math.ceil(BLOCK * max(fluctuation_time(window), 1.0))
@@ -88,10 +83,9 @@ def blocks(window: ArrayLike) -> NDArray:
 def block_bootstrap(statistic: Callable, window: ArrayLike) -> float:
     """Return the standard error of any statistic of a window (n,).
 
-    ``statistic(samples, axis=-1)`` maps samples (replicates, n) to (replicates,), as
-    ``np.median`` does. Overlapping blocks of ``BLOCK`` autocorrelation times are
-    drawn with replacement (moving blocks: Kuensch, 1989). The error is too small by
-    a relative part of about 1 / (4 BLOCK). Raises as :func:`fluctuation_time`.
+    ``statistic(samples, axis=-1)`` maps samples (replicates, n) to (replicates,).
+    Overlapping :func:`blocks` are drawn with replacement (moving blocks: Kuensch, 1989).
+    The error is too small by about 1 / (4 BLOCK) of it. Raises as :func:`blocks`.
 
     >>> sample = np.random.default_rng(0).standard_normal(2500)
     >>> round(block_bootstrap(np.mean, sample), 2)    # 1 / sqrt(2500)

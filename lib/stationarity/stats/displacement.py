@@ -3,8 +3,7 @@
 The displacement over k steps is Δ_k = θ_{t+k} − θ_t. Where E‖Δ_k‖² grows as k^c, the
 exponent c is 1 for Brownian motion, 2 for motion at a constant velocity, and 0 for a
 process that stays where it is; any other is called anomalous. It is fitted by least
-squares of log E‖Δ_k‖² on log k, over the lags of a window. NumPy and float64; nothing
-here knows a run. Source: our section "Anomalous diffusion".
+squares of log E‖Δ_k‖² on log k. Source: our section "Anomalous diffusion".
 """
 
 import numpy as np
@@ -16,20 +15,12 @@ from .trends import slope_weights
 
 RESAMPLES = 1000  # of the bootstrap
 SPAN = 1.5  # the least ratio of the last lag of a window to the first: most of an octave
-# Windows of lags in which the authors' code fits, as shares of the longest lag. Which
-# octave theirs is we do not know: here it is the one before the last.
-WINDOWS = {
-    "last two thirds": (1 / 3, 1),
-    "second half": (1 / 2, 1),
-    "one octave": (1 / 4, 1 / 2),
-}
 
 
 def spaced_lags(longest: int, per_octave: int = 4) -> NDArray:
-    """Return whole lags from 1 to ``longest``, evenly spaced in their logarithm.
+    """Return whole lags from 1 to ``longest``, evenly spaced in their logarithm, each once.
 
-    Small ones are fewer, for none comes twice. Raises :class:`UsageError` for a
-    ``longest`` below 1.
+    Raises :class:`UsageError` for a ``longest`` below 1.
 
     >>> spaced_lags(10, per_octave=2)
     array([ 1,  2,  3,  4,  6,  8, 10])
@@ -42,11 +33,10 @@ def spaced_lags(longest: int, per_octave: int = 4) -> NDArray:
 
 
 def squared_displacements(paths: ArrayLike, lags: ArrayLike) -> NDArray:
-    """Return ‖Δ_k‖² of each path from each reference point, (K, R, L).
+    """Return ‖Δ_k‖² of each path (K, T + 1, D) at lags (L,) from each reference point, (K, R, L).
 
-    ``paths`` (K, T + 1, D) hold K trajectories in T steps, ``lags`` (L,) are numbers of
-    steps. As many reference points as fit into the path without overlap. Squared units
-    of the paths. Raises :class:`UsageError` where a path ends before the last lag.
+    As many reference points as fit into the path without overlap. Raises
+    :class:`UsageError` where a path ends before the last lag.
 
     >>> squared_displacements(np.arange(5.0).reshape(1, 5, 1), [1, 2])
     array([[[1., 4.],
@@ -71,16 +61,14 @@ def exponent(
 
     ``squares`` (K, R, L) are squared displacements at ``lags`` (L,) of K independent
     trajectories (seeds) from R reference points each, or (K, L); ``within`` are the
-    first and the last lag of the window. E is the mean over seeds and reference
-    points, and every lag of the window counts equally.
+    first and the last lag of the window. E is the mean over seeds and reference points.
 
     The interval is that of the bootstrap: seeds are drawn anew with all their reference
     points, which depend on each other; of a single trajectory its reference points are,
     which ought then not to overlap. The standard deviation over ``RESAMPLES`` draws,
     times √(n / (n − 1)) of n units, is the standard error, with n − 1 degrees of freedom.
     (Percentiles of the draws are too narrow: they hold the truth in about 85 % of cases
-    at n = 6.) The logarithm of a mean over few units is biased downwards by half its
-    relative variance: that tilts the line only where this differs between the lags.
+    at n = 6.)
 
     Raises :class:`UsageError` where fewer than three lags lie in the window, where the
     last is below ``SPAN`` times the first, where there are fewer than two units, and
@@ -98,9 +86,8 @@ def change_of_exponent(
 ) -> Estimate:
     """Return the exponent of the later half of a window less that of the earlier one.
 
-    The halves are those of the logarithm of the lag. It is zero for a power law.
-    Arguments, interval and errors are those of :func:`exponent`; each half must hold
-    what a window must.
+    The halves are those of the logarithm of the lag; each must hold what a window must.
+    Arguments, interval and errors are those of :func:`exponent`.
     """
     middle = np.sqrt(np.prod(within))
     late = exponent_weights(lags, (middle, within[1]))
@@ -108,9 +95,8 @@ def change_of_exponent(
 
 
 def exponent_weights(lags: ArrayLike, within: tuple[float, float] = (0, np.inf)) -> NDArray:
-    """Return the weights (L,) by which the logarithms of means add up to the exponent.
+    """Return the weights (L,) by which log E‖Δ_k‖² add up to the exponent; 0 outside.
 
-    They are those of the least-squares slope on log k in the window, and zero outside.
     Raises :class:`UsageError` for a window that holds too little: see :func:`exponent`.
     """
     lags = np.asarray(lags, float)
@@ -126,51 +112,6 @@ def exponent_weights(lags: ArrayLike, within: tuple[float, float] = (0, np.inf))
     weights = np.zeros(len(lags))
     weights[inside] = slope_weights(np.log(chosen))
     return weights
-
-
-def octave_exponents(
-    lags: ArrayLike, squares: ArrayLike
-) -> list[tuple[float, float, Estimate]]:
-    """Return the first lag, the last and the exponent of every octave, the last one first.
-
-    Octaves reach back from the longest lag, as far as three lags lie in each.
-    """
-    lags, octaves = np.asarray(lags), []
-    last = float(lags.max())
-    while np.sum((lags >= last / 2) & (lags <= last)) >= 3:
-        octaves.append((last / 2, last, exponent(lags, squares, (last / 2, last))))
-        last /= 2
-    return octaves
-
-
-def window(longest: float, name: str) -> tuple[float, float]:
-    """Return the first and the last lag of one of ``WINDOWS``.
-
-    >>> window(600, "last two thirds")
-    (200.0, 600)
-    """
-    first, last = WINDOWS[name]
-    return longest * first, longest * last
-
-
-def shared_part(displacements: ArrayLike) -> tuple[NDArray, NDArray]:
-    """Return E‖Δ‖² of replicas, and ‖E Δ‖² of it that they share.
-
-    ``displacements`` (..., M, D) are those of M replicas from one state, at one lag. The
-    first is their mean square; the second is ‖mean‖² less s²/M, where s² is the sample
-    variance: unbiased, and negative at times. Both (...), squared units. Raises
-    :class:`UsageError` for fewer than two replicas.
-
-    >>> shared_part([[1.0, 0.0], [1.0, 2.0]])
-    (np.float64(3.0), np.float64(1.0))
-    """
-    displacements = np.asarray(displacements, float)
-    count = displacements.shape[-2]
-    if count < 2:
-        raise UsageError("What replicas share needs at least two of them.")
-    total = (displacements**2).sum(-1).mean(-1)
-    spread = displacements.var(axis=-2, ddof=1).sum(-1)
-    return total, (displacements.mean(-2) ** 2).sum(-1) - spread / count
 
 
 def _estimate(lags: ArrayLike, squares: ArrayLike, weights: NDArray) -> Estimate:

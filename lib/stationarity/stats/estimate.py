@@ -25,10 +25,7 @@ class Estimate(NamedTuple):
 
     @classmethod
     def of(cls, value, error, degrees: int | None = None) -> Self:
-        """Make an estimate from a value and its standard error.
-
-        By Student's t with ``degrees`` of freedom; by the normal law where there are none
-        to count.
+        """Make an estimate from a value and its error, by Student's t or the normal law.
 
         >>> Estimate.of(0.0, 0.5)
         Estimate(value=0.0, low=-0.98, high=0.98)
@@ -53,8 +50,8 @@ class Estimate(NamedTuple):
     def geometric_mean(cls, values: ArrayLike) -> Self:
         """Make the geometric mean of positive independent values (n, ...).
 
-        The interval is that of the mean logarithm: it is never below zero. Values below
-        ``SMALLEST`` count as that. Raises as :meth:`mean`.
+        The interval is that of the mean logarithm. Values below ``SMALLEST`` count as
+        that. Raises as :meth:`mean`.
 
         >>> round(float(Estimate.geometric_mean([1.0, 4.0]).value), 3)
         2.0
@@ -66,8 +63,8 @@ class Estimate(NamedTuple):
         """Make sum(numerators) / sum(denominators) over independent parts (m,).
 
         The error is that of the residuals numerator - ratio * denominator (delta method),
-        with m - 1 degrees of freedom. The bias is of order 1 / m. Raises
-        :class:`UsageError` for fewer than two parts, or a sum below that is zero.
+        with m - 1 degrees of freedom. Raises :class:`UsageError` for fewer than two
+        parts, or a sum below that is zero.
 
         >>> Estimate.ratio([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]).value
         0.5
@@ -100,10 +97,7 @@ class Estimate(NamedTuple):
 
 
 def mean_and_error(values: ArrayLike, axis: int = 0) -> tuple[NDArray, NDArray]:
-    """Return the mean of independent values over an axis, and its standard error.
-
-    The error of a single value is NaN.
-    """
+    """Return the mean of independent values, and its standard error: NaN of a single one."""
     values = np.asarray(values, float)
     count, mean = values.shape[axis], values.mean(axis)
     if count < 2:

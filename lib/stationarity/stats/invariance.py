@@ -1,10 +1,8 @@
 """Are two windows drawn from one distribution? Distances, and tests of them.
 
 The null hypothesis is that one stationary process made both windows. Its p-values
-allow for autocorrelation: they come from blocks of several autocorrelation times
-(:func:`stationarity.stats.autocorrelation.blocks`), and tests/stats/test_invariance.py
-measures how often a stationary process is rejected.
-Source: our section "Watching a distribution settle".
+allow for autocorrelation: tests/stats/test_invariance.py measures how often a stationary
+process is rejected. Source: our section "Watching a distribution settle".
 """
 
 import itertools
@@ -25,10 +23,10 @@ JUDGE = "energy"  # the distance whose p-value decides: see tests/stats/test_inv
 
 
 class Distance(NamedTuple):
-    """A distance between two windows, and what chance would make of it.
+    """A distance between two windows, its standard error, and what chance makes of it.
 
-    ``error`` is its standard error, ``resolution`` the 95 % quantile that one stationary
-    process would give, ``p_value`` how often it would give as much as ``value``.
+    ``resolution`` is the 95 % quantile that one stationary process would give, ``p_value``
+    how often it would give as much as ``value``.
     """
 
     value: float
@@ -49,8 +47,6 @@ def compare(
     With empirical distribution functions F and G: ``kolmogorov_smirnov`` is
     max |F - G|, ``wasserstein`` is the integral of |F - G| (in the unit of the values)
     and ``energy`` the root of twice the integral of (F - G)^2 (root of that unit).
-    They are SciPy's ``ks_2samp``, ``wasserstein_distance`` and ``energy_distance``, for
-    all replicates at once.
 
     A window in time is cut into blocks; where ``independent`` says that a window
     holds independent samples (one of each replica), every sample is a block. F is
@@ -58,8 +54,7 @@ def compare(
     sum w_i (F_i - F) / count over the blocks of both windows, w being Gaussian: a
     multiplier bootstrap. Each replicate is divided by the root of a chi-squared
     variable over its degrees of freedom, as Student's t is, since few blocks do not
-    know their own spread. Standard errors resample the blocks. Time and memory are
-    those of a matrix of (blocks + replicates) by (n + m).
+    know their own spread. Standard errors resample the blocks.
 
     Raises :class:`UsageError` where a window in time has too few effective samples.
 
@@ -109,7 +104,7 @@ def judge(
     not, and ``undecided`` where a window has too few effective samples: ``fault`` says
     so, and there are no numbers.
     """
-    row = dict.fromkeys(("shift", "error", "resolution", "p_value"), math.nan)
+    row = dict.fromkeys(JUDGED[:4], math.nan)
     try:
         distances = compare(first, second, independent=independent)
     except UsageError as error:
@@ -121,9 +116,8 @@ def judge(
 
 
 def _distribution_functions(part: NDArray, grid: NDArray) -> NDArray:
-    """Empirical distribution functions of blocks (count, length) on a grid (G,)."""
     ranks = [np.searchsorted(row, grid, side="right") for row in np.sort(part)]
-    return np.stack(ranks) / part.shape[1]
+    return np.stack(ranks) / part.shape[1]  # of blocks (count, length) on a grid (G,)
 
 
 def _fluctuations(functions: NDArray, replicates: int, generator) -> NDArray:
@@ -143,16 +137,14 @@ def _resampled(functions: NDArray, replicates: int, generator) -> NDArray:
 
 
 def _distances(difference: NDArray, grid: NDArray) -> NDArray:
-    """The three distances of differences (..., G) of distribution functions."""
     gaps, size = np.diff(grid), np.abs(difference[..., :-1])
     return np.stack([size.max(-1), size @ gaps, np.sqrt(2 * (size**2 @ gaps))])
 
 
 def growing_windows(count: int, fewest: int = FEWEST) -> list[slice]:
-    """Return windows that double in length and age: the last half, a quarter, ...
+    """Return windows in the order of time, each twice as long as the one before.
 
-    In the order of time, each followed by one twice as long; the shortest has
-    at least ``fewest`` values.
+    The last is the later half; the first has at least ``fewest`` values.
 
     >>> growing_windows(400)
     [slice(100, 200, None), slice(200, 400, None)]
@@ -182,13 +174,12 @@ def along(steps: ArrayLike, values: ArrayLike) -> pd.DataFrame:
 def verdict(comparisons: pd.DataFrame) -> dict:
     """Say whether a series has settled, from :func:`along`.
 
-    ``verdict`` is ``drifts`` where the last two windows differ at the level ``LEVEL``
-    by the energy distance, ``settled`` where they do not, and ``undecided`` where the
-    data do not suffice: ``fault`` says why. A stationary series is said to drift with
-    probability ``LEVEL``. ``since`` is the first step of the earliest window from which on
-    no pair differs (NaN if not settled). ``shift``, ``resolution`` and ``p_value`` are
-    those of the last two windows: settled means that no shift beyond the resolution was
-    seen, not that there is none.
+    ``verdict`` is ``drifts`` where the last two windows differ, ``settled`` where they
+    do not (no shift beyond the resolution was seen), and ``undecided`` where the data do
+    not suffice: ``fault`` says why. A stationary series is said to drift with probability
+    ``LEVEL``. ``since`` is the first step of the earliest window from which on no pair
+    differs (NaN if not settled). ``shift``, ``resolution`` and ``p_value`` are those of
+    the last two windows.
     """
     numbers = ["shift", "resolution", "p_value"]
     if comparisons.empty:

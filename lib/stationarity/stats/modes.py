@@ -1,9 +1,7 @@
 """How weights move along single directions, the modes, in a stationary state.
 
-A series holds the projections of the weights on k orthonormal directions, here
-eigenvectors of the Hessian, at consecutive steps: of one trajectory or of the members
-of an ensemble. What theory says of them is in :mod:`stationarity.theory.modes`, under
-the same names. Everything is float64. Book: chapters 11 and 12.
+What theory says of them is in :mod:`stationarity.theory.modes`, under the same names.
+Book: chapters 11 and 12.
 """
 
 import numpy as np
@@ -30,19 +28,13 @@ def statistics(series: ArrayLike, learning_rate: float) -> dict[str, tuple[NDArr
     autocovariances, by least squares over the lags 2 to 40: two lags alone give
     wild answers on slow modes.
 
-    Parameters
-    ----------
-    series : (members, T, k), projections at T consecutive steps.
-    learning_rate : of those steps.
-
-    Standard errors come from the spread over members, of eight or more; of fewer,
+    ``series`` (members, T, k) are projections of the weights on k orthonormal directions
+    at T consecutive steps. Standard errors come from the spread over members, of eight or more; of fewer,
     every member is cut into parts in time, 16 in all. They are right where these
     are independent: a single trajectory must be long against the modes' memory,
     1 / ``mode_decay``, or its variance is taken for too small and too certain.
-    Up to that the variances are unbiased: the variance of the mean that is taken
-    off is added. Source: our section "What theory predicts of one mode".
-
-    Raises :class:`UsageError` where the parts are shorter than 80 steps.
+    Raises :class:`UsageError` where the parts are shorter than 80 steps. Source: our
+    section "What theory predicts of one mode".
 
     >>> walk = np.random.default_rng(0).standard_normal((8, 200, 2))
     >>> statistics(walk, learning_rate=0.1)["mode_variance"][0].shape

@@ -27,13 +27,9 @@ class Level(NamedTuple):
 def level(times: ArrayLike, values: ArrayLike, errors: ArrayLike | None = None) -> Level:
     """Return the level and trend of a series of at least three values.
 
-    ``errors`` are standard errors of the values (same length); the interval of
-    the mean takes the larger of their combined error and the scatter of the
-    values about the fitted line. Both intervals use Student's t with n - 2
-    degrees of freedom and hold the residuals for independent. A series without
-    scatter gives intervals of width zero.
-
-    Raises :class:`UsageError` for fewer than three values.
+    The intervals take the larger of the combined standard ``errors`` of the values and
+    their scatter about the fitted line, use Student's t with n - 2 degrees of freedom and
+    hold the residuals for independent. Raises :class:`UsageError` for fewer values.
 
     >>> level([0, 1, 2, 3], [4.0, 3.0, 2.0, 1.0]).change.trend
     'falls'
@@ -54,19 +50,13 @@ def level(times: ArrayLike, values: ArrayLike, errors: ArrayLike | None = None) 
 
 
 def slope(x: ArrayLike, y: ArrayLike) -> Estimate:
-    """Return the slope of the least-squares line through three points (n,) or more.
-
-    The interval is Student's with n - 2 degrees of freedom, of independent points.
-    """
+    """Return the slope of the least-squares line through independent points (n,), n > 2."""
     fit = scipy.stats.linregress(x, y)
     return Estimate.of(fit.slope, fit.stderr, len(x) - 2)
 
 
 def slope_weights(x: ArrayLike) -> NDArray:
-    """Return the weights (n,) by which values at x add up to the slope of their line.
-
-    ``slope_weights(x) @ values`` is the least-squares slope of values (n,), and of each
-    column of (n, ...).
+    """Return the weights (n,) by which values (n, ...) at x add up to their lines' slopes.
 
     >>> slope_weights([0, 1, 2]) @ [5.0, 7.0, 9.0]
     np.float64(2.0)

@@ -1,9 +1,7 @@
 """What theory predicts of SGD around a minimum, in NumPy.
 
-:mod:`~stationarity.theory.discrete` is exact for SGD on noisy quadratics,
-:mod:`~stationarity.theory.continuous` its Langevin equation,
-:mod:`~stationarity.theory.modes` what the exact one says of modes that are measured,
-and :mod:`~stationarity.theory.simulation` draws ensembles of trajectories.
+``discrete`` is exact for SGD on noisy quadratics, ``continuous`` its Langevin equation,
+``modes`` what is measured of single directions; ``simulation`` draws trajectories.
 """
 
 from .continuous import damping, limiting_covariance, propagator

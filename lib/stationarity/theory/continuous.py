@@ -8,10 +8,8 @@ of k steps,
 
 where ``D`` has the one entry ``2 s / (η (1 + β)²)``, for v. It is the continuous
 limit of the recursion of :mod:`stationarity.theory.discrete`, with its symbols;
-what it misses at a finite learning rate is of relative size η h / (2 (1 + β)) in the
-variances. Times are given in steps, whole or not, so that both modules answer the
-same questions. Everything is float64. Source: paper: Kunin et al. 2024; our section:
-SGD as an underdamped Langevin equation.
+what it misses in the variances is of relative size η h / (2 (1 + β)). Source: paper:
+Kunin et al. 2024; our section: SGD as an underdamped Langevin equation.
 """
 
 from typing import NamedTuple
@@ -20,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
-from .discrete import check_stable
+from .discrete import broadcast, check_stable
 
 
 class Damping(NamedTuple):
@@ -91,8 +89,7 @@ def limiting_covariance(
 ) -> NDArray:
     """Return the stationary covariance of (position, velocity) in continuous time.
 
-    It solves ``A C + C Aᵀ = 2 D`` and is diagonal, (..., 2, 2): the variance of the
-    position is ``η s / (2 h (1 − β))``, that of the velocity ``s / (1 − β²)``. Raises
+    It solves ``A C + C Aᵀ = 2 D`` and is diagonal, (..., 2, 2). Raises
     :class:`UsageError` where SGD has no stationary state.
 
     >>> limiting_covariance(1.0, 0.5, 3.0)
@@ -100,9 +97,7 @@ def limiting_covariance(
            [0.  , 3.  ]])
     """
     check_stable(curvature, learning_rate, momentum)
-    curvature, noise_variance = np.broadcast_arrays(
-        np.asarray(curvature, float), np.asarray(noise_variance, float)
-    )
+    curvature, noise_variance = broadcast(curvature, noise_variance)
     covariance = np.zeros((*curvature.shape, 2, 2))
     velocity = noise_variance / (1 - momentum**2)
     covariance[..., 0, 0] = learning_rate * (1 + momentum) / (2 * curvature) * velocity

@@ -8,10 +8,8 @@ independent gradient noise of mean zero and variance ``s``,
 
 The velocity ``v`` is minus PyTorch's momentum buffer. With weight decay λ,
 ``h`` is ρ + λ, where ρ is the curvature of the loss. Position and velocity
-follow the linear recursion ``x ← M x + noise`` with ``M`` of
-:func:`transition`, so their means and covariances are known exactly at every
-step. Everything here is float64 and in the units of the problem. Book:
-chapters 1 and 10.
+follow the linear recursion ``x ← M x + noise`` with ``M`` of :func:`transition`.
+Book: chapters 1 and 10.
 """
 
 import numpy as np
@@ -46,6 +44,11 @@ def check_stable(curvature: ArrayLike, rates: ArrayLike, momentum: float = 0.0) 
         )
 
 
+def broadcast(*given: ArrayLike) -> tuple[NDArray, ...]:
+    """Return arrays of one shape, float64."""
+    return np.broadcast_arrays(*(np.asarray(one, float) for one in given))
+
+
 def transition(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
     """Return the matrices ``M`` of one step of (position, velocity), (..., 2, 2)."""
     curvature = np.asarray(curvature, float)
@@ -77,9 +80,7 @@ def stationary_covariance(
     np.float64(1.0)
     """
     check_stable(curvature, learning_rate, momentum)
-    curvature, noise_variance = np.broadcast_arrays(
-        np.asarray(curvature, float), np.asarray(noise_variance, float)
-    )
+    curvature, noise_variance = broadcast(curvature, noise_variance)
     discrete = 1 / (1 - learning_rate * curvature / (2 * (1 + momentum)))
     velocity = discrete * noise_variance / (1 - momentum**2)
     covariance = np.empty((*curvature.shape, 2, 2))
@@ -98,12 +99,10 @@ def displacement_squared(
 ) -> NDArray:
     """Return the exact E (θ_{t+k} − θ_t)² of stationary SGD, (len(lags), ...).
 
-    ``lags`` (L,) are numbers k of steps, not negative. The displacement is
-    ``2 V (1 − r_k)``: V is the stationary variance of the position and r its
-    autocorrelation, with ``r_{k+1} = (1 + β − η h) r_k − β r_{k−1}``. One step
-    gives η² times the variance of the velocity, long lags 2 V. What is iterated
-    is 1 − r, which does not cancel for slow directions. Raises :class:`UsageError`
-    where SGD has no stationary state.
+    ``lags`` (L,) are numbers k of steps. The displacement is ``2 V (1 − r_k)``: V is the
+    stationary variance of the position and r its autocorrelation, with
+    ``r_{k+1} = (1 + β − η h) r_k − β r_{k−1}``. What is iterated is 1 − r, which does not
+    cancel for slow directions. Raises :class:`UsageError` where SGD has no stationary state.
 
     >>> displacement_squared([0, 1, 1000], 1.0, 0.5, 3.0)
     array([0., 1., 2.])
@@ -123,8 +122,7 @@ def oscillation(curvature: ArrayLike, learning_rate: float, momentum: float = 0.
     """Return the angle in radians by which a direction turns in one step, (...).
 
     It is the argument of the eigenvalues of :func:`transition`: between 0 and π where
-    ``(1 − √β)² < η h < (1 + √β)²``, with cosine ``(1 + β − η h) / (2 √β)``; 0 below
-    (no oscillation) and π above (every step changes sign). The period is 2π over it.
+    ``(1 − √β)² < η h < (1 + √β)²``; 0 below (no oscillation) and π above.
 
     >>> float(oscillation(1.0, 1.0, 0.25))  # cos φ = 1/4
     1.318116071652818
@@ -140,8 +138,7 @@ def oscillation(curvature: ArrayLike, learning_rate: float, momentum: float = 0.
 def decay(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
     """Return the rate per step at which a direction forgets its state, (...).
 
-    It is minus the logarithm of the largest modulus of the eigenvalues of
-    :func:`transition`: ½ log(1/β) where the direction oscillates, less elsewhere.
+    Minus the logarithm of the largest modulus of the eigenvalues of :func:`transition`.
 
     >>> float(decay(0.5, 1.0))  # without momentum, -log(1 - η h)
     0.6931471805599453
@@ -152,11 +149,10 @@ def decay(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> 
 
 
 def iterate(matrix: ArrayLike, force: ArrayLike, start: ArrayLike, steps: ArrayLike) -> NDArray:
-    """Return what the recursion ``x ← M x + force`` makes of a start after some steps.
+    """Return what the recursion ``x ← M x + force`` makes of a start, (K, ..., n).
 
-    ``matrix`` (..., n, n), ``force`` and ``start`` (..., n), ``steps`` (K,) whole
-    and not negative. Returns (K, ..., n). It costs one product for each binary digit
-    of the steps. Raises :class:`UsageError` for steps that are not such numbers.
+    ``matrix`` (..., n, n), ``force`` and ``start`` (..., n). Raises :class:`UsageError`
+    for ``steps`` (K,) that are not whole numbers, 0 or more.
 
     >>> iterate([[2.0]], [1.0], [0.0], [0, 1, 2, 6])[:, 0]
     array([ 0.,  1.,  3., 63.])
@@ -186,14 +182,11 @@ def moments(
 ) -> tuple[NDArray, NDArray]:
     """Return the exact mean and covariance of (position, velocity) at every step.
 
-    All trajectories start at position ``start`` with velocity 0. ``rates``
-    (K,) are the learning rates of the K steps. Returns arrays of shapes
-    (K + 1, ..., 2) and (K + 1, ..., 2, 2); entry k is the state after k steps.
+    All begin at position ``start`` with velocity 0. ``rates`` (K,) are the learning rates
+    of the steps; (K + 1, ..., 2) and (K + 1, ..., 2, 2), entry k after k steps.
     """
     check_stable(curvature, rates, momentum)
-    curvature, noise_variance = np.broadcast_arrays(
-        np.asarray(curvature, float), np.asarray(noise_variance, float)
-    )
+    curvature, noise_variance = broadcast(curvature, noise_variance)
     mean = np.zeros((len(rates) + 1, *curvature.shape, 2))
     covariance = np.zeros((len(rates) + 1, *curvature.shape, 2, 2))
     mean[0, ..., 0] = start

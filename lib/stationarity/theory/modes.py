@@ -1,14 +1,12 @@
-"""What the exact theory of SGD on a noisy quadratic says of single modes.
-
-A mode is a direction of weight space, here an eigenvector of the Hessian. The names
-are those of :func:`stationarity.stats.modes.statistics`, which measures the same.
-"""
+"""What the exact theory says of modes, which :mod:`stationarity.stats.modes` measures."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
 from .discrete import decay, oscillation, stationary_covariance
+
+NAMES = ("mode_variance", "mode_velocity_variance", "mode_frequency", "mode_decay")
 
 
 def predictions(
@@ -20,23 +18,15 @@ def predictions(
     *,
     positive_only: bool = False,
 ) -> dict[str, NDArray]:
-    """Return ``mode_variance``, ``mode_velocity_variance``, ``mode_frequency``, ``mode_decay``.
+    """Return a column (k,) by each of ``NAMES``; without oscillation no frequency (NaN).
 
-    Each is of shape (k,); the frequency is NaN where a mode does not oscillate.
+    ``curvature`` (k,) are the Hessian's eigenvalues ρ of the loss without decay λ, and
+    ``noise_variance`` (k,) those of the minibatch gradient along them. The noise is taken
+    for independent between steps and of constant variance, the modes for uncoupled.
+    Source: our section "What theory predicts of one mode".
 
-    Parameters
-    ----------
-    curvature : (k,), Hessian eigenvalues ρ of the loss without decay.
-    noise_variance : (k,), variances of the minibatch gradient along the modes.
-    learning_rate, momentum, weight_decay : of SGD as PyTorch writes it.
-    positive_only : answer NaN for modes whose ρ + λ is not positive.
-
-    The noise is taken for independent between steps (minibatches drawn with
-    replacement) and of constant variance, the modes for uncoupled. Source: our
-    section "What theory predicts of one mode".
-
-    Raises :class:`UsageError` for a mode without a stationary law: where ρ + λ is
-    not positive, which names the first such mode, and beyond stability.
+    Raises :class:`UsageError` for a mode without a stationary law: beyond stability, and
+    where ρ + λ is not positive; such modes are NaN where ``positive_only``.
 
     >>> predictions([4.0], [1.0], 0.1, 0.9, 0.0)["mode_frequency"].round(3)
     array([0.659])
@@ -53,13 +43,11 @@ def predictions(
     optimiser = (learning_rate, momentum)
     covariance = stationary_covariance(total[positive], learning_rate, noise, momentum)
     angle = oscillation(total[positive], *optimiser)
-    filled = {}
-    for name, column in {
-        "mode_variance": covariance[:, 0, 0],
-        "mode_velocity_variance": covariance[:, 1, 1],
-        "mode_frequency": np.where((angle > 0) & (angle < np.pi), angle, np.nan),
-        "mode_decay": decay(total[positive], *optimiser),
-    }.items():
-        filled[name] = np.full(total.shape, np.nan)
-        filled[name][positive] = column
-    return filled
+    table = np.full((len(NAMES), *total.shape), np.nan)
+    table[:, positive] = (
+        covariance[:, 0, 0],
+        covariance[:, 1, 1],
+        np.where((angle > 0) & (angle < np.pi), angle, np.nan),
+        decay(total[positive], *optimiser),
+    )
+    return dict(zip(NAMES, table, strict=True))

@@ -1,12 +1,9 @@
 """Ensembles of SGD trajectories on quadratics, simulated step by step in float64.
 
-There is one simulator, :func:`follow`. It moves an ensemble in blocks that fit the
-processor's cache, each with its own stream of random numbers, on as many threads as
-PyTorch may use; :func:`gaussian` gives it the gradients of a noisy quadratic. Book:
-chapters 1, 10 and 11.
+An ensemble moves in blocks that fit the processor's cache, each with its own stream of
+random numbers, on as many threads as PyTorch may use. Book: chapters 1, 10 and 11.
 """
 
-import collections
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -39,11 +36,10 @@ def simulate(
 ) -> NDArray:
     """Return the positions of an ensemble of trajectories with Gaussian noise.
 
-    ``curvature`` (D,) are the eigenvalues of the Hessian, and the noise of a minibatch
-    gradient has a variance for all directions, or the variances (D,). ``rates`` (K,)
-    are the learning rates of the K steps; ``recorded`` are the steps, 0 to K, whose
-    positions are kept. All start at ``start``, a number or (D,), with velocity 0.
-    Returns shape (len(recorded), trajectories, D). A seed gives the same noise for any
+    ``curvature`` (D,) are the eigenvalues of the Hessian, ``noise_variance`` is a number
+    or (D,), and ``rates`` (K,) are the learning rates of the steps, of which those
+    ``recorded``, 0 to K, are kept. All begin at ``start``, a number or (D,), with velocity
+    0. Returns (len(recorded), trajectories, D). A seed gives the same noise for any
     ``rates``, and on any number of threads. Raises :class:`UsageError` for an unstable
     learning rate or a negative variance.
 
@@ -83,11 +79,9 @@ def follow(
     """Simulate an ensemble block by block; return what is made of each block.
 
     ``noise`` is as that of :func:`gaussian`, ``start`` (D,) the position at step 0,
-    where the velocity is 0. The states of a block of b
-    trajectories at the ``recorded`` steps come to ``summary`` as an array
-    (len(recorded), b, D, 2) of positions and velocities, in the order of
-    ``recorded``; they are dropped afterwards, so that sums over a large ensemble
-    take the memory of a few blocks. Stability is not checked here.
+    where the velocity is 0. The states of a block of b trajectories at the ``recorded``
+    steps come to ``summary`` as an array (len(recorded), b, D, 2) of positions and
+    velocities, and are dropped afterwards. Stability is not checked here.
 
     >>> still = gaussian(np.array([1.0]), np.array([0.0]))
     >>> follow(still, [0.5], trajectories=3, recorded=[1], start=[4.0], summary=np.shape)
@@ -121,13 +115,11 @@ def _states(
     """Return the states (len(recorded), b, D, 2) of a block; position is its start."""
     velocity, change = np.zeros_like(position), np.empty_like(position)
     kept = np.empty((len(recorded), *position.shape, 2))
-    places = collections.defaultdict(list)  # a step may be recorded twice
-    for place, step in enumerate(recorded):
-        places[step].append(place)
     for step in range(max(recorded, default=0) + 1):
-        if step in places:
-            kept[places[step], ..., 0] = position
-            kept[places[step], ..., 1] = velocity
+        if step in recorded:
+            places = np.equal(recorded, step)  # a step may be recorded twice
+            kept[places, ..., 0] = position
+            kept[places, ..., 1] = velocity
         if step < len(rates):
             gradient(position, change)
             np.multiply(velocity, momentum, out=velocity)

@@ -286,3 +286,18 @@ def test_tables_hold_every_variation_once(live):
     change = reading.followed_loss_change(run)
     assert change.low < change.value < change.high
     assert change == reading.followed_loss_change(run, "base")
+
+
+def test_what_replicas_share_is_unbiased():
+    generator, mean = np.random.default_rng(10), np.array([0.3, -0.2, 0.0])
+    gone = mean + generator.standard_normal((20000, 4, 3))
+    total, shared = study.shared_part(gone)
+    assert total.mean() == pytest.approx(mean @ mean + 3, rel=0.01)
+    assert shared.mean() == pytest.approx(mean @ mean, abs=4 * shared.std() / np.sqrt(20000))
+
+
+def test_octaves_reach_back_from_the_longest_lag():
+    lags = displacement.spaced_lags(64)
+    found = reading.octave_exponents(lags, np.outer([1.0, 3.0], lags**1.5))
+    assert [(first, last) for first, last, _ in found][:2] == [(32, 64), (16, 32)]
+    assert all(fit.value == pytest.approx(1.5) for *_, fit in found)

@@ -1,7 +1,7 @@
 """What the runs of chapter 7 say: which observables have settled, and what balances.
 
 The statistics are those of :mod:`stationarity.stats.invariance` and
-:mod:`stationarity.stats.balance`. Source: our section "Watching a distribution settle".
+:mod:`balance`. Source: our section "Watching a distribution settle".
 """
 
 import contextlib
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats import balance, invariance
+from ...stats import invariance
 from ...stats.autocorrelation import autocorrelation_time, block_bootstrap
 from ...stats.estimate import Estimate, mean_and_error
 from .. import levels, quantity
 from ..levels import STABLE
+from . import balance
 
 MAIN = ("minibatch_loss", "loss", "gradient_norm", "weight_norm", "buffer_norm")
 PROJECTIONS = ("random_1", "random_2", "hessian_1", "hessian_2")
@@ -255,7 +256,7 @@ def norm_balance(run: Run, windows: int = 8) -> pd.DataFrame:
     """Return the fluctuation-dissipation ratio of a training run from its observations.
 
     For SGD at a constant rate the minibatch ratio of a window is, by the identity of
-    :func:`stationarity.stats.balance.fluctuation_dissipation` without its last term,
+    :func:`balance.fluctuation_dissipation` without its last term,
 
         1 - (1 - beta) / (1 + beta) * [||theta||^2] / sum ||delta||^2,
 

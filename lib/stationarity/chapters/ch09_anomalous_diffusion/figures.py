@@ -67,7 +67,7 @@ def trajectory(run: Run, variation: str | None = None) -> Figure:
     axes.plot(lags, mean, "o", color="C0", label="global: from a reference point")
     near = reading.local(run, variation).mean()
     axes.axhline(near, color="C1", linestyle="-.", label="local: one step")
-    weights = displacement.exponent_weights(lags, displacement.window(lags[-1], reading.WINDOW))
+    weights = displacement.exponent_weights(lags, reading.ends(lags[-1], reading.WINDOW))
     slope, used = np.log(mean) @ weights, weights != 0
     level = np.exp(np.log(mean[used]).mean() - slope * np.log(lags[used]).mean())
     line = level * lags[used] ** slope
@@ -87,11 +87,11 @@ def fitting_windows(run: Run, variation: str | None = None) -> Figure:
     lags, squares = reading.displacements(run, variation)
     fits = [
         (np.sqrt(first * last), fit.value, fit.low, fit.high)
-        for first, last, fit in displacement.octave_exponents(lags, squares)
+        for first, last, fit in reading.octave_exponents(lags, squares)
     ]
     intervals(axes, *zip(*fits, strict=True), color="C0", label="each octave")
-    for place, name in enumerate(displacement.WINDOWS, start=1):
-        ends = displacement.window(lags[-1], name)
+    for place, name in enumerate(reading.WINDOWS, start=1):
+        ends = reading.ends(lags[-1], name)
         fit = reading.displacement_exponent(run, variation, name)
         axes.plot(ends, [fit.value] * 2, color=f"C{place}", linewidth=3, label=name)
         axes.fill_between(ends, fit.low, fit.high, color=f"C{place}", alpha=0.15)

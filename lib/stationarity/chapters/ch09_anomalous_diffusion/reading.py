@@ -16,6 +16,13 @@ from .. import quantity
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
 MAIN = ("base", "Brownian", "")  # what a run is about, where it holds several
+# Windows of lags in which the authors' code fits, as shares of the longest lag. Which
+# octave theirs is we do not know: here it is the one before the last.
+WINDOWS = {
+    "last two thirds": (1 / 3, 1),
+    "second half": (1 / 2, 1),
+    "one octave": (1 / 4, 1 / 2),
+}
 WINDOW = "last two thirds"
 POINTS = 4  # reference points of one trajectory whose lags do not overlap
 
@@ -56,18 +63,36 @@ def displacements(run: Run, variation: str | None = None) -> tuple[NDArray, NDAr
     return table.columns.to_numpy(float), squares
 
 
+def ends(longest: float, window: str) -> tuple[float, float]:
+    """Return the first and the last lag of one of ``WINDOWS``."""
+    first, last = WINDOWS[window]
+    return longest * first, longest * last
+
+
+def octave_exponents(lags: NDArray, squares: NDArray) -> list[tuple[float, float, Estimate]]:
+    """Return the first lag, the last and the exponent of every octave, the last one first.
+
+    Octaves reach back from the longest lag, as far as three lags lie in each.
+    """
+    octaves, last = [], float(lags.max())
+    while np.sum((lags >= last / 2) & (lags <= last)) >= 3:
+        octaves.append((last / 2, last, displacement.exponent(lags, squares, (last / 2, last))))
+        last /= 2
+    return octaves
+
+
 @quantity
 def displacement_exponent(
     run: Run, variation: str | None = None, window: str = WINDOW
 ) -> Estimate:
     """The exponent of the squared displacement, fitted over the last two thirds of the lags.
 
-    Or over another of ``displacement.WINDOWS``; by default of what the run is about: the
+    Or over another of ``WINDOWS``; by default of what the run is about: the
     base settings, or Brownian motion of known processes. The interval is a bootstrap over
     seeds, or over the reference points of a single net.
     """
     lags, squares = displacements(run, variation)
-    return displacement.exponent(lags, squares, displacement.window(lags[-1], window))
+    return displacement.exponent(lags, squares, ends(lags[-1], window))
 
 
 @quantity

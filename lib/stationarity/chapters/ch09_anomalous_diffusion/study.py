@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...runs.metrics import rows
-from ...stats.displacement import shared_part, spaced_lags
+from ...stats.displacement import spaced_lags
 from ...train import ensembles, small
 
 if TYPE_CHECKING:
@@ -126,6 +127,20 @@ def _follow(task: small.Task, state: small.State, group: dict) -> list[tuple]:
     found += rows("local_displacement_squared", near.mean(2), **where, step=lags)
     where |= dict(index=range(len(begins)), step=lags)
     return found + rows("global_displacement_squared", far, **where)
+
+
+def shared_part(displacements: NDArray) -> tuple[NDArray, NDArray]:
+    """Return E‖Δ‖² of replicas (..., M, D) from one state, and ‖E Δ‖² that they share.
+
+    The second is ‖mean‖² less s²/M, where s² is the sample variance: unbiased, and
+    negative at times. Both (...), squared units.
+
+    >>> shared_part(np.array([[1.0, 0.0], [1.0, 2.0]]))
+    (np.float64(3.0), np.float64(1.0))
+    """
+    total = (displacements**2).sum(-1).mean(-1)
+    spread = displacements.var(axis=-2, ddof=1).sum(-1)
+    return total, (displacements.mean(-2) ** 2).sum(-1) - spread / displacements.shape[-2]
 
 
 def _replicas(task: small.Task, state: small.State) -> list[tuple]:

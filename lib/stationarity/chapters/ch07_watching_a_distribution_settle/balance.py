@@ -6,7 +6,7 @@ Source: our section "Watching a distribution settle".
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .estimate import Estimate
+from ...stats.estimate import Estimate
 
 
 def fluctuation_dissipation(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from stationarity.stats import balance
+from stationarity.chapters.ch07_watching_a_distribution_settle import balance
 
 RATE, MOMENTUM, CURVATURES = 0.1, 0.9, np.array([2.0, 0.5, 1.0])
 
