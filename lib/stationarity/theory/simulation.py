@@ -114,9 +114,9 @@ def _states(
 ) -> NDArray:
     """Return the states (len(recorded), b, D, 2) of a block; position is its start."""
     velocity, change = np.zeros_like(position), np.empty_like(position)
-    kept = np.empty((len(recorded), *position.shape, 2))
-    for step in range(max(recorded, default=0) + 1):
-        if step in recorded:
+    kept, wanted = np.empty((len(recorded), *position.shape, 2)), set(recorded)
+    for step in range(max(wanted, default=0) + 1):
+        if step in wanted:
             places = np.equal(recorded, step)  # a step may be recorded twice
             kept[places, ..., 0] = position
             kept[places, ..., 1] = velocity
