@@ -20,15 +20,11 @@ from .runs.settings import EXPERIMENTS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit status.
-
-    2 for bad input, 130 after Ctrl-C, 143 after SIGTERM: both interrupt a run in the
-    same way, and it goes on from its last checkpoint.
-    """
+    """Run one command; return its status: 2 for bad input, 130 after Ctrl-C, 143 SIGTERM."""
     options = _parser().parse_args(arguments)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return options.command(options)
+        return options.command(options) or 0
     except UsageError as error:
         sys.stderr.write(f"stationarity: {error}\n")
         return 2
@@ -69,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(options) -> int:
+def _list(options) -> None:
     for name, scales in EXPERIMENTS.items():
         print(name)
         for scale, settings in scales.items():
@@ -88,33 +84,29 @@ def _list(options) -> int:
             print(f"  {listed.name}/{path.parent.name}  {listed.info['status']}{code}")
         except UsageError as error:
             print(f"  {error}")
-    return 0
 
 
-def _run(options) -> int:
+def _run(options) -> None:
+    given = vars(options)
+    del given["command"]
     for pair in options.settings:
         if "=" not in pair:
             raise UsageError(f"--set takes KEY=VALUE, not {pair!r}.")
-    result = run(
-        options.name, options.scale, settings=dict(p.split("=", 1) for p in options.settings),
-        data_root=options.data_root, device=options.device, devices=options.devices,
-        other_code=options.other_code,
-    )  # fmt: skip
+    given["settings"] = dict(pair.split("=", 1) for pair in options.settings)
+    result = run(**given)
     if os.environ.get("RANK", "0") == "0":  # of several, the first speaks
         print(f"{result.folder}: {result.info['status']}, {result.info['wall_seconds']:.0f} s")
-    return 0
 
 
-def _record(options) -> int:
+def _record(options) -> None:
     folders = (Path(options.run), records.runs_root() / options.run)
     chosen = next(filter(None, map(records.read, folders)), None)
     if chosen is None:
         raise UsageError(f"No run at {options.run}: `stationarity list` shows the runs.")
     print(f"recorded in {results.record(chosen, options.note)}")
-    return 0
 
 
-def _verify(options) -> int:
+def _verify(options) -> None:
     from .book import claims  # takes seconds to import
 
     ledger = claims.read()
@@ -129,7 +121,6 @@ def _verify(options) -> int:
                 continue
             value = f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}], {row.criterion}"
             print(f"    {row.verdict}  {row.experiment} {row.run}: {row.quantity} {value}")
-    return 0
 
 
 def _doctor(options) -> int:
@@ -151,10 +142,10 @@ def _doctor(options) -> int:
     print(f"runs          {runs}, {shutil.disk_usage(existing).free / 1e9:.0f} GB free")
     root = options.data_root or os.environ.get("STATIONARITY_DATA")
     print(f"data root     {root or 'not set: data are downloaded'}")
-    if root and not Path(root).expanduser().is_dir():
+    if root and not (folder := Path(root).expanduser()).is_dir():
         wrong.append(f"The data root {root} is not a folder.")
     elif root:
-        for name, there in data.available(Path(root).expanduser()).items():
+        for name, there in data.available(folder).items():
             print(f"  {name:<14}{there}")
     token = "there" if get_token() else "missing: only a download of ImageNet needs one"
     print(f"hub token     {token}")

@@ -39,9 +39,9 @@ def run(
 ) -> records.Run:
     """Return the run of an experiment, made now, continued or loaded.
 
-    A complete run is loaded; an interrupted one goes on from its checkpoint and ends with
-    the metrics it would have had. A ``classroom`` run that other library code made is
-    repeated. A longer one is kept and flagged, and goes on only with ``other_code=True``.
+    An interrupted run goes on from its checkpoint and ends with the metrics it would have
+    had. A ``classroom`` run that other library code made is repeated. A longer one is kept
+    and flagged, and goes on only with ``other_code=True``.
 
     Parameters
     ----------
@@ -53,12 +53,9 @@ def run(
     devices : GPUs (or, of a CPU, processes) that a training run shares its batches
         among, by ``torchrun``; any other experiment takes one.
     checkpoint_seconds : seconds between checkpoints, or more where writing one takes
-        more than a hundredth of them; 0: one after every step. So much is repeated of
-        a run that was killed or interrupted.
+        more than a hundredth of them; 0: one after every step.
 
-    Raises :class:`UsageError` for bad input, before any long work.
-
-    For example, a shortened run of one experiment::
+    Raises :class:`UsageError` for bad input, before any long work. For example::
 
         run("full_batch", settings={"epochs": 200}).series("loss")
     """
@@ -68,11 +65,9 @@ def run(
     device = usable_device(device, devices)
     folder = folder_of(name, scale, chosen)
     if not chosen.shares_its_work:
-        devices = 1
+        devices, lonely = 1, f"{name} does not share its work among processes"
         if distributed.started() > 1:
-            raise UsageError(
-                f"{name} does not share its work among processes: run it without torchrun."
-            )
+            raise UsageError(f"{lonely}: run it without torchrun.")
     with distributed.joined(), _alone(folder):
         earlier = _earlier(folder, scale, other_code)
         if earlier and earlier.complete:
@@ -122,9 +117,8 @@ def _alone(folder: Path):
             except filelock.Timeout:
                 said = f"{folder.name} is running in another process"
                 if distributed.size() > 1:
-                    raise UsageError(
-                        f"{said}: wait for its end, or stop it, and call this again."
-                    ) from None
+                    told = f"{said}: wait for its end, or stop it, and call this again."
+                    raise UsageError(told) from None
                 sys.stderr.write(f"{said}: waiting for its end.\n")
                 lock.acquire()
     try:
@@ -197,11 +191,8 @@ def _told(folder: Path, device: str):
 
 
 def _way_on(folder: Path) -> str:
-    try:
-        age = time.time() - (folder / records.CHECKPOINTS[0]).stat().st_mtime
-    except OSError:
+    newest = folder / records.CHECKPOINTS[0]
+    if not newest.exists():
         return f"No checkpoint of {folder.name} was due yet: the same call starts anew."
-    return (
-        f"The same call goes on with {folder.name} from its last checkpoint, of "
-        f"{age:.0f} seconds ago."
-    )
+    age = f"{time.time() - newest.stat().st_mtime:.0f} seconds ago"
+    return f"The same call goes on with {folder.name} from its last checkpoint, of {age}."

@@ -32,9 +32,7 @@ SHARE = 100  # writing takes at most a hundredth of the time
 
 
 class Table:
-    """A file of rows (width,), float32 or float64, that are too many for a checkpoint.
-
-    Without a path it has no name and goes with the process.
+    """A file of rows (width,), too many for a checkpoint; temporary without a path.
 
     >>> table = Table(None, width=2)
     >>> table.write(0, torch.tensor([1.0, 2.0]))
@@ -139,9 +137,8 @@ class Keeper:
     def hold(self, key: str, value, otherwise: str) -> None:
         """Note what a run is made with; :class:`UsageError` where it was begun otherwise."""
         if (earlier := self.info.setdefault(key, value)) != value:
-            raise UsageError(
-                f"{otherwise.format(earlier)}, or delete its folder {self.folder}."
-            )
+            told = otherwise.format(earlier)
+            raise UsageError(f"{told}, or delete its folder {self.folder}.")
 
     def progress(self, label: str, total: int, unit: str = "step") -> Progress:
         """Return the progress of the run, which begins with what was done before."""

@@ -14,10 +14,7 @@ SMALLEST = 1e-30  # a positive value below it has no logarithm of its own
 
 
 class Estimate(NamedTuple):
-    """A value with its interval at 95 %, in the units of its quantity.
-
-    Or arrays of values, of one shape.
-    """
+    """A value with its interval at 95 %, in the units of its quantity; or arrays of them."""
 
     value: float
     low: float

@@ -99,10 +99,9 @@ def judge(
     """Return what :func:`compare` says of two windows, as a row of a table.
 
     ``shift`` is the Wasserstein distance with its ``error`` and ``resolution``, all over
-    the standard deviation of the second window, and ``p_value`` that of the energy
-    distance. The ``verdict`` is ``differ`` where it is at most ``level``, ``agree`` where
-    not, and ``undecided`` where a window has too few effective samples: ``fault`` says
-    so, and there are no numbers.
+    the standard deviation of the second window. The ``verdict`` is ``differ`` where the
+    ``p_value`` of the energy distance is at most ``level``, ``agree`` where not, and
+    ``undecided``, without numbers, for too few effective samples: ``fault`` says so.
     """
     row = dict.fromkeys(JUDGED[:4], math.nan)
     try:
@@ -159,8 +158,8 @@ def growing_windows(count: int, fewest: int = FEWEST) -> list[slice]:
 def along(steps: ArrayLike, values: ArrayLike) -> pd.DataFrame:
     """Compare each growing window of a series (n,) with the next, by :func:`judge`.
 
-    One row for each pair: ``first`` and ``middle`` are the steps at which the two
-    windows begin, ``last`` the last step; then what :func:`judge` says.
+    A row for each pair: ``first`` and ``middle``, the steps at which the two begin, the
+    ``last`` step, and what :func:`judge` says.
     """
     steps, values = np.asarray(steps), np.asarray(values, float)
     rows = [

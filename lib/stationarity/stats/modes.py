@@ -71,10 +71,7 @@ def _groups(series: NDArray) -> NDArray:
 
 
 def _autocovariances(groups: NDArray, lags: int) -> NDArray:
-    """Return the covariances at lags 0 to ``lags`` in each part, (groups, lags + 1, k).
-
-    They are about the mean of all; the variance of that mean is added.
-    """
+    """Return covariances about the mean, its variance added, (groups, lags + 1, k)."""
     means = groups.mean(1)
     groups = groups - means.mean(0)
     steps = groups.shape[1]

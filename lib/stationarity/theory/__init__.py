@@ -14,16 +14,3 @@ from .discrete import (
     stationary_covariance,
     transition,
 )
-
-__all__ = [
-    "check_stable",
-    "damping",
-    "decay",
-    "displacement_squared",
-    "limiting_covariance",
-    "moments",
-    "oscillation",
-    "propagator",
-    "stationary_covariance",
-    "transition",
-]

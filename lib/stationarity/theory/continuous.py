@@ -22,24 +22,18 @@ from .discrete import broadcast, check_stable
 
 
 class Damping(NamedTuple):
-    """How a direction is damped; arrays (...), the rates per unit of the time t = η k.
+    """How a direction is damped; arrays (...), the rates per unit of the time t = η k."""
 
-    ``rate`` γ = (1 − β) / (η (1 + β)); ``natural_frequency`` ω = √(2 h / (η (1 + β)));
-    ``frequency`` ν = √(ω² − γ²), 0 where nothing oscillates; ``regime``:
-    ``underdamped`` where γ < ω, ``overdamped`` where γ > ω, else ``critical``.
-    """
-
-    rate: NDArray
-    natural_frequency: NDArray
-    frequency: NDArray
-    regime: NDArray
+    rate: NDArray  # γ = (1 − β) / (η (1 + β))
+    natural_frequency: NDArray  # ω = √(2 h / (η (1 + β)))
+    frequency: NDArray  # ν = √(ω² − γ²), 0 where nothing oscillates
+    regime: NDArray  # underdamped where γ < ω, overdamped where γ > ω, else critical
 
 
 def damping(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> Damping:
     """Return the damping of each direction (...).
 
-    A direction oscillates where ``η h > (1 − β)² / (2 (1 + β))``. Raises
-    :class:`UsageError` where SGD has no stationary state.
+    Raises :class:`UsageError` where SGD has no stationary state.
 
     >>> damping([0.5, 2.0], 0.5).regime  # at momentum 0 the border is η h = 1/2
     array(['overdamped', 'underdamped'], dtype='<U11')
@@ -60,9 +54,8 @@ def propagator(
     """Return the matrices ``e^{−A t}`` at the times t = η k of ``steps`` (K,), (K, ..., 2, 2).
 
     Its diagonal holds the stationary autocorrelations of the position and of the
-    velocity: for γ < ω they are ``e^{−γt} (cos νt ± (γ/ν) sin νt)``. One formula
-    serves all regimes, with a complex ν, and does not cancel at the critical one.
-    Raises :class:`UsageError` for a negative time, and without a stationary state.
+    velocity. One formula serves all regimes, with a complex ν. Raises
+    :class:`UsageError` for a negative time, and without a stationary state.
 
     >>> propagator([0.0, 1.0], 1.0, 0.5)[:, 0, 0].round(3)
     array([1.   , 0.736])

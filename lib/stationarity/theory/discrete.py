@@ -1,8 +1,7 @@
 """SGD with momentum on noisy quadratics: the exact theory, in discrete time.
 
-The model is SGD with heavy-ball momentum on a quadratic, one direction at a
-time: curvature ``h``, learning rate ``η``, momentum ``β``, and in each step
-independent gradient noise of mean zero and variance ``s``,
+One direction at a time: curvature ``h``, learning rate ``η``, momentum ``β``, and in
+each step independent gradient noise of mean zero and variance ``s``,
 
     v ← β v − (h θ + noise),    θ ← θ + η v.
 
@@ -19,10 +18,9 @@ from ..errors import UsageError
 
 
 def check_stable(curvature: ArrayLike, rates: ArrayLike, momentum: float = 0.0) -> None:
-    """Raise :class:`UsageError` unless every rate is positive and stable.
+    """Raise :class:`UsageError` unless a quadratic has a stationary law at all ``rates``.
 
-    Stable are rates below ``2 (1 + β) / h``, for curvatures that are positive and a
-    momentum in [0, 1).
+    They lie between 0 and ``2 (1 + β) / h``, with positive curvatures h and β in [0, 1).
     """
     curvature = np.asarray(curvature, float)
     if not np.all(curvature > 0):
@@ -62,9 +60,8 @@ def transition(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0
 
 def noise_covariance(learning_rate: float, noise_variance: ArrayLike) -> NDArray:
     """Return the covariances that one step's noise adds, (..., 2, 2)."""
-    direction = np.array([learning_rate, 1.0])
-    noise_variance = np.asarray(noise_variance, float)
-    return noise_variance[..., None, None] * np.outer(direction, direction)
+    added = np.outer([learning_rate, 1.0], [learning_rate, 1.0])
+    return np.asarray(noise_variance, float)[..., None, None] * added
 
 
 def stationary_covariance(
@@ -72,9 +69,7 @@ def stationary_covariance(
 ) -> NDArray:
     """Return the exact stationary covariance of (position, velocity), (..., 2, 2).
 
-    It solves ``C = M C Mᵀ + N``. The position's variance at momentum 0 is
-    ``η s / (h (2 − η h))`` (book: chapter 1). Raises :class:`UsageError`
-    where there is no stationary state.
+    It solves ``C = M C Mᵀ + N``. Raises :class:`UsageError` where there is none.
 
     >>> stationary_covariance(1.0, 0.5, 3.0)[0, 0]
     np.float64(1.0)

@@ -49,7 +49,7 @@ def simulate(
     """
     curvature = np.asarray(curvature, float)
     check_stable(curvature, rates, momentum)
-    variances = np.broadcast_to(np.asarray(noise_variance, float), curvature.shape)
+    variances, start = (np.broadcast_to(x, curvature.shape) for x in (noise_variance, start))
     if variances.min() < 0:
         raise UsageError(f"A variance cannot be negative, and this one is {variances.min():g}.")
     blocks = follow(
@@ -57,7 +57,7 @@ def simulate(
         rates,
         trajectories=trajectories,
         recorded=recorded,
-        start=np.broadcast_to(np.asarray(start, float), curvature.shape),
+        start=start,
         momentum=momentum,
         seed=seed,
         summary=lambda states: states[..., 0],
@@ -130,10 +130,7 @@ def _states(
 
 
 def gaussian(curvature: NDArray, deviations: NDArray) -> Noise:
-    """Return the gradients ``h θ + noise`` of a quadratic with Gaussian noise.
-
-    Its curvatures and the standard deviations of the noise are (D,).
-    """
+    """Return the gradients ``h θ + noise`` of a quadratic: curvatures, deviations (D,)."""
 
     def begin(generator: Generator, shape: tuple[int, int]) -> Gradient:
         noise = np.empty(shape)

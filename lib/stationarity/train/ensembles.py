@@ -26,11 +26,7 @@ CHUNK = 256  # examples of one pass over a whole training set
 
 
 def count_parameters(widths: tuple) -> int:
-    """Return the number P of parameters of one member.
-
-    >>> count_parameters((64, 32, 10))
-    2410
-    """
+    """Return the number P of parameters of one member."""
     return sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
 
 

@@ -134,11 +134,9 @@ class State:
         return self.step / self.dataset.steps_per_epoch
 
     def is_due(self, every: int) -> bool:
-        """Return whether something is, of what is done every so many steps (0: never)."""
         return every > 0 and self.step % every == 0
 
     def choose_path(self) -> None:
-        """Choose the way in which steps are computed, the fastest if none is set."""
         loss = training_loss(self.settings)  # this one reads, and its memory goes
         self.path = self.path or precision.fastest(self.model, loss, self.dataset)
         self.model.to(memory_format=precision.PATHS[self.path].memory_format)
@@ -202,7 +200,6 @@ class State:
         }  # fmt: skip
 
     def load_state_dict(self, kept: dict) -> None:
-        """Take over what :meth:`state_dict` returned in an earlier process."""
         self.model.load_state_dict(kept["model"])
         self.optimizer.load_state_dict(kept["optimizer"])
         self.path, self.step, self.rows = kept["path"], kept["step"], list(kept["rows"])
@@ -229,7 +226,7 @@ def training_loss(settings: Training | LanguageTraining) -> measure.Objective:
 
 
 def measured_loss(settings: Training | LanguageTraining) -> measure.Objective:
-    """Return the loss that is measured, which depends on the weights and the batch alone."""
+    """Return the loss that is measured, a function of the weights and the batch alone."""
     if settings.model == "transformer_xl":
         return transformer_xl.next_token_loss
     return measure.LOSSES[settings.loss]
@@ -247,10 +244,8 @@ def load_data(settings: Training | LanguageTraining, place: Place):
             settings.dataset, segment=settings.segment, context=settings.measure_context,
             tokens=settings.tokens, steps_per_epoch=settings.steps_per_epoch, **common,
         )  # fmt: skip
-    names = ("examples", "sampling", "crop_padding", "flip", "image_size", "label_noise")
-    return data.load(
-        settings.dataset, **{name: getattr(settings, name) for name in names}, **common
-    )
+    names = {"examples", "sampling", "crop_padding", "flip", "image_size", "label_noise"}
+    return data.load(settings.dataset, **settings.model_dump(include=names), **common)
 
 
 def _check_data(state: State, keeper: Keeper) -> None:

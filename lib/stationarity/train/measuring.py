@@ -98,11 +98,7 @@ class Measurement(_Noted):
 
 
 class Observation(_Noted):
-    """What is cheap enough for every few steps.
-
-    The weights' norm, their projections on two random directions, the minibatch's loss
-    and the squared size of the step.
-    """
+    """What is cheap enough for every few steps, of the weights, the loss and the step."""
 
     def __init__(self, state):
         super().__init__(state)
@@ -115,7 +111,6 @@ class Observation(_Noted):
             self.note("observed_random", projection, index=index)
 
     def after(self, state) -> list[tuple]:
-        """Return the rows, with those of the step that was taken."""
         self.note("observed_minibatch_loss", distributed.mean(state.losses[-1].clone()))
         square = measure.displacement(state.model, self.vector) ** 2
         self.note("observed_update_square", square)

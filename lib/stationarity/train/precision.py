@@ -1,7 +1,4 @@
-"""Ways to compute a training step, and which of them is the fastest here.
-
-Weights stay in float32, and measurements are float32, not compiled, whatever the way.
-"""
+"""Ways to compute a training step; weights and measurements stay in float32."""
 
 import contextlib
 import copy
@@ -85,9 +82,8 @@ def stepping(model: nn.Module, loss, dataset, path: str) -> nn.Module:
 
 
 def fastest(model: nn.Module, loss, dataset) -> str:
-    """Time a few steps of each way to compute them; return the fastest.
+    """Time a few steps of each way to compute them; return the fastest, by a tenth.
 
-    Another than the first must be at least a tenth faster than those before it.
     Of several processes the first decides.
     """
     best, best_time = 0, math.inf

@@ -74,7 +74,7 @@ class Training(AnyTraining):
     noise_batches: AtLeastTwo = 200  # independent minibatches of the noise along directions
 
     @model_validator(mode="after")
-    def _net_and_images(self) -> Self:
+    def _possible(self) -> Self:
         if not self.batch_norm and self.model != "cifar_resnet":
             raise UsageError(
                 f"batch_norm=false is for model=cifar_resnet; {self.model} has its own."
@@ -95,10 +95,6 @@ class Training(AnyTraining):
                 "There are pretrained weights of torchvision's nets on imagenet alone: set "
                 "dataset=imagenet and model=resnet18, or pretrained=false."
             )
-        return self
-
-    @model_validator(mode="after")
-    def _followed(self) -> Self:
         if self.followed_epochs > self.epochs:
             raise UsageError(
                 f"The last {self.followed_epochs} of {self.epochs} epochs cannot be "

@@ -88,7 +88,6 @@ class Task:
             yield inputs[chosen], own
 
     def exact(self, theta: Tensor) -> Exact:
-        """Return what is exact of nets (K, P)."""
         theta, decay = theta.double(), self.settings.weight_decay
         losses, gradients, variances = ensembles.exact_statistics(
             theta, self.widths, self.inputs.double(), self.labels, self.loss
@@ -97,7 +96,6 @@ class Task:
         return Exact(losses, objectives, gradients + decay * theta, variances)
 
     def epoch(self, step: int) -> float:
-        """Return how many passes over the data so many steps are."""
         count = len(self.inputs)
         return step * (self.settings.batch_size or count) / count
 

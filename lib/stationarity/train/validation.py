@@ -1,7 +1,4 @@
-"""What a trained model does on data that it was not trained on, and its memory's age.
-
-Nothing changes the model, and of several processes all take part.
-"""
+"""What a trained model does on data that it was not trained on, and its memory's age."""
 
 import math
 
@@ -15,11 +12,7 @@ from ..runs import distributed
 
 
 def measured(state) -> dict[str, tuple[float, float]]:
-    """Return the quantities that a model's data allow: quantity -> (value, error).
-
-    On images, loss and accuracy on the test set; on a text, loss and perplexity on the
-    validation part, and what training with an old memory changes.
-    """
+    """Return what a model's data allow: quantity -> (value, error)."""
     model, dataset = state.model, state.dataset
     if state.settings.model != "transformer_xl":
         return on_test_images(model, dataset)
@@ -43,10 +36,7 @@ def on_test_images(model: nn.Module, dataset) -> dict[str, tuple[float, float]]:
 
 @torch.no_grad()
 def on_validation_text(model: nn.Module, dataset) -> dict[str, tuple[float, float]]:
-    """Read the validation text in streams, in evaluation mode.
-
-    The errors hold the mean losses of segments for independent.
-    """
+    """Return loss and perplexity, their errors of mean losses of independent segments."""
     model.eval()
     losses, memory = [], None
     for tokens, targets, _ in dataset.validation_batches():
