@@ -65,9 +65,10 @@ def run(
     device = usable_device(device, devices)
     folder = folder_of(name, scale, chosen)
     if not chosen.shares_its_work:
-        devices, lonely = 1, f"{name} does not share its work among processes"
+        devices = 1
         if distributed.started() > 1:
-            raise UsageError(f"{lonely}: run it without torchrun.")
+            told = f"{name} does not share its work among processes: run it without torchrun."
+            raise UsageError(told)
     with distributed.joined(), _alone(folder):
         earlier = _earlier(folder, scale, other_code)
         if earlier and earlier.complete:
