@@ -49,10 +49,9 @@ def exact():
 
 def test_noise_and_products_are_those_of_dense_matrices(exact):
     task, theta, matrix, gradients = exact
-    where = task.inputs.double(), task.labels
     directions = torch.linalg.qr(torch.randn(len(theta), 3, dtype=torch.float64)).Q.T
     draws = torch.randn(2000, len(task.labels), dtype=torch.float64)
-    deviations, samples, trace = spectra.noise(theta, task.widths, *where, directions, draws)
+    deviations, samples, trace = spectra.noise(task, theta, directions, draws)
     covariance = torch.cov(gradients.T, correction=0)
     torch.testing.assert_close(trace, covariance.trace())
     found = deviations.T @ deviations / len(deviations)
@@ -60,7 +59,7 @@ def test_noise_and_products_are_those_of_dense_matrices(exact):
     size = samples.square().sum(1)  # its mean is the trace
     assert abs(size.mean() - trace) < 4 * size.std() / len(size) ** 0.5
     vectors = torch.randn(5, len(theta), dtype=torch.float64)
-    product = spectra.hessian(theta, task.widths, *where)
+    product = spectra.hessian(task, theta)
     torch.testing.assert_close(product(vectors), vectors @ matrix)
 
 
@@ -70,9 +69,7 @@ def test_the_spectrum_off_the_modes_gives_traces(exact):
     values, vectors = torch.linalg.eigh(matrix)
     top, rest = vectors[:, -3:].T, vectors[:, :-3]
     draws = torch.randn(400, len(task.labels), dtype=torch.float64)
-    samples = spectra.noise(theta, task.widths, task.inputs.double(), task.labels, top, draws)[
-        1
-    ]
+    samples = spectra.noise(task, theta, top, draws)[1]
     nodes, weights = spectra.quadrature(lambda rows: rows @ matrix, samples, 20, top)
     covariance = torch.cov(gradients.T, correction=0)
     along = (rest.T @ covariance @ rest).diagonal()
@@ -140,9 +137,8 @@ def test_what_is_followed_is_that_of_stored_weights(run):
         projected[100:].var((0, 1), correction=0),
         rtol=0.2,  # the study adds the variance of the mean
     )
-    starts, lags = study._reference_points(settings)
-    assert starts == [100, 150] and max(lags) == 149
-    table = reading.displacements(run).set_index("lag")
+    starts, table = study.reference_steps(settings), reading.displacements(run).set_index("lag")
+    assert starts == [100, 150] and table.index.max() == 149
     top_squares = run.wide("top_displacement_squared").mean(axis=1)
     for lag in (1, 16, 149):
         gone = torch.stack([stored[start + lag] - stored[start] for start in starts])

@@ -1,8 +1,6 @@
 """Figures of chapter 12: Hessian modes, noise and displacement, measured and predicted."""
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
@@ -26,8 +24,7 @@ LOGARITHMIC = {"xscale": "log", "yscale": "log"}
 
 
 def _few_ticks(*axes) -> None:
-    """Label 1, 2 and 5 of each decade of a logarithmic axis where they are few."""
-    for axis in axes:
+    for axis in axes:  # 1, 2 and 5 of each decade, where these are few
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
         axis.set_major_formatter(FormatStrFormatter("%.3g"))
@@ -43,7 +40,7 @@ def spectrum(run: Run) -> Figure:
     """
     table, (rate, momentum, decay) = reading.by_mode(run), reading.optimiser(run)
     figure, ((top, shares),) = panels(1, 2, 2.8)
-    rho, residual = table.eigenvalue, table.residual
+    rho, residual = table.eigenvalue, table.eigenvalue_error
     intervals(top, table.index + 1, rho, rho - residual, rho + residual, color="C0")
     top.axhline((1 - np.sqrt(momentum)) ** 2 / rate - decay, **DASHED)
     top.set(xlabel="mode", ylabel=CURVATURE, yscale="log")
@@ -63,8 +60,8 @@ def spectrum(run: Run) -> Figure:
 def by_mode(run: Run) -> Figure:
     """Draw what each mode did and what theory says, above; their ratio below.
 
-    Bars: 1.96 standard errors. The frequency is drawn where it exists. Dashed, where
-    the run has it: what the ratios would be with the noise where the replicas went.
+    The frequency is drawn where it exists. Dashed, where the run has it: what the ratios
+    would be with the noise where the replicas went.
     """
     table = reading.by_mode(run)
     if "mode_variance" not in table:
@@ -72,9 +69,8 @@ def by_mode(run: Run) -> Figure:
     figure, axes = panels(2, 3, 2.2, sharex=True)
     rho = table.eigenvalue
     for (value, ratio), (name, label) in zip(axes.T, QUANTITIES.items(), strict=True):
-        measured, error, predicted = (
-            table[f"{name}{end}"] for end in ("", "_error", "_predicted")
-        )
+        columns = table[[name, f"{name}_error", f"{name}_predicted"]]
+        measured, error, predicted = columns.to_numpy().T
         points(value, rho, measured, error, color="C0", label="measured")
         value.plot(rho, predicted, "_", color="C1", markersize=9, label="predicted")
         value.set(ylabel=label, **LOGARITHMIC)
@@ -91,8 +87,7 @@ def by_mode(run: Run) -> Figure:
 def noise(run: Run) -> Figure:
     """Draw the noise along the modes against their eigenvalues, and its correlations.
 
-    Left: u'Σu of one minibatch, and the multiple of the eigenvalue that fits all of
-    them best. Right, where the run has it: correlations of the noise between modes.
+    Left with the multiple of the eigenvalue that fits best; right where the run has it.
     """
     table = reading.by_mode(run)
     figure, ((scatter, matrix),) = panels(1, 2, 3.0)
@@ -117,43 +112,34 @@ def noise(run: Run) -> Figure:
 
 
 def spiral(run: Run) -> Figure:
-    """Draw the last steps of modes in phase space, from dark to light.
-
-    Ellipses: the exact stationary law, one and two standard deviations.
-    """
+    """Draw the last steps of modes in phase space, and two ellipses of the stationary law."""
     table, (rate, momentum, decay) = reading.by_mode(run), reading.optimiser(run)
     paths = run.wide("projection", "index")
-    figure, axes = panels(1, paths.shape[1], 3.2)
-    for panel, (mode, path) in zip(axes[0], paths.items(), strict=True):
-        velocity = path.diff().to_numpy()[1:][-TURN:] / rate
-        position = (path - path.mean()).to_numpy()[1:][-TURN:]
+    figure, (row,) = panels(1, paths.shape[1], 3.2)
+    for panel, (mode, path) in zip(row, paths.items(), strict=True):
+        velocity, position = path.diff()[1:][-TURN:] / rate, (path - path.mean())[1:][-TURN:]
         panel.plot(position, velocity, color="0.7", linewidth=0.6, zorder=1)
         shade = np.arange(len(position))
         panel.scatter(position, velocity, c=shade, cmap="viridis", s=8, zorder=2)
-        curvature, noise = table.eigenvalue[mode], table.noise_variance[mode]
-        if curvature + decay > 0:
-            law = theory.stationary_covariance(curvature + decay, rate, noise, momentum)
-            _ellipses(panel, law)
+        rho, noise = table.eigenvalue[mode], table.noise_variance[mode]
         panel.set(xlabel="position (unit)", ylabel="velocity (nats/unit)")
-        panel.set_title(f"mode {mode + 1}, ρ = {curvature:.3g}")
+        panel.set_title(f"mode {mode + 1}, ρ = {rho:.3g}")
+        if rho + decay <= 0:
+            continue
+        law = theory.stationary_covariance(rho + decay, rate, noise, momentum)
+        values, vectors = np.linalg.eigh(law)
+        angle = np.degrees(np.arctan2(*vectors[::-1, 1]))
+        for size in (2, 4):
+            shape = {"angle": angle, "fill": False, "color": "C1", "zorder": 3}
+            panel.add_patch(Ellipse((0, 0), *size * np.sqrt(values[::-1]), **shape))
     return figure
-
-
-def _ellipses(panel: Axes, covariance: NDArray) -> None:
-    values, vectors = np.linalg.eigh(covariance)
-    style = {"fill": False, "color": "C1", "zorder": 3}
-    angle = np.degrees(np.arctan2(*vectors[::-1, 1]))
-    for size in (1, 2):
-        length, width = 2 * size * np.sqrt(values[::-1])
-        panel.add_patch(Ellipse((0, 0), length, width, angle=angle, **style))
 
 
 def rest(run: Run) -> Figure:
     """Draw what is not along the modes: random directions, and its dimension by lag.
 
-    Left: the variance along random directions over their mean, and the kurtosis, which
-    is 3 for a normal law. Right: (tr C)²/tr C² of the displacement off the modes; the
-    line is what it would be if all directions had one variance.
+    Left: the variance over its mean, and the kurtosis, 3 for a normal law. Right: (tr C)²
+    / tr C² of the displacement; dashed, if all directions had one variance.
     """
     figure, ((left, right),) = panels(1, 2, 2.8)
     variance, kurtosis = run.series("rest_variance").value, run.series("rest_kurtosis").value
@@ -161,9 +147,8 @@ def rest(run: Run) -> Figure:
     left.plot(variance, kurtosis, "o", color="C0")
     left.axhline(3, **DASHED)
     left.axvline(1, **DASHED)
-    left.set(
-        xlabel="variance / mean", ylabel="kurtosis", xlim=(0, max(2, 1.1 * variance.max()))
-    )
+    left.set(xlabel="variance / mean", ylabel="kurtosis")
+    left.set_xlim(0, max(2, 1.1 * variance.max()))
     left.set_ylim(min(1.5, 0.9 * kurtosis.min()), max(4.5, 1.1 * kurtosis.max()))
     table = reading.displacements(run)
     right.plot(table.lag, table.rest_dimension, "o-", color="C2")
@@ -173,10 +158,7 @@ def rest(run: Run) -> Figure:
 
 
 def displacement(run: Run) -> Figure:
-    """Draw the squared displacement by lag, and its exponent from lag to lag.
-
-    Bars: 1.96 standard errors. The exponent is the slope between lags two apart.
-    """
+    """Draw the squared displacement by lag, and its slope between lags two apart."""
     table = reading.displacements(run)
     figure, ((square, slope),) = panels(1, 2, 3.2)
     points(square, table.lag, table.value, table.error, color="C0", label="measured")
@@ -197,7 +179,7 @@ def displacement(run: Run) -> Figure:
 
 
 def _slopes(lags: ArrayLike, values: ArrayLike) -> tuple[NDArray, NDArray]:
-    lags, values = np.log(np.asarray(lags, float)), np.log(np.asarray(values))
+    lags, values = np.log([lags, values])
     slopes = (values[2:] - values[:-2]) / (lags[2:] - lags[:-2])
     return np.exp((lags[2:] + lags[:-2]) / 2), slopes
 
@@ -205,9 +187,9 @@ def _slopes(lags: ArrayLike, values: ArrayLike) -> tuple[NDArray, NDArray]:
 def ratios(runs: dict[str, Run]) -> Figure:
     """Draw measured over predicted squared displacement by lag, of runs by label.
 
-    Bars: 1.96 standard errors of the measurement and of the prediction together.
+    Bars hold the errors of the measurement and of the prediction.
     """
-    figure, axes = plt.subplots()
+    figure, ((axes,),) = panels(1, 1, 3.6)
     for label, run in runs.items():
         table = reading.displacements(run)
         value = table.value / table.predicted

@@ -1,8 +1,7 @@
 """What a run that was followed did along its modes, beside what theory says of it.
 
-The predictions are those of :mod:`stationarity.theory`, exact, from the run's
-eigenvalues, noise and settings. The runs are those of this chapter's study, and training
-runs that were followed. Source: our section "Does a deep network obey?".
+The runs are those of this chapter's study, and training runs that were followed. Source:
+our section "Does a deep network obey?".
 """
 
 import math
@@ -31,30 +30,20 @@ def optimiser(run: Run) -> tuple[float, float, float]:
     return rate, settings.momentum, settings.weight_decay
 
 
-# --- modes ----------------------------------------------------------------------------
-
-
 def by_mode(run: Run) -> pd.DataFrame:
-    """Return a row for each mode: eigenvalue, noise, what was measured and predicted.
+    """Return a row for each mode: what was measured, with errors, and predicted.
 
-    Columns: ``eigenvalue`` (of the Hessian without decay), ``residual``,
-    ``noise_variance`` (of one minibatch) with ``noise_error``, and for each name of
-    ``MEASURED`` itself, ``<name>_error``, ``<name>_predicted``; NaN where there is none.
-    Modes whose curvature with decay is not positive have no prediction.
+    Columns: ``eigenvalue`` (of the Hessian without decay), ``noise_variance`` (of one
+    minibatch), those of ``MEASURED`` that the run has, and of each ``<name>_error``; of
+    the last ``<name>_predicted``, too, NaN where the curvature with decay is not positive.
     """
-    columns = {}
-    for name, value, error in (
-        ("eigenvalue", "eigenvalue", "residual"),
-        ("noise_variance", "noise_variance", "noise_error"),
-        *((name, name, f"{name}_error") for name in MEASURED if run.has(name)),
-    ):
+    measured, columns = list(filter(run.has, MEASURED)), {}
+    for name in ("eigenvalue", "noise_variance", *measured):
         rows = run.series(name).set_index("index")
-        columns |= {value: rows.value, error: rows.error}
+        columns |= {name: rows.value, f"{name}_error": rows.error}
     table = pd.DataFrame(columns).sort_index().reset_index(drop=True)
-    predicted = modes.predictions(
-        table.eigenvalue, table.noise_variance, *optimiser(run), positive_only=True
-    )
-    measured = [name for name in MEASURED if name in table]
+    given = table.eigenvalue, table.noise_variance, *optimiser(run)
+    predicted = modes.predictions(*given, positive_only=True)
     return table.assign(**{f"{name}_predicted": predicted[name] for name in measured})
 
 
@@ -65,15 +54,15 @@ def ratio(table: pd.DataFrame, name: str) -> Estimate:
     is part of them. Raises :class:`UsageError` where no mode has both.
     """
     columns = [name, f"{name}_error", f"{name}_predicted"]
-    both = table.reindex(columns=[*columns, "noise_variance", "noise_error"])
+    both = table.reindex(columns=[*columns, "noise_variance", "noise_variance_error"])
     both = both[(both[columns] > 0).all(axis=1)]
     if both.empty:
         raise UsageError(f"No mode has a {name.replace('_', ' ')} and a prediction of it.")
     measured, error, predicted = both[columns].to_numpy().T
-    value = np.exp(np.log(measured / predicted).mean())
-    share = (error / measured) ** 2
+    value, share = np.exp(np.log(measured / predicted).mean()), (error / measured) ** 2
     if name in ("mode_variance", "mode_velocity_variance"):  # proportional to the noise
-        share += ((both.noise_error / both.noise_variance) ** 2).fillna(0).to_numpy()
+        noise = both.noise_variance_error / both.noise_variance
+        share += (noise**2).fillna(0).to_numpy()
     return Estimate.of(value, value * np.sqrt(share.sum()) / len(both))
 
 
@@ -85,8 +74,8 @@ def visited_noise(run: Run) -> float:
     """
     if not run.has("replica_noise_trace"):
         return math.nan
-    visited = run.series("replica_noise_trace").value.mean()
-    return float(visited / run.series("reference_noise_trace").value[0])
+    at_reference = run.series("reference_noise_trace").value[0]
+    return run.series("replica_noise_trace").value.mean() / at_reference
 
 
 def whole_spectrum(run: Run) -> tuple[NDArray, NDArray]:
@@ -96,10 +85,8 @@ def whole_spectrum(run: Run) -> tuple[NDArray, NDArray]:
     :class:`UsageError` where the run has the modes alone.
     """
     table = by_mode(run)
-    return (
-        np.append(table.eigenvalue, run.series("rest_node").value),
-        np.append(table.noise_variance, run.series("rest_weight").value),
-    )
+    nodes, weights = (run.series(name).value for name in ("rest_node", "rest_weight"))
+    return np.append(table.eigenvalue, nodes), np.append(table.noise_variance, weights)
 
 
 def noise_matrix(run: Run) -> NDArray:
@@ -125,11 +112,9 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
     >>> proportionality(np.diag([4.0, 2.0]), [2.0, 1.0])["spread"]
     np.float64(1.0)
     """
-    matrix, eigenvalues = np.asarray(matrix, float), np.asarray(eigenvalues, float)
     diagonal = np.diag(matrix)
     whole, curvature = np.linalg.norm(matrix), np.linalg.norm(eigenvalues)
-    multiple = diagonal @ eigenvalues / curvature**2
-    ratios = diagonal / eigenvalues
+    multiple, ratios = diagonal @ eigenvalues / curvature**2, diagonal / eigenvalues
     return {
         "cosine": diagonal @ eigenvalues / (whole * curvature),
         "residual": np.linalg.norm(matrix - multiple * np.diag(eigenvalues)) / whole,
@@ -140,9 +125,6 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
     }
 
 
-# --- displacements --------------------------------------------------------------------
-
-
 def displacements(run: Run) -> pd.DataFrame:
     """Return the squared displacement by lag, measured and predicted.
 
@@ -150,23 +132,29 @@ def displacements(run: Run) -> pd.DataFrame:
     its standard error over them); where the run has them ``drift``, the squared
     displacement of the mean of the replicas, and ``rest_dimension``; ``top_predicted``
     (along the modes) and ``predicted`` (along all directions) with ``predicted_error``,
-    NaN where the run has no spectrum of the rest. Predictions are for stationary motion;
-    a direction whose curvature with decay is not positive counts as flat, where the noise
-    diffuses freely.
+    that of the draws; NaN where the run has no spectrum off the modes. Predictions are for
+    stationary motion; a curvature that is not positive with decay counts as flat.
     """
-    series = _series(run)
-    error = series.std(axis=1) / np.sqrt(series.count(axis=1))
-    table = pd.DataFrame({"value": series.mean(axis=1), "error": error})
-    for column, name in {"drift": "drift_squared", "rest_dimension": "rest_dimension"}.items():
-        if run.has(name):
-            table[column] = run.series(name).set_index("step").value
-    table, modewise = table.reset_index(), by_mode(run)
-    noise = modewise.eigenvalue, modewise.noise_variance
-    table["top_predicted"] = _predicted(table.lag, *noise, run).sum(1)
+    series, modewise, whole = _series(run), by_mode(run), run.has("rest_node")
+    table = pd.DataFrame({"value": series.mean(axis=1), "error": series.sem(axis=1)})
+    for name in filter(run.has, ("drift_squared", "rest_dimension")):
+        table[name.removesuffix("_squared")] = run.series(name).set_index("step").value
+    table, (rate, momentum, decay) = table.reset_index(), optimiser(run)
+    top = modewise[["eigenvalue", "noise_variance"]].to_numpy().T
+    curvature, noise = whole_spectrum(run) if whole else top
+    total = np.maximum(curvature + decay, FLAT)
+    along = theory.displacement_squared(table.lag, total, rate, noise, momentum)
+    along, off = np.split(along, [len(modewise)], axis=1)
+    table["top_predicted"] = along.sum(1)
     table["predicted"] = table["predicted_error"] = math.nan
-    if run.has("rest_node"):
-        rest, table["predicted_error"] = _off_the_modes(table.lag, run)
-        table["predicted"] = table.top_predicted + rest
+    if whole:
+        count = run.settings.draws
+        by_draw = off.reshape(len(table), count, -1).sum(2)
+        weights = noise[len(modewise) :].reshape(count, -1).sum(1)
+        # Linearised, for a ratio of sums over the draws: their weights' sum was known.
+        scatter = by_draw - by_draw.sum(1, keepdims=True) * weights / weights.sum()
+        table["predicted"] = table.top_predicted + by_draw.sum(1)
+        table["predicted_error"] = np.sqrt((scatter**2).sum(1) * count / max(count - 1, 1))
     return table
 
 
@@ -177,97 +165,65 @@ def _series(run: Run) -> pd.DataFrame:
     return run.wide(name, "member" if of_replicas else "index").rename_axis(index="lag")
 
 
-def _predicted(lags: ArrayLike, eigenvalues, noise, run: Run) -> NDArray:
-    """Return the predicted squared displacement (L, n) at lags along n directions."""
-    rate, momentum, decay = optimiser(run)
-    total = np.maximum(np.asarray(eigenvalues) + decay, FLAT)
-    return theory.displacement_squared(lags, total, rate, np.asarray(noise), momentum)
-
-
-def _off_the_modes(lags: ArrayLike, run: Run) -> tuple[NDArray, NDArray]:
-    """Return the predicted displacement off the modes, and its error, that of the draws."""
-    count = run.settings.draws
-    nodes, weights = (
-        run.series(name).value.to_numpy() for name in ("rest_node", "rest_weight")
-    )
-    by_draw = _predicted(lags, nodes, weights, run).reshape(len(lags), count, -1).sum(2)
-    weights = weights.reshape(count, -1).sum(1)
-    value = by_draw.sum(1)
-    # Linearised, for a ratio of sums over the draws: their weights' sum was known.
-    scatter = by_draw - value[:, None] * weights / weights.sum()
-    return value, np.sqrt((scatter**2).sum(1) * count / max(count - 1, 1))
-
-
 def exponents(table: pd.DataFrame, first: float, last: float) -> dict[str, float]:
     """Return the slopes of log displacement on log lag over lags of a window.
 
-    By least squares, ``measured`` and ``predicted`` (NaN without a prediction), of the
-    table of :func:`displacements`. Raises :class:`UsageError` where fewer than three lags
-    lie in the window.
+    By least squares, ``measured`` and ``predicted`` (NaN without a prediction), of the table
+    of :func:`displacements`. Raises :class:`UsageError` for fewer than three lags.
     """
     inside = table[table.lag.between(first, last)]
     if len(inside) < 3:
         raise UsageError(f"An exponent needs three lags, and {len(inside)} are measured.")
-    weights = slope_weights(np.log(inside.lag))
-    return {
-        "measured": float(weights @ np.log(inside.value)),
-        "predicted": float(weights @ np.log(inside.predicted)),
-    }
+    slopes = slope_weights(np.log(inside.lag)) @ np.log(inside[["value", "predicted"]])
+    return dict(zip(("measured", "predicted"), slopes, strict=True))
 
 
 def inherited(run: Run, lag: int) -> float:
     """Return the squared displacement over a lag that replicas share in a stationary state.
 
-    They inherit position and velocity at their branch, of covariance P in a mode. From t
-    to t + k steps after it their mean goes (M^(t+k) - M^t) x, where M is the matrix of a
-    step. Mean over the reference points t, sum over the modes.
+    From t to t + k steps after their branch at x = (position, velocity) their mean goes
+    (M^(t+k) - M^t) x, M being the matrix of a step. Mean over the reference points t, sum
+    over all directions.
     """
     curvature, noise = whole_spectrum(run)
     rate, momentum, decay = optimiser(run)
     total = np.maximum(curvature + decay, FLAT)
     covariance = theory.stationary_covariance(total, rate, noise, momentum)
     step, power = theory.transition(total, rate, momentum), np.linalg.matrix_power
-    shared = []
-    for start in reference_steps(run.settings):
-        moved = power(step, start + lag) - power(step, start)
-        shared.append((moved @ covariance @ moved.swapaxes(1, 2))[:, 0, 0].sum())
-    return float(np.mean(shared))
+    starts = reference_steps(run.settings)
+    moved = np.stack([power(step, start + lag) - power(step, start) for start in starts])
+    return float((moved @ covariance @ moved.mT)[..., 0, 0].sum(1).mean())
 
 
 # --- quantities of the ledger ---------------------------------------------------------
 
 
 @quantity
-def speed_ratio(run: Run) -> Estimate:
-    """Mean squared displacement of one step, measured over predicted from Hessian and noise."""
-    return _displacement_ratio(run, 1)
+def displacement_ratio(run: Run, lag: float = 100) -> Estimate:
+    """Mean squared displacement over about 100 steps, measured over predicted.
 
-
-@quantity
-def displacement_ratio(run: Run) -> Estimate:
-    """Mean squared displacement over about 100 steps, measured over predicted."""
-    return _displacement_ratio(run, 100)
-
-
-@quantity
-def late_displacement_ratio(run: Run) -> Estimate:
-    """Mean squared displacement over the longest lag, measured over predicted."""
-    return _displacement_ratio(run, math.inf)
-
-
-def _displacement_ratio(run: Run, lag: float) -> Estimate:
-    """Return measured over predicted at the measured lag that is nearest.
-
-    By Student's t over the series, the error of the prediction added in squares.
+    Or at the measured lag that is nearest to another. By Student's t over replicas or
+    reference points, the error of the prediction added in squares.
     """
     table = displacements(run)
     row = table.iloc[np.abs(np.log(table.lag / min(lag, table.lag.max()))).argmin()]
     if np.isnan(row.predicted):
         raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
-    series = _series(run).shape[1]
     value = row.value / row.predicted
     share = np.hypot(row.error / row.value, row.predicted_error / row.predicted)
-    return Estimate.of(value, value * share, max(series - 1, 1))
+    return Estimate.of(value, value * share, max(_series(run).shape[1] - 1, 1))
+
+
+@quantity
+def speed_ratio(run: Run) -> Estimate:
+    """Mean squared displacement of one step, measured over predicted from Hessian and noise."""
+    return displacement_ratio(run, 1)
+
+
+@quantity
+def late_displacement_ratio(run: Run) -> Estimate:
+    """Mean squared displacement over the longest lag, measured over predicted."""
+    return displacement_ratio(run, math.inf)
 
 
 @quantity
@@ -281,10 +237,8 @@ def late_exponent_difference(run: Run) -> Estimate:
     predicted = exponents(table, last / 4, last)["predicted"]
     series = _series(run).loc[last / 4 :].dropna(axis=1)
     if series.shape[1] < 2 or np.isnan(predicted):
-        raise UsageError(
-            f"{run.name} has no prediction off the modes, or fewer than two series to "
-            "leave one out of."
-        )
+        lacking = "no prediction off the modes, or fewer than two series to leave one out of"
+        raise UsageError(f"{run.name} has {lacking}.")
     weights = slope_weights(np.log(series.index))
     value, error = jackknife(lambda mean: weights @ np.log(mean), series, axis=1)
     return Estimate.of(value - predicted, error, series.shape[1] - 1)
@@ -292,10 +246,7 @@ def late_exponent_difference(run: Run) -> Estimate:
 
 @quantity
 def mode_variance_ratio(run: Run) -> Estimate:
-    """Variance along the top Hessian modes over that predicted, geometric mean.
-
-    From u'Σu of each mode, its eigenvalue and the settings.
-    """
+    """Variance along the top Hessian modes over that predicted, geometric mean."""
     return ratio(by_mode(run), "mode_variance")
 
 

@@ -43,28 +43,24 @@ def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
     - at the reference weights, means over the last steps of training, of each mode
       (``index``): ``eigenvalue`` (error: residual) and ``noise_variance``, u_i'Σu_i of a
       minibatch; of the modes i < j among k ``noise_covariance``, ``index`` i k + j;
-      ``smallest_eigenvalue`` of all, at most so much (error: residual);
-      ``reference_loss``, ``reference_gradient_norm`` and ``reference_noise_trace``;
-      ``rest_node`` and ``rest_weight``, the spectrum of H off the modes in which each
-      direction counts with its noise, for each draw: its weights sum to the rest of the
-      trace;
+      ``smallest_eigenvalue`` of all, at most so much (error: residual); the first three
+      above as ``reference_loss`` and so on; ``rest_node`` and ``rest_weight``, for each
+      draw the spectrum of H off the modes in which each direction counts with its noise;
+    - ``parameters``, their number P;
     - of the replicas after the discarded steps, of each mode, what
       :func:`stationarity.stats.modes.statistics` gives; for random directions off the
       modes (``index``) ``rest_variance`` and ``rest_kurtosis``;
-      ``local_displacement_squared``, the mean of ||delta||^2, and ``projection`` of the
-      first replica on some modes, its last steps;
+      ``local_displacement_squared``, the mean of ||delta||^2; ``projection`` of the first
+      replica on some modes, its last steps; ``replica_loss`` and ``replica_noise_trace``,
+      exact, at every ``measure_every`` steps;
     - with the lag as step: ``global_displacement_squared`` of each replica (``member``),
       mean over its reference points; ``top_displacement_squared``, its part along the
       modes; ``drift_squared``, of the mean displacement of the replicas; and
-      ``rest_dimension``, (tr C)^2 / tr C^2 of what is not along the modes;
-    - ``parameters``, their number P;
-    - of the replicas at every ``measure_every`` of these steps ``replica_loss`` and
-      ``replica_noise_trace``, exact.
+      ``rest_dimension``, (tr C)^2 / tr C^2 of what is not along the modes.
 
     Errors are standard errors over the replicas. Memory: a file of ``steps`` x
     ``replicas`` x (modes + random directions) float32 numbers, read once at the end, and
-    ``points`` x ``replicas`` nets. Raises :class:`UsageError` for a net that is too small
-    for so many directions.
+    ``points`` x ``replicas`` nets. Raises :class:`UsageError` for too small a net.
     """
     task, keeper = small.load(settings, place), place.keeper
     if settings.reshuffled:
@@ -84,10 +80,9 @@ def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
 
 def _train(task: Task) -> tuple[small.State, Tensor, list[tuple]]:
     """Return the state after burn-in, the reference weights (P,), and rows."""
-    settings = task.settings
-    seeds = small.seeds(settings.seed, "member", 1)
+    settings, seeds = task.settings, small.seeds(task.settings.seed, "member", 1)
     start = task.start(seeds)
-    total = start[0].new_zeros(start[0].shape[1], dtype=torch.float64)
+    total = torch.zeros_like(start[0][0], dtype=torch.float64)
     nets = small.Ensemble(task, start, seeds, settings.burn_in, total=total, rows=[])
     total, rows = nets.kept.values()
     for step in nets.steps():
@@ -113,54 +108,41 @@ def _state(task: Task, step: int, theta: Tensor, of: str = "") -> list[tuple]:
 
 def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
     """Return the directions (k + R, P), float32, and rows of Hessian and noise."""
-    settings = task.settings
-    generator = torch.Generator().manual_seed(seed_of(settings.seed, "draws"))
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64).to(reference)
-
-    top, rows = _hessian(task, reference)
-    rows += _noise(task, reference, top, draw(settings.draws, len(task.labels)))
-    rows += _state(task, settings.burn_in, reference[None], "reference_")
-    others = draw(settings.random_directions, len(reference))
-    # Orthonormal, and orthogonal to the modes.
-    every = torch.linalg.qr(torch.cat([top, others]).T).Q.T
-    return torch.cat([top, every[settings.modes :]]).float(), rows
-
-
-def _hessian(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
-    """Return the modes (k, P), float64, and rows of the eigenvalues."""
-    settings, where = task.settings, (task.inputs.double(), task.labels)
-    model = mlp(task.widths).to(reference)
+    settings, k = task.settings, task.settings.modes
+    model, loss = mlp(task.widths).to(reference), measure.cross_entropy
     nn.utils.vector_to_parameters(reference, model.parameters())
-    search = {"k": settings.modes, "tol": 1e-3, "max_products": 40 * settings.modes}
-    top = measure.sharpness(model, measure.cross_entropy, [where], **search)
+    on = [(task.inputs.double(), task.labels)]
+    top = measure.sharpness(model, loss, on, k=k, tol=1e-3, max_products=40 * k)
     if not top.converged:
         raise UsageError(f"{top.products} products do not give the modes: ask for fewer.")
-
-    def negative(model: nn.Module, batch) -> Tensor:
-        return -measure.cross_entropy(model, batch)
-
-    lowest = measure.sharpness(model, negative, [where], tol=0.02, max_products=600)
-    at, each = {"step": settings.burn_in, "epoch": task.epoch}, range(settings.modes)
-    rows = metrics.rows("eigenvalue", top.eigenvalues, top.residuals, index=each, **at)
-    smallest, residual = -lowest.eigenvalues[0], lowest.residuals[0]
-    return top.eigenvectors, rows + metrics.rows(
-        "smallest_eigenvalue", smallest, residual, **at
-    )
+    low = measure.sharpness(model, lambda *of: -loss(*of), on, tol=0.02, max_products=600)
+    directions, smallest = top.eigenvectors, (-low.eigenvalues[0], low.residuals[0])
+    at = {"step": settings.burn_in, "epoch": task.epoch}
+    rows = metrics.rows("smallest_eigenvalue", *smallest, **at)
+    each = top.eigenvalues, top.residuals
+    rows += metrics.rows("eigenvalue", *each, index=range(k), **at)
+    rows += _state(task, settings.burn_in, reference[None], "reference_")
+    generator = torch.Generator().manual_seed(seed_of(settings.seed, "draws"))
+    normal = {"generator": generator, "dtype": torch.float64}
+    draws = torch.randn(settings.draws, len(task.labels), **normal).to(reference)
+    rows += _noise(task, reference, directions, draws)
+    others = torch.randn(settings.random_directions, len(reference), **normal).to(reference)
+    # Orthonormal, and orthogonal to the modes.
+    every = torch.linalg.qr(torch.cat([directions, others]).T).Q.T
+    return torch.cat([directions, every[k:]]).float(), rows
 
 
 def _noise(task: Task, reference: Tensor, top: Tensor, draws: Tensor) -> list[tuple]:
     """Rows of the noise of a minibatch along the modes (k, P), and of its spectrum off them."""
-    settings, where = task.settings, (task.inputs.double(), task.labels)
-    deviations, samples, trace = spectra.noise(reference, task.widths, *where, top, draws)
+    settings, count = task.settings, len(top)
+    deviations, samples, trace = spectra.noise(task, reference, top, draws)
     covariance = deviations.T @ deviations / len(deviations)
-    product = spectra.hessian(reference, task.widths, *where)
+    product = spectra.hessian(task, reference)
     nodes, weights = spectra.quadrature(product, samples, settings.nodes, top)
     # The draws' weights err in their sum, which is known.
     weights *= (trace - covariance.trace()) / weights.sum()
     covariance, weights = covariance / settings.batch_size, weights / settings.batch_size
-    count, at = len(top), {"step": settings.burn_in, "epoch": task.epoch}
+    at = {"step": settings.burn_in, "epoch": task.epoch}
     i, j = torch.triu_indices(count, count, 1)
     rows = metrics.rows("noise_variance", covariance.diagonal(), index=range(count), **at)
     rows += metrics.rows("noise_covariance", covariance[i, j], index=i * count + j, **at)
@@ -181,7 +163,8 @@ def _follow(
     sums, rows, squares, places = nets.kept.values()
     table = task.keeper.table(count * len(directions), nets.step)
     top = directions[: settings.modes].double()
-    starts, lags = _reference_points(settings)
+    starts = reference_steps(settings)
+    lags = set(spaced_lags(settings.steps - 1 - starts[-1], PER_OCTAVE).tolist())
     for step in nets.steps():
         table.write(step, ((nets.theta - reference) @ directions.T).flatten())
         for point, start in enumerate(starts):
@@ -192,23 +175,24 @@ def _follow(
                 sums[step - start] = sums.get(step - start, 0) + gone
         counted = step - settings.discarded
         if counted >= 0 and counted % settings.measure_every == 0:
-            rows += _visited(task, step, nets.theta)
+            exact = task.exact(nets.theta)
+            traces = exact.variances / settings.batch_size
+            rows += _mean(task, step, "replica_loss", exact.losses)
+            rows += _mean(task, step, "replica_noise_trace", traces)
         nets.update(settings.learning_rate)
         if counted >= 0:
             squares += torch.linalg.vecdot(nets.buffer, nets.buffer).double()
     squares *= settings.learning_rate**2 / (settings.steps - settings.discarded)
-    rows = rows + _distance_rows(task, sums, len(starts))
-    rows += _mean(task, settings.steps, "local_displacement_squared", squares)
+    rows = rows + _mean(task, settings.steps, "local_displacement_squared", squares)
+    for lag, total in sorted(sums.items()):
+        every, along, (drift, trace, crossed) = (total / len(starts)).split([count, count, 3])
+        far = {"global_displacement_squared": every, "top_displacement_squared": along}
+        shared = {"drift_squared": drift, "rest_dimension": trace**2 / crossed}
+        at = {"step": lag, "epoch": task.epoch}
+        rows += metrics.common_rows(far, member=range(count), **at)
+        rows += metrics.common_rows(shared, **at)
     series = table.read(settings.steps).view(settings.steps, count, -1).transpose(0, 1)
     return rows + _motion_rows(task, series[:, settings.discarded :].double().numpy())
-
-
-def _visited(task: Task, step: int, theta: Tensor) -> list[tuple]:
-    """Rows of loss and noise of one minibatch, exact, at the replicas' weights (K, P)."""
-    exact = task.exact(theta)
-    traces = exact.variances / task.settings.batch_size
-    rows = _mean(task, step, "replica_loss", exact.losses)
-    return rows + _mean(task, step, "replica_noise_trace", traces)
 
 
 def _mean(task: Task, step: int, name: str, values: Tensor) -> list[tuple]:
@@ -218,24 +202,15 @@ def _mean(task: Task, step: int, name: str, values: Tensor) -> list[tuple]:
 
 def reference_steps(settings: ModeStudy) -> list[int]:
     """Return the steps of the reference points: in the first half of what is left."""
-    left = settings.steps - settings.discarded
-    return [
-        settings.discarded + left // 2 * point // settings.points
-        for point in range(settings.points)
-    ]
-
-
-def _reference_points(settings: ModeStudy) -> tuple[list[int], set[int]]:
-    """Return the steps of the reference points, and the lags at which all are left."""
-    starts = reference_steps(settings)
-    return starts, set(spaced_lags(settings.steps - 1 - starts[-1], PER_OCTAVE).tolist())
+    half, points = (settings.steps - settings.discarded) // 2, settings.points
+    return [settings.discarded + half * point // points for point in range(points)]
 
 
 def _distances(gone: Tensor, top: Tensor) -> Tensor:
     """Return what displacements (K, P) over one lag say, (2 K + 3,).
 
-    The squares of all and of their parts along the modes (k, P); the square of the
-    common drift; of what is not along the modes the trace of the covariance C, and tr C².
+    Squares of all and of their parts along the modes (k, P), the square of the common
+    drift, and of what is not along the modes tr C and tr C² of the covariance C.
     """
     along = gone @ top.T
     rest, total = gone - along @ top, gone.sum(0)
@@ -249,19 +224,6 @@ def _distances(gone: Tensor, top: Tensor) -> Tensor:
     crossed = crossed / (len(pairs) * (len(pairs) - 1))
     whole = torch.stack([drift, trace, crossed])
     return torch.cat([squares, torch.linalg.vecdot(along, along), whole])
-
-
-def _distance_rows(task: Task, sums: dict[int, Tensor], points: int) -> list[tuple]:
-    """Rows of the means over the reference points, of sums of :func:`_distances` by lag."""
-    count, rows = task.settings.replicas, []
-    for lag in sorted(sums):
-        every, top, (drift, trace, crossed) = (sums[lag] / points).split([count, count, 3])
-        at = {"step": lag, "epoch": task.epoch}
-        far = {"global_displacement_squared": every, "top_displacement_squared": top}
-        rows += metrics.common_rows(far, member=range(count), **at)
-        shared = {"drift_squared": drift, "rest_dimension": trace**2 / crossed}
-        rows += metrics.common_rows(shared, **at)
-    return rows
 
 
 def _motion_rows(task: Task, series: NDArray) -> list[tuple]:
