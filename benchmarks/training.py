@@ -29,7 +29,7 @@ import stationarity
 import torch
 from stationarity import data, measure, nets
 from stationarity.book import counting
-from stationarity.data.batches import Batches
+from stationarity.data.images import Batches
 from stationarity.runs import provenance, records
 from stationarity.runs.checkpoints import Keeper, Place
 from stationarity.runs.settings import get

@@ -11,22 +11,19 @@ from sklearn.datasets import load_digits
 def embedded_hash(name: str | None) -> str | None:
     """Return the SHA-256 of an embedded dataset, None for any other.
 
-    It enters the fingerprint of a run: the text differs between versions of
-    Python, and a package may mend its data.
+    It enters the fingerprint of a run: with a version of Python or of a package, data change.
     """
     if name == "python-reference":
-        return hashlib.sha256(python_reference().encode()).hexdigest()
-    if name != "digits":
+        content = python_reference().encode()
+    elif name == "digits":
+        content = b"".join(a.tobytes() for part in ("train", "test") for a in digits()[part])
+    else:
         return None
-    parts = [a.tobytes() for split in ("train", "test") for a in digits()[split]]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
 def python_reference() -> str:
-    """Return the Python language reference that ships with Python, as one text.
-
-    About half a million characters: the help topics in alphabetical order.
-    """
+    """Return the half a million characters of Python's own language reference."""
     return "\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
 
 

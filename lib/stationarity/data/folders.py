@@ -1,10 +1,6 @@
-"""ImageNet, as an ImageFolder tree or a table: batches streamed from disk by workers.
-
-Every crop and flip is keyed by the run's seed, as in :mod:`stationarity.data.images`.
-"""
+"""ImageNet, as an ImageFolder tree or a table: batches streamed from disk by workers."""
 
 import atexit
-import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -24,27 +20,25 @@ from torchvision.transforms import v2
 from ..errors import UsageError
 from ..runs import distributed
 from ..runs.seeds import seed_of
-from .batches import Images
-from .images import decode
+from .images import Images, decode
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class StreamedImages(Images):
-    """Encoded images (files, or rows of a table), decoded by workers.
+    """Encoded images ``train`` and ``test`` (None without), decoded by workers.
 
-    ``train`` and ``test`` (None without) are the images of the two parts. Training images
-    are random resized crops, flipped; test images are resized by 256/224 and cropped at
-    the centre. The rest is as in :class:`~stationarity.data.batches.Images`.
+    Training images are random resized crops, flipped; test images are resized by 256/224
+    and cropped at the centre. The rest is as in :class:`~stationarity.data.images.Images`.
     """
 
     channels = 3
 
-    def __init__(self, name, train, test, provenance, *, examples, flip, image_size, **how):
+    def __init__(self, name, train, test, provenance, *, image_size, examples=0, **how):
         chosen = np.random.default_rng(0).permutation(len(train.labels))
         self.chosen = chosen[: examples or None]
         super().__init__(name, provenance, len(self.chosen), **how)
-        self.train, self.test, self.flip = train, test, flip
+        self.train, self.test = train, test
         self.classes, self.size = train.classes, image_size
         self.mean, self.std = (
             torch.tensor(v, dtype=self.dtype, device=self.device).view(3, 1, 1)
@@ -52,24 +46,23 @@ class StreamedImages(Images):
         )
 
     def made(self, draws: Iterable[tuple]) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._load(self.train, map(self._items, draws), augment=self.flip)
+        items = (
+            [
+                (int(self.chosen[i]), seed_of(self.seed, "augment", *key, i))
+                for i in chosen[distributed.share(len(chosen))].tolist()
+            ]
+            for chosen, *key in draws
+        )
+        return self._load(self.train, items, augment=self.flip)
 
     def test_batches(self, size: int = 250) -> Iterator:
         """Yield the test set in batches; nothing where there is none."""
         if self.test is None:
             return iter(())
-        indices = range(len(self.test.labels))
-        indices = indices[distributed.share(len(indices))]
+        count = len(self.test.labels)
+        indices = range(count)[distributed.share(count)]
         items = ([(i, None) for i in indices[k : k + size]] for k in indices[::size])
         return self._load(self.test, items, augment=False)
-
-    def _items(self, draw: tuple) -> list[tuple]:
-        """Return the images of this process's share of a draw, each with its seed."""
-        chosen, *key = draw
-        return [
-            (int(self.chosen[i]), seed_of(self.seed, "augment", *key, i))
-            for i in chosen[distributed.share(len(chosen))].tolist()
-        ]
 
     def _load(self, images, items, augment: bool) -> Iterator:
         loader = DataLoader(
@@ -80,10 +73,14 @@ class StreamedImages(Images):
             generator=torch.Generator(),  # not the global one: loading leaves no trace
         )
         try:
-            with _interruptions_are_ours():
-                before = set(multiprocessing.active_children())
+            before = set(multiprocessing.active_children())
+            # Interruptions reach all processes: the workers are kept from them.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+            try:
                 batches = iter(loader)
                 _WORKERS.update(set(multiprocessing.active_children()) - before)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for pixels, labels in batches:
                 pixels = pixels.to(self.device, non_blocking=True).to(self.dtype)
                 labels = labels.to(self.device, non_blocking=True)
@@ -104,10 +101,9 @@ _WORKERS = weakref.WeakSet()  # all that were started here
 
 @atexit.register  # after multiprocessing did, so called before it
 def _end_workers() -> None:
-    """End the workers that are left, because something keeps their batches.
+    """End the workers that are left: multiprocessing would wait for ever.
 
-    As a process ends, multiprocessing sends them a SIGTERM, which they do not hear,
-    and would wait for them for ever.
+    It sends them a SIGTERM, which they do not hear.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's takes it for a failure
     for child in multiprocessing.active_children():
@@ -115,22 +111,10 @@ def _end_workers() -> None:
             child.kill()
 
 
-@contextlib.contextmanager
-def _interruptions_are_ours() -> Iterator[None]:
-    """Keep interruptions, which reach all processes, from those that are started here."""
-    numbers = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def tree(root: Path) -> tuple[tuple, dict]:
     """Return the images of ``train`` and of ``val`` (None without), and their provenance.
 
-    That holds the names of all training images, and the sizes of a thousand of
-    them, evenly spread: so an image tree that was scaled down is another one.
+    With the sizes of a thousand images, a tree that was scaled down is another one.
     """
     train = _Files(root / "train")
     test = _Files(root / "val") if (root / "val").is_dir() else None
@@ -151,21 +135,17 @@ def tree(root: Path) -> tuple[tuple, dict]:
 
 
 class _Files:
-    """The image files of a folder tree, one folder for each class.
-
-    The paths are one Arrow array: a list of a million would be copied into each
-    worker, a page at a time, as its references are counted.
-    """
+    """The image files of a folder tree, one folder for each class."""
 
     def __init__(self, root: Path):
         try:
             folder = ImageFolder(root)
         except FileNotFoundError as error:
             reason = str(error).splitlines()[0]
-            raise UsageError(
-                f"{root} must hold a folder of images for each class: {reason}"
-            ) from None
+            message = f"{root} must hold a folder of images for each class: {reason}"
+            raise UsageError(message) from None
         self.names, self.classes = folder.classes, len(folder.classes)
+        # Of a list each worker would come to have a copy, as it counts references.
         self.paths = pyarrow.array([path for path, _ in folder.samples])
         self.labels = np.array(folder.targets)
 
@@ -177,10 +157,8 @@ class _Files:
 
 def table(tables) -> tuple:
     """Return the images of the parts ``train`` and ``validation`` (None without)."""
-    train, test = (
-        _Rows(tables[split], split) if split in tables else None
-        for split in ("train", "validation")
-    )
+    parts = {split: _Rows(rows, split) for split, rows in tables.items()}
+    train, test = parts["train"], parts.get("validation")
     if test and test.classes > train.classes:
         raise UsageError(
             f"ImageNet's validation part has {test.classes} classes here and its train part "
@@ -210,8 +188,7 @@ class _Rows:
 class _Decoded(Dataset):
     """Images as uint8 ``(3, size, size)`` with their labels, seeded one by one.
 
-    Pillow decodes and crops; the crop is resized as a tensor, which is twice as fast
-    and differs from Pillow's by rounding.
+    Crops are resized as tensors: twice as fast as by Pillow, but for rounding the same.
     """
 
     def __init__(self, images, size: int, augment: bool):
@@ -237,10 +214,7 @@ class _Decoded(Dataset):
 
 
 def _workers() -> int:
-    """Return this process's share of the CPUs, 16 at most.
-
-    ``torchrun`` starts ``LOCAL_WORLD_SIZE`` processes on a machine.
-    """
+    """Return this process's share of the CPUs, 16 at most."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it, macOS not
     cpus = len(affinity(0)) if affinity else os.cpu_count()
     return min(16, max(1, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

@@ -1,11 +1,12 @@
-"""Small images: batches made on the device, cropped and flipped, each from its own key.
+"""Images in batches; small ones are made on the device, cropped and flipped.
 
-A batch is ``(images, labels)``: normalised floats ``(B, C, H, W)`` and int64 ``(B,)``.
+Every random draw has a key of its own: the run's seed, a purpose (training, measuring) and
+the step. So a resumed run sees the batches it would have, and measuring changes none.
 """
 
 import copy
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -15,26 +16,88 @@ from torch import Tensor
 from ..errors import UsageError
 from ..runs import distributed
 from ..runs.seeds import seed_of
-from .batches import Batches, Images
+
+
+class Batches:
+    """A list of batches that are made anew at each pass, not stored."""
+
+    def __init__(self, count: int, make: Callable[[], Iterator]):
+        self.count, self.make = count, make
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self):
+        return self.make()
+
+
+class Images:
+    """Images whose batches are made from the numbers of their examples.
+
+    ``batch_size`` is that of all processes together, ``sampling`` is ``reshuffled`` (epochs)
+    or ``independent`` (batches); ``examples`` is how many training images are used (0:
+    all), and with ``flip`` they are flipped at random. A subclass has ``made``, which
+    yields the batch of each draw: the numbers of its examples, then its key. Raises
+    :class:`UsageError` for batches that are larger than the data.
+    """
+
+    def __init__(
+        self, name, provenance, count, *, flip=False, batch_size, sampling="reshuffled",
+        seed=0, dtype=torch.float32, device="cpu",
+    ):  # fmt: skip
+        if batch_size > count:
+            raise UsageError(
+                f"The batch size {batch_size} is larger than the data: "
+                f"{name} has {count} training examples here."
+            )
+        self.name, self.provenance, self.count, self.flip = name, provenance, count, flip
+        self.batch_size, self.sampling, self.seed = batch_size, sampling, seed
+        self.dtype, self.device = dtype, torch.device(device)
+        self.steps_per_epoch = count // batch_size
+
+    def training_batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the training batches of the steps ``first`` to ``last - 1``."""
+        return self.made(self._in_order(first, last))
+
+    def draws(self, count: int, *key) -> Batches:
+        """Return ``count`` independent batches, augmented as in training, the same for a key."""
+        keys = [(*key, i) for i in range(count)]
+        return Batches(count, lambda: self.made((self._independent(*k), *k) for k in keys))
+
+    def _in_order(self, first: int, last: int) -> Iterator[tuple]:
+        size, order, epoch = self.batch_size, None, None
+        for step in range(first, last):
+            if self.sampling == "independent":
+                yield self._independent("training", step), "training", step
+                continue
+            now, place = divmod(step, self.steps_per_epoch)
+            if now != epoch:
+                generator = np.random.default_rng(seed_of(self.seed, "order", now))
+                epoch, order = now, torch.from_numpy(generator.permutation(self.count))
+            yield order[place * size : (place + 1) * size], "training", step
+
+    def _independent(self, *key) -> Tensor:
+        generator = np.random.default_rng(seed_of(self.seed, "independent", *key))
+        return torch.from_numpy(generator.choice(self.count, self.batch_size, replace=False))
 
 
 class TensorImages(Images):
     """A small dataset that lives on the device as uint8 ``(N, H, W, C)``.
 
-    ``arrays`` are images and labels of the parts ``train`` and ``test``, as
-    :func:`stationarity.data.embedded.digits` has them; ``classes``, ``channels`` and
-    ``size`` describe them. The rest is as in :class:`~stationarity.data.batches.Images`.
+    ``arrays`` are images and labels of the parts ``train`` and ``test``, as of
+    :func:`stationarity.data.embedded.digits`. A batch is normalised floats ``(B, channels,
+    size, size)`` and int64 labels ``(B,)``. The rest is as in :class:`Images`.
     """
 
     def __init__(
-        self, name, arrays, provenance, *, examples, crop_padding, flip, label_noise, **how
+        self, name, arrays, provenance, *, crop_padding, label_noise, examples=0, **how
     ):
         images, labels = arrays["train"]
         if examples:
             chosen = np.random.default_rng(0).permutation(len(labels))[:examples]
             images, labels = images[chosen], labels[chosen]
         super().__init__(name, provenance, len(labels), **how)
-        self.crop_padding, self.flip = crop_padding, flip
+        self.crop_padding = crop_padding
         _, self.size, _, self.channels = images.shape
         self.classes = int(arrays["train"][1].max()) + 1
         pixels = images.reshape(-1, self.channels).astype(np.float64)
@@ -63,22 +126,17 @@ class TensorImages(Images):
 
     def partition(self) -> Batches:
         """Return the whole training set in batches (the last may be smaller)."""
-
-        def make():
-            for chosen in torch.arange(self.count, device=self.device).split(self.batch_size):
-                yield self._batch(chosen)
-
-        return Batches(-(-self.count // self.batch_size), make)
+        parts = torch.arange(self.count, device=self.device).split(self.batch_size)
+        return Batches(len(parts), lambda: map(self._batch, parts))
 
     def test_batches(self, size: int = 1000) -> Iterator:
         """Yield the test set in batches, without augmentation."""
         mine = distributed.share(len(self.test))
         parts = self.test[mine].split(size), self.test_labels[mine].split(size)
-        for images, labels in zip(*parts, strict=True):
+        for images, labels in zip(*parts):
             yield self._normalise(images), labels
 
     def _batch(self, chosen: Tensor, *key):
-        """Gather, crop and flip in one indexing operation."""
         mine = distributed.share(len(chosen))
         if not (self.flip or self.crop_padding):
             chosen = chosen[mine]
@@ -90,11 +148,8 @@ class TensorImages(Images):
         if self.flip:
             coin = torch.rand((len(chosen), 1), **random)
             columns = torch.where(coin < 0.5, self.size - 1 - columns, columns)
-        chosen, rows, columns = (
-            chosen[mine],
-            (rows + shift[0])[mine],
-            (columns + shift[1])[mine],
-        )
+        shifted = chosen, rows + shift[0], columns + shift[1]
+        chosen, rows, columns = (part[mine] for part in shifted)
         images = self.train[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
         return self._normalise(images), self.labels[chosen]
 
@@ -103,18 +158,15 @@ class TensorImages(Images):
 
 
 def with_wrong_labels(labels: Tensor, share: float, classes: int, *key) -> Tensor:
-    """Return labels (n,) of which a share, drawn at random, is of other classes.
-
-    The draw depends on the key alone. The labels that are passed stay as they are.
+    """Return a copy of labels (n,) of which a share, drawn by the key, is of other classes.
 
     >>> changed = with_wrong_labels(torch.zeros(10).long(), 0.3, 5, "a key")
     >>> int((changed != 0).sum())
     3
     """
-    generator = np.random.default_rng(seed_of(*key))
-    count = round(share * len(labels))
-    chosen = torch.from_numpy(generator.permutation(len(labels))[:count]).to(labels.device)
-    shift = torch.from_numpy(generator.integers(1, classes, count)).to(labels.device)
+    generator, count = np.random.default_rng(seed_of(*key)), round(share * len(labels))
+    drawn = generator.permutation(len(labels))[:count], generator.integers(1, classes, count)
+    chosen, shift = (torch.from_numpy(part).to(labels.device) for part in drawn)
     changed = labels.clone()
     changed[chosen] = (labels[chosen] + shift) % classes
     return changed

@@ -1,9 +1,8 @@
 """Parquet files of CIFAR-10, WikiText-103 and ImageNet: below a data root, or downloaded.
 
-Every file is known by its SHA-256, which is computed once and remembered as long
-as the file's size and time of change stay as they are. A download is compared
-with the hub's own SHA-256 and with the number of rows that is expected. It goes
-on after a break: whole files are kept, and the others are fetched again.
+Every file is known by its SHA-256, which is computed once and remembered as long as the
+file's size and time of change stay as they are. A download is compared with the hub's own
+SHA-256 and number of rows. After a break it goes on: whole files are kept.
 """
 
 import contextlib
@@ -50,25 +49,19 @@ IMAGENET = Source(
 )  # fmt: skip
 
 
-def parquet_files(
-    source: Source, root: Path | None, optional: tuple[str, ...] = ()
-) -> tuple[dict[str, list[Path]], dict]:
+def parquet_files(source: Source, root: Path | None, optional: str = "") -> tuple[dict, dict]:
     """Return the files of each split, and their provenance.
 
-    They lie below the root; without one they are downloaded, or come from the
-    hub's cache. Raises :class:`UsageError` where a split is missing (unless it is
-    optional), where the hub refuses, and where a download is damaged.
+    They lie below the root, or in the hub's cache. Raises :class:`UsageError` where a split
+    is missing (but the optional one), the hub refuses, or a download is damaged.
     """
     if root is None:
-        files = _download(source)
-        provenance = {
-            "source": f"Hugging Face hub, {source.hub}",
-            "checked": "SHA-256 against the hub's, number of rows",
-        }
+        files, provenance = _download(source), {"source": f"Hugging Face hub, {source.hub}"}
+        provenance["checked"] = "SHA-256 against the hub's, number of rows"
     else:
         files, provenance = find(source, root), {"source": "parquet files"}
     for split in source.rows:
-        if split not in files and not (files and split in optional):
+        if split not in files and not (files and split == optional):
             raise UsageError(
                 f"No {source.name} in {root}: put {split}-*.parquet (columns "
                 f"{' and '.join(source.columns)}, from "
@@ -88,8 +81,8 @@ def find(source: Source, root: Path) -> dict[str, list[Path]]:
     """Return the files of the splits that lie below the root; nothing where none does."""
     for folder in (*(root / part for part in source.folders), root):
         parts = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in source.rows}
-        if held := {split: files for split, files in parts.items() if files}:
-            return held
+        if any(parts.values()):
+            return {split: files for split, files in parts.items() if files}
     return {}
 
 
@@ -108,10 +101,9 @@ def read(files: list[Path], columns: tuple[str, ...]) -> pyarrow.Table:
 
 
 def memory_mapped(source: Source, files: dict[str, list[Path]]):
-    """Return a ``datasets.Dataset`` of each split, whose rows are read from disk.
+    """Return a ``datasets.Dataset`` of each split, whose rows are read from disk one by one.
 
-    Rows of a parquet file cannot be read one by one, so ``datasets`` writes them
-    once as an Arrow table into its cache (``HF_DATASETS_CACHE``).
+    For that, ``datasets`` writes an Arrow table into its cache (``HF_DATASETS_CACHE``).
     """
     import datasets  # takes a second to import
 
@@ -136,8 +128,7 @@ def _download(source: Source) -> dict[str, list[Path]]:
         snapshot = snapshot_download(source.hub, repo_type="dataset", allow_patterns=patterns)
     except Exception as error:  # its HTTP client's errors have no common type
         raise UsageError(_why_not(source, error)) from error
-    folder = Path(snapshot) / source.inside
-    files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in source.rows}
+    files = find(source, Path(snapshot) / source.inside)
     hashes = sha256([file for split in files.values() for file in split])
     # In the hub's cache a file is a link to a blob, whose name is the hub's SHA-256.
     damaged = [file for file, digest in hashes.items() if digest != file.resolve().name]
@@ -150,7 +141,9 @@ def _download(source: Source) -> dict[str, list[Path]]:
             "deleted: the same call fetches it again."
         )
     for split, expected in source.rows.items():
-        rows = sum(pyarrow.parquet.read_metadata(file).num_rows for file in files[split])
+        rows = sum(
+            pyarrow.parquet.read_metadata(file).num_rows for file in files.get(split, ())
+        )
         if rows != expected:
             raise UsageError(
                 f"{source.name} of the hub has {rows} rows in its {split} part, and "
@@ -161,7 +154,7 @@ def _download(source: Source) -> dict[str, list[Path]]:
 
 
 def _why_not(source: Source, error: Exception) -> str:
-    """Return the sentence that says why a download failed, and the remedy."""
+    """Return a sentence: why a download failed, and the remedy."""
     from huggingface_hub import errors, get_token
 
     page = f"https://huggingface.co/datasets/{source.hub}"

@@ -1,11 +1,9 @@
 """A text as tokens: its vocabulary and its streams.
 
-A training batch is ``(tokens, targets, begins)``: int64 ``(N, T)`` twice, and
-whether a pass over the text begins, where the memory is emptied. A measured
-batch is ``(context, tokens, targets)``, ``context`` being int64 ``(N, C)``: it
-holds all that its loss depends on besides the weights.
-
-Source: our section "WikiText-103 + Transformer-XL".
+A training batch is ``(tokens, targets, begins)``: int64 ``(N, T)`` twice, and whether a
+pass over the text begins, where the memory is emptied. A measured batch is ``(context,
+tokens, targets)``, with all that its loss depends on besides the weights: int64 ``(N, C)``
+and ``(N, T)`` twice. Source: our section "WikiText-103 + Transformer-XL".
 """
 
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from torch import Tensor
 from ..errors import UsageError
 from ..runs import distributed
 from ..runs.seeds import seed_of
-from .batches import Batches
+from .images import Batches
 
 END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
 VALIDATION_STEPS = 32  # segments that a validation stream reads, at least
@@ -35,17 +33,14 @@ def words(lines: pyarrow.ChunkedArray) -> pyarrow.Array:
     end, space = (pyarrow.scalar(text, kind) for text in (END_OF_LINE, " "))
     ended = compute.binary_join_element_wise(lines.cast(kind), end, space)
     split = compute.utf8_split_whitespace(compute.utf8_trim_whitespace(ended))
-    flat = compute.list_flatten(split)
-    return flat.combine_chunks() if isinstance(flat, pyarrow.ChunkedArray) else flat
+    return compute.list_flatten(split).combine_chunks()
 
 
-def encode(
-    training: pyarrow.Array, validation: pyarrow.Array
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def encode(training: pyarrow.Array, validation: pyarrow.Array) -> tuple:
     """Return both parts as int32 numbers of tokens, and the vocabulary.
 
-    The vocabulary is that of the training part by falling frequency (ties: by
-    first occurrence), and ``<unk>``, which stands for all others.
+    That is the training part's by falling frequency (ties: by first occurrence), and
+    ``<unk>``, which stands for all others.
 
     >>> training, validation = (pyarrow.array(list(t)) for t in ("abbb", "cab"))
     >>> encode(training, validation)
@@ -59,8 +54,7 @@ def encode(
     vocabulary = encoded.dictionary.take(pyarrow.array(order)).to_pylist()
     if UNKNOWN not in vocabulary:
         vocabulary.append(UNKNOWN)
-    known = pyarrow.array(vocabulary, training.type)
-    places = pyarrow.compute.index_in(validation, known)
+    places = pyarrow.compute.index_in(validation, pyarrow.array(vocabulary, training.type))
     places = places.fill_null(vocabulary.index(UNKNOWN))
     return rank[numbers], places.to_numpy().astype(np.int32), vocabulary
 
@@ -68,17 +62,15 @@ def encode(
 class TokenStreams:
     """A text on the device, read as contiguous streams, a segment at a time.
 
-    The training text is cut into ``batch_size`` streams of equal length; a step
-    takes the next segment of each, and a pass ends with the streams. ``count`` is
-    the number of segments, ``vocabulary`` the tokens, sorted by falling frequency.
+    The training text is cut into ``batch_size`` streams of equal length; a step takes the
+    next ``segment`` tokens of each, and a pass ends with the streams. ``count`` is the
+    number of segments, ``vocabulary`` the tokens, sorted by falling frequency.
 
-    ``parts`` are the tokens of the training and of the validation text; ``segment`` is how
-    many tokens of each stream a step takes, and ``context`` how many segments of text a
-    measured one is given before it; of the training text ``tokens`` are used (0: all);
-    ``steps_per_epoch`` is what counts as an epoch (0: a pass). ``dtype`` is that of the
-    models that read the text.
-
-    Raises :class:`UsageError` for a text that is too short or has one token only.
+    ``parts`` are the tokens of the training and of the validation text; ``context`` is how
+    many segments of text a measured one is given before it; of the training text ``tokens``
+    are used (0: all); ``steps_per_epoch`` is what counts as an epoch (0: a pass); ``dtype``
+    is the models'. Raises :class:`UsageError` for a text that is too short or has one token
+    only.
     """
 
     def __init__(
@@ -100,31 +92,24 @@ class TokenStreams:
         self.device, self.dtype = torch.device(device), dtype
         self.batch_size, self.segment, self.context = batch_size, segment, context
         self.seed = seed
-        training, validation = parts
-        training, validation, self.vocabulary = encode(training[: tokens or None], validation)
-        self.steps_per_pass = self._segments_of_a_stream(training)
+        training, validation, self.vocabulary = encode(parts[0][: tokens or None], parts[1])
+        if len(training) and training.max() == 0:
+            raise UsageError(
+                f"The training text of {name} has a vocabulary of one token, and a loss of "
+                "zero: take more of it (tokens=0), or another text."
+            )
+        self.steps_per_pass = (len(training) - 1) // (batch_size * segment)
+        self.count, needed = batch_size * self.steps_per_pass, context + batch_size
+        if self.count < needed:
+            raise UsageError(
+                f"The training text has {len(training)} tokens here, and {batch_size} streams "
+                f"with measure_context={context} need at least {needed} segments of {segment}: "
+                "lower segment, batch_size or measure_context, or take more text."
+            )
         self.steps_per_epoch = steps_per_epoch or self.steps_per_pass
-        self.count = batch_size * self.steps_per_pass
         self.train, self.validation = (
             torch.from_numpy(part).to(self.device) for part in (training, validation)
         )
-
-    def _segments_of_a_stream(self, training: np.ndarray) -> int:
-        if len(training) and training.max() == 0:
-            raise UsageError(
-                f"The training text of {self.name} has a vocabulary of one token, "
-                "and a loss of zero: take more of it (tokens=0), or another text."
-            )
-        segments = (len(training) - 1) // (self.batch_size * self.segment)
-        needed = self.context + self.batch_size
-        if segments < 1 or segments * self.batch_size < needed:
-            raise UsageError(
-                f"The training text has {len(training)} tokens here, and {self.batch_size} "
-                f"streams with measure_context={self.context} need at least {needed} "
-                f"segments of {self.segment}: lower segment, batch_size or measure_context, "
-                "or take more text."
-            )
-        return segments
 
     def training_batches(self, first: int, last: int) -> Iterator:
         """Yield the training batches of the steps ``first`` to ``last - 1``."""
@@ -141,31 +126,25 @@ class TokenStreams:
         """
 
         def make():
+            possible, mine = self.count - self.context, distributed.share(self.batch_size)
             for i in range(count):
                 generator = np.random.default_rng(seed_of(self.seed, "segments", *key, i))
-                chosen = generator.choice(
-                    self.count - self.context, self.batch_size, replace=False
-                )
-                chosen = chosen[distributed.share(len(chosen))]
+                chosen = generator.choice(possible, self.batch_size, replace=False)[mine]
                 begin = torch.from_numpy(chosen).to(self.device) * self.segment
                 yield self._with_context(begin, self.context)
 
         return Batches(count, make)
 
     def training_batch_with_context(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the training batch of a step as a measured one.
-
-        Its context is the ``context`` segments before it, fewer where a pass begins.
-        """
+        """Return the training batch of a step as a measured one, as far as the pass allows."""
         place = step % self.steps_per_pass
         before = min(place, self.context)
         return self._with_context(self._streams() + (place - before) * self.segment, before)
 
     def validation_batches(self) -> Iterator:
-        """Yield the validation text in streams of 32 segments at least, a step at a time.
+        """Yield the validation text in streams of 32 segments at least, as in training.
 
-        Batches are as in training. Nothing where the text is shorter than a segment, or
-        where there are fewer streams than processes and none is left for this one.
+        Nothing where the text is shorter than a segment, or no stream is this process's.
         """
         segments = (len(self.validation) - 1) // self.segment
         streams = max(segments // VALIDATION_STEPS, 1)
@@ -177,9 +156,9 @@ class TokenStreams:
             yield rows[:, :-1], rows[:, 1:], step == 0
 
     def _streams(self) -> Tensor:
-        """The first tokens' places of this process's streams, int64 (N,)."""
-        places = torch.arange(self.batch_size, device=self.device)
-        mine = places[distributed.share(self.batch_size)]
+        """Return the first tokens' places of this process's streams, int64 (N,)."""
+        streams = torch.arange(self.batch_size, device=self.device)
+        mine = streams[distributed.share(self.batch_size)]
         return mine * self.steps_per_pass * self.segment
 
     def _with_context(self, begin: Tensor, segments: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -25,24 +25,24 @@ def sharpness(
 ) -> Sharpness:
     """Return the k algebraically largest eigenvalues of the Hessian.
 
-    The Hessian is that of the mean objective over these fixed batches; with batch
-    normalisation in training mode that includes the batch statistics, and dropout
-    draws the same numbers in every product. A product is one objective a batch and about
-    three gradients of work. :mod:`stationarity.measure.lanczos` states the stopping rule.
+    It is that of the mean objective over these fixed batches, in training mode with their
+    statistics in batch normalisations; dropout draws the same numbers in every product,
+    which is one objective a batch and about three gradients of work. The stopping rule is
+    that of :mod:`stationarity.measure.lanczos`.
 
     Parameters
     ----------
     model, objective, batches: as in :func:`gradient_statistics`; M >= 1.
     k: how many eigenvalues, with multiplicity.
     tol: relative error of each eigenvalue.
-    max_products: the most products of the Hessian.
+    max_products: the most products.
     start: eigenvectors of an earlier call ``(k, P)``, or one vector ``(P,)``: a few
         products then suffice. A random direction is mixed in.
     seed: of the random directions; global random state is not used.
 
-    Memory: 6k + 40 gradients beside one batch's graph. Raises ``ValueError`` without a batch or parameters, for k outside
-    [1, min(P, max_products)], or a start of the wrong size;
-    ``FloatingPointError`` where a product is not finite.
+    Memory: 6k + 40 gradients beside one batch's graph. Raises ``ValueError`` without a
+    batch or parameters, for k outside [1, min(P, max_products)] or a start of the wrong
+    size; ``FloatingPointError`` where a product is not finite.
 
     Source: Zhang et al. 2022 (power iteration there); our section "What to measure".
 

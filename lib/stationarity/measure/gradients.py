@@ -48,15 +48,13 @@ def gradient_statistics(
 
         E ||g||^2 = ||grad f||^2 + sigma^2 / M,
 
-    so ``gradient_norm_naive``, ||g||, is biased upwards: at a stationary point it
-    shows the noise. ``gradient_norm_squared`` = ||g||^2 - s^2/M (1 - M/N) is
-    unbiased, and may be negative. ``noise_norm`` is the root of an unbiased estimate
-    of E ||g_i - grad f||^2.
+    so ``gradient_norm_naive``, ||g||, is biased upwards: at a stationary point it shows the
+    noise. ``gradient_norm_squared`` = ||g||^2 - s^2/M (1 - M/N) is unbiased, and may be
+    negative. ``noise_norm`` is the root of an unbiased estimate of E ||g_i - grad f||^2.
 
-    ``standard_error`` (of ``gradient_norm_squared``) is a delete-a-group jackknife
-    over at most 16 groups, of unequal sizes (Busing, Meijer and van der Leeden,
-    1999). Where the true gradient is zero the estimator is a degenerate U-statistic:
-    the jackknife then overestimates its error, which is conservative.
+    ``standard_error`` (of ``gradient_norm_squared``) is a delete-a-group jackknife over at
+    most 16 groups, of unequal sizes (Busing, Meijer and van der Leeden, 1999). Where the
+    true gradient is zero, a degenerate U-statistic, it overestimates the error.
 
     Parameters
     ----------
@@ -68,11 +66,9 @@ def gradient_statistics(
     weight_decay: the ``regularised_`` fields are those of the objective plus
         (weight_decay / 2) ||theta||^2; the others are not affected.
 
-    One objective and one backward a batch; about 26 gradients of memory.
-
-    Raises ``ValueError`` without a batch, with one batch that is not the whole
-    population, with more batches than the population, or without parameters.
-    With two batches the standard errors of the norms are infinite.
+    One objective and one backward a batch; about 26 gradients of memory. With two batches
+    the standard errors of the norms are infinite. Raises ``ValueError`` without a batch or
+    parameters, with one batch that is not the whole population, or more than that.
 
     Source: Zhang et al. 2022 (the naive norm); our section "What to measure".
 
@@ -129,11 +125,10 @@ def projected_gradients(
 ) -> Tensor:
     """Return the projections of each minibatch gradient on directions, ``(M, k)``.
 
-    Their variance over independent minibatches is the noise's along a direction,
-    u' Sigma u. ``directions``, ``(k, P)``, are flat vectors such as ``eigenvectors``
-    of :func:`sharpness`; the rest is as in :func:`gradient_statistics`. The answer
-    is float64, on the CPU. Raises ``ValueError`` without a batch, and for directions
-    of another size.
+    Float64, on the CPU; their variance over independent minibatches is the noise's along a
+    direction, u' Sigma u. ``directions``, ``(k, P)``, are flat vectors such as
+    ``eigenvectors`` of :func:`sharpness`; the rest is as in :func:`gradient_statistics`.
+    Raises ``ValueError`` without a batch, and for directions of another size.
 
     Source: our section "Does a deep network obey?".
 

@@ -1,9 +1,8 @@
 """Largest eigenpairs of a symmetric operator that is known by its products.
 
-Rayleigh-Ritz on a growing orthonormal basis. Each new direction is the residual
-of a wanted pair, which from one start is the Lanczos recurrence with full
-re-orthogonalisation; a thick restart caps the memory. The images of the basis are
-kept beside it, so residuals are computed, and any direction may join.
+Rayleigh-Ritz on a growing orthonormal basis, with its images. Each new direction is the
+residual of a wanted pair, which from one start is the Lanczos recurrence with full
+re-orthogonalisation; a thick restart caps the memory.
 
 The stopping rule, after at least four products: the estimated errors
 ``min(r, r^2 / gap)`` are within the tolerance and the last product confirmed them, the
@@ -11,14 +10,12 @@ residuals fall, and the next Ritz value plus its residual is no larger than the 
 For ``k > 1`` or ``n <= 2500`` a random direction then rules out missed eigenvalues
 (:func:`nothing_missed`); where ``n > 2500``, those larger by a tenth. For one pair of a
 large operator that would double the products: there a start with next to nothing of the
-top eigenvector may end at a lower eigenvalue. For a random start the probability of that
-is known (:func:`may_miss`), and the rule asks that it be at most 0.1 for an eigenvalue
-larger by a tenth.
+top eigenvector may end at a lower eigenvalue; for a random start the rule asks that the
+probability of that be at most 0.1 for one larger by a tenth (:func:`may_miss`).
 
-Why not a library: ``torch.lobpcg`` needs a block and products with it;
-``scipy.sparse.linalg.eigsh`` stops on the residual alone, takes at least twenty
-products of a typical network's Hessian, leaves the device, and sees one copy of a
-multiple eigenvalue unless rounding brings the other.
+Why not a library: ``torch.lobpcg`` needs products with a block; SciPy's ``eigsh`` stops on
+the residual alone, takes at least twenty products of a typical network's Hessian, leaves
+the device, and sees one copy of a multiple eigenvalue unless rounding brings the other.
 """
 
 import math
@@ -39,15 +36,13 @@ MISSED, BY = 0.1, 0.1  # how often a random direction may, of a value larger by 
 class Sharpness(NamedTuple):
     """Largest eigenvalues of a Hessian, or of another symmetric operator of size P.
 
-    Tensors are in the dtype of the vectors it acts on, on their device: ``eigenvalues``
-    (k,) descending, orthonormal ``eigenvectors`` (k, P), and ``residuals``
-    ||A v - value v|| (k,). ``converged`` is whether the stopping rule held before the
-    ``products`` ran out.
+    Tensors are in the dtype of the vectors it acts on, on their device. ``converged`` is
+    whether the stopping rule held before the ``products`` ran out.
     """
 
-    eigenvalues: Tensor
-    eigenvectors: Tensor
-    residuals: Tensor
+    eigenvalues: Tensor  # (k,), descending
+    eigenvectors: Tensor  # (k, P), orthonormal
+    residuals: Tensor  # (k,), ||A v - value v||
     products: int
     converged: bool
 
@@ -117,10 +112,9 @@ def iterate(space: Subspace, tol: float, max_products: int, random_start: bool) 
 
 
 def _settled(ritz: Ritz, before: Ritz | None, allowed: Tensor) -> bool:
-    """Return whether the estimated errors are small, confirmed by the last step.
+    """Return whether the estimated errors are small, and were so before the last step.
 
-    It confirms them where they were small before it; or where they are half as
-    large now, and no value rose by more than its error was estimated to be.
+    Or they are half as large, and no value rose by more than its error was estimated to be.
     """
     k = ritz.k
     if before is None or len(before.values) < k or len(ritz.values) == k:
@@ -173,12 +167,11 @@ def may_miss(
 def nothing_missed(space: Subspace, tol: float, max_products: int) -> bool:
     """Return whether no eigenvalue above the k-th was missed.
 
-    Lanczos from a random direction z orthogonal to the basis, until an eigenvector
-    of the deflated operator with an eigenvalue above the k-th would have been missed
-    with probability RISK at most; in a large operator one larger by a tenth with
-    probability MISSED. An eigenvector of which the basis holds nothing is one of that
-    operator; the more the basis holds of others, the sooner it is certain. False: a
-    Ritz value came out above, and the basis now holds it, or the products ran out.
+    Lanczos from a random direction z orthogonal to the basis, until an eigenvector of the
+    deflated operator with an eigenvalue above the k-th would have been missed with
+    probability RISK at most; in a large operator one larger by a tenth with probability
+    MISSED. False: a Ritz value came out above, which the basis now holds, or the products
+    ran out.
     """
     room = min(space.k // 2 + 10, space.capacity - space.k)  # for the operator's own basis
     space.keep(min(space.count, space.capacity - room))

@@ -27,9 +27,7 @@ def cross_entropy(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def squared_error(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Return half the squared distance of logits from their labels' unit vectors.
-
-    A sum over the classes, and the mean over the examples of ``(inputs, labels)``.
+    """Return half the mean squared distance of logits from ``(inputs, labels)``' unit vectors.
 
     >>> model = nn.Linear(2, 4, bias=False)
     >>> _ = nn.init.zeros_(model.weight)
