@@ -22,7 +22,7 @@ from ..runs import distributed
 from ..runs.seeds import seed_of
 from .images import Images, decode
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN_AND_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 
 
 class StreamedImages(Images):
@@ -42,7 +42,7 @@ class StreamedImages(Images):
         self.classes, self.size = train.classes, image_size
         self.mean, self.std = (
             torch.tensor(v, dtype=self.dtype, device=self.device).view(3, 1, 1)
-            for v in (IMAGENET_MEAN, IMAGENET_STD)
+            for v in MEAN_AND_STD
         )
 
     def made(self, draws: Iterable[tuple]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -186,10 +186,7 @@ class _Rows:
 
 
 class _Decoded(Dataset):
-    """Images as uint8 ``(3, size, size)`` with their labels, seeded one by one.
-
-    Crops are resized as tensors: twice as fast as by Pillow, but for rounding the same.
-    """
+    """Images as uint8 ``(3, size, size)`` with their labels, seeded one by one."""
 
     def __init__(self, images, size: int, augment: bool):
         self.images = images
@@ -206,6 +203,7 @@ class _Decoded(Dataset):
         before = torch.get_rng_state()
         torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for devices too
         try:
+            # As a tensor an image is resized twice as fast as by Pillow, but for rounding.
             place = self.crop.make_params([image])
             pixels = v2.functional.pil_to_tensor(v2.functional.crop(image, **place))
             return self.flip(v2.functional.resize(pixels, self.crop.size)), label

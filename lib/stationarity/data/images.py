@@ -174,7 +174,7 @@ def with_wrong_labels(labels: Tensor, share: float, classes: int, *key) -> Tenso
 
 def whole(batches) -> tuple[Tensor, Tensor]:
     """Return all inputs of the batches, flat (n, D), and their labels (n,)."""
-    images, labels = zip(*batches, strict=True)
+    images, labels = zip(*batches)
     return torch.cat(images).flatten(1), torch.cat(labels)
 
 

@@ -50,10 +50,10 @@ IMAGENET = Source(
 
 
 def parquet_files(source: Source, root: Path | None, optional: str = "") -> tuple[dict, dict]:
-    """Return the files of each split, and their provenance.
+    """Return the files of each split, below the root or downloaded, and their provenance.
 
-    They lie below the root, or in the hub's cache. Raises :class:`UsageError` where a split
-    is missing (but the optional one), the hub refuses, or a download is damaged.
+    Raises :class:`UsageError` where a split is missing that is not optional, where the hub
+    refuses, and where a download is damaged.
     """
     if root is None:
         files, provenance = _download(source), {"source": f"Hugging Face hub, {source.hub}"}
@@ -78,7 +78,7 @@ def parquet_files(source: Source, root: Path | None, optional: str = "") -> tupl
 
 
 def find(source: Source, root: Path) -> dict[str, list[Path]]:
-    """Return the files of the splits that lie below the root; nothing where none does."""
+    """Return the files of the splits that lie below the root."""
     for folder in (*(root / part for part in source.folders), root):
         parts = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in source.rows}
         if any(parts.values()):
@@ -101,10 +101,7 @@ def read(files: list[Path], columns: tuple[str, ...]) -> pyarrow.Table:
 
 
 def memory_mapped(source: Source, files: dict[str, list[Path]]):
-    """Return a ``datasets.Dataset`` of each split, whose rows are read from disk one by one.
-
-    For that, ``datasets`` writes an Arrow table into its cache (``HF_DATASETS_CACHE``).
-    """
+    """Return a ``datasets.Dataset`` of each split, in the cache ``HF_DATASETS_CACHE``."""
     import datasets  # takes a second to import
 
     files = {split: [str(file) for file in paths] for split, paths in files.items()}
@@ -141,9 +138,8 @@ def _download(source: Source) -> dict[str, list[Path]]:
             "deleted: the same call fetches it again."
         )
     for split, expected in source.rows.items():
-        rows = sum(
-            pyarrow.parquet.read_metadata(file).num_rows for file in files.get(split, ())
-        )
+        tables = map(pyarrow.parquet.read_metadata, files.get(split, ()))
+        rows = sum(table.num_rows for table in tables)
         if rows != expected:
             raise UsageError(
                 f"{source.name} of the hub has {rows} rows in its {split} part, and "

@@ -121,8 +121,7 @@ class TokenStreams:
     def draws(self, count: int, *key) -> Batches:
         """Return ``count`` independent measured batches, the same for a key.
 
-        Each holds segments of the training streams, drawn without replacement
-        within the batch, with the ``context`` segments of text before them.
+        Each holds segments of the training streams, drawn without replacement.
         """
 
         def make():
