@@ -169,7 +169,7 @@ class State:
         return self.losses[-1]
 
     def read_losses(self, end_of_epoch: bool) -> None:
-        """Average the latest losses over the processes; at its end, record the epoch's mean.
+        """Average the latest losses over the processes; at an epoch's end record its mean.
 
         Raises ``FloatingPointError``, with the ``step``, where one is not finite.
         """
