@@ -4,7 +4,7 @@ One verb runs, continues or loads any experiment of the book::
 
     import stationarity
 
-    run = stationarity.run("imagenet_resnet", scale="classroom")
+    run = stationarity.run("full_batch", scale="classroom", settings={"epochs": 200})
     run.series("gradient_norm_squared")
 """
 

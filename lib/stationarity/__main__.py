@@ -124,7 +124,6 @@ def _verify(options) -> None:
 
 
 def _doctor(options) -> int:
-    """Print what a run would meet here; the status is 1 where something is wrong."""
     from huggingface_hub import get_token  # runs do without it
 
     wrong = []

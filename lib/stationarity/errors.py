@@ -9,8 +9,7 @@ class UsageError(ValueError):
     The command line and notebooks print the message without a traceback.
     """
 
-    def _render_traceback_(self) -> list[str]:
-        """Return what a notebook shows of the error: IPython asks for it by this name."""
+    def _render_traceback_(self) -> list[str]:  # so IPython calls it
         return [f"{type(self).__name__}: {self}"]
 
 

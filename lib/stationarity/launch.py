@@ -55,9 +55,7 @@ def run(
     checkpoint_seconds : seconds between checkpoints, or more where writing one takes
         more than a hundredth of them; 0: one after every step.
 
-    Raises :class:`UsageError` for bad input, before any long work. For example::
-
-        run("full_batch", settings={"epochs": 200}).series("loss")
+    Raises :class:`UsageError` for bad input, before any long work.
     """
     chosen = settings if isinstance(settings, Settings) else get(name, scale, settings)
     if seed is not None:

@@ -1,4 +1,4 @@
-"""What theory predicts of SGD around a minimum, in NumPy.
+"""What theory predicts of SGD around a minimum.
 
 ``discrete`` is exact for SGD on noisy quadratics, ``continuous`` its Langevin equation,
 ``modes`` what is measured of single directions; ``simulation`` draws trajectories.

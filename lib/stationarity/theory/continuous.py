@@ -7,9 +7,8 @@ of k steps,
     dx = −A x dt + √(2 D) dW,    A = [[0, −1], [2 h, 2 (1 − β)] / (η (1 + β))],
 
 where ``D`` has the one entry ``2 s / (η (1 + β)²)``, for v. It is the continuous
-limit of the recursion of :mod:`stationarity.theory.discrete`, with its symbols;
-what it misses in the variances is of relative size η h / (2 (1 + β)). Source: paper:
-Kunin et al. 2024; our section: SGD as an underdamped Langevin equation.
+limit of the recursion of :mod:`stationarity.theory.discrete`, with its symbols. Source:
+paper: Kunin et al. 2024; our section: SGD as an underdamped Langevin equation.
 """
 
 from typing import NamedTuple

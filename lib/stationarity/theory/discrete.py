@@ -5,10 +5,9 @@ each step independent gradient noise of mean zero and variance ``s``,
 
     v ← β v − (h θ + noise),    θ ← θ + η v.
 
-The velocity ``v`` is minus PyTorch's momentum buffer. With weight decay λ,
-``h`` is ρ + λ, where ρ is the curvature of the loss. Position and velocity
-follow the linear recursion ``x ← M x + noise`` with ``M`` of :func:`transition`.
-Book: chapters 1 and 10.
+The velocity ``v`` is minus PyTorch's momentum buffer; weight decay adds to ``h``.
+Position and velocity follow the linear recursion ``x ← M x + noise`` with ``M`` of
+:func:`transition`. Book: chapters 1 and 10.
 """
 
 import numpy as np
@@ -116,8 +115,7 @@ def displacement_squared(
 def oscillation(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
     """Return the angle in radians by which a direction turns in one step, (...).
 
-    It is the argument of the eigenvalues of :func:`transition`: between 0 and π where
-    ``(1 − √β)² < η h < (1 + √β)²``; 0 below (no oscillation) and π above.
+    It is 0 for small ``η h`` (no oscillation) and π for large (it turns at every step).
 
     >>> float(oscillation(1.0, 1.0, 0.25))  # cos φ = 1/4
     1.318116071652818

@@ -25,8 +25,8 @@ def predictions(
     for independent between steps and of constant variance, the modes for uncoupled.
     Source: our section "What theory predicts of one mode".
 
-    Raises :class:`UsageError` for a mode without a stationary law: beyond stability, and
-    where ρ + λ is not positive; such modes are NaN where ``positive_only``.
+    Raises :class:`UsageError` for a mode without a stationary law; where ``positive_only``
+    those whose ρ + λ is not positive are NaN.
 
     >>> predictions([4.0], [1.0], 0.1, 0.9, 0.0)["mode_frequency"].round(3)
     array([0.659])

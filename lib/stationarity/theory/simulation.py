@@ -1,8 +1,4 @@
-"""Ensembles of SGD trajectories on quadratics, simulated step by step in float64.
-
-An ensemble moves in blocks that fit the processor's cache, each with its own stream of
-random numbers, on as many threads as PyTorch may use. Book: chapters 1, 10 and 11.
-"""
+"""Ensembles of SGD trajectories on quadratics, simulated step by step in float64."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +72,7 @@ def follow(
     seed: int = 0,
     summary: Callable[[NDArray], object],
 ) -> list:
-    """Simulate an ensemble block by block; return what is made of each block.
+    """Simulate an ensemble on PyTorch's threads; return what is made of each block.
 
     ``noise`` is as that of :func:`gaussian`, ``start`` (D,) the position at step 0,
     where the velocity is 0. The states of a block of b trajectories at the ``recorded``
