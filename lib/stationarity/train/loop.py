@@ -124,7 +124,7 @@ class State:
                 weights, settings.learning_rate, settings.momentum, **how
             )
         self.objective = measured_loss(settings)
-        self.loss = training_loss(settings)
+        self.loss, self.stepping = training_loss(settings), self.model
         self.path = settings.precision if settings.precision != "auto" else ""
         self.step, self.rows, self.losses, self.read = 0, [], [], 0
         self.directed, self.follower = False, None  # type: bool, Follower | None
@@ -154,8 +154,8 @@ class State:
     def take_step(self, batch) -> Tensor:
         """Take one step of the optimiser; return the minibatch loss, not waited for."""
         settings = self.settings
-        # Of dropout.
-        torch.manual_seed(seed_of(settings.seed, "step", self.step, *distributed.key()))
+        seed = seed_of(settings.seed, "step", self.step, *distributed.key())
+        torch.manual_seed(seed)  # of dropout
         rate = learning_rate(settings, self.step, self.total, self.dataset.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
