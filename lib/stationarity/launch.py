@@ -21,8 +21,7 @@ from .runs.devices import threads, usable_device
 from .runs.progress import follow
 from .runs.settings import Settings, get
 
-# What a run that goes on keeps of its earlier sittings.
-KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")
+KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")  # by one that goes on
 
 
 def run(

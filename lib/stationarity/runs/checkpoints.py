@@ -7,8 +7,7 @@ A study begins at the state that an earlier process kept, and tells its own afte
         theta = next_weights(theta)
         keeper.keep(step=step + 1, theta=theta)
 
-A study of several parts computes each by :meth:`Keeper.part`; training is restored and
-saved whole, by :meth:`Keeper.restore` and :meth:`Keeper.save`.
+A study of several parts computes each by :meth:`Keeper.part`.
 """
 
 import math

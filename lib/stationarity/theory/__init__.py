@@ -1,7 +1,6 @@
 """What theory predicts of SGD around a minimum.
 
-``discrete`` is exact for SGD on noisy quadratics, ``continuous`` its Langevin equation,
-``modes`` what is measured of single directions; ``simulation`` draws trajectories.
+Exact for SGD on noisy quadratics is ``discrete``; ``continuous`` is its Langevin equation.
 """
 
 from .continuous import damping, limiting_covariance, propagator
