@@ -71,9 +71,7 @@ def test_noise_of_an_example_is_the_covariance_at_the_minimum():
     )
     gradients = given.inputs * -given.errors[:, None] + 0.1 * given.minimum
     np.testing.assert_allclose(gradients.mean(0), 0, atol=1e-14)
-    np.testing.assert_allclose(
-        minibatches.noise_of_example(given), gradients.var(0), rtol=1e-12
-    )
+    np.testing.assert_allclose(given.noise_of_example, gradients.var(0), rtol=1e-12)
 
 
 def test_the_synthetic_problem_has_its_spectrum():
@@ -173,7 +171,7 @@ def test_moments_of_minibatches_settle_after_many_steps():
     # The constant noise of the minimum, and what the weights' own spread adds to it.
     variance = covariance[1, :, 0, 0]
     added = ((given.inputs**2 @ variance)[:, None] * given.inputs**2).mean(0)
-    least = minibatches.noise_of_example(given) / 32
+    least = given.noise_of_example / 32
     noise = least + (added - given.hessian**2 * variance) / 32
     settled = theory.stationary_covariance(given.curvature, 0.5, noise, 0.9)
     np.testing.assert_allclose(covariance[1], settled, rtol=0.02, atol=1e-9)

@@ -53,8 +53,7 @@ def regimes() -> Figure:
 def three_theories(run: Run, triples: list[tuple]) -> Figure:
     """Draw both theories and both simulations from the start on, and what sets them apart.
 
-    For each triple two rows: the quantities, and their relative deviation from the exact
-    theory of constant noise. Columns: squared distance, squared velocity, displacement.
+    For each triple the quantities, and below their deviations from the exact theory.
     """
     figure, axes = panels(2 * len(triples), 3, height=1.9)
     for number, triple in enumerate(triples):
@@ -97,8 +96,8 @@ def sampling(run: Run, triples: list[tuple]) -> Figure:
         for ax, quantity in zip(row, study.TOTALS, strict=True):
             for noise in ("replacement", "reshuffled"):
                 table = reading.compared(run, triple, noise, reading.CONSTANT, [quantity])
-                style = {"markersize": 3, **NOISES[noise]}
-                points(ax, table.step, table.ratio, table.ratio_error, **style)
+                ratio = table.step, table.ratio, table.ratio_error
+                points(ax, *ratio, markersize=3, **NOISES[noise])
             exact = reading.compared(run, triple, noise, best, [quantity]).predicted
             ax.plot(table.step, exact / table.predicted, **THEORY, label=f"theory: {best}")
             ax.axhline(1, **DOTTED)

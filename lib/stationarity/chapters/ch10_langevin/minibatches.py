@@ -30,6 +30,12 @@ class LeastSquares(NamedTuple):
         """The curvatures h = ρ + λ (D,)."""
         return self.hessian + self.weight_decay
 
+    @property
+    def noise_of_example(self) -> NDArray:
+        """The variances (D,) of one example's gradient at the minimum."""
+        gradients = self.inputs * self.errors[:, None]
+        return (gradients**2).mean(0) - gradients.mean(0) ** 2
+
 
 def least_squares(inputs: NDArray, targets: NDArray, weight_decay: float = 0.0) -> LeastSquares:
     """Return the regression of ``targets`` (N,) on ``inputs`` (N, D), turned to its axes.
@@ -52,21 +58,11 @@ def least_squares(inputs: NDArray, targets: NDArray, weight_decay: float = 0.0) 
     return LeastSquares(turned, targets - turned @ minimum, values, minimum, weight_decay)
 
 
-def noise_of_example(given: LeastSquares) -> NDArray:
-    """Return the variances (D,) of one example's gradient at the minimum.
-
-    Those of the mean over a minibatch of S independent examples are 1/S of them.
-    """
-    gradients = given.inputs * given.errors[:, None]
-    return (gradients**2).mean(0) - gradients.mean(0) ** 2
-
-
 def gradients(given: LeastSquares, batch_size: int, *, reshuffled: bool) -> Noise:
     """Return the gradients on minibatches, for :func:`stationarity.theory.simulation.follow`.
 
-    Each trajectory draws its own examples: independently, with replacement, or
-    ``reshuffled``, that is in a new random order in each epoch, without the rest that
-    fills no minibatch.
+    Each trajectory draws its own examples: with replacement, or ``reshuffled``, in a new
+    random order in each epoch, without the rest that fills no minibatch.
     """
     pull = given.weight_decay * given.minimum
 
@@ -78,8 +74,7 @@ def gradients(given: LeastSquares, batch_size: int, *, reshuffled: bool) -> Nois
         def gradient(position: NDArray, out: NDArray) -> None:
             indices = next(batches)
             np.take(given.inputs, indices, axis=0, out=rows, mode="clip")
-            misses = (rows @ position[..., None])[..., 0]
-            misses -= given.errors[indices]
+            misses = (rows @ position[..., None])[..., 0] - given.errors[indices]
             np.matmul(misses[:, None, :], rows, out=out[:, None, :])
             out /= batch_size
             if given.weight_decay:
@@ -108,11 +103,11 @@ def exact_moments(
 ) -> tuple[NDArray, NDArray]:  # fmt: skip
     """Return the exact moments of SGD on minibatches drawn with replacement.
 
-    All begin at the position ``start`` (D,) with velocity 0. Returns for the
-    ``recorded`` steps (K,), rising, the mean of (position, velocity), (K, D, 2), and the
-    covariance in each direction, (K, D, 2, 2). The noise of a minibatch depends on the
-    weights, but its covariance is quadratic in them, so that first and second moments
-    close: no law of the noise is assumed. A step costs about 4 N D² operations.
+    From ``start`` (D,) with velocity 0. For the ``recorded`` steps (K,), rising, the mean
+    of (position, velocity), (K, D, 2), and the covariance in each direction, (K, D, 2, 2).
+    The noise of a minibatch depends on the weights, but its covariance is quadratic in
+    them, so that first and second moments close: no law of the noise is assumed. A step
+    costs about 4 N D² operations.
     """
     count, dimensions = given.inputs.shape
     rows = transition(given.curvature, rate, momentum)

@@ -36,13 +36,10 @@ def predictions(run: Run, triple: tuple, theory: str) -> dict[str, NDArray]:
     still = np.stack([start, np.zeros_like(start)], -1)
     steps, lags = recorded_steps(run.settings.steps), recorded_steps(run.settings.lags)
     every = np.concatenate([steps, run.settings.steps + lags])
-
-    def mean_at(times, state):
-        return law.mean_at(times, curvature, rate, momentum, start=state)
-
-    noise = vector(run, "noise_of_example") / size
+    noise, given = vector(run, "noise_of_example") / size, (curvature, rate, momentum)
+    mean = law.mean_at(every, *given, start=still)
     covariance = law.covariance_at(every, curvature, rate, noise, momentum)
-    return by_name(mean_at(every, still), covariance, lags, lambda state: mean_at(lags, state))
+    return by_name(mean, covariance, lags, lambda one: law.mean_at(lags, *given, start=one))
 
 
 def compared(
@@ -101,9 +98,8 @@ def worst(run: Run, noise: str, theory: str) -> Estimate:
 
     With an interval at 95 %, of the totals from the first step on.
     """
-    return _largest_error(
-        pd.concat(compared(run, one, noise, theory) for one in run.settings.triples)
-    )
+    tables = [compared(run, triple, noise, theory) for triple in run.settings.triples]
+    return _largest_error(pd.concat(tables))
 
 
 @quantity

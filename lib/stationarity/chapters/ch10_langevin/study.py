@@ -83,18 +83,16 @@ def linear_regression(settings: Regression, place: Place) -> list[tuple]:
     all others are of an :func:`ensemble`. The :data:`MOMENTS` of the leading directions
     are at :func:`recorded_steps` up to ``steps``, and so are the sums over all directions
     ``position_squared``, E‖θ−μ‖², and ``velocity_squared``; ``displacement_squared``,
-    E‖θ_{t+k}−θ_t‖² with t = ``steps``, of the leading directions and, without an index,
-    of all, has its lag k as the step. The error is a standard error over the
-    trajectories. With ``state_dependent`` the exact values are of the noise
-    :data:`STATE_DEPENDENT`. Raises :class:`UsageError` for what is unstable, before
-    long work.
+    E‖θ_{t+k}−θ_t‖² with t = ``steps``, of the leading directions and of all, has its lag
+    k as the step. Errors are standard errors over trajectories; exact values, with
+    ``state_dependent``, have none. Raises :class:`UsageError` for what is unstable,
+    before long work.
     """
     given, start = problem(settings, place)
-    for rate, momentum, _ in settings.triples:
-        check_stable(given.curvature, rate, momentum)
-    noise_of_example = minibatches.noise_of_example(given)
-    at_minimum = {"curvature": given.curvature, "noise_of_example": noise_of_example}
-    found = common_rows(at_minimum | {"start": start}, index=range(len(start)))
+    for triple in settings.triples:
+        check_stable(given.curvature, *triple[:2])
+    constants = {"curvature": given.curvature, "noise_of_example": given.noise_of_example}
+    found = common_rows(constants | {"start": start}, index=range(len(start)))
     kinds = NOISES + (STATE_DEPENDENT,) * settings.state_dependent
     total = len(settings.triples) * len(kinds)
     with place.keeper.progress("linear regression", total, "part") as bar:
@@ -111,13 +109,9 @@ def linear_regression(settings: Regression, place: Place) -> list[tuple]:
 
 def _rows(settings: Regression, given: LeastSquares, start, triple, noise: str) -> list[tuple]:
     early, late = recorded_steps(settings.steps), recorded_steps(settings.lags)
-    recorded = np.concatenate([early, settings.steps + late])
-    if noise == STATE_DEPENDENT:
-        parts = _exact(settings, given, start, triple, recorded)
-    else:
-        parts = _simulated(settings, given, start, triple, recorded, noise)
-    found = []
-    for quantity, values, errors in parts:
+    recorded, found = np.concatenate([early, settings.steps + late]), []
+    law = _exact if noise == STATE_DEPENDENT else _simulated
+    for quantity, values, errors in law(settings, given, start, triple, recorded, noise):
         axes = {"index": range(values.shape[1])} if values.ndim == 2 else {}
         axes["step"] = late if quantity == "displacement_squared" else early
         axes["of"] = ensemble(noise, triple)
@@ -129,7 +123,7 @@ def _simulated(settings, given, start, triple, recorded, noise: str) -> list[tup
     """Return quantities with values (K,), or (K, D') of the leading directions, and errors."""
     rate, momentum, size = triple
     if noise == "gaussian":
-        deviations = np.sqrt(minibatches.noise_of_example(given) / size)
+        deviations = np.sqrt(given.noise_of_example / size)
         gradients = simulation.gaussian(given.curvature, deviations)
         many = settings.trajectories
     else:
@@ -138,10 +132,9 @@ def _simulated(settings, given, start, triple, recorded, noise: str) -> list[tup
     # The exact means of all simulations but the reshuffled one.
     still = np.stack([start, np.zeros_like(start)], -1)
     centre = _moved(given, triple, still, recorded_steps(settings.steps))
-    centre = centre[:, : settings.directions]
+    centre, rates = centre[:, : settings.directions], np.full(recorded[-1], rate)
     how = {"trajectories": many, "recorded": recorded, "start": start, "momentum": momentum}
     how |= {"seed": settings.seed + NOISES.index(noise)}
-    rates = np.full(settings.steps + settings.lags, rate)
     blocks = simulation.follow(gradients, rates, summary=lambda x: _sums(centre, x), **how)
     powers, totals, moved = (sum(part) / many for part in zip(*blocks, strict=True))
     values, errors = _moments(dict(zip(POWERS, powers, strict=True)), many)
@@ -193,7 +186,7 @@ def _moved(given: LeastSquares, triple, state: NDArray, steps: NDArray) -> NDArr
     return iterate(transition(given.curvature, *triple[:2]), 0 * state, state, steps)
 
 
-def _exact(settings, given, start, triple, recorded) -> list[tuple]:
+def _exact(settings, given, start, triple, recorded, _) -> list[tuple]:
     """Return what :func:`_simulated` does, exactly, of minibatches with replacement."""
     mean, covariance = minibatches.exact_moments(given, *triple, start=start, recorded=recorded)
     lags = recorded_steps(settings.lags)

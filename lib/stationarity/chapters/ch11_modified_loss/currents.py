@@ -4,13 +4,11 @@ A mode is a direction of curvature ``h`` (weight decay included) whose minibatch
 gradient has variance ``s``; its state x = (θ, v) is position and velocity. In the
 continuous theory of :mod:`stationarity.theory` its stationary density is
 exp(−Ψ) with the *modified loss* Ψ = ½ xᵀ C⁻¹ x, and the *probability current*
-J = −Q ∇Ψ exp(−Ψ), Q = A C − D, turns it clockwise in the (θ, v) plane. What the
-current does can be measured, by
-:func:`stationarity.chapters.ch11_modified_loss.estimators.rotation`, and is known
-exactly for the discrete recursion. Everything is float64; frequencies are in radians
-per step; ``rate`` is the learning rate. All raise :class:`UsageError` where there is no
-stationary state. Source: paper: Kunin et al. 2024; our section: Modified loss and
-probability currents.
+J = −Q ∇Ψ exp(−Ψ), Q = A C − D, turns it clockwise in the (θ, v) plane. What it does is
+measured by :func:`.estimators.rotation`, and known exactly for the discrete recursion.
+Frequencies are in radians per step; ``rate`` is the learning rate. All raise
+:class:`UsageError` where there is no stationary state. Source: paper: Kunin et al. 2024;
+our section: Modified loss and probability currents.
 """
 
 import numpy as np

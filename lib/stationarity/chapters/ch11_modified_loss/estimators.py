@@ -20,9 +20,9 @@ def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> tuple[NDArray, ND
     ``E[y_t x_{t+k}] − E[x_t y_{t+k}]`` over twice √(E x² E y² − (E x y)²): positive where
     the pair turns clockwise in the (x, y) plane. It has no unit. In coordinates that
     make the pair's covariance the identity it is the mean area of the triangle of the
-    origin and the states at t and t + k; for k = 1 that is the stochastic area of Lévy in a
-    step, and for small steps the angle of a step in radians, weighted with the square of
-    the radius. It is 0 for a process that looks the same in reversed time.
+    origin and the states at t and t + k: Lévy's stochastic area, and for small steps the
+    angle in radians, weighted with the square of the radius. It is 0 for a process that
+    looks the same in reversed time.
     """
     swept = [(_product(other, one, lag) - _product(one, other, lag)) / 2 for lag in lags]
     moments = [_product(one, one, 0), _product(other, other, 0), _product(one, other, 0)]
@@ -89,10 +89,9 @@ def local_motion(states: NDArray, edges: NDArray) -> tuple[NDArray, NDArray]:
 
     For a mode's positions and velocities (2, members, T), each over its root mean square,
     the mean of (x_{t+1} − x_{t−1}) / 2 in the cells of a square grid with ``edges``
-    (G + 1,) in both directions: that of cell i G + j is between the edges i of the
-    position and j of the velocity. Returns the means (2, G²) of position and velocity,
-    NaN where a cell is empty, and the counts (G²,). Forward and backward means each have
-    the symmetric part of the drift, which cancels.
+    (G + 1,): cell i G + j begins at the edges i of the position and j of the velocity.
+    Returns the means (2, G²), NaN where a cell is empty, and the counts (G²,). Forward and
+    backward means each have the symmetric part of the drift, which cancels.
     """
     states = states / np.sqrt(np.mean(np.square(states), axis=(1, 2), keepdims=True))
     motion = (states[..., 2:] - states[..., :-2]) / 2

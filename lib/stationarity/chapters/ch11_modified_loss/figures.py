@@ -21,10 +21,7 @@ REGIMES = ("underdamped", "critical", "overdamped")
 
 
 def losses() -> Figure:
-    """Draw level sets of a training loss and of the modified loss, for two noises.
-
-    Two modes; on the left and right the noise is isotropic and like the Hessian.
-    """
+    """Draw level sets of a training loss and of the modified loss, for two noises."""
     figure, axes = panels(1, 2, height=3.3, sharey=True)
     curvature, rate, momentum = np.array([4.0, 1.0]), 0.05, 0.9
     grid = np.linspace(-3.2, 3.2, 161)
@@ -48,9 +45,8 @@ def losses() -> Figure:
 def temperatures(ensembles: dict[str, tuple[Run, str]]) -> Figure:
     """Draw the temperature of each mode, by its positions and by its velocities.
 
-    h E θ² and m E v² over the geometric mean of the predicted temperatures; line:
-    continuous theory; dashed: exact. ``ensembles`` maps a name to a run and what rows of
-    one of its ensembles are of.
+    h E θ² and m E v² over the geometric mean of the predicted ones. ``ensembles`` maps a
+    name to a run and what rows of one of its ensembles are of.
     """
     figure, axes = panels(1, len(ensembles), height=3.3, sharey=True)
     for ax, (name, (run, of)) in zip(axes[0], ensembles.items(), strict=True):
@@ -78,8 +74,8 @@ def portraits(run: Run, path: NDArray) -> Figure:
     (steps, 3, 2), of one member of :func:`reading.paths`.
     """
     figure, axes = panels(1, 3, height=3.1, sharey=True)
-    for place, (name, number) in enumerate(reading.regimes(run).items()):
-        ax, mode = axes[0, place], reading.mode_of(run, number)
+    for place, (number, mode) in enumerate(reading.regimes(run).items()):
+        ax = axes[0, place]
         scale = np.sqrt(np.diag(limiting_covariance(*mode)))
         grid = np.linspace(-2.9, 2.9, 49)
         density = currents.density(np.stack(np.meshgrid(grid, grid), -1) * scale, *mode)
@@ -94,7 +90,7 @@ def portraits(run: Run, path: NDArray) -> Figure:
         ax.quiver(*places.T, *(rate * flow / scale).T, color="0.15", width=0.008, **arrows)
         ax.quiver(*places.T, *motion.T, color="C3", width=0.004, zorder=3, **arrows)
         ax.set(xlabel="position / its deviation", aspect="equal")
-        ax.set_title(f"{name}, ηω = {turn:.2g}", fontsize="small")
+        ax.set_title(f"{REGIMES[place]}, ηω = {turn:.2g}", fontsize="small")
         ax.grid(visible=False)
     axes[0, 0].set(ylabel="velocity / its deviation")
     return figure
@@ -155,10 +151,7 @@ def spectra(run: Run) -> Figure:
 
 
 def frequencies(ensembles: dict[str, tuple[Run, str]]) -> Figure:
-    """Draw measured over exact frequencies and spectral peaks of each mode.
-
-    ``ensembles`` are as in :func:`temperatures`.
-    """
+    """Draw measured over exact frequencies and peaks; as :func:`temperatures`."""
     figure, axes = panels(1, len(ensembles), height=3.4, sharey=True)
     for ax, (name, (run, of)) in zip(axes[0], ensembles.items(), strict=True):
         modes = reading.table(run, of)

@@ -31,9 +31,8 @@ def table(run: Run, of: str) -> pd.DataFrame:
     ``rotation_error``, ...), see :func:`.study.measured`; the same by the exact theory
     (``rotation_exact``, ...) and by the continuous one (``rotation_limit``, ...);
     ``energy``, ``h E θ²``, and ``kinetic``, ``m E v²``, with errors, and the
-    ``temperature`` that the continuous theory gives to both, with its geometric mean over
-    modes. Frequencies are NaN where a mode does not oscillate, ``position_rotation``, of
-    a mode and the next one, in the last.
+    ``temperature`` that the latter gives to both, with its geometric mean over modes.
+    Frequencies are NaN where nothing oscillates, ``position_rotation`` in the last mode.
     """
     rows = run.metrics[(run.metrics.of == of) & run.metrics.quantity.isin(MEASURED)]
     wide = rows.pivot(index="index", columns="quantity", values=["value", "error"])
@@ -67,25 +66,17 @@ def table(run: Run, of: str) -> pd.DataFrame:
     return modes.assign(mean_temperature=np.exp(np.log(modes.temperature).mean()))
 
 
-def regimes(run: Run) -> dict[str, int]:
-    """Return an underdamped, a nearly critical and an overdamped mode of a run.
+def regimes(run: Run) -> dict[int, tuple[float, float, float, float]]:
+    """Return an underdamped, a nearly critical and an overdamped mode of the first ensemble.
 
-    Of the underdamped modes the second one: its rotation can be seen.
-    """
-    curvature, beta = np.array(run.settings.curvatures), run.settings.momentum
-    critical = (1 - math.sqrt(beta)) ** 2 / run.settings.learning_rate
-    nearest = int(np.abs(np.log(curvature / critical)).argmin())
-    return {"underdamped": 1, "critical": nearest, "overdamped": len(curvature) - 1}
-
-
-def mode_of(run: Run, number: int) -> tuple[float, float, float, float]:
-    """Return curvature, learning rate, noise variance and momentum of a mode.
-
-    Of the first ensemble, with noise like the Hessian.
+    Of the underdamped modes the second one: its rotation can be seen. By number,
+    curvature, learning rate, noise variance and momentum.
     """
     settings = run.settings
-    curvature = settings.curvatures[number]
-    return curvature, settings.learning_rate, settings.noise * curvature, settings.momentum
+    curvature, rate, beta = settings.curvatures, settings.learning_rate, settings.momentum
+    off = np.abs(np.log(np.array(curvature) * rate / (1 - math.sqrt(beta)) ** 2))
+    chosen = (1, int(off.argmin()), len(curvature) - 1)
+    return {k: (curvature[k], rate, settings.noise * curvature[k], beta) for k in chosen}
 
 
 def motion(run: Run, number: int) -> tuple[NDArray, NDArray]:
@@ -109,9 +100,8 @@ def paths(run: Run, members: int = 120, steps: int = 48) -> NDArray:
     One mode of each regime of damping, with the settings of the run; positions and
     velocities are over their standard deviations.
     """
-    modes = np.array([mode_of(run, number) for number in regimes(run).values()])
-    (curvature, (rate, *_), noise, (beta, *_)), burn = modes.T, run.settings.burn_in
-    recorded = range(burn - 1, burn + steps + 1)
+    curvature, (rate, *_), noise, (beta, *_) = np.array([*regimes(run).values()]).T
+    recorded = range(run.settings.burn_in - 1, run.settings.burn_in + steps + 1)
     positions = simulated(run.settings, curvature, noise, recorded, members)
     states = np.stack([positions[1:], np.diff(positions, axis=0) / rate], -1)
     covariance = stationary_covariance(curvature, rate, noise, beta)
@@ -204,8 +194,6 @@ def _furthest(values, errors) -> Estimate:
         raise UsageError("No mode of this run oscillates: there is no ratio to give.")
     away, width = np.abs(values - 1), NORMAL * errors
     worst = values[away.argmax()]
-    side = 1 if worst > 1 else -1
-    ends = sorted(
-        1 + side * end for end in (max((away - width).max(), 0.0), (away + width).max())
-    )
+    side, least = 1 if worst > 1 else -1, max((away - width).max(), 0.0)
+    ends = sorted((1 + side * least, 1 + side * (away + width).max()))
     return Estimate(*map(float, (worst, *ends)))

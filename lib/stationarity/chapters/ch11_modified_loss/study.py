@@ -37,17 +37,15 @@ def phase_space(settings: PhaseSpace, place: Place) -> list[tuple]:
     """
     curvature, found = np.array(settings.curvatures), []
     check_stable(curvature, settings.learning_rate, settings.momentum)
-    recorded = range(settings.burn_in, settings.burn_in + settings.steps + 1)
-    proportional = settings.noise * curvature
-    isotropic = np.full_like(curvature, proportional.mean())
+    steps = range(settings.burn_in, settings.burn_in + settings.steps + 1)
+    like_hessian = settings.noise * curvature
+    variances = like_hessian, np.full_like(curvature, like_hessian.mean())
     with place.keeper.progress("phase space", len(NOISES), "part") as bar:
-        for of, variance in zip(NOISES, (proportional, isotropic), strict=True):
+        for of, variance in zip(NOISES, variances, strict=True):
 
             def measure():
                 bar.advance()
-                paths = simulated(
-                    settings, curvature, variance, recorded, settings.trajectories
-                )
+                paths = simulated(settings, curvature, variance, steps, settings.trajectories)
                 positions = np.ascontiguousarray(paths.swapaxes(0, 1))
                 return measured(of, positions, curvature, np.diag(variance), settings)
 
@@ -55,10 +53,10 @@ def phase_space(settings: PhaseSpace, place: Place) -> list[tuple]:
     return found
 
 
-def simulated(settings, curvature, variance, recorded: range, trajectories: int) -> NDArray:
-    """Return the positions of an ensemble at some steps, (len(recorded), trajectories, k)."""
-    how = {"momentum": settings.momentum, "seed": settings.seed, "recorded": recorded}
-    rates = [settings.learning_rate] * recorded[-1]
+def simulated(settings, curvature, variance, steps: range, trajectories: int) -> NDArray:
+    """Return the positions of an ensemble at some steps, (len(steps), trajectories, k)."""
+    how = {"momentum": settings.momentum, "seed": settings.seed, "recorded": steps}
+    rates = [settings.learning_rate] * steps[-1]
     return simulate(curvature, rates, variance, trajectories=trajectories, **how)
 
 
@@ -93,24 +91,20 @@ def minibatch_currents(settings: MinibatchCurrents, place: Place) -> list[tuple]
     return found
 
 
-def measured(
-    of: str, positions: NDArray, curvature: NDArray, noise: NDArray, settings: Ensembles
-) -> list[tuple]:
+def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[tuple]:
     """Return rows of a stationary ensemble, positions (members, T + 1, k).
 
     All are ``of`` the ensemble, and their index is the number of the mode in
 
-    - ``curvature``, ``noise_variance``, and ``noise_covariance`` of this mode and the
-      next: what the theory is told (no error). The covariance ``noise`` is (k, k);
-    - ``mode_variance``, ``mode_velocity_variance``, ``mode_frequency``, ``mode_decay``
-      of :func:`stationarity.stats.modes.statistics`;
+    - ``curvature``, and of ``noise`` (k, k) ``noise_variance``, and ``noise_covariance``
+      of this mode and the next: what the theory is told (no error);
+    - what :func:`stationarity.stats.modes.statistics` gives;
     - ``rotation`` of position and velocity in a step, ``position_rotation`` of the
       positions of this mode and the next, and ``rotation_at`` the lag that is the step;
-    - ``spectrum`` of the position, with the number of the frequency as the step (step j
-      is 2π j / segment), and ``spectrum_peak``, radians per step, NaN where the spectrum
-      falls from 0 on;
-    - ``motion_position`` and ``motion_velocity``, with the number of a cell as the step
-      (see :func:`stationarity.chapters.ch11_modified_loss.estimators.local_motion`).
+    - ``spectrum`` of the position at the frequency 2π j / segment, where j is the step,
+      and ``spectrum_peak``, radians per step, NaN where the spectrum falls from 0 on;
+    - ``motion_position`` and ``motion_velocity`` of :func:`.estimators.local_motion`, with
+      the number of a cell as the step.
 
     ``temperature_exponent`` is a single row.
     """
@@ -126,13 +120,13 @@ def measured(
         "position_rotation": (pairs[0][0], pairs[1][0]),
         "spectrum_peak": estimators.spectral_peaks(power),
     }  # fmt: skip
-    exponent = estimators.temperature_exponent(position, curvature)
-    found, modes = rows("temperature_exponent", *exponent, of=of), range(len(curvature))
+    exponent, modes = estimators.temperature_exponent(position, curvature), range(len(noise))
+    found = rows("temperature_exponent", *exponent, of=of)
     for name, columns in by_mode.items():
         found += rows(name, *columns, of=of, index=range(len(columns[0])))
     found += rows("rotation_at", turned, turned_error, of=of, step=lags, index=modes)
-    spectrum = mean_and_error(power, axis=1)
-    found += rows("spectrum", *spectrum, of=of, step=range(len(power)), index=modes)
+    spectrum, bins = mean_and_error(power, axis=1), range(len(power))
+    found += rows("spectrum", *spectrum, of=of, step=bins, index=modes)
     for mode in modes:
         states = np.stack([position[..., mode], velocity[..., mode]])
         motion, counts = estimators.local_motion(states, EDGES)
