@@ -77,13 +77,14 @@ def test_a_real_run_does_what_was_counted(name, overrides, monkeypatch, tmp_path
     with counting.Operations() as done:
         run = stationarity.run(name, settings=overrides, device="cpu")
     if settings.measure_every:
-        assert cost.measurements(settings, run.metrics.step.max()) == len(run.series("loss"))
         products = run.series("sharpness_products").value.mean()
     else:
         products = 0
     words = len(run_vocabulary(run)) if name.startswith("wikitext") else 0
     task = cost.work(settings, products, counting.counted(settings, words))
     assert task.steps == run.metrics.step.max()
+    measured = len(run.series("loss")) if settings.measure_every else 0
+    assert task.measurements == measured
     # Not counted: inner products of whole gradients. A text's validation part and its
     # first segments are a little shorter than counted.
     assert task.total == pytest.approx(done.total, rel=0.05 if words else 0.01)
@@ -105,9 +106,10 @@ def test_a_run_that_is_followed_does_what_was_counted(monkeypatch, tmp_path):
     assert task.total == pytest.approx(done.total, rel=0.02)
     plain = get("continued", overrides=FOLLOWED | {"followed_epochs": 0})
     assert cost.work(plain).measuring == 0 < cost.work(settings).measuring
-    assert cost.memory(settings) > cost.memory(plain)
+    (disk, memory), (plain_disk, plain_memory) = cost.room(settings), cost.room(plain)
+    assert memory > plain_memory
     size = len(measure.parameter_vector(counting.net(settings)))
-    assert cost.disk(settings) - cost.disk(plain) == 4 * size * (2 + 8 + 1)
+    assert disk - plain_disk == 4 * size * (2 + 8 + 1)
 
 
 def run_vocabulary(run):
@@ -118,7 +120,7 @@ def run_vocabulary(run):
 def test_every_experiment_has_its_costs_at_every_scale(name):
     works = []
     for settings in EXPERIMENTS[name].values():
-        assert cost.disk(settings) >= 0
+        assert min(cost.room(settings)) >= 0
         if not isinstance(settings, AnyTraining):
             works.append(settings.total_steps)
             continue
@@ -141,11 +143,10 @@ def test_memory_and_disk_by_hand():
         dataset="digits", model="mlp", epochs=1, batch_size=10, learning_rate=0.1, momentum=0.9
     )
     size = 65 * 10  # softmax regression
-    assert cost.disk(settings) == 3 * 4 * size * 2
     kept = counting.counted(settings)[0].kept_by_product
-    assert cost.memory(settings) == 4 * size * 28 + 10 * kept
+    assert cost.room(settings) == (3 * 4 * size * 2, 4 * size * 28 + 10 * kept)
     assert kept >= 4 * 10  # the probabilities, at least
-    assert cost.memory(settings, 2) == 4 * size * 28 + 5 * kept
+    assert cost.room(settings, 2)[1] == 4 * size * 28 + 5 * kept
 
 
 def test_passes_are_timed_and_a_run_is_predicted(monkeypatch, tmp_path):

@@ -34,19 +34,15 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Criterion:
-    """Where a quantity must lie: between ``above`` and ``below``, since a day.
-
-    ``why`` says why it replaced the one before it.
-    """
+    """Where a quantity must lie, since a moment: between ``above`` and ``below``."""
 
     since: datetime.datetime
     above: float = -math.inf
     below: float = math.inf
-    why: str = ""
+    why: str = ""  # it replaced the one before it
 
     def judge(self, found: Estimate) -> str:
-        """Return ``holds`` where the interval lies inside, ``does not hold`` where
-        it lies outside, else ``undecided``; NaN is undecided.
+        """Return ``holds`` for an interval inside, ``does not hold`` outside, ``undecided``.
 
         >>> limit = Criterion(since=None, above=0.01)
         >>> [limit.judge(Estimate(x, x - 0.1, x + 0.1)) for x in (0.5, 0.05, -0.2)]
@@ -89,39 +85,36 @@ class Claim:
     evidence: tuple[Evidence, ...]
 
 
-def read(path: Path | None = None) -> list[Claim]:
-    """Return the claims of the ledger, ``book/claims.yml`` if no other is named.
+def read(path: Path = PROJECT / "book" / "claims.yml") -> list[Claim]:
+    """Return the claims of a ledger.
 
     Raises :class:`UsageError` for a claim that names an unknown quantity or
     experiment, or that lacks an entry.
     """
-    path = path or PROJECT / "book" / "claims.yml"
     return [_claim(entry) for entry in yaml.safe_load(path.read_text())]
 
 
 def _claim(entry: dict) -> Claim:
-    name = entry.get("claim", "without a name")
+    name, evidence = entry.get("claim", "without a name"), []
     try:
-        evidence = tuple(_evidence(name, item) for item in entry.get("evidence", ()))
         known_name(entry["kind"], ("measurement", "argument"), f"kind of claim {name}")
+        for item in entry.get("evidence", ()):
+            control = item.get("control")
+            for place in (item, control) if control else (item,):
+                known_name(place["quantity"], quantities(), f"quantity of claim {name}")
+                known_name(place["experiment"], EXPERIMENTS, f"experiment of claim {name}")
+            evidence.append(Evidence(
+                item["experiment"], item["quantity"],
+                tuple(Criterion(**limits) for limits in item["criteria"]),
+                (control["experiment"], control["quantity"]) if control else None,
+                item["shown"],
+            ))  # fmt: skip
+        text = " ".join(entry["text"].split())
         return Claim(
-            name, entry["paper"], " ".join(entry["text"].split()), entry["kind"],
-            entry.get("chapter"), evidence,
-        )  # fmt: skip
+            name, entry["paper"], text, entry["kind"], entry.get("chapter"), tuple(evidence)
+        )
     except KeyError as error:
         raise UsageError(f"Claim {name} of the ledger lacks its {error}: add it.") from None
-
-
-def _evidence(name: str, item: dict) -> Evidence:
-    control = item.get("control")
-    for place in (item, control) if control else (item,):
-        known_name(place["quantity"], quantities(), f"quantity of claim {name}")
-        known_name(place["experiment"], EXPERIMENTS, f"experiment of claim {name}")
-    return Evidence(
-        item["experiment"], item["quantity"],
-        tuple(Criterion(**limits) for limits in item["criteria"]),
-        (control["experiment"], control["quantity"]) if control else None, item["shown"],
-    )  # fmt: skip
 
 
 def existing_runs(name: str) -> list[Run]:
@@ -134,13 +127,8 @@ def existing_runs(name: str) -> list[Run]:
     known = {run.info["fingerprint"] for run in kept}
     for scale, settings in EXPERIMENTS[name].items():
         run = records.read(launch.folder_of(name, scale, settings))
-        if (
-            run
-            and run.complete
-            and run.made_by_this_code
-            and run.info["fingerprint"] not in known
-        ):
-            kept.append(run)
+        if run and run.complete and run.made_by_this_code:
+            kept += [run] if run.info["fingerprint"] not in known else []
     return sorted(kept, key=results.by_scale)
 
 
@@ -159,13 +147,11 @@ def judge(quantity: str, criterion: Criterion, run: Run) -> dict:
 
 
 def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_runs):
-    """Return a table of all verdicts, a row for each evidence and run.
+    """Return a table of all verdicts, a row for each evidence and run: see COLUMNS.
 
-    ``runs`` maps an experiment's name to its runs. Columns: claim, experiment,
-    quantity, scale, run, value, low, high, criterion, verdict, reason,
-    criterion_first (whether the criterion is older than the run), control (its
-    verdict by the same criterion). Evidence without a run has the verdict
-    ``not run``, an argument has no row.
+    ``runs`` maps an experiment's name to its runs; ``criterion_first`` is whether the
+    criterion is older than the run, ``control`` the control's verdict by the same
+    criterion. Evidence without a run has the verdict ``not run``, an argument no row.
     """
     rows = []
     for claim in claims:
@@ -178,23 +164,18 @@ def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_ru
                 "claim": claim.name, "experiment": evidence.experiment,
                 "quantity": evidence.quantity, "shown": evidence.shown,
             }  # fmt: skip
-            control, criterion = _control(evidence, runs), evidence.criteria[-1]
-            made = runs(evidence.experiment)
+            criterion, made = evidence.criteria[-1], runs(evidence.experiment)
+            control = ""
+            if evidence.control:  # it should not hold there
+                experiment, quantity = evidence.control
+                found = [judge(quantity, criterion, run) for run in runs(experiment)[:1]]
+                control = found[0]["verdict"] if found else "not run"
             if not made:
                 rows.append(row | {"verdict": "not run", "criterion": str(criterion)})
             for run in made:
                 place = {"scale": run.scale, "run": run.label, "control": control}
                 rows.append(row | place | judge(evidence.quantity, criterion, run))
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
-
-
-def _control(evidence: Evidence, runs) -> str:
-    """Return what the criterion says of the control: it should not hold."""
-    if evidence.control is None:
-        return ""
-    experiment, quantity = evidence.control
-    made = runs(experiment)
-    return judge(quantity, evidence.criteria[-1], made[0])["verdict"] if made else "not run"
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -204,7 +185,6 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     evidence with a run of that scale does.
     """
     weakest_first = ["does not hold", "undecided", "holds"]
-
     grid = pd.DataFrame("not run", table.claim.unique(), list(SCALES))
     for (claim, scale), group in table.groupby(["claim", "scale"]):
         judged = set(group.verdict) - {"not run"}
@@ -214,9 +194,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def needed_experiments(claims: list[Claim]) -> list[str]:
     """Return the experiments that decide the claims, with their controls."""
-    evidence = [item for claim in claims for item in claim.evidence]
-    pairs = [(item.experiment, item.control[0] if item.control else None) for item in evidence]
-    return [name for name in dict.fromkeys(itertools.chain(*pairs)) if name]
+    names = {}
+    for item in itertools.chain(*(claim.evidence for claim in claims)):
+        names |= dict.fromkeys((item.experiment, *(item.control or ())[:1]))
+    return list(names)
 
 
 def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list[Run]]:
@@ -225,10 +206,8 @@ def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list
     Each experiment's list holds the run that ``arguments``, its keyword arguments of
     :func:`stationarity.run`, describe, and the book's other records.
     """
-    return {
-        name: results.beside(launch.run(name, **arguments[name]))
-        for name in needed_experiments(claims)
-    }
+    names = needed_experiments(claims)
+    return {name: results.beside(launch.run(name, **arguments[name])) for name in names}
 
 
 def report(claims: list[Claim], table: pd.DataFrame) -> str:

@@ -29,16 +29,13 @@ UNITS = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 
 @dataclass(frozen=True)
 class Work:
-    """What a training run computes.
+    """What a training run computes: operations in training and in measuring."""
 
-    ``training`` and ``measuring`` are operations, ``steps`` are taken one after another,
-    ``images`` are read from files.
-    """
-
-    steps: int
+    steps: int  # taken one after another
     training: float
     measuring: float = 0.0
-    images: float = 0.0
+    images: float = 0.0  # read from files
+    measurements: int = 0
 
     @property
     def total(self) -> float:
@@ -69,27 +66,10 @@ def seconds(task: Work, machine: Machine, devices: int = 1) -> float:
     return max(computed, task.images / machine.images / devices)
 
 
-def per_epoch(settings: AnyTraining) -> int:
-    """Return the number of steps of an epoch."""
-    if not isinstance(settings, LanguageTraining):
-        return (settings.examples or DATA[settings.dataset].examples) // settings.batch_size
-    tokens = settings.tokens or DATA[settings.dataset].examples
-    whole = (tokens - 1) // (settings.batch_size * settings.segment)
-    return settings.steps_per_epoch or whole
-
-
-def measurements(settings: AnyTraining, steps: int) -> int:
-    """Return how often a run of so many steps is measured, its end included."""
-    every = settings.measure_every * per_epoch(settings)
-    return len(range(0, steps, every)) + 1 if every else 0
-
-
 def work(
-    settings: AnyTraining,
-    products: float | None = None,
-    costs: tuple = (),
+    settings: AnyTraining, products: float | None = None, costs: tuple = (),
     directed: float | None = None,
-) -> Work:
+) -> Work:  # fmt: skip
     """Return the work of a training run and of its measurements.
 
     ``products``: Hessian products of one sharpness, at most those of the settings;
@@ -101,28 +81,30 @@ def work(
     >>> work(EXPERIMENTS["imagenet_resnet"]["classroom"]).steps
     1980
     """
-    data, steps = DATA[settings.dataset], settings.epochs * per_epoch(settings)
-    batch, few = settings.batch_size, settings.sharpness_batches * settings.batch_size
+    data, batch = DATA[settings.dataset], settings.batch_size
+    few = settings.sharpness_batches * batch
     products = settings.sharpness_products if products is None else products
     counts, measured = costs or counting.counted(settings)
-    examples = settings.measure_batches * batch
+    examples, tests, further = settings.measure_batches * batch, data.tests, 0.0
+    if isinstance(settings, LanguageTraining):
+        tokens, tests = settings.tokens or data.examples, data.tests / settings.segment
+        per_epoch = settings.steps_per_epoch or (tokens - 1) // (batch * settings.segment)
+        # A step's batch once more with the memory that training kept, and with one made anew.
+        further = batch * 2 * measured.gradient
+    else:
+        per_epoch = (settings.examples or data.examples) // batch
     if settings.measure_on == "partition":
         examples = settings.examples or data.examples
         few = min(few, examples)
-    if isinstance(settings, LanguageTraining):
-        tests = data.tests / settings.segment
-        # A step's batch once more with the memory that training kept, and with one made anew.
-        further = tests * counts.forward + batch * 2 * measured.gradient
-    else:
-        further = data.tests * counts.forward
     # Each ends with the losses before a step and after it, but for the last.
     once = (
         examples * measured.gradient + few * (products + 1) * measured.product
-        + 2 * few * measured.forward + further
+        + 2 * few * measured.forward + tests * counts.forward + further
     )  # fmt: skip
-    often = measurements(settings, steps)
+    steps, every = settings.epochs * per_epoch, settings.measure_every * per_epoch
+    often = len(range(0, steps, every)) + 1 if every else 0  # at the end, too
     measuring = often * once - min(often, 1) * few * measured.forward
-    images = steps * batch + often * (examples + few + data.tests)
+    images = steps * batch + often * (examples + few + tests)
     if settings.followed_epochs:
         few, noise = (n * batch for n in (settings.direction_batches, settings.noise_batches))
         if directed is None:
@@ -130,46 +112,31 @@ def work(
         measuring += few * directed * measured.product + noise * measured.gradient
         images += few + noise
     images = images if settings.dataset == "imagenet" else 0.0
-    return Work(steps, steps * batch * counts.gradient, measuring, images)
+    return Work(steps, steps * batch * counts.gradient, measuring, images, often)
 
 
-def _weights(settings: AnyTraining) -> tuple[int, int, int]:
-    """Return the number of weights, the bytes of one, and those with the moments of all."""
-    size = count_entries(counting.net(settings).parameters())
-    item = 8 if settings.precision == "float64" else 4
-    moments = 2 if settings.optimizer == "adam" else int(settings.momentum > 0)
-    return size, item, item * size * (1 + moments)
+def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
+    """Return the bytes on disk, and those that each device needs at its fullest moment.
 
-
-def memory(settings: AnyTraining, devices: int = 1) -> float:
-    """Return the bytes that each device of a training run needs, at its fullest moment.
-
-    Weights, moments of the optimiser, gradients that a measurement holds, what following
-    the weights holds, or their directions took, and what the graph of a Hessian product
-    keeps for a device's part of a batch, in float32.
-    """
-    size, item, weights = _weights(settings)
-    _, measured = counting.counted(settings)
-    graph = max(measured.kept_by_gradient, measured.kept_by_product)
-    held = item * size * GRADIENTS
-    if settings.followed_epochs:
-        held = max(
-            held + directions.copies_of_weights(settings)[1] * size * item,
-            item * size * (6 * settings.directions + 40),  # as of measure.sharpness
-        )
-    return weights + held + item / 4 * graph * settings.batch_size / devices
-
-
-def disk(settings: Settings) -> float:
-    """Return the bytes of the data and, for a training run, of what it keeps.
-
-    Two checkpoints are kept, and a third is there while it is written.
+    On disk lie the data and, of a training run, three checkpoints (the third in writing)
+    and what following the weights leaves. The device holds weights, moments of the
+    optimiser, gradients of a measurement, what following holds, or its directions took,
+    and what the graph of a Hessian product keeps of its part of a batch; of a study, 0.
     """
     files = DATA[settings.dataset].gigabytes * 1e9 if hasattr(settings, "dataset") else 0.0
     if not isinstance(settings, AnyTraining):
-        return files
-    size, item, weights = _weights(settings)
-    return files + 3 * weights + directions.copies_of_weights(settings)[0] * size * item
+        return files, 0.0
+    size = count_entries(counting.net(settings).parameters())
+    item = 8 if settings.precision == "float64" else 4
+    moments = 2 if settings.optimizer == "adam" else int(settings.momentum > 0)
+    weights, held = item * size * (1 + moments), item * size * GRADIENTS
+    if settings.followed_epochs:
+        held += directions.copies_of_weights(settings)[1] * size * item
+        held = max(held, item * size * (6 * settings.directions + 40))  # measure.sharpness
+    _, measured = counting.counted(settings)
+    graph = max(measured.kept_by_gradient, measured.kept_by_product) * item / 4
+    disk = files + 3 * weights + directions.copies_of_weights(settings)[0] * size * item
+    return disk, weights + held + graph * settings.batch_size / devices
 
 
 def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
@@ -182,55 +149,40 @@ def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
     """
     chosen = {name: scales[scale] for name, scales in EXPERIMENTS.items() if scale in scales}
     works = {name: work(s) for name, s in chosen.items() if isinstance(s, AnyTraining)}
-    runs = {name: _runs(name) for name in chosen}
-    known = {
-        name: found[scale].info["wall_seconds"]
-        for name, found in runs.items()
-        if scale in found
+    kinds = {n: (type(chosen[n]), chosen[n].model, chosen[n].dataset) for n in works}
+    made = {
+        name: {run.scale: run for run in claims.existing_runs(name) if not stale(run)}
+        for name in chosen
     }
-    rates = {
-        _kind(chosen[name]): (works[name].total / known[name], name)
-        for name in sorted(known.keys() & works, key=known.get)  # of a kind the longest stays
-    }
+    known = {n: runs[scale].info["wall_seconds"] for n, runs in made.items() if scale in runs}
+    longest = {kinds[name]: name for name in sorted(known.keys() & works, key=known.get)}
     rows = {}
     for name, settings in chosen.items():
         task, used = works.get(name), devices if name in works else 1
+        like = longest.get(kinds.get(name))
         if name in known:
-            took, source = known[name], f"run, {runs[name][scale].info['device']}"
-        elif task is None:
-            took, source = _by_steps(settings, runs[name])
-        elif _kind(settings) in rates:
-            rate, like = rates[_kind(settings)]
-            took, source = task.total / rate, f"rate of {like}"
-        else:
+            took, source = known[name], f"run, {made[name][scale].info['device']}"
+        elif like:
+            took = task.total * known[like] / works[like].total
+            source = f"rate of {like}"
+        elif task:
             took, source = seconds(task, machine, used), "assumed rate"
+        elif made[name]:
+            *_, run = made[name].values()
+            took = run.info["wall_seconds"] * settings.total_steps / run.settings.total_steps
+            source = f"steps of the {run.scale} run"
+        else:
+            took, source = math.nan, "no run yet"
+        disk, memory = room(settings, used)
         rows[name] = {
             "time": spoken(took), "from": source,
             "operations": f"{task.total:.1e}" if task else "-",
             "measuring": f"{task.measuring / task.total:.0%}" if task else "-",
-            "disk (GB)": _rounded(disk(settings) / 1e9),
-            "memory (GB)": _rounded(memory(settings, used) / 1e9) if task else "-",
+            "disk (GB)": _rounded(disk / 1e9),
+            "memory (GB)": _rounded(memory / 1e9) if task else "-",
             "price ($)": _rounded(took / 3600 * used * machine.dollars),
         }  # fmt: skip
     return pd.DataFrame(rows).T.rename_axis(columns="experiment")
-
-
-def _runs(name: str) -> dict[str, Run]:
-    """Return the runs of an experiment, by scale, that have the settings of the book."""
-    return {run.scale: run for run in claims.existing_runs(name) if not stale(run)}
-
-
-def _kind(settings: AnyTraining) -> tuple:
-    return type(settings), settings.model, settings.dataset
-
-
-def _by_steps(settings: Settings, runs: dict[str, Run]) -> tuple[float, str]:
-    """Estimate the time of a study by a run of other scale; NaN where there is none."""
-    if not runs:
-        return math.nan, "no run yet"
-    *_, run = runs.values()
-    ratio = settings.total_steps / run.settings.total_steps
-    return run.info["wall_seconds"] * ratio, f"steps of the {run.scale} run"
 
 
 def _rounded(value: float) -> str:
@@ -245,9 +197,11 @@ def spoken(duration: float) -> str:
     >>> spoken(5400), spoken(200_000), spoken(math.nan)
     ('1.5 h', '2.3 days', '?')
     """
-    size, unit = next(((s, u) for s, u in UNITS if duration >= s), (1, "s"))
+    if math.isnan(duration):
+        return "?"
+    size, unit = next(((s, u) for s, u in UNITS if duration >= s), UNITS[-1])
     number = duration / size
-    return "?" if math.isnan(number) else f"{number:.{'2g' if number < 10 else '0f'}} {unit}"
+    return f"{number:.2g} {unit}" if number < 10 else f"{number:.0f} {unit}"
 
 
 def checked(run: Run, device="cpu", words: int = 0) -> dict:
@@ -256,13 +210,12 @@ def checked(run: Run, device="cpu", words: int = 0) -> dict:
     The threads of a CPU are held to share the work without loss. Raises
     :class:`UsageError` where the run's settings are of another version.
     """
-    settings = run.settings
+    settings, took = run.settings, run.info["wall_seconds"]
     products = run.series("sharpness_products").value.mean() if settings.measure_every else 0
     parts = counting.timed(settings, device, run.info.get("path", "float32"), words)
     operations = work(settings, products, counting.counted(settings, words)).total
     threads = re.search(r"(\d+) thread", run.info["device"])
     here = work(settings, products, parts).total / int(threads[1] if threads else 1)
-    took = run.info["wall_seconds"]
     return {
         "run": f"{run.name}, {run.label}", "hardware": run.info["device"],
         "operations": operations, "a second": operations / took, "took (s)": took,
