@@ -12,9 +12,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import yaml
+from pydantic import BaseModel, Field, ValidationError
 
 from .. import launch
 from ..chapters import quantities
@@ -36,6 +38,7 @@ COLUMNS = [
 class Criterion:
     """Where a quantity must lie, since a moment: between ``above`` and ``below``."""
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
     since: datetime.datetime
     above: float = -math.inf
     below: float = math.inf
@@ -62,27 +65,30 @@ class Criterion:
         return f"between {self.above:g} and {self.below:g}"
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What decides a claim: a quantity of an experiment, and the criteria for it."""
+class Measured(BaseModel, extra="forbid", frozen=True):
+    """A quantity of an experiment."""
 
     experiment: str
     quantity: str
+
+
+class Evidence(Measured):
+    """What decides a claim: a quantity, the criteria for it, and a control."""
+
     criteria: tuple[Criterion, ...]  # the last one counts
-    control: tuple[str, str] | None  # experiment and quantity that must not fulfil it
+    control: Measured | None = None  # must not fulfil it
     shown: str  # label of the figure
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(BaseModel, extra="forbid", frozen=True, str_strip_whitespace=True):
     """A claim of one of the papers, in the book's words."""
 
-    name: str
+    name: str = Field(alias="claim")
     paper: str  # key of the bibliography
-    text: str
     kind: str  # measurement or argument
-    chapter: str | None  # the file of the chapter that is about it
-    evidence: tuple[Evidence, ...]
+    chapter: str | None = None  # the file of the chapter that is about it
+    text: str
+    evidence: tuple[Evidence, ...] = ()
 
 
 def read(path: Path = PROJECT / "book" / "claims.yml") -> list[Claim]:
@@ -91,44 +97,35 @@ def read(path: Path = PROJECT / "book" / "claims.yml") -> list[Claim]:
     Raises :class:`UsageError` for a claim that names an unknown quantity or
     experiment, or that lacks an entry.
     """
-    return [_claim(entry) for entry in yaml.safe_load(path.read_text())]
-
-
-def _claim(entry: dict) -> Claim:
-    name, evidence = entry.get("claim", "without a name"), []
-    try:
-        known_name(entry["kind"], ("measurement", "argument"), f"kind of claim {name}")
-        for item in entry.get("evidence", ()):
-            control = item.get("control")
-            for place in (item, control) if control else (item,):
-                known_name(place["quantity"], quantities(), f"quantity of claim {name}")
-                known_name(place["experiment"], EXPERIMENTS, f"experiment of claim {name}")
-            evidence.append(Evidence(
-                item["experiment"], item["quantity"],
-                tuple(Criterion(**limits) for limits in item["criteria"]),
-                (control["experiment"], control["quantity"]) if control else None,
-                item["shown"],
-            ))  # fmt: skip
-        text = " ".join(entry["text"].split())
-        return Claim(
-            name, entry["paper"], text, entry["kind"], entry.get("chapter"), tuple(evidence)
-        )
-    except KeyError as error:
-        raise UsageError(f"Claim {name} of the ledger lacks its {error}: add it.") from None
+    ledger = []
+    for entry in yaml.safe_load(path.read_text()):
+        name = entry.get("claim", "without a name")
+        try:
+            claim = Claim(**entry)
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"]))
+            said = f"Claim {name} of the ledger lacks its {place!r}, or has a wrong one"
+            raise UsageError(f"{said}: mend it.") from None
+        known_name(claim.kind, ("measurement", "argument"), f"kind of claim {name}")
+        for item in claim.evidence:
+            for one in filter(None, (item, item.control)):
+                known_name(one.quantity, quantities(), f"quantity of claim {name}")
+                known_name(one.experiment, EXPERIMENTS, f"experiment of claim {name}")
+        ledger.append(claim)
+    return ledger
 
 
 def existing_runs(name: str) -> list[Run]:
     """Return the complete runs of an experiment: the book's records and live ones.
 
-    A live run counts with the settings that the book has now; one that other
-    library code made does not count.
+    The latter with the settings that the book has now, made by this code.
     """
     kept = [run for run in results.recorded(name) if run.complete]
     known = {run.info["fingerprint"] for run in kept}
-    for scale, settings in EXPERIMENTS[name].items():
-        run = records.read(launch.folder_of(name, scale, settings))
-        if run and run.complete and run.made_by_this_code:
-            kept += [run] if run.info["fingerprint"] not in known else []
+    folders = (launch.folder_of(name, *chosen) for chosen in EXPERIMENTS[name].items())
+    live = [run for run in map(records.read, folders) if run and run.complete]
+    live = [run for run in live if run.info["fingerprint"] not in known]
+    kept += [run for run in live if run.made_by_this_code]
     return sorted(kept, key=results.by_scale)
 
 
@@ -167,9 +164,9 @@ def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_ru
             criterion, made = evidence.criteria[-1], runs(evidence.experiment)
             control = ""
             if evidence.control:  # it should not hold there
-                experiment, quantity = evidence.control
-                found = [judge(quantity, criterion, run) for run in runs(experiment)[:1]]
-                control = found[0]["verdict"] if found else "not run"
+                there = evidence.control
+                judged = [judge(there.quantity, criterion, r) for r in runs(there.experiment)]
+                control = judged[0]["verdict"] if judged else "not run"
             if not made:
                 rows.append(row | {"verdict": "not run", "criterion": str(criterion)})
             for run in made:
@@ -179,11 +176,7 @@ def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_ru
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a verdict for each claim (rows) and scale (columns).
-
-    That of the weakest evidence there: a claim holds at a scale where all its
-    evidence with a run of that scale does.
-    """
+    """Return a verdict for each claim (rows) and scale (columns): of the weakest evidence."""
     weakest_first = ["does not hold", "undecided", "holds"]
     grid = pd.DataFrame("not run", table.claim.unique(), list(SCALES))
     for (claim, scale), group in table.groupby(["claim", "scale"]):
@@ -194,17 +187,15 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def needed_experiments(claims: list[Claim]) -> list[str]:
     """Return the experiments that decide the claims, with their controls."""
-    names = {}
-    for item in itertools.chain(*(claim.evidence for claim in claims)):
-        names |= dict.fromkeys((item.experiment, *(item.control or ())[:1]))
-    return list(names)
+    evidence = [item for claim in claims for item in claim.evidence]
+    places = [one for item in evidence for one in (item, item.control) if one]
+    return list(dict.fromkeys(one.experiment for one in places))
 
 
 def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list[Run]]:
-    """Make or load the runs that the ledger needs; return all by experiment.
+    """Make or load the runs that the ledger needs; return them by experiment, with records.
 
-    Each experiment's list holds the run that ``arguments``, its keyword arguments of
-    :func:`stationarity.run`, describe, and the book's other records.
+    ``arguments``: those of :func:`stationarity.run` for each experiment.
     """
     names = needed_experiments(claims)
     return {name: results.beside(launch.run(name, **arguments[name])) for name in names}
@@ -237,7 +228,9 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
     if evidence.experiment == "imagenet_resnet" and evidence.quantity in reading.READ_OFF:
         asked += f" The paper's Figure 1: {_text(quantity(reading.figure_1()))}."
     if evidence.control:
-        asked += f" Verdict on the control, {evidence.control[0]}: *{rows.control.iloc[0]}*."
+        asked += (
+            f" Verdict on the control, {evidence.control.experiment}: *{rows.control.iloc[0]}*."
+        )
     lines = [asked]
     for row in rows.itertuples():
         if row.verdict == "not run":

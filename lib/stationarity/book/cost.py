@@ -9,7 +9,7 @@ Source: our section "Running at full size".
 
 import math
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -27,8 +27,7 @@ EACH = 4  # Hessian products that one of many directions takes, about
 UNITS = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """What a training run computes: operations in training and in measuring."""
 
     steps: int  # taken one after another
@@ -43,8 +42,7 @@ class Work:
         return self.training + self.measuring
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(NamedTuple):
     """What one device does a second, and its price in dollars an hour."""
 
     training: float  # operations a second in training
@@ -142,10 +140,9 @@ def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
 def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
     """Return what each experiment needs at a scale, a row an experiment.
 
-    The time is that of a run where there is one. Else that of a training run is estimated
-    by the rate of the longest run of this scale with the same kind of model and data, and
-    without one by that of the machine; that of a study by its run at the largest scale
-    that has one. Only training runs use more than one device.
+    The time is that of a run where there is one. Else training takes the rate of the longest
+    run of this scale with the same kind of model and data, or the machine's, and a study
+    that of its run at the largest scale. Only training uses more than one device.
     """
     chosen = {name: scales[scale] for name, scales in EXPERIMENTS.items() if scale in scales}
     works = {name: work(s) for name, s in chosen.items() if isinstance(s, AnyTraining)}

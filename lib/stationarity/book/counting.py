@@ -9,7 +9,6 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from functools import cache
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -27,19 +26,9 @@ from ..train import loop, precision
 from ..train.settings import LanguageTraining, Training
 
 PATIENCE = 0.3  # seconds that one kind of pass is timed
-SHAPE = {  # of the settings, what the cost of an example depends on
-    Training: {
-        "dataset", "model", "width", "blocks", "batch_norm", "hidden", "image_size", "loss",
-    },
-    LanguageTraining: {
-        "dataset", "layers", "width", "heads", "head_width", "inner_width", "segment", "memory",
-        "cutoffs", "divisor", "measure_context", "batch_size",  # which shares its positions
-    },
-}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Data:
+class Data(NamedTuple):
     """The size of a dataset: images of ``size`` squared, or words of text."""
 
     examples: int  # training images, or tokens
@@ -126,7 +115,7 @@ def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts
 def net(settings, words: int = 0, device="meta") -> nn.Module:
     """Return the settings' model, without numbers where the device is ``meta``."""
     data = DATA[settings.dataset]
-    like = SimpleNamespace(vocabulary=range(words or data.classes), **asdict(data))
+    like = SimpleNamespace(vocabulary=range(words or data.classes), **data._asdict())
     with torch.random.fork_rng(devices=[]), torch.device(device):
         return nets.build(settings, like).train()
 
@@ -153,22 +142,18 @@ def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
     return model, (training, (objective, (context, tokens, tokens)))
 
 
+@cache
 def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
     """Count what an example costs in training, and what it costs in a measurement.
 
     An example is an image, or a segment of text. ``words`` is the size of the vocabulary,
     where the text at hand has another than the whole dataset.
     """
-    few = {"epochs": 1, "learning_rate": 1.0, "batch_size": 2}  # one cannot be normalised
-    shape = settings.model_dump(include=SHAPE[type(settings)])
-    return _counted(type(settings)(**few | shape), words)
-
-
-@cache
-def _counted(settings, words: int) -> tuple[Counts, Counts]:
-    model, ways = _ways(settings, "meta")
     if isinstance(settings, Training):
-        return (count(model, *ways[0], settings.batch_size),) * 2
+        settings = settings.model_copy(update={"batch_size": 2})  # one cannot be normalised
+        model, (way, _) = _ways(settings, "meta")
+        return (count(model, *way, settings.batch_size),) * 2
+    model, ways = _ways(settings, "meta")
     vocabulary = model.vocabulary  # its cost depends on the words: it is added below
     vocabulary.embed = lambda tokens: 1.0 * vocabulary.tables[0][0].expand(*tokens.shape, -1)
     vocabulary.losses = lambda states, targets: states.square().sum(1)

@@ -15,9 +15,8 @@ from . import parameters
 def begin(*names: str, **given) -> dict[str, dict]:
     """Check the parameters of the page and set the style of its figures.
 
-    Takes and returns what :func:`stationarity.book.parameters.checked` does: the keyword
-    arguments of :func:`stationarity.run` for each experiment that is named. Call it
-    once, in the first cell after the parameters.
+    Takes and returns what :func:`stationarity.book.parameters.checked` does. Call it once,
+    in the first cell after the parameters.
     """
     from IPython import get_ipython
     from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -39,11 +38,9 @@ def markdown(text: str) -> None:
 def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> None:
     """Show the figure ``draw(run)`` of each run: a tab a run, live or recorded.
 
-    Each tab says where its run comes from, and flags settings that the book no
-    longer has. The tabs of a page that belong to one run open together. In the
-    book all of them are one figure, with the caption, the name and the alternative
-    text of the cell's metadata; a notebook shows one below another. A run that
-    cannot be drawn says why.
+    Each tab says where its run comes from, flags settings that the book no longer has, and
+    says why a run cannot be drawn. The tabs of one run open together. In the book all are
+    one figure, with the cell's caption; a notebook shows one below another.
     """
     from IPython.display import display
 
@@ -59,7 +56,7 @@ def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> 
 
 
 def _image(draw, run) -> tuple[str, str]:
-    """Return a run's figure as an address that holds it, or why there is none."""
+    """Return a run's figure as an address that holds it, and why there is none."""
     import matplotlib.pyplot as plt
 
     try:
@@ -95,21 +92,13 @@ def _as_html(run, address: str, reason: str) -> str:
 
 
 def glue(**values) -> None:
-    """Make numbers and strings available to the prose of the page.
-
-    NumPy scalars and tensors of one element become plain Python values, which
-    is what the formats of ``{glue:text}`` take.
-    """
+    """Make numbers and strings available to the prose of the page, as plain Python values."""
     try:
         from myst_nb import glue as glue_one
     except ImportError:  # outside the book's environment a page has no prose to fill
         return
 
     for name, value in values.items():
-        if isinstance(value, str | bool):
-            plain = value
-        elif isinstance(value, numbers.Integral):
-            plain = int(value)
-        else:
-            plain = float(value)
-        glue_one(name, plain, display=False)
+        if not isinstance(value, str | bool):
+            value = int(value) if isinstance(value, numbers.Integral) else float(value)
+        glue_one(name, value, display=False)

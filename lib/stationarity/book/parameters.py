@@ -17,6 +17,7 @@ import ast
 import fnmatch
 import numbers
 import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,16 +33,12 @@ def checked(
     settings=None, scales: Mapping[str, str] | None = None,
     also: Mapping[str, object] | None = None, **counts: int,
 ) -> dict[str, dict]:  # fmt: skip
-    """Return the keyword arguments of :func:`stationarity.run` for each experiment.
+    """Return the keyword arguments of :func:`stationarity.run` for each experiment, by name.
 
-    Parameters
-    ----------
-    names : the experiments of the page.
-    scale, seed, data_root, device, devices, settings : the parameters of the page.
-    scales : scales of experiments that do not follow the page's, unless ``settings``
-        say otherwise.
-    also : further parameters of the page; those that are numbers must be positive.
-    counts : further parameters of the page, whole numbers from 1.
+    ``names`` are the experiments of the page; ``scale`` to ``settings`` its parameters.
+    ``scales`` are those of experiments that do not follow the page's, unless ``settings``
+    say otherwise; ``also`` further parameters, numbers that must be positive, or others;
+    ``counts`` further whole numbers from 1.
 
     Raises :class:`UsageError` for a parameter that the page does not have, for a value
     of the wrong type, for an unknown setting, and where an experiment lacks the scale.
@@ -64,39 +61,32 @@ def checked(
             )
     usable_device(device, devices)
     where = {"data_root": _folder(data_root), "device": device, "devices": devices}
-    changes = {name: {"scale": scale, "seed": seed} for name in names}
-    for name, own in (scales or {}).items():
-        changes[name]["scale"] = own
+    changes = {n: {"scale": (scales or {}).get(n, scale), "seed": seed} for n in names}
     for name, setting, value in _overrides(names, settings):
         changes[name][setting] = value
     chosen = {name: change.pop("scale") for name, change in changes.items()}
     _check_scales(chosen)
     return {
-        name: {"scale": chosen[name], "settings": get(name, chosen[name], changes[name])}
-        | where
-        for name in names
+        name: where | {"scale": own, "settings": get(name, own, changes[name])}
+        for name, own in chosen.items()
     }
 
 
 def _injected() -> list[str]:
     """Return the names that papermill assigned, in the cell that it inserts."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return []
-    shell = get_ipython()  # None outside a notebook
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()  # None outside a notebook
+    cells = shell.user_ns.get("In", []) if shell else []
     return [
-        target.id
-        for cell in (shell.user_ns.get("In", []) if shell else [])
+        statement.targets[0].id
+        for cell in cells
         if cell.startswith("# Parameters")
         for statement in ast.parse(cell).body
         if isinstance(statement, ast.Assign)
-        for target in statement.targets
     ]
 
 
 def _folder(data_root) -> Path | None:
-    """Return the data root as an absolute path; None stays None."""
     if data_root is None:
         return None
     if not isinstance(data_root, str | Path):
@@ -151,12 +141,10 @@ def _pairs(settings) -> Iterator[tuple[str, object]]:
 
 
 def _check_scales(chosen: dict[str, str]) -> None:
-    """Raise :class:`UsageError` where an experiment has no such scale."""
-    lacking = []
     for name, scale in chosen.items():
-        scales = EXPERIMENTS[known_name(name, EXPERIMENTS, "experiment")]
-        if known_name(scale, SCALES, "scale") not in scales:
-            lacking.append(name)
+        known_name(name, EXPERIMENTS, "experiment")
+        known_name(scale, SCALES, "scale")
+    lacking = [name for name, scale in chosen.items() if scale not in EXPERIMENTS[name]]
     if lacking:
         raise UsageError(
             f"There is no scale {chosen[lacking[0]]} of {', '.join(lacking)}: choose another, "

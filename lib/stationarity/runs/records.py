@@ -92,10 +92,9 @@ class Run:
             ) from None
 
     def series(self, quantity: str, **where) -> pd.DataFrame:
-        """Return the rows of one quantity, in the order of the steps.
+        """Return the rows of one quantity; ``where`` gives ``of``, ``member`` or ``index``.
 
-        ``where`` chooses among them by ``of``, ``member`` or ``index``; None chooses those
-        where it is empty. Raises :class:`UsageError` where the run has no such rows.
+        None chooses those where it is empty. Raises :class:`UsageError` where there are none.
         """
         rows = self.metrics[self.metrics.quantity == quantity]
         if rows.empty:
@@ -146,10 +145,9 @@ def new_info(name: str, scale: str, settings, fingerprint: str, device) -> dict:
 
 
 def prepare(folder: Path, checkpoint_bytes: int = 0, further_bytes: int = 0) -> None:
-    """Make a run's folder, and see that two checkpoints and a third in writing fit.
+    """Make a run's folder; :class:`UsageError` where what is to be written does not fit.
 
-    ``further_bytes`` are those of what else is written. Raises :class:`UsageError` where
-    they do not, or where nothing can be written.
+    That is two checkpoints, a third in writing, and what has ``further_bytes``.
     """
     needed, reason = 3 * checkpoint_bytes + further_bytes, ""
     try:
@@ -237,8 +235,7 @@ def foreign_checkpoint(folder: Path) -> UsageError:
 def write_whole(path: Path, save: Callable, previous: Path | None = None) -> None:
     """Write a file by ``save(path)``, whole under another name, then rename it.
 
-    The one that it replaces gets the name ``previous``. Raises :class:`UsageError` where
-    it cannot be written.
+    The one that it replaces gets the name ``previous``. Raises as :func:`writing`.
     """
     partial = path.with_name(path.name + ".partial")
     with writing(path):

@@ -68,11 +68,7 @@ class Settings(BaseModel):
         return many * self.steps
 
     def but(self, **changes) -> Self:
-        """Return these settings with some changed, checked anew.
-
-        Values may be strings, as typed on the command line. Raises
-        :class:`UsageError` for an unknown setting, and for a value that cannot be.
-        """
+        """Return these settings with some changed, checked as by :func:`checked`."""
         return checked(type(self), dict(self) | changes)
 
     def plain(self) -> dict:
@@ -80,10 +76,9 @@ class Settings(BaseModel):
         return self.model_dump(mode="json")
 
     def fingerprint(self, embedded: str | None = None) -> str:
-        """Return 12 hex digits of what is not a default, and of the hash of embedded data.
+        """Return 12 hex digits, which name a run, of its settings and embedded data.
 
-        They name a run: a setting that comes later, with a default that changes
-        nothing, leaves the names of earlier runs as they are.
+        Defaults do not count: a later setting with one leaves the names of earlier runs.
         """
         content = [self.model_dump(mode="json", exclude_defaults=True), embedded]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
@@ -99,10 +94,9 @@ def register(name: str, classroom: Settings, **scales: dict) -> None:
 
 
 def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> Settings:
-    """Return the settings of an experiment at a scale, with some overridden.
+    """Return the settings of an experiment at a scale, with some overridden: see checked.
 
-    Values may be strings, as typed on the command line. Raises :class:`UsageError` for
-    an unknown experiment, scale or setting, and for a value that cannot be.
+    Raises :class:`UsageError` for an unknown experiment or scale, too.
 
     >>> import stationarity
     >>> get("imagenet_resnet", overrides={"epochs": "3"}).epochs
@@ -116,7 +110,11 @@ def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> S
 
 
 def checked(kind: type[Settings], values: dict) -> Settings:
-    """Return settings of a kind; :class:`UsageError`, in a sentence, where they cannot be."""
+    """Return settings of a kind, from values or from strings as the command line has them.
+
+    Raises :class:`UsageError`, in a sentence, for an unknown setting and for a value that
+    cannot be.
+    """
     for key in values:
         known_name(key, kind.model_fields, "setting")
     try:
@@ -126,7 +124,6 @@ def checked(kind: type[Settings], values: dict) -> Settings:
 
 
 def _sentence(fault: dict) -> str:
-    """Return what one of pydantic's faults says to a user."""
     key, value = ".".join(map(str, fault["loc"])), fault["input"]
     context, kind = fault.get("ctx", {}), fault["type"]
     if kind == "value_error":  # of a validator of ours
