@@ -163,8 +163,7 @@ def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_ru
             }  # fmt: skip
             criterion, made = evidence.criteria[-1], runs(evidence.experiment)
             control = ""
-            if evidence.control:  # it should not hold there
-                there = evidence.control
+            if there := evidence.control:  # it should not hold there
                 judged = [judge(there.quantity, criterion, r) for r in runs(there.experiment)]
                 control = judged[0]["verdict"] if judged else "not run"
             if not made:

@@ -59,18 +59,14 @@ class Counts(NamedTuple):
 
 
 class Operations(TorchDispatchMode):
-    """Counts operations inside, in ``total``, by PyTorch's own formulas.
+    """Counts operations inside, by PyTorch's own formulas."""
 
-    Its ``FlopCounterMode`` fails where a module is handed a parameter of another, as the
-    layers of a Transformer-XL are.
-    """
-
+    # Its FlopCounterMode fails for a module that gets a parameter of another.
     total = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
-        if formula:
+        if formula := flop_registry.get(func._overloadpacket):
             self.total += formula(*args, **(kwargs or {}), out_val=out)
         return out
 
@@ -121,10 +117,7 @@ def net(settings, words: int = 0, device="meta") -> nn.Module:
 
 
 def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
-    """Return the net, and what it computes in training, then in a measurement.
-
-    Each is a loss with a random batch for it, that of a text with a full memory or context.
-    """
+    """Return the net, and the loss with a random batch in training, then in a measurement."""
     model, objective = net(settings, words, device), loop.measured_loss(settings)
     size, data = settings.batch_size, DATA[settings.dataset]
     with torch.random.fork_rng(devices=[]):
@@ -164,10 +157,7 @@ def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
 
 
 def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
-    """Return the operations of the vocabulary for one token, and the scores it computes.
-
-    Tokens are held to follow Zipf's law, which overrates rare ones.
-    """
+    """Return operations and scores of the vocabulary for one token, by Zipf's law."""
     first, *edges = settings.cutoffs + (size,)
     operations = scores = 0.0
     for place, (begin, end) in enumerate(itertools.pairwise([0, first, *edges])):

@@ -163,7 +163,7 @@ class Keeper:
             records.write_info(self.folder, self.info)
         checkpoint = {
             "fingerprint": self.info["fingerprint"], "parts": self.parts,
-            "state": self.state, "steps": self.bar.count if self.bar else 0,
+            "state": self.state, "steps": self.bar.n if self.bar else 0,
         }  # fmt: skip
         records.write_checkpoint(self.folder, checkpoint)
         if rows is None:

@@ -32,11 +32,6 @@ class Progress(tqdm):
         )  # fmt: skip
         self.next_line = time.monotonic() + SECONDS
 
-    @property
-    def count(self) -> int:
-        """The number of steps so far."""
-        return self.n
-
     def advance(self, describe=None) -> None:
         """Count one step; call ``describe() -> str`` only when it will be seen."""
         self.n += 1
