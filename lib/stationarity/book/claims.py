@@ -144,11 +144,10 @@ def judge(quantity: str, criterion: Criterion, run: Run) -> dict:
 
 
 def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_runs):
-    """Return a table of all verdicts, a row for each evidence and run: see COLUMNS.
+    """Return a table of all verdicts (COLUMNS), a row for each evidence and run.
 
     ``runs`` maps an experiment's name to its runs; ``criterion_first`` is whether the
-    criterion is older than the run, ``control`` the control's verdict by the same
-    criterion. Evidence without a run has the verdict ``not run``, an argument no row.
+    criterion is older than the run. An argument has no row.
     """
     rows = []
     for claim in claims:
@@ -164,8 +163,10 @@ def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_ru
             criterion, made = evidence.criteria[-1], runs(evidence.experiment)
             control = ""
             if there := evidence.control:  # it should not hold there
-                judged = [judge(there.quantity, criterion, r) for r in runs(there.experiment)]
-                control = judged[0]["verdict"] if judged else "not run"
+                first = next(iter(runs(there.experiment)), None)
+                control = (
+                    judge(there.quantity, criterion, first)["verdict"] if first else "not run"
+                )
             if not made:
                 rows.append(row | {"verdict": "not run", "criterion": str(criterion)})
             for run in made:

@@ -70,11 +70,10 @@ def work(
 ) -> Work:  # fmt: skip
     """Return the work of a training run and of its measurements.
 
-    ``products``: Hessian products of one sharpness, at most those of the settings;
-    ``costs``: of an example, as from :func:`counting.counted` or, in seconds,
-    :func:`counting.timed`; ``directed``: products with which the directions are found in
-    which weights are followed. To follow takes less than a hundredth of a step's
-    operations, which is left out.
+    ``products``: Hessian products of one sharpness, else those of the settings; ``costs``:
+    of an example, as from :func:`counting.counted` or, in seconds, :func:`counting.timed`;
+    ``directed``: products for the directions in which weights are followed. To follow takes
+    less than a hundredth of a step's operations, which is left out.
 
     >>> work(EXPERIMENTS["imagenet_resnet"]["classroom"]).steps
     1980
@@ -117,9 +116,8 @@ def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
     """Return the bytes on disk, and those that each device needs at its fullest moment.
 
     On disk lie the data and, of a training run, three checkpoints (the third in writing)
-    and what following the weights leaves. The device holds weights, moments of the
-    optimiser, gradients of a measurement, what following holds, or its directions took,
-    and what the graph of a Hessian product keeps of its part of a batch; of a study, 0.
+    and what following leaves. The device holds weights, moments, gradients of a measurement,
+    what following holds, and the graph of a Hessian product of its part of a batch.
     """
     files = DATA[settings.dataset].gigabytes * 1e9 if hasattr(settings, "dataset") else 0.0
     if not isinstance(settings, AnyTraining):
@@ -204,8 +202,7 @@ def spoken(duration: float) -> str:
 def checked(run: Run, device="cpu", words: int = 0) -> dict:
     """Predict how long a run takes on this machine, beside how long it took.
 
-    The threads of a CPU are held to share the work without loss. Raises
-    :class:`UsageError` where the run's settings are of another version.
+    The threads of a CPU are held to share the work without loss. Raises as ``run.settings``.
     """
     settings, took = run.settings, run.info["wall_seconds"]
     products = run.series("sharpness_products").value.mean() if settings.measure_every else 0

@@ -173,10 +173,9 @@ def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
 def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Counts, Counts]:
     """Time an example in training and in a measurement on this machine, in seconds.
 
-    The net is the settings' own with random data; making the batches is left out. The
-    shortest of a few times counts. ``path`` is the way of the training step that run.json
-    states; ``words`` as in :func:`counted`. On a CPU it is the time of one thread, which
-    does not depend on what else the machine does.
+    The net is the settings' own with random data; the shortest of a few times counts, on a
+    CPU of one thread, whatever else the machine does. ``path`` is the way of the training
+    step that run.json states; ``words`` as in :func:`counted`.
     """
     model, ((loss, trained), measured) = _ways(settings, device, words)
     optimizer = torch.optim.SGD(trainable(model), 0.0, momentum=settings.momentum)

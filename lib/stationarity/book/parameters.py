@@ -65,7 +65,15 @@ def checked(
     for name, setting, value in _overrides(names, settings):
         changes[name][setting] = value
     chosen = {name: change.pop("scale") for name, change in changes.items()}
-    _check_scales(chosen)
+    for name, own in chosen.items():
+        known_name(name, EXPERIMENTS, "experiment")
+        known_name(own, SCALES, "scale")
+    if lacking := [name for name, own in chosen.items() if own not in EXPERIMENTS[name]]:
+        raise UsageError(
+            f"There is no scale {chosen[lacking[0]]} of {', '.join(lacking)}: choose another, "
+            "or give each of them a scale of its own by settings, such as "
+            f"{lacking[0]}.scale=classroom."
+        )
     return {
         name: where | {"scale": own, "settings": get(name, own, changes[name])}
         for name, own in chosen.items()
@@ -137,17 +145,4 @@ def _pairs(settings) -> Iterator[tuple[str, object]]:
         raise UsageError(
             "The parameter settings takes a dictionary, or text such as 'epochs=3', and "
             f"{settings!r} is neither."
-        )
-
-
-def _check_scales(chosen: dict[str, str]) -> None:
-    for name, scale in chosen.items():
-        known_name(name, EXPERIMENTS, "experiment")
-        known_name(scale, SCALES, "scale")
-    lacking = [name for name, scale in chosen.items() if scale not in EXPERIMENTS[name]]
-    if lacking:
-        raise UsageError(
-            f"There is no scale {chosen[lacking[0]]} of {', '.join(lacking)}: choose another, "
-            "or give each of them a scale of its own by settings, such as "
-            f"{lacking[0]}.scale=classroom."
         )
