@@ -8,12 +8,7 @@ import pytest
 from scipy import sparse
 from scipy.stats import arcsine, binom, ks_1samp
 from stationarity import UsageError
-from stationarity.chapters.ch06_invariant_measure import (
-    bounded_norms,
-    descent_map,
-    double_well,
-    finite_chains,
-)
+from stationarity.chapters.ch06_invariant_measure import chains, reading
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
@@ -22,11 +17,9 @@ from stationarity.stats.estimate import mean_and_error
 
 def test_a_step_on_the_cubic_is_the_logistic_map():
     theta = np.linspace(0, 1, 11)
-    path = descent_map.orbits(theta, 2)
-    np.testing.assert_allclose(path[1], theta - descent_map.cubic_gradient(theta), atol=1e-15)
-    slope = (
-        descent_map.cubic_gradient(theta + 1e-6) - descent_map.cubic_gradient(theta)
-    ) / 1e-6
+    path = chains.orbits(theta, 2)
+    np.testing.assert_allclose(path[1], theta - chains.cubic_gradient(theta), atol=1e-15)
+    slope = (chains.cubic_gradient(theta + 1e-6) - chains.cubic_gradient(theta)) / 1e-6
     np.testing.assert_allclose(slope, 8 * theta - 3, atol=1e-5)
 
 
@@ -40,7 +33,7 @@ def test_the_arcsine_law_is_invariant_under_the_map():
 
 def test_histograms_of_the_map_approach_the_law_at_the_rate_of_chance():
     settings = get("descent_map", overrides={"times": (100, 10000)})
-    rows = metrics.frame(descent_map.descent_map(settings, Place()))
+    rows = metrics.frame(chains.descent_map(settings, Place()))
     rows = rows.set_index(["quantity", "step"])[["value", "error"]]
     for time in settings.times:
         value, error = rows.loc["distance", time]
@@ -52,8 +45,8 @@ def test_histograms_of_the_map_approach_the_law_at_the_rate_of_chance():
 
 
 def test_the_map_obeys_both_identities():
-    path = descent_map.orbits(np.random.default_rng(0).uniform(size=400), 4000)
-    slope = descent_map.cubic_gradient(path)
+    path = chains.orbits(np.random.default_rng(0).uniform(size=400), 4000)
+    slope = chains.cubic_gradient(path)
     for one, other in (
         (path * slope, slope**2 / 2),
         (slope**2, (8 * path - 3) * slope**2 / 2 - 8 * slope**3 / 6),  # f‴ = 8
@@ -74,7 +67,7 @@ def random_chain(states=7, seed=0):
 def test_the_telescoping_identity_is_exact(seed):
     matrix, start = random_chain(seed=seed)
     times = (1, 2, 3, 10, 50)
-    found = finite_chains.telescoping(matrix, start, times)
+    found = chains.telescoping(matrix, start, times)
     np.testing.assert_allclose(found["gap"], found["identity"], atol=1e-15)
     assert (found["gap"] <= (1 + 1e-12) / np.array(times)).all()
     assert (np.diff(found["one_step"]) <= 1e-15).all()  # a kernel contracts
@@ -87,27 +80,25 @@ def test_a_chain_whose_kernel_changes_escapes_the_identity():
     for step in range(40):
         kept.append(kept[-1] @ (one if step < 20 else other))
     average = np.mean(kept[:40], axis=0)
-    gap = finite_chains.total_variation(average @ other, average)
-    assert gap > 2 * finite_chains.total_variation(kept[40], start) / 40
+    gap = chains.total_variation(average @ other, average)
+    assert gap > 2 * chains.total_variation(kept[40], start) / 40
 
 
 def test_kernels_are_stochastic_and_move_as_they_say():
     points = np.linspace(-4, 4, 81)
-    for matrix in (
-        finite_chains.rounded_sgd(points, 0.1, 2.0), finite_chains.rotation(5), finite_chains.drifting_walk(9),
-    ):  # fmt: skip
+    for matrix in (chains.rounded_sgd(points, 0.1, 2.0), chains.drifting_walk(9)):
         np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-15)
         assert matrix.min() >= 0
-    step = finite_chains.rounded_sgd(points, 0.1, 2.0).toarray()[70]  # from θ = 3
+    step = chains.rounded_sgd(points, 0.1, 2.0).toarray()[70]  # from θ = 3
     np.testing.assert_allclose(points[step > 0], [2.5, 2.7, 2.9], atol=1e-12)
     law = np.eye(1, 20)[0]
     for _ in range(12):
-        law = law @ finite_chains.drifting_walk(20)
+        law = law @ chains.drifting_walk(20)
     np.testing.assert_allclose(law, binom.pmf(np.arange(20), 12, 0.5), atol=1e-15)
 
 
 def test_only_the_ageing_average_tells_the_drifting_walk():
-    rows = metrics.frame(finite_chains.finite_chains(get("finite_chains"), Place()))
+    rows = metrics.frame(chains.finite_chains(get("finite_chains"), Place()))
     last = rows[rows.step == 1000].set_index(["quantity", "of"]).value
     assert (last["gap"] <= 1.0001e-3).all() and len(last["gap"]) == 3
     assert last["one_step", "rotation"] == 1
@@ -118,17 +109,17 @@ def test_only_the_ageing_average_tells_the_drifting_walk():
 
 def test_bounded_noise_keeps_each_path_in_its_well():
     settings = get("double_well", overrides={"trajectories": 200})
-    low, high = double_well.well_interval(settings.learning_rate, 0.3)
-    path = double_well.well_paths(settings, 0.3, 1)
+    low, high = chains.well_interval(settings.learning_rate, 0.3)
+    path = chains.well_paths(settings, 0.3, 1)
     assert low <= path.min() and path.max() <= high
     assert path.max() - path.min() > 0.8 * (high - low)  # and fills most of it
-    wide = double_well.well_paths(settings, 1.5, 1)
+    wide = chains.well_paths(settings, 1.5, 1)
     assert wide.min() < -1 and np.abs(wide).max() <= settings.radius(1.5)
 
 
 def test_the_ends_of_a_well_map_into_it():
     for width, rate in itertools.product((0.05, 0.2, 0.38), (0.05, 0.3)):
-        low, high = double_well.well_interval(rate, width)
+        low, high = chains.well_interval(rate, width)
         theta = np.linspace(low, high, 1001)
         for noise in (-width, width):
             image = theta - rate * (theta**3 - theta + noise)
@@ -136,7 +127,7 @@ def test_the_ends_of_a_well_map_into_it():
 
 
 def test_averages_depend_on_the_start_only_between_two_wells():
-    rows = metrics.frame(double_well.double_well(get("double_well"), Place()))
+    rows = metrics.frame(chains.double_well(get("double_well"), Place()))
     for width, apart in ((0.3, True), (1.5, False)):
         left, right = rows[rows.of == f"width {width:g}"].itertuples()
         assert (left.index, right.index) == (0, 1)
@@ -148,36 +139,36 @@ def test_averages_depend_on_the_start_only_between_two_wells():
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 def test_no_gradients_push_weights_over_the_bound_and_constant_ones_reach_it(momentum):
     rate, size, steps = 0.1, 2.0, 6000
-    decay = 0.999 * bounded_norms.largest_decay_rate(momentum) / rate
+    decay = 0.999 * reading.largest_decay_rate(momentum) / rate
     bound = size / decay
     generator = np.random.default_rng(0)
     random = generator.standard_normal((steps, 3))
     random *= size / np.linalg.norm(random, axis=1, keepdims=True)
     blocks = np.repeat(random[::20], 20, axis=0)
     for gradients in (random, blocks):
-        norms = bounded_norms.decayed_norms(gradients, rate, momentum, decay)
+        norms = reading.decayed_norms(gradients, rate, momentum, decay)
         assert 0.1 * bound < norms.max() <= bound * (1 + 1e-12)
     constant = np.tile([size, 0.0], (steps, 1))
-    norms = bounded_norms.decayed_norms(constant, rate, momentum, decay)
+    norms = reading.decayed_norms(constant, rate, momentum, decay)
     assert norms[-1] == pytest.approx(bound, rel=1e-6) and norms.max() <= bound * (1 + 1e-12)
 
 
 def test_beyond_the_limit_of_the_decay_the_bound_fails():
     rate, momentum, size = 0.1, 0.9, 1.0
-    decay = 50 * bounded_norms.largest_decay_rate(momentum) / rate
+    decay = 50 * reading.largest_decay_rate(momentum) / rate
     constant = np.full((200, 1), size)
-    norms = bounded_norms.decayed_norms(constant, rate, momentum, decay)
+    norms = reading.decayed_norms(constant, rate, momentum, decay)
     assert norms.max() > 1.5 * size / decay
 
 
 def test_normalised_weights_find_their_balance():
     rate, decay, gradient = 0.5, 0.02, 3.0
-    exact = bounded_norms.balanced_square(rate, decay, gradient)
+    exact = reading.balanced_square(rate, decay, gradient)
     shrunk = (1 - rate * decay) ** 2
     assert shrunk * exact + (rate * gradient) ** 2 / exact == pytest.approx(exact)
     for start in (0.1, 10.0):
         weights = np.full(20, start)
-        squares = bounded_norms.normalised_squares(weights, rate, decay, gradient, 1500)
+        squares = reading.normalised_squares(weights, rate, decay, gradient, 1500)
         assert squares[-1] == pytest.approx(exact, rel=1e-6)
         lowest = min(squares)
         top = shrunk * lowest + (rate * gradient) ** 2 / lowest
@@ -186,12 +177,12 @@ def test_normalised_weights_find_their_balance():
 
 def test_bad_arguments_raise_one_clear_sentence():
     with pytest.raises(UsageError, match="steepest slope"):
-        double_well.well_interval(0.3, 0.5)
+        chains.well_interval(0.3, 0.5)
     with pytest.raises(UsageError, match="too large for the proof"):
-        double_well.well_interval(0.6, 0.3)
+        chains.well_interval(0.6, 0.3)
 
 
 def test_the_distance_to_a_wrong_law_is_seen():
-    path = descent_map.orbits(np.array([0.123]), 5000)[:, 0]
+    path = chains.orbits(np.array([0.123]), 5000)[:, 0]
     assert ks_1samp(path, arcsine.cdf).statistic < 0.03
     assert ks_1samp(path, lambda x: x).statistic > 0.1

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from stationarity import UsageError, theory
-from stationarity.chapters.ch06_invariant_measure import noisy_plane, reading
+from stationarity.chapters.ch06_invariant_measure import chains, reading
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
@@ -17,9 +17,7 @@ MOMENTA = [0.0, 0.5, 0.9]
 @pytest.mark.parametrize("momentum", MOMENTA)
 def test_the_covariance_is_that_of_separate_directions_where_they_separate(momentum):
     curvatures, noises = np.array([1.0, 0.3]), np.array([2.0, 0.5])
-    whole = noisy_plane.stationary_covariance(
-        np.diag(curvatures), np.diag(noises), 0.2, momentum
-    )
+    whole = chains.stationary_covariance(np.diag(curvatures), np.diag(noises), 0.2, momentum)
     alone = theory.stationary_covariance(curvatures, 0.2, noises, momentum)
     for i in range(2):
         block = whole[np.ix_([i, i + 2], [i, i + 2])] * np.outer([1, -1], [1, -1])  # b = −v
@@ -29,9 +27,9 @@ def test_the_covariance_is_that_of_separate_directions_where_they_separate(momen
 
 @pytest.mark.parametrize("momentum", MOMENTA)
 def test_both_identities_hold_exactly_on_a_quadratic(momentum):
-    hessian, noise = noisy_plane.plane_matrices(PLANE)
+    hessian, noise = chains.plane_matrices(PLANE)
     rate = 0.3
-    covariance = noisy_plane.stationary_covariance(hessian, noise, rate, momentum)
+    covariance = chains.stationary_covariance(hessian, noise, rate, momentum)
     weights, cross, buffer = covariance[:2, :2], covariance[:2, 2:], covariance[2:, 2:]
     product = weights @ hessian  # E[θ gᵀ]
     np.testing.assert_allclose(product + product.T, rate * (1 + momentum) * buffer, atol=1e-12)
@@ -42,14 +40,14 @@ def test_both_identities_hold_exactly_on_a_quadratic(momentum):
 
 @pytest.mark.parametrize("momentum", MOMENTA)
 def test_noise_keeps_the_gradient_from_vanishing(momentum):
-    hessian, noise = noisy_plane.plane_matrices(PLANE)
+    hessian, noise = chains.plane_matrices(PLANE)
     for rate in (0.01, 0.3):
-        covariance = noisy_plane.stationary_covariance(hessian, noise, rate, momentum)
+        covariance = chains.stationary_covariance(hessian, noise, rate, momentum)
         gradient = np.trace(hessian @ covariance[:2, :2] @ hessian)
         push = rate * (1 + momentum) / 2 * np.trace(covariance[2:, 2:])
         assert push**2 / np.trace(covariance[:2, :2]) <= gradient
         assert np.trace(covariance[2:, 2:]) >= np.trace(noise)
-    alone = noisy_plane.stationary_covariance([[0.5]], [[1.0]], 0.2, momentum)
+    alone = chains.stationary_covariance([[0.5]], [[1.0]], 0.2, momentum)
     push = 0.2 * (1 + momentum) / 2 * alone[1, 1]
     assert push**2 / alone[0, 0] == pytest.approx(0.25 * alone[0, 0])  # it is attained
 
@@ -57,20 +55,20 @@ def test_noise_keeps_the_gradient_from_vanishing(momentum):
 def test_an_ensemble_follows_its_exact_law():
     means, covariances = reading.plane_moments(PLANE)
     times = [1, 10, 40, 120]
-    for step, theta in zip(times, noisy_plane.plane_sample(PLANE, times), strict=True):
+    for step, theta in zip(times, chains.plane_sample(PLANE, times), strict=True):
         errors = np.sqrt(np.diag(covariances[step])[:2] / PLANE.trajectories)
         assert (np.abs(theta.mean(0) - means[step, :2]) < 4 * errors).all()
         found, exact = np.cov(theta.T), covariances[step, :2, :2]
         spread = np.sqrt(exact**2 + np.outer(np.diag(exact), np.diag(exact)))
         assert (np.abs(found - exact) < 4 * spread / math.sqrt(PLANE.trajectories)).all()
-    rows = metrics.frame(noisy_plane.noisy_plane(PLANE, Place()))
+    rows = metrics.frame(chains.noisy_plane(PLANE, Place()))
     distance = rows[rows.quantity == "distance"].set_index("step").value
     assert distance[120] < 1.63 / math.sqrt(PLANE.trajectories)
     assert distance[1] > 0.9  # and far from its limit before
 
 
 def test_exact_moments_end_in_the_lyapunov_solution():
-    settled = noisy_plane.stationary_covariance(*noisy_plane.plane_matrices(PLANE), 0.1, 0.9)
+    settled = chains.stationary_covariance(*chains.plane_matrices(PLANE), 0.1, 0.9)
     _, covariances = reading.plane_moments(PLANE.but(steps=2000))
     np.testing.assert_allclose(covariances[-1], settled, rtol=1e-8)
     distances = reading.distances_to_stationary(PLANE)

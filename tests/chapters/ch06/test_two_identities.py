@@ -4,13 +4,8 @@ import math
 
 import pytest
 import torch
-from stationarity.chapters.ch06_invariant_measure import (
-    bounded_norms,
-    reading,
-    softmax_regression,
-    two_identities,
-)
-from stationarity.chapters.ch06_invariant_measure.softmax_regression import inner
+from stationarity.chapters.ch06_invariant_measure import reading, two_identities
+from stationarity.chapters.ch06_invariant_measure.two_identities import inner
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Keeper
 from stationarity.runs.progress import Progress
@@ -29,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def problem():
-    return softmax_regression.load(SOFTMAX)
+    return two_identities.load(SOFTMAX)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +67,7 @@ def test_the_integral_is_the_remainder_of_the_first_order(problem):
 
 def test_epochs_see_every_example_once_and_independent_draws_do_not():
     for sampling in two_identities.SAMPLINGS:
-        chosen = list(softmax_regression.batches(SOFTMAX, sampling, 12, "cpu"))
+        chosen = list(two_identities.batches(SOFTMAX, sampling, 12, "cpu"))
         epochs = torch.cat(chosen, 1).view(SOFTMAX.replicates, 2, -1)
         whole = (epochs.sort(-1).values == torch.arange(SOFTMAX.examples)).all()
         assert whole == (sampling == "reshuffled")
@@ -108,7 +103,7 @@ def test_only_the_form_with_the_full_gradient_tells_the_sampling(kept):
 
 def test_bounds_of_the_problem_hold(problem, kept):
     norms = kept["independent"]["weight_square"].sqrt()
-    limit = bounded_norms.largest_decay_rate(SOFTMAX.momentum)
+    limit = reading.largest_decay_rate(SOFTMAX.momentum)
     assert SOFTMAX.learning_rate * SOFTMAX.weight_decay < limit
     size = problem.gradient_bound()
     assert norms.max() <= size / SOFTMAX.weight_decay
@@ -127,7 +122,7 @@ def test_bounds_of_the_problem_hold(problem, kept):
 
 def test_one_example_attains_the_bounds_of_the_problem():
     inputs = torch.tensor([[3.0, 1.0]], dtype=torch.float64)
-    one = softmax_regression.Problem(inputs, torch.tensor([[1.0, 0.0]]).double(), 0.1)
+    one = two_identities.Problem(inputs, torch.tensor([[1.0, 0.0]]).double(), 0.1)
     away = torch.stack([-inputs[0], inputs[0]], 1)[None]  # from the right class
     rise = one.gradient(1e-4 * away) - one.gradient(0 * away)
     norm = inner(away, away).sqrt()

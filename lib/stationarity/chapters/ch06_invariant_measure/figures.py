@@ -41,9 +41,8 @@ def telescoping(run: Run) -> Figure:
     }
     for ax, (quantity, label) in zip(axes[0], labels.items(), strict=True):
         for chain, marker in zip(("rounded SGD", "rotation", "drifting walk"), "os^"):
-            rows = run.series(quantity, of=chain)
-            rows = rows[rows.value > 1e-6]
-            ax.plot(rows.step, rows.value, marker + "-", linewidth=0.8, label=chain)
+            values = run.wide(quantity, "of")[chain]
+            ax.plot(values[values > 1e-6], marker + "-", linewidth=0.8, label=chain)
         ax.set(xlabel="T (steps)", ylabel=label, xscale="log", yscale="log")
     times = np.array(run.settings.times)
     axes[0, 0].plot(times, 1 / times, **THEORY, label="1/T")
@@ -53,24 +52,23 @@ def telescoping(run: Run) -> Figure:
 
 def observations(run: Run) -> Figure:
     """Draw loss, mean change of the loss per step, and squared gradient norm."""
-    figure, axes = panels(1, 3, height=3.2)
-    losses = run.series("loss", of="independent")
-    chosen = np.unique(np.geomspace(1, len(losses) - 1, 40).round().astype(int))
-    loss = losses.iloc[chosen]
-    change = loss.assign(
-        value=np.abs(loss.value - losses.value[0]) / loss.step, error=loss.error / loss.step
+    figure, ((left, middle, right),) = panels(1, 3, height=3.2)
+    losses, gradients = (
+        run.series(name, of="independent") for name in ("loss", "gradient_norm_squared")
     )
-    gradient = run.series("gradient_norm_squared", of="independent").iloc[chosen]
-    for ax, rows, label in (
-        (axes[0, 0], loss, "loss (nats)"),
-        (axes[0, 1], change, "mean change (nats/step)"),
-        (axes[0, 2], gradient, "‖∇f‖² (nats²/unit²)"),
+    chosen = np.unique(np.geomspace(1, len(losses) - 1, 40).round().astype(int))
+    loss, gradient = losses.iloc[chosen], gradients.iloc[chosen]
+    change = np.abs(loss.value - losses.value[0]) / loss.step
+    for ax, values, errors, label in (
+        (left, loss.value, loss.error, "loss (nats)"),
+        (middle, change, loss.error / loss.step, "mean change (nats/step)"),
+        (right, gradient.value, gradient.error, "‖∇f‖² (nats²/unit²)"),
     ):
-        points(ax, rows.step, rows.value, rows.error, markersize=3)
+        points(ax, loss.step, values, errors, markersize=3)
         ax.set(xlabel="step", ylabel=label, xscale="log", yscale="log")
-    axes[0, 0].set(yscale="linear", ylim=(0, None))
-    axes[0, 1].plot(loss.step, losses.value.max() / loss.step, **THEORY)
-    axes[0, 2].set(ylim=(gradient.value.min() / 10, None))
+    left.set(yscale="linear", ylim=(0, None))
+    middle.plot(loss.step, losses.value.max() / loss.step, **THEORY)
+    right.set(ylim=(gradient.value.min() / 10, None))
     return figure
 
 
@@ -95,7 +93,7 @@ def bounded(norms: dict, bound: float, squares: dict) -> Figure:
     return figure
 
 
-def halving(times: tuple[int, ...] = (5, 10, 20)) -> Figure:
+def halving() -> Figure:
     """Draw a map without invariant measure, and what its time averages become."""
     figure, ((left, right),) = panels(1, 2, height=3.4)
     left.plot([0, 1], [0, 0.5], color="C0")
@@ -105,7 +103,7 @@ def halving(times: tuple[int, ...] = (5, 10, 20)) -> Figure:
     corners = np.repeat(0.5 ** np.arange(8), 2)
     left.plot(corners[:-1], corners[1:], color="C1", linewidth=0.8)
     left.set(xlabel="θ", ylabel="T(θ)", xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
-    for time in times:
+    for time in (5, 10, 20):
         visited = np.r_[1e-7, 0.5 ** np.arange(time)[::-1], 2]
         share = np.r_[0, np.arange(1, time + 1) / time, 1]
         right.step(visited, share, where="post", label=f"T = {time}")
@@ -122,10 +120,9 @@ def wells(late: dict[float, dict[float, NDArray]]) -> Figure:
     """
     figure, axes = panels(1, len(late), height=3.2)
     for ax, (width, by_start) in zip(axes[0], late.items(), strict=True):
-        for index, (start, weights) in enumerate(by_start.items()):
-            counts, edges = np.histogram(weights, 120, (-2, 2), density=True)
-            style = {"color": f"C{index}", "linewidth": 1.4 - 0.6 * index}
-            ax.stairs(counts, edges, **style, label=f"start {start:g}")
+        for line, (start, weights) in zip((1.4, 0.8), by_start.items(), strict=True):
+            histogram = np.histogram(weights, 120, (-2, 2), density=True)
+            ax.stairs(*histogram, linewidth=line, label=f"start {start:g}")
         ax.set(xlabel="weight θ (no unit)", ylabel="density", title=f"noise width {width:g}")
     axes[0, 0].legend()
     return figure
@@ -170,14 +167,16 @@ def ratios(run: Run) -> Figure:
         "ratio": "θ·gradient over\nη(1+β)/2 ‖b‖²",
         "budget": "first-order gain over\nsecond-order loss",
     }
-    forms = {"minibatch": "minibatch's own gradient", "full": "full gradient"}
+    forms = (
+        ("minibatch", "minibatch's own gradient", "C0o-", 0.97),
+        ("full", "full gradient", "C1s-", 1.03),
+    )
     for row, (kind, label) in zip(axes, kinds.items(), strict=True):
         for ax, sampling in zip(row, SAMPLINGS, strict=True):
-            for index, (form, name) in enumerate(forms.items()):
+            for form, name, fmt, shift in forms:
                 rows = run.series(f"{form}_{kind}", of=sampling)
-                steps = rows.step * (0.97, 1.03)[index]
-                style = {"color": f"C{index}", "linewidth": 0.8, "label": name}
-                points(ax, steps, rows.value, rows.error, fmt="os"[index] + "-", **style)
+                style = {"fmt": fmt, "linewidth": 0.8, "label": name}
+                points(ax, rows.step * shift, rows.value, rows.error, **style)
             ax.axhline(1, **DOTTED)
             ax.set(xscale="log", ylim=(-0.5, 2))
             ax.set_xticks(ends, [f"{end:g}" for end in ends], fontsize="x-small")

@@ -1,4 +1,4 @@
-"""What chapter 6 reads beside its runs: exact distances, ratios and coupled chains."""
+"""What chapter 6 reads beside its runs: exact laws, bounded norms and coupled chains."""
 
 import math
 
@@ -9,16 +9,64 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 from ...errors import UsageError
-from .noisy_plane import linear_chain, plane_matrices, stationary_covariance
+from .chains import linear_chain, plane_matrices, stationary_covariance
 from .settings import Identities, Plane
-from .softmax_regression import Problem, batches, inner
+from .two_identities import Problem, batches, inner
+
+
+def largest_decay_rate(momentum: float) -> float:
+    """Return (1 − √β)²: the largest product of learning rate and decay for the bound.
+
+    >>> largest_decay_rate(0.0)
+    1.0
+    """
+    return (1 - math.sqrt(momentum)) ** 2
+
+
+def balanced_square(learning_rate: float, weight_decay: float, gradient: float) -> float:
+    """Return the stationary ‖w‖² of weights with a tangential gradient of norm G/‖w‖.
+
+    ‖w‖⁴ = η G² / (λ (2 − η λ)), the balance of growth and decay (book: chapter 6).
+    """
+    shrinking = weight_decay * (2 - learning_rate * weight_decay)
+    return math.sqrt(learning_rate * gradient**2 / shrinking)
+
+
+def decayed_norms(
+    gradients: NDArray, learning_rate: float, momentum: float, weight_decay: float
+) -> NDArray:
+    """Return ‖θ_k‖ (steps + 1,) from zero, for given gradients (steps, P) of the loss."""
+    theta, buffer = np.zeros((2, gradients.shape[1]))
+    norms = [0.0]
+    for gradient in gradients:
+        buffer = momentum * buffer + gradient + weight_decay * theta
+        theta = theta - learning_rate * buffer
+        norms.append(np.linalg.norm(theta))
+    return np.array(norms)
+
+
+def normalised_squares(
+    start: NDArray, learning_rate: float, weight_decay: float, gradient: float,
+    steps: int, seed: int = 0,
+) -> NDArray:  # fmt: skip
+    """Return ‖w_k‖² (steps + 1,) of weights (P,) that feed a normalisation.
+
+    The gradient is tangential, in a random direction, with norm ``gradient`` / ‖w‖.
+    """
+    generator, weights, squares = np.random.default_rng(seed), start, [start @ start]
+    for _ in range(steps):
+        direction = generator.standard_normal(len(weights))
+        direction -= (direction @ weights) / squares[-1] * weights
+        tangent = direction * gradient / np.linalg.norm(direction) / math.sqrt(squares[-1])
+        weights = (1 - learning_rate * weight_decay) * weights - learning_rate * tangent
+        squares.append(weights @ weights)
+    return np.array(squares)
 
 
 def plane_moments(settings: Plane) -> tuple[NDArray, NDArray]:
     """Return the exact mean (K + 1, 4) and covariance (K + 1, 4, 4) at each step."""
-    matrix, noise = linear_chain(
-        *plane_matrices(settings), settings.learning_rate, settings.momentum
-    )
+    chosen = settings.learning_rate, settings.momentum
+    matrix, noise = linear_chain(*plane_matrices(settings), *chosen)
     means, covariances = [np.array([*settings.start, 0.0, 0.0])], [np.zeros((4, 4))]
     for _ in range(settings.steps):
         means.append(matrix @ means[-1])
@@ -41,11 +89,10 @@ def gaussian_distance(means: NDArray, covariances: NDArray, limit: NDArray) -> N
 
 def distances_to_stationary(settings: Plane) -> NDArray:
     """Return the exact W₂ (K + 1,) between the weights' law at each step and its limit."""
-    limit = stationary_covariance(
-        *plane_matrices(settings), settings.learning_rate, settings.momentum
-    )
+    chosen = settings.learning_rate, settings.momentum
+    limit = stationary_covariance(*plane_matrices(settings), *chosen)[:2, :2]
     means, covariances = plane_moments(settings)
-    return gaussian_distance(means[:, :2], covariances[:, :2, :2], limit[:2, :2])
+    return gaussian_distance(means[:, :2], covariances[:, :2, :2], limit)
 
 
 def coupled_distance(
@@ -64,8 +111,7 @@ def coupled_distance(
     squares = [inner(one - other, one - other)]
     for chosen in batches(settings, "independent", steps, device):
         one, other = (
-            weights - settings.learning_rate * problem.gradient(weights, chosen)
-            for weights in (one, other)
+            w - settings.learning_rate * problem.gradient(w, chosen) for w in (one, other)
         )
         squares.append(inner(one - other, one - other))
     return torch.stack(squares).sqrt().cpu()
@@ -94,10 +140,9 @@ def reshuffled_ratio(
     weight, buffer = np.array(responses).T  # to the noise of m steps ago, m = 0, 1, ...
     products, squares = [], []
     for position in range(per_epoch):  # so many noises of the epoch came before
-        products.append(-weight[:position].sum() / (per_epoch - 1))
+        products.append(-weight[:position].sum())
         starts = np.arange(position + 1, len(buffer), per_epoch)
         sums = np.add.reduceat(buffer, np.r_[0, starts])
-        square = per_epoch * (buffer**2).sum() - (sums**2).sum()
-        squares.append(square / (per_epoch - 1))
+        squares.append(per_epoch * (buffer**2).sum() - (sums**2).sum())
     whole = learning_rate * (1 + momentum) / 2 * np.mean(squares)
     return float(1 - np.mean(products) / whole)

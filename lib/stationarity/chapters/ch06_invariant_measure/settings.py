@@ -18,7 +18,7 @@ from ...train.settings import AtLeastTwo
 class DescentMap(Settings):
     """Settings of noise-free descent that wanders: how fast its histogram settles."""
 
-    study: ClassVar[str] = "chapters.ch06_invariant_measure.descent_map:descent_map"
+    study: ClassVar[str] = "chapters.ch06_invariant_measure.chains:descent_map"
 
     times: tuple[Count, ...]  # lengths of the histograms, in steps
     trajectories: AtLeastTwo  # independent starts
@@ -31,7 +31,7 @@ class DescentMap(Settings):
 class FiniteChains(Settings):
     """Settings of chains on finitely many states, by their transition matrices."""
 
-    study: ClassVar[str] = "chapters.ch06_invariant_measure.finite_chains:finite_chains"
+    study: ClassVar[str] = "chapters.ch06_invariant_measure.chains:finite_chains"
 
     states: AtLeastTwo  # of the rounded SGD and of the rotation
     learning_rate: Positive  # of the rounded SGD
@@ -46,7 +46,7 @@ class FiniteChains(Settings):
 class Plane(Settings):
     """Settings of SGD with momentum in two dimensions, with Gaussian gradient noise."""
 
-    study: ClassVar[str] = "chapters.ch06_invariant_measure.noisy_plane:noisy_plane"
+    study: ClassVar[str] = "chapters.ch06_invariant_measure.chains:noisy_plane"
 
     curvatures: tuple[float, ...]  # two eigenvalues of the Hessian
     angle: float  # of the first eigenvector, in degrees
@@ -73,7 +73,7 @@ class Plane(Settings):
 class DoubleWell(Settings):
     """Settings of SGD on a function with two minima, with bounded gradient noise."""
 
-    study: ClassVar[str] = "chapters.ch06_invariant_measure.double_well:double_well"
+    study: ClassVar[str] = "chapters.ch06_invariant_measure.chains:double_well"
 
     learning_rate: Positive
     widths: tuple[NotNegative, ...]  # of the noise, uniform on [-width, width]

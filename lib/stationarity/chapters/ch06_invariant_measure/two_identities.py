@@ -1,23 +1,27 @@
-"""Two identities of the invariant measure, measured on softmax regression.
+"""Two identities of the invariant measure, measured on softmax regression (chapter 6).
 
 SGD with momentum and weight decay in PyTorch's convention,
 
     b ← β b + g,    θ ← θ − η b,
 
-where ``g`` is a minibatch gradient of the objective with decay. Several chains
-run at once, each with its own minibatches. Book: chapter 6.
+where ``g`` is a minibatch gradient of the objective with decay. R independent chains
+run at once: weights are (R, D, C) for D inputs and C classes. Everything is float64.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
+import torch
+from scipy.special import roots_jacobi
 from torch import Tensor
 
+from ... import data
 from ...runs import metrics
 from ...stats.estimate import mean_and_error
-from .softmax_regression import Problem, batches, inner, load
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Keeper, Place
@@ -29,6 +33,95 @@ MEASURED = (  # at every stride-th step, over all examples
     "full_product", "gain", "full_gain", "second_order", "loss", "objective",
     "gradient_norm_squared",
 )  # fmt: skip
+
+
+class Problem(NamedTuple):
+    """The objective, cross-entropy with weight decay on n fixed examples."""
+
+    inputs: Tensor  # (n, D), the last input is 1
+    targets: Tensor  # (n, C), one-hot
+    weight_decay: float
+
+    def gradient(self, weights: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """Return gradients (R, D, C), over all examples or those ``chosen`` (R, B)."""
+        inputs, targets = self.inputs, self.targets
+        if chosen is not None:
+            inputs, targets = inputs[chosen], targets[chosen]
+        residual = torch.softmax(inputs @ weights, -1) - targets
+        return inputs.mT @ residual / inputs.shape[-2] + self.weight_decay * weights
+
+    def losses(self, weights: Tensor) -> Tensor:
+        """Return the mean cross-entropies (R,) over all examples, in nats."""
+        scores = self.inputs @ weights
+        own = (scores * self.targets).sum(-1)
+        return (torch.logsumexp(scores, -1) - own).mean(-1)
+
+    def second_order(self, weights: Tensor, step: Tensor) -> Tensor:
+        """Return ∫₀¹ (1 − s) dᵀ H(θ + s d) d ds (R,) for the ``step`` d from ``weights``.
+
+        H is the Hessian of the objective. Added to the first-order change ∇f·d it is
+        the whole change of the objective (book: Taylor's formula in chapter 6). The
+        integral is a Gauss-Jacobi sum of two nodes, with an error of fourth order in d.
+        """
+        scores, along = self.inputs @ weights, self.inputs @ step
+        nodes, masses = roots_jacobi(2, 1, 0)
+        total = self.weight_decay * inner(step, step) / 2
+        for node, mass in zip((nodes + 1) / 2, masses / 4, strict=True):
+            share = torch.softmax(scores + node * along, -1)
+            mean = (share * along).sum(-1)
+            curvature = (share * along**2).sum(-1) - mean**2
+            total = total + mass * curvature.mean(-1)
+        return total
+
+    def smoothness(self) -> float:
+        """Return a Lipschitz constant of every minibatch gradient: λ + max ‖x‖² / 2."""
+        return self.weight_decay + self.inputs.square().sum(1).max().item() / 2
+
+    def gradient_bound(self) -> float:
+        """Return a bound of every minibatch gradient of the loss: √2 max ‖x‖."""
+        return math.sqrt(2 * self.inputs.square().sum(1).max().item())
+
+
+def load(settings: Identities, data_root=None, device="cpu") -> Problem:
+    """Return the learning problem of the settings.
+
+    The pixels are scaled to a root mean square norm of 4, and a constant 1 joins them.
+    """
+    dataset = data.load(
+        settings.dataset, examples=settings.examples, batch_size=settings.examples,
+        label_noise=settings.label_noise, dtype=torch.float64, data_root=data_root,
+        device=device,
+    )  # fmt: skip
+    pixels, labels = data.whole(dataset.partition())
+    pixels = pixels * (4.0 / pixels.square().sum(1).mean().sqrt())
+    return Problem(
+        torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1),
+        torch.nn.functional.one_hot(labels, dataset.classes).double(),
+        settings.weight_decay,
+    )
+
+
+def inner(one: Tensor, other: Tensor) -> Tensor:
+    """Return the inner products (R,) of two tensors (R, D, C)."""
+    return (one * other).sum((1, 2))
+
+
+def batches(settings: Identities, sampling: str, steps: int, device) -> Iterator[Tensor]:
+    """Yield the examples (R, B) of each step's minibatches.
+
+    ``independent``: drawn anew with replacement. ``reshuffled``: each epoch is a
+    new random order of all examples, cut into minibatches.
+    """
+    replicates, examples, size = settings.replicates, settings.examples, settings.batch_size
+    how = {"generator": torch.Generator(device).manual_seed(settings.seed), "device": device}
+    for first in range(0, steps * size, size):
+        place = first % examples
+        if sampling == "independent":
+            yield torch.randint(examples, (replicates, size), **how)
+            continue
+        if place == 0:
+            order = torch.rand(replicates, examples, **how).argsort(1)
+        yield order[:, place : place + size]
 
 
 def two_identities(settings: Identities, place: Place) -> list[tuple]:
@@ -145,33 +238,31 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
         }
         squares = rate * (1 + beta) / 2 * means["buffer_square"]
         second = means["second_order"]
-        ratios = {
-            "minibatch_ratio": (means["minibatch_product"], squares),
-            "full_ratio": (means["full_product"], squares),
-            "drift": (drift(kept, settings, begin, end) * squares, squares),
-            "minibatch_budget": (rate * means["gain"], second),
-            "full_budget": (rate * means["full_gain"], second),
+        pairs = {
+            f"mean_{name}": mean_and_error(means[name])
+            for name in ("loss", "gradient_norm_squared", "weight_square", "buffer_square")
         }
-        found = {name: _ratio(*two) for name, two in ratios.items()}
-        for name in ("loss", "gradient_norm_squared", "weight_square", "buffer_square"):
-            found[f"mean_{name}"] = mean_and_error(means[name])
-        for name, pair in found.items():
+        for name, above, below in (
+            ("minibatch_ratio", means["minibatch_product"], squares),
+            ("full_ratio", means["full_product"], squares),
+            ("drift", drift(kept, settings, begin, end) * squares, squares),
+            ("minibatch_budget", rate * means["gain"], second),
+            ("full_budget", rate * means["full_gain"], second),
+        ):
+            ratio = above.mean() / below.mean()
+            error = (above - ratio * below).std() / below.mean() / len(above) ** 0.5
+            pairs[name] = ratio, error  # by the delta method
+        for name, pair in pairs.items():
             rows += metrics.rows(name, *pair, of=sampling, step=end, epoch=settings.epochs)
     return rows
 
 
 def _course(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
-    rows, norms = [], kept["weight_square"][: -1 : settings.stride].sqrt()
     courses = {name: kept[name] for name in ("loss", "objective", "gradient_norm_squared")}
-    for name, values in (courses | {"weight_norm": norms}).items():
+    courses["weight_norm"] = kept["weight_square"][: -1 : settings.stride].sqrt()
+    steps = range(0, settings.edges[-1], settings.stride)
+    at, rows = {"of": sampling, "step": steps, "epoch": settings.epochs}, []
+    for name, values in courses.items():
         errors = values.std(1) / settings.replicates**0.5
-        steps = range(0, settings.edges[-1], settings.stride)
-        at = {"of": sampling, "step": steps, "epoch": settings.epochs}
         rows += metrics.rows(name, values.mean(1), errors, **at)
     return rows
-
-
-def _ratio(above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the ratio of two means over chains and its standard error (delta method)."""
-    ratio = above.mean() / below.mean()
-    return ratio, (above - ratio * below).std() / below.mean() / len(above) ** 0.5

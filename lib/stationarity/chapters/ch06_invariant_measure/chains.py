@@ -1,0 +1,281 @@
+"""Chains whose invariant measures are known, and how ensembles approach them (chapter 6)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.linalg import solve_discrete_lyapunov
+from scipy.stats import arcsine, chi2, ks_1samp
+
+from ...errors import UsageError
+from ...runs import metrics
+from ...stats.estimate import mean_and_error
+from ...theory.discrete import check_stable
+
+if TYPE_CHECKING:
+    from ...runs.checkpoints import Place
+    from .settings import DescentMap, DoubleWell, FiniteChains, Plane
+
+STARTS = (-1, 1)  # the minima of the double well
+
+
+def cubic_gradient(theta: ArrayLike) -> NDArray:
+    """Return f′(θ) = 4 θ² − 3 θ of f(θ) = 4 θ³ / 3 − 3 θ² / 2.
+
+    A step of descent at learning rate 1 is the logistic map θ ← 4 θ (1 − θ),
+    which maps [0, 1] to itself and leaves the arcsine law invariant.
+
+    >>> float(0.25 - cubic_gradient(0.25)), 4 * 0.25 * 0.75
+    (0.75, 0.75)
+    """
+    theta = np.asarray(theta, float)
+    return 4 * theta**2 - 3 * theta
+
+
+def orbits(starts: ArrayLike, steps: int) -> NDArray:
+    """Return ``steps`` iterates of descent on the cubic, (steps, ...), the starts first."""
+    theta = np.asarray(starts, float)
+    kept = np.empty((steps, *theta.shape))
+    for step in range(steps):
+        kept[step] = theta
+        theta = 4 * theta * (1 - theta)
+    return kept
+
+
+def descent_map(settings: DescentMap, place: Place) -> list[tuple]:
+    """Measure how fast histograms of descent on the cubic approach the arcsine law.
+
+    Rows; ``step`` is the length T: ``distance``, the largest gap between the distribution
+    function of the first T iterates and the arcsine law, and ``loss_change``, the
+    size of the mean change of the loss per step; means over independent uniform
+    starts with standard errors. ``different``: the smallest share of different
+    numbers among the first T iterates of a start, 1 until rounding closes a cycle.
+    """
+    starts = np.random.default_rng(settings.seed).uniform(size=settings.trajectories)
+    rows, paths = [], orbits(starts, max(settings.times) + 1).T
+    losses = 4 * paths**3 / 3 - 3 * paths**2 / 2
+    for time in settings.times:
+        gaps = [ks_1samp(path[:time], arcsine.cdf).statistic for path in paths]
+        changes = np.abs(losses[:, time] - losses[:, 0]) / time
+        different = min(len(np.unique(path[:time])) for path in paths) / time
+        rows += metrics.rows("distance", *mean_and_error(gaps), step=time)
+        rows += metrics.rows("loss_change", *mean_and_error(changes), step=time)
+        rows += metrics.rows("different", different, 0.0, step=time)
+    return rows
+
+
+def finite_chains(settings: FiniteChains, place: Place) -> list[tuple]:
+    """Compute :func:`telescoping` for three chains; each starts in its first state.
+
+    Rows are of the chain, ``step`` is T. Nothing is random: errors are zero.
+    """
+    points, states = np.linspace(-4, 4, settings.states), np.eye(settings.states)
+    matrices = {
+        "rounded SGD": rounded_sgd(points, settings.learning_rate, settings.noise),
+        "rotation": sparse.csr_array(np.roll(states, 1, axis=1)),  # one state a step
+        "drifting walk": drifting_walk(2 * max(settings.times) + 2),
+    }
+    rows = []
+    for name, matrix in matrices.items():
+        start = np.eye(1, matrix.shape[0])[0]
+        for quantity, values in telescoping(matrix, start, settings.times).items():
+            rows += metrics.rows(quantity, values, 0.0, of=name, step=settings.times)
+    return rows
+
+
+def telescoping(
+    matrix: sparse.csr_array, start: NDArray, times: ArrayLike
+) -> dict[str, NDArray]:
+    """Follow distributions μ_k = μ_0 P^k and their averages ν_T over the first T.
+
+    ``start`` (n,) is μ_0. Returns, for each T of ``times``: ``gap``, the total
+    variation between ν_T P and ν_T; ``identity``, that between μ_T and μ_0 over T;
+    ``one_step``, that between μ_T P and μ_T; ``ageing``, that between ν_T and ν_2T.
+    """
+    kept, times = [start], np.array(times)
+    for _ in range(2 * max(times)):
+        kept.append(kept[-1] @ matrix)
+    kept = np.array(kept)
+    sums = np.cumsum(kept, axis=0)
+    average, longer = (sums[t - 1] / t[:, None] for t in (times, 2 * times))
+    return {
+        "gap": total_variation(np.ascontiguousarray(average @ matrix), average),
+        "identity": total_variation(kept[times], start) / times,
+        "one_step": total_variation(kept[times + 1], kept[times]),
+        "ageing": total_variation(average, longer),
+    }
+
+
+def total_variation(one: ArrayLike, other: ArrayLike) -> NDArray:
+    """Return the largest differences (...) of the probability of an event, in [0, 1].
+
+    >>> float(total_variation([1.0, 0.0], [0.25, 0.75]))
+    0.75
+    """
+    return np.abs(np.subtract(one, other)).sum(-1) / 2
+
+
+def rounded_sgd(points: NDArray, learning_rate: float, noise: float) -> sparse.csr_array:
+    """Return the transition matrix (n, n) of SGD on θ²/2 with weights on a grid.
+
+    The gradient is θ plus −noise, 0 or +noise, each with probability 1/3; the new
+    weight is rounded to the nearest of the ``points`` (n,), which ascend.
+    """
+    matrix = np.zeros((len(points), len(points)))
+    middles = (points[1:] + points[:-1]) / 2
+    for error in (-noise, 0.0, noise):
+        places = np.searchsorted(middles, points - learning_rate * (points + error))
+        matrix[np.arange(len(points)), places] += 1 / 3
+    return sparse.csr_array(matrix)
+
+
+def drifting_walk(states: int) -> sparse.csr_array:
+    """Return the matrix of a walk that stays or goes one up, each with 1/2.
+
+    It stops in the last state, which no walk from the first reaches in fewer steps
+    than there are states.
+    """
+    half = [0.5] * (states - 1)
+    return sparse.diags_array([[*half, 1.0], half], offsets=[0, 1], format="csr")
+
+
+def well_interval(learning_rate: float, width: float) -> tuple[float, float]:
+    """Return the ends of an interval about the minimum 1 that SGD never leaves.
+
+    They are the zeros of θ³ − θ + width and θ³ − θ − width next to 1 (book:
+    proposition of chapter 6). Raises :class:`UsageError` where the noise is too
+    wide for two wells, or the learning rate too large for the proof.
+
+    >>> well_interval(0.3, 0.0)
+    (1.0, 1.0)
+    """
+    barrier = 2 / math.sqrt(27)
+    if not 0 <= width < barrier:
+        raise UsageError(
+            f"Noise of width {width:g} is not below the steepest slope between the "
+            f"wells, {barrier:.3f}: SGD can leave either of them."
+        )
+    low, high = (max(np.roots([1.0, 0.0, -1.0, shift]).real) for shift in (width, -width))
+    if learning_rate * (3 * high**2 - 1) > 1:
+        raise UsageError(
+            f"The learning rate {learning_rate:g} is too large for the proof, which "
+            f"needs at most {1 / (3 * high**2 - 1):.3g} here."
+        )
+    return float(low), float(high)
+
+
+def well_paths(settings: DoubleWell, width: float, start: float) -> NDArray:
+    """Return paths (steps, trajectories) of SGD on (θ² − 1)² / 4 from one start.
+
+    The gradient θ³ − θ gets noise that is uniform on [−width, width].
+    """
+    generator = np.random.default_rng([settings.seed, round(1e6 * width), start > 0])
+    kept = np.empty((settings.steps, settings.trajectories))
+    theta = np.full(settings.trajectories, float(start))
+    for step in range(settings.steps):
+        noise = generator.uniform(-width, width, len(theta))
+        theta = theta - settings.learning_rate * (theta**3 - theta + noise)
+        kept[step] = theta
+    return kept
+
+
+def double_well(settings: DoubleWell, place: Place) -> list[tuple]:
+    """Average paths over the second half of their steps.
+
+    Rows at the last step, of each ``width`` of the noise, as in ``width 0.3``, for each
+    of the ``STARTS`` (``index``): ``average``, the mean over paths of their time
+    averages of θ, with its standard error.
+    """
+    rows = []
+    for width in settings.widths:
+        for index, start in enumerate(STARTS):
+            late = well_paths(settings, width, start)[settings.steps // 2 :]
+            at = {"of": f"width {width:g}", "index": index, "step": settings.steps}
+            rows += metrics.rows("average", *mean_and_error(late.mean(0)), **at)
+    return rows
+
+
+def linear_chain(
+    hessian: ArrayLike, noise: ArrayLike, learning_rate: float, momentum: float = 0.0
+) -> tuple[NDArray, NDArray]:
+    """Return the matrix and the noise covariance (2 P, 2 P) of one step of (θ, b).
+
+    SGD on a quadratic follows b ← β b + H θ + ξ, θ ← θ − η b. The ``hessian`` H and the
+    covariance ``noise`` of ξ are (P, P); unlike in :mod:`stationarity.theory` they need
+    not share eigenvectors. Raises :class:`UsageError` where the Hessian is not positive
+    definite or the learning rate is too large.
+    """
+    hessian, noise = np.asarray(hessian, float), np.asarray(noise, float)
+    check_stable(np.linalg.eigvalsh(hessian), learning_rate, momentum)
+    one, rate = np.eye(len(hessian)), learning_rate
+    matrix = np.block(
+        [[one - rate * hessian, -rate * momentum * one], [hessian, momentum * one]]
+    )
+    response = np.vstack([-rate * one, one])
+    return matrix, response @ noise @ response.T
+
+
+def stationary_covariance(
+    hessian: ArrayLike, noise: ArrayLike, learning_rate: float, momentum: float = 0.0
+) -> NDArray:
+    """Return the exact stationary covariance (2 P, 2 P) of weights and buffer.
+
+    It solves C = M C Mᵀ + N, the discrete Lyapunov equation, with M and N of
+    :func:`linear_chain`, and raises what that does.
+
+    >>> stationary_covariance([[1.0]], [[3.0]], 0.5)[0, 0].round(12)
+    np.float64(1.0)
+    """
+    return solve_discrete_lyapunov(*linear_chain(hessian, noise, learning_rate, momentum))
+
+
+def plane_matrices(settings: Plane) -> tuple[NDArray, NDArray]:
+    """Return the Hessian and the covariance of the gradient noise, both (2, 2)."""
+    cosine, sine = (f(math.radians(settings.angle)) for f in (math.cos, math.sin))
+    axes = np.array([[cosine, -sine], [sine, cosine]])
+    return axes @ np.diag(settings.curvatures) @ axes.T, np.diag(settings.noise_variances)
+
+
+def plane_sample(settings: Plane, recorded: ArrayLike) -> NDArray:
+    """Return the weights (len(recorded), trajectories, 2) of the ensemble at some steps.
+
+    The state itself is updated, without the matrices of the theory.
+    """
+    hessian, noise = plane_matrices(settings)
+    generator, deviations = np.random.default_rng(settings.seed), np.sqrt(np.diag(noise))
+    theta = np.tile(np.array(settings.start, float), (settings.trajectories, 1))
+    buffer, kept = np.zeros_like(theta), {}
+    for step in range(settings.steps + 1):
+        if step in recorded:
+            kept[step] = theta
+        errors = deviations * generator.standard_normal(theta.shape)
+        buffer = settings.momentum * buffer + theta @ hessian + errors
+        theta = theta - settings.learning_rate * buffer
+    return np.array([kept[step] for step in recorded])
+
+
+def noisy_plane(settings: Plane, place: Place) -> list[tuple]:
+    """Compare an ensemble of SGD in the plane with its exact distributions.
+
+    Rows at some steps: ``covariance`` of the weights i and j (``index`` 2 i + j) over
+    the ensemble with standard errors, and ``distance``, the largest gap between the
+    distribution function of θᵀ C⁻¹ θ, C the stationary covariance, and that of χ²
+    with two degrees of freedom.
+    """
+    chosen = settings.learning_rate, settings.momentum
+    stationary = stationary_covariance(*plane_matrices(settings), *chosen)[:2, :2]
+    times = np.unique(np.geomspace(1, settings.steps, 16).round().astype(int))
+    rows, correction = [], settings.trajectories / (settings.trajectories - 1)
+    for step, theta in zip(times, plane_sample(settings, times), strict=True):
+        centred = theta - theta.mean(0)
+        for i, j in ((0, 0), (0, 1), (1, 1)):
+            value, error = mean_and_error(centred[:, i] * centred[:, j])
+            at = {"index": 2 * i + j, "step": step}
+            rows += metrics.rows("covariance", value * correction, error, **at)
+        squares = (theta @ np.linalg.inv(stationary) * theta).sum(1)
+        rows += metrics.rows("distance", ks_1samp(squares, chi2(2).cdf).statistic, step=step)
+    return rows
