@@ -7,7 +7,6 @@ import pytest
 import torch
 from stationarity import UsageError, data
 from stationarity.chapters.ch02_what_to_measure import study as studies
-from stationarity.chapters.ch02_what_to_measure.normalisation import normalised_loss
 from stationarity.launch import study_of
 from stationarity.nets import mlp
 from stationarity.runs import metrics
@@ -56,7 +55,7 @@ def estimators() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def normalisation() -> pd.DataFrame:
-    return metrics.frame(normalised_loss(NORMALISATION, Place()))
+    return metrics.frame(studies.normalised_loss(NORMALISATION, Place()))
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,10 @@
 """Figures of chapter 2: each estimator beside what it estimates."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from pandas import DataFrame
 
 from ...runs.records import Run
 from ..plots import DOTTED, THEORY, panels, points
@@ -16,17 +18,16 @@ def inflation(run: Run) -> Figure:
     truth, noise = (
         run.series(f"exact_{name}").value[0] for name in ("norm_squared", "noise_variance")
     )
-    naive, unbiased = (
-        run.series(name, of="loss") for name in ("naive_norm_squared", "norm_squared")
+    naive, unbiased, spread = (
+        run.series(name, of="loss") for name in ("naive_norm_squared", "norm_squared", "spread")
     )
-    spread = run.series("spread", of="loss").value
     sizes = np.geomspace(naive.step.min(), naive.step.max())
     axis.plot(sizes, truth + noise / sizes, "C1--", linewidth=1, label=r"exact + $\sigma^2/M$")
     axis.axhline(truth, **THEORY, label="exact, all data")
-    low, high = unbiased.value - spread, unbiased.value + spread
-    axis.fill_between(unbiased.step, low, high, color="C0", alpha=0.15, linewidth=0)
-    points(axis, naive.step, naive.value, naive.error, fmt="C1s", label="naive")
-    points(axis, unbiased.step, unbiased.value, unbiased.error, fmt="C0o", label="unbiased")
+    ends = unbiased.value - spread.value, unbiased.value + spread.value
+    axis.fill_between(unbiased.step, *ends, color="C0", alpha=0.15, linewidth=0)
+    _draw(axis, naive, "C1s", "naive")
+    _draw(axis, unbiased, "C0o", "unbiased")
     axis.set_xscale("log", base=2)
     axis.set(xlabel="minibatches M (number)", ylabel=SQUARED_NORM)
     axis.legend()
@@ -38,12 +39,9 @@ def calibration(run: Run) -> Figure:
     figure, axes = panels(1, 2, 3.2, sharey=True)
     titles = {"loss": "gradient as it is", "tilted loss": "gradient zero, same noise"}
     for axis, (objective, title) in zip(axes[0], titles.items(), strict=True):
-        for quantity, label, style in (
-            ("spread", "spread", {"fmt": "D", "color": "0.2"}),
-            ("reported_error", "reported (jackknife)", {"fmt": "o", "color": "C0"}),
-        ):
-            rows = run.series(quantity, of=objective)
-            points(axis, rows.step, rows.value, rows.error, label=label, **style)
+        _draw(axis, run.series("spread", of=objective), "D", "spread", color="0.2")
+        reported = run.series("reported_error", of=objective)
+        _draw(axis, reported, "C0o", "reported (jackknife)")
         axis.set_xscale("log", base=2)
         axis.set(xlabel="minibatches M (number)", title=title, yscale="log")
     axes[0, 0].set_ylabel("standard error of the\nsquared norm (nats² per unit²)")
@@ -60,8 +58,7 @@ def partition(run: Run) -> Figure:
         ("wrong", "C3v-", r"less $s^2/M$"),
         ("right", "C0o-", r"less $s^2/M\,(1-M/N)$"),
     ):
-        rows = run.series("drawn_norm_squared", of=correction)
-        points(axis, rows.epoch, rows.value, rows.error, fmt=fmt, label=label)
+        _draw(axis, run.series("drawn_norm_squared", of=correction), fmt, label, along="epoch")
     axis.set(xlabel="fraction M/N of the partition", ylabel=SQUARED_NORM)
     axis.legend()
     return figure
@@ -73,8 +70,7 @@ def batch_dependence(run: Run) -> Figure:
     labels = {"loss": "loss (nats)", "norm_squared": SQUARED_NORM}
     for axis, (quantity, label) in zip(axes[0], labels.items(), strict=True):
         for mode, fmt in (("training mode", "C0o-"), ("evaluation mode", "C2s-")):
-            rows = run.series(quantity, of=mode)
-            points(axis, rows.step, rows.value, rows.error, fmt=fmt, label=mode)
+            _draw(axis, run.series(quantity, of=mode), fmt, mode)
         axis.set_xscale("log", base=2)
         axis.set(xlabel="batch size B (examples)", ylabel=label)
     axes[0, 1].set_yscale("log")
@@ -91,8 +87,7 @@ def scale_invariance(run: Run) -> Figure:
         ("normalised, negligible epsilon", "C2v", "same, negligible ε"),
     ):
         rows = run.series("cosine", of=tensors)
-        visible = rows.value.clip(lower=1e-19)
-        angles.plot(rows["index"], visible, fmt, linestyle="none", label=label)
+        angles.plot(rows["index"], rows.value.clip(lower=1e-19), fmt, label=label)
     angles.set(xlabel="parameter tensor (number)", ylabel="|cosine|", yscale="log")
     angles.set_ylim(1e-19, 10)
     angles.legend(loc=(0.25, 0.28))
@@ -117,12 +112,9 @@ def sharpness_by_products(run: Run) -> Figure:
         )
         axis.axhline(largest, **THEORY, label="largest (dense)")
         axis.axhline(abs(smallest), **DOTTED | {"color": "C3"}, label="|smallest| (dense)")
-        for quantity, fmt, label in (
-            ("lanczos", "C0o-", "Lanczos"),
-            ("power", "C1s-", "power iteration"),
-        ):
-            rows = run.series(quantity, of=state)
-            axis.plot(rows.step, rows.value, fmt, label=label)
+        lanczos, power = (run.wide(name, "of")[state] for name in ("lanczos", "power"))
+        axis.plot(lanczos, "C0o-", label="Lanczos")
+        axis.plot(power, "C1s-", label="power iteration")
         axis.set(xlabel="Hessian-vector products (number)", title=title)
     axes[0, 0].set_ylabel("eigenvalue (nats per unit²)")
     axes[0, 1].legend()
@@ -132,8 +124,7 @@ def sharpness_by_products(run: Run) -> Figure:
 def update_sizes(run: Run, predicted: NDArray) -> Figure:
     """Plot the update's size, two predictions of it, and the change of the loss.
 
-    ``predicted`` is the size (n,) that noise and momentum give, at each
-    measurement of the update.
+    ``predicted`` is the size (n,) by noise and momentum, at each measured update.
     """
     figure, ((size, change),) = panels(1, 2, 3.2)
     update, changes = run.series("update_norm"), run.series("loss_change")
@@ -161,3 +152,7 @@ def curvatures(run: Run) -> Figure:
     axis.set(xlabel="epoch", ylabel="curvature (nats per unit²)")
     axis.legend()
     return figure
+
+
+def _draw(axis: Axes, rows: DataFrame, fmt: str, label: str, along="step", **style) -> None:
+    points(axis, rows[along], rows.value, rows.error, fmt=fmt, label=label, **style)

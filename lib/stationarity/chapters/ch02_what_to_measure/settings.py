@@ -7,7 +7,7 @@ from ...train.settings import AtLeastTwo, SmallNet, Training
 
 
 class EstimatorStudy(SmallNet):
-    """Settings of the study of gradient-norm estimators (chapter 2)."""
+    """Settings of the study of gradient-norm estimators."""
 
     study: ClassVar[str] = "chapters.ch02_what_to_measure.study:gradient_estimators"
     model: ClassVar[str] = "mlp"
@@ -19,14 +19,28 @@ class EstimatorStudy(SmallNet):
 
     @property
     def total_steps(self) -> int:
-        batches = self.replicates * (sum(self.sizes) + sum(self.drawn))
-        return self.training_steps + batches
+        return self.training_steps + self.replicates * sum(self.sizes + self.drawn)
+
+
+class CurvatureStudy(SmallNet):
+    """Settings of the study of sharpness against the dense Hessian."""
+
+    study: ClassVar[str] = "chapters.ch02_what_to_measure.study:sharpness_estimators"
+    model: ClassVar[str] = "mlp"
+
+    batches: Count  # fixed minibatches that define the Hessian
+    training_steps: Whole  # SGD steps before the second measurement
+    max_products: Count  # Hessian-vector products that are followed
+
+    @property
+    def total_steps(self) -> int:
+        return self.training_steps
 
 
 class NormalisationStudy(Settings):
-    """Settings of the study of the loss of a BatchNorm net (chapter 2)."""
+    """Settings of the study of the loss of a BatchNorm net."""
 
-    study: ClassVar[str] = "chapters.ch02_what_to_measure.normalisation:normalised_loss"
+    study: ClassVar[str] = "chapters.ch02_what_to_measure.study:normalised_loss"
     model: ClassVar[str] = "cifar_resnet"
     batch_norm: ClassVar[bool] = True
 
@@ -43,21 +57,6 @@ class NormalisationStudy(Settings):
     scales: tuple[Positive, ...]  # factors of the convolutions' weights
     batch_sizes: tuple[Count, ...]  # for which the loss is measured
     measured_examples: Count  # drawn for each of these measurements
-
-    @property
-    def total_steps(self) -> int:
-        return self.training_steps
-
-
-class CurvatureStudy(SmallNet):
-    """Settings of the study of sharpness against the dense Hessian (chapter 2)."""
-
-    study: ClassVar[str] = "chapters.ch02_what_to_measure.study:sharpness_estimators"
-    model: ClassVar[str] = "mlp"
-
-    batches: Count  # fixed minibatches that define the Hessian
-    training_steps: Whole  # SGD steps before the second measurement
-    max_products: Count  # Hessian-vector products that are followed
 
     @property
     def total_steps(self) -> int:

@@ -1,6 +1,6 @@
-"""Estimators of gradient norm and sharpness, each against a truth that is known.
+"""What is measured on small nets, each estimator against a truth that is known (chapter 2).
 
-The nets are mlps in float64, without augmentation. Source: our section "What to measure".
+Source: our section "What to measure".
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
     from ...runs.checkpoints import Keeper, Place
     from .settings import CurvatureStudy, EstimatorStudy, NormalisationStudy
 
+# Of BatchNorm; the second is below rounding: PyTorch allows no zero.
+EPSILONS = {"usual": 1e-5, "negligible": 1e-30}
+
 
 def gradient_estimators(settings: EstimatorStudy, place: Place) -> list[tuple]:
     """Compare estimators of ||grad f||^2 with its exact value, after some training.
 
-    The gradient over all the data and the variance of a minibatch's are known
-    exactly. Rows; ``step`` is the number M of minibatches, ``epoch`` so many passes
-    over the data:
+    Rows; ``step`` is the number M of minibatches, ``epoch`` so many passes over the data:
 
-    - ``exact_norm_squared``, ``exact_noise_variance``: the two truths;
+    - ``exact_norm_squared``, ``exact_noise_variance``: of the gradient over all the
+      data, and of a minibatch's;
     - ``naive_norm_squared``, ``norm_squared`` of the ``loss``: means over the replicates
       with their standard errors, for M independent minibatches;
     - ``spread``, ``reported_error``: of ``norm_squared``, its standard deviation
@@ -43,7 +45,7 @@ def gradient_estimators(settings: EstimatorStudy, place: Place) -> list[tuple]:
 
     Raises :class:`UsageError` where the batch size does not divide the data.
     """
-    keeper, dataset = place.keeper, load(settings, place, label_noise=settings.label_noise)
+    keeper, dataset = place.keeper, load(settings, place)
     if dataset.count % settings.batch_size:
         raise UsageError(
             f"The study draws from a partition of the data: {dataset.count} examples "
@@ -53,53 +55,63 @@ def gradient_estimators(settings: EstimatorStudy, place: Place) -> list[tuple]:
     gradient, variance = keeper.part("exact", lambda: _exact(model, settings, place))
     rows = metrics.rows("exact_norm_squared", gradient.square().sum(), 0.0, epoch=0.0)
     rows += metrics.rows("exact_noise_variance", variance, 0.0, epoch=0.0)
-    objectives = {"loss": measure.cross_entropy, "tilted loss": _tilted(gradient)}
-    total = len(settings.sizes) * settings.replicates
-    with keeper.progress("gradient_estimators", total, unit="measurement") as progress:
+
+    def tilted(model: nn.Module, batch) -> Tensor:  # the same noise, no gradient
+        theta = nn.utils.parameters_to_vector(model.parameters())
+        return measure.cross_entropy(model, batch) - theta @ gradient
+
+    objectives = {"loss": measure.cross_entropy, "tilted loss": tilted}
+    whole, replicates = dataset.steps_per_epoch, settings.replicates
+    total = (len(settings.sizes) + len(settings.drawn)) * replicates
+    with keeper.progress("gradient_estimators", total, unit="measurement"):
         for size in settings.sizes:
 
-            def both(replicate: int) -> list:
-                """Estimate for the two objectives on the same batches."""
+            def independent(replicate: int) -> list:
                 batches = list(dataset.draws(size, "estimators", size, replicate))
-                progress.advance()
                 return [_estimate(model, batches, f) for f in objectives.values()]
 
-            measured = _repeated(f"{size} batches", both, settings, keeper)
+            measured = _repeated(f"{size} batches", independent, replicates, keeper)
             at = {"step": size, "epoch": size * settings.batch_size / dataset.count}
             naive = mean_and_error(measured[:, 0, 0])
             rows += metrics.rows("naive_norm_squared", *naive, of="loss", **at)
             for number, objective in enumerate(objectives):
                 for name, pair in _calibration(*measured[:, number, 1:].T).items():
                     rows += metrics.rows(name, *pair, of=objective, **at)
-    return rows + _from_a_partition(model, dataset, settings, keeper)
+        for drawn in settings.drawn:  # the first of a reshuffled epoch, after the training
 
+            def partition(replicate: int) -> list:
+                first = (settings.training_steps // whole + 1 + replicate) * whole
+                batches = list(dataset.training_batches(first, first + drawn))
+                return [_estimate(model, batches, population=size) for size in (whole, None)]
 
-def _from_a_partition(model, dataset, settings: EstimatorStudy, keeper: Keeper) -> list[tuple]:
-    """Measure on the first M minibatches of reshuffled epochs, after the training."""
-    rows, whole = [], dataset.steps_per_epoch
-    for drawn in settings.drawn:
-
-        def both(replicate: int) -> list:
-            """Estimate with the right correction and with the wrong one."""
-            first = (settings.training_steps // whole + 1 + replicate) * whole
-            batches = list(dataset.training_batches(first, first + drawn))
-            return [_estimate(model, batches, population=size) for size in (whole, None)]
-
-        measured = _repeated(f"{drawn} of a partition", both, settings, keeper)
-        naive, right, wrong = measured[:, 0, 0], measured[:, 0, 1], measured[:, 1, 1]
-        for name, squares in {"naive": naive, "wrong": wrong, "right": right}.items():
-            at = {"of": name, "step": drawn, "epoch": drawn / whole}
-            rows += metrics.rows("drawn_norm_squared", *mean_and_error(squares), **at)
+            measured = _repeated(f"{drawn} of a partition", partition, replicates, keeper)
+            for name, chosen in {"naive": (0, 0), "wrong": (1, 1), "right": (0, 1)}.items():
+                at = {"of": name, "step": drawn, "epoch": drawn / whole}
+                squares = mean_and_error(measured[:, *chosen])
+                rows += metrics.rows("drawn_norm_squared", *squares, **at)
     return rows
 
 
-def _repeated(name: str, once: Callable[[int], list], settings, keeper: Keeper) -> np.ndarray:
+def _exact(model: nn.Module, settings: EstimatorStudy, place: Place) -> tuple[Tensor, float]:
+    """Return the gradient (P,) over all the data and a minibatch gradient's variance."""
+    single = load(settings, place, batch_size=1)
+    count, size = single.count, settings.batch_size
+    one_by_one = measure.gradient_statistics(
+        model, measure.cross_entropy, single.partition(), population=count
+    )
+    # A minibatch without replacement has S^2/B (1 - B/n), S^2 being one example's variance.
+    variance = one_by_one.noise_norm**2 * count / (count - 1)
+    return one_by_one.mean_gradient, variance / size * (1 - size / count)
+
+
+def _repeated(name: str, once: Callable[[int], list], replicates: int, keeper: Keeper):
     """Return what ``once(replicate)`` gives for every replicate, (replicates, ...)."""
 
     def all_of_them() -> list:
         first, measured = keeper.begin(replicate=0, measured=[])
-        for replicate in range(first, settings.replicates):
+        for replicate in range(first, replicates):
             measured.append(once(replicate))
+            keeper.bar.advance()
             keeper.keep(replicate=replicate + 1, measured=measured)
         return measured
 
@@ -110,31 +122,6 @@ def _estimate(model, batches: list, objective=measure.cross_entropy, population=
     """Return the naive square of a gradient's norm, the unbiased one and its error."""
     s = measure.gradient_statistics(model, objective, batches, population=population)
     return [s.gradient_norm_naive**2, s.gradient_norm_squared, s.standard_error]
-
-
-def _exact(model: nn.Module, settings: EstimatorStudy, place: Place) -> tuple[Tensor, float]:
-    """Return the gradient (P,) over all the data and a minibatch gradient's variance.
-
-    A minibatch of B out of n without replacement has S^2/B (1 - B/n), with S^2 the
-    variance of one example's gradient (n - 1 in the denominator).
-    """
-    single = load(settings, place, batch_size=1, label_noise=settings.label_noise)
-    count, size = single.count, settings.batch_size
-    one_by_one = measure.gradient_statistics(
-        model, measure.cross_entropy, single.partition(), population=count
-    )
-    variance = one_by_one.noise_norm**2 * count / (count - 1)
-    return one_by_one.mean_gradient, variance / size * (1 - size / count)
-
-
-def _tilted(gradient: Tensor) -> measure.Objective:
-    """Return the cross-entropy less a linear term: the same noise, no gradient."""
-
-    def objective(model: nn.Module, batch) -> Tensor:
-        theta = torch.cat([p.flatten() for p in model.parameters()])
-        return measure.cross_entropy(model, batch) - theta @ gradient
-
-    return objective
 
 
 def _calibration(estimates: np.ndarray, errors: np.ndarray) -> dict[str, tuple]:
@@ -156,27 +143,24 @@ def sharpness_estimators(settings: CurvatureStudy, place: Place) -> list[tuple]:
 
     - ``largest``, ``smallest``: eigenvalues of the dense Hessian, by LAPACK;
     - ``sharpness`` with its residual, ``products``: of ``measure.sharpness``;
-    - ``lanczos``, ``power``: estimates after ``step`` products:
-      ``measure.sharpness`` stopped there, and the Rayleigh quotient of power
-      iteration from the gradient;
+    - ``lanczos``, ``power``: ``measure.sharpness`` stopped after ``step`` products, and
+      the Rayleigh quotient of power iteration from the gradient after so many;
     - ``directional``, ``directional_dense``, ``directional_norm``: v'Hv / v'v along
       the gradient v, by a product and by the dense Hessian; ||Hv|| / ||v||.
     """
-    dataset, rows = load(settings, place, label_noise=settings.label_noise), []
+    keeper, dataset, rows = place.keeper, load(settings, place), []
     batches = list(dataset.draws(settings.batches, "curvature"))
-    for state, steps in (("before", 0), ("after", settings.training_steps)):
-        model = trained(settings, dataset, steps, place.keeper)
-        rows += place.keeper.part(
-            f"curvature {state}", lambda: _curvature(model, batches, settings, state)
-        )
+    for of, steps in (("before", 0), ("after", settings.training_steps)):
+        model = trained(settings, dataset, steps, keeper)
+        found = keeper.part(f"curvature {of}", lambda: _curvature(model, batches, settings, of))
+        rows += found
     return rows
 
 
 def _curvature(model: nn.Module, batches: list, settings: CurvatureStudy, of: str) -> list:
     hessian, measured = dense_hessian(model, batches), (model, measure.cross_entropy, batches)
     eigenvalues = torch.linalg.eigvalsh(hessian)
-    statistics = measure.gradient_statistics(*measured, population=len(batches))
-    gradient = statistics.mean_gradient
+    gradient = measure.gradient_statistics(*measured, population=len(batches)).mean_gradient
     unit = gradient / gradient.norm()
     image = hessian @ unit
     whole = measure.sharpness(*measured, seed=settings.seed)
@@ -186,15 +170,14 @@ def _curvature(model: nn.Module, batches: list, settings: CurvatureStudy, of: st
         "directional_dense": unit @ image, "directional_norm": image.norm(),
         "products": whole.products,
     }  # fmt: skip
-    rows = [row for name, value in exact.items() for row in metrics.rows(name, value, of=of)]
+    rows = metrics.common_rows(exact, of=of)
     rows += metrics.rows("sharpness", whole.eigenvalues[0], whole.residuals[0], of=of)
     for products in range(1, settings.max_products + 1):
         rows += metrics.rows("power", unit @ image, of=of, step=products)
         unit = image / image.norm()
         image = hessian @ unit
-        stopped = measure.sharpness(
-            *measured, tol=1e-9, max_products=products, seed=settings.seed
-        )
+        how = {"tol": 1e-9, "max_products": products, "seed": settings.seed}
+        stopped = measure.sharpness(*measured, **how)
         pair = stopped.eigenvalues[0], stopped.residuals[0]
         rows += metrics.rows("lanczos", *pair, of=of, step=products)
     return rows
@@ -202,12 +185,11 @@ def _curvature(model: nn.Module, batches: list, settings: CurvatureStudy, of: st
 
 def dense_hessian(model: nn.Module, batches: list) -> Tensor:
     """Return the Hessian (P, P) of the mean cross-entropy over the batches."""
-    names, parameters = zip(*model.named_parameters())
-    shapes, sizes = [p.shape for p in parameters], [p.numel() for p in parameters]
+    shapes = {name: p.shape for name, p in model.named_parameters()}
 
     def loss(vector: Tensor) -> Tensor:
-        pieces = zip(names, vector.split(sizes), shapes)
-        values = {name: piece.view(shape) for name, piece, shape in pieces}
+        pieces = vector.split([shape.numel() for shape in shapes.values()])
+        values = {name: piece.view(shapes[name]) for name, piece in zip(shapes, pieces)}
 
         def net(inputs):
             return torch.func.functional_call(model, values, (inputs,))
@@ -219,12 +201,96 @@ def dense_hessian(model: nn.Module, batches: list) -> Tensor:
     return torch.func.jacrev(gradient, chunk_size=512)(measure.parameter_vector(model))
 
 
+def normalised_loss(settings: NormalisationStudy, place: Place) -> list[tuple]:
+    """Measure what batch normalisation makes of the loss and of its gradient.
+
+    A ResNet is trained for some steps with random crops. Rows:
+
+    - ``loss``, ``norm_squared`` in ``training mode`` and in ``evaluation mode``, for
+      minibatches of ``step`` examples without crops; in ``training mode, crops`` and
+      ``training mode, plain``, and so on, for the batch size of the training;
+    - ``cosine``: |cos| between each parameter tensor (``index``) and its gradient, of
+      the convolutions with BatchNorm's usual epsilon (``normalised, usual epsilon``),
+      with a ``negligible`` one, and of the ``other`` tensors;
+    - ``decay_product``, ``decay_square``: w . grad f and weight_decay ||w||^2, w
+      being all the convolutions' weights;
+    - ``loss_scaled``, ``gradient_norm_scaled``, ``scale_free_norm_scaled``: with w
+      times each of the ``scales`` (``index``), gradients in w.
+
+    Losses are measured in float32, angles and scalings in float64 on one minibatch.
+    """
+    crops = {"crop_padding": settings.crop_padding}
+    dataset = load(settings, place, dtype=torch.float32, **crops)
+    model = trained(settings, dataset, settings.training_steps, place.keeper)
+    passes, rows = settings.measured_examples / dataset.count, []
+
+    def note(of: str, size: int = settings.batch_size, **how) -> None:
+        def measured() -> list[tuple]:
+            some = load(settings, place, dtype=torch.float32, batch_size=size, **how)
+            drawn = some.draws(max(3, settings.measured_examples // size), "normalisation")
+            s = measure.gradient_statistics(model, measure.cross_entropy, drawn)
+            at, squared = {"of": of, "step": size, "epoch": passes}, s.gradient_norm_squared
+            losses = metrics.rows("loss", s.loss, s.loss_standard_error, **at)
+            return losses + metrics.rows("norm_squared", squared, s.standard_error, **at)
+
+        rows.extend(place.keeper.part(f"{of} {size}", measured))
+
+    for mode in ("evaluation", "training"):
+        model.train(mode == "training")
+        for size in settings.batch_sizes:
+            note(f"{mode} mode", size)
+        note(f"{mode} mode, crops", **crops)
+        note(f"{mode} mode, plain")
+    batch = next(iter(load(settings, place).draws(1, "angles")))
+    return rows + _angles(model.double(), batch) + _scalings(model, batch, settings)
+
+
+def _angles(model: nn.Module, batch) -> list[tuple]:
+    rows, weights = [], list(model.parameters())
+    for name in EPSILONS:
+        for index, (w, g) in enumerate(zip(weights, _gradients(model, batch, weights, name))):
+            product = (w * g).sum().item()
+            cosine = product / (_norm([w]) * _norm([g]) or math.inf)
+            kind = "normalised" if w.ndim == 4 else "other"
+            at = {"of": f"{kind}, {name} epsilon", "index": index}
+            rows += metrics.rows("cosine", abs(cosine), **at)
+    return rows
+
+
+def _scalings(model: nn.Module, batch, settings: NormalisationStudy) -> list[tuple]:
+    weights = [p for p in model.parameters() if p.ndim == 4]  # each feeds a BatchNorm
+    pairs = zip(weights, _gradients(model, batch, weights, "negligible"), strict=True)
+    slope = sum((w * g).sum().item() for w, g in pairs)
+    decay, previous = settings.weight_decay * _norm(weights) ** 2, 1.0
+    rows = metrics.common_rows({"decay_product": slope + decay, "decay_square": decay})
+    for index, scale in enumerate(settings.scales):
+        with torch.no_grad():
+            for weight in weights:
+                weight.mul_(scale / previous)
+        previous, norm = scale, _norm(_gradients(model, batch, weights, "negligible"))
+        found = {
+            "loss_scaled": measure.mean_loss(model, measure.cross_entropy, [batch]),
+            "gradient_norm_scaled": norm, "scale_free_norm_scaled": norm * _norm(weights),
+        }  # fmt: skip
+        rows += metrics.common_rows(found, index=index)
+    return rows
+
+
+def _gradients(model: nn.Module, batch, parameters: list[Tensor], epsilon: str) -> tuple:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = EPSILONS[epsilon]
+    return torch.autograd.grad(measure.cross_entropy(model, batch), parameters)
+
+
+def _norm(tensors) -> float:
+    return math.sqrt(sum(t.square().sum().item() for t in tensors))
+
+
 def load(settings: EstimatorStudy | CurvatureStudy | NormalisationStudy, place: Place, **how):
     """Return the settings' data, in float64 and by their batch size if not told ``how``."""
-    usual = dict(
-        batch_size=settings.batch_size, examples=settings.examples, seed=settings.seed,
-        dtype=torch.float64, data_root=place.data_root, device=place.device,
-    )  # fmt: skip
+    usual = settings.model_dump(include={"batch_size", "examples", "seed", "label_noise"})
+    usual |= {"dtype": torch.float64, "data_root": place.data_root, "device": place.device}
     return data.load(settings.dataset, **usual | how)
 
 

@@ -23,16 +23,12 @@ if TYPE_CHECKING:
 STARTS = (-1, 1)  # the minima of the double well
 
 
-def cubic_gradient(theta: ArrayLike) -> NDArray:
+def cubic_gradient(theta: NDArray) -> NDArray:
     """Return f′(θ) = 4 θ² − 3 θ of f(θ) = 4 θ³ / 3 − 3 θ² / 2.
 
     A step of descent at learning rate 1 is the logistic map θ ← 4 θ (1 − θ),
     which maps [0, 1] to itself and leaves the arcsine law invariant.
-
-    >>> float(0.25 - cubic_gradient(0.25)), 4 * 0.25 * 0.75
-    (0.75, 0.75)
     """
-    theta = np.asarray(theta, float)
     return 4 * theta**2 - 3 * theta
 
 
@@ -50,10 +46,9 @@ def descent_map(settings: DescentMap, place: Place) -> list[tuple]:
     """Measure how fast histograms of descent on the cubic approach the arcsine law.
 
     Rows; ``step`` is the length T: ``distance``, the largest gap between the distribution
-    function of the first T iterates and the arcsine law, and ``loss_change``, the
-    size of the mean change of the loss per step; means over independent uniform
-    starts with standard errors. ``different``: the smallest share of different
-    numbers among the first T iterates of a start, 1 until rounding closes a cycle.
+    function of the first T iterates and the law, and ``loss_change``, the size of the mean
+    change of the loss per step; means over independent uniform starts. ``different``: the
+    smallest share of different numbers among the first T iterates of a start.
     """
     starts = np.random.default_rng(settings.seed).uniform(size=settings.trajectories)
     rows, paths = [], orbits(starts, max(settings.times) + 1).T
@@ -111,11 +106,7 @@ def telescoping(
 
 
 def total_variation(one: ArrayLike, other: ArrayLike) -> NDArray:
-    """Return the largest differences (...) of the probability of an event, in [0, 1].
-
-    >>> float(total_variation([1.0, 0.0], [0.25, 0.75]))
-    0.75
-    """
+    """Return the largest differences (...) of the probability of an event, in [0, 1]."""
     return np.abs(np.subtract(one, other)).sum(-1) / 2
 
 
@@ -134,11 +125,7 @@ def rounded_sgd(points: NDArray, learning_rate: float, noise: float) -> sparse.c
 
 
 def drifting_walk(states: int) -> sparse.csr_array:
-    """Return the matrix of a walk that stays or goes one up, each with 1/2.
-
-    It stops in the last state, which no walk from the first reaches in fewer steps
-    than there are states.
-    """
+    """Return the matrix of a walk that stays or goes one up, each with 1/2, to the end."""
     half = [0.5] * (states - 1)
     return sparse.diags_array([[*half, 1.0], half], offsets=[0, 1], format="csr")
 
@@ -146,12 +133,9 @@ def drifting_walk(states: int) -> sparse.csr_array:
 def well_interval(learning_rate: float, width: float) -> tuple[float, float]:
     """Return the ends of an interval about the minimum 1 that SGD never leaves.
 
-    They are the zeros of θ³ − θ + width and θ³ − θ − width next to 1 (book:
-    proposition of chapter 6). Raises :class:`UsageError` where the noise is too
-    wide for two wells, or the learning rate too large for the proof.
-
-    >>> well_interval(0.3, 0.0)
-    (1.0, 1.0)
+    They are the zeros of θ³ − θ ± width next to 1 (book: proposition of chapter 6).
+    Raises :class:`UsageError` where the noise is too wide for two wells, or the learning
+    rate too large for the proof.
     """
     barrier = 2 / math.sqrt(27)
     if not 0 <= width < barrier:
@@ -186,9 +170,8 @@ def well_paths(settings: DoubleWell, width: float, start: float) -> NDArray:
 def double_well(settings: DoubleWell, place: Place) -> list[tuple]:
     """Average paths over the second half of their steps.
 
-    Rows at the last step, of each ``width`` of the noise, as in ``width 0.3``, for each
-    of the ``STARTS`` (``index``): ``average``, the mean over paths of their time
-    averages of θ, with its standard error.
+    Rows at the last step, of each ``width`` of the noise, as in ``width 0.3``, for each of
+    the ``STARTS`` (``index``): ``average``, the mean over paths of their averages of θ.
     """
     rows = []
     for width in settings.widths:
@@ -212,11 +195,9 @@ def linear_chain(
     hessian, noise = np.asarray(hessian, float), np.asarray(noise, float)
     check_stable(np.linalg.eigvalsh(hessian), learning_rate, momentum)
     one, rate = np.eye(len(hessian)), learning_rate
-    matrix = np.block(
-        [[one - rate * hessian, -rate * momentum * one], [hessian, momentum * one]]
-    )
+    rows = [[one - rate * hessian, -rate * momentum * one], [hessian, momentum * one]]
     response = np.vstack([-rate * one, one])
-    return matrix, response @ noise @ response.T
+    return np.block(rows), response @ noise @ response.T
 
 
 def stationary_covariance(
@@ -224,11 +205,7 @@ def stationary_covariance(
 ) -> NDArray:
     """Return the exact stationary covariance (2 P, 2 P) of weights and buffer.
 
-    It solves C = M C Mᵀ + N, the discrete Lyapunov equation, with M and N of
-    :func:`linear_chain`, and raises what that does.
-
-    >>> stationary_covariance([[1.0]], [[3.0]], 0.5)[0, 0].round(12)
-    np.float64(1.0)
+    It solves C = M C Mᵀ + N, with M and N of :func:`linear_chain`, and raises what that does.
     """
     return solve_discrete_lyapunov(*linear_chain(hessian, noise, learning_rate, momentum))
 
@@ -261,10 +238,9 @@ def plane_sample(settings: Plane, recorded: ArrayLike) -> NDArray:
 def noisy_plane(settings: Plane, place: Place) -> list[tuple]:
     """Compare an ensemble of SGD in the plane with its exact distributions.
 
-    Rows at some steps: ``covariance`` of the weights i and j (``index`` 2 i + j) over
-    the ensemble with standard errors, and ``distance``, the largest gap between the
-    distribution function of θᵀ C⁻¹ θ, C the stationary covariance, and that of χ²
-    with two degrees of freedom.
+    Rows at some steps: ``covariance`` of the weights i and j (``index`` 2 i + j) over the
+    ensemble, and ``distance``, the largest gap between the distribution functions of
+    θᵀ C⁻¹ θ, C the stationary covariance, and of χ² with two degrees of freedom.
     """
     chosen = settings.learning_rate, settings.momentum
     stationary = stationary_covariance(*plane_matrices(settings), *chosen)[:2, :2]

@@ -13,10 +13,7 @@ from .two_identities import SAMPLINGS
 
 
 def wandering(path: NDArray, run: Run) -> Figure:
-    """Draw iterates of a map, their histogram, and its distance to the arcsine law.
-
-    ``path`` (steps,) are iterates from one start; the run is of ``descent_map``.
-    """
+    """Draw iterates (steps,) of a map, their histogram, and its distance to the law."""
     figure, ((left, middle, right),) = panels(1, 3, height=3.2)
     left.plot(np.arange(len(path))[-80:], path[-80:], "o-", linewidth=0.6)
     left.set(xlabel="step", ylabel="weight θ (no unit)", ylim=(0, 1))
@@ -73,10 +70,9 @@ def observations(run: Run) -> Figure:
 
 
 def bounded(norms: dict, bound: float, squares: dict) -> Figure:
-    """Draw norms under weight decay, and squared norms of normalised weights.
+    """Draw, by label, ‖θ_k‖ (K + 1,) under weight decay with the ``bound`` of the lemma.
 
-    ``norms`` maps labels to ‖θ_k‖ (K + 1,), ``bound`` is that of the lemma;
-    ``squares`` maps labels to ‖w_k‖² (K + 1,) over its balanced value.
+    Right: ``squares``, by label ‖w_k‖² (K + 1,) of normalised weights over its balance.
     """
     figure, ((left, right),) = panels(1, 2, height=3.4)
     for label, values in norms.items():
@@ -114,10 +110,7 @@ def halving() -> Figure:
 
 
 def wells(late: dict[float, dict[float, NDArray]]) -> Figure:
-    """Draw histograms of SGD on a double well from two starts, for each noise.
-
-    ``late`` holds the weights by the noise's width and the start.
-    """
+    """Draw histograms of weights on a double well, by the noise's width and two starts."""
     figure, axes = panels(1, len(late), height=3.2)
     for ax, (width, by_start) in zip(axes[0], late.items(), strict=True):
         for line, (start, weights) in zip((1.4, 0.8), by_start.items(), strict=True):
@@ -129,9 +122,9 @@ def wells(late: dict[float, dict[float, NDArray]]) -> Figure:
 
 
 def cloud(weights: NDArray, limit: NDArray, distances: NDArray) -> Figure:
-    """Draw an ensemble's weights (R, 2) over the density of covariance ``limit`` (2, 2).
+    """Draw weights (R, 2) over the normal law of covariance ``limit`` (2, 2), and distances.
 
-    Right: the Wasserstein distances (K + 1,) of the ensemble's law to its limit.
+    The Wasserstein distances (K + 1,) are those of the ensemble's law to its limit.
     """
     figure, ((left, right),) = panels(1, 2, height=3.6)
     left.plot(*weights.T, ".", markersize=2, alpha=0.5, rasterized=True)
@@ -151,9 +144,8 @@ def coupling(distances: NDArray, bound: NDArray) -> Figure:
     """Draw distances (K + 1, R) of chains that share their minibatches, and a bound."""
     figure, ((ax,),) = panels(1, 1, height=3.2)
     ax.plot(distances / distances[0], color="C0", linewidth=0.6, alpha=0.6)
-    ax.plot(bound, **THEORY)
     ax.plot([], [], color="C0", label="pairs of chains")
-    ax.plot([], [], **THEORY, label="bound of the theorem")
+    ax.plot(bound, **THEORY, label="bound of the theorem")
     ax.set(xlabel="step", ylabel="distance over that at the start", yscale="log")
     ax.legend()
     return figure

@@ -15,11 +15,7 @@ from .two_identities import Problem, batches, inner
 
 
 def largest_decay_rate(momentum: float) -> float:
-    """Return (1 − √β)²: the largest product of learning rate and decay for the bound.
-
-    >>> largest_decay_rate(0.0)
-    1.0
-    """
+    """Return (1 − √β)²: the largest product of learning rate and decay for the bound."""
     return (1 - math.sqrt(momentum)) ** 2
 
 
@@ -110,9 +106,8 @@ def coupled_distance(
     one, other = (spread * torch.randn(shape, **how) for _ in range(2))
     squares = [inner(one - other, one - other)]
     for chosen in batches(settings, "independent", steps, device):
-        one, other = (
-            w - settings.learning_rate * problem.gradient(w, chosen) for w in (one, other)
-        )
+        for weights in (one, other):
+            weights -= settings.learning_rate * problem.gradient(weights, chosen)
         squares.append(inner(one - other, one - other))
     return torch.stack(squares).sqrt().cpu()
 

@@ -1,12 +1,9 @@
-"""The invariant measure (chapter 6): chains whose invariant measures are known.
+"""The invariant measure (chapter 6): larger scales are longer runs of more trajectories."""
 
-The larger scales are longer runs of more trajectories; theory has no larger data.
-"""
-
-import itertools
 import math
 from typing import ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import ValidationInfo, field_validator, model_validator
 
 from ...errors import UsageError
@@ -81,18 +78,18 @@ class DoubleWell(Settings):
     trajectories: AtLeastTwo  # for each of two starts
 
     def radius(self, width: float) -> float:
-        """Return an R such that SGD maps [−R, R] to itself.
-
-        Raises :class:`UsageError` where the step is so large that weights may leave for
-        good.
-        """
-        grown, kick = 1 + self.learning_rate, self.learning_rate * width
+        """Return an R such that SGD maps [−R, R] to itself; :class:`UsageError` for none."""
+        rate, grown, kick = (
+            self.learning_rate,
+            1 + self.learning_rate,
+            self.learning_rate * width,
+        )
         # The step without noise is grown θ − η θ³: its largest value for θ ≥ 0.
-        radius = 2 / 3 * grown * math.sqrt(grown / (3 * self.learning_rate)) + kick
-        if grown * radius - self.learning_rate * radius**3 - kick < -radius:
+        radius = 2 / 3 * grown * math.sqrt(grown / (3 * rate)) + kick
+        if grown * radius - rate * radius**3 - kick < -radius:
             raise UsageError(
-                f"The learning rate {self.learning_rate:g} is too large for noise of width "
-                f"{width:g} on the double well: weights may leave for good; take less."
+                f"The learning rate {rate:g} is too large for noise of width {width:g} on "
+                "the double well: weights may leave for good; take less."
             )
         return radius
 
@@ -127,8 +124,7 @@ class Identities(Settings):
                 f"A reshuffled epoch needs whole minibatches: {self.examples} examples "
                 f"are no multiple of the batch size {self.batch_size}."
             )
-        windows = itertools.pairwise((0, *self.edges))
-        if not self.edges or any(end - begin < self.stride for begin, end in windows):
+        if not self.edges or min(np.diff((0, *self.edges))) < self.stride:
             raise UsageError(
                 f"The setting edges must rise by at least the stride {self.stride} each, so "
                 f"that every window is measured: it is {self.edges}."

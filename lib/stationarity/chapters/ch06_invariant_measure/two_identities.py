@@ -135,8 +135,7 @@ def two_identities(settings: Identities, place: Place) -> list[tuple]:
     - ``drift``: 1 less the first, by :func:`drift`;
     - ``minibatch_budget``, ``full_budget``: first-order gain over second-order
       loss, the gain with the buffer's last gradient, and with ∇f in its place;
-    - ``mean_loss``, ``mean_gradient_norm_squared``, ``mean_weight_square`` ‖θ‖² and
-      ``mean_buffer_square`` ‖b‖²: means over the window.
+    - ``mean_`` ``loss``, ``gradient_norm_squared``, ``weight_square``, ``buffer_square``.
 
     At the measured steps ``loss``, ``objective``, ``gradient_norm_squared`` and
     ``weight_norm``.
@@ -158,13 +157,12 @@ def chain(
 ) -> dict[str, Tensor]:
     """Run the chains from zero weights; return what the identities need.
 
-    At every step, (steps, R): ``minibatch_product`` θ·g, ``buffer_square`` ‖b‖²;
-    before every step and after the last, (steps + 1, R): ``weight_square`` ‖θ‖²
-    and ``buffer_product`` θ·b of the buffer before the update. At every
-    ``stride``-th step, (measured, R): ``full_product`` θ·∇f, ``gain`` and
-    ``full_gain``, ∇f·b with the buffer's own last gradient and with ∇f in its
-    place, ``second_order`` of the step, ``loss``, ``objective``,
-    ``gradient_norm_squared`` ‖∇f‖².
+    At every step, (steps, R): ``minibatch_product`` θ·g, ``buffer_square`` ‖b‖²; before
+    every step and after the last, (steps + 1, R): ``weight_square`` ‖θ‖², and
+    ``buffer_product`` θ·b of the buffer before the update. At every ``stride``-th step,
+    (measured, R): ``full_product`` θ·∇f, ``gain`` and ``full_gain``, ∇f·b with the buffer's
+    own last gradient and with ∇f in its place, ``second_order`` of the step, and the rest
+    of ``MEASURED``.
     """
     steps, rate, beta = settings.edges[-1], settings.learning_rate, settings.momentum
     shape = (settings.replicates, problem.inputs.shape[1], problem.targets.shape[1])
