@@ -6,9 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from ...errors import UsageError
 from ...runs.records import Run
-from ...stats import autocorrelation, invariance
+from ...stats import invariance
 from ..plots import THEORY, VERDICTS, intervals, mark_drops, panels, points
 from . import reading
 
@@ -23,9 +22,11 @@ SHORTEST = 12  # values in a window that is drawn: the tests ask for more
 DISTANCE = "distance /\nstandard deviation"
 
 
-def _grid(names, **keywords) -> tuple[Figure, list[Axes]]:
+def _grid(names, ylabel: str = "", **keywords) -> tuple[Figure, list[Axes]]:
     """Return a figure with a panel for each name, three in a row."""
     figure, axes = panels(-(-len(names) // 3), 3, 2.3, **keywords)
+    for panel in axes[:, 0]:
+        panel.set_ylabel(ylabel)
     for unused in axes.ravel()[len(names) :]:
         unused.set_visible(False)
     return figure, list(axes.ravel()[: len(names)])
@@ -36,8 +37,7 @@ def _label(name: str) -> str:
 
 
 def _title(name: str) -> str:
-    """Return the label without its unit."""
-    return _label(name).partition("(")[0].strip()
+    return _label(name).partition("(")[0].strip()  # without its unit
 
 
 def windows(observables: dict) -> Figure:
@@ -54,7 +54,7 @@ def windows(observables: dict) -> Figure:
         middle = [steps[part].mean() for part in parts]
         panel.fill_between(middle, lowest, highest, color="C0", alpha=0.2, linewidth=0)
         panel.fill_between(middle, low, high, color="C0", alpha=0.3, linewidth=0)
-        errors = [_error_of_median(values[part]) for part in parts]
+        errors = [reading.error_of(np.median, values[part]) for part in parts]
         points(panel, middle, median, errors, fmt="o-", color="C0")
         panel.set(xscale="log", ylabel=_label(name), xlabel="step")
         _mark_steps(panel, middle[::-2])
@@ -67,21 +67,14 @@ def _mark_steps(panel: Axes, steps) -> None:
     panel.xaxis.set_minor_locator(NullLocator())
 
 
-def _error_of_median(window) -> float:
-    try:
-        return autocorrelation.block_bootstrap(np.median, window)
-    except UsageError:
-        return np.nan
-
-
 def distances(observables: dict) -> Figure:
     """Draw the distance of successive growing windows against age, by observable.
 
-    Wasserstein distances over the standard deviation of the later window, with
-    1.96 standard errors; the grey bar reaches to the 95 % quantile by chance.
-    A cross marks windows with too few effective samples. The colour is the verdict.
+    Wasserstein distances over the standard deviation of the later window; the grey bar
+    reaches to the 95 % quantile by chance. A cross marks windows with too few effective
+    samples. The colour is the verdict.
     """
-    figure, axes = _grid(observables, sharey=True)
+    figure, axes = _grid(observables, DISTANCE, sharey=True)
     for panel, (name, series) in zip(axes, observables.items(), strict=True):
         table = invariance.along(*series)
         verdict = invariance.verdict(table)["verdict"]
@@ -94,8 +87,6 @@ def distances(observables: dict) -> Figure:
         panel.set_title(f"{_title(name)}\n{verdict}", color=color, fontsize="small")
         panel.set(xscale="log", xlabel="age (steps)", ylim=(-0.1, 2.5))
         _mark_steps(panel, table.age)
-    for panel in axes[::3]:
-        panel.set_ylabel(DISTANCE)
     return figure
 
 
@@ -107,8 +98,7 @@ def balances(table: pd.DataFrame, drops) -> Figure:
     """
     figure, axes = panels(3, 1, 2.0, sharex=True)
     loss, ratio, budget = axes[:, 0]
-    middle, half = _middle_and_half(table)
-    points(loss, middle, table.loss, table.loss_error, xerr=half, color="C0")
+    points(loss, table.middle, table.loss, table.loss_error, xerr=table.half, color="C0")
     loss.set(ylabel="loss (nats)", ylim=(0, None))
     for name, panel, style in (
         ("fluctuation_dissipation", ratio, {"color": "C1"}),
@@ -116,7 +106,8 @@ def balances(table: pd.DataFrame, drops) -> Figure:
         ("descent_budget", budget, {"color": "C3"}),
     ):
         ends = (table[f"{name}{part}"] for part in ("", "_low", "_high"))
-        intervals(panel, middle, *ends, xerr=half, label=reading.RATIOS[name], **style)
+        style |= {"xerr": table.half, "label": reading.RATIOS[name]}
+        intervals(panel, table.middle, *ends, **style)
     for panel in (ratio, budget):
         panel.axhline(1, **THEORY)
         panel.set(ylim=(-1, 4), ylabel="ratio")
@@ -125,11 +116,6 @@ def balances(table: pd.DataFrame, drops) -> Figure:
         mark_drops(panel, drops)
     budget.set_xlabel("step")
     return figure
-
-
-def _middle_and_half(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Return the middle and half the length of each window of a table."""
-    return (table["first"] + table["last"]) / 2, (table["last"] - table["first"]) / 2
 
 
 def replicas(run: Run, names) -> Figure:
@@ -146,10 +132,9 @@ def replicas(run: Run, names) -> Figure:
         panel.axhline(median, color="0.5", linewidth=1, zorder=1)
         values = reading.members(run, name)
         low, median, high = np.quantile(values, [0.05, 0.5, 0.95], axis=1)
-        panel.fill_between(
-            values.index, low, high, color="C0", alpha=0.3, linewidth=0, zorder=2
-        )
-        panel.plot(values.index, median, "o-", color="C0", linewidth=1, markersize=3, zorder=3)
+        steps = values.index
+        panel.fill_between(steps, low, high, color="C0", alpha=0.3, linewidth=0, zorder=2)
+        panel.plot(steps, median, "o-", color="C0", linewidth=1, markersize=3, zorder=3)
         panel.set(ylabel=_label(name), xlabel="steps since the branch")
     return figure
 
@@ -158,11 +143,11 @@ def replicas_against_time(table: pd.DataFrame) -> Figure:
     """Draw the distance of replicas and trajectory against the age of the branch.
 
     ``table`` comes from :func:`reading.replicas_against_time`. Points: Wasserstein
-    distance over the trajectory's standard deviation, with 1.96 standard errors, orange
-    where the laws differ at the level 5 %; line: 95 % quantile by chance.
+    distance over the trajectory's standard deviation, orange where the laws differ at
+    the level 5 %; line: 95 % quantile by chance.
     """
     groups = list(table.groupby("observable", sort=False))
-    figure, axes = _grid(groups)
+    figure, axes = _grid(groups, DISTANCE)
     for panel, (name, rows) in zip(axes, groups, strict=True):
         panel.set_title(_title(name), fontsize="small")
         known = rows[rows.verdict != "undecided"]
@@ -174,18 +159,15 @@ def replicas_against_time(table: pd.DataFrame) -> Figure:
         if known.empty:
             place = {"xycoords": "axes fraction", "ha": "center", "va": "center"}
             panel.annotate("too few\neffective samples", (0.5, 0.5), **place)
-    for panel in axes[::3]:
-        panel.set_ylabel(DISTANCE)
     return figure
 
 
 def norm_balance(table: pd.DataFrame) -> Figure:
     """Draw minibatch loss and fluctuation-dissipation ratio of a training run."""
     figure, ((loss, ratio),) = panels(1, 2, 2.8)
-    middle, half = _middle_and_half(table)
-    points(loss, middle, table.loss, table.error, xerr=half, color="C0")
+    points(loss, table.middle, table.loss, table.error, xerr=table.half, color="C0")
     loss.set(xlabel="step", ylabel="minibatch loss (nats)")
-    points(ratio, middle, table.ratio, xerr=half, color="C1")
+    points(ratio, table.middle, table.ratio, xerr=table.half, color="C1")
     ratio.axhline(1, **THEORY)
     ratio.set(xlabel="step", ylabel="fluctuation-dissipation ratio")
     return figure

@@ -1,10 +1,8 @@
 """What the runs of chapter 7 say: which observables have settled, and what balances.
 
-The statistics are those of :mod:`stationarity.stats.invariance` and
-:mod:`balance`. Source: our section "Watching a distribution settle".
+Source: our section "Watching a distribution settle".
 """
 
-import contextlib
 import itertools
 import math
 
@@ -33,9 +31,6 @@ RATIOS = {
     "fluctuation_dissipation_full": "fluctuation-dissipation, full gradient",
     "descent_budget": "descent budget",
 }
-
-
-# --- observables ----------------------------------------------------------------------
 
 
 def observables(run: Run, names, first: float = 0, last: float = math.inf) -> dict:
@@ -107,9 +102,6 @@ def controls(length: int, time: float = 5.0, drift: float = 3.0, seed: int = 0) 
     }
 
 
-# --- verdicts -------------------------------------------------------------------------
-
-
 def verdicts_by_stage(run: Run, names=(*MAIN, *PROJECTIONS)) -> pd.DataFrame:
     """Return the verdict of each observable in each stage, one row each."""
     tables = [
@@ -141,10 +133,10 @@ def listed(names) -> str:
 def replicas_against_time(run: Run, names, part=None, last: int = 0) -> pd.DataFrame:
     """Compare the replicas at each measured step with a part of the trajectory.
 
-    The replicas are independent samples, the trajectory (``part``: its first step and
-    end; by default all but the first quarter) an autocorrelated one. Of the measured
-    steps only the ``last`` so many are taken, where that is not 0. A row for each
-    ``observable`` and ``step``: what :func:`stationarity.stats.invariance.judge` says.
+    Of the trajectory ``part`` gives the first step and the end, by default all but its
+    first quarter; of the measured steps only the ``last`` so many are taken, where that is
+    not 0. A row for each ``observable`` and ``step``: what
+    :func:`stationarity.stats.invariance.judge` says.
     """
     part = part or (run.settings.trajectory / 4, math.inf)
     rows = [
@@ -176,56 +168,50 @@ def across_starts(run: Run) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("observable")
 
 
-# --- balances -------------------------------------------------------------------------
-
-
 def balances(run: Run, windows: int = 5) -> pd.DataFrame:
     """Return what must balance, over windows of every stage of a run.
 
-    Each stage is cut into ``windows`` that double in length (the last is about half of
-    it). One row a window: ``first`` and ``last`` step, ``learning_rate``, ``loss``, its
-    ``loss_error``, and for each name in ``RATIOS`` the ratio, ``_low`` and ``_high``.
+    Each stage is cut into ``windows`` that double in length. One row a window: ``first``
+    and ``last`` step, their ``middle`` and ``half`` the length, ``learning_rate``, ``loss``
+    with ``loss_error``, and for each name in ``RATIOS`` the ratio, ``_low`` and ``_high``.
     Errors are those over the members, which are independent. Raises :class:`UsageError`
     for a window without a measurement.
     """
     names = ("loss", "product", "square", "full_product", "gain", "change")
     series, rows = {name: members(run, name) for name in names}, []
+    for name in ("product", "square"):  # of the steps before the one they stand at
+        series[name].index -= 1
     for number, (begin, end) in enumerate(stages(run)):
         rate = run.settings.learning_rate / 10**number
         shares = (2 ** np.arange(windows + 1) - 1).tolist()
         cuts = [begin + (end - begin) * share // shares[-1] for share in shares]
         for first, last in itertools.pairwise(cuts):
-            means = {name: _mean(series[name], name, first, last) for name in names}
+            inside = [series[name].loc[first : last - 1] for name in names]
+            if any(part.empty for part in inside):
+                where = f"the steps {first} to {last}: lower measure_every"
+                raise UsageError(f"No measurement lies in {where}.")
+            means = [part.mean().to_numpy() for part in inside]
             row = {"stage": number + 1, "first": first, "last": last, "learning_rate": rate}
-            rows.append(row | _ratios(means, rate, run.settings.momentum))
-    return pd.DataFrame(rows)
+            rows.append(row | _ratios(*means, rate, run.settings.momentum))
+    return _with_middle(pd.DataFrame(rows))
 
 
-def _mean(series: pd.DataFrame, name: str, first: int, last: int) -> NDArray:
-    """Return the mean of a quantity over the steps of a window, of each member (K,)."""
-    # The mean products and squares are of the steps before the one they stand at.
-    steps = series.index - (name in ("product", "square"))
-    inside = series[(steps >= first) & (steps < last)]
-    if inside.empty:
-        raise UsageError(
-            f"No measurement lies in the steps {first} to {last}: lower measure_every."
-        )
-    return inside.mean().to_numpy()
+def _with_middle(windows: pd.DataFrame) -> pd.DataFrame:
+    """Add the middle and half the length of windows."""
+    first, last = windows["first"], windows["last"]
+    return windows.assign(middle=(first + last) / 2, half=(last - first) / 2)
 
 
-def _ratios(means: dict[str, NDArray], rate: float, momentum: float) -> dict:
+def _ratios(losses, products, squares, full_products, gains, changes, rate, momentum) -> dict:
     """Return the loss and the ratios of a window from its members' means."""
-    loss, error = mean_and_error(means["loss"])
-    row, optimiser = {"loss": loss, "loss_error": error}, (rate, momentum)
-    squares = means["square"]
+    row = dict(zip(("loss", "loss_error"), mean_and_error(losses), strict=True))
     estimates = (
-        balance.fluctuation_dissipation(means["product"], squares, *optimiser),
-        balance.fluctuation_dissipation(means["full_product"], squares, *optimiser),
-        balance.descent_budget(means["gain"], means["change"]),
+        balance.fluctuation_dissipation(products, squares, rate, momentum),
+        balance.fluctuation_dissipation(full_products, squares, rate, momentum),
+        balance.descent_budget(gains, changes),
     )
     for name, estimate in zip(RATIOS, estimates, strict=True):
-        columns = (name, f"{name}_low", f"{name}_high")
-        row |= dict(zip(columns, estimate, strict=True))
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
     return row
 
 
@@ -261,9 +247,8 @@ def norm_balance(run: Run, windows: int = 8) -> pd.DataFrame:
         1 - (1 - beta) / (1 + beta) * [||theta||^2] / sum ||delta||^2,
 
     delta being the steps taken. The sum is estimated by the mean of the observed
-    steps. Equal windows; columns ``first``, ``last`` (steps), ``ratio``, and the
-    minibatch ``loss`` with its standard error ``error`` (NaN where the window has
-    too few effective samples).
+    steps. Equal windows; columns ``first``, ``last``, ``middle`` and ``half`` (steps),
+    ``ratio``, and the minibatch ``loss`` with its ``error`` (see :func:`error_of`).
     """
     names = [f"observed_{name}" for name in ("weight_norm", "update_square", "minibatch_loss")]
     norms, squares, losses = (run.series(name).value.to_numpy() for name in names)
@@ -272,12 +257,18 @@ def norm_balance(run: Run, windows: int = 8) -> pd.DataFrame:
     for first, last in itertools.pairwise(edges):
         drift = norms[last] ** 2 - norms[first] ** 2
         moved = squares[first:last].mean() * (steps[last] - steps[first])
-        row = {"first": steps[first], "last": steps[last], "loss": losses[first:last].mean()}
-        row |= {"error": math.nan, "ratio": 1 - (1 - beta) / (1 + beta) * drift / moved}
-        with contextlib.suppress(UsageError):
-            row["error"] = block_bootstrap(np.mean, losses[first:last])
-        rows.append(row)
-    return pd.DataFrame(rows)
+        window, ratio = losses[first:last], 1 - (1 - beta) / (1 + beta) * drift / moved
+        where = {"first": steps[first], "last": steps[last], "ratio": ratio}
+        rows.append(where | {"loss": window.mean(), "error": error_of(np.mean, window)})
+    return _with_middle(pd.DataFrame(rows))
+
+
+def error_of(statistic, window: NDArray) -> float:
+    """Return the error by the block bootstrap, NaN for too few effective samples."""
+    try:
+        return block_bootstrap(statistic, window)
+    except UsageError:
+        return math.nan
 
 
 # --- quantities of the ledger ---------------------------------------------------------
@@ -298,11 +289,9 @@ def balance_ratio(run: Run) -> Estimate:
 def largest_shift(run: Run) -> Estimate:
     """The largest shift of an observable between the last two windows of the longest stage.
 
-    The windows are its last half and the quarter before. The shift is the Wasserstein
-    distance in standard deviations, and its interval what chance could add or hide. It
-    has no upper end where an observable has too few effective samples to be compared.
-    Of small nets losses and norms are compared (``MAIN``), of training runs what is
-    observed along them (``OBSERVED``).
+    In standard deviations, see :func:`stationarity.stats.invariance.judge`; the interval is
+    what chance could add or hide, without an upper end where an observable has too few
+    effective samples. Of small nets ``MAIN`` is compared, of training runs ``OBSERVED``.
     """
     names = OBSERVED if hasattr(run.settings, "epochs") else MAIN
     if not all(run.has(_columns(name)["quantity"]) for name in names):
@@ -314,9 +303,8 @@ def largest_shift(run: Run) -> Estimate:
 def replica_shift(run: Run) -> Estimate:
     """The largest shift of loss, gradient norm or weight norm, replicas against time.
 
-    The replicas at the end against the trajectory from their branch on, without its
-    first quarter. In standard deviations of the trajectory, with an interval as for
-    windows in time.
+    The replicas at the end against the trajectory without its first quarter, in standard
+    deviations of the latter, with an interval as for windows in time.
     """
     names = ("loss", "gradient_norm", "weight_norm")
     return _largest(replicas_against_time(run, names, last=1))
