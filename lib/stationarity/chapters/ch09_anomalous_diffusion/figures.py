@@ -15,6 +15,12 @@ NAMES = {
     "learning_rate": "learning rate η", "batch_size": "batch size S",
     "momentum": "1 − β", "weight_decay": "weight decay λ",
 }  # fmt: skip
+SCALING = {  # how the noise makes ‖δ‖² depend on a setting, relative to its base value
+    "learning_rate": lambda value, base: (value / base) ** 2,
+    "batch_size": lambda value, base: base / value,
+    "momentum": lambda value, base: (1 - base**2) / (1 - value**2),
+    "weight_decay": lambda value, _: np.ones_like(value),
+}
 LAG, SQUARED = "lag k (steps)", "squared distance (unit²)"
 
 
@@ -28,7 +34,7 @@ def known(run: Run) -> Figure:
         left.plot(lags, squares.mean((0, 1)), "o", color=color)
         left.plot(exact.step, exact.value, color=color, linewidth=1)
         fit = reading.displacement_exponent(run, name)
-        intervals(right, place, fit.value, fit.low, fit.high, color=color)
+        intervals(right, place, *fit, color=color)
         truth = run.series("exact_exponent", of=name).value[0]
         right.plot(place, truth, "_k", markersize=16)
     left.set(xscale="log", yscale="log", xlabel=LAG, ylabel=SQUARED)
@@ -45,8 +51,8 @@ def settled_loss(run: Run) -> Figure:
     left.set(xlabel="steps from the initial weights", ylabel="training loss (nats)")
     left.set_ylim(bottom=0)
     changes = [reading.followed_loss_change(run, name) for name in names]
-    ends = [100 * np.array([one.value, one.low, one.high]) for one in changes]
-    intervals(right, range(len(names)), *zip(*ends, strict=True), along="x", color="C0")
+    ends = 100 * np.transpose(changes)
+    intervals(right, range(len(names)), *ends, along="x", color="C0")
     right.axvline(0, **DASHED)
     right.set(yticks=range(len(names)), yticklabels=names, xlabel="change while followed (%)")
     right.invert_yaxis()
@@ -118,7 +124,7 @@ def sweeps(run: Run) -> Figure:
         x = 1 - settings if name == "momentum" else settings
         intervals(top, x, mine.value, mine.low, mine.high, color="C0")
         points(bottom, x, mine.local, mine.local_error, color="C1")
-        order, expected = np.argsort(x), base.local.item() * _scaling(name, settings, given)
+        order, expected = np.argsort(x), base.local.item() * SCALING[name](settings, given)
         bottom.plot(x[order], expected[order], **DASHED)
         for panel in (top, bottom):
             panel.axvline(x[-1], **DOTTED)
@@ -133,25 +139,13 @@ def sweeps(run: Run) -> Figure:
     return figure
 
 
-def _scaling(name: str, settings, base: float):
-    """Return how the noise makes ‖δ‖² depend on a setting, relative to its base value."""
-    if name == "learning_rate":
-        return (settings / base) ** 2
-    if name == "batch_size":
-        return base / settings
-    if name == "momentum":
-        return (1 - base**2) / (1 - settings**2)
-    return np.ones_like(settings)
-
-
 def clock(run: Run) -> Figure:
     """Draw exponent and distance against η / (1 − β), where η or where β was varied."""
     figure, ((left, right),) = panels(1, 2, height=3.2)
     table = reading.effective_rates(run)
-    lines = {"learning_rate": ("o-", "η varied"), "momentum": ("s--", "β varied")}
-    for setting, (fmt, label) in lines.items():
+    for setting, fmt, letter in (("learning_rate", "o-", "η"), ("momentum", "s--", "β")):
         mine = table[table.setting.isin([setting, reading.main(run)])]
-        rates, style = mine.effective_rate, {"fmt": fmt, "label": label}
+        rates, style = mine.effective_rate, {"fmt": fmt, "label": f"{letter} varied"}
         intervals(left, rates, mine.value, mine.low, mine.high, **style)
         points(right, rates, mine.distance, mine.distance_error, **style)
     for axes in (left, right):

@@ -134,12 +134,11 @@ def exponents(run: Run) -> pd.DataFrame:
     """
     rows = []
     for variation in variations(run):
-        fit = displacement_exponent(run, variation)
         setting, _, number = variation.partition("=")
         near, (_, squares) = local(run, variation), displacements(run, variation)
         far = pd.Series(squares.mean(1)[:, -1])
         row = {"variation": variation, "setting": setting, "number": number}
-        row |= {"value": fit.value, "low": fit.low, "high": fit.high}
+        row |= displacement_exponent(run, variation)._asdict()
         row |= {"local": near.mean(), "local_error": near.sem()}
         rows.append(row | {"distance": far.mean(), "distance_error": far.sem()})
     return pd.DataFrame(rows)
