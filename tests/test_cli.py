@@ -4,7 +4,8 @@ import re
 
 import pytest
 from stationarity.__main__ import main
-from stationarity.runs import records, results
+from stationarity.book import results
+from stationarity.runs import records
 from stationarity.runs.settings import EXPERIMENTS, SCALES, get
 
 SMALL = ["--set", "epochs=3", "--set", "measure_every=1", "--set", "hidden=4"]

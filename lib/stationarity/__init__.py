@@ -15,7 +15,7 @@ from .errors import UsageError
 
 __all__ = ["Run", "UsageError", "recorded", "run"]
 
-_HOMES = {"Run": ".runs.records", "recorded": ".runs.results", "run": ".launch"}
+_HOMES = {"Run": ".runs.records", "recorded": ".book.results", "run": ".launch"}
 
 
 def __getattr__(name: str):

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from . import data
+from .book import results
 from .errors import UsageError
 from .launch import run
-from .runs import records, results
+from .runs import records
 from .runs.provenance import device_name
 from .runs.settings import EXPERIMENTS
 

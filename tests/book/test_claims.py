@@ -8,12 +8,12 @@ import subprocess
 import pandas as pd
 import pytest
 import yaml
-from stationarity.book import claims
+from stationarity.book import claims, results
 from stationarity.book.claims import Criterion
 from stationarity.chapters import levels
 from stationarity.chapters.ch03_imagenet_resnet101 import reading
 from stationarity.errors import UsageError
-from stationarity.runs import metrics, records, results
+from stationarity.runs import metrics, records
 from stationarity.runs.provenance import PROJECT
 from stationarity.runs.settings import SCALES, get
 from stationarity.stats.estimate import Estimate
@@ -168,7 +168,7 @@ def test_criteria_are_only_ever_added():
 
 
 def test_the_papers_figure_is_judged_by_the_same_functions():
-    curve = results.reference("zhang2022-figure1")
+    curve = records.reference("zhang2022-figure1")
     settled = [
         (curve.gradient_norm[begin + 10 : begin + 30] ** 2).mean() ** 0.5
         for begin in (0, 30, 60)

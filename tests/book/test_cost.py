@@ -6,9 +6,8 @@ import pytest
 import stationarity
 import torch
 from stationarity import measure
-from stationarity.book import cost, counting
+from stationarity.book import cost, counting, results
 from stationarity.nets import mlp
-from stationarity.runs import results
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import EXPERIMENTS, get
 from stationarity.train import loop

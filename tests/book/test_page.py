@@ -8,8 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 import stationarity
 from stationarity import UsageError
-from stationarity.book import page
-from stationarity.runs import results
+from stationarity.book import page, results
 
 SMALL = {"epochs": 3, "measure_every": 1, "hidden": "4"}
 

@@ -22,11 +22,12 @@ from .. import launch
 from ..chapters import quantities
 from ..chapters.ch03_imagenet_resnet101 import reading
 from ..errors import UsageError, known_name
-from ..runs import records, results
+from ..runs import records
 from ..runs.provenance import PROJECT
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS, SCALES
 from ..stats.estimate import Estimate
+from . import results
 
 COLUMNS = [
     "claim", "experiment", "quantity", "scale", "run", "value", "low", "high",

@@ -15,12 +15,12 @@ import pandas as pd
 
 from ..measure.derivatives import count_entries
 from ..runs.records import Run
-from ..runs.results import stale
 from ..runs.settings import EXPERIMENTS, Settings
 from ..train import directions
 from ..train.settings import AnyTraining, LanguageTraining
 from . import claims, counting
 from .counting import DATA
+from .results import stale
 
 GRADIENTS = 26  # of the size of the weights, that a measurement holds: see stationarity.measure
 EACH = 4  # Hessian products that one of many directions takes, about

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 
 from ..chapters.plots import use_style
 from ..errors import UsageError
-from ..runs import records, results
-from . import parameters
+from ..runs import records
+from . import parameters, results
 
 
 def begin(*names: str, **given) -> dict[str, dict]:

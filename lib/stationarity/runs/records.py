@@ -290,3 +290,8 @@ def read(folder: Path) -> Run | None:
             f"{', '.join(sorted(missing))}. Delete or move that folder."
         )
     return Run(folder, info)
+
+
+def reference(name: str) -> pd.DataFrame:
+    """Return a table of the papers' own numbers, from ``book/reference``."""
+    return pd.read_csv(PROJECT / "book" / "reference" / f"{name}.csv")

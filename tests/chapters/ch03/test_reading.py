@@ -5,7 +5,7 @@ import pytest
 from stationarity.chapters import levels
 from stationarity.chapters.ch03_imagenet_resnet101 import figures, reading
 from stationarity.errors import UsageError
-from stationarity.runs import metrics, records, results
+from stationarity.runs import metrics, records
 from stationarity.runs.settings import get
 
 
@@ -39,7 +39,7 @@ def test_a_loss_that_fell_nowhere_is_refused(tmp_path):
 
 
 def test_the_papers_figure_is_drawn():
-    curve = results.reference("zhang2022-figure1")
-    validation = results.reference("zhang2022-figure1-validation")
+    curve = records.reference("zhang2022-figure1")
+    validation = records.reference("zhang2022-figure1-validation")
     figure = figures.paper_figure(curve, validation)
     assert len(figure.axes) == 3 and all(axis.get_ylabel() for axis in figure.axes)

@@ -3,7 +3,7 @@
 import math
 
 from ...errors import UsageError
-from ...runs import metrics, results
+from ...runs import metrics, records
 from ...runs.records import Run
 from ...runs.settings import get
 from ...stats.estimate import Estimate
@@ -51,10 +51,10 @@ def figure_1() -> Run:
 
     Its gradient norm is the naive one, and its loss that of one minibatch.
     """
-    curve = results.reference("zhang2022-figure1")
+    curve = records.reference("zhang2022-figure1")
     settings = get("imagenet_resnet", "paper").plain()  # with the stages of the figure
     info = {"experiment": "imagenet_resnet", "settings": settings}
-    run = Run(results.PROJECT / "book" / "reference", info)
+    run = Run(records.PROJECT / "book" / "reference", info)
     # A point is the mean of its epoch: it lies in the middle of it.
     series = {"loss": curve.train_loss, "gradient_norm_squared": curve.gradient_norm**2}
     rows = [

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import stationarity
 from stationarity import UsageError, launch
-from stationarity.runs import records, results
+from stationarity.book import results
+from stationarity.runs import records
 from stationarity.runs.provenance import PROJECT
 from stationarity.runs.settings import get
 
@@ -150,5 +151,5 @@ def test_metrics_of_another_version_are_told(tampered):
 
 
 def test_the_papers_numbers_are_at_hand():
-    curve = results.reference("zhang2022-figure1")
+    curve = records.reference("zhang2022-figure1")
     assert len(curve) == 90 and curve.gradient_norm.between(0, 1).all()

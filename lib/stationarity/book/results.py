@@ -1,4 +1,4 @@
-"""The book's results: runs of other scales, and the papers' numbers, kept in the project.
+"""The book's results: runs of other scales, kept in the project.
 
 A record is a run's folder below ``book/results`` without checkpoints: what a build does
 not repeat. Whatever shows one says where it comes from, and whether its settings are
@@ -13,10 +13,10 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import UsageError
-from . import records
-from .provenance import PROJECT
-from .records import Run
-from .settings import SCALES, get
+from ..runs import records
+from ..runs.provenance import PROJECT
+from ..runs.records import Run
+from ..runs.settings import SCALES, get
 
 
 class Record(Run):
@@ -135,8 +135,3 @@ def origin(run: Run) -> str:
     kind, *facts, minutes, code, _ = provenance([run]).iloc[0]
     parts = [f"{kind.capitalize()} run", *facts, f"{minutes} minutes", f"code: {code}"]
     return "; ".join(part for part in parts if part) + "."
-
-
-def reference(name: str) -> pd.DataFrame:
-    """Return a table of the papers' own numbers, from ``book/reference``."""
-    return pd.read_csv(PROJECT / "book" / "reference" / f"{name}.csv")
