@@ -34,12 +34,10 @@ def cubic_gradient(theta: NDArray) -> NDArray:
 
 def orbits(starts: ArrayLike, steps: int) -> NDArray:
     """Return ``steps`` iterates of descent on the cubic, (steps, ...), the starts first."""
-    theta = np.asarray(starts, float)
-    kept = np.empty((steps, *theta.shape))
-    for step in range(steps):
-        kept[step] = theta
-        theta = 4 * theta * (1 - theta)
-    return kept
+    path = [np.asarray(starts, float)]
+    while len(path) < steps:
+        path.append(4 * path[-1] * (1 - path[-1]))
+    return np.array(path)
 
 
 def descent_map(settings: DescentMap, place: Place) -> list[tuple]:
@@ -158,13 +156,11 @@ def well_paths(settings: DoubleWell, width: float, start: float) -> NDArray:
     The gradient θ³ − θ gets noise that is uniform on [−width, width].
     """
     generator = np.random.default_rng([settings.seed, round(1e6 * width), start > 0])
-    kept = np.empty((settings.steps, settings.trajectories))
-    theta = np.full(settings.trajectories, float(start))
-    for step in range(settings.steps):
-        noise = generator.uniform(-width, width, len(theta))
-        theta = theta - settings.learning_rate * (theta**3 - theta + noise)
-        kept[step] = theta
-    return kept
+    path = [np.full(settings.trajectories, float(start))]
+    for _ in range(settings.steps):
+        gradient = path[-1] ** 3 - path[-1] + generator.uniform(-width, width, len(path[-1]))
+        path.append(path[-1] - settings.learning_rate * gradient)
+    return np.array(path[1:])
 
 
 def double_well(settings: DoubleWell, place: Place) -> list[tuple]:

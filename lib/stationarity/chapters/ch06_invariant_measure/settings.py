@@ -79,11 +79,8 @@ class DoubleWell(Settings):
 
     def radius(self, width: float) -> float:
         """Return an R such that SGD maps [−R, R] to itself; :class:`UsageError` for none."""
-        rate, grown, kick = (
-            self.learning_rate,
-            1 + self.learning_rate,
-            self.learning_rate * width,
-        )
+        rate = self.learning_rate
+        grown, kick = 1 + rate, rate * width
         # The step without noise is grown θ − η θ³: its largest value for θ ≥ 0.
         radius = 2 / 3 * grown * math.sqrt(grown / (3 * rate)) + kick
         if grown * radius - rate * radius**3 - kick < -radius:

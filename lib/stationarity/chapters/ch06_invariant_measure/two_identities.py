@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from .settings import Identities
 
 SAMPLINGS = ("independent", "reshuffled")
+EACH = ("weight_square", "buffer_product", "minibatch_product", "buffer_square")
 MEASURED = (  # at every stride-th step, over all examples
-    "full_product", "gain", "full_gain", "second_order", "loss", "objective",
-    "gradient_norm_squared",
+    "full_product", "gain", "full_gain", "gradient_norm_squared", "second_order", "loss",
+    "objective",
 )  # fmt: skip
 
 
@@ -53,8 +54,7 @@ class Problem(NamedTuple):
     def losses(self, weights: Tensor) -> Tensor:
         """Return the mean cross-entropies (R,) over all examples, in nats."""
         scores = self.inputs @ weights
-        own = (scores * self.targets).sum(-1)
-        return (torch.logsumexp(scores, -1) - own).mean(-1)
+        return (torch.logsumexp(scores, -1) - (scores * self.targets).sum(-1)).mean(-1)
 
     def second_order(self, weights: Tensor, step: Tensor) -> Tensor:
         """Return ∫₀¹ (1 − s) dᵀ H(θ + s d) d ds (R,) for the ``step`` d from ``weights``.
@@ -146,7 +146,7 @@ def two_identities(settings: Identities, place: Place) -> list[tuple]:
 
             def measured() -> list[tuple]:
                 kept = chain(problem, settings, sampling, progress, place.keeper)
-                return windows(kept, settings, sampling) + _course(kept, settings, sampling)
+                return windows(kept, settings, sampling)
 
             rows += place.keeper.part(sampling, measured)
     return rows
@@ -157,57 +157,44 @@ def chain(
 ) -> dict[str, Tensor]:
     """Run the chains from zero weights; return what the identities need.
 
-    At every step, (steps, R): ``minibatch_product`` θ·g, ``buffer_square`` ‖b‖²; before
-    every step and after the last, (steps + 1, R): ``weight_square`` ‖θ‖², and
-    ``buffer_product`` θ·b of the buffer before the update. At every ``stride``-th step,
-    (measured, R): ``full_product`` θ·∇f, ``gain`` and ``full_gain``, ∇f·b with the buffer's
-    own last gradient and with ∇f in its place, ``second_order`` of the step, and the rest
-    of ``MEASURED``.
+    At each step, (steps + 1, R): ``weight_square`` ‖θ‖² and ``buffer_product`` θ·b before
+    the update, also after the last; ``minibatch_product`` θ·g, ``buffer_square`` ‖b‖². At
+    every ``stride``-th step, (measured, R): ``full_product`` θ·∇f, ``gain`` and
+    ``full_gain``, ∇f·b with the buffer's own last gradient and with ∇f in its place,
+    ``second_order`` of the step, and the rest of ``MEASURED``.
     """
     steps, rate, beta = settings.edges[-1], settings.learning_rate, settings.momentum
     shape = (settings.replicates, problem.inputs.shape[1], problem.targets.shape[1])
-    lengths = {
-        "minibatch_product": steps, "buffer_square": steps, "weight_square": steps + 1,
-        "buffer_product": steps + 1, **dict.fromkeys(MEASURED, -(-steps // settings.stride)),
-    }  # fmt: skip
     zeros = problem.inputs.new_zeros
-    first, weights, buffer, kept = keeper.begin(
-        step=0, weights=zeros(shape), buffer=zeros(shape),
-        kept={name: zeros(length, settings.replicates) for name, length in lengths.items()},
-    )  # fmt: skip
-
-    def note(row: int, **values):
-        for name, value in values.items():
-            kept[name][row] = value
-
+    each = zeros(len(EACH), steps + 1, settings.replicates)
+    measured = zeros(len(MEASURED), -(-steps // settings.stride), settings.replicates)
+    first, weights, buffer, each, measured = keeper.begin(
+        step=0, weights=zeros(shape), buffer=zeros(shape), each=each, measured=measured
+    )
     drawn = batches(settings, sampling, steps, problem.inputs.device)
     for step, chosen in enumerate(itertools.islice(drawn, first, None), first):
         gradient = problem.gradient(weights, chosen)
         previous, buffer = buffer, beta * buffer + gradient
-        note(
-            step,
-            weight_square=inner(weights, weights),
-            buffer_product=inner(weights, previous),
-            minibatch_product=inner(weights, gradient),
-            buffer_square=inner(buffer, buffer),
-        )
+        pairs = (weights, weights), (weights, previous), (weights, gradient), (buffer, buffer)
+        each[:, step] = torch.stack([inner(*pair) for pair in pairs])
         if step % settings.stride == 0:
             full, loss = problem.gradient(weights), problem.losses(weights)
-            note(
-                step // settings.stride,
-                full_product=inner(weights, full),
-                gain=inner(full, buffer),
-                full_gain=inner(full, beta * previous + full),
-                second_order=problem.second_order(weights, -rate * buffer),
-                loss=loss,
-                objective=loss + problem.weight_decay / 2 * inner(weights, weights),
-                gradient_norm_squared=inner(full, full),
+            pairs = (
+                (weights, full),
+                (full, buffer),
+                (full, beta * previous + full),
+                (full, full),
             )
+            second = problem.second_order(weights, -rate * buffer)
+            rest = second, loss, loss + problem.weight_decay / 2 * inner(weights, weights)
+            values = torch.stack([*(inner(*pair) for pair in pairs), *rest])
+            measured[:, step // settings.stride] = values
         weights = weights - rate * buffer
         progress.advance()
-        keeper.keep(step=step + 1, weights=weights, buffer=buffer, kept=kept)
-    note(steps, weight_square=inner(weights, weights), buffer_product=inner(weights, buffer))
-    return {name: values.cpu() for name, values in kept.items()}
+        state = {"weights": weights, "buffer": buffer, "each": each, "measured": measured}
+        keeper.keep(step=step + 1, **state)
+    each[:2, steps] = torch.stack([inner(weights, weights), inner(weights, buffer)])
+    return dict(zip(EACH + MEASURED, (*each.cpu(), *measured.cpu()), strict=True))
 
 
 def drift(kept: dict, settings: Identities, begin: int, end: int) -> Tensor:
@@ -217,15 +204,13 @@ def drift(kept: dict, settings: Identities, begin: int, end: int) -> Tensor:
     by what ‖θ‖² and θ·b changed between steps ``begin`` and ``end`` (book: chapter 6).
     """
     rate, beta = settings.learning_rate, settings.momentum
-    squares, products = (
-        kept[name][end] - kept[name][begin] for name in ("weight_square", "buffer_product")
-    )
+    squares, products = (kept[name][end] - kept[name][begin] for name in EACH[:2])
     boundary = (1 - beta) / (2 * rate) * squares - beta * products
     return boundary / (rate * (1 + beta) / 2 * kept["buffer_square"][begin:end].sum(0))
 
 
 def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
-    """Return the rows of the windows of time, for what :func:`chain` has kept."""
+    """Return the rows of :func:`two_identities` for what :func:`chain` has kept."""
     rate, beta, rows = settings.learning_rate, settings.momentum, []
     for begin, end in itertools.pairwise((0, *settings.edges)):
         steps = slice(begin, end)
@@ -234,8 +219,7 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
             name: values[measured if name in MEASURED else steps].mean(0)
             for name, values in kept.items()
         }
-        squares = rate * (1 + beta) / 2 * means["buffer_square"]
-        second = means["second_order"]
+        squares, second = rate * (1 + beta) / 2 * means["buffer_square"], means["second_order"]
         pairs = {
             f"mean_{name}": mean_and_error(means[name])
             for name in ("loss", "gradient_norm_squared", "weight_square", "buffer_square")
@@ -252,14 +236,10 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
             pairs[name] = ratio, error  # by the delta method
         for name, pair in pairs.items():
             rows += metrics.rows(name, *pair, of=sampling, step=end, epoch=settings.epochs)
-    return rows
-
-
-def _course(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
     courses = {name: kept[name] for name in ("loss", "objective", "gradient_norm_squared")}
     courses["weight_norm"] = kept["weight_square"][: -1 : settings.stride].sqrt()
-    steps = range(0, settings.edges[-1], settings.stride)
-    at, rows = {"of": sampling, "step": steps, "epoch": settings.epochs}, []
+    times = range(0, settings.edges[-1], settings.stride)
+    at = {"of": sampling, "step": times, "epoch": settings.epochs}
     for name, values in courses.items():
         errors = values.std(1) / settings.replicates**0.5
         rows += metrics.rows(name, values.mean(1), errors, **at)
