@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 import stationarity
 import torch
-from stationarity import UsageError, measure
+from stationarity import UsageError, data, measure
 from stationarity.chapters.ch05_how_far_does_it_reach import figures, reading, study
 from stationarity.chapters.ch05_how_far_does_it_reach.settings import Regime
-from stationarity.data import with_wrong_labels
 from stationarity.nets import mlp, resnets
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
@@ -98,9 +97,11 @@ def test_a_net_of_a_regime_is_trained_as_pytorch_trains_it(regime, monkeypatch):
 
     monkeypatch.setattr(study, "_measured", keep)
     rows = metrics.frame(study.regimes(settings, Place()))
-    inputs, labels = study._training_set(settings, Place())
+    dataset = data.load("digits", batch_size=8, examples=settings.examples)
+    inputs, labels = data.whole(dataset.partition())
+    inputs = inputs.double()
     seeds = small.seeds(settings.seed, "net", 2)[1:]
-    labels = with_wrong_labels(labels, regime.wrong_labels, 10, seeds[0], "wrong labels")
+    labels = data.with_wrong_labels(labels, regime.wrong_labels, 10, seeds[0], "wrong labels")
     model = mlp(kept["widths"]).double()
     torch.nn.utils.vector_to_parameters(kept[0][1].clone(), model.parameters())
     decay = {"lr": 1.0, "weight_decay": regime.weight_decay}
@@ -149,7 +150,7 @@ def test_the_noise_is_that_of_a_batch():
 
 def test_wrong_labels_are_wrong_and_as_many_as_said():
     labels = torch.arange(200) % 10
-    changed = with_wrong_labels(labels, 0.15, 10, "a key")
+    changed = data.with_wrong_labels(labels, 0.15, 10, "a key")
     assert int((changed != labels).sum()) == 30
     assert changed.min() >= 0 and changed.max() < 10
 

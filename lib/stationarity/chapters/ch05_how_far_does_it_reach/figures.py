@@ -7,9 +7,7 @@ from matplotlib.figure import Figure
 from ...runs.records import Run
 from ...stats.estimate import Estimate
 from ..levels import VANISHED
-from ..plots import DASHED, DOTTED, VERDICTS, intervals, legend_above, panels
-
-THRESHOLD = {"color": "black", "linestyle": ":", "linewidth": 1}
+from ..plots import DASHED, DOTTED, THRESHOLD, VERDICTS, intervals, legend_above, panels
 
 
 def regime_map(table: pd.DataFrame) -> Figure:
@@ -34,10 +32,8 @@ def regime_map(table: pd.DataFrame) -> Figure:
         silent = places[rows.index[rows.noise == 0]]
         noise.plot(np.full(len(silent), floor), silent, "<", color=color)
     gradient.axvline(VANISHED, **THRESHOLD)
-    gradient.set(xlabel="gradient norm\nover its start")
-    noise.set(xlabel="noise norm of a batch\nover its start")
-    for panel in (gradient, noise):
-        panel.set_xscale("log")
+    for panel, name in ((gradient, "gradient norm"), (noise, "noise norm of a batch")):
+        panel.set(xlabel=f"{name}\nover its start", xscale="log")
         panel.grid(axis="y", visible=False)
     gradient.set_yticks(places, table.regime)
     gradient.invert_yaxis()
@@ -58,8 +54,7 @@ def courses(run: Run, groups: dict[str, list[str]]) -> Figure:
             ratios = np.sqrt(squares / squares.loc[0]).iloc[1:]
             line, color = Estimate.geometric_mean(ratios.to_numpy().T), f"C{number}"
             panel.plot(ratios.index, line.value, color=color, label=name)
-            band = {"color": color, "alpha": 0.25, "linewidth": 0}
-            panel.fill_between(ratios.index, line.low, line.high, **band)
+            panel.fill_between(ratios.index, *line[1:], color=color, alpha=0.25, linewidth=0)
         panel.axhline(VANISHED, **THRESHOLD)
         panel.set(xscale="log", yscale="log", xlabel="step", title=title)
         panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))

@@ -23,20 +23,16 @@ def table(run: Run) -> pd.DataFrame:
     """Return verdict, trend and noise of every regime, one row each, in order.
 
     The norm is that of the gradient of the objective *with* decay, over the whole
-    training set. Of each net the root mean square over the last tenth of its steps is
-    divided by its norm at the start; what stands here are geometric means over nets with
-    95 % intervals (Student's t of the logarithms).
+    training set; its level is the root mean square over the last tenth of the steps. Of
+    ``name`` there are ``name_low`` and ``name_high``, too: 95 % intervals over nets.
 
-    Columns: ``regime``; ``ratio``, ``ratio_low``, ``ratio_high``, ``verdict``; ``worst``,
-    the largest single ratio that was measured in that window; ``exponent``,
-    ``exponent_low``, ``exponent_high``: p of a power law k^p of the norm over the last
-    half of the steps k, a least-squares fit for each net, with its mean and interval over
-    nets, and ``trend`` from it; ``noise`` with ``noise_low`` and ``noise_high``: noise
-    norm of a batch over its value at the start (0 for the whole set); ``drive``: rate *
-    noise^2 / (1 - momentum), in the loss's units (NaN for Adam), a mean over nets;
-    ``square``: ||grad f||^2, the geometric mean over nets of its mean in that window,
-    with ``square_low`` and ``square_high``; ``growth``: change of the weight norm over
-    the last half, as a share, the mean over nets with ``growth_low`` and ``growth_high``.
+    Columns: ``regime``; ``ratio``: level over norm at the start, geometric mean, with its
+    ``verdict``; ``worst``, the largest single ratio that was measured in that window;
+    ``exponent``: p of a power law k^p of the norm over the last half of the steps k, by
+    least squares for each net, and ``trend`` from it; ``noise`` norm of a batch over its
+    value at the start (0 for the whole set), and ``square``, the level's, geometric means;
+    ``growth``: change of the weight norm over the last half, as a share; ``drive``: rate *
+    noise^2 / (1 - momentum), in the loss's units (NaN for Adam), without an interval.
     """
     return pd.DataFrame([_row(run, regime) for regime in run.settings.regimes])
 

@@ -62,12 +62,10 @@ INVERSE = {"learning_rate": 0.5, "schedule": "inverse", "timescale": 400, "lengt
 RIGHT, NO_DECAY = {"wrong_labels": 0.0}, {"weight_decay": 0.0}
 WHOLE = {"batch_size": 0, "length": 0.4}
 SQUARED = {"learning_rate": 0.03, "loss": "squared"}
+FEW = {"examples": 64, "hidden": (128,)}
 
 REGIMES = (
-    Regime(name="constant 0.3", learning_rate=0.3),
-    Regime(name="constant 0.1", learning_rate=0.1),
-    Regime(name="constant 0.03", learning_rate=0.03),
-    Regime(name="constant 0.01", learning_rate=0.01),
+    *(Regime(name=f"constant {rate}", learning_rate=rate) for rate in (0.3, 0.1, 0.03, 0.01)),
     Regime(name="stages from 0.3", learning_rate=0.3, schedule="stages"),
     Regime(name="cosine from 0.3", learning_rate=0.3, schedule="cosine"),
     Regime(name="reshuffled epochs", learning_rate=0.1, sampling="reshuffled"),
@@ -79,9 +77,7 @@ REGIMES = (
     Regime(name="right labels", learning_rate=0.1, **RIGHT),
     Regime(name="no decay", learning_rate=0.1, **NO_DECAY),
     Regime(name="interpolation", learning_rate=0.1, **RIGHT, **NO_DECAY),
-    Regime(
-        name="interpolation, squared", **SQUARED, **RIGHT, **NO_DECAY, examples=64, hidden=(128,)
-    ),
+    Regime(name="interpolation, squared", **SQUARED, **RIGHT, **NO_DECAY, **FEW),
     Regime(name="rate like 1/t", **INVERSE),
     Regime(name="rate like 1/t, right labels", **INVERSE, **RIGHT),
     Regime(name="full batch", learning_rate=0.2, **WHOLE),
@@ -92,21 +88,17 @@ REGIMES = (
 
 def _wider(width: int) -> tuple[Regime, ...]:
     """Return the regimes on wider nets, but for those on a part of the data."""
-    return tuple(
-        one if one.examples else one.model_copy(update={"hidden": (width,)}) for one in REGIMES
-    )
+    wide = {"hidden": (width,)}
+    return tuple(one if one.examples else one.model_copy(update=wide) for one in REGIMES)
 
 
+LARGER = dict(members=10, steps=100000, threads=0)
 register(
-    "regimes",
-    RegimeStudy(
+    "regimes", RegimeStudy(
         dataset="digits", examples=256, regimes=REGIMES, members=5, steps=10000, threads=1
     ),
-    single_gpu=dict(examples=0, regimes=_wider(64), members=10, steps=100000, threads=0),
-    paper=dict(
-        dataset="cifar10", examples=5000, regimes=_wider(256), members=10, steps=100000,
-        threads=0,
-    ),
+    single_gpu=LARGER | dict(examples=0, regimes=_wider(64)),
+    paper=LARGER | dict(dataset="cifar10", examples=5000, regimes=_wider(256)),
 )  # fmt: skip
 
 # A ResNet at a constant rate, and the same without or with something else.
@@ -116,46 +108,36 @@ RESNET = Training(
     precision="float32", measure_every=2, measure_batches=40, sharpness_batches=1,
     sharpness_products=4, threads=1,
 )  # fmt: skip
-CIFAR = dict(
-    dataset="cifar10", batch_size=128, learning_rate=0.05, blocks=(2, 2, 2, 2),
-    crop_padding=4, flip=True, precision="auto", threads=0,
+TWO_CORES = dict(
+    dataset="cifar10", examples=10000, width=16, blocks=(2, 2, 2, 2), crop_padding=4,
+    flip=True, epochs=40, batch_size=128, learning_rate=0.05, precision="auto", threads=0,
+    measure_batches=80, sharpness_batches=2, sharpness_products=10,
 )  # fmt: skip
-LARGER = dict(
-    two_cores=CIFAR | dict(
-        examples=10000, width=16, epochs=40, measure_batches=80, sharpness_batches=2,
-        sharpness_products=10,
-    ),
-    single_gpu=CIFAR | dict(width=64, epochs=100, measure_every=4, sharpness_products=8),
-    paper=CIFAR | dict(
-        epochs=200, learning_rate=0.1, width=64, measure_every=5, measure_batches=50,
-        sharpness_products=10,
-    ),
+SINGLE_GPU = TWO_CORES | dict(
+    examples=0, width=64, epochs=100, measure_every=4, measure_batches=40,
+    sharpness_batches=1, sharpness_products=8,
 )  # fmt: skip
-WITH_IMAGENET = LARGER | dict(
-    paper=dict(
-        dataset="imagenet", model="resnet101", epochs=90, batch_size=256, learning_rate=0.01,
-        width=64, blocks=(2, 2, 2, 2), crop_padding=0, flip=True, weight_decay=1e-4,
-        precision="auto", threads=0, measure_batches=360, sharpness_batches=3,
-        sharpness_products=10,
-    )
+PAPER = SINGLE_GPU | dict(
+    epochs=200, learning_rate=0.1, measure_every=5, measure_batches=50, sharpness_products=10,
+)  # fmt: skip
+IMAGENET = PAPER | dict(
+    dataset="imagenet", model="resnet101", epochs=90, batch_size=256, learning_rate=0.01,
+    crop_padding=0, weight_decay=1e-4, measure_every=2, measure_batches=360,
+    sharpness_batches=3,
 )  # fmt: skip
 
 
-def _register_axis(name: str, **changes) -> None:
+def _register(name: str, paper: dict = PAPER, slower: int = 1, **changes) -> None:
     """Register the ResNet with some settings changed, at every scale."""
-    larger = {scale: settings | changes for scale, settings in LARGER.items()}
-    register(name, RESNET.but(**changes), **larger)
+    scales = dict(two_cores=TWO_CORES, single_gpu=SINGLE_GPU, paper=paper)
+    for scale, table in scales.items():
+        scales[scale] = table | {"learning_rate": table["learning_rate"] / slower} | changes
+    rate = RESNET.learning_rate / slower
+    register(name, RESNET.but(learning_rate=rate, **changes), **scales)
 
 
-register("resnet_constant", RESNET, **WITH_IMAGENET)
-register(
-    "resnet_constant_small",
-    RESNET.but(learning_rate=RESNET.learning_rate / 10),
-    **{
-        scale: settings | {"learning_rate": settings["learning_rate"] / 10}
-        for scale, settings in WITH_IMAGENET.items()
-    },
-)
-_register_axis("resnet_without_batchnorm", batch_norm=False)
-_register_axis("resnet_without_augmentation", crop_padding=0, flip=False)
-_register_axis("resnet_squared_loss", loss="squared")
+_register("resnet_constant", IMAGENET)
+_register("resnet_constant_small", IMAGENET, slower=10)
+_register("resnet_without_batchnorm", batch_norm=False)
+_register("resnet_without_augmentation", crop_padding=0, flip=False)
+_register("resnet_squared_loss", loss="squared")

@@ -1,8 +1,4 @@
-"""How far does it reach? Regimes of training, each an ensemble of small nets.
-
-Whether the gradient of the objective vanishes is asked of every regime in the same way, of
-several nets each. Those alike in batch size, loss, optimiser and net are one ensemble.
-"""
+"""How far does it reach? Regimes of training, each an ensemble of small nets."""
 
 from __future__ import annotations
 
@@ -15,14 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ... import data
-from ...runs.metrics import rows
+from ...runs.metrics import common_rows
 from ...train import ensembles, small
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Keeper, Place
     from .settings import Regime, RegimeStudy
-
-EARLY, LATE = 30, 40  # measurements: at growing distances, and in the last half
 
 
 def regimes(settings: RegimeStudy, place: Place) -> list[tuple]:
@@ -40,10 +34,17 @@ def regimes(settings: RegimeStudy, place: Place) -> list[tuple]:
 
     Raises :class:`UsageError` where a net's weights are not finite.
     """
-    keeper, groups, found = place.keeper, _groups(settings.regimes), []
-    whole = _training_set(settings, place)
-    with keeper.progress("regimes", sum(steps_of(group[0], settings) for group in groups)):
-        for group in groups:
+    keeper, groups, found = place.keeper, {}, []
+    for r in settings.regimes:  # together those that one ensemble can train
+        alike = (r.batch_size, r.sampling, r.loss, r.optimizer, r.hidden, r.examples, r.length)
+        groups.setdefault(alike, []).append(r)
+    size = max(regime.batch_size for regime in settings.regimes) or 1
+    how = dict(examples=settings.examples, data_root=place.data_root, device=place.device)
+    dataset = data.load(settings.dataset, batch_size=size, **how)
+    whole = data.whole(dataset.partition())
+    steps = sum(steps_of(group[0], settings) for group in groups.values())
+    with keeper.progress("regimes", steps):
+        for group in groups.values():
             found += keeper.part(group[0].name, lambda: _train(group, settings, *whole, keeper))
     return found
 
@@ -75,27 +76,9 @@ def rates(regime: Regime, steps: int) -> NDArray:
 
 def recorded_steps(steps: int) -> NDArray:
     """Return the steps that are measured: rarer with time, then evenly in the last half."""
-    early = np.geomspace(1, steps, EARLY).round().astype(int)
-    late = np.linspace(steps / 2, steps, LATE).round().astype(int)
+    early = np.geomspace(1, steps, 30).round().astype(int)
+    late = np.linspace(steps / 2, steps, 40).round().astype(int)
     return np.unique(np.concatenate([[0], early, late]))
-
-
-def _training_set(settings: RegimeStudy, place: Place) -> tuple[Tensor, Tensor]:
-    """Return the inputs (n, D) and labels (n,) of the whole training set."""
-    size = max(regime.batch_size for regime in settings.regimes) or 1
-    how = dict(examples=settings.examples, data_root=place.data_root, device=place.device)
-    dataset = data.load(settings.dataset, batch_size=size, **how)
-    inputs, labels = data.whole(dataset.partition())
-    return inputs.to(getattr(torch, settings.precision)), labels
-
-
-def _groups(chosen: tuple[Regime, ...]) -> list[list[Regime]]:
-    """Return the regimes that one ensemble can train, together."""
-    groups: dict = {}
-    for r in chosen:
-        alike = (r.batch_size, r.sampling, r.loss, r.optimizer, r.hidden, r.examples, r.length)
-        groups.setdefault(alike, []).append(r)
-    return list(groups.values())
 
 
 def _train(
@@ -104,7 +87,8 @@ def _train(
     """Train the nets of regimes that share batch size, loss, optimiser and net."""
     alike, members, steps = group[0], settings.members, steps_of(group[0], settings)
     seeds, classes = small.seeds(settings.seed, "net", members), int(labels.max()) + 1
-    inputs, labels = (part[: alike.examples or None] for part in (inputs, labels))
+    inputs = inputs[: alike.examples or None].to(getattr(torch, settings.precision))
+    labels = labels[: alike.examples or None]
     targets = [
         data.with_wrong_labels(labels, regime.wrong_labels, classes, seed, "wrong labels")
         for regime in group
@@ -114,9 +98,11 @@ def _train(
     how = dict(loss=alike.loss, optimizer=alike.optimizer, sampling=alike.sampling)
     task = small.Task(alike, inputs, torch.stack(targets), widths, keeper, **how)
     rate = task.column(np.stack([rates(regime, steps) for regime in group], -1), members)
-    momentum = task.column([regime.momentum for regime in group], members)
-    decay = task.column([regime.weight_decay for regime in group], members)
-    own = dict(momentum=momentum, decay=decay, names=[regime.name for regime in group])
+    own = dict(
+        momentum=task.column([regime.momentum for regime in group], members),
+        decay=task.column([regime.weight_decay for regime in group], members),
+        names=[regime.name for regime in group],
+    )
     start = task.start(seeds * len(group))
     nets = small.Ensemble(task, start, seeds, steps, **own, found=[])
     recorded = set(recorded_steps(steps).tolist())
@@ -149,9 +135,6 @@ def _measured(
         "weight_norm": squares.sqrt(),
         "learning_rate": rate.squeeze(1),
     }
+    values = {quantity: each.view(len(group), -1) for quantity, each in values.items()}
     axes = dict(of=[regime.name for regime in group], member=range(len(nets.seeds)), step=step)
-    return [
-        row
-        for quantity, each in values.items()
-        for row in rows(quantity, each.view(len(group), -1), **axes, epoch=task.epoch)
-    ]
+    return common_rows(values, **axes, epoch=task.epoch)
