@@ -51,9 +51,8 @@ def spectrum(run: Run) -> Figure:
     curvature, noise = reading.whole_spectrum(run)
     order = np.argsort(curvature)[::-1]
     shares.step(curvature[order], noise[order].cumsum() / noise.sum(), color="C1")
-    shares.set(xlabel="curvature (nats/unit²)", ylabel="share of the noise")
     shares.set_xscale("symlog", linthresh=1e-2)
-    shares.set_ylim(0, 1.02)
+    shares.set(xlabel="curvature (nats/unit²)", ylabel="share of the noise", ylim=(0, 1.02))
     return figure
 
 
@@ -192,9 +191,7 @@ def ratios(runs: dict[str, Run]) -> Figure:
     figure, ((axes,),) = panels(1, 1, 3.6)
     for label, run in runs.items():
         table = reading.displacements(run)
-        value = table.value / table.predicted
-        shares = table.error / table.value, table.predicted_error / table.predicted
-        points(axes, table.lag, value, value * np.hypot(*shares), fmt="o-", label=label)
+        points(axes, table.lag, table.ratio, table.ratio_error, fmt="o-", label=label)
     axes.axhline(1, color="0.3", linewidth=1)
     axes.set(ylabel="measured / predicted", yscale="log", **LAG)
     _few_ticks(axes.yaxis)

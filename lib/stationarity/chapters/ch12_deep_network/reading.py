@@ -132,8 +132,9 @@ def displacements(run: Run) -> pd.DataFrame:
     its standard error over them); where the run has them ``drift``, the squared
     displacement of the mean of the replicas, and ``rest_dimension``; ``top_predicted``
     (along the modes) and ``predicted`` (along all directions) with ``predicted_error``,
-    that of the draws; NaN where the run has no spectrum off the modes. Predictions are for
-    stationary motion; a curvature that is not positive with decay counts as flat.
+    that of the draws, and ``ratio`` of value and predicted with ``ratio_error`` of both;
+    NaN where the run has no spectrum off the modes. Predictions are for stationary motion;
+    a curvature that is not positive with decay counts as flat.
     """
     series, modewise, whole = _series(run), by_mode(run), run.has("rest_node")
     table = pd.DataFrame({"value": series.mean(axis=1), "error": series.sem(axis=1)})
@@ -155,7 +156,9 @@ def displacements(run: Run) -> pd.DataFrame:
         scatter = by_draw - by_draw.sum(1, keepdims=True) * weights / weights.sum()
         table["predicted"] = table.top_predicted + by_draw.sum(1)
         table["predicted_error"] = np.sqrt((scatter**2).sum(1) * count / max(count - 1, 1))
-    return table
+    shares = table.error / table.value, table.predicted_error / table.predicted
+    table["ratio"] = table.value / table.predicted
+    return table.assign(ratio_error=table.ratio * np.hypot(*shares))
 
 
 def _series(run: Run) -> pd.DataFrame:
@@ -195,9 +198,6 @@ def inherited(run: Run, lag: int) -> float:
     return float((moved @ covariance @ moved.mT)[..., 0, 0].sum(1).mean())
 
 
-# --- quantities of the ledger ---------------------------------------------------------
-
-
 @quantity
 def displacement_ratio(run: Run, lag: float = 100) -> Estimate:
     """Mean squared displacement over about 100 steps, measured over predicted.
@@ -209,9 +209,7 @@ def displacement_ratio(run: Run, lag: float = 100) -> Estimate:
     row = table.iloc[np.abs(np.log(table.lag / min(lag, table.lag.max()))).argmin()]
     if np.isnan(row.predicted):
         raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
-    value = row.value / row.predicted
-    share = np.hypot(row.error / row.value, row.predicted_error / row.predicted)
-    return Estimate.of(value, value * share, max(_series(run).shape[1] - 1, 1))
+    return Estimate.of(row.ratio, row.ratio_error, max(_series(run).shape[1] - 1, 1))
 
 
 @quantity

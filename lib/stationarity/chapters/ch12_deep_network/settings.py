@@ -45,26 +45,21 @@ class ModeStudy(SmallNet):
         return self.burn_in + self.replicas * self.steps
 
 
-_TWO_CORES = dict(
-    burn_in=200000, steps=60000, discarded=10000, replicas=32, measure_every=5000,
-)  # fmt: skip
-_SINGLE_GPU = _TWO_CORES | dict(
-    dataset="cifar10", averaged=20000, examples=10000, measure_every=10000, threads=0,
-)  # fmt: skip
-_PAPER = dict(
-    dataset="cifar10", burn_in=1000000, averaged=20000, steps=200000, discarded=10000,
-    replicas=32, label_noise=0.0, draws=8, measure_every=10000, threads=0,
-)  # fmt: skip
 _DEEP = ModeStudy(
     dataset="digits", hidden=(32,), batch_size=128, learning_rate=0.02, burn_in=40000,
     averaged=4000, steps=9000, discarded=1000, replicas=16, label_noise=0.15, momentum=0.9,
     weight_decay=0.002, threads=1,
 )  # fmt: skip
 _CONVEX = _DEEP.but(hidden=(), burn_in=8000, weight_decay=0.005)
+_TWO_CORES = dict(burn_in=200000, steps=60000, discarded=10000, replicas=32, measure_every=5000)
+_SINGLE_GPU = _TWO_CORES | dict(
+    dataset="cifar10", averaged=20000, examples=10000, measure_every=10000, threads=0,
+)  # fmt: skip
+_PAPER = _SINGLE_GPU | dict(examples=0, burn_in=1000000, steps=200000, label_noise=0.0, draws=8)
+_scales = dict(two_cores=_TWO_CORES, single_gpu=_SINGLE_GPU, paper=_PAPER)
 register(
     "deep_modes", _DEEP, two_cores=_TWO_CORES, single_gpu=_SINGLE_GPU | dict(hidden=(64,)),
     paper=_PAPER | dict(hidden=(512, 512), weight_decay=0.0005),
 )  # fmt: skip
-_scales = dict(two_cores=_TWO_CORES, single_gpu=_SINGLE_GPU, paper=_PAPER)
 register("convex_modes", _CONVEX, **_scales)
 register("reshuffled_modes", _CONVEX.but(reshuffled=True), **_scales)

@@ -30,22 +30,18 @@ if TYPE_CHECKING:
     from ...runs.checkpoints import Place
     from .settings import ModeStudy
 
-SPIRAL = (0, 29)  # modes whose projections are kept step by step
-KEPT = 2000  # last steps of which they are
-PER_OCTAVE = 2  # lags
-
 
 def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
     """Train a net, take its Hessian and its noise, follow replicas. Rows:
 
-    - in training at every ``measure_every`` steps: ``loss``, ``gradient_norm`` (of f) and
-      ``noise_trace``, of the covariance of one minibatch gradient, all exact;
-    - at the reference weights, means over the last steps of training, of each mode
-      (``index``): ``eigenvalue`` (error: residual) and ``noise_variance``, u_i'Σu_i of a
-      minibatch; of the modes i < j among k ``noise_covariance``, ``index`` i k + j;
-      ``smallest_eigenvalue`` of all, at most so much (error: residual); the first three
-      above as ``reference_loss`` and so on; ``rest_node`` and ``rest_weight``, for each
-      draw the spectrum of H off the modes in which each direction counts with its noise;
+    - at every ``measure_every`` steps of training ``loss``, ``gradient_norm`` (of f) and
+      ``noise_trace``, of the covariance of one minibatch gradient, all exact; the same
+      at the reference weights, means over its last steps, as ``reference_loss`` ...;
+    - there, of each mode (``index``), ``eigenvalue`` (error: residual) and
+      ``noise_variance``, u_i'Σu_i of a minibatch; of the modes i < j among k
+      ``noise_covariance``, ``index`` i k + j; ``smallest_eigenvalue`` of all, at most so
+      much (error: residual); ``rest_node`` and ``rest_weight``, for each draw the spectrum
+      of H off the modes in which each direction counts with its noise;
     - ``parameters``, their number P;
     - of the replicas after the discarded steps, of each mode, what
       :func:`stationarity.stats.modes.statistics` gives; for random directions off the
@@ -116,44 +112,35 @@ def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
     if not top.converged:
         raise UsageError(f"{top.products} products do not give the modes: ask for fewer.")
     low = measure.sharpness(model, lambda *of: -loss(*of), on, tol=0.02, max_products=600)
-    directions, smallest = top.eigenvectors, (-low.eigenvalues[0], low.residuals[0])
-    at = {"step": settings.burn_in, "epoch": task.epoch}
+    directions, at = top.eigenvectors, {"step": settings.burn_in, "epoch": task.epoch}
+    smallest = -low.eigenvalues[0], low.residuals[0]
     rows = metrics.rows("smallest_eigenvalue", *smallest, **at)
-    each = top.eigenvalues, top.residuals
-    rows += metrics.rows("eigenvalue", *each, index=range(k), **at)
+    rows += metrics.rows("eigenvalue", top.eigenvalues, top.residuals, index=range(k), **at)
     rows += _state(task, settings.burn_in, reference[None], "reference_")
     generator = torch.Generator().manual_seed(seed_of(settings.seed, "draws"))
     normal = {"generator": generator, "dtype": torch.float64}
     draws = torch.randn(settings.draws, len(task.labels), **normal).to(reference)
-    rows += _noise(task, reference, directions, draws)
+    deviations, samples, trace = spectra.noise(task, reference, directions, draws)
+    covariance = deviations.T @ deviations / len(deviations)
+    product = spectra.hessian(task, reference)
+    nodes, weights = spectra.quadrature(product, samples, settings.nodes, directions)
+    # The draws' weights err in their sum, which is known.
+    weights *= (trace - covariance.trace()) / weights.sum()
+    covariance, weights = covariance / settings.batch_size, weights / settings.batch_size
+    i, j = torch.triu_indices(k, k, 1)
+    rows += metrics.rows("noise_variance", covariance.diagonal(), index=range(k), **at)
+    rows += metrics.rows("noise_covariance", covariance[i, j], index=i * k + j, **at)
+    rest = {"rest_node": nodes.flatten(), "rest_weight": weights.flatten()}
+    rows += metrics.common_rows(rest, index=range(nodes.numel()), **at)
     others = torch.randn(settings.random_directions, len(reference), **normal).to(reference)
     # Orthonormal, and orthogonal to the modes.
     every = torch.linalg.qr(torch.cat([directions, others]).T).Q.T
     return torch.cat([directions, every[k:]]).float(), rows
 
 
-def _noise(task: Task, reference: Tensor, top: Tensor, draws: Tensor) -> list[tuple]:
-    """Rows of the noise of a minibatch along the modes (k, P), and of its spectrum off them."""
-    settings, count = task.settings, len(top)
-    deviations, samples, trace = spectra.noise(task, reference, top, draws)
-    covariance = deviations.T @ deviations / len(deviations)
-    product = spectra.hessian(task, reference)
-    nodes, weights = spectra.quadrature(product, samples, settings.nodes, top)
-    # The draws' weights err in their sum, which is known.
-    weights *= (trace - covariance.trace()) / weights.sum()
-    covariance, weights = covariance / settings.batch_size, weights / settings.batch_size
-    at = {"step": settings.burn_in, "epoch": task.epoch}
-    i, j = torch.triu_indices(count, count, 1)
-    rows = metrics.rows("noise_variance", covariance.diagonal(), index=range(count), **at)
-    rows += metrics.rows("noise_covariance", covariance[i, j], index=i * count + j, **at)
-    rest = {"rest_node": nodes.flatten(), "rest_weight": weights.flatten()}
-    return rows + metrics.common_rows(rest, index=range(nodes.numel()), **at)
-
-
 def _follow(
     task: Task, state: small.State, reference: Tensor, directions: Tensor
 ) -> list[tuple]:
-    """Follow the replicas from the state; return the rows of what they did."""
     settings, count = task.settings, task.settings.replicas
     seeds, reference = small.seeds(settings.seed, "replica", count), reference.float()
     theta, buffer = (part.expand(count, -1) for part in state)
@@ -164,7 +151,7 @@ def _follow(
     table = task.keeper.table(count * len(directions), nets.step)
     top = directions[: settings.modes].double()
     starts = reference_steps(settings)
-    lags = set(spaced_lags(settings.steps - 1 - starts[-1], PER_OCTAVE).tolist())
+    lags = set(spaced_lags(settings.steps - 1 - starts[-1], 2).tolist())
     for step in nets.steps():
         table.write(step, ((nets.theta - reference) @ directions.T).flatten())
         for point, start in enumerate(starts):
@@ -237,8 +224,8 @@ def _motion_rows(task: Task, series: NDArray) -> list[tuple]:
     variance, fourth = (centred**2).mean((0, 1)), (centred**4).mean((0, 1))
     values = {"rest_variance": variance, "rest_kurtosis": fourth / variance**2}
     rows += metrics.common_rows(values, index=range(settings.random_directions), **last)
-    kept = range(max(settings.steps - KEPT, settings.discarded), settings.steps)
-    for mode in {min(mode, settings.modes - 1) for mode in SPIRAL}:
+    kept = range(max(settings.steps - 2000, settings.discarded), settings.steps)
+    for mode in {0, min(29, settings.modes - 1)}:  # those whose spirals are drawn
         path = top[0, -len(kept) :, mode]
         rows += metrics.rows("projection", path, index=mode, step=kept, epoch=task.epoch)
     return rows
