@@ -18,6 +18,7 @@ LABELS = {
     "random_1": "random direction 1\n(unit)", "random_2": "random direction 2\n(unit)",
     "hessian_1": "Hessian direction 1\n(unit)", "hessian_2": "Hessian direction 2\n(unit)",
 }  # fmt: skip
+LABELS |= {f"observed_{name}": label for name, label in LABELS.items()}
 SHORTEST = 12  # values in a window that is drawn: the tests ask for more
 DISTANCE = "distance /\nstandard deviation"
 
@@ -32,12 +33,8 @@ def _grid(names, ylabel: str = "", **keywords) -> tuple[Figure, list[Axes]]:
     return figure, list(axes.ravel()[: len(names)])
 
 
-def _label(name: str) -> str:
-    return LABELS.get(name.removeprefix("observed_"), name)
-
-
 def _title(name: str) -> str:
-    return _label(name).partition("(")[0].strip()  # without its unit
+    return LABELS.get(name, name).partition("(")[0].strip()  # without its unit
 
 
 def windows(observables: dict) -> Figure:
@@ -56,13 +53,12 @@ def windows(observables: dict) -> Figure:
         panel.fill_between(middle, low, high, color="C0", alpha=0.3, linewidth=0)
         errors = [reading.error_of(np.median, values[part]) for part in parts]
         points(panel, middle, median, errors, fmt="o-", color="C0")
-        panel.set(xscale="log", ylabel=_label(name), xlabel="step")
+        panel.set(xscale="log", ylabel=LABELS.get(name, name), xlabel="step")
         _mark_steps(panel, middle[::-2])
     return figure
 
 
 def _mark_steps(panel: Axes, steps) -> None:
-    """Label a logarithmic axis at these steps only."""
     panel.set_xticks(steps, [f"{step / 1000:.3g}k" for step in steps])
     panel.xaxis.set_minor_locator(NullLocator())
 
@@ -121,8 +117,8 @@ def balances(table: pd.DataFrame, drops) -> Figure:
 def replicas(run: Run, names) -> Figure:
     """Draw the replicas' spread as they forget the branch, beside the one trajectory's.
 
-    Blue: the replicas' median and middle 90 % at each measured step. Grey: the middle
-    90 % of the trajectory, without its first quarter, and its median.
+    Median and middle 90 %, blue: of the replicas at each measured step; grey: of the
+    trajectory without its first quarter.
     """
     figure, axes = _grid(names)
     later = reading.observables(run, names, run.settings.trajectory / 4)
@@ -135,7 +131,7 @@ def replicas(run: Run, names) -> Figure:
         steps = values.index
         panel.fill_between(steps, low, high, color="C0", alpha=0.3, linewidth=0, zorder=2)
         panel.plot(steps, median, "o-", color="C0", linewidth=1, markersize=3, zorder=3)
-        panel.set(ylabel=_label(name), xlabel="steps since the branch")
+        panel.set(ylabel=LABELS.get(name, name), xlabel="steps since the branch")
     return figure
 
 

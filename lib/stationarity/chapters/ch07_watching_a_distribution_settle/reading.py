@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pandas as pd
 import scipy.signal
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
@@ -18,14 +18,13 @@ from ...stats.autocorrelation import autocorrelation_time, block_bootstrap
 from ...stats.estimate import Estimate, mean_and_error
 from .. import levels, quantity
 from ..levels import STABLE
-from . import balance
 
 MAIN = ("minibatch_loss", "loss", "gradient_norm", "weight_norm", "buffer_norm")
 PROJECTIONS = ("random_1", "random_2", "hessian_1", "hessian_2")
-OBSERVED = (  # along a training run, see the setting observe_every
-    "observed_minibatch_loss", "observed_weight_norm", "observed_random_1",
-    "observed_random_2",
-)  # fmt: skip
+# Along a training run, see the setting observe_every.
+OBSERVED = tuple(
+    f"observed_{name}" for name in ("minibatch_loss", "weight_norm", *PROJECTIONS[:2])
+)
 RATIOS = {
     "fluctuation_dissipation": "fluctuation-dissipation, minibatch gradient",
     "fluctuation_dissipation_full": "fluctuation-dissipation, full gradient",
@@ -168,6 +167,38 @@ def across_starts(run: Run) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("observable")
 
 
+def fluctuation_dissipation(
+    products: ArrayLike, squares: ArrayLike, learning_rate: float, momentum: float
+) -> Estimate:
+    """Return <theta, g> over (eta (1 + beta) / 2) ||b||^2: 1 where stationary.
+
+    ``products`` are means of <theta, g> over the steps of a window, (K,) of K replicas:
+    theta before the step and g with the decay term. ``squares`` are those of ||b||^2, b
+    being PyTorch's buffer after the update; eta is the learning rate, beta the momentum.
+
+    With the minibatch's g the ratio is 1 as soon as ||theta||^2 no longer drifts: for
+    every sequence of gradients, with brackets for last less first value,
+
+        sum <theta, g> = (eta (1 + beta) / 2) sum ||b||^2
+            - (1 - beta) / (2 eta) [||theta||^2] + beta [<theta, b>].
+
+    With grad f in its place it also tests that batches are independent of the weights.
+    Raises as :meth:`Estimate.ratio`. Source: our theorem thm-fdr.
+    """
+    return Estimate.ratio(products, learning_rate * (1 + momentum) / 2 * np.asarray(squares))
+
+
+def descent_budget(gains: ArrayLike, changes: ArrayLike) -> Estimate:
+    """Return the first-order gain over the second-order loss: 1 where stationary.
+
+    ``gains`` are means of eta <grad f(theta), b> over measured steps, (K,) of K replicas,
+    b after the update and theta before; ``changes`` those of f(theta - eta b) - f(theta).
+    The second-order loss is gain + change: exactly the integral remainder of Taylor's
+    formula. Raises as :meth:`Estimate.ratio`. Source: our theorem thm-budget.
+    """
+    return Estimate.ratio(gains, np.asarray(gains) + np.asarray(changes))
+
+
 def balances(run: Run, windows: int = 5) -> pd.DataFrame:
     """Return what must balance, over windows of every stage of a run.
 
@@ -181,38 +212,26 @@ def balances(run: Run, windows: int = 5) -> pd.DataFrame:
     series, rows = {name: members(run, name) for name in names}, []
     for name in ("product", "square"):  # of the steps before the one they stand at
         series[name].index -= 1
+    shares = (2 ** np.arange(windows + 1) - 1).tolist()
     for number, (begin, end) in enumerate(stages(run)):
-        rate = run.settings.learning_rate / 10**number
-        shares = (2 ** np.arange(windows + 1) - 1).tolist()
+        rates = run.settings.learning_rate / 10**number, run.settings.momentum
         cuts = [begin + (end - begin) * share // shares[-1] for share in shares]
         for first, last in itertools.pairwise(cuts):
-            inside = [series[name].loc[first : last - 1] for name in names]
+            inside = [values.loc[first : last - 1] for values in series.values()]
             if any(part.empty for part in inside):
                 where = f"the steps {first} to {last}: lower measure_every"
                 raise UsageError(f"No measurement lies in {where}.")
-            means = [part.mean().to_numpy() for part in inside]
-            row = {"stage": number + 1, "first": first, "last": last, "learning_rate": rate}
-            rows.append(row | _ratios(*means, rate, run.settings.momentum))
-    return _with_middle(pd.DataFrame(rows))
-
-
-def _with_middle(windows: pd.DataFrame) -> pd.DataFrame:
-    """Add the middle and half the length of windows."""
-    first, last = windows["first"], windows["last"]
-    return windows.assign(middle=(first + last) / 2, half=(last - first) / 2)
-
-
-def _ratios(losses, products, squares, full_products, gains, changes, rate, momentum) -> dict:
-    """Return the loss and the ratios of a window from its members' means."""
-    row = dict(zip(("loss", "loss_error"), mean_and_error(losses), strict=True))
-    estimates = (
-        balance.fluctuation_dissipation(products, squares, rate, momentum),
-        balance.fluctuation_dissipation(full_products, squares, rate, momentum),
-        balance.descent_budget(gains, changes),
-    )
-    for name, estimate in zip(RATIOS, estimates, strict=True):
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
-    return row
+            loss, product, square, full, gain, change = (p.mean().to_numpy() for p in inside)
+            row = {"stage": number + 1, "first": first, "last": last, "learning_rate": rates[0]}
+            row |= {"middle": (first + last) / 2, "half": (last - first) / 2}
+            row |= dict(zip(("loss", "loss_error"), mean_and_error(loss), strict=True))
+            ratios = [fluctuation_dissipation(p, square, *rates) for p in (product, full)]
+            for name, ratio in zip(
+                RATIOS, [*ratios, descent_budget(gain, change)], strict=True
+            ):
+                row |= dict(zip((name, f"{name}_low", f"{name}_high"), ratio, strict=True))
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def when_balanced(table: pd.DataFrame, start: float) -> pd.DataFrame:
@@ -224,25 +243,21 @@ def when_balanced(table: pd.DataFrame, start: float) -> pd.DataFrame:
     ``ratio``: the same for a ratio within ``STABLE`` of 1. Infinite where that is not so
     in the stage's last window.
     """
-
-    def since(stage: pd.DataFrame, near: pd.Series) -> float:
-        kept = near[::-1].cummin()[::-1]
-        return float(stage["first"][kept].min()) if kept.any() else math.inf
-
     rows = {}
     for number, stage in table.groupby("stage"):
         last = stage.loss.iloc[-1]
         quiet = (stage.loss - last).abs() < STABLE * (start - last)
         near = (stage.fluctuation_dissipation - 1).abs() < STABLE
-        rows[number] = {"loss": since(stage, quiet), "ratio": since(stage, near)}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
+        rows[number] = [stage["first"][k[::-1].cummin()[::-1]].min() for k in (quiet, near)]
+    since = pd.DataFrame.from_dict(rows, orient="index", columns=["loss", "ratio"], dtype=float)
+    return since.fillna(math.inf).rename_axis("stage")
 
 
 def norm_balance(run: Run, windows: int = 8) -> pd.DataFrame:
     """Return the fluctuation-dissipation ratio of a training run from its observations.
 
     For SGD at a constant rate the minibatch ratio of a window is, by the identity of
-    :func:`balance.fluctuation_dissipation` without its last term,
+    :func:`fluctuation_dissipation` without its last term,
 
         1 - (1 - beta) / (1 + beta) * [||theta||^2] / sum ||delta||^2,
 
@@ -255,12 +270,14 @@ def norm_balance(run: Run, windows: int = 8) -> pd.DataFrame:
     steps, beta = run.series(names[0]).step.to_numpy(), run.settings.momentum
     edges, rows = np.linspace(0, len(steps) - 1, windows + 1).astype(int), []
     for first, last in itertools.pairwise(edges):
+        begin, end, window = steps[first], steps[last], losses[first:last]
         drift = norms[last] ** 2 - norms[first] ** 2
-        moved = squares[first:last].mean() * (steps[last] - steps[first])
-        window, ratio = losses[first:last], 1 - (1 - beta) / (1 + beta) * drift / moved
-        where = {"first": steps[first], "last": steps[last], "ratio": ratio}
-        rows.append(where | {"loss": window.mean(), "error": error_of(np.mean, window)})
-    return _with_middle(pd.DataFrame(rows))
+        moved = squares[first:last].mean() * (end - begin)
+        row = {"first": begin, "last": end, "middle": (begin + end) / 2}
+        row |= {"half": (end - begin) / 2, "loss": window.mean()}
+        row |= {"ratio": 1 - (1 - beta) / (1 + beta) * drift / moved}
+        rows.append(row | {"error": error_of(np.mean, window)})
+    return pd.DataFrame(rows)
 
 
 def error_of(statistic, window: NDArray) -> float:

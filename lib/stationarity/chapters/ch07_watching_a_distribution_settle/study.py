@@ -43,45 +43,57 @@ def settling(settings: SettlingStudy, place: Place) -> list[tuple]:
     - ``learning_rate`` at every ``measure_every`` steps.
     """
     task = small.load(settings, place)
+    of_members = {"member": range(settings.members), "epoch": task.epoch}
     seeds = small.seeds(settings.seed, "member", settings.members)
     start = task.start(seeds)
     sums = start[0].new_zeros(2, settings.members, dtype=torch.float64)
     nets = small.Ensemble(task, start, seeds, settings.steps, sums=sums, rows=[], records=[])
     sums, rows, records = nets.kept.values()
-    weights = place.keeper.table(nets.theta.shape[1], len(records))
+    stored = place.keeper.table(nets.theta.shape[1], len(records))
     with place.keeper.progress("settling", settings.steps):
         for step in nets.steps():
             rate = settings.learning_rate / 10 ** sum(step >= d for d in settings.drops)
             if step % settings.record_every == 0:
-                weights.write(len(records), nets.theta[0])
-                records.append((step, *_state(task, nets)))
+                stored.write(len(records), nets.theta[0])
+                exact, buffer = task.exact(nets.theta[:1]), nets.buffer[0].norm()
+                state = exact.losses[0], exact.gradients[0].norm(), nets.losses[0], buffer
+                records.append((step, *map(float, state)))
             measured = step % settings.measure_every == 0
             if measured:
                 before = nets.theta.double()
-                rows += _means_since(task, step, sums)
+                values = _means_since(task, step, sums)
+                rows += metrics.common_rows(values, **of_members, step=step)
                 rows += metrics.rows("learning_rate", rate, step=step, epoch=task.epoch)
             sums[0] += torch.linalg.vecdot(nets.theta, nets.gradients)
             nets.update(rate)
             sums[1] += torch.linalg.vecdot(nets.buffer, nets.buffer)
             if measured:
-                rows += _over_step(task, step, before, nets.theta.double())
-    rows += _means_since(task, settings.steps, sums)
-    return rows + _recorded(task, records, weights.read(len(records)))
+                values = _over_step(task, before, nets.theta.double())
+                rows += metrics.common_rows(values, **of_members, step=step)
+    values = _means_since(task, settings.steps, sums)
+    rows += metrics.common_rows(values, **of_members, step=settings.steps)
+    (steps, *columns), weights = zip(*records, strict=True), stored.read(len(records))
+    drop = min([*settings.drops, settings.steps - 1])
+    unit = directions(task, weights[np.searchsorted(steps, drop, side="right") - 1])
+    weights = weights.double()
+    values = dict(zip(STATE, columns, strict=True), weight_norm=weights.norm(dim=1))
+    rows += metrics.common_rows(values, step=steps, epoch=task.epoch)
+    return rows + _projected(task, weights, unit, step=steps)
 
 
-def _means_since(task: Task, step: int, sums: Tensor) -> list[tuple]:
-    """Rows of the mean products and squares since the last call; sums become zero."""
+def _means_since(task: Task, step: int, sums: Tensor) -> dict[str, Tensor]:
+    """Return the mean products and squares since the last call; sums become zero."""
     if step == 0:
-        return []
+        return {}
     products, squares = sums / ((step - 1) % task.settings.measure_every + 1)
     sums.zero_()
-    return _of_members(task, step, {"product": products, "square": squares})
+    return {"product": products, "square": squares}
 
 
-def _over_step(task: Task, step: int, before: Tensor, after: Tensor) -> list[tuple]:
-    """Rows of what is exact, before a step and over it."""
+def _over_step(task: Task, before: Tensor, after: Tensor) -> dict[str, Tensor]:
+    """Return what is exact, before a step and over it."""
     exact = task.exact(before)
-    values = {
+    return {
         "loss": exact.losses,
         "gradient_norm": exact.gradients.norm(dim=1),
         "weight_norm_squared": torch.linalg.vecdot(before, before),
@@ -89,33 +101,6 @@ def _over_step(task: Task, step: int, before: Tensor, after: Tensor) -> list[tup
         "gain": -torch.linalg.vecdot(exact.gradients, after - before),
         "change": task.exact(after).objectives - exact.objectives,
     }
-    return _of_members(task, step, values)
-
-
-def _of_members(task: Task, step: int, values: dict[str, Tensor]) -> list[tuple]:
-    member = range(task.settings.members)
-    return metrics.common_rows(values, member=member, step=step, epoch=task.epoch)
-
-
-def _state(task: Task, nets: small.Ensemble) -> list[float]:
-    """Return what is known of the first member before a step: the values of ``STATE``."""
-    exact = task.exact(nets.theta[:1])
-    values = exact.losses[0], exact.gradients[0].norm(), nets.losses[0], nets.buffer[0].norm()
-    return [float(value) for value in values]
-
-
-def _recorded(task: Task, records: list[tuple], weights: Tensor) -> list[tuple]:
-    """Rows of all records of the first member, (step, *STATE) with its weights (n, P).
-
-    The Hessian directions are those of the last record before the first drop.
-    """
-    settings, (steps, *columns) = task.settings, zip(*records, strict=True)
-    reference = min([*settings.drops, settings.steps - 1])
-    at = np.searchsorted(steps, reference, side="right") - 1
-    unit, weights = directions(task, weights[at]), weights.double()
-    values = dict(zip(STATE, columns, strict=True)) | {"weight_norm": weights.norm(dim=1)}
-    rows = metrics.common_rows(values, step=steps, epoch=task.epoch)
-    return rows + _projected(task, weights, unit, step=steps)
 
 
 def _projected(task: Task, weights: Tensor, unit: Tensor, **axes) -> list[tuple]:

@@ -33,13 +33,12 @@ def known(run: Run) -> Figure:
         exact, color = run.series("exact", of=name), f"C{place}"
         left.plot(lags, squares.mean((0, 1)), "o", color=color)
         left.plot(exact.step, exact.value, color=color, linewidth=1)
-        fit = reading.displacement_exponent(run, name)
-        intervals(right, place, *fit, color=color)
+        intervals(right, place, *reading.displacement_exponent(run, name), color=color)
         truth = run.series("exact_exponent", of=name).value[0]
         right.plot(place, truth, "_k", markersize=16)
     left.set(xscale="log", yscale="log", xlabel=LAG, ylabel=SQUARED)
-    right.set(xticks=range(len(names)), ylabel="exponent c")
-    right.set_xticklabels(names, rotation=30, ha="right")
+    right.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    right.set_ylabel("exponent c")
     return figure
 
 
@@ -50,8 +49,7 @@ def settled_loss(run: Run) -> Figure:
     points(left, way.index, way.mean(axis=1), way.sem(axis=1), fmt="o-")
     left.set(xlabel="steps from the initial weights", ylabel="training loss (nats)")
     left.set_ylim(bottom=0)
-    changes = [reading.followed_loss_change(run, name) for name in names]
-    ends = 100 * np.transpose(changes)
+    ends = 100 * np.transpose([reading.followed_loss_change(run, name) for name in names])
     intervals(right, range(len(names)), *ends, along="x", color="C0")
     right.axvline(0, **DASHED)
     right.set(yticks=range(len(names)), yticklabels=names, xlabel="change while followed (%)")
@@ -91,11 +89,9 @@ def fitting_windows(run: Run, variation: str | None = None) -> Figure:
     """Draw the exponent of each octave of lags, and of the windows that are in use."""
     figure, ((axes,),) = panels(1, 1, height=3.4)
     lags, squares = reading.displacements(run, variation)
-    fits = [
-        (np.sqrt(first * last), fit.value, fit.low, fit.high)
-        for first, last, fit in reading.octave_exponents(lags, squares)
-    ]
-    intervals(axes, *zip(*fits, strict=True), color="C0", label="each octave")
+    octaves = reading.octave_exponents(lags, squares)
+    fits = zip(*((np.sqrt(first * last), *fit) for first, last, fit in octaves), strict=True)
+    intervals(axes, *fits, color="C0", label="each octave")
     for place, name in enumerate(reading.WINDOWS, start=1):
         ends = reading.ends(lags[-1], name)
         fit = reading.displacement_exponent(run, variation, name)
@@ -134,8 +130,8 @@ def sweeps(run: Run) -> Figure:
         bottom.set_xticks(x[order], [f"{value:g}" for value in x[order]], rotation=45)
         bottom.set(xlabel=NAMES[name], yscale="log")
         bottom.xaxis.set_minor_locator(NullLocator())
-    axes[0, 0].set(ylabel="exponent c")
-    axes[1, 0].set(ylabel="one step (unit²)")
+    axes[0, 0].set_ylabel("exponent c")
+    axes[1, 0].set_ylabel("one step (unit²)")
     return figure
 
 
@@ -181,8 +177,7 @@ def sampling(run: Run) -> Figure:
     ratio = pd.DataFrame(shuffled.mean(1) / drawn.mean(1))  # members share settled states
     points(right, lags, ratio.mean(), ratio.sem(), fmt="o-", color="C1")
     right.axhline(1, **DASHED)
-    right.set(ylabel="reshuffled over replacement")
-    right.set_ylim(bottom=0)
+    right.set(ylabel="reshuffled over replacement", ylim=(0, None))
     return _against_lag(figure, left, right)
 
 

@@ -18,12 +18,8 @@ GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
 MAIN = ("base", "Brownian", "")  # what a run is about, where it holds several
 # Windows of lags in which the authors' code fits, as shares of the longest lag. Which
 # octave theirs is we do not know: here it is the one before the last.
-WINDOWS = {
-    "last two thirds": (1 / 3, 1),
-    "second half": (1 / 2, 1),
-    "one octave": (1 / 4, 1 / 2),
-}
 WINDOW = "last two thirds"
+WINDOWS = {WINDOW: (1 / 3, 1), "second half": (1 / 2, 1), "one octave": (1 / 4, 1 / 2)}
 POINTS = 4  # reference points of one trajectory whose lags do not overlap
 
 
@@ -87,9 +83,8 @@ def displacement_exponent(
 ) -> Estimate:
     """The exponent of the squared displacement, fitted over the last two thirds of the lags.
 
-    Or over another of ``WINDOWS``; by default of what the run is about: the
-    base settings, or Brownian motion of known processes. The interval is a bootstrap over
-    seeds, or over the reference points of a single net.
+    Or over another of ``WINDOWS``; by default of what the run is about. The interval is a
+    bootstrap over seeds, or over the reference points of a single net.
     """
     lags, squares = displacements(run, variation)
     return displacement.exponent(lags, squares, ends(lags[-1], window))
@@ -168,10 +163,7 @@ def effective_rates(run: Run) -> pd.DataFrame:
 
 
 def losses(run: Run, variation: str | None = None) -> pd.DataFrame:
-    """Return the training loss meanwhile: a row for each step, a column for each member.
-
-    Steps count from the first reference point.
-    """
+    """Return the training loss: a row a step from the first reference point on, by member."""
     return run.wide("loss", of=main(run) if variation is None else variation)
 
 
@@ -195,9 +187,8 @@ def followed_loss_change(run: Run, variation: str | None = None) -> Estimate:
 def shared_share(run: Run) -> pd.DataFrame:
     """Return how much of their squared displacement replicas of one net share, by lag.
 
-    Columns ``step``, ``total`` and ``shared`` (squared units, means over nets) with
-    ``total_error`` and ``shared_error``, and ``share`` with ``share_error``: mean and
-    standard error over the nets.
+    Columns ``step``, ``total`` and ``shared`` (squared units) and ``share``: means over
+    the nets, with standard errors ``total_error``, ``shared_error``, ``share_error``.
     """
     if not run.has("replica_displacement_squared"):
         raise UsageError(f"The run {run.name} has no replicas: raise its setting branches.")

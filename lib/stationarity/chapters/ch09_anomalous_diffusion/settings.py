@@ -41,9 +41,8 @@ class DiffusionStudy(SmallNet):
     @property
     def total_steps(self) -> int:
         varied = (self.learning_rates, self.batch_sizes, self.momenta, self.weight_decays)
-        followed = (1 + sum(map(len, varied)) + self.reshuffled) * (
-            self.burn_in + self.followed
-        )
+        trajectories = 1 + sum(map(len, varied)) + self.reshuffled
+        followed = trajectories * (self.burn_in + self.followed)
         return self.members * (self.settle + followed + self.branches * self.longest)
 
 

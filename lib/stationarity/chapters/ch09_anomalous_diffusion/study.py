@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...runs.metrics import rows
+from ...runs.metrics import common_rows, rows
 from ...stats.displacement import spaced_lags
 from ...train import ensembles, small
 
@@ -51,13 +51,15 @@ def diffusion(settings: DiffusionStudy, place: Place) -> list[tuple]:
     :class:`UsageError` for data that cannot be had, and where a net diverges.
     """
     task, keeper = small.load(settings, place), place.keeper
-    groups, replicas = _groups(settings), settings.longest if settings.branches else 0
+    groups, replicas = {}, settings.longest if settings.branches else 0
+    for name, changed in variations(settings).items():  # one batched pass serves a group
+        key = (changed.get("batch_size", settings.batch_size), changed.get("sampling"))
+        groups.setdefault(key, {})[name] = changed
     followed = len(groups) * (settings.burn_in + settings.followed)
     with keeper.progress("diffusion", settings.settle + followed + replicas):
         state, found = keeper.part("settle", lambda: _settle(task))
-        for number, group in enumerate(groups):
-            name = f"group {number}"
-            found = found + keeper.part(name, lambda: _follow(task, state, group))
+        for number, group in enumerate(groups.values()):
+            found = found + keeper.part(f"group {number}", lambda: _follow(task, state, group))
         if settings.branches:
             found = found + keeper.part("replicas", lambda: _replicas(task, state))
     return found
@@ -76,15 +78,6 @@ def variations(settings: DiffusionStudy) -> dict[str, dict]:
     if settings.reshuffled:
         found["sampling=reshuffled"] = {"sampling": "reshuffled"}
     return found
-
-
-def _groups(settings: DiffusionStudy) -> list[dict]:
-    """Return the variations in groups that one batched pass can serve."""
-    groups = {}
-    for name, changed in variations(settings).items():
-        key = (changed.get("batch_size", settings.batch_size), changed.get("sampling"))
-        groups.setdefault(key, {})[name] = changed
-    return list(groups.values())
 
 
 def _settle(task: small.Task) -> tuple[small.State, list[tuple]]:
@@ -155,11 +148,9 @@ def _replicas(task: small.Task, state: small.State) -> list[tuple]:
             gone = (nets.theta - start[0]).view(shape).double().cpu().numpy()
             parts = torch.from_numpy(np.stack(shared_part(gone)))
             nets.kept["squares"][..., np.searchsorted(lags, step)] = parts
-    where = dict(member=range(settings.members), step=lags)
-    total, shared = nets.kept["squares"]
-    return rows("replica_displacement_squared", total, **where) + rows(
-        "shared_displacement_squared", shared, **where
-    )
+    names = ("replica_displacement_squared", "shared_displacement_squared")
+    found = dict(zip(names, nets.kept["squares"], strict=True))
+    return common_rows(found, member=range(settings.members), step=lags)
 
 
 def _nets(

@@ -103,10 +103,8 @@ def known_walks(settings: WalkStudy, place: Place) -> list[tuple]:
         found += rows("exact", exact, 0.0, of=name, step=lags)
         held = np.mean([fit.low <= truth <= fit.high for fit in fits])
         values = np.array([fit.value for fit in fits])
-        for quantity, value, error in (
-            ("coverage", held, math.sqrt(held * (1 - held) / len(fits))),
-            ("exponent", values.mean(), values.std() / math.sqrt(len(fits))),
-            ("exact_exponent", truth, 0.0),
-        ):
-            found += rows(quantity, value, error, of=name, step=longest)
+        where = dict(of=name, step=longest)
+        found += rows("coverage", held, math.sqrt(held * (1 - held) / len(fits)), **where)
+        found += rows("exponent", values.mean(), values.std() / math.sqrt(len(fits)), **where)
+        found += rows("exact_exponent", truth, 0.0, **where)
     return found
