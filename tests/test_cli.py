@@ -72,7 +72,7 @@ def test_doctor_says_which_data_are_found(capsys, tmp_path, monkeypatch):
         (["run", "full_batch", "--set", "momentum=1"], "momentum must be less than 1"),
         (
             ["run", "full_batch", "--set", "optimizer=sdg"],
-            "optimizer cannot be 'sdg': it is one of 'sgd'",
+            "Unknown optimizer 'sdg'.*Did you mean 'sgd'",
         ),
         (["run", "full_batch", "--set", "flip=true"], "without augmentation"),
         (["run", "full_batch", "--set", "batch_size=9999"], "larger than the data"),
@@ -89,7 +89,7 @@ def test_doctor_says_which_data_are_found(capsys, tmp_path, monkeypatch):
         (["run", "full_batch", "--set", "drops=20,10"], "drops must be positive and rising"),
         (
             ["run", "full_batch", "--set", "model=resnt18"],
-            "model cannot be 'resnt18': it is one of .*'resnet18'",
+            "Unknown model 'resnt18'.*Did you mean 'resnet18'",
         ),
         (["run", "full_batch", "--set", "model=resnet18"], "images of three channels"),
         (["run", "full_batch", "--device", "gpu"], "There is no device 'gpu' here"),

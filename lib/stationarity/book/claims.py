@@ -1,9 +1,7 @@
 """The ledger: every claim of the two papers, and what the runs say of it.
 
-``book/claims.yml`` holds each claim in the book's words with its evidence:
-an experiment, a quantity that is computed from a run, a criterion, and a control
-that must answer otherwise. No verdict is written anywhere: each is computed here
-from the runs that exist. Source: our section "The ledger of claims".
+``book/claims.yml`` holds each claim with its evidence; no verdict is written anywhere: each
+is computed here from the runs that exist. Source: our section "The ledger of claims".
 """
 
 import datetime
@@ -93,11 +91,7 @@ class Claim(BaseModel, extra="forbid", frozen=True, str_strip_whitespace=True):
 
 
 def read(path: Path = PROJECT / "book" / "claims.yml") -> list[Claim]:
-    """Return the claims of a ledger.
-
-    Raises :class:`UsageError` for a claim that names an unknown quantity or
-    experiment, or that lacks an entry.
-    """
+    """Return a ledger's claims; :class:`UsageError` for an unknown name or a missing entry."""
     ledger = []
     for entry in yaml.safe_load(path.read_text()):
         name = entry.get("claim", "without a name")
@@ -117,10 +111,7 @@ def read(path: Path = PROJECT / "book" / "claims.yml") -> list[Claim]:
 
 
 def existing_runs(name: str) -> list[Run]:
-    """Return the complete runs of an experiment: the book's records and live ones.
-
-    The latter with the settings that the book has now, made by this code.
-    """
+    """Return an experiment's complete runs: records, and live ones of these settings and code."""
     kept = [run for run in results.recorded(name) if run.complete]
     known = {run.info["fingerprint"] for run in kept}
     folders = (launch.folder_of(name, *chosen) for chosen in EXPERIMENTS[name].items())
@@ -157,17 +148,15 @@ def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_ru
         if not claim.evidence:
             rows.append({"claim": claim.name, "verdict": "not run"})
         for evidence in claim.evidence:
-            row = {
-                "claim": claim.name, "experiment": evidence.experiment,
-                "quantity": evidence.quantity, "shown": evidence.shown,
-            }  # fmt: skip
+            row = evidence.model_dump(include={"experiment", "quantity", "shown"})
+            row["claim"] = claim.name
             criterion, made = evidence.criteria[-1], runs(evidence.experiment)
             control = ""
             if there := evidence.control:  # it should not hold there
-                first = next(iter(runs(there.experiment)), None)
-                control = (
-                    judge(there.quantity, criterion, first)["verdict"] if first else "not run"
+                judged = (
+                    judge(there.quantity, criterion, run) for run in runs(there.experiment)
                 )
+                control = next(judged, {"verdict": "not run"})["verdict"]
             if not made:
                 rows.append(row | {"verdict": "not run", "criterion": str(criterion)})
             for run in made:
@@ -194,10 +183,7 @@ def needed_experiments(claims: list[Claim]) -> list[str]:
 
 
 def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list[Run]]:
-    """Make or load the runs that the ledger needs; return them by experiment, with records.
-
-    ``arguments``: those of :func:`stationarity.run` for each experiment.
-    """
+    """Make or load the runs, by experiment, with records; arguments as for stationarity.run."""
     names = needed_experiments(claims)
     return {name: results.beside(launch.run(name, **arguments[name])) for name in names}
 
@@ -220,7 +206,6 @@ def report(claims: list[Claim], table: pd.DataFrame) -> str:
 
 
 def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
-    """Return one piece of evidence as a list: what is asked, then each run's answer."""
     quantity = quantities()[evidence.quantity]
     meaning = quantity.__doc__.split("\n")[0].rstrip(".")
     asked = f"- {meaning} ({evidence.experiment}, {{numref}}`{evidence.shown}`): "
@@ -228,10 +213,8 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
     asked += f"must lie {evidence.criteria[-1]} (criterion of {since:%Y-%m-%d, %H:%M} UTC)."
     if evidence.experiment == "imagenet_resnet" and evidence.quantity in reading.READ_OFF:
         asked += f" The paper's Figure 1: {_text(quantity(reading.figure_1()))}."
-    if evidence.control:
-        asked += (
-            f" Verdict on the control, {evidence.control.experiment}: *{rows.control.iloc[0]}*."
-        )
+    if control := evidence.control:
+        asked += f" Verdict on the control, {control.experiment}: *{rows.control.iloc[0]}*."
     lines = [asked]
     for row in rows.itertuples():
         if row.verdict == "not run":
@@ -242,8 +225,7 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> str:
         why = f" {row.reason}" if row.reason else ""
         lines.append(f"  - {row.run}: {found}**{row.verdict}**.{why}{later}")
     for before, after in itertools.pairwise(evidence.criteria):
-        changed = f"{after.since:%Y-%m-%d}"
-        lines.append(f"  - Changed on {changed}: it was {before}. {after.why}")
+        lines.append(f"  - Changed on {after.since:%Y-%m-%d}: it was {before}. {after.why}")
     return "\n".join(lines)
 
 

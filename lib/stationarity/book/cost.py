@@ -1,9 +1,5 @@
 """Time, memory, disk and money that a run needs: those of a run that exists, or estimated.
 
-What a training run computes is counted (see :mod:`stationarity.book.counting`), and how
-long that takes is the rate of a run of its kind, or an assumed one. The time of a study is
-that of its run at another scale, times the ratio of the numbers of steps.
-
 Source: our section "Running at full size".
 """
 
@@ -37,8 +33,7 @@ class Work(NamedTuple):
     measurements: int = 0
 
     @property
-    def total(self) -> float:
-        """All operations."""
+    def total(self) -> float:  # all operations
         return self.training + self.measuring
 
 
@@ -64,16 +59,13 @@ def seconds(task: Work, machine: Machine, devices: int = 1) -> float:
     return max(computed, task.images / machine.images / devices)
 
 
-def work(
-    settings: AnyTraining, products: float | None = None, costs: tuple = (),
-    directed: float | None = None,
-) -> Work:  # fmt: skip
+def work(settings: AnyTraining, products=None, costs: tuple = (), directed=None) -> Work:
     """Return the work of a training run and of its measurements.
 
     ``products``: Hessian products of one sharpness, else those of the settings; ``costs``:
     of an example, as from :func:`counting.counted` or, in seconds, :func:`counting.timed`;
-    ``directed``: products for the directions in which weights are followed. To follow takes
-    less than a hundredth of a step's operations, which is left out.
+    ``directed``: products for the directions in which weights are followed, whose own
+    operations, less than a hundredth of a step's, are left out.
 
     >>> work(EXPERIMENTS["imagenet_resnet"]["classroom"]).steps
     1980
@@ -115,9 +107,8 @@ def work(
 def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
     """Return the bytes on disk, and those that each device needs at its fullest moment.
 
-    On disk lie the data and, of a training run, three checkpoints (the third in writing)
-    and what following leaves. The device holds weights, moments, gradients of a measurement,
-    what following holds, and the graph of a Hessian product of its part of a batch.
+    On disk lie the data, three checkpoints (one in writing) and what following leaves; the
+    device holds weights, moments, gradients, what following holds, and a product's graph.
     """
     files = DATA[settings.dataset].gigabytes * 1e9 if hasattr(settings, "dataset") else 0.0
     if not isinstance(settings, AnyTraining):
@@ -139,8 +130,8 @@ def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
     """Return what each experiment needs at a scale, a row an experiment.
 
     The time is that of a run where there is one. Else training takes the rate of the longest
-    run of this scale with the same kind of model and data, or the machine's, and a study
-    that of its run at the largest scale. Only training uses more than one device.
+    run of this scale with the same kind of model and data, or the machine's; a study that of
+    its run at the largest scale, by the steps. Only training uses more than one device.
     """
     chosen = {name: scales[scale] for name, scales in EXPERIMENTS.items() if scale in scales}
     works = {name: work(s) for name, s in chosen.items() if isinstance(s, AnyTraining)}
@@ -200,10 +191,7 @@ def spoken(duration: float) -> str:
 
 
 def checked(run: Run, device="cpu", words: int = 0) -> dict:
-    """Predict how long a run takes on this machine, beside how long it took.
-
-    The threads of a CPU are held to share the work without loss. Raises as ``run.settings``.
-    """
+    """Predict a run's time on this machine, beside the true one: threads share without loss."""
     settings, took = run.settings, run.info["wall_seconds"]
     products = run.series("sharpness_products").value.mean() if settings.measure_every else 0
     parts = counting.timed(settings, device, run.info.get("path", "float32"), words)

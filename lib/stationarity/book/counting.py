@@ -1,8 +1,7 @@
 """What one example costs a model: operations, and bytes that a graph keeps.
 
-Operations are floating-point operations (a multiplication and an addition are two)
-of matrix products and convolutions. They are counted on PyTorch's ``meta`` device,
-with shapes and without numbers. Source: our section "Running at full size".
+Operations are those of matrix products and convolutions (a multiplication and an addition
+are two), counted without numbers. Source: our section "Running at full size".
 """
 
 import itertools
@@ -59,9 +58,8 @@ class Counts(NamedTuple):
 
 
 class Operations(TorchDispatchMode):
-    """Counts operations inside, by PyTorch's own formulas."""
+    """Counts operations by PyTorch's formulas; its FlopCounterMode fails for shared weights."""
 
-    # Its FlopCounterMode fails for a module that gets a parameter of another.
     total = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -85,8 +83,7 @@ def _passes(model: nn.Module, objective: Callable, batch) -> list[Callable]:
 def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts:
     """Count what the objective costs on a batch of so many examples, for one of them.
 
-    All tensors may lie on the ``meta`` device. A linear layer of n inputs and m outputs
-    has 2 n m operations forward, and as many for the gradient of the weights:
+    All tensors may lie on the ``meta`` device.
 
     >>> counts = count(nn.Linear(3, 5), lambda model, x: model(x).sum(), torch.ones(4, 3), 4)
     >>> counts.forward, counts.gradient
@@ -139,8 +136,8 @@ def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
 def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
     """Count what an example costs in training, and what it costs in a measurement.
 
-    An example is an image, or a segment of text. ``words`` is the size of the vocabulary,
-    where the text at hand has another than the whole dataset.
+    An example is an image, or a segment of text; ``words`` the size of the vocabulary, where
+    it is not the whole dataset's.
     """
     if isinstance(settings, Training):
         settings = settings.model_copy(update={"batch_size": 2})  # one cannot be normalised
@@ -173,9 +170,8 @@ def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
 def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Counts, Counts]:
     """Time an example in training and in a measurement on this machine, in seconds.
 
-    The net is the settings' own with random data; the shortest of a few times counts, on a
-    CPU of one thread, whatever else the machine does. ``path`` is the way of the training
-    step that run.json states; ``words`` as in :func:`counted`.
+    The data are random; the shortest of a few times counts, on a CPU of one thread. ``path``
+    is the training step's way in run.json; ``words`` as in :func:`counted`.
     """
     model, ((loss, trained), measured) = _ways(settings, device, words)
     optimizer = torch.optim.SGD(trainable(model), 0.0, momentum=settings.momentum)

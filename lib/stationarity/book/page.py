@@ -15,8 +15,7 @@ from . import parameters, results
 def begin(*names: str, **given) -> dict[str, dict]:
     """Check the parameters of the page and set the style of its figures.
 
-    Takes and returns what :func:`stationarity.book.parameters.checked` does. Call it once,
-    in the first cell after the parameters.
+    Takes and returns what :func:`stationarity.book.parameters.checked` does.
     """
     from IPython import get_ipython
     from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -38,21 +37,16 @@ def markdown(text: str) -> None:
 def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> None:
     """Show the figure ``draw(run)`` of each run: a tab a run, live or recorded.
 
-    Each tab says where its run comes from, flags settings that the book no longer has, and
-    says why a run cannot be drawn. The tabs of one run open together. In the book all are
-    one figure, with the cell's caption; a notebook shows one below another.
+    Each says where its run comes from, flags settings that the book no longer has, and says
+    why a run cannot be drawn. The tabs of one run open together; a notebook has no tabs.
     """
     from IPython.display import display
 
     shown = [(run, *_image(draw, run)) for run in runs]
-    display(
-        {
-            "text/markdown": _tab_set(shown),
-            "text/html": "\n".join(_as_html(*one) for one in shown),
-            "text/plain": "\n".join(f"{run.label}: {results.origin(run)}" for run, *_ in shown),
-        },
-        raw=True,
-    )
+    forms = {"text/markdown": _tab_set(shown)}
+    forms["text/html"] = "\n".join(_as_html(*one) for one in shown)
+    lines = (f"{run.label}: {results.origin(run)}" for run, *_ in shown)
+    display(forms | {"text/plain": "\n".join(lines)}, raw=True)
 
 
 def _image(draw, run) -> tuple[str, str]:
@@ -83,7 +77,6 @@ def _tab_set(shown: list) -> str:
 
 
 def _as_html(run, address: str, reason: str) -> str:
-    """Return a run's figure for a notebook, which has no tabs."""
     texts = [run.label, results.stale_note(run), reason, results.origin(run)]
     label, note, reason, origin = map(html.escape, texts)
     flag = f"<p><strong>{note}</strong></p>" if note else ""

@@ -1,13 +1,9 @@
 """The parameters of a chapter, such as papermill passes them.
 
-Every chapter has ``scale``, ``seed``, ``data_root``, ``device``, ``devices`` and
-``settings``. Its first cell checks them, by :func:`stationarity.book.page.begin`.
-
-``settings`` overrides the settings of the chapter's experiments. A plain name is a
-setting of the page's first experiment; ``experiment.name`` is one of any other, and
-``*`` stands for several experiments. The setting ``scale`` gives an experiment a scale
-of its own, and ``seed`` a seed. Text is what ``papermill -p`` passes, a dictionary
-what ``papermill -y`` does::
+``settings`` overrides the settings of the chapter's experiments. A plain name is a setting
+of the page's first one; ``experiment.name`` is one of any other, and ``*`` stands for
+several. The setting ``scale`` gives an experiment a scale of its own, and ``seed`` a seed.
+It is a text or a dictionary::
 
     papermill CHAPTER OUT -p settings "epochs=30 drops=10,20 full_batch.epochs=100"
     papermill CHAPTER OUT -y "settings: {epochs: 30, full_batch: {epochs: 100}}"
@@ -15,6 +11,7 @@ what ``papermill -y`` does::
 
 import ast
 import fnmatch
+import itertools
 import numbers
 import shlex
 import sys
@@ -37,11 +34,9 @@ def checked(
 
     ``names`` are the experiments of the page; ``scale`` to ``settings`` its parameters.
     ``scales`` are those of experiments that do not follow the page's, unless ``settings``
-    say otherwise; ``also`` further parameters, numbers that must be positive, or others;
-    ``counts`` further whole numbers from 1.
-
-    Raises :class:`UsageError` for a parameter that the page does not have, for a value
-    of the wrong type, for an unknown setting, and where an experiment lacks the scale.
+    say otherwise; ``also`` further positive numbers, or others; ``counts`` further whole
+    numbers from 1. Raises :class:`UsageError` for an unknown parameter, setting or scale,
+    and for a value of the wrong type.
 
     >>> arguments = checked("imagenet_resnet", "full_batch", settings="full_batch.epochs=9")
     >>> arguments["full_batch"]["settings"].epochs
@@ -51,14 +46,12 @@ def checked(
         known_name(name, (*PARAMETERS, *(also or {}), *counts), "parameter")
     for name, value in ({"devices": devices} | counts).items():
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-            raise UsageError(
-                f"The parameter {name} takes a whole number from 1, and {value!r} is not that."
-            )
+            said = f"The parameter {name} takes a whole number from 1"
+            raise UsageError(f"{said}, and {value!r} is not that.")
     for name, value in (also or {}).items():
         if isinstance(value, str) or (isinstance(value, numbers.Real) and not value > 0):
-            raise UsageError(
-                f"The parameter {name} cannot be {value!r}: give a positive number."
-            )
+            said = f"The parameter {name} cannot be {value!r}"
+            raise UsageError(f"{said}: give a positive number.")
     usable_device(device, devices)
     where = {"data_root": _folder(data_root), "device": device, "devices": devices}
     changes = {n: {"scale": (scales or {}).get(n, scale), "seed": seed} for n in names}
@@ -69,11 +62,9 @@ def checked(
         known_name(name, EXPERIMENTS, "experiment")
         known_name(own, SCALES, "scale")
     if lacking := [name for name, own in chosen.items() if own not in EXPERIMENTS[name]]:
-        raise UsageError(
-            f"There is no scale {chosen[lacking[0]]} of {', '.join(lacking)}: choose another, "
-            "or give each of them a scale of its own by settings, such as "
-            f"{lacking[0]}.scale=classroom."
-        )
+        said = f"There is no scale {chosen[lacking[0]]} of {', '.join(lacking)}: choose another"
+        remedy = f"a scale of its own by settings, such as {lacking[0]}.scale=classroom"
+        raise UsageError(f"{said}, or give each of them {remedy}.")
     return {
         name: where | {"scale": own, "settings": get(name, own, changes[name])}
         for name, own in chosen.items()
@@ -85,23 +76,17 @@ def _injected() -> list[str]:
     ipython = sys.modules.get("IPython")
     shell = ipython and ipython.get_ipython()  # None outside a notebook
     cells = shell.user_ns.get("In", []) if shell else []
-    return [
-        statement.targets[0].id
-        for cell in cells
-        if cell.startswith("# Parameters")
-        for statement in ast.parse(cell).body
-        if isinstance(statement, ast.Assign)
-    ]
+    inserted = (ast.parse(cell).body for cell in cells if cell.startswith("# Parameters"))
+    statements = itertools.chain.from_iterable(inserted)
+    return [one.targets[0].id for one in statements if isinstance(one, ast.Assign)]
 
 
 def _folder(data_root) -> Path | None:
     if data_root is None:
         return None
     if not isinstance(data_root, str | Path):
-        raise UsageError(
-            f"The parameter data_root takes the path of a folder, and {data_root!r} is not "
-            "that (papermill passes a number as text by -r)."
-        )
+        said = f"The parameter data_root takes the path of a folder, and {data_root!r} is not"
+        raise UsageError(f"{said} that (papermill passes a number as text by -r).")
     folder = Path(data_root).expanduser().resolve()
     if not folder.is_dir():
         raise UsageError(f"The data root {data_root} is not a folder ({folder}).")
@@ -122,7 +107,6 @@ def _overrides(names: tuple[str, ...], settings) -> Iterator[tuple[str, str, obj
 
 
 def _pairs(settings) -> Iterator[tuple[str, object]]:
-    """Yield names of settings, plain or as experiment.name, and their values."""
     if isinstance(settings, str):
         try:
             pairs = [pair.partition("=") for pair in shlex.split(settings)]
@@ -130,10 +114,8 @@ def _pairs(settings) -> Iterator[tuple[str, object]]:
             pairs = [(settings, "", "")]
         for key, equals, value in pairs:
             if not equals:
-                raise UsageError(
-                    "The parameter settings takes KEY=VALUE pairs with spaces between "
-                    f"them, not {key!r}."
-                )
+                said = "The parameter settings takes KEY=VALUE pairs with spaces between them"
+                raise UsageError(f"{said}, not {key!r}.")
             yield key, value
     elif isinstance(settings, Mapping):
         for key, value in settings.items():
@@ -142,7 +124,5 @@ def _pairs(settings) -> Iterator[tuple[str, object]]:
             else:
                 yield str(key), value
     elif settings is not None:
-        raise UsageError(
-            "The parameter settings takes a dictionary, or text such as 'epochs=3', and "
-            f"{settings!r} is neither."
-        )
+        said = "The parameter settings takes a dictionary, or text such as 'epochs=3'"
+        raise UsageError(f"{said}, and {settings!r} is neither.")

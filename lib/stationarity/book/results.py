@@ -1,8 +1,7 @@
-"""The book's results: runs of other scales, kept in the project.
+"""The book's results: runs that a build does not repeat.
 
-A record is a run's folder below ``book/results`` without checkpoints: what a build does
-not repeat. Whatever shows one says where it comes from, and whether its settings are
-still those of the book.
+A record is a run's folder below ``book/results`` without checkpoints. What shows one says
+where it comes from, and whether its settings are still those of the book.
 """
 
 import json
@@ -35,10 +34,7 @@ def root() -> Path:
 
 
 def recorded(name: str) -> list[Record]:
-    """Return the book's records of an experiment, by scale.
-
-    One that cannot be read is left out, with a warning.
-    """
+    """Return the book's records of an experiment, by scale; those that can be read."""
     kept = []
     for path in (root() / name).glob("*/run.json"):
         try:
@@ -61,16 +57,13 @@ def beside(run: Run) -> list[Run]:
 
 
 def record(run: Run, note: str | None = None) -> Path:
-    """Copy a complete run's settings, metrics and provenance into the book's results.
+    """Copy a complete run into the book's results, with a note on what its settings lack.
 
-    ``note`` says what the settings do not, such as a peculiarity of the data.
     Raises :class:`UsageError` for a run that is not complete.
     """
     if not run.complete:
-        raise UsageError(
-            f"{run.folder.name} is {run.info['status']}, and only a complete run is "
-            f"recorded: stationarity run {run.name} --scale {run.scale} ends it."
-        )
+        said = f"{run.folder.name} is {run.info['status']}, and only a complete run is recorded"
+        raise UsageError(f"{said}: stationarity run {run.name} --scale {run.scale} ends it.")
     target = root() / run.name / run.folder.name
     target.mkdir(parents=True, exist_ok=True)
     text = json.dumps(run.info | ({"note": note} if note else {}), indent=1) + "\n"
@@ -83,9 +76,8 @@ def record(run: Run, note: str | None = None) -> Path:
 def stale(run: Run) -> dict[str, tuple]:
     """Return the settings in which a run differs from its experiment as the book has it.
 
-    Setting -> (the run's, the book's), None where it has no such one; the seed does not
-    count, and a setting that is younger than the run has its default there. ``scale``
-    stands for an experiment or a scale that the book no longer has.
+    Setting -> (the run's, or its default there, and the book's), None for no such one; but
+    for the seed. ``scale`` stands for an experiment or a scale that the book has no longer.
     """
     try:
         settings = get(run.name, run.scale)
@@ -112,10 +104,7 @@ def stale_note(run: Run) -> str:
 
 
 def provenance(runs: list[Run]) -> pd.DataFrame:
-    """Return a table of where runs come from: data, hardware, date, time, code.
-
-    Its last column flags the records whose settings the book no longer has.
-    """
+    """Return a table of where runs come from; the last column flags stale records."""
     rows = []
     for run in runs:
         commit = (run.info["commit"] or "?")[:8]

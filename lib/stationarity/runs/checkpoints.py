@@ -1,13 +1,9 @@
-"""Checkpoints every so often: when they are due, and what a run keeps in them.
+"""Checkpoints: a study begins at the state that was kept, and tells its own after a step::
 
-A study begins at the state that an earlier process kept, and tells its own after a step::
-
-    first, theta = keeper.begin(step=0, theta=initial)
-    for step in range(first, last):
-        theta = next_weights(theta)
-        keeper.keep(step=step + 1, theta=theta)
-
-A study of several parts computes each by :meth:`Keeper.part`.
+first, theta = keeper.begin(step=0, theta=initial)
+for step in range(first, last):
+    theta = next_weights(theta)
+    keeper.keep(step=step + 1, theta=theta)
 """
 
 import math
@@ -66,13 +62,12 @@ class Table:
 
 
 class Keeper:
-    """Keeps what a run has done: its finished parts, and the state of the one in hand.
+    """Keeps a run's finished parts, and the state of the one in hand.
 
     What is kept may be tensors, numbers, strings, and lists, tuples and dicts of these.
     Without a folder nothing is kept; of several processes the first writes. Checkpoints are
-    due ``seconds`` after the last one, or later where writing would cost more than a
-    hundredth of the time; with 0 seconds after every step. ``info`` is what run.json holds.
-    Raises :class:`UsageError` for a checkpoint that cannot be read or is of something else.
+    due ``seconds`` after the last one, or later where writing would cost more than a share
+    of the time; with 0 after every step. ``info`` is what run.json holds. Raises :class:`UsageError` for a checkpoint that cannot be read or is of something else.
     """
 
     def __init__(self, folder: Path | None = None, info=None, seconds=math.inf, device="cpu"):
@@ -161,11 +156,9 @@ class Keeper:
                 os.fsync(table.file.fileno())
         if not (self.folder / "run.json").exists():  # it names the code
             records.write_info(self.folder, self.info)
-        checkpoint = {
-            "fingerprint": self.info["fingerprint"], "parts": self.parts,
-            "state": self.state, "steps": self.bar.n if self.bar else 0,
-        }  # fmt: skip
-        records.write_checkpoint(self.folder, checkpoint)
+        name, steps = self.info["fingerprint"], self.bar.n if self.bar else 0
+        kept = {"fingerprint": name, "parts": self.parts, "state": self.state, "steps": steps}
+        records.write_checkpoint(self.folder, kept)
         if rows is None:
             records.write_info(self.folder, self.info)
         else:
@@ -173,7 +166,6 @@ class Keeper:
         self._written()
 
     def _count(self) -> None:
-        """Add the time since the last call to the run's wall time."""
         now = time.monotonic()
         self.info["wall_seconds"] += now - self.counted
         self.counted = now
@@ -213,7 +205,6 @@ class Place:
 
 
 def _kinds(state: dict) -> dict:
-    """Return what a state that was kept and an initial one must have in common."""
     return {
         name: (value.shape, value.dtype) if isinstance(value, Tensor) else type(value)
         for name, value in state.items()

@@ -1,8 +1,8 @@
 """One run on several processes: each computes its share of every batch.
 
-``torchrun`` starts the processes; alone, everything here does nothing. The batch of the
-settings is that of all W together: process r takes the r-th of W equal parts. PyTorch's
-DistributedDataParallel averages the gradients of a step; what is measured, this module.
+``torchrun`` starts them; alone, everything here does nothing. Process r of W takes the r-th
+of W equal parts of the settings' batch. PyTorch's DistributedDataParallel averages the
+gradients of a step; what is measured, this module.
 
 Source: our section "Running at full size".
 """
@@ -59,10 +59,8 @@ def share(count: int) -> slice:
 def check_divisible(batch_size: int) -> None:
     """Raise :class:`UsageError` for a batch that has no equal shares."""
     if batch_size % size():
-        raise UsageError(
-            f"The batch size {batch_size} cannot be divided among {size()} processes: set "
-            "another number of devices, or another batch_size."
-        )
+        said = f"The batch size {batch_size} cannot be divided among {size()} processes"
+        raise UsageError(f"{said}: set another number of devices, or another batch_size.")
 
 
 def mean(values: Tensor) -> Tensor:

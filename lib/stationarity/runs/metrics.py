@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 COLUMNS = ("quantity", "of", "member", "index", "step", "epoch", "value", "error")
-AXES = ("of", "member", "index", "step")
 
 
 def rows(
@@ -21,37 +20,28 @@ def rows(
 ) -> list[tuple]:
     """Return a row for each of the values.
 
-    Parameters
-    ----------
-    values, errors : a number, or an array or tensor whose dimensions are those of
-        ``axes`` that are sequences, in the order in which they are passed.
-    epoch : the epoch, or a function of the step.
-    axes : ``of``, ``member``, ``index``, ``step``: one value for all rows (by default
-        none, and step 0), or a sequence, one a row of that dimension.
+    ``axes`` are of, member, index and step: one value for all rows (by default none, and
+    step 0), or a sequence. ``values`` and ``errors`` are numbers, or arrays or tensors with
+    a dimension for each sequence, in their order. ``epoch`` may be a function of the step.
 
     >>> rows("loss", [0.5, 0.4], member=range(2), step=7)[1][:5]
     ('loss', '', 1, None, 7)
     """
     values, errors = (_array(given) for given in (values, errors))
     errors = np.broadcast_to(errors, values.shape)
-    long = {
-        name: list(given)
-        for name, given in axes.items()
-        if hasattr(given, "__len__") and not isinstance(given, str)
-    }
+    sized = (name for name, at in axes.items() if hasattr(at, "__len__"))
+    long = {name: list(axes[name]) for name in sized if not isinstance(axes[name], str)}
     if values.shape != tuple(map(len, long.values())):
         raise ValueError(f"{quantity} has shape {values.shape}, and its axes {list(long)} not.")
     found, common = [], {"of": "", "member": None, "index": None, "step": 0} | axes
-    for place, value, error in zip(
-        itertools.product(*long.values()), values.flat, errors.flat, strict=True
-    ):
+    places = itertools.product(*long.values())
+    for place, value, error in zip(places, values.flat, errors.flat, strict=True):
         at = common | dict(zip(long, place, strict=True))
         step = int(at["step"])
         when = float(epoch(step) if callable(epoch) else epoch)
         member, index = (None if at[k] is None else int(at[k]) for k in ("member", "index"))
-        found.append(
-            (quantity, at["of"], member, index, step, when, float(value), float(error))
-        )
+        row = (quantity, at["of"], member, index, step, when)
+        found.append((*row, float(value), float(error)))
     return found
 
 

@@ -1,9 +1,8 @@
-"""Progress of a long computation, with the time that is left, for whoever waits.
+"""Progress of a long computation, with the time that is left.
 
-It shows in the terminal. In a notebook it shows below the cell, as one line that
-changes in place, and on the standard error of whoever executes the notebook: that
-is the terminal where papermill was called, or the log of a batch job. Where the
-environment variable ``STATIONARITY_PROGRESS`` names a file, it is written there instead.
+It shows in the terminal; in a notebook as a line below the cell, and on the standard error
+of whoever executes it: the terminal where papermill was called, or the log of a batch job.
+Where ``STATIONARITY_PROGRESS`` names a file, it is written there instead.
 """
 
 import contextlib
@@ -26,10 +25,8 @@ class Progress(tqdm):
     """Count steps; show the loss and the time that is left."""
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "step"):
-        super().__init__(
-            desc=label, total=total, initial=done, unit=unit, file=_outlet(),
-            disable=distributed.rank() > 0,
-        )  # fmt: skip
+        shown = {"desc": label, "unit": unit, "disable": distributed.rank() > 0}
+        super().__init__(total=total, initial=done, file=_outlet(), **shown)
         self.next_line = time.monotonic() + SECONDS
 
     def advance(self, describe=None) -> None:
@@ -41,10 +38,7 @@ class Progress(tqdm):
 
 
 def follow(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command and return its status; show its progress as that of this process.
-
-    In a notebook the lines of its :class:`Progress` would else fill the page.
-    """
+    """Run a command and return its status; show its progress as that of this process."""
     outlet, ended = _outlet(), False
     with tempfile.NamedTemporaryFile("r") as log:
         if outlet:
@@ -73,15 +67,11 @@ def _outlet():
 
 
 class _Notebook(io.TextIOBase):
-    """A line below the cell, and the standard error that a kernel inherited and hides.
-
-    There a terminal's line changes in place; a log gets a line a minute. A kernel of
-    Jupyter's own server leaves it alone: its page is being watched.
-    """
+    """A line below the cell, and the standard error that a kernel inherited and hides."""
 
     def __init__(self):
         self.line, self.shown, self.inherited, self.next_line = "", None, None, 0.0
-        if "JPY_SESSION_NAME" not in os.environ:
+        if "JPY_SESSION_NAME" not in os.environ:  # else its page is being watched
             with contextlib.suppress(OSError):  # ipykernel answers with the inherited one
                 self.inherited = sys.stderr.fileno()
         self.terminal = self.inherited is not None and os.isatty(self.inherited)

@@ -22,9 +22,8 @@ PROJECT = PACKAGE.parents[1]
 def code_hash(study: str) -> str:
     """Return a hash of the code that decides a study, ``module:function``.
 
-    That is its module with all that it imports of the library, directly or not, as it
-    runs: what is imported for type checkers alone does not count, nor do comments,
-    docstrings, blank lines and the layout of the code.
+    That is its module and all that it imports of the library: what is for type checkers
+    alone does not count, nor do comments, docstrings and the layout of the code.
     """
     digest = hashlib.sha256()
     for path in closure(study.partition(":")[0]):
@@ -96,12 +95,10 @@ def device_name(device) -> str:
 def commit() -> str | None:
     """Return the commit: ``STATIONARITY_COMMIT``, or what git says of the project."""
     command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"]
+    if told := os.environ.get("STATIONARITY_COMMIT"):
+        return told
     try:
-        told = os.environ.get("STATIONARITY_COMMIT")
-        return (
-            told
-            or subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
-        )
+        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -1,8 +1,7 @@
 """What a run leaves on disk, and reading it back.
 
-A run is a folder: ``run.json`` (settings, provenance, status), its metrics
-(``metrics.parquet``; ``metrics.csv`` in a record of the book) and, while it
-may still go on, its checkpoints. Files are written whole, then renamed.
+A run is a folder: ``run.json`` (settings, provenance, status), ``metrics.parquet`` (in a
+record of the book ``metrics.csv``) and, while it may still go on, its checkpoints.
 """
 
 import contextlib
@@ -25,8 +24,7 @@ from .provenance import PROJECT, code_hash, commit, device_name, now
 from .settings import EXPERIMENTS, Settings, checked, get
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")  # the newest first
-# What run.json holds of every run.
-KEYS = {
+KEYS = {  # what run.json holds of every run
     "experiment", "scale", "settings", "fingerprint", "code", "commit", "device", "seed", "start",
     "wall_seconds", "status",
 }  # fmt: skip
@@ -60,10 +58,9 @@ class Run:
         try:
             return checked(type(get(self.name)), self.info["settings"])
         except UsageError as error:
-            raise UsageError(
-                f"The settings of {self.folder.name} are of another version of the library: "
-                f"make the run again, or read it with that version. {error}"
-            ) from None
+            said = f"The settings of {self.folder.name} are of another version of the library"
+            remedy = "make the run again, or read it with that version"
+            raise UsageError(f"{said}: {remedy}. {error}") from None
 
     @property
     def complete(self) -> bool:
@@ -97,18 +94,16 @@ class Run:
         None chooses those where it is empty. Raises :class:`UsageError` where there are none.
         """
         rows = self.metrics[self.metrics.quantity == quantity]
+        lacks = f"{self.folder.name} has no {quantity!r}"
         if rows.empty:
             known = ", ".join(sorted(self.metrics.quantity.unique()))
-            raise UsageError(f"{self.folder.name} has no {quantity!r}; it has {known}.")
+            raise UsageError(f"{lacks}; it has {known}.")
         for column, value in where.items():
             known = ", ".join(map(str, rows[column].dropna().unique())) or "none"
             same = rows[column].isna() if value is None else rows[column].eq(value)
             rows = rows[same.fillna(False).astype(bool)]
             if rows.empty:
-                raise UsageError(
-                    f"{self.folder.name} has no {quantity!r} with {column} {value!r}; it has "
-                    f"{known}."
-                )
+                raise UsageError(f"{lacks} with {column} {value!r}; it has {known}.")
         return rows.reset_index(drop=True)
 
     def wide(self, quantity: str, columns: str = "member", **where) -> pd.DataFrame:
@@ -132,24 +127,19 @@ def runs_root() -> Path:
 def new_info(name: str, scale: str, settings, fingerprint: str, device) -> dict:
     """Return what run.json holds at the start of a run. It names no path."""
     processes = f"{distributed.size()} x " if distributed.size() > 1 else ""
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
     return {
         "experiment": name, "scale": scale, "settings": settings.plain(),
         "fingerprint": fingerprint, "code": code_hash(settings.study), "commit": commit(),
-        "versions": {
-            "python": platform.python_version(), "torch": torch.__version__,
-            "stationarity": "0.1.0",
-        },
+        "versions": versions | {"stationarity": "0.1.0"},
         "device": processes + device_name(device), "seed": settings.seed, "start": now(),
         "end": None, "wall_seconds": 0.0, "status": "running",
     }  # fmt: skip
 
 
 def prepare(folder: Path, checkpoint_bytes: int = 0, further_bytes: int = 0) -> None:
-    """Make a run's folder; :class:`UsageError` where what is to be written does not fit.
-
-    That is two checkpoints, a third in writing, and what has ``further_bytes``.
-    """
-    needed, reason = 3 * checkpoint_bytes + further_bytes, ""
+    """Make a run's folder; :class:`UsageError` where what is to be written does not fit."""
+    needed, reason = 3 * checkpoint_bytes + further_bytes, ""  # two, and one in writing
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
@@ -160,10 +150,8 @@ def prepare(folder: Path, checkpoint_bytes: int = 0, further_bytes: int = 0) -> 
     except OSError as error:
         reason = error.strerror
     if reason:
-        raise UsageError(
-            f"No run can be kept in {folder} ({reason}): make room, or set "
-            "STATIONARITY_RUNS to another folder."
-        )
+        said = f"No run can be kept in {folder} ({reason})"
+        raise UsageError(f"{said}: make room, or set STATIONARITY_RUNS to another folder.")
 
 
 def write(folder: Path, info: dict, rows: list[tuple]) -> Run:
@@ -188,11 +176,10 @@ def write_checkpoint(folder: Path, state: dict) -> None:
 
 
 def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None:
-    """Return the newest checkpoint that can be read, None where there is none.
+    """Return the newest checkpoint that can be read, on the device; None without one.
 
-    Tensors are on the device. A damaged newest one is deleted where the previous one
-    serves. Raises :class:`UsageError` where there are some and none can be read, and
-    for one of a run with another ``fingerprint``.
+    A damaged one is deleted where the previous one serves. Raises :class:`UsageError` where
+    none of them can be read, and for one of a run with another ``fingerprint``.
     """
     damaged = []
     for path in (folder / name for name in CHECKPOINTS):
@@ -208,18 +195,14 @@ def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None
                 raise UsageError(f"{path} cannot be read ({error.strerror}).") from None
             damaged.append(path)
             continue
-        if not isinstance(found, dict) or (
-            fingerprint and found.get("fingerprint") != fingerprint
-        ):
+        if not isinstance(found, dict) or fingerprint not in (None, found.get("fingerprint")):
             raise foreign_checkpoint(folder)
         for other in damaged:
             other.unlink()
         return found
     if damaged:
-        raise UsageError(
-            f"No checkpoint of {folder.name} can be read: delete its folder, and the run "
-            "starts anew."
-        )
+        said = f"No checkpoint of {folder.name} can be read"
+        raise UsageError(f"{said}: delete its folder, and the run starts anew.")
     return None
 
 
@@ -280,15 +263,11 @@ def read(folder: Path) -> Run | None:
     except OSError as error:
         raise UsageError(f"{folder}/run.json cannot be read ({error.strerror}).") from None
     except ValueError:  # of JSON or of the encoding
-        raise UsageError(
-            f"{folder}/run.json is damaged: delete this file, and the same call goes on "
-            "from the checkpoint there; without one it starts anew."
-        ) from None
+        said = f"{folder}/run.json is damaged: delete this file, and the same call goes on from"
+        raise UsageError(f"{said} the checkpoint there; without one it starts anew.") from None
     if missing := KEYS - set(info) if isinstance(info, dict) else KEYS:
-        raise UsageError(
-            f"{folder}/run.json is of another version of the library: it lacks "
-            f"{', '.join(sorted(missing))}. Delete or move that folder."
-        )
+        said = f"{folder}/run.json is of another version of the library: it lacks"
+        raise UsageError(f"{said} {', '.join(sorted(missing))}. Delete or move that folder.")
     return Run(folder, info)
 
 

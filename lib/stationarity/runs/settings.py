@@ -1,8 +1,7 @@
 """The settings of experiments, which check themselves, and the register of experiments.
 
-A class of settings says at each field what it may be, and in validators what several
-may be together. An experiment registers itself by its name, with its settings at each
-scale: a scale is data, sizes and lengths, never another code path.
+A class says at each field what it may be, and in validators what several may be together.
+A scale is data, sizes and lengths, never another code path.
 """
 
 import hashlib
@@ -11,15 +10,8 @@ import json
 import typing
 from typing import Annotated, ClassVar, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+import pydantic
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from ..errors import UsageError, known_name
 
@@ -33,10 +25,9 @@ NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]  # of a whole, or a momentum
 
 
-class Settings(BaseModel):
+class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """What all settings have. ``study`` names what computes their run's metrics."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     study: ClassVar[str]  # module:function below the package, see launch
     shares_its_work: ClassVar[bool] = False  # among the processes of torchrun
 
@@ -45,7 +36,7 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _typed(cls, value, info: ValidationInfo):
+    def _typed(cls, value, info: pydantic.ValidationInfo):
         """Take a tuple as it is typed, and no truth value for a number."""
         kind = cls.model_fields[info.field_name].annotation
         if typing.get_origin(kind) is tuple and isinstance(value, str):
@@ -96,8 +87,6 @@ def register(name: str, classroom: Settings, **scales: dict) -> None:
 def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> Settings:
     """Return the settings of an experiment at a scale, with some overridden: see checked.
 
-    Raises :class:`UsageError` for an unknown experiment or scale, too.
-
     >>> import stationarity
     >>> get("imagenet_resnet", overrides={"epochs": "3"}).epochs
     3
@@ -112,15 +101,18 @@ def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> S
 def checked(kind: type[Settings], values: dict) -> Settings:
     """Return settings of a kind, from values or from strings as the command line has them.
 
-    Raises :class:`UsageError`, in a sentence, for an unknown setting and for a value that
-    cannot be.
+    Raises :class:`UsageError` for an unknown name and for a value that cannot be.
     """
     for key in values:
         known_name(key, kind.model_fields, "setting")
     try:
         return kind.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(_sentence(error.errors()[0])) from None
+    except pydantic.ValidationError as error:
+        fault = error.errors()[0]
+    if fault["type"] == "literal_error" and len(fault["loc"]) == 1:
+        key = fault["loc"][0]
+        known_name(fault["input"], typing.get_args(kind.model_fields[key].annotation), key)
+    raise UsageError(_sentence(fault))
 
 
 def _sentence(fault: dict) -> str:
