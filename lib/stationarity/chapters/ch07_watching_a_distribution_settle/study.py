@@ -175,10 +175,7 @@ def _follow(
 def _observed(task: Task, step: int, theta: Tensor, unit: Tensor, member) -> list[tuple]:
     """Rows of the observables of nets (K, P), whose numbers are given."""
     exact, theta = task.exact(theta), theta.double()
-    values = {
-        "loss": exact.losses,
-        "gradient_norm": exact.gradients.norm(dim=1),
-        "weight_norm": theta.norm(dim=1),
-    }
+    values = {"loss": exact.losses, "gradient_norm": exact.gradients.norm(dim=1)}
+    values |= {"weight_norm": theta.norm(dim=1)}
     rows = metrics.common_rows(values, member=member, step=step, epoch=task.epoch)
     return rows + _projected(task, theta, unit, member=member, step=step)
