@@ -15,9 +15,8 @@ SQUARED_NORM = "squared norm (nats² per unit²)"
 def inflation(run: Run) -> Figure:
     """Plot naive and unbiased ||grad f||^2 against the number M of minibatches."""
     figure, ((axis,),) = panels(1, 1, 3.6)
-    truth, noise = (
-        run.series(f"exact_{name}").value[0] for name in ("norm_squared", "noise_variance")
-    )
+    truth = run.series("exact_norm_squared").value[0]
+    noise = run.series("exact_noise_variance").value[0]
     naive, unbiased, spread = (
         run.series(name, of="loss") for name in ("naive_norm_squared", "norm_squared", "spread")
     )
@@ -107,14 +106,12 @@ def sharpness_by_products(run: Run) -> Figure:
     figure, axes = panels(1, 2, 3.2)
     titles = {"before": "at initialisation", "after": "after some training"}
     for axis, (state, title) in zip(axes[0], titles.items(), strict=True):
-        largest, smallest = (
-            run.series(name, of=state).value[0] for name in ("largest", "smallest")
-        )
+        largest = run.series("largest", of=state).value[0]
         axis.axhline(largest, **THEORY, label="largest (dense)")
-        axis.axhline(abs(smallest), **DOTTED | {"color": "C3"}, label="|smallest| (dense)")
-        lanczos, power = (run.wide(name, "of")[state] for name in ("lanczos", "power"))
-        axis.plot(lanczos, "C0o-", label="Lanczos")
-        axis.plot(power, "C1s-", label="power iteration")
+        smallest = abs(run.series("smallest", of=state).value[0])
+        axis.axhline(smallest, **DOTTED | {"color": "C3"}, label="|smallest| (dense)")
+        axis.plot(run.wide("lanczos", "of")[state], "C0o-", label="Lanczos")
+        axis.plot(run.wide("power", "of")[state], "C1s-", label="power iteration")
         axis.set(xlabel="Hessian-vector products (number)", title=title)
     axes[0, 0].set_ylabel("eigenvalue (nats per unit²)")
     axes[0, 1].legend()

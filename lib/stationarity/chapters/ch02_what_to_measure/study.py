@@ -105,8 +105,6 @@ def _exact(model: nn.Module, settings: EstimatorStudy, place: Place) -> tuple[Te
 
 
 def _repeated(name: str, once: Callable[[int], list], replicates: int, keeper: Keeper):
-    """Return what ``once(replicate)`` gives for every replicate, (replicates, ...)."""
-
     def all_of_them() -> list:
         first, measured = keeper.begin(replicate=0, measured=[])
         for replicate in range(first, replicates):
@@ -119,7 +117,6 @@ def _repeated(name: str, once: Callable[[int], list], replicates: int, keeper: K
 
 
 def _estimate(model, batches: list, objective=measure.cross_entropy, population=None) -> list:
-    """Return the naive square of a gradient's norm, the unbiased one and its error."""
     s = measure.gradient_statistics(model, objective, batches, population=population)
     return [s.gradient_norm_naive**2, s.gradient_norm_squared, s.standard_error]
 
@@ -152,8 +149,7 @@ def sharpness_estimators(settings: CurvatureStudy, place: Place) -> list[tuple]:
     batches = list(dataset.draws(settings.batches, "curvature"))
     for of, steps in (("before", 0), ("after", settings.training_steps)):
         model = trained(settings, dataset, steps, keeper)
-        found = keeper.part(f"curvature {of}", lambda: _curvature(model, batches, settings, of))
-        rows += found
+        rows += keeper.part(f"curvature {of}", lambda: _curvature(model, batches, settings, of))
     return rows
 
 
@@ -268,11 +264,9 @@ def _scalings(model: nn.Module, batch, settings: NormalisationStudy) -> list[tup
             for weight in weights:
                 weight.mul_(scale / previous)
         previous, norm = scale, _norm(_gradients(model, batch, weights, "negligible"))
-        found = {
-            "loss_scaled": measure.mean_loss(model, measure.cross_entropy, [batch]),
-            "gradient_norm_scaled": norm, "scale_free_norm_scaled": norm * _norm(weights),
-        }  # fmt: skip
-        rows += metrics.common_rows(found, index=index)
+        norms = {"gradient_norm_scaled": norm, "scale_free_norm_scaled": norm * _norm(weights)}
+        loss = measure.mean_loss(model, measure.cross_entropy, [batch])
+        rows += metrics.common_rows({"loss_scaled": loss} | norms, index=index)
     return rows
 
 

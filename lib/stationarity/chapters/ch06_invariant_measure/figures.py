@@ -50,11 +50,10 @@ def telescoping(run: Run) -> Figure:
 def observations(run: Run) -> Figure:
     """Draw loss, mean change of the loss per step, and squared gradient norm."""
     figure, ((left, middle, right),) = panels(1, 3, height=3.2)
-    losses, gradients = (
-        run.series(name, of="independent") for name in ("loss", "gradient_norm_squared")
-    )
+    losses = run.series("loss", of="independent")
     chosen = np.unique(np.geomspace(1, len(losses) - 1, 40).round().astype(int))
-    loss, gradient = losses.iloc[chosen], gradients.iloc[chosen]
+    loss = losses.iloc[chosen]
+    gradient = run.series("gradient_norm_squared", of="independent").iloc[chosen]
     change = np.abs(loss.value - losses.value[0]) / loss.step
     for ax, values, errors, label in (
         (left, loss.value, loss.error, "loss (nats)"),
@@ -155,17 +154,12 @@ def ratios(run: Run) -> Figure:
     """Draw both identities in both forms, over windows of time, for both samplings."""
     figure, axes = panels(2, 2, height=2.7, sharex=True)
     ends = run.settings.edges
-    kinds = {
-        "ratio": "θ·gradient over\nη(1+β)/2 ‖b‖²",
-        "budget": "first-order gain over\nsecond-order loss",
-    }
-    forms = (
-        ("minibatch", "minibatch's own gradient", "C0o-", 0.97),
-        ("full", "full gradient", "C1s-", 1.03),
-    )
-    for row, (kind, label) in zip(axes, kinds.items(), strict=True):
-        for ax, sampling in zip(row, SAMPLINGS, strict=True):
-            for form, name, fmt, shift in forms:
+    for column, sampling in zip(axes.T, SAMPLINGS, strict=True):
+        for ax, kind in zip(column, ("ratio", "budget"), strict=True):
+            for form, name, fmt, shift in (
+                ("minibatch", "minibatch's own gradient", "C0o-", 0.97),
+                ("full", "full gradient", "C1s-", 1.03),
+            ):
                 rows = run.series(f"{form}_{kind}", of=sampling)
                 style = {"fmt": fmt, "linewidth": 0.8, "label": name}
                 points(ax, rows.step * shift, rows.value, rows.error, **style)
@@ -173,10 +167,9 @@ def ratios(run: Run) -> Figure:
             ax.set(xscale="log", ylim=(-0.5, 2))
             ax.set_xticks(ends, [f"{end:g}" for end in ends], fontsize="x-small")
             ax.xaxis.set_minor_formatter(NullFormatter())
-        row[0].set(ylabel=label)
-    for ax, sampling in zip(axes[0], SAMPLINGS, strict=True):
-        ax.set(title=f"{sampling} minibatches")
-    for ax in axes[1]:
-        ax.set(xlabel="end of the window (step)")
+        column[0].set(title=f"{sampling} minibatches")
+        column[1].set(xlabel="end of the window (step)")
+    axes[0, 0].set(ylabel="θ·gradient over\nη(1+β)/2 ‖b‖²")
+    axes[1, 0].set(ylabel="first-order gain over\nsecond-order loss")
     legend_above(figure, axes[0, 0], 2)
     return figure

@@ -9,7 +9,7 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 from ...errors import UsageError
-from .chains import linear_chain, plane_matrices, stationary_covariance
+from .chains import linear_chain, plane_matrices
 from .settings import Identities, Plane
 from .two_identities import Problem, batches, inner
 
@@ -24,8 +24,8 @@ def balanced_square(learning_rate: float, weight_decay: float, gradient: float) 
 
     ‖w‖⁴ = η G² / (λ (2 − η λ)), the balance of growth and decay (book: chapter 6).
     """
-    shrinking = weight_decay * (2 - learning_rate * weight_decay)
-    return math.sqrt(learning_rate * gradient**2 / shrinking)
+    rate, decay = learning_rate, weight_decay
+    return math.sqrt(rate * gradient**2 / (decay * (2 - rate * decay)))
 
 
 def decayed_norms(
@@ -81,14 +81,6 @@ def gaussian_distance(means: NDArray, covariances: NDArray, limit: NDArray) -> N
     traces = np.trace(covariances + limit, axis1=-2, axis2=-1)
     squares = (means**2).sum(-1) + traces - 2 * np.sqrt(np.maximum(cross, 0.0)).sum(-1)
     return np.sqrt(np.maximum(squares, 0.0))
-
-
-def distances_to_stationary(settings: Plane) -> NDArray:
-    """Return the exact W₂ (K + 1,) between the weights' law at each step and its limit."""
-    chosen = settings.learning_rate, settings.momentum
-    limit = stationary_covariance(*plane_matrices(settings), *chosen)[:2, :2]
-    means, covariances = plane_moments(settings)
-    return gaussian_distance(means[:, :2], covariances[:, :2, :2], limit)
 
 
 def coupled_distance(
