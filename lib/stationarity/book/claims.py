@@ -111,7 +111,7 @@ def read(path: Path = PROJECT / "book" / "claims.yml") -> list[Claim]:
 
 
 def existing_runs(name: str) -> list[Run]:
-    """Return an experiment's complete runs: records, and live ones of these settings and code."""
+    """Return an experiment's complete runs: records, and live ones as the book has it."""
     kept = [run for run in results.recorded(name) if run.complete]
     known = {run.info["fingerprint"] for run in kept}
     folders = (launch.folder_of(name, *chosen) for chosen in EXPERIMENTS[name].items())
@@ -138,8 +138,7 @@ def judge(quantity: str, criterion: Criterion, run: Run) -> dict:
 def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_runs):
     """Return a table of all verdicts (COLUMNS), a row for each evidence and run.
 
-    ``runs`` maps an experiment's name to its runs; ``criterion_first`` is whether the
-    criterion is older than the run. An argument has no row.
+    ``criterion_first`` is whether the criterion is older. An argument has no row.
     """
     rows = []
     for claim in claims:

@@ -136,8 +136,7 @@ def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
 def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
     """Count what an example costs in training, and what it costs in a measurement.
 
-    An example is an image, or a segment of text; ``words`` the size of the vocabulary, where
-    it is not the whole dataset's.
+    It is an image, or a segment of text; ``words`` a vocabulary's size, if not the dataset's.
     """
     if isinstance(settings, Training):
         settings = settings.model_copy(update={"batch_size": 2})  # one cannot be normalised

@@ -13,10 +13,7 @@ from . import parameters, results
 
 
 def begin(*names: str, **given) -> dict[str, dict]:
-    """Check the parameters of the page and set the style of its figures.
-
-    Takes and returns what :func:`stationarity.book.parameters.checked` does.
-    """
+    """Set the style of figures; take and return what ``parameters.checked`` does."""
     from IPython import get_ipython
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -64,7 +61,6 @@ def _image(draw, run) -> tuple[str, str]:
 
 
 def _tab_set(shown: list) -> str:
-    """Return sphinx-design's tabs: the form of the book."""
     lines = [":::::{tab-set}", ":sync-group: run", ""]
     for run, address, reason in shown:
         lines += [f"::::{{tab-item}} {run.label}", f":sync: {run.label}", ""]

@@ -66,8 +66,8 @@ class Keeper:
 
     What is kept may be tensors, numbers, strings, and lists, tuples and dicts of these.
     Without a folder nothing is kept; of several processes the first writes. Checkpoints are
-    due ``seconds`` after the last one, or later where writing would cost more than a share
-    of the time; with 0 after every step. ``info`` is what run.json holds. Raises :class:`UsageError` for a checkpoint that cannot be read or is of something else.
+    due ``seconds`` after the last one, or later where writing costs a share of the time.
+    Raises :class:`UsageError` for a checkpoint that cannot be read or is of something else.
     """
 
     def __init__(self, folder: Path | None = None, info=None, seconds=math.inf, device="cpu"):
