@@ -25,35 +25,25 @@ VERDICTS = {
 def use_style() -> None:
     """Set seaborn's theme and the font sizes of the book."""
     sns.set_theme(context="notebook", style="whitegrid", palette=PALETTE)
-    plt.rcParams.update(
-        {
-            "figure.figsize": (WIDTH, 3.6),
-            "figure.constrained_layout.use": True,
-            "savefig.dpi": 160,
-            "axes.titlesize": "medium",
-            "axes.labelsize": "medium",
-            "legend.fontsize": "small",
-            "lines.markersize": 4,
-            "svg.fonttype": "path",
-        }
-    )
+    plt.rc("figure", figsize=(WIDTH, 3.6), **{"constrained_layout.use": True})
+    plt.rc("axes", titlesize="medium", labelsize="medium")
+    plt.rc("legend", fontsize="small")
+    plt.rc("lines", markersize=4)
+    plt.rc("savefig", dpi=160)
+    plt.rc("svg", fonttype="path")
 
 
-def panels(
-    rows: int, columns: int, height: float = 3.0, **keywords
-) -> tuple[Figure, np.ndarray]:
+def panels(rows: int, columns: int, height=3.0, **keywords) -> tuple[Figure, np.ndarray]:
     """Return a figure of the text's width with a (rows, columns) array of axes."""
-    return plt.subplots(
-        rows, columns, figsize=(WIDTH, height * rows), squeeze=False, **keywords
-    )
+    size = (WIDTH, height * rows)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, **keywords)
 
 
 def points(axes: Axes, x, y, error=None, *, fmt="o", **style) -> None:
     """Plot measured values with bars of 1.96 standard errors; no bar where there is none."""
-    bars = (
-        None if error is None else NORMAL * np.nan_to_num(np.asarray(error, float), posinf=0.0)
-    )
-    axes.errorbar(x, y, bars, fmt=fmt, **{"capsize": 2, "linewidth": 1} | style)
+    if error is not None:
+        error = NORMAL * np.nan_to_num(np.asarray(error, float), posinf=0.0)
+    axes.errorbar(x, y, error, fmt=fmt, **{"capsize": 2, "linewidth": 1} | style)
 
 
 def intervals(axes: Axes, x, value, low, high, *, along="y", fmt="o", **style) -> None:
@@ -66,10 +56,8 @@ def intervals(axes: Axes, x, value, low, high, *, along="y", fmt="o", **style) -
 
 def legend_above(figure: Figure, axes: Axes, columns: int, **keywords) -> None:
     """Put the legend of one panel above all of them."""
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside upper center", ncols=columns, frameon=False, **keywords
-    )
+    style = {"loc": "outside upper center", "ncols": columns, "frameon": False} | keywords
+    figure.legend(*axes.get_legend_handles_labels(), **style)
 
 
 def mark_drops(axes: Axes, epochs) -> None:

@@ -11,6 +11,7 @@ from .levels import VANISHED, stages
 from .plots import THRESHOLD, VERDICTS, ZERO, intervals, mark_drops, panels, points
 
 MARKS = {"fmt": "o-", "markersize": 3}
+LINE = {"markersize": 3, "linewidth": 1}
 
 
 def drops(run: Run) -> list[float]:
@@ -29,14 +30,10 @@ def loss_and_gradient(run: Run) -> Figure:
     figure, axes = panels(2, 1, 2.6, sharex=True)
     loss, norm = axes[:, 0]
     loss.plot(minibatch.epoch, minibatch.value, color="0.6", label="epoch's minibatches")
-    points(
-        loss, measured.epoch, measured.value, measured.error, color="C0", label="measured",
-        **MARKS,
-    )  # fmt: skip
+    style = MARKS | {"color": "C0", "label": "measured"}
+    points(loss, measured.epoch, measured.value, measured.error, **style)
     loss.set(ylabel="training loss (nats)", title=run.label)
-    norm.plot(
-        naive.epoch, naive.value, "s--", color="C3", markersize=3, linewidth=1, label="naive"
-    )
+    norm.plot(naive.epoch, naive.value, "s--", color="C3", label="naive", **LINE)
     _norms(norm, run.series("gradient_norm_squared"), label="unbiased")
     norm.axhline(0, **ZERO)
     norm.set(ylabel="gradient norm", xlabel="epoch")
@@ -88,34 +85,26 @@ def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
 
     The horizontal axis is the part of the run that has passed.
     """
-    figure, axes = panels(1, 1, 3.4)
-    panel = axes[0, 0]
+    figure, ((panel,),) = panels(1, 1, 3.4)
 
     def draw(epochs: pd.Series, norms: pd.Series, edges: list, fmt: str, label: str) -> None:
         means = norms.groupby(pd.cut(epochs, edges, labels=False)).transform("mean")
-        panel.plot(
-            epochs / edges[-1], norms / means, fmt, markersize=3, linewidth=1, label=label
-        )
+        panel.plot(epochs / edges[-1], norms / means, fmt, label=label, **LINE)
 
     # A point is the mean of its epoch: it lies in the middle of it.
-    draw(
-        curve.epoch + 0.5, curve.gradient_norm, [0, 30, 60, 90], "o-",
-        "paper, Figure 1 (ImageNet + ResNet-101)",
-    )  # fmt: skip
+    paper = "paper, Figure 1 (ImageNet + ResNet-101)"
+    draw(curve.epoch + 0.5, curve.gradient_norm, [0, 30, 60, 90], "o-", paper)
     mark_drops(panel, (1 / 3, 2 / 3))
     for number, run in enumerate(runs, start=1):
         naive, epochs = run.series("gradient_norm_naive"), run.settings.epochs
         naive = naive[naive.epoch > 0]
+        dots = {"color": f"C{number}", "linestyle": ":", "linewidth": 1.2, "zorder": 1.5}
         for drop in drops(run):
-            panel.axvline(
-                drop / epochs, color=f"C{number}", linestyle=":", linewidth=1.2, zorder=1.5
-            )
+            panel.axvline(drop / epochs, **dots)
         edges = [0, *drops(run), epochs]
         draw(naive.epoch, naive.value, edges, "s-", f"ours, {run.label}")
-    panel.set(
-        xlabel="part of the run that has passed", ylim=(0, None),
-        ylabel="naive gradient norm /\nits mean over the stage",
-    )  # fmt: skip
+    panel.set(xlabel="part of the run that has passed", ylim=(0, None))
+    panel.set_ylabel("naive gradient norm /\nits mean over the stage")
     panel.legend(loc="lower right")
     return figure
 
@@ -126,17 +115,15 @@ def verdicts(table: pd.DataFrame) -> Figure:
     ``table`` comes from :func:`stationarity.chapters.levels.compare`. Values below the axis
     are drawn at its lower end.
     """
-    figure, axes = panels(1, 1, 0.9 + 0.33 * len(table))
-    panel, floor = axes[0, 0], 1e-6
+    figure, ((panel,),) = panels(1, 1, 0.9 + 0.33 * len(table))
+    floor = 1e-6
     for place, row in enumerate(table.itertuples()):
         low, middle, high = np.maximum([row.ratio_low, row.ratio, row.ratio_high], floor)
         color = VERDICTS[row.verdict]
         panel.plot([low, high], [place, place], color=color, linewidth=2)
         panel.plot(middle, place, "o", color=color)
-        panel.annotate(
-            row.verdict, (high, place), (6, 0), textcoords="offset points", va="center",
-            fontsize="small", color=color,
-        )  # fmt: skip
+        style = {"textcoords": "offset points", "va": "center", "fontsize": "small"}
+        panel.annotate(row.verdict, (high, place), (6, 0), color=color, **style)
     panel.axvline(VANISHED, **THRESHOLD)
     right = max(10, 10 * table.ratio_high.max())  # room for the last verdict
     panel.set(xscale="log", xlim=(floor, right), xlabel="gradient norm / its initial value")

@@ -42,15 +42,12 @@ def descent(run: Run, objective: NDArray, bound: NDArray) -> Figure:
 def plateaus(run: Run) -> Figure:
     """Draw mean loss and mean squared gradient norm of ensembles at constant rates."""
     figure, axes = panels(1, 2, height=3.6)
-    labels = {
-        "loss": "mean loss (no unit)",
-        "gradient_norm_squared": "mean squared\ngradient norm (no unit)",
-    }
-    for ax, (quantity, label) in zip(axes[0], labels.items(), strict=True):
+    names = {"loss": "loss", "gradient_norm_squared": "squared\ngradient norm"}
+    for ax, (quantity, name) in zip(axes[0], names.items(), strict=True):
         for rate in run.settings.learning_rates:
             _against_theory(ax, run, rate, quantity, lambda k: np.floor(6 * np.log10(k)))
             ax.axhline(reading.stationary(run.settings, rate)[quantity], **DOTTED)
-        ax.set(xlabel="step", ylabel=label, xscale="log", yscale="log")
+        ax.set(xlabel="step", ylabel=f"mean {name} (no unit)", xscale="log", yscale="log")
     legend_above(figure, axes[0, 0], 3)
     return figure
 

@@ -33,16 +33,12 @@ QUADRATIC = NoisyQuadratic(
     curvatures=(1.0, 0.25), noise_variance=1.0, learning_rates=(0.4, 0.1, 0.025),
     steps=2000, trajectories=5000, start=3.0,
 )  # fmt: skip
-register(
-    "noisy_quadratic", QUADRATIC, single_gpu=dict(steps=8000, trajectories=20000),
-    paper=dict(steps=8000, trajectories=100000),
-)  # fmt: skip
-register(
-    "noisy_quadratic_drops",
-    QUADRATIC.but(learning_rates=(0.4,), steps=4000, drops=(500, 1500)),
-    single_gpu=dict(trajectories=20000),
-    paper=dict(trajectories=100000),
-)
+DROPS = QUADRATIC.but(learning_rates=(0.4,), steps=4000, drops=(500, 1500))
+GPU, PAPER = dict(trajectories=20000), dict(trajectories=100000)
+LONG = dict(steps=8000)
+register("noisy_quadratic", QUADRATIC, single_gpu=GPU | LONG, paper=PAPER | LONG)
+register("noisy_quadratic_drops", DROPS, single_gpu=GPU, paper=PAPER)
+CIFAR = dict(dataset="cifar10", learning_rate=0.1, threads=0)
 register(
     "full_batch",
     Training(
@@ -50,12 +46,8 @@ register(
         hidden=(32,), weight_decay=0.002, precision="float64", threads=1, measure_every=100,
         measure_on="partition", sharpness_batches=1,
     ),
-    single_gpu=dict(
-        dataset="cifar10", epochs=20000, batch_size=5000, learning_rate=0.1, examples=5000,
-        hidden=(256,), threads=0, measure_every=500,
+    single_gpu=CIFAR | dict(
+        epochs=20000, batch_size=5000, examples=5000, hidden=(256,), measure_every=500,
     ),
-    paper=dict(
-        dataset="cifar10", epochs=100000, batch_size=50000, learning_rate=0.1, hidden=(1024,),
-        threads=0, measure_every=1000,
-    ),
+    paper=CIFAR | dict(epochs=100000, batch_size=50000, hidden=(1024,), measure_every=1000),
 )  # fmt: skip

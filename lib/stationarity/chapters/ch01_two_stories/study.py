@@ -34,10 +34,7 @@ def recorded_steps(settings: NoisyQuadratic) -> NDArray:
 def sample(
     settings: NoisyQuadratic, rate: float, recorded: ArrayLike, trajectories: int | None = None
 ) -> NDArray:
-    """Return positions (len(recorded), R, D) of the settings' ensemble at some steps.
-
-    R is the settings' number of ``trajectories`` if not given.
-    """
+    """Return positions (len(recorded), R, D) at some steps; R: the settings' if not given."""
     return simulate(
         settings.curvatures, schedule(settings, rate), settings.noise_variance,
         trajectories=trajectories or settings.trajectories, recorded=recorded,
@@ -60,9 +57,8 @@ def ensemble(settings: NoisyQuadratic, place: Place) -> list[tuple]:
     - ``loss``, ``gradient_norm_squared``;
     - ``mean``, ``variance`` of the position, for each curvature;
     - ``displacement_squared``: E‖θ_k − θ_half‖² since half of the steps;
-    - at the last step only, means over the recorded steps of the last half too:
-      ``late_variance`` (of θ² for each curvature), ``late_loss`` and
-      ``late_gradient_norm_squared``.
+    - at the last only, means over those of the last half: ``late_variance`` (of θ² for
+      each curvature), ``late_loss`` and ``late_gradient_norm_squared``.
     """
     rows = []
     for rate in settings.learning_rates:

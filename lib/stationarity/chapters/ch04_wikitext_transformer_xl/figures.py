@@ -17,8 +17,8 @@ def relative_shift(length: int = 4, memory: int = 4) -> Figure:
     """Draw which distance each entry belongs to, before the shift and after it."""
     keys = length + memory
     before = torch.arange(keys - 1.0, -1, -1).expand(length, keys)
-    figure, axes = panels(1, 2, 2.1, sharey=True)
-    for panel, distances in zip(axes[0], (before, shifted(before)), strict=True):
+    figure, ((left, right),) = panels(1, 2, 2.1, sharey=True)
+    for panel, distances in ((left, before), (right, shifted(before))):
         panel.imshow(distances.where(distances.isfinite(), torch.nan), cmap="viridis_r")
         for row, column in np.ndindex(length, keys):
             distance = distances[row, column].item()
@@ -27,8 +27,8 @@ def relative_shift(length: int = 4, memory: int = 4) -> Figure:
             panel.text(column, row, text, ha="center", va="center", color=color)
         panel.set(yticks=range(length), xticks=range(keys))
         panel.grid(False)
-    axes[0, 0].set(xlabel="column of the product", ylabel="query", title="by distance")
-    axes[0, 1].set(xlabel=f"key (the first {memory}: memory)", title="by key")
+    left.set(xlabel="column of the product", ylabel="query", title="by distance")
+    right.set(xlabel=f"key (the first {memory}: memory)", title="by key")
     return figure
 
 
@@ -44,10 +44,8 @@ def kept_memory(run: Run) -> Figure:
     figure, axes = panels(2, 1, 2.2, sharex=True)
     column = axes[:, 0]
     column[0].set_title(run.label)
-    for number, (panel, (name, label)) in enumerate(
-        zip(column, quantities.items(), strict=True)
-    ):
-        series = run.series(name)
+    for number, (name, label) in enumerate(quantities.items()):
+        panel, series = column[number], run.series(name)
         panel.plot(series.epoch, series.value, "o-", color=f"C{number}", linewidth=1)
         panel.set_ylabel(label)
         mark_drops(panel, drops(run))
@@ -60,14 +58,13 @@ def kept_memory(run: Run) -> Figure:
 
 def memory_effects(table: pd.DataFrame) -> Figure:
     """Plot the rows of the chapter's ``reading.memory_effects``."""
-    figure, axes = panels(1, 2, 2.6, sharey=True)
-    loss, gradient = axes[0]
+    figure, ((loss, gradient),) = panels(1, 2, 2.6, sharey=True)
     places = np.arange(len(table))
     difference = Estimate.of(table.loss_difference, table.loss_error)
     intervals(loss, places, *difference, along="x", color="C0")
     loss.axvline(0, **ZERO)
-    loss.set(xlabel="difference of the loss (nats)", yticks=places)
-    loss.set_yticklabels(table.objective)
+    loss.set_xlabel("difference of the loss (nats)")
+    loss.set_yticks(places, table.objective)
     loss.invert_yaxis()
     intervals(gradient, places, table.distance, table.low, table.high, along="x", color="C1")
     gradient.axvline(VANISHED, **THRESHOLD)

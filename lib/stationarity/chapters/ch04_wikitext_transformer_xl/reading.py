@@ -4,11 +4,12 @@ Source: our section "WikiText-103 + Transformer-XL".
 """
 
 import math
+from functools import partial
 
 import pandas as pd
 from torch import Tensor, nn
 
-from ...measure import Objective, gradient_statistics
+from ...measure import gradient_statistics
 from ...nets.transformer_xl import next_token_loss
 from ...runs.checkpoints import Place
 from ...runs.records import Run
@@ -44,22 +45,21 @@ def memory_effects(
     drawn = load_data(longer, Place(data_root, device)).draws(batches, "memory effects")
     start = run.series("gradient_norm_squared").value[0]
     names = {n: f"{n} segment{'' if n == 1 else 's'}" for n in contexts[:-1]}
-    differences = {name: _difference(_with_context(n)) for n, name in names.items()}
-    differences["through the memory"] = _difference(through_the_memory)
-    themselves = {
+    objectives = {name: partial(_shortening, segments=n) for n, name in names.items()} | {
+        "through the memory": lambda *of: through_the_memory(*of) - next_token_loss(*of),
         "the gradient itself": next_token_loss,
         "itself, through the memory": through_the_memory,
     }
     rows = []
-    for name, objective in (differences | themselves).items():
+    for name, objective in objectives.items():
         measured = gradient_statistics(model, objective, drawn)
         square = Estimate.of(measured.gradient_norm_squared, measured.standard_error)
         loss = (measured.loss, measured.loss_standard_error)
-        if name in themselves:
-            loss = (math.nan, math.nan)  # no difference
         rows.append((name, *loss, *(square / start).root()))
     columns = ("objective", "loss_difference", "loss_error", "distance", "low", "high")
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    table.iloc[-2:, 1:3] = math.nan  # no difference
+    return table
 
 
 def through_the_memory(model: nn.Module, batch: tuple) -> Tensor:
@@ -71,16 +71,8 @@ def through_the_memory(model: nn.Module, batch: tuple) -> Tensor:
     return model(tokens, targets, memory)[0].mean()
 
 
-def _with_context(segments: int) -> Objective:
-    """Return the loss with so many segments of context, out of more."""
-
-    def objective(model: nn.Module, batch: tuple) -> Tensor:
-        context, tokens, targets = batch
-        kept = context[:, context.shape[1] - segments * tokens.shape[1] :]
-        return next_token_loss(model, (kept, tokens, targets))
-
-    return objective
-
-
-def _difference(objective: Objective) -> Objective:
-    return lambda model, batch: objective(model, batch) - next_token_loss(model, batch)
+def _shortening(model: nn.Module, batch: tuple, segments: int) -> Tensor:
+    """Return what the loss changes by with so many segments of context, out of more."""
+    context, tokens, targets = batch
+    kept = context[:, context.shape[1] - segments * tokens.shape[1] :]
+    return next_token_loss(model, (kept, tokens, targets)) - next_token_loss(model, batch)

@@ -132,8 +132,7 @@ def _register(name: str, paper: dict = PAPER, slower: int = 1, **changes) -> Non
     scales = dict(two_cores=TWO_CORES, single_gpu=SINGLE_GPU, paper=paper)
     for scale, table in scales.items():
         scales[scale] = table | {"learning_rate": table["learning_rate"] / slower} | changes
-    rate = RESNET.learning_rate / slower
-    register(name, RESNET.but(learning_rate=rate, **changes), **scales)
+    register(name, RESNET.but(learning_rate=RESNET.learning_rate / slower, **changes), **scales)
 
 
 _register("resnet_constant", IMAGENET)

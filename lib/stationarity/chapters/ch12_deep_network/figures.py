@@ -12,7 +12,6 @@ from ...runs.records import Run
 from ..plots import DASHED, intervals, panels, points
 from . import reading
 
-TURN = 250  # last steps of a spiral that are drawn
 QUANTITIES = {
     "mode_variance": "variance of the\nposition (unit²)",
     "mode_velocity_variance": "variance of the\nvelocity (nats²/unit²)",
@@ -116,7 +115,7 @@ def spiral(run: Run) -> Figure:
     paths = run.wide("projection", "index")
     figure, (row,) = panels(1, paths.shape[1], 3.2)
     for panel, (mode, path) in zip(row, paths.items(), strict=True):
-        velocity, position = path.diff()[1:][-TURN:] / rate, (path - path.mean())[1:][-TURN:]
+        velocity, position = path.diff()[1:][-250:] / rate, (path - path.mean())[1:][-250:]
         panel.plot(position, velocity, color="0.7", linewidth=0.6, zorder=1)
         shade = np.arange(len(position))
         panel.scatter(position, velocity, c=shade, cmap="viridis", s=8, zorder=2)

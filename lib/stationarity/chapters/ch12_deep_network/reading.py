@@ -1,8 +1,4 @@
-"""What a run that was followed did along its modes, beside what theory says of it.
-
-The runs are those of this chapter's study, and training runs that were followed. Source:
-our section "Does a deep network obey?".
-"""
+"""What a run that was followed did along its modes, beside what theory says of it."""
 
 import math
 

@@ -1,7 +1,7 @@
 """A small net at the end of training: its Hessian, its noise, and replicas by mode.
 
-Modes are eigenvectors of the Hessian of the loss without decay, descending. Source: our
-section "Does a deep network obey?".
+Modes are eigenvectors of the Hessian of the loss without decay, descending. Source, as of
+all in this folder: our section "Does a deep network obey?".
 """
 
 from __future__ import annotations
