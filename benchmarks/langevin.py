@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from stationarity.chapters.ch10_langevin import minibatches
+from stationarity.chapters.ch10_langevin import study
 from stationarity.theory import simulation
 
 TRAJECTORIES, DIRECTIONS, STEPS, THREADS = 10_000, 20, 10_000, 2
@@ -81,9 +81,9 @@ def batches(trajectories: int, steps: int, reshuffled: bool) -> None:
     """Simulate linear regression on minibatches of 32 of 1,024 examples."""
     generator = np.random.default_rng(0)
     inputs = generator.standard_normal((1024, DIRECTIONS))
-    given = minibatches.least_squares(inputs, generator.standard_normal(1024))
+    given = study.least_squares(inputs, generator.standard_normal(1024))
     simulation.follow(
-        minibatches.gradients(given, 32, reshuffled=reshuffled), np.full(steps, 0.05),
+        study.gradients(given, 32, reshuffled=reshuffled), np.full(steps, 0.05),
         trajectories=trajectories, recorded=[steps], start=np.zeros(DIRECTIONS),
         momentum=0.9, summary=np.mean,
     )  # fmt: skip

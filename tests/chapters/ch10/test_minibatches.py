@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from stationarity.chapters.ch10_langevin import minibatches
+from stationarity.chapters.ch10_langevin import study
 from stationarity.theory import simulation
 
 RANDOM = np.random.default_rng(5)
@@ -12,8 +12,8 @@ PLACE, MIDDLE, DECAY = np.array([0.7, -1.0, 2.0]), np.array([1.0, 2.0, 3.0]), 0.
 
 def one_step(size, reshuffled, steps=1, rate=1e-9, count=20_000):
     """Minus the gradients of the first step at PLACE, and the change over all steps."""
-    given = minibatches.LeastSquares(INPUTS, ERRORS, None, MIDDLE, DECAY)
-    noise = minibatches.gradients(given, size, reshuffled=reshuffled)
+    given = study.LeastSquares(INPUTS, ERRORS, None, MIDDLE, DECAY)
+    noise = study.gradients(given, size, reshuffled=reshuffled)
     blocks = simulation.follow(
         noise,
         np.full(steps, rate),

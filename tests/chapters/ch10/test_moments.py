@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad, solve_ivp
 from scipy.linalg import expm
 from stationarity import UsageError, theory
-from stationarity.chapters.ch10_langevin import moments, study
+from stationarity.chapters.ch10_langevin import reading, study
 
 RATE, BETA = 0.1, 0.9
 CRITICAL = (1 - BETA) ** 2 / (2 * (1 + BETA)) / RATE  # curvature at the border
@@ -25,12 +25,12 @@ def test_moments_at_chosen_steps_are_those_of_every_step():
     )
     steps = [0, 1, 7, 128, 300]
     np.testing.assert_allclose(
-        moments.EXACT.mean_at(steps, curvature, 0.2, 0.9, start=[start, 0.0]),
+        reading.EXACT.mean_at(steps, curvature, 0.2, 0.9, start=[start, 0.0]),
         mean[steps],
         atol=1e-12,
     )
     np.testing.assert_allclose(
-        moments.EXACT.covariance_at(steps, curvature, 0.2, 2.0, 0.9),
+        reading.EXACT.covariance_at(steps, curvature, 0.2, 2.0, 0.9),
         covariance[steps],
         atol=1e-12,
     )
@@ -51,11 +51,11 @@ def test_displacement_from_the_stationary_moments_is_the_stationary_one():
     curvature, noise = np.array([1.0, 0.03]), np.array([2.0, 0.5])
     args = ([0, 1, 5, 40, 1000], curvature, 0.2, noise, 0.9)
     settled = theory.stationary_covariance(*args[1:])
-    from_moments = displacement(moments.EXACT, *args, settled)
+    from_moments = displacement(reading.EXACT, *args, settled)
     np.testing.assert_allclose(theory.displacement_squared(*args), from_moments, atol=1e-12)
     limit = theory.limiting_covariance(*args[1:])
-    from_moments = displacement(moments.LANGEVIN, *args, limit)
-    np.testing.assert_allclose(moments.limiting_displacement(*args), from_moments, atol=1e-12)
+    from_moments = displacement(reading.LANGEVIN, *args, limit)
+    np.testing.assert_allclose(reading.limiting_displacement(*args), from_moments, atol=1e-12)
 
 
 def test_displacement_from_any_moments_is_that_of_the_powers():
@@ -67,16 +67,16 @@ def test_displacement_from_any_moments_is_that_of_the_powers():
             np.linalg.matrix_power(m, k)[0] - [1, 0]
             for m in theory.transition(h, rate, momentum)
         ]
-        added = moments.EXACT.covariance_at([k], h, rate, noise, momentum)[0, :, 0, 0]
+        added = reading.EXACT.covariance_at([k], h, rate, noise, momentum)[0, :, 0, 0]
         expected.append([r @ c @ r for r, c in zip(rows, start, strict=True)] + added)
-    mine = displacement(moments.EXACT, lags, h, rate, noise, momentum, start)
+    mine = displacement(reading.EXACT, lags, h, rate, noise, momentum, start)
     np.testing.assert_allclose(mine, expected, atol=1e-12)
 
 
 def test_from_a_cold_start_the_plateau_is_half_as_high():
     args = ([0, 3, 10**4], [1.0, 0.3], 0.2, 2.0, 0.9)
-    cold = displacement(moments.EXACT, *args, np.zeros((2, 2, 2)))
-    np.testing.assert_allclose(cold, moments.EXACT.covariance_at(*args)[..., 0, 0])
+    cold = displacement(reading.EXACT, *args, np.zeros((2, 2, 2)))
+    np.testing.assert_allclose(cold, reading.EXACT.covariance_at(*args)[..., 0, 0])
     late = theory.displacement_squared([10**4], *args[1:])
     np.testing.assert_allclose(cold[2], late[0] / 2)
 
@@ -104,11 +104,11 @@ def test_mean_and_covariance_follow_the_differential_equations(curvature):
         method="DOP853",
     )
     np.testing.assert_allclose(
-        moments.LANGEVIN.mean_at(steps, curvature, RATE, BETA, start=mean),
+        reading.LANGEVIN.mean_at(steps, curvature, RATE, BETA, start=mean),
         solved.y[:2].T,
         atol=1e-8,
     )
-    mine = moments.LANGEVIN.covariance_at(steps, curvature, RATE, 3.0, BETA, start=covariance)
+    mine = reading.LANGEVIN.covariance_at(steps, curvature, RATE, 3.0, BETA, start=covariance)
     # Of the largest entry: a slow direction's variance is the difference of large numbers.
     scale = theory.limiting_covariance(curvature, RATE, 3.0, BETA).max()
     np.testing.assert_allclose(
@@ -128,13 +128,13 @@ def test_the_continuous_displacement_integrates_the_velocity_correlation(curvatu
             return (end - tau) * expm(-drift * tau)[1, 1]
 
         integral, _ = quad(integrand, 0, end, epsabs=1e-12, epsrel=1e-9, limit=400)
-        (mine,) = moments.limiting_displacement([lag], curvature, RATE, 3.0, BETA)
+        (mine,) = reading.limiting_displacement([lag], curvature, RATE, 3.0, BETA)
         assert mine == pytest.approx(2 * velocity * integral, rel=1e-6)
 
 
 def test_the_continuous_displacement_is_ballistic_then_levels_off():
     early, late = 1e-5, 1e12
-    short, long = moments.limiting_displacement([early, late], REGIMES, RATE, 3.0, BETA)
+    short, long = reading.limiting_displacement([early, late], REGIMES, RATE, 3.0, BETA)
     limit = theory.limiting_covariance(REGIMES, RATE, 3.0, BETA)
     np.testing.assert_allclose(short, limit[:, 1, 1] * (RATE * early) ** 2, rtol=1e-4)
     np.testing.assert_allclose(long, 2 * limit[:, 0, 0])
@@ -144,7 +144,7 @@ def test_the_continuous_displacement_is_ballistic_then_levels_off():
 def test_the_sum_over_velocities_has_a_spurious_slope(momentum):
     lags = np.array([0, 1, 2, 17, 6000, 8000])
     args = (1.0, 0.01, 2.0, momentum)
-    summed = moments.velocity_sum_squared(lags, *args)
+    summed = reading.velocity_sum_squared(lags, *args)
     correlation = theory.propagator(np.arange(1, 17), 1.0, 0.01, momentum)[:, 1, 1]
     by_hand = 17 + 2 * np.sum((17 - np.arange(1, 17)) * correlation)
     assert summed[3] / summed[1] == pytest.approx(by_hand)
@@ -159,16 +159,16 @@ def test_the_continuous_theory_is_of_second_order():
         momentum, rate = 1 - 2 * small, small**2
         lags = np.linspace(0, 5 / small, 11).round().astype(int)
         exact = theory.displacement_squared(lags, 1.0, rate, 1.0, momentum)
-        limit = moments.limiting_displacement(lags, 1.0, rate, 1.0, momentum)
+        limit = reading.limiting_displacement(lags, 1.0, rate, 1.0, momentum)
         off.append(np.abs(exact - limit).max() / exact.max())
     assert off[0] / off[1] == pytest.approx(4, rel=0.1)
 
 
 @pytest.mark.parametrize(
-    "displacement", [moments.limiting_displacement, moments.velocity_sum_squared]
+    "displacement", [reading.limiting_displacement, reading.velocity_sum_squared]
 )
 def test_what_does_not_settle_is_refused(displacement):
     with pytest.raises(UsageError, match=r"only below .* = 1\.9"):
         displacement([1], [2.0, 0.1], 1.95, 1.0, 0.9)
     with pytest.raises(UsageError, match="only below"):
-        moments.EXACT.covariance_at([1], [2.0, 0.1], 1.95, 1.0, 0.9)
+        reading.EXACT.covariance_at([1], [2.0, 0.1], 1.95, 1.0, 0.9)

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 from stationarity import UsageError, theory
-from stationarity.chapters.ch10_langevin import minibatches, reading, study
+from stationarity.chapters.ch10_langevin import reading, study
 from stationarity.runs import records
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
@@ -49,12 +49,12 @@ def states_of_all_paths(given, rate, momentum, size, start, steps):
 @pytest.mark.parametrize("decay", [0.0, 0.4])
 @pytest.mark.parametrize(("size", "steps"), [(1, 1), (1, 4), (2, 2)])
 def test_moments_of_minibatches_are_those_of_all_sequences(size, steps, decay):
-    given = minibatches.least_squares(
+    given = study.least_squares(
         RANDOM.standard_normal((5, 2)), RANDOM.standard_normal(5), decay
     )
     start = np.array([1.5, -0.7])
     paths = states_of_all_paths(given, 0.3, 0.6, size, start, steps)
-    mean, covariance = minibatches.exact_moments(
+    mean, covariance = study.exact_moments(
         given, 0.3, 0.6, size, start=start, recorded=[0, steps]
     )
     np.testing.assert_allclose(mean[0], np.stack([start, 0 * start], -1))
@@ -66,7 +66,7 @@ def test_moments_of_minibatches_are_those_of_all_sequences(size, steps, decay):
 
 
 def test_noise_of_an_example_is_the_covariance_at_the_minimum():
-    given = minibatches.least_squares(
+    given = study.least_squares(
         RANDOM.standard_normal((40, 3)), RANDOM.standard_normal(40), 0.1
     )
     gradients = given.inputs * -given.errors[:, None] + 0.1 * given.minimum
@@ -163,9 +163,7 @@ def test_moments_of_minibatches_settle_after_many_steps():
     """The second moments solve the discrete Lyapunov equation with their own noise."""
     given, start = study.problem(get("linear_regression"), Place())
     triple = (0.5, 0.9, 32)
-    mean, covariance = minibatches.exact_moments(
-        given, *triple, start=start, recorded=[1500, 1600]
-    )
+    mean, covariance = study.exact_moments(given, *triple, start=start, recorded=[1500, 1600])
     assert np.abs(mean).max() < 1e-9
     np.testing.assert_allclose(covariance[0], covariance[1], rtol=1e-3)
     # The constant noise of the minimum, and what the weights' own spread adds to it.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from stationarity import UsageError, theory
-from stationarity.chapters.ch11_modified_loss import currents, estimators
+from stationarity.chapters.ch11_modified_loss import currents, study
 from stationarity.theory.simulation import simulate
 
 MODES = [  # curvature, learning rate, noise variance, momentum
@@ -179,11 +179,11 @@ def test_measured_rotation_is_the_exact_one_and_positions_do_not_rotate():
     h, rate, beta = np.array([8.0, 1.0, 0.03]), 0.1, 0.9
     position, velocity = ensemble(h, rate, 2 * h, beta)
     lags = [1, 4, 15]
-    value, error = estimators.rotation(position, velocity, lags)
+    value, error = study.rotation(position, velocity, lags)
     exact = currents.discrete_rotation(lags, h, rate, beta)
     assert np.abs((value - exact) / error).max() < 3.5
     assert (error[0] / exact[0]).max() < 0.02
-    still, still_error = estimators.rotation(position[..., :-1], position[..., 1:], lags)
+    still, still_error = study.rotation(position[..., :-1], position[..., 1:], lags)
     assert np.abs(still / still_error).max() < 3.5
     assert still_error.max() < 0.02
     limit = currents.limiting_rotation([1], h, rate, beta)[0]
@@ -196,7 +196,7 @@ def test_errors_of_rotation_have_their_size():
     exact = currents.discrete_rotation([1, 5], h, rate, beta)
     scores = []
     for seed in range(30):
-        value, error = estimators.rotation(*ensemble(h, rate, h, beta, 20, 300, seed), [1, 5])
+        value, error = study.rotation(*ensemble(h, rate, h, beta, 20, 300, seed), [1, 5])
         scores.append((value - exact) / error)
     assert 0.7 < np.std(scores) < 1.4 and abs(np.mean(scores)) < 0.4
 
@@ -205,7 +205,7 @@ def test_the_exponent_of_the_temperature_tells_gibbs_from_the_modified_loss():
     h, rate, beta = np.array([1.0, 0.3, 0.05]), 0.05, 0.9
     for noise, expected in ((2 * h, 1.0), (np.full(3, 0.5), 0.0)):
         position, _ = ensemble(h, rate, noise, beta, steps=800)
-        value, error = estimators.temperature_exponent(position, h)
+        value, error = study.temperature_exponent(position, h)
         exact = theory.stationary_covariance(h, rate, noise, beta)[:, 0, 0]
         slope = np.polyfit(np.log(h), np.log(h * exact), 1)[0]
         assert abs(value - slope) < 3.5 * error < 0.1
@@ -217,7 +217,7 @@ def test_local_motion_is_the_current_over_the_density():
     position, velocity = ensemble(h, rate, h, beta, members=400)
     edges = np.linspace(-2, 2, 9)
     states = np.stack([position[..., 0], velocity[..., 0]])
-    means, counts = estimators.local_motion(states, edges)
+    means, counts = study.local_motion(states, edges)
     covariance = theory.stationary_covariance(h, rate, h, beta)[0]
     deviations = np.sqrt(np.diag(covariance))
     moment = theory.transition(h, rate, beta)[0] @ covariance
@@ -262,6 +262,6 @@ def test_positions_rotate_where_the_noise_has_axes_of_its_own():
         position = position + rate * velocity
         if step >= 0:
             paths[:, step] = position
-    value, error = estimators.rotation(paths[..., :1], paths[..., 1:], [1])
+    value, error = study.rotation(paths[..., :1], paths[..., 1:], [1])
     assert abs(value.item() - expected) < 3 * error.item()
     assert abs(expected) > 10 * error.item()

@@ -8,13 +8,7 @@ import stationarity
 import torch
 from stationarity import UsageError, data
 from stationarity.book import claims
-from stationarity.chapters.ch11_modified_loss import (
-    currents,
-    estimators,
-    reading,
-    regression,
-    study,
-)
+from stationarity.chapters.ch11_modified_loss import currents, reading, study
 from stationarity.chapters.ch11_modified_loss.settings import NOISES
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
@@ -85,14 +79,14 @@ def test_spectra_follow_the_exact_one_and_its_peak(runs):
 
 def test_welch_has_the_units_of_the_theory():
     noise = np.random.default_rng(0).standard_normal((50, 2000, 1))
-    power = estimators.spectra(noise, 100)
+    power = study.spectra(noise, 100)
     assert power.shape == (51, 50, 1)
     assert power[1:-1].mean() == pytest.approx(1, rel=0.02)
 
 
 def test_the_regression_is_that_of_plain_sgd():
     settings = get("minibatch_currents", overrides={"examples": 256})
-    inputs, residuals, curvature = regression.problem(settings, Place())
+    inputs, residuals, curvature = study.problem(settings, Place())
     n = len(inputs)
     assert np.allclose((inputs.T @ inputs / n).numpy(), np.diag(curvature), atol=1e-10)
     assert (inputs.T @ residuals).abs().max() / n < 1e-10  # the minimum
@@ -129,13 +123,13 @@ def test_the_regression_is_that_of_plain_sgd():
 
 def test_the_noise_is_the_covariance_of_examples_gradients():
     settings = get("minibatch_currents", overrides={"examples": 200})
-    inputs, residuals, _ = regression.problem(settings, Place())
+    inputs, residuals, _ = study.problem(settings, Place())
     inputs = inputs[:, [0, 5, 9]]
     gradients = -inputs[:, :, None] * residuals[:, None]  # (n, k, C)
     mean = gradients.mean(0)
     centred = gradients - mean
     expected = torch.einsum("nic,njc->ijc", centred, centred).mean(2) / len(inputs)
-    found = regression.noise_covariance(inputs, residuals)
+    found = study.noise_covariance(inputs, residuals)
     assert np.allclose(found, expected.numpy(), atol=1e-12)
 
 

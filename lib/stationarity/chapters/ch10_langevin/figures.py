@@ -9,7 +9,7 @@ from ...stats.estimate import NORMAL
 from ...theory.continuous import propagator
 from ...theory.discrete import displacement_squared
 from ..plots import DOTTED, THEORY, legend_above, panels, points
-from . import moments, reading, study
+from . import reading, study
 
 LANGEVIN = {"color": "C3", "linestyle": "--", "linewidth": 1.4}
 NOISES = {
@@ -67,7 +67,8 @@ def three_theories(run: Run, triples: list[tuple]) -> Figure:
 
 
 def _theories(upper, lower, run: Run, triple: tuple, quantity: str) -> None:
-    wrong = reading.predictions(run, triple, "Langevin equation")[quantity].sum(-1)
+    equation = reading.compared(run, triple, "gaussian", "Langevin equation", [quantity])
+    wrong = equation.predicted
     for first, noise in enumerate(("gaussian", "replacement")):
         table = reading.compared(run, triple, noise, reading.CONSTANT, [quantity])
         if noise == "gaussian":
@@ -118,15 +119,14 @@ def velocity_sums(curvature: float, settings: list[tuple[float, float]], last: i
     ``settings`` are pairs of learning rate and momentum; noise of variance 1.
     """
     figure, axes = panels(2, len(settings), height=2.4, sharex=True)
-    lags, correlations = study.recorded_steps(last), {"color": "C0", "linestyle": "-."}
+    lags, styles = study.recorded_steps(last), {"exact": THEORY, "2V(1 − r)": LANGEVIN}
+    styles["velocity correlations"] = {"color": "C0", "linestyle": "-."}
+    laws = displacement_squared, reading.limiting_displacement, reading.velocity_sum_squared
     for (upper, lower), (rate, momentum) in zip(axes.T, settings, strict=True):
         given = (lags, curvature, rate, 1.0, momentum)
         exact = displacement_squared(*given)
-        for squares, style, label in (
-            (exact, THEORY, "exact"),
-            (moments.limiting_displacement(*given), LANGEVIN, "2V(1 − r)"),
-            (moments.velocity_sum_squared(*given), correlations, "velocity correlations"),
-        ):
+        for (label, style), law in zip(styles.items(), laws, strict=True):
+            squares = law(*given)
             upper.plot(lags, squares, **style, label=label)
             lower.plot(lags, squares / exact, **style)
         upper.set(xscale="log", yscale="log", title=f"η = {rate:g}, β = {momentum:g}")
@@ -150,9 +150,9 @@ def spirals(run: Run, triple: tuple, directions: list[int]) -> Figure:
     for ax, direction in zip(axes[0], directions, strict=True):
         given = (reading.vector(run, "curvature")[direction], rate, momentum)
         start = [reading.vector(run, "start")[direction], 0.0]
-        flow = moments.LANGEVIN.mean_at(fine, *given, start=start)
+        flow = reading.LANGEVIN.mean_at(fine, *given, start=start)
         ax.plot(*flow.T, **LANGEVIN, label="Langevin equation")
-        exact = moments.EXACT.mean_at(steps, *given, start=start)
+        exact = reading.EXACT.mean_at(steps, *given, start=start)
         ax.plot(*exact.T, **dots, label="exact")
         position, velocity = (
             run.series(name, of=of, index=direction).query("step <= 150")
@@ -174,7 +174,7 @@ def one_step() -> Figure:
     products = np.geomspace(1e-6, 1, 60)
     for beta in (0.0, 0.5, 0.9, 0.99):
         given = ([1], products, 1.0, 1.0, beta)
-        ratio = moments.limiting_displacement(*given) / displacement_squared(*given)
+        ratio = reading.limiting_displacement(*given) / displacement_squared(*given)
         ax.plot(products, ratio[0], label=f"β = {beta:g}")
     ax.set(xlabel="ηh (no unit)", ylabel="Langevin over exact, one step", xscale="log")
     ax.axhline(1, **DOTTED)

@@ -1,21 +1,27 @@
-"""Linear regression by SGD with momentum (chapter 10): simulations, and exact moments."""
+"""Linear regression by SGD with momentum (chapter 10): simulations, and exact moments.
+
+The loss of example i is (xᵢ·w − yᵢ)² / 2, that of the data their mean, and weight decay
+adds λ ‖w‖² / 2. Everything is in the eigenbasis of the Hessian H = XᵀX / N, with
+positions θ = w − μ measured from the minimum μ, in float64.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from ... import data
+from ...errors import UsageError
 from ...runs.metrics import common_rows, rows
 from ...theory import simulation
 from ...theory.discrete import check_stable, iterate, transition
-from . import minibatches
-from .minibatches import LeastSquares
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
@@ -51,6 +57,123 @@ def ensemble(noise: str, triple: tuple[float, float, int]) -> str:
     return f"{noise}, learning rate {rate:g}, momentum {momentum:g}, batch {size}"
 
 
+class LeastSquares(NamedTuple):
+    """A linear regression in the eigenbasis of its Hessian, its minimum at the origin."""
+
+    inputs: NDArray  # (N, D)
+    errors: NDArray  # (N,): yᵢ − xᵢ·μ, what the minimum leaves
+    hessian: NDArray  # (D,): eigenvalues ρ without decay, descending
+    minimum: NDArray  # (D,): μ
+    weight_decay: float
+
+    @property
+    def curvature(self) -> NDArray:
+        """The curvatures h = ρ + λ (D,)."""
+        return self.hessian + self.weight_decay
+
+    @property
+    def noise_of_example(self) -> NDArray:
+        """The variances (D,) of one example's gradient at the minimum."""
+        gradients = self.inputs * self.errors[:, None]
+        return (gradients**2).mean(0) - gradients.mean(0) ** 2
+
+
+def least_squares(inputs: NDArray, targets: NDArray, weight_decay: float = 0.0) -> LeastSquares:
+    """Return the regression of ``targets`` (N,) on ``inputs`` (N, D), turned to its axes.
+
+    Raises :class:`UsageError` where the minimum is not unique.
+
+    >>> least_squares(np.diag([2.0, 1.0]), np.array([4.0, 3.0])).minimum
+    array([2., 3.])
+    """
+    values, axes = np.linalg.eigh(inputs.T @ inputs / len(inputs))
+    values, axes = values[::-1], axes[:, ::-1]
+    axes = axes * np.where(axes[np.abs(axes).argmax(0), np.arange(len(axes))] < 0, -1, 1)
+    if not values[-1] + weight_decay > 1e-12 * values[0]:
+        raise UsageError(
+            f"The Hessian's smallest eigenvalue, {values[-1]:.3g} with the largest "
+            f"{values[0]:.3g}, must be positive: take more examples than inputs, or decay."
+        )
+    turned = inputs @ axes
+    minimum = turned.T @ targets / len(inputs) / (values + weight_decay)
+    return LeastSquares(turned, targets - turned @ minimum, values, minimum, weight_decay)
+
+
+def gradients(given: LeastSquares, batch_size: int, *, reshuffled: bool) -> simulation.Noise:
+    """Return the gradients on minibatches, for :func:`stationarity.theory.simulation.follow`.
+
+    Each trajectory draws its own examples: with replacement, or ``reshuffled``, in a new
+    random order in each epoch, without the rest that fills no minibatch.
+    """
+    pull = given.weight_decay * given.minimum
+
+    def begin(generator: Generator, shape: tuple[int, int]) -> simulation.Gradient:
+        many, dimensions = shape
+        batches = _batches(generator, (many, batch_size), len(given.inputs), reshuffled)
+        rows = np.empty((many, batch_size, dimensions))
+
+        def gradient(position: NDArray, out: NDArray) -> None:
+            indices = next(batches)
+            np.take(given.inputs, indices, axis=0, out=rows, mode="clip")
+            misses = (rows @ position[..., None])[..., 0] - given.errors[indices]
+            np.matmul(misses[:, None, :], rows, out=out[:, None, :])
+            out /= batch_size
+            if given.weight_decay:
+                out += given.weight_decay * position + pull
+
+        return gradient
+
+    return begin
+
+
+def _batches(generator: Generator, shape: tuple[int, int], count: int, reshuffled: bool):
+    """Yield the examples (many, size) of minibatches from ``count``, without end."""
+    while not reshuffled:
+        yield generator.integers(count, size=shape)
+    many, size = shape
+    order = np.tile(np.arange(count), (many, 1))
+    while True:
+        generator.permuted(order, axis=1, out=order)
+        for first in range(0, count - size + 1, size):
+            yield order[:, first : first + size]
+
+
+def exact_moments(given: LeastSquares, rate, momentum, batch_size, *, start, recorded):
+    """Return the exact moments of SGD on minibatches drawn with replacement.
+
+    From ``start`` (D,) with velocity 0. For the ``recorded`` steps (K,), rising, the mean
+    of (position, velocity), (K, D, 2), and the covariance in each direction, (K, D, 2, 2).
+    The noise of a minibatch depends on the weights, but its covariance is quadratic in
+    them, so that first and second moments close: no law of the noise is assumed. A step
+    costs about 4 N D² operations.
+    """
+    inputs, errors, (count, dimensions) = given.inputs, given.errors, given.inputs.shape
+    rows = transition(given.curvature, rate, momentum)
+    matrix = np.block([[np.diag(entry) for entry in row] for row in rows.transpose(1, 2, 0)])
+    response = np.kron([[rate], [1.0]], np.eye(dimensions))
+    state = np.concatenate([start, np.zeros(dimensions)])
+    second, kept = np.outer(state, state), []  # E of (θ, v) times its transpose
+    pull = inputs.T @ errors / count  # λ μ, the loss's own slope, downhill
+    for step in range(max(recorded) + 1):
+        if step in recorded:
+            kept.append((state, second - np.outer(state, state)))
+        place, positions = state[:dimensions], second[:dimensions, :dimensions]
+        squares = ((inputs @ positions) * inputs).sum(1)
+        squares += errors * (errors - 2 * (inputs @ place))  # E (xᵢ·θ − eᵢ)²
+        slope = given.hessian * place
+        common = given.hessian[:, None] * positions * given.hessian
+        common += np.outer(pull, pull) - np.outer(slope, pull) - np.outer(pull, slope)
+        # The covariance of one example's gradient, over the law of θ.
+        noise = (inputs * squares[:, None]).T @ inputs / count - common
+        state = matrix @ state
+        second = matrix @ second @ matrix.T
+        second += response @ noise @ response.T / batch_size
+    mean, covariance = map(np.array, zip(*kept, strict=True))
+    covariance = covariance.reshape(-1, 2, dimensions, 2, dimensions)
+    directions = np.einsum("kidjd->kdij", covariance)
+    return mean.reshape(-1, 2, dimensions).swapaxes(1, 2), directions
+
+
 def problem(settings: Regression, place: Place) -> tuple[LeastSquares, NDArray]:
     """Return the regression of the settings and its start θ₀ − μ (D,).
 
@@ -63,7 +186,7 @@ def problem(settings: Regression, place: Place) -> tuple[LeastSquares, NDArray]:
         how = {"dtype": torch.float64, "data_root": place.data_root, "device": place.device}
         dataset = data.load(settings.images, batch_size=count, examples=count, **how)
         inputs, labels = (part.cpu().numpy() for part in data.whole(dataset.partition()))
-        given = minibatches.least_squares(inputs, labels == 0, settings.weight_decay)
+        given = least_squares(inputs, labels == 0, settings.weight_decay)
         return given, -given.minimum
     generator = np.random.default_rng(settings.seed)
     normal = generator.standard_normal((count, dimensions + 1))
@@ -72,7 +195,7 @@ def problem(settings: Regression, place: Place) -> tuple[LeastSquares, NDArray]:
     # Equally large at every example, so that the noise's covariance is nearly σ² H.
     errors = generator.choice([-1.0, 1.0], count) * settings.label_noise
     inputs = orthogonal[:, :-1] * deviations
-    given = minibatches.least_squares(inputs, errors, settings.weight_decay)
+    given = least_squares(inputs, errors, settings.weight_decay)
     return given, settings.distance * generator.choice([-1.0, 1.0], dimensions)
 
 
@@ -94,28 +217,24 @@ def linear_regression(settings: Regression, place: Place) -> list[tuple]:
     constants = {"curvature": given.curvature, "noise_of_example": given.noise_of_example}
     found = common_rows(constants | {"start": start}, index=range(len(start)))
     kinds = NOISES + (STATE_DEPENDENT,) * settings.state_dependent
-    total = len(settings.triples) * len(kinds)
-    with place.keeper.progress("linear regression", total, "part") as bar:
-        for triple in settings.triples:
-            for noise in kinds:
-
-                def compute():
-                    bar.advance()
-                    return _rows(settings, given, start, triple, noise)
-
-                found += place.keeper.part(ensemble(noise, triple), compute)
-    return found
-
-
-def _rows(settings: Regression, given: LeastSquares, start, triple, noise: str) -> list[tuple]:
+    parts = list(itertools.product(settings.triples, kinds))
     early, late = recorded_steps(settings.steps), recorded_steps(settings.lags)
-    recorded, found = np.concatenate([early, settings.steps + late]), []
-    law = _exact if noise == STATE_DEPENDENT else _simulated
-    for quantity, values, errors in law(settings, given, start, triple, recorded, noise):
-        axes = {"index": range(values.shape[1])} if values.ndim == 2 else {}
-        axes["step"] = late if quantity == "displacement_squared" else early
-        axes["of"] = ensemble(noise, triple)
-        found += rows(quantity, values.T, np.transpose(errors), **axes)
+    recorded = np.concatenate([early, settings.steps + late])
+    with place.keeper.progress("linear regression", len(parts), "part") as bar:
+        for triple, noise in parts:
+            of = ensemble(noise, triple)
+
+            def compute():
+                bar.advance()
+                law, part = _exact if noise == STATE_DEPENDENT else _simulated, []
+                measured = law(settings, given, start, triple, recorded, noise)
+                for name, values, errors in measured:
+                    axes = {"index": range(values.shape[1])} if values.ndim == 2 else {}
+                    axes["step"] = late if name == "displacement_squared" else early
+                    part += rows(name, values.T, np.transpose(errors), of=of, **axes)
+                return part
+
+            found += place.keeper.part(of, compute)
     return found
 
 
@@ -124,10 +243,10 @@ def _simulated(settings, given, start, triple, recorded, noise: str) -> list[tup
     rate, momentum, size = triple
     if noise == "gaussian":
         deviations = np.sqrt(given.noise_of_example / size)
-        gradients = simulation.gaussian(given.curvature, deviations)
+        law = simulation.gaussian(given.curvature, deviations)
         many = settings.trajectories
     else:
-        gradients = minibatches.gradients(given, size, reshuffled=noise == "reshuffled")
+        law = gradients(given, size, reshuffled=noise == "reshuffled")
         many = settings.minibatch_trajectories
     # The exact means of all simulations but the reshuffled one.
     still = np.stack([start, np.zeros_like(start)], -1)
@@ -135,7 +254,7 @@ def _simulated(settings, given, start, triple, recorded, noise: str) -> list[tup
     centre, rates = centre[:, : settings.directions], np.full(recorded[-1], rate)
     how = {"trajectories": many, "recorded": recorded, "start": start, "momentum": momentum}
     how |= {"seed": settings.seed + NOISES.index(noise)}
-    blocks = simulation.follow(gradients, rates, summary=lambda x: _sums(centre, x), **how)
+    blocks = simulation.follow(law, rates, summary=lambda x: _sums(centre, x), **how)
     powers, totals, moved = (sum(part) / many for part in zip(*blocks, strict=True))
     values, errors = _moments(dict(zip(POWERS, powers, strict=True)), many)
     values[:2] += centre.transpose(2, 0, 1)
@@ -188,7 +307,7 @@ def _moved(given: LeastSquares, triple, state: NDArray, steps: NDArray) -> NDArr
 
 def _exact(settings, given, start, triple, recorded, _) -> list[tuple]:
     """Return what :func:`_simulated` does, exactly, of minibatches with replacement."""
-    mean, covariance = minibatches.exact_moments(given, *triple, start=start, recorded=recorded)
+    mean, covariance = exact_moments(given, *triple, start=start, recorded=recorded)
     lags = recorded_steps(settings.lags)
     values = by_name(mean, covariance, lags, lambda one: _moved(given, triple, one, lags))
     each = {name: values[name][:, : settings.directions] for name in (*MOMENTS, TOTALS[-1])}
@@ -196,9 +315,7 @@ def _exact(settings, given, start, triple, recorded, _) -> list[tuple]:
     return [(name, part, math.nan) for name, part in parts]
 
 
-def by_name(
-    mean: NDArray, covariance: NDArray, lags: NDArray, moved: Callable[[NDArray], NDArray]
-) -> dict[str, NDArray]:
+def by_name(mean, covariance, lags, moved: Callable) -> dict[str, NDArray]:
     """Return the quantities (K, D) of a theory, those of displacements (L, D).
 
     Its means (K + L, D, 2) and covariances (K + L, D, 2, 2) are those of K steps and of L
@@ -208,10 +325,8 @@ def by_name(
     second = covariance + mean[..., :, None] * mean[..., None, :]
     later, last = second[-len(lags) :, :, 0, 0], second[-len(lags) - 1]
     mean, covariance, second = (one[: -len(lags)] for one in (mean, covariance, second))
-    return {
-        "position_mean": mean[..., 0], "velocity_mean": mean[..., 1],
-        "position_variance": covariance[..., 0, 0], "velocity_variance": covariance[..., 1, 1],
-        "covariance": covariance[..., 0, 1],
-        "position_squared": second[..., 0, 0], "velocity_squared": second[..., 1, 1],
-        "displacement_squared": later + last[:, 0, 0] - 2 * moved(last[..., 0])[..., 0],
-    }  # fmt: skip
+    displaced = later + last[:, 0, 0] - 2 * moved(last[..., 0])[..., 0]
+    variances, squares = (np.diagonal(one, axis1=-2, axis2=-1) for one in (covariance, second))
+    pairs = [part[..., i] for part in (mean, variances) for i in (0, 1)]
+    parts = [*pairs, covariance[..., 0, 1], squares[..., 0], squares[..., 1], displaced]
+    return dict(zip(MOMENTS + TOTALS, parts, strict=True))

@@ -4,8 +4,7 @@ A mode is a direction of curvature ``h`` (weight decay included) whose minibatch
 gradient has variance ``s``; its state x = (θ, v) is position and velocity. In the
 continuous theory of :mod:`stationarity.theory` its stationary density is
 exp(−Ψ) with the *modified loss* Ψ = ½ xᵀ C⁻¹ x, and the *probability current*
-J = −Q ∇Ψ exp(−Ψ), Q = A C − D, turns it clockwise in the (θ, v) plane. What it does is
-measured by :func:`.estimators.rotation`, and known exactly for the discrete recursion.
+J = −Q ∇Ψ exp(−Ψ), Q = A C − D, turns it clockwise in the (θ, v) plane.
 Frequencies are in radians per step; ``rate`` is the learning rate. All raise
 :class:`UsageError` where there is no stationary state. Source: paper: Kunin et al. 2024;
 our section: Modified loss and probability currents.
@@ -88,9 +87,7 @@ def limiting_rotation(lags, curvature: ArrayLike, rate: float, momentum: float) 
     return natural * propagator(lags, curvature, rate, momentum)[..., 0, 1]
 
 
-def discrete_rotation(
-    lags, curvature: ArrayLike, rate: float, momentum: float = 0.0
-) -> NDArray:
+def discrete_rotation(lags, curvature, rate: float, momentum: float = 0.0) -> NDArray:
     """Return the rotation within ``lags`` (L,) steps, exact for SGD, (L, ...).
 
     The antisymmetric part of ``M^k C`` over √det C. At lag 1 it is
@@ -142,9 +139,7 @@ def spectrum_peak(curvature: ArrayLike, rate: float, momentum: float = 0.0) -> N
     return np.arccos(np.clip(cosine, -1.0, 1.0))
 
 
-def power_spectrum(
-    frequency: ArrayLike, curvature: ArrayLike, rate: float, noise_variance, momentum: float
-) -> NDArray:
+def power_spectrum(frequency, curvature, rate, noise_variance, momentum) -> NDArray:
     """Return the spectral density of the position of each mode, exact, (F, ...).
 
     ``η² s / |z² − (1 + β − η h) z + β|²`` at ``z = e^{i frequency}``, as positions obey

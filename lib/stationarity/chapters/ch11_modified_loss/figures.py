@@ -16,7 +16,6 @@ from ...theory.continuous import limiting_covariance
 from ..plots import DASHED, DOTTED, THEORY, legend_above, panels, points
 from . import currents, reading
 
-LEVELS = (0.5, 2.0, 4.5)  # of Ψ: one, two and three standard deviations
 REGIMES = ("underdamped", "critical", "overdamped")
 
 
@@ -24,7 +23,7 @@ def losses() -> Figure:
     """Draw level sets of a training loss and of the modified loss, for two noises."""
     figure, axes = panels(1, 2, height=3.3, sharey=True)
     curvature, rate, momentum = np.array([4.0, 1.0]), 0.05, 0.9
-    grid = np.linspace(-3.2, 3.2, 161)
+    levels, grid = (0.5, 2.0, 4.5), np.linspace(-3.2, 3.2, 161)  # of Ψ: 1, 2, 3 deviations
     position = np.stack(np.meshgrid(grid, grid), -1)
     # In units that make the modified loss ½ ‖θ‖² where the noise is like the Hessian.
     scaled = position * math.sqrt(rate / (2 * (1 - momentum)))
@@ -32,8 +31,8 @@ def losses() -> Figure:
     for ax, (name, noise) in zip(axes[0], noises.items(), strict=True):
         psi = currents.modified_loss(scaled, 0.0, curvature, rate, noise, momentum)
         training = {"colors": "0.45", "linestyles": "--", "linewidths": 1}
-        ax.contour(grid, grid, position**2 @ curvature / 3.2, LEVELS, **training)
-        ax.contour(grid, grid, psi, LEVELS, colors="C0", linewidths=1.6)
+        ax.contour(grid, grid, position**2 @ curvature / 3.2, levels, **training)
+        ax.contour(grid, grid, psi, levels, colors="C0", linewidths=1.6)
         ax.set(xlabel="position in mode 1 (no unit)", aspect="equal", title=name)
         ax.plot([], [], **DASHED, label="training loss")
         ax.plot([], [], color="C0", linewidth=1.6, label="modified loss")
@@ -73,14 +72,14 @@ def portraits(run: Run, path: NDArray) -> Figure:
     ensemble; both are displacements in a step, enlarged alike. Line: ``path``
     (steps, 3, 2), of one member of :func:`reading.paths`.
     """
-    figure, axes = panels(1, 3, height=3.1, sharey=True)
+    figure, (axes,) = panels(1, 3, height=3.1, sharey=True)
     for place, (number, mode) in enumerate(reading.regimes(run).items()):
-        ax = axes[0, place]
+        ax = axes[place]
         scale = np.sqrt(np.diag(limiting_covariance(*mode)))
         grid = np.linspace(-2.9, 2.9, 49)
         density = currents.density(np.stack(np.meshgrid(grid, grid), -1) * scale, *mode)
-        levels = np.linspace(0.03, 1, 9)
-        ax.contourf(grid, grid, density / density.max(), levels, cmap="Blues", alpha=0.8)
+        shades = {"levels": np.linspace(0.03, 1, 9), "cmap": "Blues", "alpha": 0.8}
+        ax.contourf(grid, grid, density / density.max(), **shades)
         ax.plot(*path[:, place].T, color="0.35", linewidth=0.7)
         places, motion = reading.motion(run, number)
         states, rate = places * scale, mode[1]
@@ -92,7 +91,7 @@ def portraits(run: Run, path: NDArray) -> Figure:
         ax.set(xlabel="position / its deviation", aspect="equal")
         ax.set_title(f"{REGIMES[place]}, ηω = {turn:.2g}", fontsize="small")
         ax.grid(visible=False)
-    axes[0, 0].set(ylabel="velocity / its deviation")
+    axes[0].set(ylabel="velocity / its deviation")
     return figure
 
 
@@ -152,13 +151,13 @@ def spectra(run: Run) -> Figure:
 
 def frequencies(ensembles: dict[str, tuple[Run, str]]) -> Figure:
     """Draw measured over exact frequencies and peaks; as :func:`temperatures`."""
+    kinds = {"mode_frequency": "oscillation", "spectrum_peak": "peak of the spectrum"}
     figure, axes = panels(1, len(ensembles), height=3.4, sharey=True)
     for ax, (name, (run, of)) in zip(axes[0], ensembles.items(), strict=True):
         modes = reading.table(run, of)
         step = run.settings.learning_rate * modes.curvature
-        for shift, mark, quantity, text in (
-            (0.97, "o", "mode_frequency", "oscillation"),
-            (1.03, "s", "spectrum_peak", "peak of the spectrum"),
+        for shift, mark, (quantity, text) in zip(
+            (0.97, 1.03), "os", kinds.items(), strict=True
         ):
             exact = modes[f"{quantity}_exact"]
             error = modes[f"{quantity}_error"] / exact
@@ -172,25 +171,12 @@ def frequencies(ensembles: dict[str, tuple[Run, str]]) -> Figure:
     return figure
 
 
-def ensemble(states: NDArray) -> Figure:
-    """Draw the ensemble of :func:`reading.paths` at some steps, a row each."""
-    moments = (0, 4, 12)
-    figure, axes = panels(len(moments), 3, height=2.1, sharex=True, sharey=True)
-    for row, step in zip(axes, moments, strict=True):
-        _clouds(row, states, step, s=6)
-        row[0].set(ylabel=f"after {step} steps\nvelocity")
-    for top, bottom, name in zip(axes[0], axes[-1], REGIMES, strict=True):
-        top.set_title(name, fontsize="small")
-        bottom.set(xlabel="position")
-    return figure
-
-
-def _clouds(row, states: NDArray, step: int, **style) -> list:
+def _clouds(row, states: NDArray, step: int, size: int) -> list:
     """Draw the states of a step, coloured by the sign of the position at the start."""
-    colours = np.where(states[0, :, :, 0] > 0, "#d55e00", "#0173b2")
-    dots = []
-    for ax, cloud, own in zip(row, states[step].swapaxes(0, 1), colours.T, strict=True):
-        dots.append(ax.scatter(*cloud.T, c=own, **style))
+    dots, colours = [], np.where(states[0, :, :, 0] > 0, "#d55e00", "#0173b2")
+    for number, (ax, name) in enumerate(zip(row, REGIMES, strict=True)):
+        dots.append(ax.scatter(*states[step, :, number].T, s=size, c=colours[:, number]))
+        ax.set_title(name if step == 0 else "", fontsize="small")
         ax.set(xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
     return dots
 
@@ -199,9 +185,8 @@ def animation(states: NDArray) -> bytes:
     """Return an animation of :func:`reading.paths`, WebP, a step a frame, for ever."""
     figure, (axes,) = panels(1, 3, height=2.9, sharey=True)
     figure.set_dpi(90)
-    dots, frames = _clouds(axes, states, 0, s=9), []
-    for ax, name in zip(axes, REGIMES, strict=True):
-        ax.set_title(name, fontsize="small")
+    dots, frames = _clouds(axes, states, 0, size=9), []
+    for ax in axes:
         ax.set(xlabel="position / its deviation")
     axes[0].set(ylabel="velocity / its deviation")
     text = axes[0].text(0.03, 0.92, "", transform=axes[0].transAxes, fontsize="small")
@@ -220,18 +205,22 @@ def animation(states: NDArray) -> bytes:
 
 
 def playable(states: NDArray, alt: str) -> str:
-    """Return HTML that shows the ensemble at rest, and moves it when it is told to.
+    """Return HTML that shows the ensemble of :func:`reading.paths` at rest, and moves it.
 
     Nothing moves before the reader opens it, and it stops when it is closed. In print
     the still remains.
     """
-    figure, file = ensemble(states), io.BytesIO()
+    moments, file = (0, 4, 12), io.BytesIO()
+    figure, axes = panels(len(moments), 3, height=2.1, sharex=True, sharey=True)
+    for row, step in zip(axes, moments, strict=True):
+        _clouds(row, states, step, size=6)
+        row[0].set(ylabel=f"after {step} steps\nvelocity")
+    for ax in axes[-1]:
+        ax.set(xlabel="position")
     figure.savefig(file, format="webp", dpi=110, pil_kwargs={"quality": 85})
     plt.close(figure)
-    still, moving = (
-        f"data:image/webp;base64,{base64.b64encode(one).decode()}"
-        for one in (file.getvalue(), animation(states))
-    )
+    images = (base64.b64encode(one).decode() for one in (file.getvalue(), animation(states)))
+    still, moving = (f"data:image/webp;base64,{image}" for image in images)
     return (
         f'<img src="{still}" alt="{html.escape(alt, quote=True)}" style="width: 100%">\n'
         "<details><summary>Play the animation (close it to stop)</summary>\n"

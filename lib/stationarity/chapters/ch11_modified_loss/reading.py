@@ -45,19 +45,15 @@ def table(run: Run, of: str) -> pd.DataFrame:
         currents.pair_rotation(h[k : k + 2], noise[k : k + 2], pairs[k], rate, beta)
         for k in range(len(h) - 1)
     ]
-    exact = predictions(h, noise, rate, beta, weight_decay=0.0) | {
-        "rotation": currents.discrete_rotation([1], h, rate, beta)[0],
-        "spectrum_peak": np.where(peak > 0, peak, math.nan),
-        "position_rotation": [*couples, math.nan],
-    }
-    limits = {
-        "mode_variance": limit[:, 0, 0],
-        "mode_velocity_variance": limit[:, 1, 1],
-        "mode_frequency": np.where(frequency > 0, frequency, math.nan),
-        "rotation": currents.limiting_rotation([1], h, rate, beta)[0],
-    }
-    modes = modes.join(pd.DataFrame(exact).add_suffix("_exact"))
-    modes = modes.join(pd.DataFrame(limits).add_suffix("_limit"))
+    exact = pd.DataFrame(predictions(h, noise, rate, beta, weight_decay=0.0))
+    modes = modes.join(exact.add_suffix("_exact"))
+    modes["rotation_exact"] = currents.discrete_rotation([1], h, rate, beta)[0]
+    modes["spectrum_peak_exact"] = np.where(peak > 0, peak, math.nan)
+    modes["position_rotation_exact"] = [*couples, math.nan]
+    modes["mode_variance_limit"] = limit[:, 0, 0]
+    modes["mode_velocity_variance_limit"] = limit[:, 1, 1]
+    modes["mode_frequency_limit"] = np.where(frequency > 0, frequency, math.nan)
+    modes["rotation_limit"] = currents.limiting_rotation([1], h, rate, beta)[0]
     mass = rate * (1 + beta) / 2
     for end in ("", "_error"):
         modes[f"energy{end}"] = h * modes[f"mode_variance{end}"]
@@ -114,14 +110,13 @@ def rotation_ratio(run: Run) -> Estimate:
 
     Of the continuous theory, in a step; of all modes the one that is furthest from 1.
     """
-    return _ratio(_modes(run), rotation="rotation_limit")
+    return _ratio(run, rotation="rotation_limit")
 
 
 @quantity
 def position_rotation_ratio(run: Run) -> Estimate:
     """The rotation in the plane of two positions over that in phase space by the current."""
-    pairs = _modes(run).dropna(subset="position_rotation")
-    return _ratio(pairs, position_rotation="rotation_limit")
+    return _ratio(run, "position_rotation.notna()", position_rotation="rotation_limit")
 
 
 @quantity
@@ -131,8 +126,8 @@ def oscillation_ratio(run: Run) -> Estimate:
     Of the modes whose predicted frequency exceeds their damping (1 − β) / (1 + β), the
     one that is furthest from 1.
     """
-    clear = _modes(run).query("mode_frequency_limit > (1 - momentum) / (1 + momentum)")
-    return _ratio(clear, mode_frequency="mode_frequency_limit")
+    clear = "mode_frequency_limit > (1 - momentum) / (1 + momentum)"
+    return _ratio(run, clear, mode_frequency="mode_frequency_limit")
 
 
 @quantity
@@ -142,7 +137,7 @@ def variance_ratio(run: Run) -> Estimate:
     Of the continuous theory, with the noise at the minimum; the one furthest from 1.
     """
     limits = {name: f"{name}_limit" for name in ("mode_variance", "mode_velocity_variance")}
-    return _ratio(_modes(run), **limits)
+    return _ratio(run, **limits)
 
 
 @quantity
@@ -151,7 +146,7 @@ def gibbs_variance_ratio(run: Run) -> Estimate:
 
     At the mean temperature (geometric) of the modes; the one furthest from 1.
     """
-    return _ratio(_modes(run), energy="mean_temperature")
+    return _ratio(run, energy="mean_temperature")
 
 
 @quantity
@@ -161,8 +156,7 @@ def temperature_exponent(run: Run) -> Estimate:
     0 for the Gibbs law in the training loss, 1 for the modified loss of noise like the
     Hessian. Of several momenta the one furthest from 1.
     """
-    rows = run.series("temperature_exponent")
-    return _furthest(rows.value, rows.error)
+    return _furthest(*run.series("temperature_exponent")[["value", "error"]].to_numpy().T)
 
 
 @quantity
@@ -172,13 +166,11 @@ def isotropic_exponent(run: Run) -> Estimate:
     return _furthest(rows.value, rows.error)
 
 
-def _modes(run: Run) -> pd.DataFrame:
-    ensembles = run.settings.ensembles.items()
-    return pd.concat(table(run, of).assign(momentum=beta) for of, beta in ensembles)
-
-
-def _ratio(modes: pd.DataFrame, **predicted: str) -> Estimate:
+def _ratio(run: Run, where: str = "curvature > 0", **predicted: str) -> Estimate:
     """Return the ratio furthest from 1 of columns to those that predict them."""
+    ensembles = run.settings.ensembles.items()
+    modes = pd.concat(table(run, of).assign(momentum=beta) for of, beta in ensembles)
+    modes = modes.query(where)
     values = [modes[name] / modes[over] for name, over in predicted.items()]
     errors = [modes[f"{name}_error"] / modes[over] for name, over in predicted.items()]
     return _furthest(np.concatenate(values), np.concatenate(errors))

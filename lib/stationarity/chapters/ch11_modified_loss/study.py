@@ -2,26 +2,35 @@
 
 On quadratics with Gaussian noise, of which the theory is exact, and on true minibatches
 of a regression, which judge it: it is not built into them. Everything is float64.
+
+Measured series are (members, T, k) for k modes, with mean zero; standard errors are by
+the jackknife over members. Source: our section "Modified loss and probability currents".
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+import scipy.signal
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
+from ... import data
 from ...errors import UsageError
 from ...runs.metrics import rows
-from ...stats.estimate import mean_and_error
+from ...runs.seeds import seed_of
+from ...stats.estimate import jackknife, mean_and_error
 from ...stats.modes import FEW, statistics
 from ...theory.discrete import check_stable
 from ...theory.simulation import simulate
-from . import estimators, regression
 from .settings import NOISES
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
+    from ...runs.progress import Progress
     from .settings import Ensembles, MinibatchCurrents, PhaseSpace
 
 EDGES = np.linspace(-2.4, 2.4, 9)  # of cells in phase space, in standard deviations
@@ -45,8 +54,9 @@ def phase_space(settings: PhaseSpace, place: Place) -> list[tuple]:
 
             def measure():
                 bar.advance()
-                paths = simulated(settings, curvature, variance, steps, settings.trajectories)
-                positions = np.ascontiguousarray(paths.swapaxes(0, 1))
+                members = settings.trajectories
+                positions = simulated(settings, curvature, variance, steps, members)
+                positions = np.ascontiguousarray(positions.swapaxes(0, 1))
                 return measured(of, positions, curvature, np.diag(variance), settings)
 
             found += place.keeper.part(of, measure)
@@ -67,7 +77,7 @@ def minibatch_currents(settings: MinibatchCurrents, place: Place) -> list[tuple]
     and ``hessian_trace`` and the number of ``outputs``. Raises :class:`UsageError` for
     what is unstable, and for a mode that the data do not have, before any long work.
     """
-    inputs, residuals, curvature = regression.problem(settings, place)
+    inputs, residuals, curvature = problem(settings, place)
     for beta in settings.momenta:
         check_stable(curvature, settings.learning_rate, beta)
     if (members := settings.trajectories * residuals.shape[1]) < FEW:
@@ -77,18 +87,85 @@ def minibatch_currents(settings: MinibatchCurrents, place: Place) -> list[tuple]
             f"The regression has modes 0 to {len(curvature) - 1}: take modes from these."
         )
     chosen = list(settings.modes)
-    noise = regression.noise_covariance(inputs[:, chosen], residuals) / settings.batch_size
+    noise = noise_covariance(inputs[:, chosen], residuals) / settings.batch_size
     found = rows("hessian_trace", curvature.sum()) + rows("outputs", residuals.shape[1])
     total = (settings.burn_in + settings.steps + 1) * len(settings.momenta)
     with place.keeper.progress("minibatches in phase space", total) as bar:
         for of, beta in settings.ensembles.items():
 
             def measure():
-                positions = regression.paths(inputs, residuals, settings, beta, bar)
+                positions = paths(inputs, residuals, settings, beta, bar)
                 return measured(of, positions, curvature[chosen], noise, settings)
 
             found += place.keeper.part(of, measure)
     return found
+
+
+def problem(settings: MinibatchCurrents, place: Place) -> tuple[Tensor, Tensor, NDArray]:
+    """Return the regression's inputs (n, D), residuals (n, C) and curvatures (D,).
+
+    Pixels, each less its mean, in the basis of the Hessian's eigenvectors, descending;
+    directions without curvature are left out, as no weight moves along them. The
+    residuals at the minimum of the one-hot labels, less their means, are turned
+    to be uncorrelated and have mean square 1. SGD commutes with both, as every output
+    sees the same minibatches and its loss is half its mean squared error. Raises
+    :class:`UsageError` where the labels are fitted exactly.
+    """
+    how = {"dtype": torch.float64, "data_root": place.data_root, "device": place.device}
+    how |= {"batch_size": settings.batch_size, "examples": settings.examples}
+    dataset = data.load(settings.dataset, **how)
+    pixels, labels = data.whole(dataset.partition())
+    pixels = pixels - pixels.mean(0)
+    values, vectors = torch.linalg.eigh(pixels.T @ pixels / len(pixels))
+    values, vectors = values.flip(0), vectors.flip(1)
+    kept = values > 1e-9 * values[0]
+    inputs = pixels @ vectors[:, kept]
+    targets = torch.nn.functional.one_hot(labels, dataset.classes).double()
+    targets = targets - targets.mean(0)
+    best = inputs.T @ targets / len(inputs) / values[kept, None]
+    left, lengths, _ = torch.linalg.svd(targets - inputs @ best, full_matrices=False)
+    if lengths[0] < 1e-6 * targets.norm():
+        raise UsageError(
+            f"The regression fits all {len(inputs)} labels exactly, so that no gradient noise "
+            f"is left: take more examples than the {inputs.shape[1]} directions of the data."
+        )
+    residuals = left[:, lengths > 1e-6 * lengths[0]] * math.sqrt(len(left))
+    return inputs, residuals, values[kept].cpu().numpy()
+
+
+def noise_covariance(inputs: Tensor, residuals: Tensor) -> NDArray:
+    """Return the covariance of one example's gradient at the minimum, (k, k).
+
+    The mean over outputs; ``inputs`` are (n, k), ``residuals`` (n, C). The mean gradient
+    is zero there.
+    """
+    weights = residuals.square().mean(1, keepdim=True)
+    return (inputs.T @ (weights * inputs) / len(inputs)).cpu().numpy()
+
+
+def paths(inputs, residuals, settings: MinibatchCurrents, momentum, bar: Progress) -> NDArray:
+    """Return the weights along the modes, (members, T + 1, k), from the minimum on.
+
+    Minibatches are drawn with replacement, anew for each trajectory. The outputs of
+    a trajectory share them, and count as members of the ensemble.
+    """
+    generator = torch.Generator(inputs.device)
+    generator.manual_seed(seed_of(settings.seed, "currents", f"{momentum:g}"))
+    size, chosen = (settings.trajectories, settings.batch_size), list(settings.modes)
+    weights = inputs.new_zeros(size[0], inputs.shape[1], residuals.shape[1])
+    velocity = torch.zeros_like(weights)
+    kept = torch.empty(settings.steps + 1, *weights[:, chosen].shape, dtype=torch.float64)
+    for step in range(-settings.burn_in, settings.steps + 1):
+        if step >= 0:
+            kept[step] = weights[:, chosen]
+        drawn = torch.randint(len(inputs), size, generator=generator, device=inputs.device)
+        batch = inputs[drawn]
+        error = batch @ weights - residuals[drawn]
+        velocity = momentum * velocity - batch.transpose(1, 2) @ error / settings.batch_size
+        weights = weights + settings.learning_rate * velocity
+        bar.advance()
+    series = kept.permute(1, 3, 0, 2)  # trajectory, output, step, mode
+    return series.reshape(-1, *series.shape[2:]).contiguous().numpy()
 
 
 def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[tuple]:
@@ -103,24 +180,24 @@ def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[
       positions of this mode and the next, and ``rotation_at`` the lag that is the step;
     - ``spectrum`` of the position at the frequency 2π j / segment, where j is the step,
       and ``spectrum_peak``, radians per step, NaN where the spectrum falls from 0 on;
-    - ``motion_position`` and ``motion_velocity`` of :func:`.estimators.local_motion`, with
+    - ``motion_position`` and ``motion_velocity`` of :func:`local_motion`, with
       the number of a cell as the step.
 
     ``temperature_exponent`` is a single row.
     """
     rate, lags = settings.learning_rate, np.arange(settings.lags + 1)
     velocity, position = np.diff(positions, axis=1) / rate, positions[:, 1:]
-    turned, turned_error = estimators.rotation(position, velocity, lags)
-    pairs = estimators.rotation(position[..., :-1], position[..., 1:], [1])
-    power = estimators.spectra(position, settings.segment)
+    turned, turned_error = rotation(position, velocity, lags)
+    pairs = rotation(position[..., :-1], position[..., 1:], [1])
+    power = spectra(position, settings.segment)
     by_mode = {
         "curvature": (curvature,), "noise_variance": (np.diag(noise),),
         "noise_covariance": (np.diag(noise, 1),), **statistics(position, rate),
         "rotation": (turned[1], turned_error[1]),
         "position_rotation": (pairs[0][0], pairs[1][0]),
-        "spectrum_peak": estimators.spectral_peaks(power),
+        "spectrum_peak": spectral_peaks(power),
     }  # fmt: skip
-    exponent, modes = estimators.temperature_exponent(position, curvature), range(len(noise))
+    exponent, modes = temperature_exponent(position, curvature), range(len(noise))
     found = rows("temperature_exponent", *exponent, of=of)
     for name, columns in by_mode.items():
         found += rows(name, *columns, of=of, index=range(len(columns[0])))
@@ -129,8 +206,104 @@ def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[
     found += rows("spectrum", *spectrum, of=of, step=bins, index=modes)
     for mode in modes:
         states = np.stack([position[..., mode], velocity[..., mode]])
-        motion, counts = estimators.local_motion(states, EDGES)
+        motion, counts = local_motion(states, EDGES)
         cells = np.flatnonzero(counts >= VISITED)
         for name, values in zip(("motion_position", "motion_velocity"), motion, strict=True):
             found += rows(name, values[cells], of=of, step=cells, index=mode)
     return found
+
+
+def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Measure how pairs of series rotate within ``lags`` (L,) steps: values, errors (L, k).
+
+    ``E[y_t x_{t+k}] − E[x_t y_{t+k}]`` over twice √(E x² E y² − (E x y)²): positive where
+    the pair turns clockwise in the (x, y) plane. It has no unit. In coordinates that
+    make the pair's covariance the identity it is the mean area of the triangle of the
+    origin and the states at t and t + k: Lévy's stochastic area, and for small steps the
+    angle in radians, weighted with the square of the radius. It is 0 for a process that
+    looks the same in reversed time.
+    """
+    swept = [(_product(other, one, lag) - _product(one, other, lag)) / 2 for lag in lags]
+    moments = [_product(one, one, 0), _product(other, other, 0), _product(one, other, 0)]
+
+    def scaled(mean):
+        return mean[3:] / np.sqrt(mean[0] * mean[1] - mean[2] ** 2)
+
+    return jackknife(scaled, np.stack(moments + swept), axis=1, unbiased=True)
+
+
+def temperature_exponent(series: NDArray, curvature: NDArray) -> tuple[NDArray, NDArray]:
+    """Measure p in ``h E θ² ∝ h^p`` over modes, by least squares on logarithms.
+
+    The temperature that the Gibbs law exp(−f/T) would need in each mode is h E θ²:
+    p is 0 where one temperature serves all, and 1 (λ = 0) for the modified loss of
+    noise proportional to the Hessian.
+    """
+    logarithm = np.log(curvature) - np.log(curvature).mean()
+    weights = logarithm / (logarithm**2).sum()
+    squares = _product(series, series, 0)
+    return jackknife(lambda mean: np.log(curvature * mean) @ weights, squares, unbiased=True)
+
+
+def spectra(series: NDArray, segment: int) -> NDArray:
+    """Return the power spectra (segment / 2 + 1, members, k): two-sided.
+
+    By Welch's method with Hann windows that overlap by half.
+    """
+    how = {"nperseg": segment, "detrend": False, "return_onesided": False}
+    modes = np.moveaxis(series, -1, 0)  # one at a time: memory
+    power = [scipy.signal.welch(one, **how)[1].T[: segment // 2 + 1] for one in modes]
+    return np.stack(power, -1)
+
+
+def spectral_peaks(power: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the angles where spectra (bins, members, k), from 0 to π, are largest, (k,).
+
+    The inverse of a spectrum is a parabola in the cosine of the frequency. It is fitted
+    over the bins of more than half of the maximum, all of one relative error. NaN where
+    the lowest point is not below cosine 1 by two standard errors: the spectrum may fall
+    from 0 on.
+    """
+    cosine = np.cos(np.linspace(0, np.pi, len(power)))
+    found = []
+    for one in np.moveaxis(power, -1, 0):
+        whole = one.mean(1)
+        # Without the first bin: the window lets it in from both sides of 0.
+        bins = 1 + np.flatnonzero(whole[1:] > whole[1:].max() / 2)
+
+        def lowest(mean):
+            below_one = cosine[bins] - 1
+            second, first, _ = np.polyfit(below_one, 1 / mean[bins], 2, w=whole[bins])
+            return 1 - first / (2 * second)
+
+        nothing = (math.nan, math.nan)
+        found.append(jackknife(lowest, one.T, unbiased=True) if len(bins) > 3 else nothing)
+    place, error = np.array(found).T
+    angle = np.arccos(np.where(place + 2 * error < 1, place, math.nan))
+    return angle, error / np.sin(angle)
+
+
+def local_motion(states: NDArray, edges: NDArray) -> tuple[NDArray, NDArray]:
+    """Measure the mean motion at each place of phase space: the current over the density.
+
+    For a mode's positions and velocities (2, members, T), each over its root mean square,
+    the mean of (x_{t+1} − x_{t−1}) / 2 in the cells of a square grid with ``edges``
+    (G + 1,): cell i G + j begins at the edges i of the position and j of the velocity.
+    Returns the means (2, G²), NaN where a cell is empty, and the counts (G²,). Forward and
+    backward means each have the symmetric part of the drift, which cancels.
+    """
+    states = states / np.sqrt(np.mean(np.square(states), axis=(1, 2), keepdims=True))
+    motion = (states[..., 2:] - states[..., :-2]) / 2
+    cells = np.searchsorted(edges, states[..., 1:-1]) - 1
+    size = len(edges) - 1
+    inside = ((cells >= 0) & (cells < size)).all(0)
+    index = (cells[0] * size + cells[1])[inside]
+    counts = np.bincount(index, minlength=size**2)
+    sums = [np.bincount(index, part[inside], size**2) for part in motion]
+    return np.where(counts > 0, sums, np.nan) / np.maximum(counts, 1), counts
+
+
+def _product(one: NDArray, other: NDArray, lag: int) -> NDArray:
+    """Return the mean over t of one_t other_{t+lag} of each member, (members, k)."""
+    length = one.shape[1] - lag
+    return np.einsum("mtk,mtk->mk", one[:, :length], other[:, lag:]) / length
