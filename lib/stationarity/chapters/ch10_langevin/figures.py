@@ -51,42 +51,37 @@ def regimes() -> Figure:
 
 
 def three_theories(run: Run, triples: list[tuple]) -> Figure:
-    """Draw both theories and both simulations from the start on, and what sets them apart.
-
-    For each triple the quantities, and below their deviations from the exact theory.
-    """
+    """Draw theories and simulations of each triple, and below how far off the exact one."""
     figure, axes = panels(2 * len(triples), 3, height=1.9)
     for number, triple in enumerate(triples):
         rows = axes[2 * number : 2 * number + 2]
         for (upper, lower), quantity in zip(rows.T, study.TOTALS, strict=True):
-            _theories(upper, lower, run, triple, quantity)
+            exact, langevin = (
+                reading.compared(run, triple, "gaussian", theory, [quantity])
+                for theory in (reading.CONSTANT, "Langevin equation")
+            )
+            wide = exact.value.max() > 5 * exact.value.min()
+            upper.plot(exact.step, exact.predicted, **THEORY, label="exact, discrete time")
+            upper.plot(exact.step, langevin.predicted, **LANGEVIN, label="Langevin equation")
+            lower.axhline(0, **THEORY)
+            lower.plot(exact.step, 100 * (langevin.predicted / exact.predicted - 1), **LANGEVIN)
+            for first, noise in enumerate(("gaussian", "replacement")):
+                table = reading.compared(run, triple, noise, reading.CONSTANT, [quantity])
+                shown = table.iloc[first::2]  # they take turns, to be told apart
+                style = {"markersize": 3, **NOISES[noise]}
+                off, error = 100 * (shown.ratio - 1), 100 * shown.ratio_error
+                points(upper, shown.step, shown.value, **style)
+                points(lower, shown.step, off, error, **style)
+            ylabel, xlabel = LABELS[quantity]
+            upper.set(xscale="log", yscale="log" if wide else "linear")
+            upper.set_ylabel(ylabel, fontsize="small")
+            upper.yaxis.set_minor_formatter(NullFormatter())
+            upper.tick_params(labelbottom=False)
+            lower.set(xlabel=xlabel, xscale="log")
         rows[0, 0].set_title(f"η = {triple[0]:g}, β = {triple[1]:g}", loc="left")
         rows[1, 0].set(ylabel="off by (%)")
     legend_above(figure, axes[0, 0], 2, fontsize="small")
     return figure
-
-
-def _theories(upper, lower, run: Run, triple: tuple, quantity: str) -> None:
-    equation = reading.compared(run, triple, "gaussian", "Langevin equation", [quantity])
-    wrong = equation.predicted
-    for first, noise in enumerate(("gaussian", "replacement")):
-        table = reading.compared(run, triple, noise, reading.CONSTANT, [quantity])
-        if noise == "gaussian":
-            wide = table.value.max() > 5 * table.value.min()
-            upper.plot(table.step, table.predicted, **THEORY, label="exact, discrete time")
-            upper.plot(table.step, wrong, **LANGEVIN, label="Langevin equation")
-            lower.axhline(0, **THEORY)
-            lower.plot(table.step, 100 * (wrong / table.predicted - 1), **LANGEVIN)
-        shown = table.iloc[first::2]  # the simulations take turns, to be told apart
-        off, error = 100 * (shown.ratio - 1), 100 * shown.ratio_error
-        points(upper, shown.step, shown.value, markersize=3, **NOISES[noise])
-        points(lower, shown.step, off, error, markersize=3, **NOISES[noise])
-    ylabel, xlabel = LABELS[quantity]
-    upper.set(xscale="log", yscale="log" if wide else "linear")
-    upper.set_ylabel(ylabel, fontsize="small")
-    upper.yaxis.set_minor_formatter(NullFormatter())
-    upper.tick_params(labelbottom=False)
-    lower.set(xlabel=xlabel, xscale="log")
 
 
 def sampling(run: Run, triples: list[tuple]) -> Figure:
@@ -139,10 +134,7 @@ def velocity_sums(curvature: float, settings: list[tuple[float, float]], last: i
 
 
 def spirals(run: Run, triple: tuple, directions: list[int]) -> Figure:
-    """Draw the mean of position and velocity from the start on, in some directions.
-
-    Lines: Langevin equation and exact theory; points: simulated minibatches.
-    """
+    """Draw the mean of position and velocity from the start on, in some directions."""
     figure, axes = panels(1, len(directions), height=2.8)
     (rate, momentum, _), of = triple, study.ensemble("replacement", triple)
     steps, fine = np.arange(151), np.linspace(0, 150, 1501)
@@ -154,10 +146,8 @@ def spirals(run: Run, triple: tuple, directions: list[int]) -> Figure:
         ax.plot(*flow.T, **LANGEVIN, label="Langevin equation")
         exact = reading.EXACT.mean_at(steps, *given, start=start)
         ax.plot(*exact.T, **dots, label="exact")
-        position, velocity = (
-            run.series(name, of=of, index=direction).query("step <= 150")
-            for name in ("position_mean", "velocity_mean")
-        )
+        pair = (run.series(name, of=of, index=direction) for name in study.MOMENTS[:2])
+        position, velocity = (one.query("step <= 150") for one in pair)
         style = NOISES["replacement"] | {"xerr": NORMAL * position.error}
         points(ax, position.value, velocity.value, velocity.error, **style)
         ax.set(xlabel="E(θ−μ) (unit)", title=f"ηh = {rate * given[0]:.2g}")

@@ -90,8 +90,7 @@ def velocity_sum_squared(lags, curvature, rate, noise, momentum) -> NDArray:
     every = np.arange(np.max(lags) + 1)
     correlation = propagator(every, curvature, rate, momentum)[..., 1, 1]
     slope = 2 * np.cumsum(correlation, 0) - 1  # 1 + 2 Σ_{0<j≤k} C, from k to k + 1
-    summed = np.cumsum(slope, 0) - slope
-    return rate**2 * limit[..., 1, 1] * summed[lags]
+    return rate**2 * limit[..., 1, 1] * (np.cumsum(slope, 0) - slope)[lags]
 
 
 def sharpest(run: Run) -> str:
@@ -162,10 +161,7 @@ def _largest_error(table: pd.DataFrame) -> Estimate:
 
 
 def worst(run: Run, noise: str, theory: str) -> Estimate:
-    """Return the largest relative error of a theory at all settings of the optimiser.
-
-    With an interval at 95 %, of the totals from the first step on.
-    """
+    """Return a theory's largest relative error, with interval, of the totals of all triples."""
     tables = [compared(run, triple, noise, theory) for triple in run.settings.triples]
     return _largest_error(pd.concat(tables))
 

@@ -310,9 +310,9 @@ def _exact(settings, given, start, triple, recorded, _) -> list[tuple]:
     mean, covariance = exact_moments(given, *triple, start=start, recorded=recorded)
     lags = recorded_steps(settings.lags)
     values = by_name(mean, covariance, lags, lambda one: _moved(given, triple, one, lags))
-    each = {name: values[name][:, : settings.directions] for name in (*MOMENTS, TOTALS[-1])}
-    parts = [*each.items(), *((name, values[name].sum(-1)) for name in TOTALS)]
-    return [(name, part, math.nan) for name, part in parts]
+    leading = slice(settings.directions)
+    each = [(name, values[name][:, leading], math.nan) for name in (*MOMENTS, TOTALS[-1])]
+    return each + [(name, values[name].sum(-1), math.nan) for name in TOTALS]
 
 
 def by_name(mean, covariance, lags, moved: Callable) -> dict[str, NDArray]:

@@ -126,8 +126,7 @@ def spectrum_peak(curvature: ArrayLike, rate: float, momentum: float = 0.0) -> N
     """Return where the power spectrum of the position is largest, exactly.
 
     ``cos ω* = (1 + β)(1 + β − η h) / (4 β)``; 0 (or π) where that exceeds 1 (or is
-    below −1), as it does without momentum. It lies below the frequency of
-    the oscillation.
+    below −1), as it does without momentum. It lies below the oscillation's frequency.
 
     >>> spectrum_peak([0.01, 1.0], 0.1, 0.9).round(3)
     array([0.   , 0.318])

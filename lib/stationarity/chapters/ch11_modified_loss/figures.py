@@ -186,8 +186,7 @@ def animation(states: NDArray) -> bytes:
     figure, (axes,) = panels(1, 3, height=2.9, sharey=True)
     figure.set_dpi(90)
     dots, frames = _clouds(axes, states, 0, size=9), []
-    for ax in axes:
-        ax.set(xlabel="position / its deviation")
+    plt.setp(axes, xlabel="position / its deviation")
     axes[0].set(ylabel="velocity / its deviation")
     text = axes[0].text(0.03, 0.92, "", transform=axes[0].transAxes, fontsize="small")
     for step, state in enumerate(states):
@@ -215,8 +214,7 @@ def playable(states: NDArray, alt: str) -> str:
     for row, step in zip(axes, moments, strict=True):
         _clouds(row, states, step, size=6)
         row[0].set(ylabel=f"after {step} steps\nvelocity")
-    for ax in axes[-1]:
-        ax.set(xlabel="position")
+    plt.setp(axes[-1], xlabel="position")
     figure.savefig(file, format="webp", dpi=110, pil_kwargs={"quality": 85})
     plt.close(figure)
     images = (base64.b64encode(one).decode() for one in (file.getvalue(), animation(states)))

@@ -80,10 +80,8 @@ def motion(run: Run, number: int) -> tuple[NDArray, NDArray]:
 
     Of a mode of the first ensemble, within 2.2 standard deviations, in units of these.
     """
-    position, velocity = (
-        run.series(name, of=NOISES[0], index=number)
-        for name in ("motion_position", "motion_velocity")
-    )
+    names = "motion_position", "motion_velocity"
+    position, velocity = (run.series(name, of=NOISES[0], index=number) for name in names)
     cells = np.divmod(position.step.to_numpy(), len(EDGES) - 1)
     places = ((EDGES[1:] + EDGES[:-1]) / 2)[np.stack(cells, -1)]
     inner = np.hypot(*places.T) < 2.2
@@ -168,9 +166,8 @@ def isotropic_exponent(run: Run) -> Estimate:
 
 def _ratio(run: Run, where: str = "curvature > 0", **predicted: str) -> Estimate:
     """Return the ratio furthest from 1 of columns to those that predict them."""
-    ensembles = run.settings.ensembles.items()
-    modes = pd.concat(table(run, of).assign(momentum=beta) for of, beta in ensembles)
-    modes = modes.query(where)
+    pairs = run.settings.ensembles.items()
+    modes = pd.concat(table(run, of).assign(momentum=beta) for of, beta in pairs).query(where)
     values = [modes[name] / modes[over] for name, over in predicted.items()]
     errors = [modes[f"{name}_error"] / modes[over] for name, over in predicted.items()]
     return _furthest(np.concatenate(values), np.concatenate(errors))

@@ -54,9 +54,8 @@ def phase_space(settings: PhaseSpace, place: Place) -> list[tuple]:
 
             def measure():
                 bar.advance()
-                members = settings.trajectories
-                positions = simulated(settings, curvature, variance, steps, members)
-                positions = np.ascontiguousarray(positions.swapaxes(0, 1))
+                states = simulated(settings, curvature, variance, steps, settings.trajectories)
+                positions = np.ascontiguousarray(states.swapaxes(0, 1))
                 return measured(of, positions, curvature, np.diag(variance), settings)
 
             found += place.keeper.part(of, measure)
@@ -136,8 +135,7 @@ def problem(settings: MinibatchCurrents, place: Place) -> tuple[Tensor, Tensor, 
 def noise_covariance(inputs: Tensor, residuals: Tensor) -> NDArray:
     """Return the covariance of one example's gradient at the minimum, (k, k).
 
-    The mean over outputs; ``inputs`` are (n, k), ``residuals`` (n, C). The mean gradient
-    is zero there.
+    The mean over outputs, of ``inputs`` (n, k) and ``residuals`` (n, C).
     """
     weights = residuals.square().mean(1, keepdim=True)
     return (inputs.T @ (weights * inputs) / len(inputs)).cpu().numpy()
@@ -246,10 +244,7 @@ def temperature_exponent(series: NDArray, curvature: NDArray) -> tuple[NDArray, 
 
 
 def spectra(series: NDArray, segment: int) -> NDArray:
-    """Return the power spectra (segment / 2 + 1, members, k): two-sided.
-
-    By Welch's method with Hann windows that overlap by half.
-    """
+    """Return two-sided spectra (segment / 2 + 1, members, k): Welch's, of Hann windows."""
     how = {"nperseg": segment, "detrend": False, "return_onesided": False}
     modes = np.moveaxis(series, -1, 0)  # one at a time: memory
     power = [scipy.signal.welch(one, **how)[1].T[: segment // 2 + 1] for one in modes]
@@ -264,8 +259,7 @@ def spectral_peaks(power: NDArray) -> tuple[NDArray, NDArray]:
     the lowest point is not below cosine 1 by two standard errors: the spectrum may fall
     from 0 on.
     """
-    cosine = np.cos(np.linspace(0, np.pi, len(power)))
-    found = []
+    cosine, found = np.cos(np.linspace(0, np.pi, len(power))), []
     for one in np.moveaxis(power, -1, 0):
         whole = one.mean(1)
         # Without the first bin: the window lets it in from both sides of 0.
@@ -294,8 +288,7 @@ def local_motion(states: NDArray, edges: NDArray) -> tuple[NDArray, NDArray]:
     """
     states = states / np.sqrt(np.mean(np.square(states), axis=(1, 2), keepdims=True))
     motion = (states[..., 2:] - states[..., :-2]) / 2
-    cells = np.searchsorted(edges, states[..., 1:-1]) - 1
-    size = len(edges) - 1
+    cells, size = np.searchsorted(edges, states[..., 1:-1]) - 1, len(edges) - 1
     inside = ((cells >= 0) & (cells < size)).all(0)
     index = (cells[0] * size + cells[1])[inside]
     counts = np.bincount(index, minlength=size**2)
