@@ -171,7 +171,6 @@ def _start_processes(
 
 @contextlib.contextmanager
 def _told(folder: Path, device: str):
-    """Say after an interruption how the run goes on, and without memory what to do."""
     try:
         yield
     except KeyboardInterrupt:

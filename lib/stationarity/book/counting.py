@@ -70,7 +70,6 @@ class Operations(TorchDispatchMode):
 
 
 def _passes(model: nn.Module, objective: Callable, batch) -> list[Callable]:
-    """Return what computes the objective, its gradient, and a Hessian product."""
     parameters = trainable(model)
     vector = torch.ones(count_entries(parameters), device=parameters[0].device)
     return [

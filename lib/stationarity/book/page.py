@@ -47,7 +47,6 @@ def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> 
 
 
 def _image(draw, run) -> tuple[str, str]:
-    """Return a run's figure as an address that holds it, and why there is none."""
     import matplotlib.pyplot as plt
 
     try:

@@ -44,7 +44,6 @@ def loss_and_gradient(run: Run) -> Figure:
 
 
 def _norms(axes: Axes, squared: pd.DataFrame, **style) -> None:
-    """Plot the roots of squared norms, with the roots of their intervals as bars."""
     estimate = Estimate.of(squared.value, squared.error.fillna(0)).root()
     intervals(axes, squared.epoch, *estimate, color="C1", **MARKS, **style)
 

@@ -212,7 +212,6 @@ class _Decoded(Dataset):
 
 
 def _workers() -> int:
-    """Return this process's share of the CPUs, 16 at most."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it, macOS not
     cpus = len(affinity(0)) if affinity else os.cpu_count()
     return min(16, max(1, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

@@ -117,7 +117,6 @@ def memory_mapped(source: Source, files: dict[str, list[Path]]):
 
 
 def _download(source: Source) -> dict[str, list[Path]]:
-    """Fetch what is not yet in the hub's cache, and check what is new there."""
     from huggingface_hub import snapshot_download
 
     patterns = [f"{source.inside}/{split}-*.parquet" for split in source.rows]
@@ -150,7 +149,6 @@ def _download(source: Source) -> dict[str, list[Path]]:
 
 
 def _why_not(source: Source, error: Exception) -> str:
-    """Return a sentence: why a download failed, and the remedy."""
     from huggingface_hub import errors, get_token
 
     page = f"https://huggingface.co/datasets/{source.hub}"

@@ -128,6 +128,11 @@ class Keeper:
         self._write(whole.rows)
         self.state = None
 
+    def need(self, checkpoint_bytes: int, further_bytes: int) -> None:
+        """Raise :class:`UsageError` where there is no room for checkpoints and what else."""
+        if self.folder:
+            records.prepare(self.folder, checkpoint_bytes, further_bytes)
+
     def hold(self, key: str, value, otherwise: str) -> None:
         """Note what a run is made with; :class:`UsageError` where it was begun otherwise."""
         if (earlier := self.info.setdefault(key, value)) != value:

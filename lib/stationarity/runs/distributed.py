@@ -15,8 +15,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..errors import UsageError
-
 
 def started() -> int:
     """Return how many processes ``torchrun`` has started; 1 without it."""
@@ -54,13 +52,6 @@ def key() -> tuple:
 def share(count: int) -> slice:
     """Return which of ``count`` items are this process's: of all as many, give or take one."""
     return slice(count * rank() // size(), count * (rank() + 1) // size())
-
-
-def check_divisible(batch_size: int) -> None:
-    """Raise :class:`UsageError` for a batch that has no equal shares."""
-    if batch_size % size():
-        said = f"The batch size {batch_size} cannot be divided among {size()} processes"
-        raise UsageError(f"{said}: set another number of devices, or another batch_size.")
 
 
 def mean(values: Tensor) -> Tensor:

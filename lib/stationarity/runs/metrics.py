@@ -27,7 +27,10 @@ def rows(
     >>> rows("loss", [0.5, 0.4], member=range(2), step=7)[1][:5]
     ('loss', '', 1, None, 7)
     """
-    values, errors = (_array(given) for given in (values, errors))
+    values, errors = (
+        np.asarray(given.tolist() if hasattr(given, "tolist") else given, float)
+        for given in (values, errors)
+    )
     errors = np.broadcast_to(errors, values.shape)
     sized = (name for name, at in axes.items() if hasattr(at, "__len__"))
     long = {name: list(axes[name]) for name in sized if not isinstance(axes[name], str)}
@@ -48,10 +51,6 @@ def rows(
 def common_rows(values: dict, **axes) -> list[tuple]:
     """Return the :func:`rows` of several quantities, by name, that have the same axes."""
     return [row for name, each in values.items() for row in rows(name, each, **axes)]
-
-
-def _array(given) -> np.ndarray:
-    return np.asarray(given.tolist() if hasattr(given, "tolist") else given, float)
 
 
 def frame(found: list[tuple]) -> pd.DataFrame:

@@ -58,7 +58,6 @@ def follow(command: list[str], environment: dict[str, str]) -> int:
 
 
 def _outlet():
-    """Return the file that shows progress; None: standard error of this process."""
     if path := os.environ.get("STATIONARITY_PROGRESS"):
         return open(path, "a", encoding="ascii")
     ipython = sys.modules.get("IPython")

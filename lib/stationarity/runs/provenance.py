@@ -53,7 +53,6 @@ def _file(module: str) -> Path | None:
 
 
 def _imported(path: Path) -> Iterator[Path | None]:
-    """Yield the files that a module imports as it runs, at its top or within functions."""
     package = ".".join(["stationarity", *path.relative_to(PACKAGE).parts[:-1]])
     for node in ast.walk(_running(path)):
         if isinstance(node, ast.ImportFrom):

@@ -70,7 +70,11 @@ def compare(
     if min(map(len, parts)) < 4:
         raise UsageError("A comparison needs at least four independent samples or blocks.")
     grid = np.sort(np.concatenate([part.ravel() for part in parts]))
-    functions = [_distribution_functions(part, grid) for part in parts]
+    functions = [  # of blocks (count, length) on a grid (G,)
+        np.stack([np.searchsorted(row, grid, side="right") for row in np.sort(part)])
+        / part.shape[1]
+        for part in parts
+    ]
     generator = np.random.default_rng(0)
     difference = functions[0].mean(0) - functions[1].mean(0)
     null = sum(_fluctuations(f, replicates, generator) for f in functions)
@@ -114,11 +118,6 @@ def judge(
     return dict(zip(row, numbers, strict=True)) | {"verdict": verdict, "fault": ""}
 
 
-def _distribution_functions(part: NDArray, grid: NDArray) -> NDArray:
-    ranks = [np.searchsorted(row, grid, side="right") for row in np.sort(part)]
-    return np.stack(ranks) / part.shape[1]  # of blocks (count, length) on a grid (G,)
-
-
 def _fluctuations(functions: NDArray, replicates: int, generator) -> NDArray:
     """Draw what the mean of the blocks' functions does by chance, (replicates, G)."""
     count = len(functions)
@@ -129,7 +128,6 @@ def _fluctuations(functions: NDArray, replicates: int, generator) -> NDArray:
 
 
 def _resampled(functions: NDArray, replicates: int, generator) -> NDArray:
-    """Draw blocks with replacement; return the mean functions' changes."""
     count = len(functions)
     weights = generator.multinomial(count, np.full(count, 1 / count), replicates) / count
     return (weights - 1 / count) @ functions

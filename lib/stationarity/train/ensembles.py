@@ -163,7 +163,6 @@ def _outermost(logits: Tensor, targets: Tensor, loss: str) -> tuple[Tensor, Tens
 
 
 def _gradients(pairs: list) -> Tensor:
-    """Return the gradients (K, P) of the mean loss from :func:`_backward`'s pairs."""
     pieces = []
     for inner, delta in pairs:
         pieces += [torch.bmm(delta.mT, inner).flatten(1), delta.sum(1)]

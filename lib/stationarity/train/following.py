@@ -100,7 +100,6 @@ class Follower:
         return torch.column_stack([found[:, :k], weights, found[:, k + 2]])
 
     def _distances(self, t: int) -> list[float]:
-        """Return the squared distances of theta_t from the reference points."""
         found, now = [torch.nan] * POINTS, self.ring[1 + t % SNAPSHOTS]
         for index, start in enumerate(self.starts):
             if start == t:

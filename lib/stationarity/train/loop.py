@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import data, measure, nets
 from ..errors import UsageError
 from ..nets import pretrained, transformer_xl
-from ..runs import distributed, records
+from ..runs import distributed
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from . import directions, precision
@@ -33,7 +33,6 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
     They do not depend on where a run was interrupted. Raises :class:`UsageError` where
     the loss is no longer finite; the records up to there are kept.
     """
-    distributed.check_divisible(settings.batch_size)
     keeper, state = place.keeper, State(settings, load_data(settings, place))
     if settings.pretrained:
         given = pretrained.weights(settings.model, state.dataset.classes, place.data_root)
@@ -41,9 +40,8 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
         keeper.info["pretrained"] = given[1]
     origin = state.origin = measure.parameter_vector(state.model)
     _check_data(state, keeper)
-    if keeper.folder:  # weights, and two moments at most
-        followed = directions.copies_of_weights(settings)[0] * origin.nbytes
-        records.prepare(keeper.folder, 3 * origin.nbytes, followed)
+    followed = directions.copies_of_weights(settings)[0] * origin.nbytes
+    keeper.need(3 * origin.nbytes, followed)  # weights, and two moments at most
     keeper.restore(state)
     state.choose_path()
     keeper.info["path"] = state.path
@@ -249,7 +247,6 @@ def load_data(settings: Training | LanguageTraining, place: Place):
 
 
 def _check_data(state: State, keeper: Keeper) -> None:
-    """Raise :class:`UsageError` for data that the run was not begun on, or cannot measure."""
     keeper.hold(
         "data", state.dataset.provenance,
         "This run was begun on other data: give the data root that it was begun with",
@@ -260,6 +257,11 @@ def _check_data(state: State, keeper: Keeper) -> None:
         "torchrun --nproc-per-node)",
     )  # fmt: skip
     size, count = state.settings.batch_size, state.dataset.count
+    if size % distributed.size():
+        raise UsageError(
+            f"The batch size {size} cannot be divided among {distributed.size()} processes: "
+            "set another number of devices, or another batch_size."
+        )
     if state.settings.measure_on == "partition" and count % size:
         raise UsageError(
             f"measure_on='partition' needs a batch size that divides the {count} training "

@@ -82,7 +82,6 @@ class Measurement(_Noted):
             self.note("directional_sharpness", along)
 
     def _losses(self, state) -> Tensor:
-        """Return the losses of the few batches; the same dropout whenever it is called."""
         torch.manual_seed(self.seed)
         losses = [measure.mean_loss(state.model, state.objective, [b]) for b in self.few]
         return torch.tensor(losses, dtype=torch.float64)

@@ -101,7 +101,6 @@ def fastest(model: nn.Module, loss, dataset) -> str:
 
 
 def _times(model: nn.Module, loss, batch, path: str, count: int) -> list[float]:
-    """Return the seconds of forward and backward passes over one training batch."""
     device, ends = batch[0].device, []
     loss = copy.copy(loss)  # one of a text remembers what it has read
     for index in range(count + 1):

@@ -123,7 +123,6 @@ def settling(
 
 
 def _against_theory(ax: Axes, run: Run, rate: float, quantity: str, bins) -> None:
-    """Draw means and the exact curve; of the steps that ``bins`` puts together, the first."""
     rows = run.series(quantity, of=named(rate))
     rows = rows[rows.step > 0]
     shown = rows[~bins(rows.step).duplicated()]

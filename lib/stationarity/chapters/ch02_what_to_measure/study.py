@@ -122,7 +122,6 @@ def _estimate(model, batches: list, objective=measure.cross_entropy, population=
 
 
 def _calibration(estimates: np.ndarray, errors: np.ndarray) -> dict[str, tuple]:
-    """Return mean estimates, their spread and the reported error, with errors."""
     count, (mean, error_of_mean) = len(estimates), mean_and_error(estimates)
     spread = error_of_mean * math.sqrt(count)
     square, error = mean_and_error(errors**2)

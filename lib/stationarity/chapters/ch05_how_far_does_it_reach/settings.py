@@ -87,7 +87,6 @@ REGIMES = (
 
 
 def _wider(width: int) -> tuple[Regime, ...]:
-    """Return the regimes on wider nets, but for those on a part of the data."""
     wide = {"hidden": (width,)}
     return tuple(one if one.examples else one.model_copy(update=wide) for one in REGIMES)
 
@@ -128,7 +127,6 @@ IMAGENET = PAPER | dict(
 
 
 def _register(name: str, paper: dict = PAPER, slower: int = 1, **changes) -> None:
-    """Register the ResNet with some settings changed, at every scale."""
     scales = dict(two_cores=TWO_CORES, single_gpu=SINGLE_GPU, paper=paper)
     for scale, table in scales.items():
         scales[scale] = table | {"learning_rate": table["learning_rate"] / slower} | changes

@@ -84,7 +84,6 @@ def recorded_steps(steps: int) -> NDArray:
 def _train(
     group: list[Regime], settings: RegimeStudy, inputs: Tensor, labels: Tensor, keeper: Keeper
 ) -> list[tuple]:
-    """Train the nets of regimes that share batch size, loss, optimiser and net."""
     alike, members, steps = group[0], settings.members, steps_of(group[0], settings)
     seeds, classes = small.seeds(settings.seed, "net", members), int(labels.max()) + 1
     inputs = inputs[: alike.examples or None].to(getattr(torch, settings.precision))
@@ -116,7 +115,6 @@ def _train(
 def _measured(
     nets: small.Ensemble, group: list[Regime], step: int, rate: Tensor
 ) -> list[tuple]:
-    """Return the rows of all nets of a group after some steps."""
     task, weights = nets.task, nets.theta.double()
     size, count = task.settings.batch_size, len(task.inputs)
     apart = 1 if task.sampling == "replacement" else (count - size) / (count - 1)

@@ -1,7 +1,7 @@
 """The invariant measure (chapter 6): larger scales are longer runs of more trajectories."""
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import ValidationInfo, field_validator, model_validator
@@ -9,7 +9,7 @@ from pydantic import ValidationInfo, field_validator, model_validator
 from ...errors import UsageError
 from ...runs.settings import Count, NotNegative, Positive, Settings, Share, register
 from ...theory.discrete import check_stable
-from ...train.settings import AtLeastTwo
+from ...train.settings import AtLeastTwo, SmallNet
 
 
 class DescentMap(Settings):
@@ -97,18 +97,12 @@ class DoubleWell(Settings):
         return self
 
 
-class Identities(Settings):
+class Identities(SmallNet):
     """Settings of softmax regression with momentum and decay, and two identities."""
 
     study: ClassVar[str] = "chapters.ch06_invariant_measure.two_identities:two_identities"
 
-    dataset: Literal["digits", "cifar10"]
     examples: Count  # a multiple of the batch size
-    label_noise: Share  # share of the labels that are replaced by random ones
-    batch_size: Count
-    learning_rate: Positive
-    momentum: Share
-    weight_decay: NotNegative
     edges: tuple[Count, ...]  # steps at which the windows of time end
     stride: Count  # steps between two measurements of the full gradient
     replicates: AtLeastTwo  # independent chains, for the errors
@@ -175,9 +169,9 @@ register(
 register(
     "two_identities",
     Identities(
-        dataset="digits", examples=320, label_noise=0.15, batch_size=16, learning_rate=0.05,
-        momentum=0.9, weight_decay=0.02, edges=(140, 420, 1260, 3780, 7560), stride=7,
-        replicates=12, threads=1,
+        dataset="digits", examples=320, hidden=(), label_noise=0.15, batch_size=16,
+        learning_rate=0.05, momentum=0.9, weight_decay=0.02, stride=7, replicates=12,
+        edges=(140, 420, 1260, 3780, 7560), threads=1,
     ),
     single_gpu=dict(
         examples=1280, batch_size=64, edges=(140, 420, 1260, 3780, 11340, 34020),

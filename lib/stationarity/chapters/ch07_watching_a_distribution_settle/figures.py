@@ -24,7 +24,6 @@ DISTANCE = "distance /\nstandard deviation"
 
 
 def _grid(names, ylabel: str = "", **keywords) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel for each name, three in a row."""
     figure, axes = panels(-(-len(names) // 3), 3, 2.3, **keywords)
     for panel in axes[:, 0]:
         panel.set_ylabel(ylabel)

@@ -328,7 +328,6 @@ def replica_shift(run: Run) -> Estimate:
 
 
 def _largest(judged: pd.DataFrame) -> Estimate:
-    """Return the shift that exceeds most what chance would give."""
     compared, faults = judged[judged.fault == ""], judged.fault[judged.fault != ""]
     if compared.empty:
         reason = faults.iloc[0] if len(faults) else "the run holds too few measurements."

@@ -82,7 +82,6 @@ def settling(settings: SettlingStudy, place: Place) -> list[tuple]:
 
 
 def _means_since(task: Task, step: int, sums: Tensor) -> dict[str, Tensor]:
-    """Return the mean products and squares since the last call; sums become zero."""
     if step == 0:
         return {}
     products, squares = sums / ((step - 1) % task.settings.measure_every + 1)
@@ -91,7 +90,6 @@ def _means_since(task: Task, step: int, sums: Tensor) -> dict[str, Tensor]:
 
 
 def _over_step(task: Task, before: Tensor, after: Tensor) -> dict[str, Tensor]:
-    """Return what is exact, before a step and over it."""
     exact = task.exact(before)
     return {
         "loss": exact.losses,
@@ -104,7 +102,6 @@ def _over_step(task: Task, before: Tensor, after: Tensor) -> dict[str, Tensor]:
 
 
 def _projected(task: Task, weights: Tensor, unit: Tensor, **axes) -> list[tuple]:
-    """Rows of the projections of weights (n, P), whose ``axes`` are given, on directions."""
     random, hessian = (weights @ unit.T).split(DIRECTIONS, 1)
     axes |= {"index": range(DIRECTIONS), "epoch": task.epoch}
     return metrics.common_rows({"random": random, "hessian": hessian}, **axes)
@@ -159,7 +156,6 @@ def _burned_in(task: Task, seeds: list[int]) -> small.State:
 def _follow(
     task: Task, branch: small.State, unit: Tensor, seeds: list, steps: int, every: int, member
 ) -> list[tuple]:
-    """Go on from the branch; return rows of the observables at every so many steps."""
     first, state = task.settings.burn_in, (part.expand(len(seeds), -1) for part in branch)
     nets = small.Ensemble(task, state, seeds, first + steps, first=first, rows=[])
     rows = nets.kept["rows"]
@@ -173,7 +169,6 @@ def _follow(
 
 
 def _observed(task: Task, step: int, theta: Tensor, unit: Tensor, member) -> list[tuple]:
-    """Rows of the observables of nets (K, P), whose numbers are given."""
     exact, theta = task.exact(theta), theta.double()
     values = {"loss": exact.losses, "gradient_norm": exact.gradients.norm(dim=1)}
     values |= {"weight_norm": theta.norm(dim=1)}

@@ -81,7 +81,6 @@ def variations(settings: DiffusionStudy) -> dict[str, dict]:
 
 
 def _settle(task: small.Task) -> tuple[small.State, list[tuple]]:
-    """Train all members at the base settings; return their state, and rows of the loss."""
     settings, members = task.settings, range(task.settings.members)
     start = task.start(small.seeds(settings.seed, "member", len(members)))
     nets, rate = _nets(task, start, {BASE: {}}, "settle", settings.settle, found=[])
@@ -94,7 +93,6 @@ def _settle(task: small.Task) -> tuple[small.State, list[tuple]]:
 
 
 def _follow(task: small.Task, state: small.State, group: dict) -> list[tuple]:
-    """Go on from the settled state with each variation of a group; return its rows."""
     settings, lags = task.settings, spaced_lags(task.settings.longest)
     begins = np.arange(settings.references) * (settings.spacing or settings.longest)
     theta, buffer = (part.repeat(len(group), 1) for part in state)
@@ -137,7 +135,6 @@ def shared_part(displacements: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def _replicas(task: small.Task, state: small.State) -> list[tuple]:
-    """Let replicas branch from each settled net; return what they share of the way."""
     settings, lags = task.settings, spaced_lags(task.settings.longest)
     start = tuple(part.repeat_interleave(settings.branches, 0) for part in state)
     shape = (settings.members, settings.branches, -1)
@@ -184,7 +181,6 @@ def _moments(nets: small.Ensemble, rate: Tensor) -> Iterator[int]:
 
 
 def _losses(nets: small.Ensemble) -> Tensor:
-    """Return the losses (K,) over the training set, without decay."""
     task = nets.task
     return ensembles.exact_statistics(nets.theta, task.widths, task.inputs, task.labels)[0]
 

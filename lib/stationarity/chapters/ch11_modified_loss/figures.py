@@ -172,7 +172,6 @@ def frequencies(ensembles: dict[str, tuple[Run, str]]) -> Figure:
 
 
 def _clouds(row, states: NDArray, step: int, size: int) -> list:
-    """Draw the states of a step, coloured by the sign of the position at the start."""
     dots, colours = [], np.where(states[0, :, :, 0] > 0, "#d55e00", "#0173b2")
     for number, (ax, name) in enumerate(zip(row, REGIMES, strict=True)):
         dots.append(ax.scatter(*states[step, :, number].T, s=size, c=colours[:, number]))

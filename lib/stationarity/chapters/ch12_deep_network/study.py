@@ -92,7 +92,6 @@ def _train(task: Task) -> tuple[small.State, Tensor, list[tuple]]:
 
 
 def _state(task: Task, step: int, theta: Tensor, of: str = "") -> list[tuple]:
-    """Rows of the exact loss, gradient norm and noise of one net, (1, P)."""
     exact = task.exact(theta)
     values = {
         f"{of}loss": exact.losses[0],
@@ -183,7 +182,6 @@ def _follow(
 
 
 def _mean(task: Task, step: int, name: str, values: Tensor) -> list[tuple]:
-    """The row of a mean over the replicas (K,), with its standard error."""
     return metrics.rows(name, *mean_and_error(values.cpu()), step=step, epoch=task.epoch)
 
 
@@ -214,7 +212,6 @@ def _distances(gone: Tensor, top: Tensor) -> Tensor:
 
 
 def _motion_rows(task: Task, series: NDArray) -> list[tuple]:
-    """Rows of the projections (K, T, k + R) along modes and random directions."""
     settings = task.settings
     top, others = np.split(series, [settings.modes], axis=2)
     last, rows = {"step": settings.steps, "epoch": task.epoch}, []
