@@ -1,6 +1,7 @@
 """The studies of chapter 7, their tables and figures."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -253,7 +254,7 @@ def test_replicas_of_a_stationary_process_agree_and_others_differ():
         ensemble = ornstein_uhlenbeck(40, 3, seed=1) + shift
         rows += metrics.rows("loss", ensemble, member=range(40), step=range(3))
         settings = {"replicas": 40, "trajectory": 4000}
-        run = Run("made up", {"experiment": "replicas", "settings": settings})
+        run = Run(Path("made up"), {"experiment": "replicas", "settings": settings})
         run.__dict__["settings"] = get("replicas", overrides=settings)
         run.__dict__["metrics"] = metrics.frame(rows)
         return run
