@@ -94,16 +94,17 @@ class Run:
         None chooses those where it is empty. Raises :class:`UsageError` where there are none.
         """
         rows = self.metrics[self.metrics.quantity == quantity]
-        lacks = f"{self.folder.name} has no {quantity!r}"
         if rows.empty:
             known = ", ".join(sorted(self.metrics.quantity.unique()))
-            raise UsageError(f"{lacks}; it has {known}.")
+            raise UsageError(f"{self.folder.name} has no {quantity!r}; it has {known}.")
         for column, value in where.items():
-            known = ", ".join(map(str, rows[column].dropna().unique())) or "none"
             same = rows[column].isna() if value is None else rows[column].eq(value)
-            rows = rows[same.fillna(False).astype(bool)]
-            if rows.empty:
-                raise UsageError(f"{lacks} with {column} {value!r}; it has {known}.")
+            chosen = rows[same.fillna(False).astype(bool)]
+            if chosen.empty:
+                known = ", ".join(map(str, rows[column].dropna().unique())) or "none"
+                lacks = f"{self.folder.name} has no {quantity!r} with {column} {value!r}"
+                raise UsageError(f"{lacks}; it has {known}.")
+            rows = chosen
         return rows.reset_index(drop=True)
 
     def wide(self, quantity: str, columns: str = "member", **where) -> pd.DataFrame:
