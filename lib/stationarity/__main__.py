@@ -108,10 +108,10 @@ def _record(options) -> None:
 
 
 def _verify(options) -> None:
-    from .book import claims  # takes seconds to import
+    from .book import claims, verdicts  # takes seconds to import
 
     ledger = claims.read()
-    table = claims.verdicts(ledger)
+    table = verdicts.verdicts(ledger)
     for claim in ledger:
         print(f"{claim.name}  {claim.text}")
         if claim.kind == "argument":

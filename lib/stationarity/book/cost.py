@@ -14,7 +14,7 @@ from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS, Settings
 from ..train import directions
 from ..train.settings import AnyTraining, LanguageTraining
-from . import claims, counting
+from . import counting, verdicts
 from .counting import DATA
 from .results import stale
 
@@ -137,7 +137,7 @@ def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
     works = {name: work(s) for name, s in chosen.items() if isinstance(s, AnyTraining)}
     kinds = {n: (type(chosen[n]), chosen[n].model, chosen[n].dataset) for n in works}
     made = {
-        name: {run.scale: run for run in claims.existing_runs(name) if not stale(run)}
+        name: {run.scale: run for run in verdicts.existing_runs(name) if not stale(run)}
         for name in chosen
     }
     known = {n: runs[scale].info["wall_seconds"] for n, runs in made.items() if scale in runs}

@@ -31,6 +31,18 @@ def markdown(text: str) -> None:
     display(Markdown(text))
 
 
+def finding(condition: bool, text: str, *, otherwise: str) -> None:
+    """State what was seen where its condition is true, or else what is so instead.
+
+    Both are Markdown, in full sentences with their numbers. The second is marked on the
+    page; the tests list every finding with its outcome, from the output's metadata.
+    """
+    from IPython.display import Markdown, display
+
+    shown = text if condition else f":::{{admonition}} Not so here\n{otherwise}\n:::"
+    display(Markdown(shown), metadata={"finding": {"text": text, "holds": bool(condition)}})
+
+
 def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> None:
     """Show the figure ``draw(run)`` of each run: a tab a run, live or recorded.
 

@@ -7,7 +7,7 @@ import pytest
 import stationarity
 import torch
 from stationarity import UsageError, data
-from stationarity.book import claims
+from stationarity.book import claims, verdicts
 from stationarity.chapters.ch11_modified_loss import currents, reading, study
 from stationarity.chapters.ch11_modified_loss.settings import NOISES
 from stationarity.runs.checkpoints import Place
@@ -143,7 +143,7 @@ def test_minibatches_follow_the_theory_and_its_noise(runs):
 
 def test_the_ledger_tells_the_controls_apart(runs):
     ledger = [claim for claim in claims.read() if claim.name == "B5"]
-    judged = claims.verdicts(ledger, lambda name: [runs[name]])
+    judged = verdicts.verdicts(ledger, lambda name: [runs[name]])
     controls = judged[judged.control != ""]
     assert len(controls) == 3 and set(controls.control) == {"does not hold"}
     exponent = reading.temperature_exponent(runs["minibatch_currents"])

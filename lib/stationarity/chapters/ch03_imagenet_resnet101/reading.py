@@ -13,7 +13,7 @@ from .. import levels, quantity
 READ_OFF = ("smallest_gradient_ratio", "settled_loss_change")
 
 
-@quantity
+@quantity("TODO")
 def smallest_gradient_ratio(run: Run) -> Estimate:
     """The settled gradient norm over the initial one, in the stage where it is least.
 
@@ -22,7 +22,7 @@ def smallest_gradient_ratio(run: Run) -> Estimate:
     return _smallest_ratio(run, "gradient_norm_squared")
 
 
-@quantity
+@quantity("TODO")
 def smallest_regularised_ratio(run: Run) -> Estimate:
     """The same of the gradient with the decay term."""
     return _smallest_ratio(run, "regularised_gradient_norm_squared")
@@ -34,7 +34,7 @@ def _smallest_ratio(run: Run, name: str) -> Estimate:
     return Estimate(*smallest[["ratio", "ratio_low", "ratio_high"]])
 
 
-@quantity
+@quantity("TODO")
 def settled_loss_change(run: Run) -> Estimate:
     """The last change of the loss, as a share of what it lost before.
 

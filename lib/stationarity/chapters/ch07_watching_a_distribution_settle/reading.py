@@ -291,7 +291,7 @@ def error_of(statistic, window: NDArray) -> float:
 # --- quantities of the ledger ---------------------------------------------------------
 
 
-@quantity
+@quantity("TODO")
 def balance_ratio(run: Run) -> Estimate:
     """The fluctuation-dissipation ratio in the last half of the longest stage.
 
@@ -302,7 +302,7 @@ def balance_ratio(run: Run) -> Estimate:
     return Estimate(*(row[f"fluctuation_dissipation{part}"] for part in ("", "_low", "_high")))
 
 
-@quantity
+@quantity("TODO")
 def largest_shift(run: Run) -> Estimate:
     """The largest shift of an observable between the last two windows of the longest stage.
 
@@ -316,7 +316,7 @@ def largest_shift(run: Run) -> Estimate:
     return _largest(invariance.verdicts(observables(run, names, *longest_stage(run))))
 
 
-@quantity
+@quantity("TODO")
 def replica_shift(run: Run) -> Estimate:
     """The largest shift of loss, gradient norm or weight norm, replicas against time.
 

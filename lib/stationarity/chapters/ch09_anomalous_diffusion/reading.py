@@ -77,7 +77,7 @@ def octave_exponents(lags: NDArray, squares: NDArray) -> list[tuple[float, float
     return octaves
 
 
-@quantity
+@quantity("TODO")
 def displacement_exponent(
     run: Run, variation: str | None = None, window: str = WINDOW
 ) -> Estimate:
@@ -90,7 +90,7 @@ def displacement_exponent(
     return displacement.exponent(lags, squares, ends(lags[-1], window))
 
 
-@quantity
+@quantity("TODO")
 def distance_from_brownian(run: Run) -> Estimate:
     """How far that exponent lies from 1, the value of Brownian motion, to either side."""
     fit = displacement_exponent(run)
@@ -98,7 +98,7 @@ def distance_from_brownian(run: Run) -> Estimate:
     return Estimate(abs(fit.value - 1), low, max(fit.high - 1, 1 - fit.low))
 
 
-@quantity
+@quantity("TODO")
 def exponent_change(run: Run, variation: str | None = None) -> Estimate:
     """How much the exponent changes over the last four octaves of the lags.
 
@@ -108,7 +108,7 @@ def exponent_change(run: Run, variation: str | None = None) -> Estimate:
     return displacement.change_of_exponent(lags, squares, (lags[-1] / 2**4, lags[-1]))
 
 
-@quantity
+@quantity("TODO")
 def ornstein_uhlenbeck_change(run: Run) -> Estimate:
     """The same change of an Ornstein-Uhlenbeck process, which settles: no power law."""
     return exponent_change(run, "Ornstein-Uhlenbeck")
@@ -167,7 +167,7 @@ def losses(run: Run, variation: str | None = None) -> pd.DataFrame:
     return run.wide("loss", of=main(run) if variation is None else variation)
 
 
-@quantity
+@quantity("TODO")
 def followed_loss_change(run: Run, variation: str | None = None) -> Estimate:
     """The change of the loss while the weights are followed, as a share of what it lost.
 

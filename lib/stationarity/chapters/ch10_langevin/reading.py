@@ -166,7 +166,7 @@ def worst(run: Run, noise: str, theory: str) -> Estimate:
     return _largest_error(pd.concat(tables))
 
 
-@quantity
+@quantity("TODO")
 def langevin_error(run: Run) -> Estimate:
     """The largest relative error of the Langevin equation, at the smallest learning rate.
 
@@ -176,7 +176,7 @@ def langevin_error(run: Run) -> Estimate:
     return _langevin_error(run, min(run.settings.triples))
 
 
-@quantity
+@quantity("TODO")
 def langevin_error_largest_rate(run: Run) -> Estimate:
     """The same at the largest learning rate; of equal rates at the largest momentum."""
     return _langevin_error(run, max(run.settings.triples))
@@ -193,7 +193,7 @@ def _langevin_error(run: Run, triple: tuple) -> Estimate:
     return _largest_error(late)
 
 
-@quantity
+@quantity("TODO")
 def exact_error(run: Run) -> Estimate:
     """The largest relative error of the exact moments, with Gaussian noise.
 
@@ -202,7 +202,7 @@ def exact_error(run: Run) -> Estimate:
     return worst(run, "gaussian", CONSTANT)
 
 
-@quantity
+@quantity("TODO")
 def exact_minibatch_error(run: Run) -> Estimate:
     """The largest relative error of the exact moments, with true minibatches.
 
@@ -211,7 +211,7 @@ def exact_minibatch_error(run: Run) -> Estimate:
     return worst(run, "replacement", STATE_DEPENDENT)
 
 
-@quantity
+@quantity("TODO")
 def exact_reshuffled_error(run: Run) -> Estimate:
     """The same where epochs are reshuffled, for which the theory is not made."""
     return worst(run, "reshuffled", STATE_DEPENDENT)

@@ -102,7 +102,7 @@ def paths(run: Run, members: int = 120, steps: int = 48) -> NDArray:
     return states / np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
 
 
-@quantity
+@quantity("TODO")
 def rotation_ratio(run: Run) -> Estimate:
     """The rotation in phase space over that by the probability current.
 
@@ -111,13 +111,13 @@ def rotation_ratio(run: Run) -> Estimate:
     return _ratio(run, rotation="rotation_limit")
 
 
-@quantity
+@quantity("TODO")
 def position_rotation_ratio(run: Run) -> Estimate:
     """The rotation in the plane of two positions over that in phase space by the current."""
     return _ratio(run, "position_rotation.notna()", position_rotation="rotation_limit")
 
 
-@quantity
+@quantity("TODO")
 def oscillation_ratio(run: Run) -> Estimate:
     """The frequency of a mode over that of the underdamped Langevin equation.
 
@@ -128,7 +128,7 @@ def oscillation_ratio(run: Run) -> Estimate:
     return _ratio(run, clear, mode_frequency="mode_frequency_limit")
 
 
-@quantity
+@quantity("TODO")
 def variance_ratio(run: Run) -> Estimate:
     """The variance of a position or velocity over that by the modified loss.
 
@@ -138,7 +138,7 @@ def variance_ratio(run: Run) -> Estimate:
     return _ratio(run, **limits)
 
 
-@quantity
+@quantity("TODO")
 def gibbs_variance_ratio(run: Run) -> Estimate:
     """The variance of a position over that by Gibbs' law in the training loss.
 
@@ -147,7 +147,7 @@ def gibbs_variance_ratio(run: Run) -> Estimate:
     return _ratio(run, energy="mean_temperature")
 
 
-@quantity
+@quantity("TODO")
 def temperature_exponent(run: Run) -> Estimate:
     """The power of the curvature that a mode's temperature follows.
 
@@ -157,7 +157,7 @@ def temperature_exponent(run: Run) -> Estimate:
     return _furthest(*run.series("temperature_exponent")[["value", "error"]].to_numpy().T)
 
 
-@quantity
+@quantity("TODO")
 def isotropic_exponent(run: Run) -> Estimate:
     """The same power, under noise of one variance in all directions."""
     rows = run.series("temperature_exponent", of=NOISES[1])

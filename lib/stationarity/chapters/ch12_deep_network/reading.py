@@ -194,7 +194,7 @@ def inherited(run: Run, lag: int) -> float:
     return float((moved @ covariance @ moved.mT)[..., 0, 0].sum(1).mean())
 
 
-@quantity
+@quantity("TODO")
 def displacement_ratio(run: Run, lag: float = 100) -> Estimate:
     """Mean squared displacement over about 100 steps, measured over predicted.
 
@@ -208,19 +208,19 @@ def displacement_ratio(run: Run, lag: float = 100) -> Estimate:
     return Estimate.of(row.ratio, row.ratio_error, max(_series(run).shape[1] - 1, 1))
 
 
-@quantity
+@quantity("TODO")
 def speed_ratio(run: Run) -> Estimate:
     """Mean squared displacement of one step, measured over predicted from Hessian and noise."""
     return displacement_ratio(run, 1)
 
 
-@quantity
+@quantity("TODO")
 def late_displacement_ratio(run: Run) -> Estimate:
     """Mean squared displacement over the longest lag, measured over predicted."""
     return displacement_ratio(run, math.inf)
 
 
-@quantity
+@quantity("TODO")
 def late_exponent_difference(run: Run) -> Estimate:
     """The exponent over the last two octaves of the lags, measured less predicted.
 
@@ -238,19 +238,19 @@ def late_exponent_difference(run: Run) -> Estimate:
     return Estimate.of(value - predicted, error, series.shape[1] - 1)
 
 
-@quantity
+@quantity("TODO")
 def mode_variance_ratio(run: Run) -> Estimate:
     """Variance along the top Hessian modes over that predicted, geometric mean."""
     return ratio(by_mode(run), "mode_variance")
 
 
-@quantity
+@quantity("TODO")
 def mode_speed_ratio(run: Run) -> Estimate:
     """Variance of the velocity along the top Hessian modes over that predicted."""
     return ratio(by_mode(run), "mode_velocity_variance")
 
 
-@quantity
+@quantity("TODO")
 def mode_frequency_ratio(run: Run) -> Estimate:
     """Frequency of oscillation along the modes over that predicted, where both exist."""
     return ratio(by_mode(run), "mode_frequency")
