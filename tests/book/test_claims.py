@@ -125,8 +125,10 @@ def test_a_report_says_what_was_seen_and_where_it_would_turn(piece, tmp_path):
         assert "Must fail: shrunk" in text
         assert "Half. The interval is of one number." in text
         assert "analogue" in text
-    figure = verdicts.figure(table, "classroom")
-    assert [one.get_text() for one in figure.axes[0].get_yticklabels()] == ["A9 level"]
+    figure = verdicts.figure(table)
+    assert [one.get_text() for one in figure.axes[0].get_yticklabels()] == [
+        "A9 level of full_batch"
+    ]
     plt.close(figure)
 
 

@@ -234,25 +234,28 @@ LABELS = {"claim": "the run", "control": "must fail", "known": "must hold"}
 FURTHEST = 30.0  # margins beyond it are drawn at the edge
 
 
-def figure(table: pd.DataFrame, scale: str) -> Figure:
-    """Draw how much stricter each criterion of a scale could be: the ledger at a glance."""
-    rows = table[(table.scale == scale) & table.margin.notna()]
-    names = list(dict.fromkeys(zip(rows.claim, rows.piece, rows.quantity, strict=True)))
-    height = 0.8 + 0.3 * max(len(names), 1)
-    figure, ((axes,),) = plots.panels(1, 1, height)
-    for role, (mark, colour) in MARKS.items():
-        chosen = rows[rows.role == role]
-        places = [
-            names.index(key)
-            for key in zip(chosen.claim, chosen.piece, chosen.quantity, strict=True)
-        ]
-        ends = chosen[["margin", "margin_low", "margin_high"]].clip(1 / FURTHEST, FURTHEST)
-        style = {"fmt": mark, "color": colour, "label": LABELS[role]}
-        plots.intervals(axes, places, *ends.to_numpy().T, along="x", **style)
-    axes.axvline(1, **plots.THRESHOLD)
-    labels = [f"{claim} {quantity.replace('_', ' ')}" for claim, _, quantity in names]
-    axes.set_yticks(range(len(names)), labels)
-    axes.set(xscale="log", xlabel="times stricter that the criterion could be", title=scale)
-    axes.invert_yaxis()
-    plots.legend_above(figure, axes, 3)
+def figure(table: pd.DataFrame) -> Figure:
+    """Draw how much stricter each criterion could be, a panel a scale: the ledger at a glance."""
+    rows = table[table.margin.notna()]
+    labels = rows.claim + " " + rows.quantity.str.replace("_", " ") + " of " + rows.experiment
+    rows = rows.assign(label=labels)
+    order, scales = list(labels.unique()), [s for s in SCALES if (rows.scale == s).any()]
+    height, many = 1.2 + 0.3 * len(order), max(len(scales), 1)
+    figure, (panels,) = plots.panels(1, many, height, sharey=True)
+    for axes, scale in zip(panels, scales, strict=False):
+        for role, (mark, colour) in MARKS.items():
+            chosen = rows[(rows.scale == scale) & (rows.role == role)]
+            ends = chosen[["margin", "margin_low", "margin_high"]].clip(1 / FURTHEST, FURTHEST)
+            places = chosen.label.map(order.index).to_numpy(float)
+            style = {"fmt": mark, "color": colour, "label": LABELS[role]}
+            plots.intervals(axes, places, *ends.to_numpy().T, along="x", **style)
+        axes.axvline(1, **plots.THRESHOLD)
+        axes.set(
+            xscale="log",
+            xlabel="factor of strictness",
+            title=scale + ANALOGUE * (scale != "paper"),
+        )
+    panels[0].set_yticks(range(len(order)), order, fontsize="small")
+    panels[0].invert_yaxis()
+    plots.legend_above(figure, panels[0], 3)
     return figure
