@@ -1,6 +1,6 @@
 """How weights move along single directions, the modes, in a stationary state.
 
-What theory says of them is in :mod:`stationarity.theory.modes`, under the same names.
+What theory says of them is in :func:`stationarity.theory.discrete.predictions`, by the same names.
 Book: chapters 11 and 12.
 """
 
@@ -29,9 +29,9 @@ def statistics(series: ArrayLike, learning_rate: float) -> dict[str, tuple[NDArr
     wild answers on slow modes.
 
     ``series`` (members, T, k) are projections of the weights on k orthonormal directions
-    at T consecutive steps. Standard errors come from the spread over members, of eight or more; of fewer,
-    every member is cut into parts in time, 16 in all. They are right where these
-    are independent: a single trajectory must be long against the modes' memory,
+    at T consecutive steps. Standard errors come from the spread over members, of eight or
+    more; of fewer, every member is cut into parts in time, 16 in all. They are right where
+    these are independent: a single trajectory must be long against the modes' memory,
     1 / ``mode_decay``, or its variance is taken for too small and too certain.
     Raises :class:`UsageError` where the parts are shorter than 80 steps. Source: our
     section "What theory predicts of one mode".
@@ -83,7 +83,7 @@ def _autocovariances(groups: NDArray, lags: int) -> NDArray:
 
 
 def _oscillation(covariances: NDArray) -> NDArray:
-    """Fit the recursion to autocovariances (lags + 1, k): angle and decay of its roots (2, k)."""
+    """Fit the recursion to autocovariances (lags + 1, k): its roots' angle and decay (2, k)."""
     answer, before = covariances[2:], np.stack([covariances[1:-1], covariances[:-2]], -1)
     normal = np.einsum("lki,lkj->kij", before, before)
     side = np.einsum("lki,lk->ki", before, answer)

@@ -14,7 +14,7 @@ from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.records import PROJECT, Run
 from stationarity.runs.settings import get
-from stationarity.theory import modes
+from stationarity.theory import discrete
 from stationarity.train import ensembles, small
 
 SMALL = {
@@ -161,7 +161,7 @@ def made_up(factor=1.0, replicas=8, spectrum=True, **changes):
         "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0, "draws": 2, "modes": 3,
     }  # fmt: skip
     eigenvalues, noise = np.array([9.0, 3.0, 1.0]), np.array([5.0, 2.0, 0.4])
-    predicted = modes.predictions(eigenvalues, noise, 0.01, 0.9, 0.0)
+    predicted = discrete.predictions(eigenvalues, noise, 0.01, 0.9, 0.0)
     each = {"index": range(3)}
     rows = metrics.rows("eigenvalue", eigenvalues, 0.01 * np.ones(3), **each)
     rows += metrics.rows("noise_variance", noise, **each)

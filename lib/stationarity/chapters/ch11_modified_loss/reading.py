@@ -10,8 +10,7 @@ from ...errors import UsageError
 from ...runs.records import Run
 from ...stats.estimate import NORMAL, Estimate
 from ...theory.continuous import damping, limiting_covariance
-from ...theory.discrete import stationary_covariance
-from ...theory.modes import predictions
+from ...theory.discrete import predictions, stationary_covariance
 from .. import quantity
 from . import currents
 from .settings import NOISES

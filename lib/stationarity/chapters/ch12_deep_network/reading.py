@@ -11,11 +11,10 @@ from ...errors import UsageError
 from ...runs.records import Run
 from ...stats.estimate import Estimate, jackknife
 from ...stats.trends import slope_weights
-from ...theory import modes
+from ...theory import discrete
 from .. import quantity
 from .study import reference_steps
 
-MEASURED = ("mode_variance", "mode_velocity_variance", "mode_frequency", "mode_decay")
 FLAT = 1e-9  # curvature that counts as none
 
 
@@ -30,16 +29,16 @@ def by_mode(run: Run) -> pd.DataFrame:
     """Return a row for each mode: what was measured, with errors, and predicted.
 
     Columns: ``eigenvalue`` (of the Hessian without decay), ``noise_variance`` (of one
-    minibatch), those of ``MEASURED`` that the run has, and of each ``<name>_error``; of
+    minibatch), those of ``discrete.MODES`` that the run has, and of each ``<name>_error``; of
     the last ``<name>_predicted``, too, NaN where the curvature with decay is not positive.
     """
-    measured, columns = list(filter(run.has, MEASURED)), {}
+    measured, columns = list(filter(run.has, discrete.MODES)), {}
     for name in ("eigenvalue", "noise_variance", *measured):
         rows = run.series(name).set_index("index")
         columns |= {name: rows.value, f"{name}_error": rows.error}
     table = pd.DataFrame(columns).sort_index().reset_index(drop=True)
     given = table.eigenvalue, table.noise_variance, *optimiser(run)
-    predicted = modes.predictions(*given, positive_only=True)
+    predicted = discrete.predictions(*given, positive_only=True)
     return table.assign(**{f"{name}_predicted": predicted[name] for name in measured})
 
 
