@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from stationarity import UsageError, data
+from stationarity.chapters.ch02_what_to_measure import reading
 from stationarity.chapters.ch02_what_to_measure import study as studies
 from stationarity.launch import study_of
 from stationarity.nets import mlp
@@ -221,3 +222,15 @@ def test_rows_are_reproducible_by_seed(settings):
     )
     pd.testing.assert_frame_equal(again, first, rtol=0, atol=0)
     assert not other.value.equals(first.value)
+
+
+@pytest.mark.parametrize("epsilon, decay, target", [(1e-5, 5e-4, 3.7), (1e-3, 5e-2, 2.7)])
+def test_with_epsilon_a_normalised_net_with_decay_has_a_stationary_point(
+    epsilon, decay, target
+):
+    found = reading.one_channel(epsilon, decay, target)
+    assert found.gradient_norm < 1e-14
+    square = found.gain**2 * epsilon / (found.variance + epsilon)
+    assert square == pytest.approx(found.weight_norm**2)
+    assert found.variance > 50 * epsilon and found.cosine == pytest.approx(-1)
+    assert found.sharpness > 2 / 0.1
