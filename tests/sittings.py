@@ -61,8 +61,9 @@ def sitting(call, folder: Path, moment=None, number=signal.SIGKILL, **keywords) 
 
 
 def run(**keywords) -> None:
-    """Make a run, with a checkpoint after every step if not said otherwise."""
-    launch.run(**({"checkpoint_seconds": 0} | keywords))
+    """Make a run, with a checkpoint after every step."""
+    launch.CHECKPOINT_SECONDS = 0
+    launch.run(**keywords)
 
 
 def command(arguments: list) -> int:

@@ -16,11 +16,12 @@ import filelock
 from .data import embedded_hash
 from .errors import UsageError
 from .runs import distributed, records
-from .runs.checkpoints import Keeper, Place
+from .runs.checkpoints import CHECKPOINTS, Keeper, Place
 from .runs.devices import threads, usable_device
 from .runs.progress import follow
 from .runs.settings import Settings, get
 
+CHECKPOINT_SECONDS = 30.0  # from one to the next, at least; 0: one after every step
 KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")  # by one that goes on
 
 
@@ -34,7 +35,6 @@ def run(
     device: str | None = None,
     devices: int = 1,
     other_code: bool = False,
-    checkpoint_seconds: float = 30.0,
 ) -> records.Run:
     """Return the run of an experiment, made now, continued or loaded.
 
@@ -51,8 +51,6 @@ def run(
     device : ``cpu``, ``cuda``, ...; by default a GPU where there is one.
     devices : GPUs (or, of a CPU, processes) that a training run shares its batches
         among, by ``torchrun``; any other experiment takes one.
-    checkpoint_seconds : seconds between checkpoints, or more where writing one takes
-        more than a hundredth of them; 0: one after every step.
 
     Raises :class:`UsageError` for bad input, before any long work.
     """
@@ -78,10 +76,9 @@ def run(
                 if earlier:
                     info |= {key: earlier.info[key] for key in KEPT if key in earlier.info}
                 records.prepare(folder)
-                place = Place(
-                    data_root, device, Keeper(folder, info, checkpoint_seconds, device)
-                )
-                return place.keeper.finish(study_of(chosen)(chosen, place))
+                keeper = Keeper(folder, info, CHECKPOINT_SECONDS, device)
+                rows = study_of(chosen)(chosen, Place(data_root, device, keeper))
+                return keeper.finish(rows)
     _start_processes(devices, name, scale, chosen, data_root, device, other_code)
     return records.read(folder)
 
@@ -153,10 +150,9 @@ def _start_processes(
     devices: int, name: str, scale: str, settings: Settings, data_root, device, other_code: bool
 ) -> None:
     """Make the run by ``torchrun`` on so many processes, which say why where they fail."""
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-        str(devices), "-m", "stationarity", "run", name, "--scale", scale, "--device", device,
-    ]  # fmt: skip
+    start = f"-m torch.distributed.run --standalone --nproc-per-node {devices}"
+    command = [sys.executable, *start.split(), "-m", "stationarity", "run", name]
+    command += ["--scale", scale, "--device", device]
     for (key, value), (_, usual) in zip(settings, get(name, scale), strict=True):
         command += ["--set", f"{key}={value}"] if value != usual else []
     command += ["--data-root", str(data_root)] if data_root else []
@@ -188,7 +184,7 @@ def _told(folder: Path, device: str):
 
 
 def _way_on(folder: Path) -> str:
-    newest = folder / records.CHECKPOINTS[0]
+    newest = folder / CHECKPOINTS[0]
     if not newest.exists():
         return f"No checkpoint of {folder.name} was due yet: the same call starts anew."
     age = f"{time.time() - newest.stat().st_mtime:.0f} seconds ago"

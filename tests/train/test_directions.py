@@ -214,7 +214,8 @@ def test_directions_that_are_lost_or_of_another_run_are_not_gone_on_with(monkeyp
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(loop.State, "take_step", stop)
-        stationarity.run("continued", settings=TINY, checkpoint_seconds=0)
+        patch.setattr(launch, "CHECKPOINT_SECONDS", 0)
+        tiny()
     chosen = get("continued", overrides=TINY)
     file = launch.folder_of("continued", "classroom", chosen) / "directions.bin"
     whole = file.read_bytes()

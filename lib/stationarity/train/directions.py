@@ -60,7 +60,7 @@ def begin(state: State, keeper: Keeper) -> None:
         state.follower = Follower(axes, last, keeper, theta, done)
     if not begun:
         state.directed = True
-        keeper.save(state)
+        keeper.save(state, state.rows)
 
 
 def freeze_norms(model: nn.Module) -> None:

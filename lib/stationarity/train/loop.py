@@ -52,7 +52,7 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
     ):
         try:
             take_steps(state, keeper, progress)
-            keeper.save(state, last=True)
+            keeper.save(state, state.rows, last=True)
             final = Measurement(state).rows if settings.measure_every else []
             return state.rows + final + directions.rows_of_motion(state)
         except FloatingPointError as error:  # weights, a loss or a curvature
@@ -90,8 +90,8 @@ def take_steps(state: State, keeper: Keeper, progress: Progress) -> None:
         if together:
             state.read_losses(end_of_epoch)
         # Several processes must do so at the same step.
-        if (together or distributed.size() == 1) and keeper.due():
-            keeper.save(state)
+        if together or distributed.size() == 1:
+            keeper.keep(state, state.rows)
         progress.advance(
             lambda: f"epoch {state.epoch:.1f} of {settings.epochs}, loss {loss:.3f}"
         )

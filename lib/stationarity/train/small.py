@@ -143,13 +143,13 @@ class Ensemble:
         self.momentum = task.settings.momentum if momentum is None else momentum
         self.decay = decay
         theta, buffer = (part.clone() for part in state)
-        self.step, self.theta, self.buffer, *left = task.keeper.begin(
-            step=first, theta=theta, buffer=buffer, **kept
-        )
-        self.kept = {
-            name: value.to(kept[name].device) if isinstance(value, Tensor) else value
-            for name, value in zip(kept, left, strict=True)
-        }
+        self.now = task.keeper.begin(step=first, theta=theta, buffer=buffer, **kept)
+        self.theta, self.buffer = self.now.theta, self.now.buffer
+        self.kept = {name: getattr(self.now, name) for name in kept}
+
+    @property
+    def step(self) -> int:
+        return self.now.step
 
     @property
     def state(self) -> State:
@@ -170,10 +170,10 @@ class Ensemble:
             yield self.step
             if self.step % CHECKED == 0 or self.step == self.last - 1:
                 self._check_finite()
-            self.step += 1
+            self.now.step += 1
             if task.keeper.bar:
                 task.keeper.bar.advance()
-            task.keeper.keep(step=self.step, theta=self.theta, buffer=self.buffer, **self.kept)
+            task.keeper.keep(self.now)
 
     def update(self, rate) -> None:
         """Take the step in hand, at a learning rate that is a number or (K, 1)."""

@@ -87,11 +87,9 @@ def load(settings: Identities, data_root=None, device="cpu") -> Problem:
 
     The pixels are scaled to a root mean square norm of 4, and a constant 1 joins them.
     """
-    dataset = data.load(
-        settings.dataset, examples=settings.examples, batch_size=settings.examples,
-        label_noise=settings.label_noise, dtype=torch.float64, data_root=data_root,
-        device=device,
-    )  # fmt: skip
+    how = {"dtype": torch.float64, "data_root": data_root, "device": device}
+    how |= settings.model_dump(include={"examples", "label_noise"})
+    dataset = data.load(settings.dataset, batch_size=settings.examples, **how)
     pixels, labels = data.whole(dataset.partition())
     pixels = pixels * (4.0 / pixels.square().sum(1).mean().sqrt())
     return Problem(
@@ -165,18 +163,21 @@ def chain(
     """
     steps, rate, beta = settings.edges[-1], settings.learning_rate, settings.momentum
     shape = (settings.replicates, problem.inputs.shape[1], problem.targets.shape[1])
-    zeros = problem.inputs.new_zeros
-    each = zeros(len(EACH), steps + 1, settings.replicates)
-    measured = zeros(len(MEASURED), -(-steps // settings.stride), settings.replicates)
-    first, weights, buffer, each, measured = keeper.begin(
-        step=0, weights=zeros(shape), buffer=zeros(shape), each=each, measured=measured
+    zeros, last = problem.inputs.new_zeros, -(-steps // settings.stride)
+    state = keeper.begin(
+        step=0,
+        weights=zeros(shape),
+        buffer=zeros(shape),
+        each=zeros(len(EACH), steps + 1, settings.replicates),
+        measured=zeros(len(MEASURED), last, settings.replicates),
     )
     drawn = batches(settings, sampling, steps, problem.inputs.device)
-    for step, chosen in enumerate(itertools.islice(drawn, first, None), first):
+    for chosen in itertools.islice(drawn, state.step, None):
+        step, weights, buffer = state.step, state.weights, state.buffer
         gradient = problem.gradient(weights, chosen)
         previous, buffer = buffer, beta * buffer + gradient
         pairs = (weights, weights), (weights, previous), (weights, gradient), (buffer, buffer)
-        each[:, step] = torch.stack([inner(*pair) for pair in pairs])
+        state.each[:, step] = torch.stack([inner(*pair) for pair in pairs])
         if step % settings.stride == 0:
             full, loss = problem.gradient(weights), problem.losses(weights)
             pairs = (
@@ -188,13 +189,13 @@ def chain(
             second = problem.second_order(weights, -rate * buffer)
             rest = second, loss, loss + problem.weight_decay / 2 * inner(weights, weights)
             values = torch.stack([*(inner(*pair) for pair in pairs), *rest])
-            measured[:, step // settings.stride] = values
-        weights = weights - rate * buffer
+            state.measured[:, step // settings.stride] = values
+        state.step, state.weights, state.buffer = step + 1, weights - rate * buffer, buffer
         progress.advance()
-        state = {"weights": weights, "buffer": buffer, "each": each, "measured": measured}
-        keeper.keep(step=step + 1, **state)
-    each[:2, steps] = torch.stack([inner(weights, weights), inner(weights, buffer)])
-    return dict(zip(EACH + MEASURED, (*each.cpu(), *measured.cpu()), strict=True))
+        keeper.keep(state)
+    weights, each = state.weights, state.each
+    each[:2, steps] = torch.stack([inner(weights, weights), inner(weights, state.buffer)])
+    return dict(zip(EACH + MEASURED, (*each.cpu(), *state.measured.cpu()), strict=True))
 
 
 def drift(kept: dict, settings: Identities, begin: int, end: int) -> Tensor:
