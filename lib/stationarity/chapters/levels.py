@@ -6,11 +6,12 @@ Source: our section "ImageNet + ResNet-101".
 import itertools
 import math
 
+import numpy as np
 import pandas as pd
 
 from ..errors import UsageError
 from ..runs.records import Run
-from ..stats.estimate import Estimate
+from ..stats.estimate import NORMAL, SMALLEST, Estimate
 from ..stats.trends import level
 
 SETTLED_PART = 2 / 3  # of each stage, counted from its end: the rest is transient
@@ -67,6 +68,23 @@ def compare(runs: dict[str, Run], quantity: str) -> pd.DataFrame:
     tables = [stage_levels(run, quantity).assign(run=label) for label, run in runs.items()]
     table = pd.concat(tables, ignore_index=True)
     return table.assign(label=table.run + ", stage " + table.stage.astype(str))
+
+
+def squared_norm(square, error, naive) -> Estimate:
+    """Return the interval of one measurement of a squared gradient norm; or of arrays.
+
+    ``square`` is unbiased, ``error`` its jackknife error, ``naive`` the square of the naive
+    norm: A = naive - square is the noise in it. Beside 1.96 errors the upper end has
+    (1 + 1.96^2) A, what the error misses where all noise lies in one direction, times
+    (error / A)^2, which is at least the share of one direction, and at most 1: without it
+    that end lies below the truth in up to a fifth of the cases. Source: our section "What
+    to measure".
+    """
+    square, error = np.asarray(square, float), np.nan_to_num(np.asarray(error, float))
+    noise = np.maximum(np.asarray(naive, float) - square, SMALLEST)
+    plain = Estimate.of(square, error)
+    missed = (1 + NORMAL**2) * np.minimum(noise, error**2 / noise)
+    return Estimate(square, plain.low, plain.high + missed)
 
 
 def ratio_to_start(square: Estimate, start: float) -> Estimate:

@@ -6,8 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..runs.records import Run
-from ..stats.estimate import Estimate
-from .levels import VANISHED, stages
+from .levels import VANISHED, squared_norm, stages
 from .plots import THRESHOLD, VERDICTS, ZERO, intervals, mark_drops, panels, points
 
 MARKS = {"fmt": "o-", "markersize": 3}
@@ -23,7 +22,7 @@ def loss_and_gradient(run: Run) -> Figure:
     """Plot a run's losses and gradient norms against epochs.
 
     The unbiased norm is the root of the unbiased squared norm (0 where that is
-    negative), with bars from the root of its interval at 1.96 standard errors.
+    negative), with bars from the root of the interval of :func:`levels.squared_norm`.
     """
     minibatch, naive = run.series("train_loss"), run.series("gradient_norm_naive")
     measured = run.series("loss")
@@ -34,7 +33,7 @@ def loss_and_gradient(run: Run) -> Figure:
     points(loss, measured.epoch, measured.value, measured.error, **style)
     loss.set(ylabel="training loss (nats)", title=run.label)
     norm.plot(naive.epoch, naive.value, "s--", color="C3", label="naive", **LINE)
-    _norms(norm, run.series("gradient_norm_squared"), label="unbiased")
+    _norms(norm, run.series("gradient_norm_squared"), naive, label="unbiased")
     norm.axhline(0, **ZERO)
     norm.set(ylabel="gradient norm", xlabel="epoch")
     for panel in (loss, norm):
@@ -43,8 +42,8 @@ def loss_and_gradient(run: Run) -> Figure:
     return figure
 
 
-def _norms(axes: Axes, squared: pd.DataFrame, **style) -> None:
-    estimate = Estimate.of(squared.value, squared.error.fillna(0)).root()
+def _norms(axes: Axes, squared: pd.DataFrame, naive: pd.DataFrame, **style) -> None:
+    estimate = squared_norm(squared.value, squared.error, naive.value**2).root()
     intervals(axes, squared.epoch, *estimate, color="C1", **MARKS, **style)
 
 
@@ -147,7 +146,8 @@ def two_runs(run: Run, control: Run) -> Figure:
         norm = loss.twinx()
         squared = one.series(quantity)
         low = min(1e-3, 0.3 * np.sqrt(squared.value[squared.value > 0].min()))
-        _norms(norm, squared.assign(value=squared.value.clip(lower=low**2)))
+        shown = squared.assign(value=squared.value.clip(lower=low**2))
+        _norms(norm, shown, one.series("gradient_norm_naive"))
         norm.set(yscale="log", ylim=(low, 3))
         norm.set_ylabel("gradient norm", color="C1")
         norm.grid(False)

@@ -6,11 +6,16 @@ Source: our section "What to measure".
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
 from ...measure.curvature import sharpness
 from ...measure.gradients import gradient_statistics
+from ...measure.group_sums import GROUPS, Sample
+from ...stats import trends
+from ...stats.estimate import Estimate
+from ..levels import squared_norm
 
 
 class Channel(NamedTuple):
@@ -56,3 +61,41 @@ def one_channel(epsilon: float, decay: float, target: float) -> Channel:
         cosine=float(alone[0] / alone.norm()),
         sharpness=float(sharpness(model, objective, [corners]).eigenvalues[0]),
     )  # fmt: skip
+
+
+def misses(
+    rank: int, strength: float, *, batches: int = 40, replicates: int = 1000, window: int = 5,
+    seed: int = 0,
+) -> dict:  # fmt: skip
+    """Return how often intervals of ||grad f||^2 miss it, simulated with the real estimator.
+
+    The noise is Gaussian and equal in ``rank`` directions, in one of which the gradient
+    lies; its norm is ``strength`` times sigma / sqrt(batches), the noise in the mean.
+    ``below`` and ``above``: the share of intervals that lie below the truth and above it,
+    of single measurements by 1.96 errors (``plain``), by :func:`levels.squared_norm`
+    (``widened``), and of the level of ``window`` measurements (``level``). At 95 % each
+    should be 0.025.
+    """
+    generator, truth = np.random.default_rng(seed), strength**2 / batches  # sigma = 1
+    noise = generator.standard_normal((replicates, batches, rank)) / math.sqrt(rank)
+    noise[..., 0] += math.sqrt(truth)
+    square, error, naive = np.transpose([_measured(gradients) for gradients in noise])
+    grouped = zip(square.reshape(-1, window), error.reshape(-1, window), strict=True)
+    levels = [trends.level(np.arange(window), *one).mean for one in grouped]
+    found = {
+        "plain": Estimate.of(square, error),
+        "widened": squared_norm(square, error, naive),
+        "level": Estimate(*np.transpose(levels)),
+    }
+    below = {f"{name} below": float((one.high < truth).mean()) for name, one in found.items()}
+    above = {f"{name} above": float((one.low > truth).mean()) for name, one in found.items()}
+    return {"rank": rank, "strength": strength} | below | above
+
+
+def _measured(gradients: np.ndarray) -> tuple[float, float, float]:
+    """Return the unbiased square of gradients (M, P), its error, and the naive square."""
+    group = np.arange(len(gradients)) % GROUPS
+    sums = np.equal.outer(np.unique(group), group).astype(float) @ gradients
+    squares = np.bincount(group, (gradients**2).sum(1))
+    sample = Sample(sums @ sums.T, squares, np.bincount(group), math.inf)
+    return sample.estimate, sample.standard_error, sample.square_of_sum / sample.count**2

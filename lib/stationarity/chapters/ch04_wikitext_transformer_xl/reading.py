@@ -13,9 +13,9 @@ from ...measure import gradient_statistics
 from ...nets.transformer_xl import next_token_loss
 from ...runs.checkpoints import Place
 from ...runs.records import Run
-from ...stats.estimate import Estimate
 from ...train import load_model
 from ...train.loop import load_data
+from ..levels import squared_norm
 
 
 def memory_effects(
@@ -53,7 +53,8 @@ def memory_effects(
     rows = []
     for name, objective in objectives.items():
         measured = gradient_statistics(model, objective, drawn)
-        square = Estimate.of(measured.gradient_norm_squared, measured.standard_error)
+        naive, error = measured.gradient_norm_naive**2, measured.standard_error
+        square = squared_norm(measured.gradient_norm_squared, error, naive)
         loss = (measured.loss, measured.loss_standard_error)
         rows.append((name, *loss, *(square / start).root()))
     columns = ("objective", "loss_difference", "loss_error", "distance", "low", "high")
