@@ -71,7 +71,7 @@ def run(
         if earlier and earlier.info["status"] == "diverged":
             raise UsageError(earlier.info["failure"])
         if devices == 1:
-            with _told(folder, device), threads(chosen.threads):
+            with _explained(folder, device), threads(chosen.threads):
                 info = records.new_info(name, scale, chosen, fingerprint(chosen), device)
                 if earlier:
                     info |= {key: earlier.info[key] for key in KEPT if key in earlier.info}
@@ -166,7 +166,7 @@ def _start_processes(
 
 
 @contextlib.contextmanager
-def _told(folder: Path, device: str):
+def _explained(folder: Path, device: str):
     try:
         yield
     except KeyboardInterrupt:

@@ -102,10 +102,23 @@ def mean_and_error(values: ArrayLike, axis: int = 0) -> tuple[NDArray, NDArray]:
     return mean, values.std(axis, ddof=1) / np.sqrt(count)
 
 
+def variance_and_error(values: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the unbiased variance of each column (M, k), and its standard error.
+
+    The error uses the fourth moment: the noise of minibatches need not be Gaussian.
+    It is NaN for fewer than four values.
+    """
+    count, centred = len(values), values - values.mean(0)
+    variance = (centred**2).sum(0) / (count - 1)
+    if count < 4:
+        return variance, np.full_like(variance, np.nan)
+    spread = (centred**4).mean(0) - variance**2 * (count - 3) / (count - 1)
+    return variance, np.sqrt(spread.clip(0) / count)
+
+
 def jackknife(
-    function: Callable[[NDArray], NDArray], samples: ArrayLike, *, axis: int = 0,
-    unbiased: bool = False,
-) -> tuple[NDArray, NDArray]:  # fmt: skip
+    function: Callable, samples: ArrayLike, *, axis: int = 0, unbiased: bool = False
+) -> tuple[NDArray, NDArray]:
     """Return a function of the mean of independent samples, and its standard error.
 
     ``samples`` are independent along ``axis``; ``function`` takes their mean, and the

@@ -19,7 +19,7 @@ from ..runs import distributed
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from ..stats import modes
-from ..stats.estimate import mean_and_error
+from ..stats.estimate import mean_and_error, variance_and_error
 from .following import POINTS, SNAPSHOTS, Follower
 
 if TYPE_CHECKING:
@@ -74,16 +74,15 @@ def freeze_norms(model: nn.Module) -> None:
 def _measured(state: State) -> Tensor:
     """Return the top eigenvectors of the Hessian, (k, P); note them and the noise."""
     settings, dataset = state.settings, state.dataset
-    top = measure.sharpness(
-        state.model, state.objective, list(dataset.draws(settings.direction_batches, "directions")),
-        k=settings.directions, max_products=settings.direction_products,
-        seed=seed_of(settings.seed, "directions"),
-    )  # fmt: skip
+    few = list(dataset.draws(settings.direction_batches, "directions"))
+    how = {"k": settings.directions, "max_products": settings.direction_products}
+    seed = seed_of(settings.seed, "directions")
+    top = measure.sharpness(*state.measured, few, **how, seed=seed)
     # The sign of an eigenvector is anyone's: here its largest entry is positive.
     largest = top.eigenvectors.abs().argmax(1, keepdim=True)
     directions = top.eigenvectors * top.eigenvectors.gather(1, largest).sign()
     batches = dataset.draws(settings.noise_batches, "noise")
-    gradients = measure.projected_gradients(state.model, state.objective, batches, directions)
+    gradients = measure.projected_gradients(*state.measured, batches, directions)
     at, each = {"step": state.step, "epoch": state.epoch}, range(settings.directions)
     noise = variance_and_error(gradients.numpy())
     state.rows += rows("eigenvalue", top.eigenvalues, top.residuals, index=each, **at)
@@ -91,20 +90,6 @@ def _measured(state: State) -> Tensor:
     state.rows += rows("direction_products", top.products, **at)
     state.rows += rows("directions_converged", top.converged, **at)
     return directions
-
-
-def variance_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the unbiased variance of each column (M, k), and its standard error.
-
-    The error uses the fourth moment: the noise of minibatches need not be Gaussian.
-    It is NaN for fewer than four values.
-    """
-    count, centred = len(values), values - values.mean(0)
-    variance = (centred**2).sum(0) / (count - 1)
-    if count < 4:
-        return variance, np.full_like(variance, np.nan)
-    spread = (centred**4).mean(0) - variance**2 * (count - 3) / (count - 1)
-    return variance, np.sqrt(spread.clip(0) / count)
 
 
 def rows_of_motion(state: State) -> list[tuple]:

@@ -4,7 +4,7 @@ Studies of small nets differ in the body of one loop, and the rest is here::
 
     task = small.load(settings, place)
     seeds = small.seeds(settings.seed, "member", 4)
-    nets = small.Ensemble(task, task.start(seeds), seeds, settings.steps, rows=[])
+    nets = small.Nets(task, task.start(seeds), seeds, settings.steps, rows=[])
     for step in nets.steps():
         ...  # before the step: nets.theta, nets.buffer; its nets.losses and nets.gradients
         nets.update(settings.learning_rate)
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..runs.checkpoints import Keeper, Place
     from .settings import SmallNet
 
-State = tuple[Tensor, Tensor]  # weights (K, P), and the optimiser's buffer
+Weights = tuple[Tensor, Tensor]  # (K, P), with the optimiser's buffer
 CHECKED = 100  # steps between looks at whether the weights are finite
 
 
@@ -62,7 +62,7 @@ class Task:
     optimizer: str = "sgd"  # or adam
     sampling: str = "replacement"  # or reshuffled
 
-    def start(self, seeds: Sequence[int]) -> State:
+    def start(self, seeds: Sequence[int]) -> Weights:
         """Return initial weights (K, P), one net a seed, and the empty buffer."""
         like = {"dtype": self.inputs.dtype, "device": self.inputs.device}
         theta = ensembles.initialise(self.widths, seeds, **like)
@@ -115,7 +115,7 @@ def seeds(seed: int, purpose: str, count: int) -> list[int]:
     return [seed_of(seed, purpose, number) for number in range(count)]
 
 
-class Ensemble:
+class Nets:
     """K nets on their way from a state, and what is kept of it in a checkpoint.
 
     Parameters
@@ -136,9 +136,8 @@ class Ensemble:
     """
 
     def __init__(
-        self, task: Task, state: State, seeds: Sequence[int], last: int, *, first: int = 0,
-        momentum=None, decay=None, names: Sequence[str] = (), **kept,
-    ):  # fmt: skip
+        self, task, state, seeds, last, *, first=0, momentum=None, decay=None, names=(), **kept
+    ):
         self.task, self.seeds, self.last, self.names = task, seeds, last, names
         self.momentum = task.settings.momentum if momentum is None else momentum
         self.decay = decay
@@ -152,7 +151,7 @@ class Ensemble:
         return self.now.step
 
     @property
-    def state(self) -> State:
+    def state(self) -> Weights:
         return self.theta, self.buffer
 
     def steps(self) -> Iterator[int]:

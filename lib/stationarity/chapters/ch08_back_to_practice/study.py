@@ -55,13 +55,13 @@ def averaging(settings: AveragingStudy, place: Place) -> list[tuple]:
 
 
 def _stage(
-    task: small.Task, seeds: list, state: small.State, rate: Tensor, first, last, windows=()
-) -> tuple[small.State, list, dict]:
+    task: small.Task, seeds: list, state: small.Weights, rate: Tensor, first, last, windows=()
+) -> tuple[small.Weights, list, dict]:
     """Train at constant rates (K, 1). Return the last state; moments, as (steps since the
     first, loss, accuracy), of the longest window; and loss and accuracy of each's average.
     """
     kept = dict(total=torch.zeros_like(state[0], dtype=torch.float64), sums={}, moments=[])
-    nets = small.Ensemble(task, state, seeds, last, first=first, **kept)
+    nets = small.Nets(task, state, seeds, last, first=first, **kept)
     total, sums, moments = nets.kept.values()
     begun = {last - window: window for window in windows}
     for step in nets.steps():

@@ -80,7 +80,7 @@ def variations(settings: DiffusionStudy) -> dict[str, dict]:
     return found
 
 
-def _settle(task: small.Task) -> tuple[small.State, list[tuple]]:
+def _settle(task: small.Task) -> tuple[small.Weights, list[tuple]]:
     settings, members = task.settings, range(task.settings.members)
     start = task.start(small.seeds(settings.seed, "member", len(members)))
     nets, rate = _nets(task, start, {BASE: {}}, "settle", settings.settle, found=[])
@@ -92,7 +92,7 @@ def _settle(task: small.Task) -> tuple[small.State, list[tuple]]:
     return nets.state, nets.kept["found"]
 
 
-def _follow(task: small.Task, state: small.State, group: dict) -> list[tuple]:
+def _follow(task: small.Task, state: small.Weights, group: dict) -> list[tuple]:
     settings, lags = task.settings, spaced_lags(task.settings.longest)
     begins = np.arange(settings.references) * (settings.spacing or settings.longest)
     theta, buffer = (part.repeat(len(group), 1) for part in state)
@@ -134,7 +134,7 @@ def shared_part(displacements: NDArray) -> tuple[NDArray, NDArray]:
     return total, (displacements.mean(-2) ** 2).sum(-1) - spread / displacements.shape[-2]
 
 
-def _replicas(task: small.Task, state: small.State) -> list[tuple]:
+def _replicas(task: small.Task, state: small.Weights) -> list[tuple]:
     settings, lags = task.settings, spaced_lags(task.settings.longest)
     start = tuple(part.repeat_interleave(settings.branches, 0) for part in state)
     shape = (settings.members, settings.branches, -1)
@@ -151,8 +151,8 @@ def _replicas(task: small.Task, state: small.State) -> list[tuple]:
 
 
 def _nets(
-    task: small.Task, state: small.State, group: dict, purpose: str, last: int, **kept
-) -> tuple[small.Ensemble, Tensor]:
+    task: small.Task, state: small.Weights, group: dict, purpose: str, last: int, **kept
+) -> tuple[small.Nets, Tensor]:
     """Return nets that go on from a state for ``last`` steps, and their rates (K, 1).
 
     Each variation of the group has as many rows of theta as the next. ``purpose`` keys
@@ -169,10 +169,10 @@ def _nets(
     task = dataclasses.replace(task, settings=alike, sampling=sampling)
     given = dict(momentum=momentum, decay=decay, names=list(group)) | kept
     seeds = small.seeds(settings.seed, purpose, each)
-    return small.Ensemble(task, state, seeds, last, **given), rate
+    return small.Nets(task, state, seeds, last, **given), rate
 
 
-def _moments(nets: small.Ensemble, rate: Tensor) -> Iterator[int]:
+def _moments(nets: small.Nets, rate: Tensor) -> Iterator[int]:
     """Take all steps; yield their number before the first one and after each."""
     for step in nets.steps():
         yield step
@@ -180,7 +180,7 @@ def _moments(nets: small.Ensemble, rate: Tensor) -> Iterator[int]:
     yield nets.last
 
 
-def _losses(nets: small.Ensemble) -> Tensor:
+def _losses(nets: small.Nets) -> Tensor:
     task = nets.task
     return ensembles.exact_statistics(nets.theta, task.widths, task.inputs, task.labels)[0]
 

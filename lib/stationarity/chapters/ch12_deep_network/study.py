@@ -74,12 +74,12 @@ def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
         return rows + _follow(task, state, reference, directions)
 
 
-def _train(task: Task) -> tuple[small.State, Tensor, list[tuple]]:
+def _train(task: Task) -> tuple[small.Weights, Tensor, list[tuple]]:
     """Return the state after burn-in, the reference weights (P,), and rows."""
     settings, seeds = task.settings, small.seeds(task.settings.seed, "member", 1)
     start = task.start(seeds)
     total = torch.zeros_like(start[0][0], dtype=torch.float64)
-    nets = small.Ensemble(task, start, seeds, settings.burn_in, total=total, rows=[])
+    nets = small.Nets(task, start, seeds, settings.burn_in, total=total, rows=[])
     total, rows = nets.kept.values()
     for step in nets.steps():
         if step % settings.measure_every == 0:
@@ -138,14 +138,14 @@ def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
 
 
 def _follow(
-    task: Task, state: small.State, reference: Tensor, directions: Tensor
+    task: Task, state: small.Weights, reference: Tensor, directions: Tensor
 ) -> list[tuple]:
     settings, count = task.settings, task.settings.replicas
     seeds, reference = small.seeds(settings.seed, "replica", count), reference.float()
     theta, buffer = (part.expand(count, -1) for part in state)
     kept = {"sums": {}, "rows": [], "squares": theta.new_zeros(count, dtype=torch.float64)}
     kept["places"] = theta.new_zeros(settings.points, *theta.shape)
-    nets = small.Ensemble(task, (theta, buffer), seeds, settings.steps, **kept)
+    nets = small.Nets(task, (theta, buffer), seeds, settings.steps, **kept)
     sums, rows, squares, places = nets.kept.values()
     table = task.keeper.table(count * len(directions), nets.step)
     top = directions[: settings.modes].double()
