@@ -38,8 +38,8 @@ def synthetic(tmp_path, experiment="full_batch", scale="classroom", **values):
     rows = [
         row for name, one in values.items() for row in metrics.rows(name, [one], 0.0, step=[0])
     ]
-    info = {"experiment": experiment, "scale": scale, "status": "complete",
-            "settings": get(experiment).plain(), "start": "2027-01-01T00:00:00+00:00"}  # fmt: skip
+    info = {"experiment": experiment, "scale": scale, "status": "complete"}
+    info |= {"settings": get(experiment).plain(), "start": "2027-01-01T00:00:00+00:00"}
     folder = tmp_path / f"{experiment}-{scale}"
     folder.mkdir(parents=True, exist_ok=True)
     return records.write(folder, info, rows)

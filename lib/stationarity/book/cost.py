@@ -30,7 +30,6 @@ class Work(NamedTuple):
     training: float
     measuring: float = 0.0
     images: float = 0.0  # read from files
-    measurements: int = 0
 
     @property
     def total(self) -> float:  # all operations
@@ -59,13 +58,12 @@ def seconds(task: Work, machine: Machine, devices: int = 1) -> float:
     return max(computed, task.images / machine.images / devices)
 
 
-def work(settings: AnyTraining, products=None, costs: tuple = (), directed=None) -> Work:
+def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
     """Return the work of a training run and of its measurements.
 
     ``products``: Hessian products of one sharpness, else those of the settings; ``costs``:
-    of an example, as from :func:`counting.counted` or, in seconds, :func:`counting.timed`;
-    ``directed``: products for the directions in which weights are followed, whose own
-    operations, less than a hundredth of a step's, are left out.
+    of an example, as from :func:`counting.counted` or, in seconds, :func:`counting.timed`.
+    Following takes less than a hundredth of a step's operations, which are left out.
 
     >>> work(EXPERIMENTS["imagenet_resnet"]["classroom"]).steps
     1980
@@ -86,22 +84,19 @@ def work(settings: AnyTraining, products=None, costs: tuple = (), directed=None)
         examples = settings.examples or data.examples
         few = min(few, examples)
     # Each ends with the losses before a step and after it, but for the last.
-    once = (
-        examples * measured.gradient + few * (products + 1) * measured.product
-        + 2 * few * measured.forward + tests * counts.forward + further
-    )  # fmt: skip
+    curvature = few * ((products + 1) * measured.product + 2 * measured.forward)
+    once = examples * measured.gradient + curvature + tests * counts.forward + further
     steps, every = settings.epochs * per_epoch, settings.measure_every * per_epoch
     often = len(range(0, steps, every)) + 1 if every else 0  # at the end, too
     measuring = often * once - min(often, 1) * few * measured.forward
     images = steps * batch + often * (examples + few + tests)
     if settings.followed_epochs:
         few, noise = (n * batch for n in (settings.direction_batches, settings.noise_batches))
-        if directed is None:
-            directed = min(EACH * settings.directions, settings.direction_products)
+        directed = min(EACH * settings.directions, settings.direction_products)
         measuring += few * directed * measured.product + noise * measured.gradient
         images += few + noise
     images = images if settings.dataset == "imagenet" else 0.0
-    return Work(steps, steps * batch * counts.gradient, measuring, images, often)
+    return Work(steps, steps * batch * counts.gradient, measuring, images)
 
 
 def room(settings: Settings, devices: int = 1) -> tuple[float, float]:

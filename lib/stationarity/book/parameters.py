@@ -26,10 +26,17 @@ PARAMETERS = ("scale", "seed", "data_root", "device", "devices", "settings")
 
 
 def checked(
-    *names: str, scale="classroom", seed=0, data_root=None, device=None, devices=1,
-    settings=None, scales: Mapping[str, str] | None = None,
-    also: Mapping[str, object] | None = None, **counts: int,
-) -> dict[str, dict]:  # fmt: skip
+    *names: str,
+    scale="classroom",
+    seed=0,
+    data_root=None,
+    device=None,
+    devices=1,
+    settings=None,
+    scales: Mapping[str, str] | None = None,
+    also: Mapping[str, object] | None = None,
+    **counts: int,
+) -> dict[str, dict]:
     """Return the keyword arguments of :func:`stationarity.run` for each experiment, by name.
 
     ``names`` are the experiments of the page; ``scale`` to ``settings`` its parameters.

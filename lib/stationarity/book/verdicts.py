@@ -235,7 +235,7 @@ FURTHEST = 30.0  # margins beyond it are drawn at the edge
 
 
 def figure(table: pd.DataFrame) -> Figure:
-    """Draw how much stricter each criterion could be, a panel a scale: the ledger at a glance."""
+    """Draw how much stricter each criterion could be, a panel for each scale."""
     rows = table[table.margin.notna()]
     labels = rows.claim + " " + rows.quantity.str.replace("_", " ") + " of " + rows.experiment
     rows = rows.assign(label=labels)

@@ -23,8 +23,8 @@ from .provenance import PROJECT, code_hash, commit, device_name, now
 from .settings import EXPERIMENTS, Settings, checked, get
 
 KEYS = {  # what run.json holds of every run
-    "experiment", "scale", "settings", "fingerprint", "code", "commit", "device", "seed", "start",
-    "wall_seconds", "status",
+    "experiment", "scale", "settings", "fingerprint", "code", "commit", "device", "seed",
+    "start", "wall_seconds", "status",
 }  # fmt: skip
 
 

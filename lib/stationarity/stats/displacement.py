@@ -33,7 +33,7 @@ def spaced_lags(longest: int, per_octave: int = 4) -> NDArray:
 
 
 def squared_displacements(paths: ArrayLike, lags: ArrayLike) -> NDArray:
-    """Return ‖Δ_k‖² of each path (K, T + 1, D) at lags (L,) from each reference point, (K, R, L).
+    """Return ‖Δ_k‖² of each path (K, T + 1, D) at lags (L,) from reference points, (K, R, L).
 
     As many reference points as fit into the path without overlap. Raises
     :class:`UsageError` where a path ends before the last lag.

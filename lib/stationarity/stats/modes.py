@@ -1,6 +1,6 @@
 """How weights move along single directions, the modes, in a stationary state.
 
-What theory says of them is in :func:`stationarity.theory.discrete.predictions`, by the same names.
+What theory says of them has the same names, in :mod:`stationarity.theory.discrete`.
 Book: chapters 11 and 12.
 """
 

@@ -77,7 +77,7 @@ def memory_gaps(
 
 
 def _means_and_errors(columns: list[Tensor], names: tuple, device) -> dict[str, tuple]:
-    """Average the rows of columns (names, n) side by side over all processes, if any has some."""
+    """Average rows of columns (names, n) side by side over all processes, if any has some."""
     values = torch.zeros(len(names), 0, dtype=torch.float64, device=device)
     values = torch.cat([values, *columns], 1)
     number = distributed.total(values.new_tensor(values.shape[1]))

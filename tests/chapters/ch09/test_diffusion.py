@@ -67,7 +67,8 @@ def settled():
 
 
 CHANGES = {
-    "base": {}, "learning_rate=0.05": {"learning_rate": 0.05}, "momentum=0.5": {"momentum": 0.5},
+    "base": {}, "learning_rate=0.05": {"learning_rate": 0.05},
+    "momentum=0.5": {"momentum": 0.5},
     "batch_size=8": {"batch_size": 8}, "weight_decay=0": {"weight_decay": 0.0},
     "sampling=reshuffled": {"sampling": "reshuffled"},
 }  # fmt: skip

@@ -35,10 +35,11 @@ def exact(settings: NoisyQuadratic, learning_rate: float) -> dict[str, NDArray]:
     ``mean`` and ``variance`` of the position (steps + 1, D), the expected
     ``loss`` Σ h E θ² / 2 and ``gradient_norm_squared`` Σ h² E θ² (steps + 1,).
     """
+    how = settings.model_dump(include={"start", "momentum"})
+    rates = schedule(settings, learning_rate)
     mean, covariance = theory.moments(
-        settings.curvatures, schedule(settings, learning_rate), settings.noise_variance,
-        start=settings.start, momentum=settings.momentum,
-    )  # fmt: skip
+        settings.curvatures, rates, settings.noise_variance, **how
+    )
     mean, variance = mean[..., 0], covariance[..., 0, 0]
     return {"mean": mean, "variance": variance, **_levels(settings, mean**2 + variance)}
 

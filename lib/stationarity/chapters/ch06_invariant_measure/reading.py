@@ -42,14 +42,13 @@ def decayed_norms(
 
 
 def normalised_squares(
-    start: NDArray, learning_rate: float, weight_decay: float, gradient: float,
-    steps: int, seed: int = 0,
-) -> NDArray:  # fmt: skip
+    start: NDArray, learning_rate: float, weight_decay: float, gradient: float, steps: int
+) -> NDArray:
     """Return ‖w_k‖² (steps + 1,) of weights (P,) that feed a normalisation.
 
     The gradient is tangential, in a random direction, with norm ``gradient`` / ‖w‖.
     """
-    generator, weights, squares = np.random.default_rng(seed), start, [start @ start]
+    generator, weights, squares = np.random.default_rng(0), start, [start @ start]
     for _ in range(steps):
         direction = generator.standard_normal(len(weights))
         direction -= (direction @ weights) / squares[-1] * weights
@@ -97,7 +96,7 @@ def coupled_distance(
     how = {"generator": generator, "dtype": torch.float64, "device": device}
     one, other = (spread * torch.randn(shape, **how) for _ in range(2))
     squares = [inner(one - other, one - other)]
-    for chosen in batches(settings, "independent", steps, device):
+    for chosen in batches(settings, "replacement", steps, device):
         for weights in (one, other):
             weights -= settings.learning_rate * problem.gradient(weights, chosen)
         squares.append(inner(one - other, one - other))

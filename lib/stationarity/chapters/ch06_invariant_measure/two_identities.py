@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...runs.progress import Progress
     from .settings import Identities
 
-SAMPLINGS = ("independent", "reshuffled")
+SAMPLINGS = ("replacement", "reshuffled")
 EACH = ("weight_square", "buffer_product", "minibatch_product", "buffer_square")
 MEASURED = (  # at every stride-th step, over all examples
     "full_product", "gain", "full_gain", "gradient_norm_squared", "second_order", "loss",
@@ -107,14 +107,14 @@ def inner(one: Tensor, other: Tensor) -> Tensor:
 def batches(settings: Identities, sampling: str, steps: int, device) -> Iterator[Tensor]:
     """Yield the examples (R, B) of each step's minibatches.
 
-    ``independent``: drawn anew with replacement. ``reshuffled``: each epoch is a
+    ``replacement``: all draws independent. ``reshuffled``: each epoch is a
     new random order of all examples, cut into minibatches.
     """
     replicates, examples, size = settings.replicates, settings.examples, settings.batch_size
     how = {"generator": torch.Generator(device).manual_seed(settings.seed), "device": device}
     for first in range(0, steps * size, size):
         place = first % examples
-        if sampling == "independent":
+        if sampling == "replacement":
             yield torch.randint(examples, (replicates, size), **how)
             continue
         if place == 0:

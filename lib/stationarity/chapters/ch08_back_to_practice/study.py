@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 def averaging(settings: AveragingStudy, place: Place) -> list[tuple]:
-    """Compare averages over the last weights with moments. Rows ``of`` each ``learning_rate=...``:
+    """Compare averages over the last weights with moments.
+
+    Rows ``of`` each ``learning_rate=...``:
 
     - ``loss``, ``accuracy``: of the average over the last ``step`` weights of the
       constant stage, exact over the training set (nats, with its label noise) and on
