@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from ... import theory
 from ...errors import UsageError
 from ...runs.records import Run
-from ..plots import DASHED, intervals, panels, points
-from . import reading
+from ..plots import DASHED, panels, points
+from . import reading, shares
 
 QUANTITIES = {
     "mode_variance": "variance of the\nposition (unit²)",
@@ -33,15 +33,18 @@ def _few_ticks(*axes) -> None:
 def spectrum(run: Run) -> Figure:
     """Draw the top eigenvalues, and how the noise is spread over the whole spectrum.
 
-    Bars: residuals, each of which holds an eigenvalue. Dashed: above it a mode
-    oscillates. Right, where the run has it: the share of the noise's trace in
+    Grey bands: plus and minus the residual, within which an eigenvalue lies: a bound and no
+    error bar. Dashed: above it a mode oscillates. Right, where the run has it: the share of the noise's trace in
     directions with a curvature above that of the axis.
     """
     table, (rate, momentum, decay) = reading.by_mode(run), reading.optimiser(run)
     figure, ((top, shares),) = panels(1, 2, 2.8)
     rho, residual = table.eigenvalue, table.eigenvalue_error
-    intervals(top, table.index + 1, rho, rho - residual, rho + residual, color="C0")
+    band = {"color": "0.6", "alpha": 0.6, "linewidth": 5, "label": "± residual (a bound)"}
+    top.vlines(table.index + 1, rho - residual, rho + residual, **band)
+    top.plot(table.index + 1, rho, "o", color="C0", label="eigenvalue")
     top.axhline((1 - np.sqrt(momentum)) ** 2 / rate - decay, **DASHED)
+    top.legend(fontsize="x-small")
     top.set(xlabel="mode", ylabel=CURVATURE, yscale="log")
     _few_ticks(top.yaxis)
     if not run.has("rest_node"):
@@ -58,7 +61,8 @@ def spectrum(run: Run) -> Figure:
 def by_mode(run: Run) -> Figure:
     """Draw what each mode did and what theory says, above; their ratio below.
 
-    The frequency is drawn where it exists. Dashed, where the run has it: what the ratios
+    The frequency is drawn where it exists. The bars of the ratio hold the error of the
+    noise, too. Shaded: the band of :func:`.shares.inside`. Dashed, where the run has it: what the ratios
     would be with the noise where the replicas went.
     """
     table = reading.by_mode(run)
@@ -67,12 +71,13 @@ def by_mode(run: Run) -> Figure:
     figure, axes = panels(2, 3, 2.2, sharex=True)
     rho = table.eigenvalue
     for (value, ratio), (name, label) in zip(axes.T, QUANTITIES.items(), strict=True):
-        columns = table[[name, f"{name}_error", f"{name}_predicted"]]
-        measured, error, predicted = columns.to_numpy().T
-        points(value, rho, measured, error, color="C0", label="measured")
+        points(value, rho, table[name], table[f"{name}_error"], color="C0", label="measured")
+        predicted = table[f"{name}_predicted"]
         value.plot(rho, predicted, "_", color="C1", markersize=9, label="predicted")
         value.set(ylabel=label, **LOGARITHMIC)
-        points(ratio, rho, measured / predicted, error / predicted, color="C0")
+        found = table[f"{name}_ratio"], table[f"{name}_ratio_error"]
+        points(ratio, rho, *found, color="C0")
+        ratio.axhspan(*shares.BAND, color="C1", alpha=0.15, zorder=0)
         ratio.axhline(1, color="C1", linewidth=1.5)
         ratio.set(ylabel="measured / predicted", xlabel="eigenvalue ρ\n(nats/unit²)")
         _few_ticks(value.yaxis, ratio.xaxis)
