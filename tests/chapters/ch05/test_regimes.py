@@ -238,6 +238,7 @@ def test_agreement_depends_on_the_threshold_and_leaves_out_what_has_not_settled(
     assert found.differ.tolist() == [0, 0, 1, 2]
     assert found.undecided.tolist() == [1, 0, 0, 0]
     assert found.unsettled.tolist() == [2, 2, 2, 0]
+    assert found.standing.tolist() == [2, 3, 2, 2]
     assert found.differing.tolist() == ["", "", "constant", "constant; slow"]
 
 

@@ -83,7 +83,8 @@ def agreement(
     ``ways_out``, and in no other. A regime whose interval lies above the threshold while
     its norm still falls is ``unsettled``: its level says nothing yet. Counts ``agree``,
     ``differ``, ``undecided`` (the interval holds the threshold) and ``unsettled``, and the
-    names of those that are ``differing``.
+    names of those that are ``differing``. ``standing``: how many agree if all count as
+    they stand, settled or not, and "vanishes" is held against all else.
     """
     expected, found = rows.regime.isin(list(ways_out)), []
     for threshold in thresholds:
@@ -95,6 +96,7 @@ def agreement(
             "agree": judged & ~differ, "differ": differ,
             "undecided": ~(below | above), "unsettled": unsettled,
         }  # fmt: skip
+        counts["standing"] = below == expected
         row = {"threshold": threshold} | {name: int(one.sum()) for name, one in counts.items()}
         found.append(row | {"differing": "; ".join(rows.regime[differ])})
     return pd.DataFrame(found)
