@@ -1,7 +1,10 @@
 """What a run says of how far its weights go: displacements, exponents, the loss meanwhile.
 
 It reads runs of the experiments ``diffusion``, ``walks`` and any that follows one net and
-notes its ``global_displacement_squared``. Source: our section "Anomalous diffusion".
+notes its ``global_displacement_squared``. Each quantity of the ledger takes, as its case,
+another variation of the run, or a made-up one that has the run's own scatter: what must
+fail and what must hold, as far as this run could tell. Source: our section "Anomalous
+diffusion".
 """
 
 import numpy as np
@@ -21,6 +24,17 @@ MAIN = ("base", "Brownian", "")  # what a run is about, where it holds several
 WINDOW = "last two thirds"
 WINDOWS = {WINDOW: (1 / 3, 1), "second half": (1 / 2, 1), "one octave": (1 / 4, 1 / 2)}
 POINTS = 4  # reference points of one trajectory whose lags do not overlap
+LAWS = {  # made-up squared displacements, of the lag as a share of the longest
+    "settled": lambda x: 1 - np.exp(-10 * x),
+    "power_law": np.sqrt,
+    "brownian": lambda x: x,
+    "drift": lambda x: x + 4 * x**2,
+    "ballistic": np.square,
+}
+SETTLED = "a process that settles, by 1 - exp(-10 k / K) to the longest lag K"
+POWER_LAW = "a power law of the exponent 1/2"
+SCATTER = ", with the scatter of this run's seeds"
+SHARES = {"forgotten": 1 / 2, "carried": 5 / 6}  # made-up shares of replicas
 
 
 def variations(run: Run) -> list[str]:
@@ -36,15 +50,19 @@ def main(run: Run) -> str:
     return next((name for name in MAIN if name in names), names[0])
 
 
-def displacements(run: Run, variation: str | None = None) -> tuple[NDArray, NDArray]:
+def displacements(run: Run, of: str = "") -> tuple[NDArray, NDArray]:
     """Return lags (L,) and squared displacements (K, R, L) of one variation.
 
-    ``variation`` is by default what the run is about. Where the trajectory ends before
-    each reference point has the longest lag, the R points lie evenly over it: then at
-    most ``POINTS`` of them are kept, so far from each other that their lags do not
+    ``of`` is by default what the run is about; one of ``LAWS`` gives that law times what
+    each of the run's squared displacements is of their mean. Where the trajectory ends
+    before each reference point has the longest lag, the R points lie evenly over it: then
+    at most ``POINTS`` of them are kept, so far from each other that their lags do not
     overlap. Raises :class:`UsageError` where the run has none.
     """
-    name = main(run) if variation is None else variation
+    if of in LAWS:
+        lags, squares = displacements(run)
+        return lags, squares / squares.mean((0, 1)) * LAWS[of](lags / lags[-1])
+    name = of or main(run)
     if name not in variations(run):
         raise UsageError(f"The run {run.name} follows no variation {name!r}.")
     series = run.series(GLOBAL, of=name)
@@ -77,65 +95,74 @@ def octave_exponents(lags: NDArray, squares: NDArray) -> list[tuple[float, float
     return octaves
 
 
-@quantity("TODO")
-def displacement_exponent(
-    run: Run, variation: str | None = None, window: str = WINDOW
-) -> Estimate:
+@quantity(
+    "of one number, by a bootstrap over seeds and Student's t",
+    settled=SETTLED + SCATTER,
+    ballistic="motion at a constant velocity" + SCATTER,
+    power_law=POWER_LAW + SCATTER,
+)
+def displacement_exponent(run: Run, case: str = "", window: str = WINDOW) -> Estimate:
     """The exponent of the squared displacement, fitted over the last two thirds of the lags.
 
-    Or over another of ``WINDOWS``; by default of what the run is about. The interval is a
-    bootstrap over seeds, or over the reference points of a single net.
+    Or over another of ``WINDOWS``; by default of what the run is about, else of another
+    of its variations, or of ``LAWS``. The interval is a bootstrap over seeds, or over the
+    reference points of a single net.
     """
-    lags, squares = displacements(run, variation)
+    lags, squares = displacements(run, case)
     return displacement.exponent(lags, squares, ends(lags[-1], window))
 
 
-@quantity("TODO")
-def distance_from_brownian(run: Run) -> Estimate:
+@quantity(
+    "of one number, by a bootstrap over seeds and Student's t",
+    brownian="Brownian motion" + SCATTER,
+    power_law=POWER_LAW + SCATTER,
+)
+def distance_from_brownian(run: Run, case: str = "") -> Estimate:
     """How far that exponent lies from 1, the value of Brownian motion, to either side."""
-    fit = displacement_exponent(run)
+    fit = displacement_exponent(run, case)
     low = max(fit.low - 1, 1 - fit.high, 0.0)
     return Estimate(abs(fit.value - 1), low, max(fit.high - 1, 1 - fit.low))
 
 
-@quantity("TODO")
-def exponent_change(run: Run, variation: str | None = None) -> Estimate:
+@quantity(
+    "of one number, by a bootstrap over seeds and Student's t",
+    settled=SETTLED + SCATTER,
+    drift="Brownian motion with a drift, as large at a quarter of the longest lag" + SCATTER,
+    power_law=POWER_LAW + SCATTER,
+    **{"Ornstein-Uhlenbeck": "the Ornstein-Uhlenbeck process of the run of known walks"},
+)
+def exponent_change(run: Run, case: str = "") -> Estimate:
     """How much the exponent changes over the last four octaves of the lags.
 
     That of the later two octaves less that of the two before: zero for a power law.
     """
-    lags, squares = displacements(run, variation)
+    lags, squares = displacements(run, case)
     return displacement.change_of_exponent(lags, squares, (lags[-1] / 2**4, lags[-1]))
 
 
-@quantity("TODO")
-def ornstein_uhlenbeck_change(run: Run) -> Estimate:
-    """The same change of an Ornstein-Uhlenbeck process, which settles: no power law."""
-    return exponent_change(run, "Ornstein-Uhlenbeck")
-
-
-def local(run: Run, variation: str | None = None) -> pd.Series:
+def local(run: Run, of: str = "") -> pd.Series:
     """Return the mean of ‖δ‖² of single steps, of each member (K,)."""
-    name = main(run) if variation is None else variation
-    return run.series(LOCAL, of=name).groupby("member", dropna=False).value.mean()
+    series = run.series(LOCAL, of=of or main(run))
+    return series.groupby("member", dropna=False).value.mean()
 
 
 def exponents(run: Run) -> pd.DataFrame:
     """Return the exponent of every variation, with what else is known of it.
 
     A row each: ``variation``, ``setting`` and ``number`` (of ``learning_rate=0.01``),
-    ``value``, ``low``, ``high``, the ``local`` squared displacement of one step and the
-    ``distance`` squared at the longest lag (squared units; means), both with errors.
+    ``value``, ``low``, ``high``; ``local``, the squared displacement of one step, and
+    ``distance``, that at the longest lag (unit²): means over seeds, each with ``_low`` and
+    ``_high`` of an interval by Student's t.
     """
     rows = []
     for variation in variations(run):
         setting, _, number = variation.partition("=")
-        near, (_, squares) = local(run, variation), displacements(run, variation)
-        far = pd.Series(squares.mean(1)[:, -1])
+        far = displacements(run, variation)[1].mean(1)[:, -1]
         row = {"variation": variation, "setting": setting, "number": number}
         row |= displacement_exponent(run, variation)._asdict()
-        row |= {"local": near.mean(), "local_error": near.sem()}
-        rows.append(row | {"distance": far.mean(), "distance_error": far.sem()})
+        for name, values in (("local", local(run, variation)), ("distance", far)):
+            row |= zip((name, f"{name}_low", f"{name}_high"), Estimate.mean(values))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -162,38 +189,68 @@ def effective_rates(run: Run) -> pd.DataFrame:
     return table.assign(expected=np.where(inside, expected, np.nan))
 
 
-def losses(run: Run, variation: str | None = None) -> pd.DataFrame:
+def losses(run: Run, of: str = "") -> pd.DataFrame:
     """Return the training loss: a row a step from the first reference point on, by member."""
-    return run.wide("loss", of=main(run) if variation is None else variation)
+    return run.wide("loss", of=of or main(run))
 
 
-@quantity("TODO")
-def followed_loss_change(run: Run, variation: str | None = None) -> Estimate:
-    """The change of the loss while the weights are followed, as a share of what it lost.
+@quantity(
+    "of one number, by Student's t over seeds",
+    flat="no change" + SCATTER,
+    falling="a loss that falls as 1 / t at this run's age, as that of separable data" + SCATTER,
+    **{"weight_decay=0": "the same nets after their weight decay was taken away"},
+)
+def followed_loss_change(run: Run, case: str = "") -> Estimate:
+    """The change of the loss while the weights are followed, as a share of the loss.
 
-    It is what a line through the loss of a seed gains; what was lost counts from the
-    initial weights to there. The mean over seeds, with an interval by Student's t. Raises
-    :class:`UsageError` where the loss fell nowhere.
+    It is what a line through the loss of a seed gains, over its mean; then the mean over
+    seeds, with an interval by Student's t. A case is another variation of the run.
     """
-    table = losses(run, variation)
-    steps, values = table.index.to_numpy(float), table.to_numpy()
-    gains = np.polyfit(steps, values, 1)[0] * np.ptp(steps)  # of each member
-    lost = run.wide("settling_loss").loc[0].mean() - values.mean()
-    if not lost > 0:
-        raise UsageError(f"The loss of {run.name} fell nowhere: there is no share to give.")
-    return Estimate.mean(gains) / lost
+    made_up = case in ("flat", "falling")
+    table = losses(run, "" if made_up else case)
+    gains = relative_gain(table.index, table.to_numpy())
+    if made_up:
+        age = run.settings.settle + run.settings.burn_in
+        fall = relative_gain(table.index, 1 / (age + table.index))
+        gains = gains - gains.mean() + (fall if case == "falling" else 0.0)
+    return Estimate.mean(gains)
 
 
-def shared_share(run: Run) -> pd.DataFrame:
-    """Return how much of their squared displacement replicas of one net share, by lag.
+def relative_gain(steps, values) -> NDArray:
+    """Return what a line through values (n, ...) at n steps gains, as a share of their mean."""
+    steps, values = np.asarray(steps, float), np.asarray(values)
+    return np.polyfit(steps, values, 1)[0] * np.ptp(steps) / values.mean(0)
 
-    Columns ``step``, ``total`` and ``shared`` (squared units) and ``share``: means over
-    the nets, with standard errors ``total_error``, ``shared_error``, ``share_error``.
+
+def shared_parts(run: Run) -> tuple[NDArray, dict[str, Estimate]]:
+    """Return lags (L,) and how much of their squared displacement replicas of a net share.
+
+    ``total`` and ``shared`` (unit²) and the ``share`` that the second is of the first are
+    means over the nets (L,), with intervals by Student's t, of each lag alone.
     """
     if not run.has("replica_displacement_squared"):
         raise UsageError(f"The run {run.name} has no replicas: raise its setting branches.")
-    total, shared = (run.wide(f"{name}_displacement_squared") for name in ("replica", "shared"))
-    tables = {"total": total, "shared": shared, "share": shared / total}
-    columns = {name: table.mean(axis=1) for name, table in tables.items()}
-    columns |= {f"{name}_error": table.sem(axis=1) for name, table in tables.items()}
-    return pd.DataFrame(columns).reset_index()
+    total, shared = (
+        run.wide(f"{name}_displacement_squared").T for name in ("replica", "shared")
+    )
+    found = {"total": total, "shared": shared, "share": shared / total}
+    return total.columns.to_numpy(), {k: Estimate.mean(one) for k, one in found.items()}
+
+
+@quantity(
+    "of one number, by Student's t over nets",
+    forgotten="a settled process that has forgotten where it was, of which replicas share one "
+    "half" + SCATTER,
+    carried="such a process with a drift on top that makes two thirds of its squared "
+    "displacement" + SCATTER,
+)
+def shared_share(run: Run, case: str = "") -> Estimate:
+    """The share of their squared displacement, at the longest lag, that replicas have in common.
+
+    Replicas start from one state and draw their own minibatches. A settled quadratic comes
+    to one half, a drift to 1.
+    """
+    _, parts = shared_parts(run)
+    value, low, high = (part[-1] for part in parts["share"])
+    shift = SHARES[case] - value if case else 0.0
+    return Estimate(value + shift, low + shift, high + shift)
