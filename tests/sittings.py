@@ -2,8 +2,9 @@
 
 A moment is a function call: the n-th of all calls, or the n-th of the functions of
 one name, Python's (``to_parquet``) or C's (``os.replace``). So it is the same on every
-machine, and may lie anywhere: in a step, a measurement, between two writes to a file or two renames. At the moment
-the process sends a signal to its group; SIGKILL leaves it no time for anything.
+machine, and may lie anywhere: in a step, a measurement, between two writes to a file or
+two renames. At the moment the process sends a signal to its group; SIGKILL leaves it no
+time for anything.
 
 The processes are forked from one that has imported the library and done nothing.
 """

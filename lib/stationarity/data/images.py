@@ -71,7 +71,7 @@ class Images:
         return self.made(self._in_order(first, last))
 
     def draws(self, count: int, *key) -> Batches:
-        """Return ``count`` independent batches, augmented as in training, one key's the same."""
+        """Return ``count`` independent batches as augmented in training, the same for a key."""
         keys = [(*key, i) for i in range(count)]
         return Batches(count, lambda: self.made((self._independent(*k), *k) for k in keys))
 
