@@ -1,5 +1,7 @@
 """The loop: schedules, measurement, checkpoints, resume, records of a run."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from stationarity import UsageError, launch, measure
 from stationarity.runs import checkpoints, records
 from stationarity.runs.settings import get
 from stationarity.train import load_model, loop, precision
+from stationarity.train.settings import Path
 
 TINY = {
     "examples": 160, "width": 4, "epochs": 4, "batch_size": 32, "drops": "2,3",
@@ -208,6 +211,10 @@ def test_the_fastest_path_is_timed_once_and_kept(monkeypatch):
             tiny(precision="auto")
     assert tiny(precision="auto").info["path"] == "float32 channels_last"
     assert tiny(precision="auto", seed=1).info["path"] in precision.PATHS
+
+
+def test_every_path_can_be_set():
+    assert get_args(Path) == ("auto", *precision.PATHS)
 
 
 def test_a_seed_decides_a_run():

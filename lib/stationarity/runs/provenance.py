@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -100,6 +101,11 @@ def commit() -> str | None:
         return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def version() -> str:
+    """Return the library's version."""
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def now() -> str:

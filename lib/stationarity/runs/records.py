@@ -19,7 +19,7 @@ import torch
 
 from ..errors import UsageError
 from . import distributed, metrics
-from .provenance import PROJECT, code_hash, commit, device_name, now
+from .provenance import PROJECT, code_hash, commit, device_name, now, version
 from .settings import EXPERIMENTS, Settings, checked, get
 
 KEYS = {  # what run.json holds of every run
@@ -130,7 +130,7 @@ def new_info(name: str, scale: str, settings, fingerprint: str, device) -> dict:
     return {
         "experiment": name, "scale": scale, "settings": settings.plain(),
         "fingerprint": fingerprint, "code": code_hash(settings.study), "commit": commit(),
-        "versions": versions | {"stationarity": "0.1.0"},
+        "versions": versions | {"stationarity": version()},
         "device": processes + device_name(device), "seed": settings.seed, "start": now(),
         "end": None, "wall_seconds": 0.0, "status": "running",
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from ...runs.settings import Count, Whole, register
+from ...runs.settings import Count, Drops, Whole, register
 from ...train.settings import SmallNet, Training
 
 
@@ -12,10 +12,11 @@ class SettlingStudy(SmallNet):
     study: ClassVar[str] = "chapters.ch07_watching_a_distribution_settle.study:settling"
 
     steps: Count
-    drops: tuple[int, ...] = ()  # steps at which the learning rate is divided by 10
+    drops: Drops = ()  # steps at which the learning rate is divided by 10
     members: Count = 1  # independent initial weights and minibatches
     record_every: Count = 20  # steps between records of the first member
     measure_every: Count = 250  # steps between measurements of all members
+    total_steps = property(lambda self: self.members * self.steps)
 
 
 class ReplicaStudy(SmallNet):

@@ -40,9 +40,7 @@ class ModeStudy(SmallNet):
             )
         return self
 
-    @property
-    def total_steps(self) -> int:
-        return self.burn_in + self.replicas * self.steps
+    total_steps = property(lambda self: self.burn_in + self.replicas * self.steps)
 
 
 _DEEP = ModeStudy(
