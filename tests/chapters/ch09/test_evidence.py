@@ -6,7 +6,7 @@ from stationarity.book import claims, verdicts
 from stationarity.chapters import quantities
 from stationarity.chapters.ch09_anomalous_diffusion import reading
 from stationarity.runs import metrics, records
-from stationarity.runs.settings import get
+from stationarity.runs.settings import SCALES, get
 from stationarity.stats import displacement
 
 MEMBERS, BEGINS, LONGEST = 6, (0, 2048), 4096
@@ -169,3 +169,33 @@ def test_made_up_shares_keep_the_scatter_over_nets():
         found = reading.shared_share(run, case)
         assert found.value == value
         assert found.high - found.low == pytest.approx(own.high - own.low)
+
+
+def limits(quantity):
+    return next(item.criteria[-1] for item in B1.evidence if item.quantity == quantity)
+
+
+def test_limits_lie_where_their_reasons_say():
+    def fit(law, within=(LONGEST / 3, LONGEST)):
+        return np.log(law) @ displacement.exponent_weights(LAGS, within)
+
+    low, high = limits("displacement_exponent").above, limits("displacement_exponent").below
+    assert round(fit(1 - np.exp(-5 * LAGS / LONGEST)), 1) == low
+    for age in (5, 6, 8, 20):  # weights that grow as log t, after so many longest lags
+        assert fit(np.log1p(LAGS / (age * LONGEST)) ** 2) > high
+    for scale in SCALES:
+        given = get("diffusion", scale)
+        age = given.settle + given.burn_in
+        assert given.longest / age < 0.21
+        assert given.followed / (age + given.followed / 2) > 1 / 6
+    # A bend by .1 between the halves of four octaves.
+    octaves = np.log2(16 * LAGS / LONGEST)
+    bent = 2 ** (octaves * 0.3 + 0.025 * octaves**2)
+    change = displacement.change_of_exponent(LAGS, np.outer([1, 1.1], bent), (256, 4096))
+    assert change.value == pytest.approx(limits("exponent_change").below, abs=0.005)
+    chord = 2 ** (octaves * (0.3 + 0.025 * 4))
+    assert max(chord / bent) == pytest.approx(1.07, abs=0.005)
+    for exponent, correlation in ((0.8, -0.13), (1.2, 0.15)):
+        assert 2 ** (exponent - 1) - 1 == pytest.approx(correlation, abs=0.005)
+    # A settled process of which replicas share half, and a drift as large as itself.
+    assert limits("shared_share").below == (0.5 + 1) / (1 + 1)

@@ -57,6 +57,7 @@ def settled_loss(run: Run) -> Figure:
     intervals(right, range(len(names)), *ends, along="x", color="C0")
     right.axvline(0, **DASHED)
     right.set_xscale("symlog", linthresh=5)
+    right.margins(x=0.1)
     right.set_xticks((-100, -10, 0, 10), ("−100", "−10", "0", "10"))
     right.set(yticks=range(len(names)), yticklabels=names, xlabel="change (% of the loss)")
     right.invert_yaxis()
