@@ -114,6 +114,37 @@ def reshuffled_ratio(
     independent minibatches the ratio is 1 (book: chapter 6). Raises
     :class:`UsageError` where there is no stationary state or a single minibatch.
     """
+    weight, buffer = _responses(curvature, learning_rate, momentum, per_epoch)
+    products, squares = [], []
+    for position in range(per_epoch):  # so many noises of the epoch came before
+        products.append(-weight[:position].sum())
+        starts = np.arange(position + 1, len(buffer), per_epoch)
+        sums = np.add.reduceat(buffer, np.r_[0, starts])
+        squares.append(per_epoch * (buffer**2).sum() - (sums**2).sum())
+    whole = learning_rate * (1 + momentum) / 2 * np.mean(squares)
+    return float(1 - np.mean(products) / whole)
+
+
+def reshuffled_variance(
+    curvature: float, learning_rate: float, momentum: float, per_epoch: int
+) -> NDArray:
+    """Return the variance of the weight at each place of an epoch, (``per_epoch``,).
+
+    Over that with independent minibatches, for the process of :func:`reshuffled_ratio`;
+    place j has j minibatches of its epoch behind it. It is smallest near place 0, where
+    epochs end and all their noise has cancelled.
+    """
+    weight, _ = _responses(curvature, learning_rate, momentum, per_epoch)
+    found = []
+    for place in range(per_epoch):
+        epochs = np.unique(np.r_[0, np.arange(place, len(weight), per_epoch)])
+        sums = np.add.reduceat(weight, epochs)
+        found.append(per_epoch * (weight**2).sum() - (sums**2).sum())
+    return np.array(found) / (per_epoch - 1) / (weight**2).sum()
+
+
+def _responses(curvature, learning_rate, momentum, per_epoch) -> NDArray:
+    """Return the weight and the buffer (2, M), in units of the noise of m steps ago."""
     if per_epoch < 2:
         raise UsageError("Reshuffling needs at least two minibatches in an epoch.")
     matrix, _ = linear_chain([[curvature]], [[1.0]], learning_rate, momentum)
@@ -123,12 +154,4 @@ def reshuffled_ratio(
     for _ in range(epochs * per_epoch):
         responses.append(state)
         state = matrix @ state
-    weight, buffer = np.array(responses).T  # to the noise of m steps ago, m = 0, 1, ...
-    products, squares = [], []
-    for position in range(per_epoch):  # so many noises of the epoch came before
-        products.append(-weight[:position].sum())
-        starts = np.arange(position + 1, len(buffer), per_epoch)
-        sums = np.add.reduceat(buffer, np.r_[0, starts])
-        squares.append(per_epoch * (buffer**2).sum() - (sums**2).sum())
-    whole = learning_rate * (1 + momentum) / 2 * np.mean(squares)
-    return float(1 - np.mean(products) / whole)
+    return np.array(responses).T
