@@ -59,5 +59,14 @@ def test_each_stage_of_each_run_has_its_verdict(runs):
     assert texts == table.verdict.tolist() and len(texts) == 3 * len(runs)
 
 
+def test_each_share_has_its_panel(runs):
+    table = levels.all_shares({run.label: run for run in runs})
+    figure = training_plots.shares(table)
+    assert len(figure.axes) == table.share.nunique() == 3
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == list(table.label.unique()) and len(labels) == 3 * len(runs)
+    assert levels.described(runs[0]).shape == (3, 11)
+
+
 def test_two_runs_share_the_landing_page(runs):
     assert len(training_plots.two_runs(runs[0], runs[1]).axes) == 4

@@ -1,22 +1,28 @@
-"""Does the gradient vanish? What a training run says of its stages, with intervals.
+"""What a training run says of its stages: gradient and loss, with intervals.
 
 Source: our section "ImageNet + ResNet-101".
 """
 
+import contextlib
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from ..errors import UsageError
 from ..runs.records import Run
 from ..stats.estimate import NORMAL, SMALLEST, Estimate
-from ..stats.trends import level
+from ..stats.trends import Level, level
 
 SETTLED_PART = 2 / 3  # of each stage, counted from its end: the rest is transient
 STABLE = 0.05  # of all that the loss has lost: a change below it, and the loss is stable
 VANISHED = 0.01  # of the initial gradient norm: below it, the gradient has vanished
+HELD = 0.01  # of the most that noise holds up on a quadratic
+LEFT = 0.5  # between a steady gradient, 1, and one that falls along a line to nothing, 0
+SHARES = ["stage", "value", "low", "high"]
 
 
 def stages(run: Run) -> list[tuple[float, float]]:
@@ -26,41 +32,83 @@ def stages(run: Run) -> list[tuple[float, float]]:
     return list(itertools.pairwise([0, *(drop for drop in drops if drop < last), last]))
 
 
-def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFrame:
-    """Return the level of a quantity in the settled part of each stage.
+def windows(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
+    """Return what was measured in the settled part of each stage, by the stage's number.
 
-    One row a stage: its number, ``first_epoch`` and ``last_epoch`` of the window, level and
-    trend of :func:`stationarity.stats.trends.level` (``mean`` with ``low`` and ``high``,
-    ``change`` with ``change_low`` and ``change_high``, ``lag``, ``trend``), the mean's
-    :func:`ratio_to_start` (``ratio`` with ``ratio_low`` and ``ratio_high``) with its
-    ``verdict``, and whether the mean is ``above_zero``. Stages with fewer than three
-    measurements in the window are left out; :class:`UsageError` where that is all.
+    Stages with fewer than three measurements there are left out; :class:`UsageError` where
+    that is all.
     """
-    series, rows = run.series(quantity), []
+    series, found = run.series(quantity), {}
     for number, (begin, end) in enumerate(stages(run), start=1):
         first = end - SETTLED_PART * (end - begin)
         window = series[(series.epoch > first) & (series.epoch <= end)]
-        if len(window) < 3:
-            continue
-        errors = window.error if window.error.notna().all() else None
-        mean, change, lag = level(window.epoch, window.value, errors)
-        ratio = ratio_to_start(mean, series.value[0])
-        rows.append(
-            {
-                "stage": number, "first_epoch": first, "last_epoch": end,
-                "mean": mean.value, "low": mean.low, "high": mean.high,
-                "change": change.value, "change_low": change.low, "change_high": change.high,
-                "lag": lag, "trend": change.trend,
-                "ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high,
-                "above_zero": mean.low > 0, "verdict": verdict_of(ratio),
-            }
-        )  # fmt: skip
-    if not rows:
+        if len(window) >= 3:
+            found[number] = window
+    if not found:
         raise UsageError(
             f"No stage of {run.name} has three measurements in its settled part: "
             "lower measure_every or raise epochs."
         )
+    return found
+
+
+def stage_levels(
+    run: Run, quantity: str = "gradient_norm_squared", *, jointly: bool = False
+) -> pd.DataFrame:
+    """Return the level of a quantity in the settled part of each stage.
+
+    One row a stage: its number, ``first_epoch`` and ``last_epoch`` of the window, level and
+    trend of :func:`stationarity.stats.trends.level` (``mean`` with ``low`` and ``high``,
+    ``change`` with ``change_low`` and ``change_high``, ``lag``, ``trend``), what ``lag`` is
+    in the mean without any memory (:func:`white_lag`: ``lag_white``), the mean's
+    :func:`ratio_to_start` (``ratio`` with ``ratio_low`` and ``ratio_high``) with its
+    ``verdict``, and whether the mean is ``above_zero``. ``jointly`` makes the intervals
+    hold for all stages together (Bonferroni). A run without noise gets no intervals: its
+    scatter about a line is no error.
+    """
+    start, rows, places = run.series(quantity).value[0], [], stages(run)
+    parts = windows(run, quantity)
+    noiseless = run.has("noise_norm") and not run.series("noise_norm").value.any()
+    for number, window in parts.items():
+        begin, end = places[number - 1]
+        mean, change, lag = _level(window, 0 if noiseless else len(parts) if jointly else 1)
+        ratio = ratio_to_start(mean, start)
+        rows.append(
+            {
+                "stage": number, "first_epoch": end - SETTLED_PART * (end - begin),
+                "last_epoch": end, "mean": mean.value, "low": mean.low, "high": mean.high,
+                "change": change.value, "change_low": change.low, "change_high": change.high,
+                "lag": lag, "lag_white": white_lag(window.epoch), "trend": change.trend,
+                "ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high,
+                "above_zero": mean.low > 0, "verdict": verdict_of(ratio),
+            }
+        )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _level(window: pd.DataFrame, together: int) -> Level:
+    """Return the level whose intervals hold for so many together, and none for 0."""
+    errors = window.error if window.error.notna().all() else None
+    found, degrees = level(window.epoch, window.value, errors), len(window) - 2
+    law = scipy.stats.t(degrees)
+    factor = law.ppf(1 - 0.025 / together) / law.ppf(0.975) if together else 0.0
+    wider = (
+        Estimate(*(one.value + factor * (end - one.value) for end in one)) for one in found[:2]
+    )
+    return Level(*wider, found.lag)
+
+
+def white_lag(times) -> float:
+    """Return the mean lag-1 correlation of white noise about a line fitted at these times.
+
+    It is negative: a line takes two degrees of freedom. Exact for normal noise.
+
+    >>> round(white_lag(range(10)), 2)
+    -0.2
+    """
+    design = np.stack([np.ones(len(times)), np.asarray(times, float)])
+    hat = design.T @ np.linalg.pinv(design.T)
+    return -float(np.diag(hat, 1).sum()) / (len(times) - 2)
 
 
 def compare(runs: dict[str, Run], quantity: str) -> pd.DataFrame:
@@ -112,16 +160,156 @@ def verdict_of(ratio: Estimate) -> str:
     return "does not vanish" if ratio.low > VANISHED else "undecided"
 
 
-def loss_change(run: Run) -> Estimate:
-    """Return the last change of the loss, as a share of what it lost before: stable or not.
+# --- shares without units, of each stage -------------------------------------------------
 
-    The change is that of the line through the settled part of the last stage; lost is
-    what the loss fell from the start to there. NaN where it fell nowhere.
+
+def quadratic_level(run: Run) -> dict[int, float]:
+    """Return the most that noise holds up of ||grad f||^2 on a quadratic, for each stage.
+
+    That is eta sigma^2 lambda_1 / (2 (1 - beta)), with the noise and the sharpness of the
+    settled part. Raises :class:`UsageError` for a run without noise, and for Adam.
     """
-    last = stage_levels(run, "loss").iloc[-1]
-    lost = run.series("loss").value[0] - last["mean"]
-    change = Estimate(*last[["change", "change_low", "change_high"]])
-    return change / (lost if lost > 0 else math.nan)
+    if run.settings.optimizer != "sgd":
+        raise UsageError("The steps of Adam are no multiples of a gradient: no scale is known.")
+    rates, factor = run.series("learning_rate"), 2 * (1 - run.settings.momentum)
+    noise, sharpness = windows(run, "noise_norm"), windows(run, "sharpness")
+    found = {}
+    for number, (begin, end) in enumerate(stages(run), start=1):
+        if number in noise:
+            rate = rates.value[(rates.epoch >= begin) & (rates.epoch < end)].iloc[-1]
+            strength = (noise[number].value ** 2).mean() * sharpness[number].value.mean()
+            found[number] = float(rate * strength / factor)
+    if not min(found.values()) > 0:
+        raise UsageError(f"{run.name} has steps without noise: nothing holds a gradient up.")
+    return found
+
+
+def stationary_share(run: Run, *, jointly: bool = False) -> pd.DataFrame:
+    """Return ||grad f||^2 over :func:`quadratic_level` in each stage (``SHARES``)."""
+    table = stage_levels(run, "regularised_gradient_norm_squared", jointly=jointly)
+    unit = table.stage.map(quadratic_level(run))
+    parts = {name: table[name] / unit for name in ("mean", "low", "high")}
+    return table.assign(**parts, value=parts["mean"])[SHARES]
+
+
+def gradient_left(run: Run) -> pd.DataFrame:
+    """Return what each stage's line leaves of ||grad f||^2 at its end (``SHARES``).
+
+    As a share of the mean over the settled part: 1 where the square is steady, 0 where it
+    falls along a line to nothing; the interval by the delta method. ``weight`` adds up to 1
+    over the stages, and falls like the square of the interval that a steady one would have.
+    """
+    table = stage_levels(run, "regularised_gradient_norm_squared")
+    slope, of = table.change / table["mean"], 2 * table["mean"].abs()
+    own = table.change_high - table.change
+    margin = np.hypot(own, slope * (table.high - table["mean"])) / of
+    weight = (of / own) ** 2 if own.all() else 1 + 0 * own
+    value = 1 + slope / 2
+    ends = {"value": value, "low": value - margin, "high": value + margin}
+    return table.assign(**ends)[SHARES].assign(weight=weight / weight.sum())
+
+
+def loss_change(run: Run, *, jointly: bool = False) -> pd.DataFrame:
+    """Return each stage's change of the loss as a share of what it lost before (``SHARES``).
+
+    The change is that of the line through the settled part; lost is what the loss fell
+    from the start to there. Raises :class:`UsageError` where it fell nowhere.
+    """
+    table = stage_levels(run, "loss", jointly=jointly)
+    lost = run.series("loss").value[0] - table["mean"]
+    if not (lost > 0).all():
+        raise UsageError(f"The loss of {run.name} fell nowhere: there is no share to give.")
+    parts = {"value": "change", "low": "change_low", "high": "change_high"}
+    parts = {name: table[column] / lost for name, column in parts.items()}
+    return table.drop(columns=["low", "high"]).assign(**parts)[SHARES]
+
+
+def smallest(share: Callable, run: Run) -> Estimate:
+    """Return the smallest of a share over the stages.
+
+    The lower end needs no correction: it lies below the truth wherever the interval of
+    that stage does which is truly the smallest. The upper end is by Bonferroni.
+    """
+    each, joint = (share(run, jointly=jointly) for jointly in (False, True))
+    return Estimate(*map(float, (each.value.min(), each.low.min(), joint.high.min())))
+
+
+def largest_size(share: Callable, run: Run) -> Estimate:
+    """Return the largest absolute value of a share over the stages, likewise."""
+    each, joint = (share(run, jointly=jointly) for jointly in (False, True))
+    nearest = np.where(joint.low * joint.high < 0, 0, joint[["low", "high"]].abs().min(axis=1))
+    furthest = each[["low", "high"]].abs().max(axis=1)
+    return Estimate(*map(float, (each.value.abs().max(), nearest.max(), furthest.max())))
+
+
+def weighted(shares: pd.DataFrame) -> Estimate:
+    """Return the mean of a share over the stages, by its ``weight``."""
+    value = (shares.weight * shares.value).sum()
+    margin = np.linalg.norm(shares.weight * (shares.high - shares.value))
+    return Estimate(*map(float, (value, value - margin, value + margin)))
+
+
+def all_shares(runs: dict[str, Run]) -> pd.DataFrame:
+    """Return the shares of each stage of runs by label, as far as they can be told.
+
+    Columns ``share`` (the function's name), ``run``, ``label`` and ``SHARES``.
+    """
+    found = []
+    for share in (stationary_share, gradient_left, loss_change):
+        for label, run in runs.items():
+            with contextlib.suppress(UsageError):
+                found.append(share(run).assign(share=share.__name__, run=label))
+    table = pd.concat(found, ignore_index=True)
+    return table.assign(label=table.run + ", stage " + table.stage.astype(str))
+
+
+def described(run: Run) -> pd.DataFrame:
+    """Return the level of ||grad f||^2 in each stage, on several scales, and its change.
+
+    Over its value at the start; over the square of one minibatch's noise; the norm of
+    grad L over that of the decay (NaN without one, 1 at a stationary point). The change
+    and its interval are shares of the level; ``memory`` is the lag-1 correlation of the
+    residuals, less its mean without memory.
+    """
+    table = stage_levels(run, "regularised_gradient_norm_squared")
+    loss, level_ = stage_levels(run), table["mean"]
+
+    def mean(name: str) -> pd.Series:
+        return table.stage.map({n: w.value.mean() for n, w in windows(run, name).items()})
+
+    decay = (run.settings.weight_decay or math.nan) * mean("weight_norm")
+    noise = mean("noise_norm") ** 2
+    columns = {
+        "stage": table.stage, "level": level_, "low": table.low, "high": table.high,
+        "over the start": table.ratio**2, "over the noise": level_ / noise.replace(0, math.nan),
+        "over the decay": loss["mean"].clip(lower=0) ** 0.5 / decay,
+        "change": table.change / level_, "change, low": table.change_low / level_,
+        "change, high": table.change_high / level_,
+        "memory": (table.lag - table.lag_white).where(table.low < table.high),
+    }  # fmt: skip
+    return pd.DataFrame(columns)
+
+
+def made_up(run: Run, quantity: str, edit: Callable) -> Run:
+    """Return a run with other values in the settled part of each stage, at the same epochs.
+
+    ``edit(window, number, passed)`` returns them: ``window`` is what was measured, and
+    ``passed`` (n,) goes from 0 to 1.
+    """
+    table = run.metrics.copy()
+    for number, window in windows(run, quantity).items():
+        passed = (window.epoch - window.epoch.min()) / np.ptp(window.epoch)
+        rows = table.quantity.eq(quantity) & table.epoch.isin(window.epoch)
+        table.loc[rows, "value"] = np.asarray(edit(window, number, passed))
+    made = Run(run.folder, run.info)
+    made.__dict__["metrics"] = table
+    return made
+
+
+def steady(window: pd.DataFrame) -> pd.Series:
+    """Return the values without the line's slope: the same mean, the same scatter."""
+    fit = scipy.stats.linregress(window.epoch, window.value)
+    return window.value - fit.slope * (window.epoch - window.epoch.mean())
 
 
 def decay_balance(run: Run) -> float:

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..runs.records import Run
-from .levels import VANISHED, squared_norm, stages
+from .levels import HELD, LEFT, STABLE, VANISHED, squared_norm, stages
 from .plots import THRESHOLD, VERDICTS, ZERO, intervals, mark_drops, panels, points
 
 MARKS = {"fmt": "o-", "markersize": 3}
@@ -131,20 +131,51 @@ def verdicts(table: pd.DataFrame) -> Figure:
     return figure
 
 
+JUDGED = {  # what a share is called, and where its criterion lies
+    "stationary_share": ("$\\|\\nabla f\\|^2$ / that of\na quadratic", (HELD,)),
+    "gradient_left": ("$\\|\\nabla f\\|^2$ at the end /\nin the mean", (LEFT,)),
+    "loss_change": ("change of the loss /\nwhat it lost", (-STABLE, STABLE)),
+}
+
+
+def shares(table: pd.DataFrame) -> Figure:
+    """Plot the shares of stages, a panel each, with the limits of the criteria.
+
+    ``table`` comes from :func:`stationarity.chapters.levels.all_shares`. What is not
+    positive on a logarithmic axis is drawn at its lower end.
+    """
+    names, labels = table.share.unique(), list(table.label.unique())
+    figure, (axes,) = panels(1, len(names), 1.0 + 0.26 * len(labels), sharey=True)
+    for number, (panel, name) in enumerate(zip(axes, names, strict=True)):
+        label, limits = JUDGED[name]
+        rows = table[table.share == name]
+        ends = rows[["value", "low", "high"]]
+        if name == "stationary_share":
+            ends = ends.clip(lower=1e-3)
+            panel.set(xscale="log", xlim=(1e-3, None))
+        places = [labels.index(one) for one in rows.label]
+        intervals(panel, places, *ends.to_numpy().T, along="x", color=f"C{number}")
+        for limit in limits:
+            panel.axvline(limit, **THRESHOLD)
+        panel.set_xlabel(label)
+    axes[0].set_yticks(range(len(labels)), labels)
+    axes[0].invert_yaxis()
+    return figure
+
+
 def two_runs(run: Run, control: Run) -> Figure:
-    """Plot loss and gradient norm of a run (of L) and of a control (of f).
+    """Plot the loss and the norm of grad f, with decay, of a run and of a control.
 
     Estimates of a squared norm that are not positive are drawn at the lower end.
     """
-    quantities = ("gradient_norm_squared", "regularised_gradient_norm_squared")
     figure, axes = panels(1, 2, 2.9)
-    for one, quantity, loss in zip((run, control), quantities, axes[0], strict=True):
+    for one, loss in zip((run, control), axes[0], strict=True):
         measured = one.series("loss")
         loss.plot(measured.epoch, measured.value, color="C0")
         loss.set(xlabel="epoch", ylim=(0, None))
         loss.set_ylabel("training loss (nats)", color="C0")
         norm = loss.twinx()
-        squared = one.series(quantity)
+        squared = one.series("regularised_gradient_norm_squared")
         low = min(1e-3, 0.3 * np.sqrt(squared.value[squared.value > 0].min()))
         shown = squared.assign(value=squared.value.clip(lower=low**2))
         _norms(norm, shown, one.series("gradient_norm_naive"))
