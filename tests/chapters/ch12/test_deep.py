@@ -160,6 +160,7 @@ def made_up(factor=1.0, replicas=8, spectrum=True, **changes):
     generator = np.random.default_rng(0)
     settings = {
         "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0, "draws": 2, "modes": 3,
+        "replicas": replicas,
     }  # fmt: skip
     eigenvalues, noise = np.array([9.0, 3.0, 1.0]), np.array([5.0, 2.0, 0.4])
     predicted = discrete.predictions(eigenvalues, noise, 0.01, 0.9, 0.0)
