@@ -75,10 +75,11 @@ def current(state: NDArray, *mode: float) -> NDArray:
 
 
 def limiting_rotation(lags, curvature: ArrayLike, rate: float, momentum: float) -> NDArray:
-    """Return the rotation within ``lags`` (L,) steps by the current, (L, ...).
+    """Return the area r(t) that the current sweeps within ``lags`` (L,) steps, (L, ...).
 
-    Continuous theory: ``e^{−γt} sin(νt) ω/ν`` with t = η k, and a hyperbolic sine
-    where the mode does not oscillate. Its slope at 0 is ω in every mode.
+    Continuous theory: ``r(t) = e^{−γt} sin(νt) ω/ν`` with t = η k, and a hyperbolic sine
+    where the mode does not oscillate. Its slope at 0 is ω in every mode: in a step it is
+    r(η), less than ηω.
 
     >>> limiting_rotation([1], 1.0, 0.2, 0.9).round(4)
     array([0.4204])

@@ -96,7 +96,10 @@ def portraits(run: Run, path: NDArray) -> Figure:
 
 
 def rotations(run: Run) -> Figure:
-    """Draw how far each mode turns in a step, and the lagged rotation of some modes."""
+    """Draw the area that each mode sweeps in a step, and after a lag that of some modes.
+
+    Lines: exact; dashes, left: r(η), that of the current in the time η of a step.
+    """
     figure, ((left, right),) = panels(1, 2, height=3.4)
     rate, ensembles = run.settings.learning_rate, run.settings.ensembles
     for index, of in enumerate(ensembles):
@@ -104,8 +107,9 @@ def rotations(run: Run) -> Figure:
         step, pair_error = rate * modes.curvature, modes.position_rotation_error
         pairs = {"fmt": "s", "color": color, "alpha": 0.6, "label": "two positions"}
         points(left, step, modes.rotation, modes.rotation_error, color=color, label=of)
-        left.plot(step, modes.rotation_exact, **THEORY)
-        left.plot(step, modes.rotation_limit, **DASHED)
+        named = index == 0  # once in the legend
+        left.plot(step, modes.rotation_exact, **THEORY, label="exact" if named else None)
+        left.plot(step, modes.rotation_limit, **DASHED, label="r(η)" if named else None)
         points(left, step, modes.position_rotation, pair_error, **pairs)
         left.plot(step, modes.position_rotation_exact, "_", color="0.25", markersize=9)
     of, beta = next(iter(ensembles.items()))
@@ -117,9 +121,9 @@ def rotations(run: Run) -> Figure:
         points(right, shown.step, shown.value, shown.error, **style)
         right.plot(rows.step, currents.discrete_rotation(rows.step, h, rate, beta), **THEORY)
     right.axhline(0, **DOTTED)
-    left.set(xlabel="ηh (no unit)", ylabel="rotation in a step (no unit)", xscale="log")
+    left.set(xlabel="ηh (no unit)", ylabel="area swept in a step (no unit)", xscale="log")
     left.set_yscale("symlog", linthresh=1e-3)
-    right.set(xlabel="lag (steps)", ylabel="rotation after the lag (no unit)")
+    right.set(xlabel="lag (steps)", ylabel="area swept after the lag (no unit)")
     left.legend(fontsize="x-small")
     right.legend(fontsize="x-small")
     return figure
