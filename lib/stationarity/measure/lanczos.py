@@ -48,13 +48,7 @@ class Sharpness(NamedTuple):
 
 
 def largest_eigenpairs(
-    matvec: Callable[[Tensor], Tensor],
-    like: Tensor,
-    *,
-    k: int = 1,
-    tol: float = 1e-2,
-    max_products: int = 100,
-    generator: torch.Generator,
+    matvec: Callable, like: Tensor, *, k=1, tol=1e-2, max_products=100, generator
 ) -> Sharpness:
     """Return the k algebraically largest eigenpairs of a symmetric operator.
 

@@ -32,28 +32,6 @@ def spaced_lags(longest: int, per_octave: int = 4) -> NDArray:
     return np.unique(np.append(np.rint(powers[powers < longest]), longest).astype(int))
 
 
-def squared_displacements(paths: ArrayLike, lags: ArrayLike) -> NDArray:
-    """Return ‖Δ_k‖² of each path (K, T + 1, D) at lags (L,) from reference points, (K, R, L).
-
-    As many reference points as fit into the path without overlap. Raises
-    :class:`UsageError` where a path ends before the last lag.
-
-    >>> squared_displacements(np.arange(5.0).reshape(1, 5, 1), [1, 2])
-    array([[[1., 4.],
-            [1., 4.]]])
-    """
-    paths, lags = np.asarray(paths, float), np.asarray(lags)
-    steps, longest = paths.shape[1] - 1, int(np.max(lags))
-    references = np.arange(0, steps - longest + 1, longest)
-    if not references.size:
-        raise UsageError(
-            f"The trajectory is too short: it has {steps} steps, and the lags need "
-            f"{longest}. Follow it for longer, or shorten the lags."
-        )
-    gone = paths[:, references[:, None] + lags] - paths[:, references, None]
-    return (gone**2).sum(3)
-
-
 def exponent(
     lags: ArrayLike, squares: ArrayLike, within: tuple[float, float] = (0, np.inf)
 ) -> Estimate:

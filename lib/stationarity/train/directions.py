@@ -129,12 +129,8 @@ def rows_of_motion(state: State) -> list[tuple]:
     names = ("followed_weight_norm_squared", "local_displacement_squared")
     for name, column in zip(names, numbers[1:, k : k + 2].T, strict=True):
         windows = np.array_split(column, min(WINDOWS, len(column)))
-        errors = [
-            mean_and_error([part.mean() for part in np.array_split(one, min(PARTS, len(one)))])[
-                1
-            ]
-            for one in windows
-        ]
+        parts = [np.array_split(one, min(PARTS, len(one))) for one in windows]
+        errors = [mean_and_error([part.mean() for part in each])[1] for each in parts]
         ends, means = np.cumsum([len(one) for one in windows]), [one.mean() for one in windows]
         found += noted(name, np.array(means), np.array(errors), step=ends)
     return found

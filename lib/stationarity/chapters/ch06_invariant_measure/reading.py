@@ -9,7 +9,8 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 from ...errors import UsageError
-from .chains import linear_chain, plane_matrices
+from ...theory.coupled import linear_chain
+from .chains import plane_matrices
 from .settings import Identities, Plane
 from .two_identities import Problem, batches, inner
 

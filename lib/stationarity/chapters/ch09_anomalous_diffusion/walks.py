@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.signal
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from ...errors import UsageError
 from ...runs.metrics import rows
 from ...stats import displacement
 
@@ -61,6 +62,28 @@ def ornstein_uhlenbeck(
     return scipy.signal.lfilter([1.0], [1.0, -kept], noise, axis=1)
 
 
+def squared_displacements(paths: ArrayLike, lags: ArrayLike) -> NDArray:
+    """Return ‖Δ_k‖² of each path (K, T + 1, D) at lags (L,) from reference points, (K, R, L).
+
+    As many reference points as fit into the path without overlap. Raises
+    :class:`UsageError` where a path ends before the last lag.
+
+    >>> squared_displacements(np.arange(5.0).reshape(1, 5, 1), [1, 2])
+    array([[[1., 4.],
+            [1., 4.]]])
+    """
+    paths, lags = np.asarray(paths, float), np.asarray(lags)
+    steps, longest = paths.shape[1] - 1, int(np.max(lags))
+    references = np.arange(0, steps - longest + 1, longest)
+    if not references.size:
+        raise UsageError(
+            f"The trajectory is too short: it has {steps} steps, and the lags need "
+            f"{longest}. Follow it for longer, or shorten the lags."
+        )
+    gone = paths[:, references[:, None] + lags] - paths[:, references, None]
+    return (gone**2).sum(3)
+
+
 def processes(settings: WalkStudy) -> dict[str, tuple]:
     """Return name -> (function that draws paths, its argument, E Δ_k² of a coordinate)."""
     drift, time = settings.drift, settings.relaxation
@@ -94,7 +117,7 @@ def known_walks(settings: WalkStudy, place: Place) -> list[tuple]:
         truth = np.log(exact) @ displacement.exponent_weights(lags, within)
         fits = []
         for replicate in range(settings.replicates):
-            squares = displacement.squared_displacements(draw(generator, *size, argument), lags)
+            squares = squared_displacements(draw(generator, *size, argument), lags)
             fits.append(displacement.exponent(lags, squares, within))
             if replicate == 0:
                 members, references = map(range, squares.shape[:2])

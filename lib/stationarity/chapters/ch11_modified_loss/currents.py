@@ -12,9 +12,9 @@ our section: Modified loss and probability currents.
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import block_diag, solve_discrete_lyapunov
 
 from ...errors import UsageError
+from ...theory import coupled
 from ...theory.continuous import damping, limiting_covariance, propagator
 from ...theory.discrete import check_stable, stationary_covariance, transition
 
@@ -113,12 +113,10 @@ def pair_rotation(curvature, noise_variance, covariance, rate, momentum) -> floa
     >>> pair_rotation([1.0, 0.2], [1.0, 1.0], 0.0, 0.1, 0.9)
     0.0
     """
-    check_stable(curvature, rate, momentum)
     noise = np.diag(noise_variance) + covariance * (1 - np.eye(2))
-    matrix = block_diag(*transition(curvature, rate, momentum))
-    response = np.array([rate, 1.0])
-    stationary = solve_discrete_lyapunov(matrix, np.kron(noise, np.outer(response, response)))
-    positions, moment = stationary[::2, ::2], (matrix @ stationary)[::2, ::2]
+    pair = np.diag(curvature), noise, rate, momentum
+    (matrix, _), stationary = coupled.linear_chain(*pair), coupled.stationary_covariance(*pair)
+    positions, moment = stationary[:2, :2], (matrix @ stationary)[:2, :2]
     swept = (moment[0, 1] - moment[1, 0]) / 2
     return float(swept / np.sqrt(np.linalg.det(positions)))
 
