@@ -118,18 +118,17 @@ def compare(runs: dict[str, Run], quantity: str) -> pd.DataFrame:
     return table.assign(label=table.run + ", stage " + table.stage.astype(str))
 
 
-def squared_norm(square, error, naive) -> Estimate:
+def squared_norm(square, error, noise) -> Estimate:
     """Return the interval of one measurement of a squared gradient norm; or of arrays.
 
-    ``square`` is unbiased, ``error`` its jackknife error, ``naive`` the square of the naive
-    norm: A = naive - square is the noise in it. Beside 1.96 errors the upper end has
-    (1 + 1.96^2) A, what the error misses where all noise lies in one direction, times
-    (error / A)^2, which is at least the share of one direction, and at most 1: without it
-    that end lies below the truth in up to a fifth of the cases. Source: our section "What
-    to measure".
+    ``square`` is unbiased, ``error`` its jackknife error, ``noise`` what the naive square
+    has too much: A = sigma^2 / M. Beside 1.96 errors the upper end has (1 + 1.96^2) A, what
+    the error misses where all noise lies in one direction, times (error / A)^2, which is
+    at least the share of one direction, and at most 1: without it that end lies below the
+    truth in up to a fifth of the cases. Source: our section "What to measure".
     """
     square, error = np.asarray(square, float), np.nan_to_num(np.asarray(error, float))
-    noise = np.maximum(np.asarray(naive, float) - square, SMALLEST)
+    noise = np.maximum(np.asarray(noise, float), SMALLEST)
     plain = Estimate.of(square, error)
     missed = (1 + NORMAL**2) * np.minimum(noise, error**2 / noise)
     return Estimate(square, plain.low, plain.high + missed)

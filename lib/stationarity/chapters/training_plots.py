@@ -33,7 +33,7 @@ def loss_and_gradient(run: Run) -> Figure:
     points(loss, measured.epoch, measured.value, measured.error, **style)
     loss.set(ylabel="training loss (nats)", title=run.label)
     norm.plot(naive.epoch, naive.value, "s--", color="C3", label="naive", **LINE)
-    _norms(norm, run.series("gradient_norm_squared"), naive, label="unbiased")
+    _norms(norm, run, run.series("gradient_norm_squared"), label="unbiased")
     norm.axhline(0, **ZERO)
     norm.set(ylabel="gradient norm", xlabel="epoch")
     for panel in (loss, norm):
@@ -42,8 +42,10 @@ def loss_and_gradient(run: Run) -> Figure:
     return figure
 
 
-def _norms(axes: Axes, squared: pd.DataFrame, naive: pd.DataFrame, **style) -> None:
-    estimate = squared_norm(squared.value, squared.error, naive.value**2).root()
+def _norms(axes: Axes, run: Run, squared: pd.DataFrame, **style) -> None:
+    unbiased, naive = run.series("gradient_norm_squared"), run.series("gradient_norm_naive")
+    noise = naive.value**2 - unbiased.value  # the same with decay and without
+    estimate = squared_norm(squared.value, squared.error, noise).root()
     intervals(axes, squared.epoch, *estimate, color="C1", **MARKS, **style)
 
 
@@ -177,8 +179,7 @@ def two_runs(run: Run, control: Run) -> Figure:
         norm = loss.twinx()
         squared = one.series("regularised_gradient_norm_squared")
         low = min(1e-3, 0.3 * np.sqrt(squared.value[squared.value > 0].min()))
-        shown = squared.assign(value=squared.value.clip(lower=low**2))
-        _norms(norm, shown, one.series("gradient_norm_naive"))
+        _norms(norm, one, squared.assign(value=squared.value.clip(lower=low**2)))
         norm.set(yscale="log", ylim=(low, 3))
         norm.set_ylabel("gradient norm", color="C1")
         norm.grid(False)

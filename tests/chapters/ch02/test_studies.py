@@ -253,7 +253,7 @@ def test_intervals_of_a_squared_norm_hold_where_noise_has_many_directions():
 
 
 def test_the_interval_is_widened_by_what_one_direction_asks_for():
-    one, many, sure = (levels.squared_norm(1.0, error, 2.0) for error in (3.0, 0.1, 0.0))
+    one, many, sure = (levels.squared_norm(1.0, error, 1.0) for error in (3.0, 0.1, 0.0))
     assert one.high == pytest.approx(1 + NORMAL * 3 + 1 + NORMAL**2)
     assert many.high == pytest.approx(1 + NORMAL * 0.1 + 0.01 * (1 + NORMAL**2))
     assert (one.low, many.low) == pytest.approx((1 - NORMAL * 3, 1 - NORMAL * 0.1))

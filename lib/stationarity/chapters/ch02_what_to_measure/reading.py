@@ -84,7 +84,7 @@ def misses(
     levels = [trends.level(np.arange(window), *one).mean for one in grouped]
     found = {
         "plain": Estimate.of(square, error),
-        "widened": squared_norm(square, error, naive),
+        "widened": squared_norm(square, error, naive - square),
         "level": Estimate(*np.transpose(levels)),
     }
     below = {f"{name} below": float((one.high < truth).mean()) for name, one in found.items()}

@@ -53,8 +53,8 @@ def memory_effects(
     rows = []
     for name, objective in objectives.items():
         measured = gradient_statistics(model, objective, drawn)
-        naive, error = measured.gradient_norm_naive**2, measured.standard_error
-        square = squared_norm(measured.gradient_norm_squared, error, naive)
+        square, error = measured.gradient_norm_squared, measured.standard_error
+        square = squared_norm(square, error, measured.gradient_norm_naive**2 - square)
         loss = (measured.loss, measured.loss_standard_error)
         rows.append((name, *loss, *(square / start).root()))
     columns = ("objective", "loss_difference", "loss_error", "distance", "low", "high")
