@@ -124,15 +124,15 @@ def _alone(folder: Path):
 
 def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
     """Return what all processes find of a run; remove a short one that other code made."""
-    found = records.read(folder) if distributed.rank() == 0 else None
-    if found and not found.made_by_this_code:
+    earlier = records.read(folder) if distributed.rank() == 0 else None
+    if earlier and not earlier.made_by_this_code:
         if scale == "classroom":
             discarded = folder.with_name(folder.name + ".discarded")
             shutil.rmtree(discarded, ignore_errors=True)
             folder.rename(discarded)  # at once: an interrupted removal leaves no half run
             shutil.rmtree(discarded)
-            found = None
-        elif found.complete:
+            earlier = None
+        elif earlier.complete:
             warnings.warn(f"{folder.name} was made by other library code.", stacklevel=3)
         elif not other_code:
             raise UsageError(
@@ -141,9 +141,9 @@ def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
             )
     distributed.wait()
     if distributed.rank() > 0:
-        found = records.read(folder)
+        earlier = records.read(folder)
     distributed.wait()  # before the first one writes
-    return found
+    return earlier
 
 
 def _start_processes(

@@ -241,7 +241,7 @@ def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None
     damaged = []
     for path in (folder / name for name in CHECKPOINTS):
         try:
-            found = torch.load(path, map_location=device, weights_only=True)
+            kept = torch.load(path, map_location=device, weights_only=True)
         except FileNotFoundError:
             continue
         except torch.OutOfMemoryError:
@@ -252,11 +252,11 @@ def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None
                 raise UsageError(f"{path} cannot be read ({error.strerror}).") from None
             damaged.append(path)
             continue
-        if not isinstance(found, dict) or fingerprint not in (None, found.get("fingerprint")):
+        if not isinstance(kept, dict) or fingerprint not in (None, kept.get("fingerprint")):
             raise foreign_checkpoint(folder)
         for other in damaged:
             other.unlink()
-        return found
+        return kept
     if damaged:
         said = f"No checkpoint of {folder.name} can be read"
         raise UsageError(f"{said}: delete its folder, and the run starts anew.")

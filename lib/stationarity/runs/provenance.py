@@ -39,12 +39,12 @@ def closure(module: str) -> list[Path]:
     >>> [path.name for path in closure("runs.seeds")]
     ['seeds.py']
     """
-    found, waiting = set(), {_file(module)}
+    reached, waiting = set(), {_file(module)}
     while waiting:
         path = waiting.pop()
-        found.add(path)
-        waiting |= set(filter(None, _imported(path))) - found
-    return sorted(found)
+        reached.add(path)
+        waiting |= set(filter(None, _imported(path))) - reached
+    return sorted(reached)
 
 
 def _file(module: str) -> Path | None:

@@ -110,20 +110,20 @@ def rows_of_motion(state: State) -> list[tuple]:
             quantity, values, errors, step=step, epoch=lambda step: step / per_epoch, **axes
         )
 
-    found = noted("followed_from", first)
+    motion = noted("followed_from", first)
     series = numbers[None, round(BURN_IN * len(numbers)) :, :k]
     if series.shape[1] >= 2 * modes.LAGS * modes.GROUPS:  # else it is too short
         statistics = modes.statistics(series, state.settings.followed_rate)
         for name, (values, errors) in statistics.items():
-            found += noted(name, values, errors, index=range(k))
+            motion += noted(name, values, errors, index=range(k))
     shown = range(first, last + 1)[-SHOWN:]
     for index in sorted({0, k - 1}):
         values = [float(f"{x:.7g}") for x in numbers[-SHOWN:, index]]
-        found += noted("projection", values, step=shown, index=index)
+        motion += noted("projection", values, step=shown, index=index)
     for index, start in enumerate(state.follower.starts):
         distances = numbers[start + 1 :, k + 2 + index]
         lags = np.flatnonzero(np.isfinite(distances))
-        found += noted(
+        motion += noted(
             "global_displacement_squared", distances[lags], step=lags + 1, index=index
         )
     names = ("followed_weight_norm_squared", "local_displacement_squared")
@@ -132,5 +132,5 @@ def rows_of_motion(state: State) -> list[tuple]:
         parts = [np.array_split(one, min(PARTS, len(one))) for one in windows]
         errors = [mean_and_error([part.mean() for part in each])[1] for each in parts]
         ends, means = np.cumsum([len(one) for one in windows]), [one.mean() for one in windows]
-        found += noted(name, np.array(means), np.array(errors), step=ends)
-    return found
+        motion += noted(name, np.array(means), np.array(errors), step=ends)
+    return motion

@@ -43,11 +43,11 @@ def on_validation_text(model: nn.Module, dataset) -> dict[str, tuple[float, floa
         of_tokens, memory = model(tokens, targets, memory)
         losses.append(of_tokens.double().mean(dim=1)[None])
     model.train()
-    found = _means_and_errors(losses, ("validation_loss",), dataset.device)
-    for mean, error in list(found.values()):
+    quantities = _means_and_errors(losses, ("validation_loss",), dataset.device)
+    for mean, error in list(quantities.values()):
         perplexity = math.exp(min(mean, 700.0))
-        found["perplexity"] = perplexity, perplexity * error
-    return found
+        quantities["perplexity"] = perplexity, perplexity * error
+    return quantities
 
 
 def memory_gaps(
