@@ -64,7 +64,9 @@ def memory_gaps(
     context, tokens, targets = dataset.training_batch_with_context(step)
     losses, slopes = [], []
     with without_trace(model) as before:
-        for one in (memory, remember(model, context, tokens.shape[1])):
+        with torch.no_grad():
+            made = remember(model, context, tokens.shape[1])
+        for one in (memory, made):
             before.restore_random_state()
             loss = model(tokens, targets, one)[0].mean()
             losses.append(distributed.mean(loss.detach().clone()))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import stationarity
 from scipy import stats
-from stationarity.theory.simulation import simulate
 from stationarity.chapters.ch11_modified_loss import reading, study, surrogates
+from stationarity.theory.simulation import simulate
 
 SHORT = {"trajectories": 24, "steps": 1200, "burn_in": 300, "lags": 20, "segment": 128}
 

@@ -13,8 +13,9 @@ from ..plots import THRESHOLD, ZERO, intervals, mark_drops, panels
 from ..training_plots import drops
 
 
-def relative_shift(length: int = 4, memory: int = 4) -> Figure:
+def relative_shift() -> Figure:
     """Draw which distance each entry belongs to, before the shift and after it."""
+    length = memory = 4
     keys = length + memory
     before = torch.arange(keys - 1.0, -1, -1).expand(length, keys)
     figure, ((left, right),) = panels(1, 2, 2.1, sharey=True)

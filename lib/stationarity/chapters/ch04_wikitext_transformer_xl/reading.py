@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from ...measure import gradient_statistics
-from ...nets.transformer_xl import next_token_loss
+from ...nets.transformer_xl import next_token_loss, remember
 from ...runs.checkpoints import Place
 from ...runs.records import Run
 from ...train import load_model
@@ -66,9 +66,7 @@ def memory_effects(
 def through_the_memory(model: nn.Module, batch: tuple) -> Tensor:
     """Return :func:`next_token_loss` as a function of all that the weights decide."""
     context, tokens, targets = batch
-    memory = None
-    for part in context.split(tokens.shape[1], dim=1) if context.shape[1] else ():
-        _, memory = model.read(part, memory)
+    memory = remember(model, context, tokens.shape[1])
     return model(tokens, targets, memory)[0].mean()
 
 
