@@ -20,7 +20,7 @@ from ..stats.trends import Level, level
 SETTLED_PART = 2 / 3  # of each stage, counted from its end: the rest is transient
 STABLE = 0.05  # of all that the loss has lost: a change below it, and the loss is stable
 VANISHED = 0.01  # of the initial gradient norm: below it, the gradient has vanished
-HELD = 0.01  # of the most that noise holds up on a quadratic
+HELD = 0.01  # of the most that noise keeps up on a quadratic
 LEFT = 0.5  # between a steady gradient, 1, and one that falls along a line to nothing, 0
 SHARES = ["stage", "value", "low", "high"]
 
@@ -163,7 +163,7 @@ def verdict_of(ratio: Estimate) -> str:
 
 
 def quadratic_level(run: Run) -> dict[int, float]:
-    """Return the most that noise holds up of ||grad f||^2 on a quadratic, for each stage.
+    """Return the most that noise keeps up of ||grad f||^2 on a quadratic, for each stage.
 
     That is eta sigma^2 lambda_1 / (2 (1 - beta)), with the noise and the sharpness of the
     settled part. Raises :class:`UsageError` for a run without noise, and for Adam.
@@ -179,7 +179,8 @@ def quadratic_level(run: Run) -> dict[int, float]:
             strength = (noise[number].value ** 2).mean() * sharpness[number].value.mean()
             found[number] = float(rate * strength / factor)
     if not min(found.values()) > 0:
-        raise UsageError(f"{run.name} has steps without noise: nothing holds a gradient up.")
+        said = f"{run.name} has a stage without noise, or without positive curvature"
+        raise UsageError(f"{said}: nothing keeps a gradient up there.")
     return found
 
 
@@ -287,6 +288,14 @@ def described(run: Run) -> pd.DataFrame:
         "memory": (table.lag - table.lag_white).where(table.low < table.high),
     }  # fmt: skip
     return pd.DataFrame(columns)
+
+
+def told(found: Callable, run: Run, *case: str):
+    """Return ``found(run, ...)``, or an estimate of NaN where the run cannot tell it."""
+    try:
+        return found(run, *case)
+    except UsageError:
+        return Estimate(math.nan, math.nan, math.nan)
 
 
 def made_up(run: Run, quantity: str, edit: Callable) -> Run:

@@ -20,7 +20,7 @@ STEEPER = 2  # times the criterion: the change of the loss in the case `cut_earl
     tenth="in every stage a tenth of the quadratic's level, known as exactly as the run's own",
 )
 def stationary_share(run: Run, case: str = "") -> Estimate:
-    """The squared norm of grad f over what noise holds up on a quadratic, where least.
+    """The squared norm of grad f over what noise keeps up on a quadratic, where least.
 
     Of the unbiased norm with decay, over the settled part of a stage; see
     :func:`stationarity.chapters.levels.quadratic_level`.
