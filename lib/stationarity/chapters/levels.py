@@ -224,6 +224,11 @@ def loss_change(run: Run, *, jointly: bool = False) -> pd.DataFrame:
     return table.drop(columns=["low", "high"]).assign(**parts)[SHARES]
 
 
+def last_change(run: Run) -> Estimate:
+    """Return the :func:`loss_change` of the last stage."""
+    return Estimate(*map(float, loss_change(run).iloc[-1][["value", "low", "high"]]))
+
+
 def smallest(share: Callable, run: Run) -> Estimate:
     """Return the smallest of a share over the stages.
 
