@@ -61,12 +61,12 @@ register(
     "replicas",
     ReplicaStudy(
         dataset="digits", hidden=(32,), batch_size=64, learning_rate=0.05, burn_in=10000,
-        steps=10000, trajectory=40000, replicas=32, label_noise=0.15, momentum=0.9,
-        weight_decay=0.01, record_every=50, measure_every=1000, threads=1,
+        steps=5000, trajectory=40000, replicas=160, label_noise=0.15, momentum=0.9,
+        weight_decay=0.01, record_every=50, measure_every=500, threads=1,
     ),
     two_cores=dict(
-        burn_in=200000, steps=150000, trajectory=800000, weight_decay=0.002, record_every=500,
-        measure_every=5000,
+        burn_in=200000, steps=150000, trajectory=800000, replicas=32, weight_decay=0.002,
+        record_every=500, measure_every=5000,
     ),
     single_gpu=dict(
         dataset="cifar10", hidden=(64,), batch_size=128, learning_rate=0.02, burn_in=200000,
@@ -75,7 +75,7 @@ register(
     ),
     paper=dict(
         dataset="cifar10", hidden=(512, 512), batch_size=128, learning_rate=0.02,
-        burn_in=1000000, steps=200000, trajectory=1000000, replicas=64, label_noise=0.0,
+        burn_in=1000000, steps=200000, trajectory=1000000, replicas=256, label_noise=0.0,
         weight_decay=0.0005, record_every=2000, measure_every=10000, threads=0,
     ),
 )  # fmt: skip
