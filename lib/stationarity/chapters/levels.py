@@ -62,7 +62,7 @@ def stage_levels(
     ``change`` with ``change_low`` and ``change_high``, ``lag``, ``trend``), what ``lag`` is
     in the mean without any memory (:func:`white_lag`: ``lag_white``), the mean's
     :func:`ratio_to_start` (``ratio`` with ``ratio_low`` and ``ratio_high``) with its
-    ``verdict``, and whether the mean is ``above_zero``. ``jointly`` makes the intervals
+    ``verdict``. ``jointly`` makes the intervals
     hold for all stages together (Bonferroni). A run without noise gets no intervals: its
     scatter about a line is no error.
     """
@@ -80,7 +80,7 @@ def stage_levels(
                 "change": change.value, "change_low": change.low, "change_high": change.high,
                 "lag": lag, "lag_white": white_lag(window.epoch), "trend": change.trend,
                 "ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high,
-                "above_zero": mean.low > 0, "verdict": verdict_of(ratio),
+                "verdict": verdict_of(ratio),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -89,8 +89,7 @@ def stage_levels(
 def _level(window: pd.DataFrame, together: int) -> Level:
     """Return the level whose intervals hold for so many together, and none for 0."""
     errors = window.error if window.error.notna().all() else None
-    found, degrees = level(window.epoch, window.value, errors), len(window) - 2
-    law = scipy.stats.t(degrees)
+    found, law = level(window.epoch, window.value, errors), scipy.stats.t(len(window) - 2)
     factor = law.ppf(1 - 0.025 / together) / law.ppf(0.975) if together else 0.0
     wider = (
         Estimate(*(one.value + factor * (end - one.value) for end in one)) for one in found[:2]
