@@ -62,9 +62,8 @@ def stage_levels(
     ``change`` with ``change_low`` and ``change_high``, ``lag``, ``trend``), what ``lag`` is
     in the mean without any memory (:func:`white_lag`: ``lag_white``), the mean's
     :func:`ratio_to_start` (``ratio`` with ``ratio_low`` and ``ratio_high``) with its
-    ``verdict``. ``jointly`` makes the intervals
-    hold for all stages together (Bonferroni). A run without noise gets no intervals: its
-    scatter about a line is no error.
+    ``verdict``. ``jointly`` makes the intervals hold for all stages together (Bonferroni).
+    A run without noise gets no intervals: its scatter about a line is no error.
     """
     start, rows, places = run.series(quantity).value[0], [], stages(run)
     parts = windows(run, quantity)
