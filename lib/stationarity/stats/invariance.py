@@ -17,7 +17,7 @@ from ..errors import UsageError
 from .autocorrelation import FEWEST, fluctuation_time
 
 LEVEL = 0.05  # of each test
-SLOWEST = 8  # cosines that say how much the slowest motions of a window weigh
+SLOWEST = 6  # cosines that say how much the slowest motions of a window weigh
 COSINES = 24  # cosines that say how these motions are shaped
 GRID = 200  # points on which chance is simulated
 JUDGED = ("shift", "error", "resolution", "p_value", "verdict", "fault")  # see judge

@@ -10,7 +10,13 @@ import stationarity
 import torch
 from processes import ornstein_uhlenbeck
 from stationarity import measure
-from stationarity.chapters.ch07_watching_a_distribution_settle import figures, reading, study
+from stationarity.chapters.ch07_watching_a_distribution_settle import (
+    balancing,
+    figures,
+    reading,
+    simulated,
+    study,
+)
 from stationarity.errors import UsageError
 from stationarity.nets import mlp
 from stationarity.runs import metrics
@@ -201,7 +207,7 @@ def long_run():
 
 def test_the_table_of_identities_agrees_with_the_drift_of_the_norm(long_run):
     """An exact identity, up to <theta, b>: where that is small."""
-    row = reading.balances(long_run).iloc[4]
+    row = balancing.balances(long_run).iloc[4]
     norms = reading.members(long_run, "weight_norm_squared").loc[row["first"] : row["last"]]
     squares = reading.members(long_run, "square").loc[row["first"] + 1 : row["last"]]
     drift = norms.iloc[-1] - norms.iloc[0]
@@ -226,7 +232,7 @@ def series_run(**values):
 
 def test_a_drift_that_the_ratio_cannot_see_is_seen_against_its_spread():
     """Drift by 6 % of the level, eight of its standard deviations: R stays within .05."""
-    still = 100 + 0.75 * reading.two_scales(4, 4000, 1.0, 20.0)
+    still = 100 + 0.75 * simulated.two_scales(4, 4000, 1.0, 20.0)
     moving = still + np.linspace(0, 6, 4000)
     loss = 1 + np.exp(-np.arange(4000) / 50)
     for norms, drifts in ((still, False), (moving, True)):
@@ -243,7 +249,7 @@ def test_a_drift_that_the_ratio_cannot_see_is_seen_against_its_spread():
 
 
 def test_one_observable_without_enough_samples_does_not_hide_the_others():
-    loss, walk = reading.two_scales(2, 8000, 0.1, 20.0)
+    loss, walk = simulated.two_scales(2, 8000, 0.1, 20.0)
     slow = np.random.default_rng(1).standard_normal(8000).cumsum()
     falling = 20 * np.exp(-np.arange(8000) / 40)
     run = series_run(loss=loss + falling, gradient_norm=walk, buffer_norm=slow)
@@ -260,7 +266,7 @@ def test_the_stage_that_has_settled_is_judged_and_not_the_longest():
     steps = np.arange(4000)
     loss = (
         np.where(steps < 2400, 3 - steps / 1200, 0.5)
-        + 0.01 * reading.two_scales(1, 4000, 0.0, 1.0)[0]
+        + 0.01 * simulated.two_scales(1, 4000, 0.0, 1.0)[0]
     )
     run = series_run(loss=loss)
     assert reading.settled_stage(run) is None
@@ -271,17 +277,17 @@ def test_the_stage_that_has_settled_is_judged_and_not_the_longest():
 
 
 def test_the_fitted_scales_are_those_of_the_process():
-    series = reading.two_scales(4, 8000, 0.3, 60.0, seed=2)
+    series = simulated.two_scales(4, 8000, 0.3, 60.0, seed=2)
     assert series.var() == pytest.approx(1, rel=0.05)
-    share, time = reading.fitted_scales(series)
+    share, time = simulated.fitted_scales(series)
     assert share == pytest.approx(0.3, abs=0.06)
     assert time == pytest.approx(60, rel=0.4)
 
 
 def test_controls_have_two_time_scales():
-    controls = reading.controls(8000, drift=3.0)
+    controls = simulated.controls(8000, drift=3.0)
     steps, values = controls["stationary control"]
-    assert reading.fitted_scales(values)[0] == pytest.approx(0.1, abs=0.04)
+    assert simulated.fitted_scales(values)[0] == pytest.approx(0.1, abs=0.04)
     drift = controls["drifting control"][1] - values
     np.testing.assert_allclose(drift, 3 * steps / steps[-1])
     found = reading.memory({"control": (10 * steps, values)}).loc["control"]
@@ -295,8 +301,8 @@ def test_verdicts_of_every_stage_and_all_figures(long_run):
     assert (found.verdict == "undecided").equals(found.fault != "")
     seen = reading.observables(long_run, reading.LOSSES, 0, 1500)
     assert figures.windows(seen).axes
-    assert figures.distances(seen | reading.controls(400)).axes
-    figures.balances(reading.balances(long_run), [1500, 2500])
+    assert figures.distances(seen | simulated.controls(400)).axes
+    figures.balances(balancing.balances(long_run), [1500, 2500])
     counts = reading.across_starts(long_run)[["agree", "differ", "undecided"]]
     assert (counts.sum(axis=1) == 2).all()
 

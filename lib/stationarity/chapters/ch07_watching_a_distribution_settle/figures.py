@@ -22,7 +22,7 @@ from ..plots import (
     panels,
     points,
 )  # fmt: skip
-from . import reading
+from . import balancing, reading
 
 LABELS = {
     "minibatch_loss": "minibatch loss\n(nats)", "loss": "loss (nats)",
@@ -99,7 +99,7 @@ def distances(observables: dict) -> Figure:
 def balances(table: pd.DataFrame, drops) -> Figure:
     """Draw loss, drift of the norm, fluctuation-dissipation ratios and descent budget.
 
-    ``table`` comes from :func:`reading.balances`; horizontal bars are the windows,
+    ``table`` comes from :func:`balancing.balances`; horizontal bars are the windows,
     vertical ones 95 % intervals over the members. Bars may leave the axis.
     """
     figure, axes = panels(4, 1, 1.8, sharex=True)
@@ -112,7 +112,7 @@ def balances(table: pd.DataFrame, drops) -> Figure:
         ("descent_budget", budget, {"color": "C3"}),
     ):
         ends = (table[f"{name}{part}"] for part in ("", "_low", "_high"))
-        style |= {"xerr": table.half, "label": reading.RATIOS[name]}
+        style |= {"xerr": table.half, "label": balancing.RATIOS[name]}
         intervals(panel, table.middle, *ends, **style)
     for panel in (ratio, budget):
         panel.axhline(1, **THEORY)

@@ -4,68 +4,29 @@ Source: our section "Watching a distribution settle".
 """
 
 import contextlib
-import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import scipy.optimize
-import scipy.signal
-import scipy.stats
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
 from ...stats import invariance
 from ...stats.autocorrelation import autocorrelation_time, fluctuation_time
-from ...stats.estimate import Estimate, mean_and_error
-from .. import levels, quantity
+from ...stats.estimate import Estimate
+from .. import quantity
 from ..levels import STABLE
+from .balancing import drift_in_spreads
+from .observed import columns, members, observables, stages
+from .simulated import fitted_scales, two_scales
 
 LOSSES = ("minibatch_loss", "loss", "gradient_norm", "buffer_norm")  # what the loss sees
 WEIGHTS = ("weight_norm", "random_1", "random_2", "hessian_1", "hessian_2")
 # Along a training run, see the setting observe_every.
 OBSERVED = tuple(f"observed_{name}" for name in ("minibatch_loss", *WEIGHTS[:3]))
-RATIOS = {
-    "fluctuation_dissipation": "fluctuation-dissipation, minibatch gradient",
-    "fluctuation_dissipation_full": "fluctuation-dissipation, full gradient",
-    "descent_budget": "descent budget",
-}
 SURROGATES = 20  # drawn for a control or a known case, whose estimate is their median
-
-
-def observables(run: Run, names, first: float = 0, last: float = math.inf) -> dict:
-    """Return ``{name: (steps, values)}`` of the records with first <= step < last."""
-    found = {}
-    for name in names:
-        rows = run.series(member=None, **_columns(name))
-        rows = rows[rows.step.between(first, last, inclusive="left")]
-        found[name] = (rows.step.to_numpy(), rows.value.to_numpy())
-    return found
-
-
-def members(run: Run, name: str) -> pd.DataFrame:
-    """Return an observable with a row a step, and a column for each member or replica."""
-    return run.wide(**_columns(name))
-
-
-def _columns(name: str) -> dict:
-    """Return where an observable stands: ``random_2`` is ``random`` of index 1."""
-    stem, _, number = name.rpartition("_")
-    if number.isdigit():
-        return {"quantity": stem, "index": int(number) - 1}
-    return {"quantity": name}
-
-
-def stages(run: Run) -> list[tuple[int, int]]:
-    """Return the first step and the end of each stage of constant learning rate."""
-    settings = run.settings
-    if hasattr(settings, "epochs"):
-        length = run.metrics.step.max() / run.metrics.epoch.max()
-        return [tuple(round(length * epoch) for epoch in one) for one in levels.stages(run)]
-    drops = [drop for drop in settings.drops if drop < settings.steps]
-    return list(itertools.pairwise([0, *drops, settings.steps]))
 
 
 def settled_stage(run: Run) -> tuple[int, int] | None:
@@ -89,7 +50,7 @@ def _named(run: Run, names) -> list[str]:
     """Return those of the observables, as a run names them, that it recorded."""
     prefix = "observed_" if hasattr(run.settings, "epochs") else ""
     known = [prefix + name for name in names]
-    known = [name for name in known if run.has(_columns(name)["quantity"])]
+    known = [name for name in known if run.has(columns(name)["quantity"])]
     if not known:
         raise UsageError("This run did not record the observables that are compared.")
     return known
@@ -115,83 +76,6 @@ def memory(observables: dict) -> pd.DataFrame:
         time = autocorrelation_time(values)
         rows[name] = {"time": time * (steps[1] - steps[0]), "effective": len(values) / time}
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def two_scales(count: int, length: int, share: float, time: float, seed: int = 0) -> NDArray:
-    """Return stationary series (count, length) of variance 1: white noise and a slow part.
-
-    The slow part is a sampled Ornstein-Uhlenbeck process of autocorrelation time ``time``
-    (samples), and has the ``share`` of the variance.
-    """
-    phi, generator = (time - 1) / (time + 1), np.random.default_rng(seed)
-    fast, noise = generator.standard_normal((2, count, length))
-    noise[:, 1:] *= math.sqrt(1 - phi**2)
-    slow = scipy.signal.lfilter([1], [1, -phi], noise)
-    return math.sqrt(1 - share) * fast + math.sqrt(share) * slow
-
-
-def fitted_scales(values: ArrayLike) -> tuple[float, float]:
-    """Return share and time of :func:`two_scales` that series (n,) or (K, n) resemble.
-
-    By least squares on their correlations about fitted lines, at lags up to n / 8.
-    """
-    parts = scipy.signal.detrend(np.atleast_2d(np.asarray(values, float)))
-    length = parts.shape[1]
-    power = np.abs(np.fft.rfft(parts, 2 * length)) ** 2
-    correlations = np.fft.irfft(power.sum(0))[:length]
-    if correlations[0] <= 0:
-        return 0.0, 1.0
-    lags = np.unique(np.geomspace(1, max(length // 8, 2), 24).astype(int))
-    found = scipy.optimize.curve_fit(
-        lambda lag, share, time: share * ((time - 1) / (time + 1)) ** lag,
-        lags, correlations[lags] / correlations[0],
-        p0=(0.5, 1 + length / 50), bounds=([0, 1], [1, 2 + length / 4]),
-    )[0]  # fmt: skip
-    return tuple(map(float, found))
-
-
-def controls(length: int, drift: float = 1.5, seed: int = 0) -> dict:
-    """Return two control series, ``{name: (steps, values)}``, of ``length`` samples.
-
-    :func:`two_scales` with a slow part of 10 % whose time is a twentieth of the shorter
-    of the last two windows; and the same plus a line that rises by ``drift`` over the
-    series.
-    """
-    values, steps = two_scales(1, length, 0.1, length / 80, seed)[0], np.arange(length)
-    return {
-        "stationary control": (steps, values),
-        "drifting control": (steps, values + np.linspace(0, drift, length)),
-    }
-
-
-def calibration(count: int, shift: float = 0.5, length: int = 1000) -> pd.DataFrame:
-    """Return how often ``count`` stationary and drifting processes are said to differ.
-
-    A row for each process: the ``slow part`` of its variance, ``window / time`` of the
-    shorter window (``length``; the later is twice as long), the share of ``false alarms``,
-    of ``refused`` pairs, and of ``alarms`` where a slow drift shifts the means of the two
-    windows by ``shift`` standard deviations. ``best`` is that share for a test of the
-    means alone, by someone who knows the memory.
-    """
-    rows = []
-    for share, per in ((0, math.inf), (1, 80), (0.02, 20), (0.05, 20), (0.1, 20), (0.1, 5)):
-        time = max(length / per, 1.0)
-        series = two_scales(count, 3 * length, share, time, seed=1)
-        drifting = series + np.linspace(0, 2 * shift, 3 * length)
-        still, moved = (
-            [invariance.judge(one[:length], one[length:])["verdict"] for one in each]
-            for each in (series, drifting)
-        )
-        judged = max(count - still.count("undecided"), 1)
-        known = max(count - moved.count("undecided"), 1)
-        error = math.sqrt((1 - share + share * time) * 1.5 / length)
-        best = sum(scipy.stats.norm.cdf(side * shift / error - 1.96) for side in (1, -1))
-        rows.append([
-            share, per, still.count("differ") / judged, 1 - judged / count,
-            moved.count("differ") / known, best,
-        ])  # fmt: skip
-    columns = ["slow part", "window / time", "false alarms", "refused", "alarms", "best"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def verdicts_by_stage(run: Run, names=(*LOSSES, *WEIGHTS)) -> pd.DataFrame:
@@ -247,7 +131,7 @@ def relations(run: Run) -> pd.DataFrame:
     :func:`memory`; and of the last two windows (``windows``) and of the replicas at the
     end against it (``replicas``) the verdict, and the ``_shift`` over its resolution.
     """
-    names = [name for name in (*LOSSES, *WEIGHTS) if run.has(_columns(name)["quantity"])]
+    names = [name for name in (*LOSSES, *WEIGHTS) if run.has(columns(name)["quantity"])]
     path = observables(run, names, run.settings.trajectory / 4)
     windows = invariance.verdicts(path)
     replicas = replicas_against_time(run, names, last=1).set_index("observable")
@@ -274,90 +158,6 @@ def across_starts(run: Run) -> pd.DataFrame:
         verdicts = [invariance.judge(first, one, level=level)["verdict"] for one in others]
         rows[name] = {word: verdicts.count(word) for word in ("agree", "differ", "undecided")}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("observable")
-
-
-def fluctuation_dissipation(
-    products: ArrayLike, squares: ArrayLike, learning_rate: float, momentum: float
-) -> Estimate:
-    """Return <theta, g> over (eta (1 + beta) / 2) ||b||^2: 1 where stationary.
-
-    ``products`` are means of <theta, g> over the steps of a window, (K,) of K replicas:
-    theta before the step and g with the decay term. ``squares`` are those of ||b||^2, b
-    being PyTorch's buffer after the update; eta is the learning rate, beta the momentum.
-
-    With the minibatch's g the ratio is 1 as soon as ||theta||^2 no longer drifts: for
-    every sequence of gradients, with brackets for last less first value,
-
-        sum <theta, g> = (eta (1 + beta) / 2) sum ||b||^2
-            - (1 - beta) / (2 eta) [||theta||^2] + beta [<theta, b>].
-
-    With grad f in its place there is noise of mean zero beside the drift, where batches
-    are independent of the weights.
-    Raises as :meth:`Estimate.ratio`. Source: our theorem thm-fdr.
-    """
-    return Estimate.ratio(products, learning_rate * (1 + momentum) / 2 * np.asarray(squares))
-
-
-def descent_budget(gains: ArrayLike, changes: ArrayLike) -> Estimate:
-    """Return the first-order gain over the second-order loss: 1 where stationary.
-
-    ``gains`` are means of eta <grad f(theta), b> over measured steps, (K,) of K replicas,
-    b after the update and theta before; ``changes`` those of f(theta - eta b) - f(theta).
-    The second-order loss is gain + change: exactly the integral remainder of Taylor's
-    formula. Raises as :meth:`Estimate.ratio`. Source: our theorem thm-budget.
-    """
-    return Estimate.ratio(gains, np.asarray(gains) + np.asarray(changes))
-
-
-def balances(run: Run, windows: int = 5) -> pd.DataFrame:
-    """Return what must balance, over windows of every stage of a run.
-
-    Each stage is cut into ``windows`` that double in length. One row a window: ``first``
-    and ``last`` step, their ``middle`` and ``half`` the length, ``learning_rate``, ``loss``
-    with ``loss_error``, and for each name in ``RATIOS``, and for ``norm_drift``
-    (:func:`drift_in_spreads` of ||theta||^2), the value, ``_low`` and ``_high``.
-    Errors are those over the members, which are independent. Raises :class:`UsageError`
-    for a window without a measurement.
-    """
-    names = ("loss", "product", "square", "full_product", "gain", "change")
-    norms = members(run, "weight_norm_squared")
-    series, rows = {name: members(run, name) for name in names}, []
-    for name in ("product", "square"):  # of the steps before the one they stand at
-        series[name].index -= 1
-    shares = (2 ** np.arange(windows + 1) - 1).tolist()
-    for number, (begin, end) in enumerate(stages(run)):
-        rates = run.settings.learning_rate / 10**number, run.settings.momentum
-        cuts = [begin + (end - begin) * share // shares[-1] for share in shares]
-        for first, last in itertools.pairwise(cuts):
-            inside = [values.loc[first : last - 1] for values in series.values()]
-            if any(part.empty for part in inside):
-                where = f"the steps {first} to {last}: lower measure_every"
-                raise UsageError(f"No measurement lies in {where}.")
-            loss, product, square, full, gain, change = (p.mean().to_numpy() for p in inside)
-            row = {"stage": number + 1, "first": first, "last": last, "learning_rate": rates[0]}
-            row |= {"middle": (first + last) / 2, "half": (last - first) / 2}
-            row |= dict(zip(("loss", "loss_error"), mean_and_error(loss), strict=True))
-            found = [fluctuation_dissipation(p, square, *rates) for p in (product, full)]
-            drift = drift_in_spreads(norms.loc[first : last - 1].to_numpy())
-            found += [descent_budget(gain, change), drift]
-            for name, one in zip((*RATIOS, "norm_drift"), found, strict=True):
-                row |= dict(zip((name, f"{name}_low", f"{name}_high"), one, strict=True))
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def drift_in_spreads(values: NDArray) -> Estimate:
-    """Return by how much K independent series (n, K) rise, over their spread.
-
-    The rise of a fitted line from end to end, by Student's t over the series; the spread
-    is the standard deviation about the lines. NaN for fewer than eight values.
-    """
-    if len(values) < 8:
-        return Estimate(math.nan, math.nan, math.nan)
-    still = scipy.signal.detrend(values, axis=0)
-    line = values - still
-    spread = math.sqrt((still**2).sum() / (still.size - 2 * still.shape[1]))
-    return Estimate.mean(line[-1] - line[0]) / (spread or 1.0)
 
 
 def attempt(quantity: Callable, run: Run) -> tuple[Estimate, str]:
