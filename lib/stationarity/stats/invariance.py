@@ -79,14 +79,12 @@ def compare(
     null /= np.sqrt(generator.chisquare(degrees, (replicates, 1)) / degrees)
     exact = _distances(difference, np.diff(grid))
     by_chance, again = _distances(null, gaps), _distances(difference[few] + null, gaps)
-    return {
-        name: Distance(
-            float(exact[name]), float(again[name].std(ddof=1)),
-            float(np.quantile(by_chance[name], 1 - level)),
-            (np.count_nonzero(by_chance[name] >= exact[name]) + 1) / (replicates + 1),
-        )
-        for name in exact
-    }  # fmt: skip
+    distances = {}
+    for name, value in exact.items():
+        error, resolution = again[name].std(ddof=1), np.quantile(by_chance[name], 1 - level)
+        p_value = (np.count_nonzero(by_chance[name] >= value) + 1) / (replicates + 1)
+        distances[name] = Distance(float(value), float(error), float(resolution), p_value)
+    return distances
 
 
 def _fluctuations(
@@ -201,9 +199,8 @@ def verdict(comparisons: pd.DataFrame) -> dict:
     words = {"agree": "settled", "differ": "drifts", "undecided": "undecided"}
     backwards = comparisons[::-1]
     since = backwards["first"][backwards.verdict.eq("agree").cummin()].min()
-    return {
-        **last[numbers], "since": since, "verdict": words[last.verdict], "fault": last.fault
-    }  # fmt: skip
+    said = {"since": since, "verdict": words[last.verdict], "fault": last.fault}
+    return {**last[numbers], **said}
 
 
 def verdicts(observables: dict[str, tuple[ArrayLike, ArrayLike]]) -> pd.DataFrame:
