@@ -33,12 +33,12 @@ def _few_ticks(*axes) -> None:
 def spectrum(run: Run) -> Figure:
     """Draw the top eigenvalues, and how the noise is spread over the whole spectrum.
 
-    Grey bands: plus and minus the residual, within which an eigenvalue lies: a bound and no
-    error bar. Dashed: above it a mode oscillates. Right, where the run has it: the share of the noise's trace in
-    directions with a curvature above that of the axis.
+    Grey bands: plus and minus the residual, within which an eigenvalue lies: a bound and
+    no error bar. Dashed: above it a mode oscillates. Right: the share of the noise's trace
+    in directions with a curvature above that of the axis.
     """
     table, (rate, momentum, decay) = reading.by_mode(run), reading.optimiser(run)
-    figure, ((top, shares),) = panels(1, 2, 2.8)
+    figure, ((top, right),) = panels(1, 2, 2.8)
     rho, residual = table.eigenvalue, table.eigenvalue_error
     band = {"color": "0.6", "alpha": 0.6, "linewidth": 5, "label": "± residual (a bound)"}
     top.vlines(table.index + 1, rho - residual, rho + residual, **band)
@@ -47,23 +47,20 @@ def spectrum(run: Run) -> Figure:
     top.legend(fontsize="x-small")
     top.set(xlabel="mode", ylabel=CURVATURE, yscale="log")
     _few_ticks(top.yaxis)
-    if not run.has("rest_node"):
-        shares.set_visible(False)
-        return figure
     curvature, noise = reading.whole_spectrum(run)
     order = np.argsort(curvature)[::-1]
-    shares.step(curvature[order], noise[order].cumsum() / noise.sum(), color="C1")
-    shares.set_xscale("symlog", linthresh=1e-2)
-    shares.set(xlabel="curvature (nats/unit²)", ylabel="share of the noise", ylim=(0, 1.02))
+    right.step(curvature[order], noise[order].cumsum() / noise.sum(), color="C1")
+    right.set_xscale("symlog", linthresh=1e-2)
+    right.set(xlabel="curvature (nats/unit²)", ylabel="share of the noise", ylim=(0, 1.02))
     return figure
 
 
 def by_mode(run: Run) -> Figure:
     """Draw what each mode did and what theory says, above; their ratio below.
 
-    The frequency is drawn where it exists. The bars of the ratio hold the error of the
-    noise, too. Shaded: the band of :func:`.shares.inside`. Dashed, where the run has it: what the ratios
-    would be with the noise where the replicas went.
+    The bars of the ratio hold the error of the noise, too. Shaded: the band of
+    :func:`.shares.inside`. Dashed, where the run has it: what the ratios would be with the
+    noise where the replicas went.
     """
     table = reading.by_mode(run)
     if "mode_variance" not in table:
@@ -90,24 +87,18 @@ def by_mode(run: Run) -> Figure:
 def noise(run: Run) -> Figure:
     """Draw the noise along the modes against their eigenvalues, and its correlations.
 
-    Left with the multiple of the eigenvalue that fits best; right where the run has it.
+    Left with the multiple of the eigenvalue that fits best.
     """
-    table = reading.by_mode(run)
+    table, covariance = reading.by_mode(run), reading.noise_matrix(run)
     figure, ((scatter, matrix),) = panels(1, 2, 3.0)
     rho, variance = table.eigenvalue, table.noise_variance
     scatter.plot(rho, variance, "o", color="C0")
-    ends = np.array([rho.min(), rho.max()])
-    scatter.plot(ends, (variance @ rho) / (rho @ rho) * ends, color="C1")
+    scatter.plot(rho, (variance @ rho) / (rho @ rho) * rho, color="C1")
     scatter.set(xlabel=CURVATURE, ylabel="noise u'Σu/S (nats²/unit²)", **LOGARITHMIC)
     _few_ticks(scatter.xaxis, scatter.yaxis)
-    if not run.has("noise_covariance"):
-        matrix.set_visible(False)
-        return figure
-    covariance = reading.noise_matrix(run)
-    scale, edge = np.sqrt(np.diag(covariance)), len(covariance) + 0.5
-    correlation = covariance / np.outer(scale, scale)
+    scale, edge = np.sqrt(variance), len(covariance) + 0.5
     style = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "extent": (0.5, edge, edge, 0.5)}
-    image = matrix.imshow(correlation, **style)
+    image = matrix.imshow(covariance / np.outer(scale, scale), **style)
     matrix.grid(visible=False)
     matrix.set(xlabel="mode", ylabel="mode")
     figure.colorbar(image, ax=matrix, label="correlation of the noise")
@@ -146,13 +137,10 @@ def rest(run: Run) -> Figure:
     """
     figure, ((left, right),) = panels(1, 2, 2.8)
     variance, kurtosis = run.series("rest_variance").value, run.series("rest_kurtosis").value
-    variance = variance / variance.mean()
-    left.plot(variance, kurtosis, "o", color="C0")
+    left.plot(variance / variance.mean(), kurtosis, "o", color="C0")
     left.axhline(3, **DASHED)
     left.axvline(1, **DASHED)
-    left.set(xlabel="variance / mean", ylabel="kurtosis")
-    left.set_xlim(0, max(2, 1.1 * variance.max()))
-    left.set_ylim(min(1.5, 0.9 * kurtosis.min()), max(4.5, 1.1 * kurtosis.max()))
+    left.set(xlabel="variance / mean", ylabel="kurtosis", xlim=(0, None))
     table = reading.displacements(run)
     right.plot(table.lag, table.rest_dimension, "o-", color="C2")
     right.axhline(run.series("parameters").value[0] - run.settings.modes, **DASHED)

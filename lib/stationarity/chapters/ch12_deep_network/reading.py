@@ -32,16 +32,15 @@ def by_mode(run: Run, law: str = "") -> pd.DataFrame:
     """Return a row for each mode: what was measured, with errors, and predicted.
 
     Columns: ``eigenvalue`` (of the Hessian without decay), ``noise_variance`` (of one
-    minibatch), those of ``discrete.MODES`` that the run has, and of each ``<name>_error``; of
-    the last ``<name>_predicted``, too, NaN where the curvature with decay is not positive,
+    minibatch), those of ``discrete.MODES`` that the run has, and of each ``<name>_error``;
+    of the last ``<name>_predicted``, too, NaN where the curvature with decay is not positive,
     and ``<name>_ratio`` of the two, with ``<name>_ratio_error`` of measurement and noise.
-    Of a surrogate by one of :data:`.surrogates.LAWS`, the same predictions.
+    With one of :data:`.surrogates.LAWS` a surrogate is what was measured.
     """
-    measured, columns = list(filter(run.has, discrete.MODES)), {}
-    for name in ("eigenvalue", "noise_variance", *measured):
-        rows = run.series(name).set_index("index")
-        columns |= {name: rows.value, f"{name}_error": rows.error}
-    table = pd.DataFrame(columns).sort_index().reset_index(drop=True)
+    measured = list(filter(run.has, discrete.MODES))
+    rows = run.metrics[run.metrics.quantity.isin(["eigenvalue", "noise_variance", *measured])]
+    wide = rows.pivot(index="index", columns="quantity", values=["value", "error"])
+    table = wide["value"].join(wide["error"].add_suffix("_error")).reset_index(drop=True)
     given = table.eigenvalue, table.noise_variance, *optimiser(run)
     predicted = discrete.predictions(*given, positive_only=True)
     of_noise = (table.noise_variance_error / table.noise_variance).fillna(0.0)
@@ -49,57 +48,36 @@ def by_mode(run: Run, law: str = "") -> pd.DataFrame:
         for name, found in _surrogate_modes(run, law, table, of_noise).items():
             table[name], table[f"{name}_error"] = found
     for name in measured:
-        ratio = table[name] / predicted[name]
         errors = table[f"{name}_error"] / table[name], of_noise * name.endswith("variance")
-        columns = {"predicted": predicted[name], "ratio": ratio}
-        columns["ratio_error"] = ratio * np.hypot(*errors)
-        table = table.assign(**{f"{name}_{key}": one for key, one in columns.items()})
+        table[f"{name}_predicted"] = predicted[name]
+        table[f"{name}_ratio"] = table[name] / predicted[name]
+        table[f"{name}_ratio_error"] = table[f"{name}_ratio"] * np.hypot(*errors)
     return table
 
 
 def _surrogate_modes(run: Run, law: str, table: pd.DataFrame, of_noise: pd.Series) -> dict:
     """Return the statistics of modes that obey a law, with the run's sampling and errors."""
-    if not run.has("mode_variance"):
-        raise UsageError(f"{run.name} followed its modes for too few steps to measure them.")
+    settings, (rate, momentum, decay) = run.settings, optimiser(run)
     if run.has("followed_from"):
-        steps = run.series("mode_variance").step.iloc[0] + 1
-        steps -= run.series("followed_from").value.iloc[0]
+        steps = run.series("mode_variance").step[0] + 1 - run.series("followed_from").value[0]
         sampling = 1, int(steps - round(BURN_IN * steps))
     else:
-        sampling = run.settings.replicas, run.settings.steps - run.settings.discarded
-    rate, momentum, decay = optimiser(run)
-    errors = np.random.default_rng(run.settings.seed).standard_normal(len(table))
-    noise = table.noise_variance * (1 + of_noise * errors).clip(0.1)
-    given = (np.maximum(table.eigenvalue + decay, FLAT), noise)
-    given = [part.to_numpy() for part in given]
-    moved = surrogates.moved(law, *given, rate, momentum, _geometric(law))
-    return surrogates.statistics(moved, *sampling, run.settings.seed)
-
-
-def _geometric(law: str):
-    """Return the geometric mean of what a law has one of."""
-    return lambda *given: scipy.stats.gmean(given[law == "one_noise"])
-
-
-def ratio(table: pd.DataFrame, name: str) -> Estimate:
-    """Return measured over predicted, the geometric mean over the modes that have both.
-
-    The errors of the modes are taken for independent. Raises :class:`UsageError` where
-    no mode has both.
-    """
-    both = table.reindex(columns=[f"{name}_ratio", f"{name}_ratio_error"]).dropna()
-    if both.empty:
-        raise UsageError(f"No mode has a {name.replace('_', ' ')} and a prediction of it.")
-    found, error = both.to_numpy().T
-    value = np.exp(np.log(found).mean())
-    return Estimate.of(value, value * np.linalg.norm(error / found) / len(both))
+        sampling = settings.replicas, settings.steps - settings.discarded
+    errors = np.random.default_rng(settings.seed).standard_normal(len(table))
+    curvature = np.maximum(table.eigenvalue + decay, FLAT).to_numpy()
+    noise = (table.noise_variance * (1 + of_noise * errors).clip(0.1)).to_numpy()
+    if law == "one_noise":
+        noise = np.full_like(noise, scipy.stats.gmean(noise))
+    if law == "one_curvature":
+        curvature = np.full_like(curvature, scipy.stats.gmean(curvature))
+    return surrogates.statistics(curvature, rate, noise, momentum, *sampling, settings.seed)
 
 
 def visited_noise(run: Run) -> float:
     """Return the noise where the replicas went over that at the reference weights.
 
-    A ratio of traces; NaN where the run does not have them. To first order it is what
-    the predictions, which take the noise for constant, are too small by.
+    A ratio of traces; NaN where the run lacks them. To first order the predictions, which
+    take the noise for constant, are too small by it.
     """
     if not run.has("replica_noise_trace"):
         return math.nan
@@ -110,20 +88,27 @@ def visited_noise(run: Run) -> float:
 def whole_spectrum(run: Run) -> tuple[NDArray, NDArray]:
     """Return curvatures (n,) along the modes and off them, and the noise of each (n,).
 
-    Off the modes they are nodes and weights, of each draw as many. Raises
-    :class:`UsageError` where the run has the modes alone.
+    Off the modes, where the run has that, they are nodes and weights, of each draw as many.
     """
-    table = by_mode(run)
-    nodes, weights = (run.series(name).value for name in ("rest_node", "rest_weight"))
-    return np.append(table.eigenvalue, nodes), np.append(table.noise_variance, weights)
+    found = by_mode(run)[["eigenvalue", "noise_variance"]].to_numpy().T
+    if run.has("rest_node"):
+        rest = [run.series(name).value for name in ("rest_node", "rest_weight")]
+        found = np.hstack([found, rest])
+    return tuple(found)
+
+
+def _law(run: Run) -> tuple[NDArray, float, NDArray, float]:
+    """Return the whole spectrum with decay, as the functions of the theory take it.
+
+    A curvature that is not positive counts as flat.
+    """
+    (curvature, noise), (rate, momentum, decay) = whole_spectrum(run), optimiser(run)
+    return np.maximum(curvature + decay, FLAT), rate, noise, momentum
 
 
 def noise_matrix(run: Run) -> NDArray:
     """Return the covariance of one minibatch gradient along the modes, (k, k)."""
-    if not run.has("noise_covariance"):
-        raise UsageError(f"{run.name} has the noise along each mode, and not between modes.")
-    matrix = np.diag(by_mode(run).noise_variance)
-    pairs = run.series("noise_covariance")
+    pairs, matrix = run.series("noise_covariance"), np.diag(by_mode(run).noise_variance)
     i, j = np.divmod(pairs["index"].to_numpy(int), len(matrix))
     matrix[i, j] = matrix[j, i] = pairs.value
     return matrix
@@ -155,17 +140,14 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
 
 
 def displacements(run: Run, law: str = "") -> pd.DataFrame:
-    """Return the squared displacement by lag, measured and predicted.
-
-    Of a surrogate by one of :data:`.surrogates.MOTIONS`, the same predictions.
+    """Return the squared displacement by lag, measured and predicted for stationary motion.
 
     Columns: ``lag``, ``value`` and ``error`` (mean over replicas or reference points, and
-    its standard error over them); where the run has them ``drift``, the squared
-    displacement of the mean of the replicas, and ``rest_dimension``; ``top_predicted``
-    (along the modes) and ``predicted`` (along all directions) with ``predicted_error``,
-    that of the draws, and ``ratio`` of value and predicted with ``ratio_error`` of both;
-    NaN where the run has no spectrum off the modes. Predictions are for stationary motion;
-    a curvature that is not positive with decay counts as flat.
+    its standard error); where the run has them ``drift``, that of the mean of the replicas,
+    and ``rest_dimension``; ``top_predicted`` (along the modes) and ``predicted`` (along all
+    directions) with ``predicted_error``, that of the draws, and ``ratio`` of value and
+    predicted with ``ratio_error`` of both; NaN where the run has no spectrum off the modes.
+    With one of :data:`.surrogates.MOTIONS` a surrogate is what was measured.
     """
     series = _series(run, law)
     table = pd.DataFrame({"value": series.mean(axis=1), "error": series.sem(axis=1)})
@@ -174,11 +156,11 @@ def displacements(run: Run, law: str = "") -> pd.DataFrame:
     table = table.reset_index()
     table["top_predicted"], by_draw, weights = _predicted(run, table.lag)
     table["predicted"] = table["predicted_error"] = math.nan
-    if count := len(weights):
+    if run.has("rest_node"):
         # Linearised, for a ratio of sums over the draws: their weights' sum was known.
         scatter = by_draw - by_draw.sum(1, keepdims=True) * weights / weights.sum()
         table["predicted"] = table.top_predicted + by_draw.sum(1)
-        table["predicted_error"] = np.sqrt((scatter**2).sum(1) * count / max(count - 1, 1))
+        table["predicted_error"] = scatter.std(1, ddof=1) * math.sqrt(len(weights))
     errors = table.error / table.value, table.predicted_error / table.predicted
     table["ratio"] = table.value / table.predicted
     return table.assign(ratio_error=table.ratio * np.hypot(*errors))
@@ -187,47 +169,42 @@ def displacements(run: Run, law: str = "") -> pd.DataFrame:
 def _predicted(run: Run, lags: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
     """Return what is predicted along the modes (L,), and off them by each draw (L, n).
 
-    With the draws' weights (n,), n = 0 where the run has no spectrum off the modes.
+    With the draws' weights (n,). All zero where the run has no spectrum off the modes.
     """
-    modewise, whole, (rate, momentum, decay) = (
-        by_mode(run),
-        run.has("rest_node"),
-        optimiser(run),
-    )
-    top = modewise[["eigenvalue", "noise_variance"]].to_numpy().T
-    curvature, noise = whole_spectrum(run) if whole else top
-    total, count = np.maximum(curvature + decay, FLAT), run.settings.draws if whole else 0
-    every = theory.displacement_squared(lags, total, rate, noise, momentum)
-    along, off = np.split(every, [len(modewise)], axis=1)
-    by_draw = off.reshape(len(lags), count, -1) if count else np.zeros((len(lags), 0, 1))
-    weights = noise[len(modewise) :].reshape(count, -1) if count else np.zeros((0, 1))
+    law, modes = _law(run), len(by_mode(run))
+    draws = run.settings.draws if run.has("rest_node") else 1
+    along, off = np.split(theory.displacement_squared(lags, *law), [modes], axis=1)
+    by_draw, weights = off.reshape(len(lags), draws, -1), law[2][modes:].reshape(draws, -1)
     return along.sum(1), by_draw.sum(2), weights.sum(1)
 
 
 def _series(run: Run, law: str = "") -> pd.DataFrame:
     """Return the displacements by lag, with a column for each replica or reference point."""
-    name = "global_displacement_squared"
+    name, settings = "global_displacement_squared", run.settings
     of_replicas = run.series(name).member.notna().all()
     series = run.wide(name, "member" if of_replicas else "index").rename_axis(index="lag")
     if not law:
         return series
-    (curvature, noise), (rate, momentum, decay) = whole_spectrum(run), optimiser(run)
-    given = np.maximum(curvature + decay, FLAT), noise, rate, momentum
-    lags, settings = series.index.to_numpy(int), run.settings
-    moved = surrogates.moved(law, *given, lambda h, s: np.average(h, weights=s))
+    curvature, rate, noise, momentum = own = _law(run)
+    if law == "plain_sgd":
+        own = curvature, rate / (1 - momentum), noise, 0.0
+    if law == "one_curvature":
+        one = np.full_like(curvature, np.average(curvature, weights=noise))
+        own = one, rate, noise, momentum
+    lags = series.index.to_numpy(int)
     how = reference_steps(settings), settings.replicas, settings.seed
-    squares = surrogates.displacements(moved, lags, *how)
+    squares = surrogates.displacements(own, lags, *how)
     if law == "drift":
-        end = theory.displacement_squared(lags[-1:], *given[::2], given[1], momentum).sum()
+        end = theory.displacement_squared(lags[-1:], *own).sum()
         squares += end / 2 * (lags[:, None] / lags[-1]) ** 2
     return pd.DataFrame(squares, series.index)
 
 
 def exponents(table: pd.DataFrame, first: float, last: float) -> dict[str, float]:
-    """Return the slopes of log displacement on log lag over lags of a window.
+    """Return the slopes of log displacement on log lag over the lags of a window.
 
-    By least squares, ``measured`` and ``predicted`` (NaN without a prediction), of the table
-    of :func:`displacements`. Raises :class:`UsageError` for fewer than three lags.
+    Least-squares ones, ``measured`` and ``predicted``, of the table of
+    :func:`displacements`. Raises :class:`UsageError` for fewer than three lags.
     """
     inside = table[table.lag.between(first, last)]
     if len(inside) < 3:
@@ -243,14 +220,12 @@ def inherited(run: Run, lag: int) -> float:
     (M^(t+k) - M^t) x, M being the matrix of a step. Mean over the reference points t, sum
     over all directions.
     """
-    curvature, noise = whole_spectrum(run)
-    rate, momentum, decay = optimiser(run)
-    total = np.maximum(curvature + decay, FLAT)
-    covariance = theory.stationary_covariance(total, rate, noise, momentum)
-    step, power = theory.transition(total, rate, momentum), np.linalg.matrix_power
+    curvature, rate, _, momentum = law = _law(run)
+    step, power = theory.transition(curvature, rate, momentum), np.linalg.matrix_power
     starts = reference_steps(run.settings)
     moved = np.stack([power(step, start + lag) - power(step, start) for start in starts])
-    return float((moved @ covariance @ moved.mT)[..., 0, 0].sum(1).mean())
+    shared = moved @ theory.stationary_covariance(*law) @ moved.mT
+    return float(shared[..., 0, 0].sum(1).mean())
 
 
 OF_DISPLACEMENT = "of one number, by Student's t over replicas, the prediction's error added"
@@ -264,10 +239,10 @@ def displacement_ratio(run: Run, case: str = "", lag: float = 100) -> Estimate:
     Or at the measured lag that is nearest to another. By Student's t over replicas or
     reference points, the error of the prediction added in squares.
     """
+    if not run.has("rest_node"):
+        raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
     table = displacements(run, case)
     row = table.iloc[np.abs(np.log(table.lag / min(lag, table.lag.max()))).argmin()]
-    if np.isnan(row.predicted):
-        raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
     return Estimate.of(row.ratio, row.ratio_error, max(_series(run).shape[1] - 1, 1))
 
 
@@ -290,13 +265,11 @@ def late_exponent_difference(run: Run, case: str = "") -> Estimate:
     The interval is a jackknife over replicas and reference points, and over the draws of
     which the prediction is a mean.
     """
+    if not run.has("rest_node"):
+        raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
     series = _series(run, case)
-    last = series.index.max()
-    series = series.loc[last / 4 :].dropna(axis=1)
+    series = series.loc[series.index.max() / 4 :]
     top, by_draw, weights = _predicted(run, lags := series.index.to_numpy())
-    if series.shape[1] < 2 or len(weights) < 2:
-        lacking = "no prediction off the modes, or fewer than two series to leave one out of"
-        raise UsageError(f"{run.name} has {lacking}.")
 
     def slope(squares):
         return slope_weights(np.log(lags)) @ np.log(squares)

@@ -17,14 +17,12 @@ BAND = (0.8, 1.25)  # measured over predicted, of a mode that does as is predict
 def inside(table: pd.DataFrame, name: str) -> Estimate:
     """Return the share of the predicted modes whose ratio to the prediction is in ``BAND``.
 
-    Of a quantity of the table of :func:`.reading.by_mode`.
-
-    A mode that has a prediction and no measured value is outside. The errors widen the
-    scatter of the ratios, so their logarithms are first drawn towards their mean, each
-    by its error, until they scatter by what the errors leave. The interval is that of
-    Clopper and Pearson, a mode being a draw, at the ends of the interval of the scatter
-    that is left; both at 97.5 %, so jointly at 95 %. Raises :class:`UsageError` where no
-    mode has a prediction. Source: Paule and Mandel, 1982; Louis, 1984; Viechtbauer, 2007.
+    Of a column of :func:`.reading.by_mode`; a mode without a measured value is outside.
+    The errors widen the scatter of the ratios, so their logarithms are first drawn towards
+    their mean, each by its error, until they scatter by what the errors leave. The interval
+    is Clopper and Pearson's, a mode being a draw, at the ends of that of the scatter that is
+    left; both at 97.5 %, so jointly at 95 %. Raises :class:`UsageError` without a
+    prediction. Source: Paule and Mandel, 1982; Louis, 1984; Viechtbauer, 2007.
     """
     count = int(table.get(f"{name}_predicted", pd.Series(dtype=float)).notna().sum())
     if not count:

@@ -3,7 +3,6 @@
 A surrogate has the sampling of a run: its modes and replicas, its lengths, lags and
 reference points, and the errors of its noise. It moves by one of :data:`LAWS`, or by one
 of :data:`MOTIONS`.
-Source: our section "Does a deep network obey?".
 """
 
 import numpy as np
@@ -26,57 +25,34 @@ MOTIONS = {  # of all directions
 }
 
 
-def moved(law: str, curvature, noise, rate: float, momentum: float, mean) -> tuple:
-    """Return what moves a surrogate: curvature and noise (k,), learning rate, momentum.
+def statistics(curvature, rate, noise, momentum, members: int, length: int, seed=0) -> dict:
+    """Return the statistics of modes of curvatures and noise variances (k,), by name.
 
-    Of the run's own; ``mean`` is the mean (curvature, noise) -> number of a law that has
-    one for all directions.
-    """
-    if law == "plain_sgd":
-        return curvature, noise, rate / (1 - momentum), 0.0
-    one = np.full_like(curvature, mean(curvature, noise))
-    if law == "one_noise":
-        return curvature, one, rate, momentum
-    return one if law == "one_curvature" else curvature, noise, rate, momentum
-
-
-def stationary(generator, curvature, rate, noise, momentum, shape: tuple) -> NDArray:
-    """Draw stationary states (*shape, k, 2) of directions, positions and velocities."""
-    law = theory.stationary_covariance(curvature, rate, noise, momentum)
-    return _normal(generator, law, shape)
-
-
-def statistics(law, members: int, length: int, seed: int = 0) -> dict[str, tuple]:
-    """Return the statistics of modes that obey a law (of :func:`moved`) for some steps.
-
-    As :func:`stationarity.stats.modes.statistics` of a run with as many members.
+    As :func:`stationarity.stats.modes.statistics` of a stationary run of so many members
+    and steps, values and errors (2, k).
     """
     generator, found = np.random.default_rng(seed), []
-    curvature, noise, rate, momentum = law
     for h, s in zip(curvature, noise, strict=True):
         kicks = -rate * np.sqrt(s) * generator.standard_normal((members, length))
-        (position, velocity) = stationary(generator, h, rate, s, momentum, (members,)).T
+        law = theory.stationary_covariance(h, rate, s, momentum)
+        position, velocity = _normal(generator, law, (members,)).T
         # The filter's memory of x_0 and x_{-1}, of x_{k+1} = a x_k - β x_{k-1} + kick.
         a, before = 1 + momentum - rate * h, position - rate * velocity
         memory = np.stack([a * position - momentum * before, -momentum * position], -1)
         series, _ = scipy.signal.lfilter([1.0], [1.0, -a, momentum], kicks, zi=memory)
         found.append(modes.statistics(series[..., None], rate))
-    return {
-        name: tuple(np.concatenate([one[name][part] for one in found]) for part in (0, 1))
-        for name in found[0]
-    }
+    return {name: np.concatenate([one[name] for one in found], 1) for name in found[0]}
 
 
 def displacements(law, lags: ArrayLike, starts: list[int], replicas: int, seed=0) -> NDArray:
     """Return squared displacements (lags, replicas) of replicas that branch at one point.
 
-    Sums over the directions of a law, means over the reference points ``starts``, with
-    the joint law of all their times.
+    ``law`` is curvatures (k,), learning rate, noise variances (k,) and momentum. Sums over
+    the directions, means over the reference points ``starts``, with the joint law of all
+    their times.
     """
-    generator, (curvature, noise, rate, momentum) = np.random.default_rng(seed), law
-    given, matrix = (rate, noise, momentum), theory.transition(curvature, rate, momentum)
-    covariance = theory.stationary_covariance(curvature, *given)
-    state = stationary(generator, curvature, *given, (1,))
+    generator, covariance = np.random.default_rng(seed), theory.stationary_covariance(*law)
+    matrix, state = theory.transition(*law[:2], law[3]), _normal(generator, covariance, (1,))
     times = np.unique(np.add.outer(starts, [0, *lags]))
     total, begun = np.zeros((len(lags), replicas)), {}
     for gap, time in zip(np.diff(times, prepend=0), times, strict=True):
