@@ -1,8 +1,6 @@
 """Averages over the last weights of a run, beside the weights of single moments.
 
-Under an invariant measure the weights of a moment are a draw; their mean over a long
-window is one point. Source: our section "Back to practice"; the method is Polyak and
-Juditsky's (1992), for nets Izmailov and others' (2018).
+Source: Polyak and Juditsky, 1992; for nets Izmailov and others, 2018.
 """
 
 from __future__ import annotations

@@ -57,7 +57,6 @@ def settled_loss(run: Run) -> Figure:
     intervals(right, range(len(names)), *ends, along="x", color="C0")
     right.axvline(0, **DASHED)
     right.set_xscale("symlog", linthresh=5)
-    right.margins(x=0.1)
     right.set_xticks((-100, -10, 0, 10), ("−100", "−10", "0", "10"))
     right.set(yticks=range(len(names)), yticklabels=names, xlabel="change (% of the loss)")
     right.invert_yaxis()
@@ -68,8 +67,7 @@ def settled_loss(run: Run) -> Figure:
 def trajectory(run: Run) -> Figure:
     """Draw global and local squared displacement against the lag, with the fitted line.
 
-    Thin lines are the reference points, each a mean over the members. Takes any run with
-    ``global_displacement_squared``; ``local_displacement_squared`` is drawn by its mean.
+    Thin lines are the reference points, each a mean over the members.
     """
     figure, ((axes,),) = panels(1, 1, height=3.6)
     lags, squares = reading.displacements(run)
@@ -78,11 +76,11 @@ def trajectory(run: Run) -> Figure:
     axes.plot(lags, mean, "o", color="C0", label="global: from a reference point")
     near = reading.local(run).mean()
     axes.axhline(near, color="C1", linestyle="-.", label="local: one step")
-    weights = displacement.exponent_weights(lags, reading.ends(lags[-1], reading.WINDOW))
-    slope, used = np.log(mean) @ weights, weights != 0
-    level = np.exp(np.log(mean[used]).mean() - slope * np.log(lags[used]).mean())
-    line = level * lags[used] ** slope
-    axes.plot(lags[used], line, color="k", label=f"fit, c = {slope:.2f}")
+    within = reading.ends(lags[-1], reading.WINDOW)
+    used = displacement.exponent_weights(lags, within) != 0
+    fit = np.polyfit(np.log(lags[used]), np.log(mean[used]), 1)
+    line = np.exp(np.polyval(fit, np.log(lags[used])))
+    axes.plot(lags[used], line, color="k", label=f"fit, c = {fit[0]:.2f}")
     for power, style in ((1, DOTTED), (2, DASHED)):
         line = mean[0] * lags**power
         shown = line <= 3 * mean.max()

@@ -1,20 +1,18 @@
 """What a run says of how far its weights go: displacements, exponents, the loss meanwhile.
 
-It reads runs of the experiments ``diffusion``, ``walks`` and any that follows one net and
-notes its ``global_displacement_squared``. Each quantity of the ledger takes, as its case,
-another variation of the run, or a made-up one that has the run's own scatter: what must
-fail and what must hold, as far as this run could tell. Source: our section "Anomalous
-diffusion".
+Of the experiments ``diffusion``, ``walks`` and any that follows one net. A case of a
+quantity is another variation of the run, or a made-up one with the run's own scatter: what
+must fail and what must hold, as far as this run could tell.
 """
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...errors import UsageError
 from ...runs.records import Run
 from ...stats import displacement
 from ...stats.estimate import Estimate
+from ...stats.trends import slope_weights
 from .. import quantity
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
@@ -39,8 +37,6 @@ SHARES = {"forgotten": 1 / 2, "carried": 5 / 6}  # made-up shares of replicas
 
 def variations(run: Run) -> list[str]:
     """Return the names of what the run follows: variations or processes; "" for one net."""
-    if not run.has(GLOBAL):
-        raise UsageError(f"The run {run.name} holds no displacements from reference points.")
     return run.series(GLOBAL).of.unique().tolist()
 
 
@@ -55,17 +51,13 @@ def displacements(run: Run, of: str = "") -> tuple[NDArray, NDArray]:
 
     ``of`` is by default what the run is about; one of ``LAWS`` gives that law times what
     each of the run's squared displacements is of their mean. Where the trajectory ends
-    before each reference point has the longest lag, the R points lie evenly over it: then
-    at most ``POINTS`` of them are kept, so far from each other that their lags do not
-    overlap. Raises :class:`UsageError` where the run has none.
+    before each reference point has the longest lag, at most ``POINTS`` of these are kept,
+    so far from each other that their lags do not overlap.
     """
     if of in LAWS:
         lags, squares = displacements(run)
         return lags, squares / squares.mean((0, 1)) * LAWS[of](lags / lags[-1])
-    name = of or main(run)
-    if name not in variations(run):
-        raise UsageError(f"The run {run.name} follows no variation {name!r}.")
-    series = run.series(GLOBAL, of=name)
+    series = run.series(GLOBAL, of=of or main(run))
     series = series[series.step > 0].assign(member=series.member.fillna(0))
     table = series.pivot(index=["member", "index"], columns="step", values="value")
     if table.iloc[:, -1].isna().any():
@@ -104,8 +96,7 @@ def octave_exponents(lags: NDArray, squares: NDArray) -> list[tuple[float, float
 def displacement_exponent(run: Run, case: str = "", window: str = WINDOW) -> Estimate:
     """The exponent of the squared displacement, fitted over the last two thirds of the lags.
 
-    Or over another of ``WINDOWS``; by default of what the run is about, else of another
-    of its variations, or of ``LAWS``. The interval is a bootstrap over seeds, or over the
+    Or over another of ``WINDOWS``. The interval is a bootstrap over seeds, or over the
     reference points of a single net.
     """
     lags, squares = displacements(run, case)
@@ -174,18 +165,16 @@ def effective_rates(run: Run) -> pd.DataFrame:
     their range by more than an eighth.
     """
     table = exponents(run)
-    varied = table.setting.isin(["learning_rate", "momentum"])
-    table = table[varied | table.variation.eq(main(run))]
+    table = table[table.setting.isin(["learning_rate", "momentum", main(run)])]
     rate, momentum = (
         table.number.where(table.setting == name, getattr(run.settings, name)).astype(float)
         for name in ("learning_rate", "momentum")
     )
-    table = table.assign(effective_rate=rate / (1 - momentum))
-    table = table.sort_values("effective_rate", ignore_index=True)
+    table = table.assign(effective_rate=rate / (1 - momentum)).sort_values("effective_rate")
     known, rates = table[table.setting != "momentum"], table.effective_rate
-    ends = known.effective_rate
-    expected = np.interp(np.log(rates), np.log(ends), known.value)
-    inside = (rates > ends.min() / 1.125) & (rates < ends.max() * 1.125)
+    expected = np.interp(np.log(rates), np.log(known.effective_rate), known.value)
+    low, *_, high = known.effective_rate
+    inside = rates.between(low / 1.125, high * 1.125, inclusive="neither")
     return table.assign(expected=np.where(inside, expected, np.nan))
 
 
@@ -208,18 +197,13 @@ def followed_loss_change(run: Run, case: str = "") -> Estimate:
     """
     made_up = case in ("flat", "falling")
     table = losses(run, "" if made_up else case)
-    gains = relative_gain(table.index, table.to_numpy())
+    weights = slope_weights(table.index) * np.ptp(table.index)
+    gains = weights @ table / table.mean()
     if made_up:
-        age = run.settings.settle + run.settings.burn_in
-        fall = relative_gain(table.index, 1 / (age + table.index))
-        gains = gains - gains.mean() + (fall if case == "falling" else 0.0)
+        falling = 1 / (run.settings.settle + run.settings.burn_in + table.index)
+        fall = weights @ falling / falling.to_numpy().mean()
+        gains += (fall if case == "falling" else 0.0) - gains.mean()
     return Estimate.mean(gains)
-
-
-def relative_gain(steps, values) -> NDArray:
-    """Return what a line through values (n, ...) at n steps gains, as a share of their mean."""
-    steps, values = np.asarray(steps, float), np.asarray(values)
-    return np.polyfit(steps, values, 1)[0] * np.ptp(steps) / values.mean(0)
 
 
 def shared_parts(run: Run) -> tuple[NDArray, dict[str, Estimate]]:
@@ -228,8 +212,6 @@ def shared_parts(run: Run) -> tuple[NDArray, dict[str, Estimate]]:
     ``total`` and ``shared`` (unit²) and the ``share`` that the second is of the first are
     means over the nets (L,), with intervals by Student's t, of each lag alone.
     """
-    if not run.has("replica_displacement_squared"):
-        raise UsageError(f"The run {run.name} has no replicas: raise its setting branches.")
     total, shared = (
         run.wide(f"{name}_displacement_squared").T for name in ("replica", "shared")
     )
@@ -250,7 +232,5 @@ def shared_share(run: Run, case: str = "") -> Estimate:
     Replicas start from one state and draw their own minibatches. A settled quadratic comes
     to one half, a drift to 1.
     """
-    _, parts = shared_parts(run)
-    value, low, high = (part[-1] for part in parts["share"])
-    shift = SHARES[case] - value if case else 0.0
-    return Estimate(value + shift, low + shift, high + shift)
+    found = np.array(shared_parts(run)[1]["share"])[:, -1]
+    return Estimate(*(found - found[0] + SHARES[case] if case else found))

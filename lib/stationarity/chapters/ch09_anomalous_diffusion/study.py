@@ -36,19 +36,17 @@ def diffusion(settings: DiffusionStudy, place: Place) -> list[tuple]:
     """Let nets settle, and follow them with each variation of the settings. Rows:
 
     - ``settling_loss`` of each ``member`` on the way to the settled state;
-    - ``of`` each variation, such as ``learning_rate=0.01`` or ``base``:
-      ``global_displacement_squared``, ||theta_{t+step} - theta_t||^2 of each ``member``
-      from reference point ``index``, and ``local_displacement_squared``, ||delta||^2 of
-      the step that leads there, mean over the reference points; the step is the lag.
-      ``loss`` of each member at so many steps after the burn-in;
-    - ``replica_displacement_squared`` and ``shared_displacement_squared`` of replicas
-      that branch from settled net ``member`` at the base settings and differ in their
-      minibatches: the mean square, and the square of the mean displacement (unbiased).
+    - ``of`` each variation, such as ``learning_rate=0.01`` or ``base``, with the lag as
+      step: ``global_displacement_squared`` of each ``member`` from reference point
+      ``index``, and ``local_displacement_squared``, ||delta||^2 of the step that leads
+      there, mean over the reference points; ``loss`` of each member, so many steps after
+      the burn-in;
+    - ``replica_displacement_squared`` and ``shared_displacement_squared`` of replicas of
+      settled net ``member`` at the base settings: see :func:`shared_part`.
 
     Losses are exact over the training set (nats, without decay). Minibatches are drawn
-    with replacement, but for ``sampling=reshuffled``. The members of all variations of
-    one batch size share their minibatches: they differ by their settings alone. Raises
-    :class:`UsageError` for data that cannot be had, and where a net diverges.
+    with replacement, but for ``sampling=reshuffled``; variations of one batch size share
+    them. Raises :class:`UsageError` for data that cannot be had, and where a net diverges.
     """
     task, keeper = small.load(settings, place), place.keeper
     groups, replicas = {}, settings.longest if settings.branches else 0
@@ -123,8 +121,7 @@ def _follow(task: small.Task, state: small.Weights, group: dict) -> list[tuple]:
 def shared_part(displacements: NDArray) -> tuple[NDArray, NDArray]:
     """Return E‖Δ‖² of replicas (..., M, D) from one state, and ‖E Δ‖² that they share.
 
-    The second is ‖mean‖² less s²/M, where s² is the sample variance: unbiased, and
-    negative at times. Both (...), squared units.
+    Both (...), squared units. The second is unbiased, and negative at times.
 
     >>> shared_part(np.array([[1.0, 0.0], [1.0, 2.0]]))
     (np.float64(3.0), np.float64(1.0))

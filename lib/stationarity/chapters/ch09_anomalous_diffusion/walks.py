@@ -35,8 +35,8 @@ def brownian(generator, members: int, steps: int, dimensions: int, drift=0.0) ->
 def fractional(generator, members: int, steps: int, dimensions: int, hurst: float) -> NDArray:
     """Return paths of fractional Brownian motion, shaped as :func:`brownian`'s.
 
-    Per coordinate E Δ_k² = k^(2 hurst), 0 < hurst < 1. The increments are drawn by
-    circulant embedding (Davies and Harte 1987), which is exact.
+    Per coordinate E Δ_k² = k^(2 hurst), 0 < hurst < 1. By circulant embedding (Davies and
+    Harte 1987), which is exact.
     """
     lags = np.arange(steps + 1.0)
     powers = np.abs(lags + np.array([[1], [-1], [0]])) ** (2 * hurst)
@@ -52,10 +52,7 @@ def fractional(generator, members: int, steps: int, dimensions: int, hurst: floa
 def ornstein_uhlenbeck(
     generator, members: int, steps: int, dimensions: int, time: float
 ) -> NDArray:
-    """Return stationary paths of variance 1 and relaxation time ``time``, in steps.
-
-    Shaped as :func:`brownian`'s. Per coordinate E Δ_k² = 2 (1 − exp(−k / time)).
-    """
+    """Return stationary paths of variance 1 and relaxation ``time`` (steps), of that shape."""
     kept = math.exp(-1 / time)
     noise = generator.standard_normal((members, steps + 1, dimensions))
     noise[:, 1:] *= math.sqrt(1 - kept**2)
@@ -65,8 +62,7 @@ def ornstein_uhlenbeck(
 def squared_displacements(paths: ArrayLike, lags: ArrayLike) -> NDArray:
     """Return ‖Δ_k‖² of each path (K, T + 1, D) at lags (L,) from reference points, (K, R, L).
 
-    As many reference points as fit into the path without overlap. Raises
-    :class:`UsageError` where a path ends before the last lag.
+    As many points as fit in without overlap. Raises :class:`UsageError` for too short a path.
 
     >>> squared_displacements(np.arange(5.0).reshape(1, 5, 1), [1, 2])
     array([[[1., 4.],

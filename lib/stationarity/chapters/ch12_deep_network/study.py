@@ -34,29 +34,27 @@ if TYPE_CHECKING:
 def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
     """Train a net, take its Hessian and its noise, follow replicas. Rows:
 
-    - at every ``measure_every`` steps of training ``loss``, ``gradient_norm`` (of f) and
-      ``noise_trace``, of the covariance of one minibatch gradient, all exact; the same
-      at the reference weights, means over its last steps, as ``reference_loss`` ...;
+    - of training ``loss``, ``gradient_norm`` (of f) and ``noise_trace``, of the covariance
+      of one minibatch gradient, all exact; at the reference weights, means over its last
+      steps, ``reference_loss`` ...;
     - there, of each mode (``index``), ``eigenvalue`` (error: residual) and
-      ``noise_variance``, u_i'Σu_i of a minibatch; of the modes i < j among k
-      ``noise_covariance``, ``index`` i k + j; ``smallest_eigenvalue`` of all, at most so
-      much (error: residual); ``rest_node`` and ``rest_weight``, for each draw the spectrum
-      of H off the modes in which each direction counts with its noise;
-    - ``parameters``, their number P;
+      ``noise_variance`` of a minibatch; of the modes i < j among k ``noise_covariance``,
+      ``index`` i k + j; ``smallest_eigenvalue``, at most so much (error: residual);
+      ``rest_node`` and ``rest_weight``, for each draw the spectrum of H off the modes in
+      which each direction counts with its noise; ``parameters``, their number P;
     - of the replicas after the discarded steps, of each mode, what
-      :func:`stationarity.stats.modes.statistics` gives; for random directions off the
-      modes (``index``) ``rest_variance`` and ``rest_kurtosis``;
-      ``local_displacement_squared``, the mean of ||delta||^2; ``projection`` of the first
-      replica on some modes, its last steps; ``replica_loss`` and ``replica_noise_trace``,
-      exact, at every ``measure_every`` steps;
-    - with the lag as step: ``global_displacement_squared`` of each replica (``member``),
-      mean over its reference points; ``top_displacement_squared``, its part along the
-      modes; ``drift_squared``, of the mean displacement of the replicas; and
-      ``rest_dimension``, (tr C)^2 / tr C^2 of what is not along the modes.
+      :func:`stationarity.stats.modes.statistics` gives; of random directions off the modes
+      ``rest_variance`` and ``rest_kurtosis``; ``local_displacement_squared``, the mean of
+      ||delta||^2; ``projection`` of the first replica on some modes, its last steps;
+      ``replica_loss`` and ``replica_noise_trace``, exact;
+    - with the lag as step: ``global_displacement_squared`` of each ``member``, mean over
+      its reference points; ``top_displacement_squared``, its part along the modes;
+      ``drift_squared``, of the mean displacement of the replicas; and ``rest_dimension``,
+      (tr C)^2 / tr C^2 of what is not along the modes.
 
-    Errors are standard errors over the replicas. Memory: a file of ``steps`` x
-    ``replicas`` x (modes + random directions) float32 numbers, read once at the end, and
-    ``points`` x ``replicas`` nets. Raises :class:`UsageError` for too small a net.
+    Errors are standard errors over the replicas. Disk: ``steps`` x ``replicas`` x (modes +
+    random directions) float32 numbers, which are read at the end; memory: ``points`` x
+    ``replicas`` nets, too. Raises :class:`UsageError` for too small a net.
     """
     task, keeper = small.load(settings, place), place.keeper
     if settings.reshuffled:
