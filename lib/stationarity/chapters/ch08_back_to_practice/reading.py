@@ -1,7 +1,4 @@
-"""What the averages of chapter 8 are worth: losses of averages, paired by member.
-
-Source: our section "What the average of the weights knows".
-"""
+"""What the averages of chapter 8 are worth: losses of averages, paired by member."""
 
 from typing import NamedTuple
 
@@ -74,9 +71,8 @@ def spreads(run: Run) -> pd.DataFrame:
     """Return standard deviations of the test accuracy, in per cent, a row a learning rate.
 
     ``in time``: between moments of one net, in the later half of the longest window;
-    ``over seeds``: between nets, each averaged over those moments. The latter has its
-    interval, of each rate alone, ``low`` to ``high``: by the chi-squared law, as for
-    normal values.
+    ``over seeds``: between nets, each averaged over those moments, with its interval ``low``
+    to ``high``, of each rate alone, by the chi-squared law.
     """
     rows, degrees = [], run.settings.members - 1
     ends = np.sqrt(degrees / scipy.stats.chi2.ppf([0.975, 0.025], degrees))

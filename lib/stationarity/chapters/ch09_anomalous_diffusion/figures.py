@@ -81,11 +81,10 @@ def trajectory(run: Run) -> Figure:
     fit = np.polyfit(np.log(lags[used]), np.log(mean[used]), 1)
     line = np.exp(np.polyval(fit, np.log(lags[used])))
     axes.plot(lags[used], line, color="k", label=f"fit, c = {fit[0]:.2f}")
-    for power, style in ((1, DOTTED), (2, DASHED)):
-        line = mean[0] * lags**power
-        shown = line <= 3 * mean.max()
-        axes.plot(lags[shown], line[shown], label=f"slope {power}", **style)
     axes.set(xscale="log", yscale="log", xlabel=LAG, ylabel=SQUARED)
+    axes.set_ylim(axes.get_ylim())  # of what was measured
+    for power, style in ((1, DOTTED), (2, DASHED)):
+        axes.plot(lags, mean[0] * lags**power, label=f"slope {power}", **style)
     axes.legend()
     return figure
 

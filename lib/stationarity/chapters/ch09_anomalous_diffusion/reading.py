@@ -76,10 +76,7 @@ def ends(longest: float, window: str) -> tuple[float, float]:
 
 
 def octave_exponents(lags: NDArray, squares: NDArray) -> list[tuple[float, float, Estimate]]:
-    """Return the first lag, the last and the exponent of every octave, the last one first.
-
-    Octaves reach back from the longest lag, as far as three lags lie in each.
-    """
+    """Return first lag, last lag and exponent of each octave of three lags, the last first."""
     octaves, last = [], float(lags.max())
     while np.sum((lags >= last / 2) & (lags <= last)) >= 3:
         octaves.append((last / 2, last, displacement.exponent(lags, squares, (last / 2, last))))
@@ -96,8 +93,7 @@ def octave_exponents(lags: NDArray, squares: NDArray) -> list[tuple[float, float
 def displacement_exponent(run: Run, case: str = "", window: str = WINDOW) -> Estimate:
     """The exponent of the squared displacement, fitted over the last two thirds of the lags.
 
-    Or over another of ``WINDOWS``. The interval is a bootstrap over seeds, or over the
-    reference points of a single net.
+    Or over another of ``WINDOWS``. Of a single net the bootstrap is over reference points.
     """
     lags, squares = displacements(run, case)
     return displacement.exponent(lags, squares, ends(lags[-1], window))
@@ -138,12 +134,11 @@ def local(run: Run, of: str = "") -> pd.Series:
 
 
 def exponents(run: Run) -> pd.DataFrame:
-    """Return the exponent of every variation, with what else is known of it.
+    """Return a row for every variation: its exponent ``value``, ``low``, ``high``.
 
-    A row each: ``variation``, ``setting`` and ``number`` (of ``learning_rate=0.01``),
-    ``value``, ``low``, ``high``; ``local``, the squared displacement of one step, and
-    ``distance``, that at the longest lag (unit²): means over seeds, each with ``_low`` and
-    ``_high`` of an interval by Student's t.
+    Also ``variation``, ``setting`` and ``number`` (of ``learning_rate=0.01``); ``local``,
+    the squared displacement of one step, and ``distance``, that at the longest lag (unit²),
+    means over seeds with ends ``_low`` and ``_high`` by Student's t.
     """
     rows = []
     for variation in variations(run):
@@ -160,9 +155,8 @@ def exponents(run: Run) -> pd.DataFrame:
 def effective_rates(run: Run) -> pd.DataFrame:
     """Return the rows of :func:`exponents` that vary η or β, with the rate η / (1 − β).
 
-    ``effective_rate`` is in unit² per nat; rows are sorted by it. ``expected`` is the
-    exponent that the learning rates have there, interpolated in the logarithm: NaN beyond
-    their range by more than an eighth.
+    Sorted by this ``effective_rate`` (unit² per nat). ``expected`` is the exponent that the
+    learning rates have there, interpolated: NaN beyond their range by more than an eighth.
     """
     table = exponents(run)
     table = table[table.setting.isin(["learning_rate", "momentum", main(run)])]
@@ -192,8 +186,7 @@ def losses(run: Run, of: str = "") -> pd.DataFrame:
 def followed_loss_change(run: Run, case: str = "") -> Estimate:
     """The change of the loss while the weights are followed, as a share of the loss.
 
-    It is what a line through the loss of a seed gains, over its mean; then the mean over
-    seeds, with an interval by Student's t. A case is another variation of the run.
+    It is what a line through the loss of a seed gains, over its mean.
     """
     made_up = case in ("flat", "falling")
     table = losses(run, "" if made_up else case)
@@ -212,9 +205,8 @@ def shared_parts(run: Run) -> tuple[NDArray, dict[str, Estimate]]:
     ``total`` and ``shared`` (unit²) and the ``share`` that the second is of the first are
     means over the nets (L,), with intervals by Student's t, of each lag alone.
     """
-    total, shared = (
-        run.wide(f"{name}_displacement_squared").T for name in ("replica", "shared")
-    )
+    names = "replica_displacement_squared", "shared_displacement_squared"
+    total, shared = (run.wide(name).T for name in names)
     found = {"total": total, "shared": shared, "share": shared / total}
     return total.columns.to_numpy(), {k: Estimate.mean(one) for k, one in found.items()}
 

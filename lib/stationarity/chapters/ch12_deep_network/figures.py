@@ -132,8 +132,7 @@ def spiral(run: Run) -> Figure:
 def rest(run: Run) -> Figure:
     """Draw what is not along the modes: random directions, and its dimension by lag.
 
-    Left: the variance over its mean, and the kurtosis, 3 for a normal law. Right: (tr C)²
-    / tr C² of the displacement; dashed, if all directions had one variance.
+    Dashed: the kurtosis of a normal law, and if all directions had one variance.
     """
     figure, ((left, right),) = panels(1, 2, 2.8)
     variance, kurtosis = run.series("rest_variance").value, run.series("rest_kurtosis").value
@@ -176,10 +175,7 @@ def _slopes(lags: ArrayLike, values: ArrayLike) -> tuple[NDArray, NDArray]:
 
 
 def ratios(runs: dict[str, Run]) -> Figure:
-    """Draw measured over predicted squared displacement by lag, of runs by label.
-
-    Bars hold the errors of the measurement and of the prediction.
-    """
+    """Draw measured over predicted squared displacement by lag, with the errors of both."""
     figure, ((axes,),) = panels(1, 1, 3.6)
     for label, run in runs.items():
         table = reading.displacements(run)

@@ -31,11 +31,11 @@ def optimiser(run: Run) -> tuple[float, float, float]:
 def by_mode(run: Run, law: str = "") -> pd.DataFrame:
     """Return a row for each mode: what was measured, with errors, and predicted.
 
-    Columns: ``eigenvalue`` (of the Hessian without decay), ``noise_variance`` (of one
-    minibatch), those of ``discrete.MODES`` that the run has, and of each ``<name>_error``;
-    of the last ``<name>_predicted``, too, NaN where the curvature with decay is not positive,
-    and ``<name>_ratio`` of the two, with ``<name>_ratio_error`` of measurement and noise.
-    With one of :data:`.surrogates.LAWS` a surrogate is what was measured.
+    Columns: ``eigenvalue`` (without decay), ``noise_variance`` (of one minibatch), those of
+    ``discrete.MODES`` that the run has, and of each ``<name>_error``; of the last
+    ``<name>_predicted`` (NaN where the curvature with decay is not positive), and
+    ``<name>_ratio`` with ``<name>_ratio_error``, of measurement and noise. With one of
+    :data:`.surrogates.LAWS` a surrogate is what was measured.
     """
     measured = list(filter(run.has, discrete.MODES))
     rows = run.metrics[run.metrics.quantity.isin(["eigenvalue", "noise_variance", *measured])]
@@ -74,10 +74,9 @@ def _surrogate_modes(run: Run, law: str, table: pd.DataFrame, of_noise: pd.Serie
 
 
 def visited_noise(run: Run) -> float:
-    """Return the noise where the replicas went over that at the reference weights.
+    """Return the trace of the noise where the replicas went over that at the reference.
 
-    A ratio of traces; NaN where the run lacks them. To first order the predictions, which
-    take the noise for constant, are too small by it.
+    By it the predictions are too small, to first order. NaN where the run lacks it.
     """
     if not run.has("replica_noise_trace"):
         return math.nan
@@ -86,9 +85,9 @@ def visited_noise(run: Run) -> float:
 
 
 def whole_spectrum(run: Run) -> tuple[NDArray, NDArray]:
-    """Return curvatures (n,) along the modes and off them, and the noise of each (n,).
+    """Return curvatures (n,) and the noise of each (n,): modes, then the rest if known.
 
-    Off the modes, where the run has that, they are nodes and weights, of each draw as many.
+    Off the modes they are nodes and weights, of each draw as many.
     """
     found = by_mode(run)[["eigenvalue", "noise_variance"]].to_numpy().T
     if run.has("rest_node"):
@@ -117,11 +116,10 @@ def noise_matrix(run: Run) -> NDArray:
 def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, float]:
     """Say how far a noise covariance (k, k) is proportional to H along k modes.
 
-    ``cosine`` of the angle between the two as vectors of k^2 entries (1: proportional);
-    ``residual``, the norm of what the best multiple of H leaves over that of the
-    covariance; ``off_diagonal``, the share of its squared norm off the diagonal;
-    ``least`` and ``most``, the ratios of its diagonal to the eigenvalues, and ``spread``,
-    the largest of them over the smallest.
+    ``cosine`` of the angle between the two, as vectors; ``residual``, the norm of what the
+    best multiple of H leaves, over that of the covariance; ``off_diagonal``, the share of
+    its squared norm there; ``least`` and ``most`` of the ratios of its diagonal to the
+    eigenvalues, and ``spread``, the one over the other.
 
     >>> proportionality(np.diag([4.0, 2.0]), [2.0, 1.0])["spread"]
     np.float64(1.0)
@@ -142,12 +140,11 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
 def displacements(run: Run, law: str = "") -> pd.DataFrame:
     """Return the squared displacement by lag, measured and predicted for stationary motion.
 
-    Columns: ``lag``, ``value`` and ``error`` (mean over replicas or reference points, and
-    its standard error); where the run has them ``drift``, that of the mean of the replicas,
-    and ``rest_dimension``; ``top_predicted`` (along the modes) and ``predicted`` (along all
-    directions) with ``predicted_error``, that of the draws, and ``ratio`` of value and
-    predicted with ``ratio_error`` of both; NaN where the run has no spectrum off the modes.
-    With one of :data:`.surrogates.MOTIONS` a surrogate is what was measured.
+    Columns: ``lag``, ``value`` and ``error`` (over replicas or reference points); where the
+    run has them ``drift``, that of the mean of the replicas, and ``rest_dimension``;
+    ``top_predicted`` (along the modes); along all directions, or NaN, ``predicted`` with
+    ``predicted_error``, of the draws, and ``ratio`` with ``ratio_error``, of both. With one
+    of :data:`.surrogates.MOTIONS` a surrogate is what was measured.
     """
     series = _series(run, law)
     table = pd.DataFrame({"value": series.mean(axis=1), "error": series.sem(axis=1)})
@@ -167,9 +164,9 @@ def displacements(run: Run, law: str = "") -> pd.DataFrame:
 
 
 def _predicted(run: Run, lags: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
-    """Return what is predicted along the modes (L,), and off them by each draw (L, n).
+    """Return what is predicted along the modes (L,); off them by each draw (L, n), its weight.
 
-    With the draws' weights (n,). All zero where the run has no spectrum off the modes.
+    These are zero where the run has the modes alone.
     """
     law, modes = _law(run), len(by_mode(run))
     draws = run.settings.draws if run.has("rest_node") else 1
@@ -201,10 +198,9 @@ def _series(run: Run, law: str = "") -> pd.DataFrame:
 
 
 def exponents(table: pd.DataFrame, first: float, last: float) -> dict[str, float]:
-    """Return the slopes of log displacement on log lag over the lags of a window.
+    """Fit exponents, ``measured`` and ``predicted``, in a window of :func:`displacements`.
 
-    Least-squares ones, ``measured`` and ``predicted``, of the table of
-    :func:`displacements`. Raises :class:`UsageError` for fewer than three lags.
+    Raises :class:`UsageError` for fewer than three lags.
     """
     inside = table[table.lag.between(first, last)]
     if len(inside) < 3:
@@ -217,8 +213,7 @@ def inherited(run: Run, lag: int) -> float:
     """Return the squared displacement over a lag that replicas share in a stationary state.
 
     From t to t + k steps after their branch at x = (position, velocity) their mean goes
-    (M^(t+k) - M^t) x, M being the matrix of a step. Mean over the reference points t, sum
-    over all directions.
+    (M^(t+k) - M^t) x, M being the matrix of a step. Mean over the reference points t.
     """
     curvature, rate, _, momentum = law = _law(run)
     step, power = theory.transition(curvature, rate, momentum), np.linalg.matrix_power
@@ -236,8 +231,7 @@ OF_SHARE = "of one share, by Clopper and Pearson, a mode being a draw, jointly w
 def displacement_ratio(run: Run, case: str = "", lag: float = 100) -> Estimate:
     """Mean squared displacement over about 100 steps, measured over predicted.
 
-    Or at the measured lag that is nearest to another. By Student's t over replicas or
-    reference points, the error of the prediction added in squares.
+    Or at the measured lag that is nearest to another.
     """
     if not run.has("rest_node"):
         raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
@@ -262,8 +256,7 @@ def late_displacement_ratio(run: Run, case: str = "") -> Estimate:
 def late_exponent_difference(run: Run, case: str = "") -> Estimate:
     """The exponent over the last two octaves of the lags, measured less predicted.
 
-    The interval is a jackknife over replicas and reference points, and over the draws of
-    which the prediction is a mean.
+    The jackknife is over the draws of the prediction, too.
     """
     if not run.has("rest_node"):
         raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")

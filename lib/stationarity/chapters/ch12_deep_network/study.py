@@ -192,8 +192,8 @@ def reference_steps(settings: ModeStudy) -> list[int]:
 def _distances(gone: Tensor, top: Tensor) -> Tensor:
     """Return what displacements (K, P) over one lag say, (2 K + 3,).
 
-    Squares of all and of their parts along the modes (k, P), the square of the common
-    drift, and of what is not along the modes tr C and tr C² of the covariance C.
+    Squares of all and of their parts along the modes (k, P), that of the common drift, and
+    tr C and tr C² of the covariance C of the rest.
     """
     along = gone @ top.T
     rest, total = gone - along @ top, gone.sum(0)

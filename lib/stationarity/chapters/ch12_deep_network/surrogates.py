@@ -47,9 +47,8 @@ def statistics(curvature, rate, noise, momentum, members: int, length: int, seed
 def displacements(law, lags: ArrayLike, starts: list[int], replicas: int, seed=0) -> NDArray:
     """Return squared displacements (lags, replicas) of replicas that branch at one point.
 
-    ``law`` is curvatures (k,), learning rate, noise variances (k,) and momentum. Sums over
-    the directions, means over the reference points ``starts``, with the joint law of all
-    their times.
+    ``law`` is curvatures (k,), learning rate, noise variances (k,) and momentum. Means over
+    the reference points ``starts``, with the joint law of all their times.
     """
     generator, covariance = np.random.default_rng(seed), theory.stationary_covariance(*law)
     matrix, state = theory.transition(*law[:2], law[3]), _normal(generator, covariance, (1,))
