@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
@@ -39,29 +40,30 @@ class Criterion:
     def margin(self, found: Estimate) -> Estimate:
         """Return the factor by which the criterion could be stricter, and still be met.
 
-        It is met where the whole interval lies above 1. Stricter is a higher ``above``, a
-        lower ``below``, or a narrower band: about its centre, in logarithms where both
-        ends are positive.
+        Met is where the whole interval lies above 1. Stricter is a higher ``above``, a lower
+        ``below``, or a band narrower about its centre: in logarithms where it is positive.
 
         >>> Criterion(since=None, above=0.01).margin(Estimate(0.5, 0.1, 0.9)).low
         10.0
         >>> Criterion(since=None, above=-0.1, below=0.1).margin(Estimate(0.0, -0.2, 0.1)).low
         0.5
         """
-        if any(math.isnan(part) for part in found):
-            return Estimate(math.nan, math.nan, math.nan)
-        if math.isinf(self.below):
-            return Estimate(*(max(part, 0.0) / self.above for part in found))
-        if math.isinf(self.above):
-            value, low, high = (_over(self.below, max(part, 0.0)) for part in found)
-            return Estimate(value, high, low)
-        scale = _logarithm if self.above > 0 else float
-        ends = scale(self.above), scale(self.below)
-        centre, tolerance = sum(ends) / 2, (ends[1] - ends[0]) / 2
-        value, low, high = (scale(part) - centre for part in found)
-        nearest = 0.0 if low < 0 < high else min(abs(low), abs(high))
-        away = abs(value), max(abs(low), abs(high)), nearest
-        return Estimate(*(_over(tolerance, part) for part in away))
+        given = np.array([*found, self.above, self.below])
+        positive = np.maximum(given, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if np.isnan(given).any():
+                margins = np.full(3, np.nan)
+            elif math.isinf(self.below):
+                margins = positive[:3] / self.above
+            elif math.isinf(self.above):
+                margins = self.below / positive[[0, 2, 1]]
+            else:
+                *parts, least, most = np.log(positive) if self.above > 0 else given
+                value, low, high = np.array(parts) - (least + most) / 2
+                nearest = 0.0 if low < 0 < high else min(abs(low), abs(high))
+                away = np.array([abs(value), max(abs(low), abs(high)), nearest])
+                margins = (most - least) / 2 / away
+        return Estimate(*margins.tolist())
 
     def judge(self, found: Estimate) -> str:
         """Return ``holds`` for an interval inside, ``does not hold`` outside, ``undecided``.
@@ -80,7 +82,7 @@ class Criterion:
 
         The first above the second: none would, and the criterion cannot be met.
 
-        >>> Criterion(since=None, above=-0.1, below=0.1).needed(Estimate(0.3, 0.2, 0.4))
+        >>> Criterion(since=None, above=-0.25, below=0.25).needed(Estimate(0.5, 0.25, 0.75))
         (0.0, 0.0)
         """
         return self.above + (found.value - found.low), self.below - (found.high - found.value)
@@ -93,19 +95,10 @@ class Criterion:
         return f"between {self.above:g} and {self.below:g}"
 
 
-def _over(above: float, below: float) -> float:
-    return above / below if below else math.inf
-
-
-def _logarithm(value: float) -> float:
-    return math.log(value) if value > 0 else -math.inf
-
-
 class Case(BaseModel, extra="forbid", frozen=True):
-    """Where else the quantity of a piece of evidence is judged, at the same scale.
+    """Where else a quantity is judged at the same scale: one of its cases.
 
-    Of another experiment, or of the same run where none is named; ``case`` is one of the
-    quantity's cases.
+    Of another experiment's run, or of the same one where none is named.
     """
 
     experiment: str = ""
@@ -124,11 +117,7 @@ class Piece(BaseModel, extra="forbid", frozen=True, str_strip_whitespace=True):
 
 
 class Evidence(Piece):
-    """A piece that decides a claim.
-
-    It is judged only where a control has run at the same scale and fails, and what is
-    known to hold does hold there.
-    """
+    """A piece that decides a claim: where a control fails, and what is known to hold holds."""
 
     case: str = ""
     controls: tuple[Case, ...] = Field(min_length=1)

@@ -63,7 +63,7 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
 
     ``products``: Hessian products of one sharpness, else those of the settings; ``costs``:
     of an example, as from :func:`counting.counted` or, in seconds, :func:`counting.timed`.
-    Following takes less than a hundredth of a step's operations, which are left out.
+    Following adds less than a hundredth to a step, which is left out.
 
     >>> work(EXPERIMENTS["imagenet_resnet"]["classroom"]).steps
     1980
@@ -102,8 +102,8 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
 def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
     """Return the bytes on disk, and those that each device needs at its fullest moment.
 
-    On disk lie the data, three checkpoints (one in writing) and what following leaves; the
-    device holds weights, moments, gradients, what following holds, and a product's graph.
+    On disk: the data, three checkpoints (one in writing), what following leaves; on a
+    device: weights, moments, gradients, what following holds, and a product's graph.
     """
     files = DATA[settings.dataset].gigabytes * 1e9 if hasattr(settings, "dataset") else 0.0
     if not isinstance(settings, AnyTraining):
@@ -140,12 +140,10 @@ def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
     rows = {}
     for name, settings in chosen.items():
         task, used = works.get(name), devices if name in works else 1
-        like = longest.get(kinds.get(name))
         if name in known:
             took, source = known[name], f"run, {made[name][scale].info['device']}"
-        elif like:
-            took = task.total * known[like] / works[like].total
-            source = f"rate of {like}"
+        elif like := longest.get(kinds.get(name)):
+            took, source = task.total * known[like] / works[like].total, f"rate of {like}"
         elif task:
             took, source = seconds(task, machine, used), "assumed rate"
         elif made[name]:

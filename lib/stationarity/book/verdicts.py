@@ -20,16 +20,16 @@ from ..errors import UsageError
 from ..runs import records
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS, SCALES
-from ..stats.estimate import Estimate
 from . import results
 from .claims import Case, Claim, Criterion, Evidence
 
 CANNOT, VOID, NOT_RUN = "cannot be judged here", "void", "not run"
 ANALOGUE = " (analogue)"  # of a scale that is not the papers' own setting
+MARGINS = ("margin", "margin_low", "margin_high")
 WEAKEST_FIRST = ("does not hold", VOID, CANNOT, "undecided", "holds")
 COLUMNS = [
     "claim", "piece", "experiment", "quantity", "role", "of", "scale", "run", "value", "low",
-    "high", "margin", "margin_low", "margin_high", "verdict", "reason", "criterion_first",
+    "high", *MARGINS, "verdict", "reason", "criterion_first",
 ]  # fmt: skip
 
 
@@ -52,10 +52,8 @@ def judge(quantity: str, criterion: Criterion, run: Run, case: str = "") -> dict
         found = quantities()[quantity](run, case)
     except UsageError as error:
         return row | {"verdict": CANNOT, "reason": str(error)}
-    margin = dict(
-        zip(("margin", "margin_low", "margin_high"), criterion.margin(found), strict=True)
-    )
-    row |= found._asdict() | margin | {"verdict": criterion.judge(found), "reason": ""}
+    row |= found._asdict() | {"verdict": criterion.judge(found), "reason": ""}
+    row |= dict(zip(MARGINS, criterion.margin(found), strict=True))
     least, most = criterion.needed(found)
     if row["verdict"] == "undecided" and not least < most:
         reason = "The interval is wider than the criterion's band: no value would hold."
@@ -67,14 +65,11 @@ def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_ru
     """Return a table of all verdicts (COLUMNS), a row for each evidence and run.
 
     ``role`` is ``claim``, or ``control`` and ``known`` for what must fail and what must
-    hold beside it, ``of`` says where. ``criterion_first`` is whether the criterion is
-    older than the run. An argument has no row.
+    hold beside it, ``of`` says where. ``criterion_first``: is it older than the run?
     """
     rows = []
     for claim in claims:
-        if claim.kind == "argument":
-            continue
-        if not claim.evidence:
+        if claim.kind == "measurement" and not claim.evidence:
             rows.append({"claim": claim.name, "role": "claim", "verdict": NOT_RUN})
         for number, evidence in enumerate(claim.evidence, start=1):
             row = {"claim": claim.name, "piece": number, "quantity": evidence.quantity}
@@ -103,12 +98,12 @@ def _judged(evidence: Evidence, run: Run, runs: Callable) -> list[dict]:
     own = judge(evidence.quantity, criterion, run, evidence.case)
     controls = [beside("control", place) for place in evidence.controls]
     known = [beside("known", place) for place in evidence.known]
-    if own["verdict"] != CANNOT and (barred := _barred(controls, known)):
-        own |= dict(zip(("verdict", "reason"), barred, strict=True))
+    if own["verdict"] != CANNOT:
+        own |= _barred(controls, known)
     return [own, *controls, *known]
 
 
-def _barred(controls: list[dict], known: list[dict]) -> tuple[str, str] | None:
+def _barred(controls: list[dict], known: list[dict]) -> dict[str, str]:
     """Return the verdict and the reason where controls or known cases forbid another."""
     for rows, what, right, wrong in (
         (controls, "control", "does not hold", VOID),
@@ -117,12 +112,13 @@ def _barred(controls: list[dict], known: list[dict]) -> tuple[str, str] | None:
         ran = [row for row in rows if row["verdict"] not in (NOT_RUN, CANNOT)]
         if not ran:
             names = ", ".join(row["of"] for row in rows)
-            return CANNOT, f"No {what} can be judged at this scale ({names})."
+            said = f"No {what} can be judged at this scale ({names})."
+            return {"verdict": CANNOT, "reason": said}
         for row in ran:
             if row["verdict"] != right:
                 said = f"The {what}, {row['of']}, has the verdict {row['verdict']!r} here"
-                return wrong, f"{said}: {estimate_text(row)}."
-    return None
+                return {"verdict": wrong, "reason": f"{said}: {estimate_text(row)}."}
+    return {}
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -187,7 +183,8 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> list[str]:
     asked += f"must lie {criterion} (criterion of {criterion.since:%Y-%m-%d, %H:%M} UTC). "
     asked += f"{criterion.reason} The interval is {quantity.interval}."
     if evidence.experiment == "imagenet_resnet" and evidence.quantity in reading.READ_OFF:
-        asked += f" The paper's Figure 1: {_text(quantity(reading.figure_1()))}."
+        paper = quantity(reading.figure_1())._asdict()
+        asked += f" The paper's Figure 1: {estimate_text(paper)}."
     lines = [asked]
     for row in rows[rows.role == "claim"].itertuples():
         if row.verdict == NOT_RUN:
@@ -222,11 +219,7 @@ def estimate_text(row: dict) -> str:
     """Return a value with its interval, or that there is none."""
     if math.isnan(row.get("value", math.nan)):
         return "no value"
-    return _text(Estimate(row["value"], row["low"], row["high"]))
-
-
-def _text(found: Estimate) -> str:
-    return f"{found.value:.2g} ({found.low:.2g} to {found.high:.2g})"
+    return f"{row['value']:.2g} ({row['low']:.2g} to {row['high']:.2g})"
 
 
 MARKS = {"claim": ("o", "C0"), "control": ("x", "C3"), "known": ("^", "C2")}
@@ -245,7 +238,7 @@ def figure(table: pd.DataFrame) -> Figure:
     for axes, scale in zip(panels, scales, strict=False):
         for role, (mark, colour) in MARKS.items():
             chosen = rows[(rows.scale == scale) & (rows.role == role)]
-            ends = chosen[["margin", "margin_low", "margin_high"]].clip(1 / FURTHEST, FURTHEST)
+            ends = chosen[[*MARGINS]].clip(1 / FURTHEST, FURTHEST)
             places = chosen.label.map(order.index).to_numpy(float)
             style = {"fmt": mark, "color": colour, "label": LABELS[role]}
             plots.intervals(axes, places, *ends.to_numpy().T, along="x", **style)

@@ -42,10 +42,10 @@ def orbits(starts: ArrayLike, steps: int) -> NDArray:
 def descent_map(settings: DescentMap, place: Place) -> list[tuple]:
     """Measure how fast histograms of descent on the cubic approach the arcsine law.
 
-    Rows; ``step`` is the length T: ``distance``, the largest gap between the distribution
-    function of the first T iterates and the law, and ``loss_change``, the size of the mean
-    change of the loss per step; means over independent uniform starts. ``different``: the
-    smallest share of different numbers among the first T iterates of a start.
+    Of the first T iterates, the ``step``, rows of ``distance``, the largest gap between
+    their distribution function and the law, and ``loss_change``, the size of the mean
+    change of the loss per step, both means over independent uniform starts; and of
+    ``different``, the smallest share of different numbers from any start.
     """
     starts = np.random.default_rng(settings.seed).uniform(size=settings.trajectories)
     rows, paths = [], orbits(starts, max(settings.times) + 1).T
@@ -84,9 +84,9 @@ def telescoping(
 ) -> dict[str, NDArray]:
     """Follow distributions μ_k = μ_0 P^k and their averages ν_T over the first T.
 
-    ``start`` (n,) is μ_0. Returns, for each T of ``times``: ``gap``, the total
-    variation between ν_T P and ν_T; ``identity``, that between μ_T and μ_0 over T;
-    ``one_step``, that between μ_T P and μ_T; ``ageing``, that between ν_T and ν_2T.
+    ``start`` (n,) is μ_0. For each T of ``times`` the total variation: ``gap`` between ν_T P
+    and ν_T; ``identity``, μ_T and μ_0, over T; ``one_step``, μ_T P and μ_T; ``ageing``, ν_T
+    and ν_2T.
     """
     kept, times = [start], np.array(times)
     for _ in range(2 * max(times)):
@@ -130,9 +130,8 @@ def drifting_walk(states: int) -> sparse.csr_array:
 def well_interval(learning_rate: float, width: float) -> tuple[float, float]:
     """Return the ends of an interval about the minimum 1 that SGD never leaves.
 
-    They are the zeros of θ³ − θ ± width next to 1 (book: proposition of chapter 6).
-    Raises :class:`UsageError` where the noise is too wide for two wells, or the learning
-    rate too large for the proof.
+    They are the zeros of θ³ − θ ± width next to 1 (book: proposition of chapter 6). Raises
+    :class:`UsageError` for noise too wide for two wells, or a rate too large for the proof.
     """
     barrier = 2 / math.sqrt(27)
     if not 0 <= width < barrier:
@@ -205,9 +204,9 @@ def plane_sample(settings: Plane, recorded: ArrayLike) -> NDArray:
 def noisy_plane(settings: Plane, place: Place) -> list[tuple]:
     """Compare an ensemble of SGD in the plane with its exact distributions.
 
-    Rows at some steps: ``covariance`` of the weights i and j (``index`` 2 i + j) over the
-    ensemble, and ``distance``, the largest gap between the distribution functions of
-    θᵀ C⁻¹ θ, C the stationary covariance, and of χ² with two degrees of freedom.
+    Rows at some steps: ``covariance`` of the weights i and j (``index`` 2 i + j), and
+    ``distance``, the largest gap between the distribution functions of θᵀ C⁻¹ θ, C the
+    stationary covariance, and of χ² with two degrees of freedom.
     """
     chosen = settings.learning_rate, settings.momentum
     stationary = stationary_covariance(*plane_matrices(settings), *chosen)[:2, :2]
@@ -215,10 +214,9 @@ def noisy_plane(settings: Plane, place: Place) -> list[tuple]:
     rows, correction = [], settings.trajectories / (settings.trajectories - 1)
     for step, theta in zip(times, plane_sample(settings, times), strict=True):
         centred = theta - theta.mean(0)
-        for i, j in ((0, 0), (0, 1), (1, 1)):
-            value, error = mean_and_error(centred[:, i] * centred[:, j])
-            at = {"index": 2 * i + j, "step": step}
-            rows += metrics.rows("covariance", value * correction, error, **at)
+        value, error = mean_and_error(centred[:, [0, 0, 1]] * centred[:, [0, 1, 1]])
+        at = {"index": [0, 1, 3], "step": step}
+        rows += metrics.rows("covariance", value * correction, error, **at)
         squares = (theta @ np.linalg.inv(stationary) * theta).sum(1)
         rows += metrics.rows("distance", ks_1samp(squares, chi2(2).cdf).statistic, step=step)
     return rows

@@ -59,9 +59,9 @@ class Problem(NamedTuple):
     def second_order(self, weights: Tensor, step: Tensor) -> Tensor:
         """Return ∫₀¹ (1 − s) dᵀ H(θ + s d) d ds (R,) for the ``step`` d from ``weights``.
 
-        H is the Hessian of the objective. Added to the first-order change ∇f·d it is
-        the whole change of the objective (book: Taylor's formula in chapter 6). The
-        integral is a Gauss-Jacobi sum of two nodes, with an error of fourth order in d.
+        With the objective's Hessian H: its change beyond the first-order ∇f·d (book:
+        Taylor's formula in chapter 6). A Gauss-Jacobi sum of two nodes, with an error of
+        fourth order in d.
         """
         scores, along = self.inputs @ weights, self.inputs @ step
         nodes, masses = roots_jacobi(2, 1, 0)
@@ -135,8 +135,7 @@ def two_identities(settings: Identities, place: Place) -> list[tuple]:
       loss, the gain with the buffer's last gradient, and with ∇f in its place;
     - ``mean_`` ``loss``, ``gradient_norm_squared``, ``weight_square``, ``buffer_square``.
 
-    At the measured steps ``loss``, ``objective``, ``gradient_norm_squared`` and
-    ``weight_norm``.
+    At the measured steps ``loss``, ``objective``, ``gradient_norm_squared``, ``weight_norm``.
     """
     problem, rows = load(settings, place.data_root, place.device), []
     with place.keeper.progress("two_identities", 2 * settings.edges[-1]) as progress:
@@ -157,9 +156,8 @@ def chain(
 
     At each step, (steps + 1, R): ``weight_square`` ‖θ‖² and ``buffer_product`` θ·b before
     the update, also after the last; ``minibatch_product`` θ·g, ``buffer_square`` ‖b‖². At
-    every ``stride``-th step, (measured, R): ``full_product`` θ·∇f, ``gain`` and
-    ``full_gain``, ∇f·b with the buffer's own last gradient and with ∇f in its place,
-    ``second_order`` of the step, and the rest of ``MEASURED``.
+    every ``stride``-th, (measured, R): ``full_product`` θ·∇f, ``gain`` and ``full_gain``,
+    ∇f·b with the buffer's last gradient and with ∇f in its place, the rest of ``MEASURED``.
     """
     steps, rate, beta = settings.edges[-1], settings.learning_rate, settings.momentum
     shape = (settings.replicates, problem.inputs.shape[1], problem.targets.shape[1])
@@ -180,15 +178,10 @@ def chain(
         state.each[:, step] = torch.stack([inner(*pair) for pair in pairs])
         if step % settings.stride == 0:
             full, loss = problem.gradient(weights), problem.losses(weights)
-            pairs = (
-                (weights, full),
-                (full, buffer),
-                (full, beta * previous + full),
-                (full, full),
-            )
             second = problem.second_order(weights, -rate * buffer)
-            rest = second, loss, loss + problem.weight_decay / 2 * inner(weights, weights)
-            values = torch.stack([*(inner(*pair) for pair in pairs), *rest])
+            decayed = loss + problem.weight_decay / 2 * inner(weights, weights)
+            products = [inner(full, x) for x in (weights, buffer, beta * previous + full, full)]
+            values = torch.stack([*products, second, loss, decayed])
             state.measured[:, step // settings.stride] = values
         state.step, state.weights, state.buffer = step + 1, weights - rate * buffer, buffer
         progress.advance()

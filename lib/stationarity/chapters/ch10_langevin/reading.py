@@ -35,10 +35,9 @@ class Theory(NamedTuple):
         return (matrix @ np.asarray(start, float)[..., None])[..., 0]
 
     def covariance_at(self, steps, curvature, rate, noise, momentum, *, start=0.0) -> NDArray:
-        """Return the covariance after ``steps`` (K,), (K, ..., 2, 2).
+        """Return ``B − P (B − start) Pᵀ`` after ``steps`` (K,), (K, ..., 2, 2).
 
-        It is ``B − P (B − start) Pᵀ`` with the propagator P. Its rounding error is
-        relative to B.
+        P is the propagator; the rounding error is relative to B.
         """
         limit = self.stationary(curvature, rate, noise, momentum)
         matrix = self.propagator(steps, curvature, rate, momentum)
@@ -80,9 +79,8 @@ def velocity_sum_squared(lags, curvature, rate, noise, momentum) -> NDArray:
     """Return the same displacement by velocity correlations (Green-Kubo), (len(lags), ...).
 
     ``η² E v² [k + 2 Σ_{0<j<k} (k − j) C(ηj)]`` for whole ``lags`` k sums the steps
-    η v with the continuous autocorrelation C of the velocity. The sum is a
-    trapezoidal rule for an integral that vanishes: its error leaves a slope of
-    (1 − β) / (3 (1 + β)) times η² E v² a step, so that the sum is of no use at large k.
+    η v with the continuous autocorrelation C of the velocity. Its trapezoidal rule leaves a
+    slope of (1 − β) / (3 (1 + β)) times η² E v² a step: it is of no use at large k.
 
     >>> velocity_sum_squared([0, 1], 1.0, 0.5, 3.0, 0.0)
     array([0.  , 0.75])
@@ -114,8 +112,8 @@ def constant_noise(
     (rate, momentum, size), start = triple, vector(run, "start")
     given = vector(run, "curvature"), rate, momentum
     still = np.stack([start, np.zeros_like(start)], -1)
-    steps, lags = recorded_steps(run.settings.steps), recorded_steps(run.settings.lags)
-    every = np.concatenate([steps, run.settings.steps + lags])
+    lags = recorded_steps(run.settings.lags)
+    every = np.concatenate([recorded_steps(run.settings.steps), run.settings.steps + lags])
     noise_variance = vector(run, "noise_of_example") / size
     mean = law.mean_at(every, *given, start=still)
     covariance = law.covariance_at(every, given[0], rate, noise_variance, momentum)
@@ -132,7 +130,8 @@ def compared(
 
     ``theory`` is one of :data:`THEORIES`, with noise of the covariance that it has at the
     minimum, or :data:`STATE_DEPENDENT`; without ``directions`` the quantities are summed
-    over all. Columns: those of the run's metrics, and those of :func:`_beside`. Raises
+    over all. Columns: those of the run's metrics, ``predicted``, ``ratio`` to it with
+    ``ratio_error``, and ``sigmas``, the deviation in standard errors. Raises
     :class:`UsageError` for a run without the exact moments of minibatches.
     """
     table = _rows(run, ensemble(noise, triple), quantities, directions)
@@ -149,11 +148,6 @@ def compared(
 
 
 def _beside(table: pd.DataFrame, predicted) -> pd.DataFrame:
-    """Return a table of values and errors with columns ``predicted``, ``ratio`` and ``sigmas``.
-
-    ``ratio``, with ``ratio_error``, is the value over what is predicted, ``sigmas`` the
-    value less that in standard errors.
-    """
     error, off = table.error, table.value - predicted
     table = table.assign(predicted=predicted, ratio=table.value / predicted)
     return table.assign(ratio_error=error / predicted, sigmas=off / error)
@@ -169,9 +163,8 @@ def _rows(run: Run, of: str, quantities, directions) -> pd.DataFrame:
 def _largest_error(table: pd.DataFrame, degrees: int) -> Estimate:
     """Return the largest relative deviation of :func:`compared`, with its interval.
 
-    The largest lies below the largest upper end of all rows, each alone; and above the
-    largest lower end of intervals that hold jointly (Bonferroni). Errors have so many
-    ``degrees`` of freedom.
+    It lies below the largest upper end of all rows, each alone, and above the largest lower
+    end of intervals that hold jointly (Bonferroni); by Student's t of so many ``degrees``.
     """
     off, error = (1 / table.ratio - 1).abs(), (table.ratio_error / table.ratio**2).abs()
     alone, joint = scipy.stats.t.isf([0.025, 0.025 / len(table)], degrees)
@@ -186,9 +179,8 @@ def worst(run: Run, noise: str, theory: str) -> Estimate:
 
 
 def _degrees(run: Run, noise: str) -> int:
-    gaussian = noise == "gaussian"
-    chosen = run.settings
-    return (chosen.trajectories if gaussian else chosen.minibatch_trajectories) - 1
+    kind = "trajectories" if noise == "gaussian" else "minibatch_trajectories"
+    return getattr(run.settings, kind) - 1
 
 
 COARSE = 0.2  # of E‖v‖², that the Langevin equation misses in the case ``coarse_steps``
@@ -201,13 +193,13 @@ def coarse_rate(run: Run, momentum: float, missed: float = COARSE) -> float:
     factors 1 − ηh/(2(1+β)) of our theorem on its accuracy.
     """
     curvature, noise = vector(run, "curvature"), vector(run, "noise_of_example")
-    largest = 2 * (1 + momentum) / curvature.max()
 
-    def excess(share: float) -> float:
-        factors = 1 - share * curvature / curvature.max()
+    def excess(rate: float) -> float:
+        factors = 1 - rate * curvature / (2 * (1 + momentum))
         return missed - 1 + noise.sum() / (noise / factors).sum()
 
-    return largest * scipy.optimize.brentq(excess, 0.0, 1 - 1e-12)
+    largest = 2 * (1 + momentum) / curvature.max()
+    return scipy.optimize.brentq(excess, 0.0, largest * (1 - 1e-12))
 
 
 @quantity(
@@ -230,12 +222,11 @@ def langevin_error(run: Run, case: str = "") -> Estimate:
     table = compared(run, triple, "replacement", "Langevin equation")
     degrees = _degrees(run, "replacement")
     if case in ("coarse_steps", "its_own"):
-        rate, law = triple[0], LANGEVIN
-        if case == "coarse_steps":
-            rate, law = coarse_rate(run, triple[1]), EXACT
-        chosen, relative = (rate, *triple[1:]), table.error / table.value
+        coarse, relative = case == "coarse_steps", table.error / table.value
+        chosen = (coarse_rate(run, triple[1]), *triple[1:]) if coarse else triple
         drawn = np.random.default_rng(run.settings.seed).standard_t(degrees, len(table))
-        value = constant_noise(run, chosen, law) * (1 + relative * drawn)
+        law = constant_noise(run, chosen, EXACT if coarse else LANGEVIN)
+        value = law * (1 + relative * drawn)
         table = table.assign(value=value, error=relative * value)
         table = _beside(table, constant_noise(run, chosen, LANGEVIN))
     late = table[table.step >= 1 / (1 - triple[1])]

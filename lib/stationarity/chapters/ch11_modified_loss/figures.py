@@ -7,6 +7,7 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+import scipy.stats
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -50,7 +51,8 @@ def temperatures(ensembles: dict[str, tuple[Run, str]]) -> Figure:
     figure, axes = panels(1, len(ensembles), height=3.3, sharey=True)
     for ax, (name, (run, of)) in zip(axes[0], ensembles.items(), strict=True):
         modes = reading.table(run, of)
-        step, level = run.settings.learning_rate * modes.curvature, modes.mean_temperature
+        step = run.settings.learning_rate * modes.curvature
+        level = scipy.stats.gmean(modes.temperature)
         for shift, kind, text in ((0.96, "energy", "position"), (1.04, "kinetic", "velocity")):
             error = modes[f"{kind}_error"] / level
             points(ax, step * shift, modes[kind] / level, error, label=text)
@@ -82,11 +84,10 @@ def portraits(run: Run, path: NDArray) -> Figure:
         ax.contourf(grid, grid, density / density.max(), **shades)
         ax.plot(*path[:, place].T, color="0.35", linewidth=0.7)
         places, motion = reading.motion(run, number)
-        states, rate = places * scale, mode[1]
-        flow = currents.current(states, *mode) / currents.density(states, *mode)[:, None]
-        turn = rate * scale[1] / scale[0]  # ηω
+        turn = mode[1] * scale[1] / scale[0]  # ηω
+        flow = turn * places[:, ::-1] * [1, -1]  # the current over the density, times η
         arrows = {"angles": "xy", "scale_units": "xy", "scale": 4.2 * turn}
-        ax.quiver(*places.T, *(rate * flow / scale).T, color="0.15", width=0.008, **arrows)
+        ax.quiver(*places.T, *flow.T, color="0.15", width=0.008, **arrows)
         ax.quiver(*places.T, *motion.T, color="C3", width=0.004, zorder=3, **arrows)
         ax.set(xlabel="position / its deviation", aspect="equal")
         ax.set_title(f"{REGIMES[place]}, ηω = {turn:.2g}", fontsize="small")

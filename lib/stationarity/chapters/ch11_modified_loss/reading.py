@@ -18,53 +18,49 @@ from .settings import NOISES
 from .study import EDGES, simulated
 
 MEASURED = [
-    "curvature", "noise_variance", "noise_covariance", "mode_variance",
-    "mode_velocity_variance", "mode_frequency", "mode_decay", "rotation",
-    "position_rotation", "spectrum_peak",
+    "curvature", "noise_variance", "noise_covariance", "mode_variance", "rotation",
+    "mode_velocity_variance", "mode_frequency", "position_rotation", "spectrum_peak",
 ]  # fmt: skip
 
 
 def table(run: Run, of: str, case: str = "") -> pd.DataFrame:
-    """Return what was measured of each mode of an ensemble, beside both theories.
+    """Return what was measured of each mode, a row, of an ensemble, beside both theories.
 
-    Or of one of the :data:`.surrogates.CASES` in its place, what that has.
-
-    A row a mode. What is :data:`MEASURED` with standard errors (``rotation``,
-    ``rotation_error``, ...), see :func:`.study.measured`; the same by the exact theory
-    (``rotation_exact``, ...) and by the continuous one (``rotation_limit``, ...);
-    ``energy``, ``h E θ²``, and ``kinetic``, ``m E v²``, with errors, and the
-    ``temperature`` that the latter gives to both, with its geometric mean over modes.
-    Frequencies are NaN where nothing oscillates, ``position_rotation`` in the last mode.
+    Of one of the :data:`.surrogates.CASES` in its place, what that has. :data:`MEASURED`
+    quantities (see :func:`.study.measured`) have columns ``rotation``, ``rotation_error``,
+    ..., by the exact theory ``rotation_exact``, ..., by the continuous one
+    ``rotation_limit``, ...; ``energy`` is ``h E θ²``, ``kinetic`` ``m E v²``, and
+    ``temperature`` what the continuous theory gives to both. Frequencies are NaN where
+    nothing oscillates, ``position_rotation`` in the last mode.
     """
     rows = run.metrics[(run.metrics.of == of) & run.metrics.quantity.isin(MEASURED)]
     wide = rows.pivot(index="index", columns="quantity", values=["value", "error"])
     modes = wide["value"].join(wide["error"].add_suffix("_error")).reset_index(drop=True)
     h, noise, pairs = modes[MEASURED[:3]].to_numpy().T
     rate, beta = run.settings.learning_rate, run.settings.ensembles[of]
-    for name, found in _surrogate(run, beta, [h, noise], case).items():
+    for name, found in _surrogate(run, of, case).items() if case else ():
         if name in MEASURED:
             modes[name], modes[f"{name}_error"] = found
     peak, frequency = currents.spectrum_peak(h, rate, beta), rate * damping(h, rate, beta)[2]
     limit = limiting_covariance(h, rate, noise, beta)
-    couples = [
-        currents.pair_rotation(h[k : k + 2], noise[k : k + 2], pairs[k], rate, beta)
-        for k in range(len(h) - 1)
-    ]
     exact = pd.DataFrame(predictions(h, noise, rate, beta, weight_decay=0.0))
     modes = modes.join(exact.add_suffix("_exact"))
     modes["rotation_exact"] = currents.discrete_rotation([1], h, rate, beta)[0]
     modes["spectrum_peak_exact"] = np.where(peak > 0, peak, math.nan)
-    modes["position_rotation_exact"] = [*couples, math.nan]
+    couples = (slice(k, k + 2) for k in range(len(h) - 1))
+    turns = [
+        currents.pair_rotation(h[two], noise[two], pairs[two.start], rate, beta)
+        for two in couples
+    ]
+    modes["position_rotation_exact"] = [*turns, math.nan]
     modes["mode_variance_limit"] = limit[:, 0, 0]
     modes["mode_velocity_variance_limit"] = limit[:, 1, 1]
     modes["mode_frequency_limit"] = np.where(frequency > 0, frequency, math.nan)
     modes["rotation_limit"] = currents.limiting_rotation([1], h, rate, beta)[0]
-    mass = rate * (1 + beta) / 2
     for end in ("", "_error"):
         modes[f"energy{end}"] = h * modes[f"mode_variance{end}"]
-        modes[f"kinetic{end}"] = mass * modes[f"mode_velocity_variance{end}"]
-    modes["temperature"] = currents.temperature(rate, noise, beta)
-    return modes.assign(mean_temperature=np.exp(np.log(modes.temperature).mean()))
+        modes[f"kinetic{end}"] = rate * (1 + beta) / 2 * modes[f"mode_velocity_variance{end}"]
+    return modes.assign(temperature=h * limit[:, 0, 0])
 
 
 def regimes(run: Run) -> dict[int, tuple[float, float, float, float]]:
@@ -107,13 +103,12 @@ def paths(run: Run, members: int = 120, steps: int = 48) -> NDArray:
     return states / np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
 
 
-def _surrogate(run: Run, momentum: float, given, case: str) -> dict[str, tuple]:
-    """Return what is measured of a case with the sampling of a run; nothing of no case."""
-    if not case:
-        return {}
+def _surrogate(run: Run, of: str, case: str) -> dict[str, tuple]:
+    """Return what is measured of a case with the sampling of a run's ensemble."""
+    given = (tuple(run.series(name, of=of).value) for name in MEASURED[:2])
     outputs = int(run.series("outputs").value.iloc[0]) if run.has("outputs") else 1
     members = run.settings.trajectories * outputs
-    return surrogates.measured(run.settings, members, momentum, np.array(given), case)
+    return surrogates.measured(run.settings, members, run.settings.ensembles[of], *given, case)
 
 
 OF_MODES = "simultaneous over the modes (Bonferroni, Student's t over the trajectories)"
@@ -125,7 +120,7 @@ def rotation_ratio(run: Run, case: str = "") -> Estimate:
 
     Not over ηω, the slope at 0. Of all modes the one that is furthest from 1.
     """
-    return _ratio(run, case, rotation="rotation_limit")
+    return _ratio(run, case, "rotation")
 
 
 @quantity(OF_MODES, **surrogates.CASES)
@@ -136,7 +131,7 @@ def oscillation_ratio(run: Run, case: str = "") -> Estimate:
     one that is furthest from 1; 0 where one of them was not seen to oscillate.
     """
     clear = "mode_frequency_limit > (1 - momentum) / (1 + momentum)"
-    return _ratio(run, case, clear, mode_frequency="mode_frequency_limit")
+    return _ratio(run, case, "mode_frequency", where=clear)
 
 
 @quantity(OF_MODES, **surrogates.CASES)
@@ -145,8 +140,7 @@ def variance_ratio(run: Run, case: str = "") -> Estimate:
 
     Of the continuous theory, with the noise at the minimum; the one furthest from 1.
     """
-    limits = {name: f"{name}_limit" for name in ("mode_variance", "mode_velocity_variance")}
-    return _ratio(run, case, **limits)
+    return _ratio(run, case, "mode_variance", "mode_velocity_variance")
 
 
 @quantity(
@@ -159,37 +153,33 @@ def temperature_exponent(run: Run, case: str = "") -> Estimate:
     0 for the Gibbs law in the training loss, 1 for the modified loss of noise like the
     Hessian. Of several momenta the one furthest from 1.
     """
-    ensembles = [of for of in run.settings.ensembles if of != NOISES[1]]
-    found = []
-    for of in [NOISES[1]] if case == "isotropic" else ensembles:
-        one = run.series("temperature_exponent", of=of)[["value", "error"]].iloc[0]
-        if case in surrogates.CASES:
-            given = table(run, of)[["curvature", "noise_variance"]].to_numpy().T
-            momentum = run.settings.ensembles[of]
-            one = _surrogate(run, momentum, given, case)["temperature_exponent"]
-        found.append(one)
+    name, found = "temperature_exponent", []
+    for of in run.settings.ensembles:
+        if (of == NOISES[1]) == (case == "isotropic"):
+            one = run.series(name, of=of)[["value", "error"]].iloc[0]
+            found.append(_surrogate(run, of, case)[name] if case in surrogates.CASES else one)
     return _furthest(*np.array(found, float).T, run.settings.trajectories - 1)
 
 
-def _ratio(run: Run, case: str, where: str = "curvature > 0", **predicted: str) -> Estimate:
-    """Return the ratio furthest from 1 of columns to those that predict them.
+def _ratio(run: Run, case: str, *names: str, where: str = "curvature > 0") -> Estimate:
+    """Return the ratio furthest from 1 of what was measured to the continuous theory.
 
     What is predicted and was not found counts as 0.
     """
     pairs = run.settings.ensembles.items()
     tables = [table(run, of, case).assign(momentum=beta) for of, beta in pairs]
-    modes = pd.concat(tables).query(where)
-    values = [modes[name] / modes[over] for name, over in predicted.items()]
-    errors = [modes[f"{name}_error"] / modes[over] for name, over in predicted.items()]
-    found = (np.nan_to_num(np.concatenate(part)) for part in (values, errors))
+    modes, found = pd.concat(tables).query(where), []
+    for end in ("", "_error"):
+        ratios = [modes[f"{name}{end}"] / modes[f"{name}_limit"] for name in names]
+        found.append(np.nan_to_num(np.concatenate(ratios)))
     return _furthest(*found, run.settings.trajectories - 1)
 
 
 def _furthest(values, errors, degrees: int) -> Estimate:
     """Return the value furthest from 1, with the interval of the largest distance from 1.
 
-    It lies within a tolerance only if the intervals of all values do, and beyond it if
-    that of one does. These are simultaneous, at 95 %.
+    It lies within a tolerance only if the simultaneous intervals of all values do, and
+    beyond it if one of them does.
     """
     if not len(values):
         raise UsageError("No mode of this run oscillates: there is no ratio to give.")

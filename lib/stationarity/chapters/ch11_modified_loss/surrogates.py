@@ -23,27 +23,22 @@ CASES = {
 }
 
 
-def measured(settings, members: int, momentum: float, given: NDArray, case: str) -> dict:
+@lru_cache(maxsize=16)
+def measured(settings, members, momentum, curvature: tuple, noise: tuple, case: str) -> dict:
     """Return what a surrogate's modes do: ``{name: (values, errors)}``, by mode.
 
-    ``given`` (2, k) are curvatures and noise variances of the modes. As the rows of
-    :func:`.study.measured`: ``mode_variance``, ``mode_velocity_variance``,
-    ``mode_frequency`` and ``rotation``, and ``temperature_exponent``, a single one.
+    Of the curvatures and noise variances of a run's modes, what :func:`.study.measured`
+    calls ``mode_variance``, ``mode_velocity_variance``, ``mode_frequency`` and ``rotation``,
+    and ``temperature_exponent``, a single one.
     """
-    curvature, noise = np.array(given, float)
+    curvature, noise, rate = np.array(curvature), np.array(noise), settings.learning_rate
     if case == "gibbs":
         noise = np.full_like(noise, np.exp(np.log(noise).mean()))
     elif case == "reversible_pair":
         noise = np.ones_like(noise)  # then variances differ, as 1 / h
     elif case == "natural_frequency":
-        rate = settings.learning_rate
         curvature = curvature + (1 - momentum) ** 2 / (2 * rate * (1 + momentum))
-    return _measured(settings, members, momentum, (*curvature,), (*noise,), case)
-
-
-@lru_cache(maxsize=16)
-def _measured(settings, members, momentum, curvature: tuple, noise: tuple, case: str) -> dict:
-    rate, last = settings.learning_rate, settings.burn_in + min(settings.steps, LONGEST)
+    last = settings.burn_in + min(settings.steps, LONGEST)
     how = {"momentum": momentum, "seed": settings.seed, "trajectories": members}
     how["recorded"] = range(settings.burn_in, last + 1)
     paths = simulate(curvature, [rate] * last, noise, **how).swapaxes(0, 1)
@@ -53,8 +48,7 @@ def _measured(settings, members, momentum, curvature: tuple, noise: tuple, case:
         return {"rotation": (turned[0], errors[0])}
     turned, errors = study.rotation(position, velocity, [1])
     found = {"rotation": (turned[0], errors[0]), **statistics(position, rate)}
-    found["temperature_exponent"] = study.temperature_exponent(position, np.array(curvature))
-    return found
+    return found | {"temperature_exponent": study.temperature_exponent(position, curvature)}
 
 
 def reversible_pairs(position: NDArray) -> tuple[NDArray, NDArray]:
