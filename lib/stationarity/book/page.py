@@ -32,10 +32,9 @@ def markdown(text: str) -> None:
 
 
 def finding(condition: bool, text: str, *, otherwise: str) -> None:
-    """State what was seen where its condition is true, or else what is so instead.
+    """State what was seen where its condition is true, or else what is so instead, marked.
 
-    Both are Markdown, in full sentences with their numbers. The second is marked on the
-    page; the tests list every finding with its outcome, from the output's metadata.
+    Both are Markdown, in full sentences with numbers. The output's metadata has the outcome.
     """
     from IPython.display import Markdown, display
 

@@ -78,10 +78,9 @@ class DoubleWell(Settings):
     def radius(self, width: float) -> float:
         """Return an R such that SGD maps [−R, R] to itself; :class:`UsageError` for none."""
         rate = self.learning_rate
-        grown, kick = 1 + rate, rate * width
-        # The step without noise is grown θ − η θ³: its largest value for θ ≥ 0.
-        radius = 2 / 3 * grown * math.sqrt(grown / (3 * rate)) + kick
-        if grown * radius - rate * radius**3 - kick < -radius:
+        # The step without noise is (1 + η) θ − η θ³: its largest value for θ ≥ 0.
+        radius = 2 * rate * ((1 + rate) / (3 * rate)) ** 1.5 + rate * width
+        if (1 + rate) * radius - rate * radius**3 - rate * width < -radius:
             raise UsageError(
                 f"The learning rate {rate:g} is too large for noise of width {width:g} on "
                 "the double well: weights may leave for good; take less."

@@ -175,12 +175,8 @@ def _largest_error(table: pd.DataFrame, degrees: int) -> Estimate:
 def worst(run: Run, noise: str, theory: str) -> Estimate:
     """Return a theory's largest relative error, with interval, of the totals of all triples."""
     tables = [compared(run, triple, noise, theory) for triple in run.settings.triples]
-    return _largest_error(pd.concat(tables), _degrees(run, noise))
-
-
-def _degrees(run: Run, noise: str) -> int:
     kind = "trajectories" if noise == "gaussian" else "minibatch_trajectories"
-    return getattr(run.settings, kind) - 1
+    return _largest_error(pd.concat(tables), getattr(run.settings, kind) - 1)
 
 
 COARSE = 0.2  # of E‖v‖², that the Langevin equation misses in the case ``coarse_steps``
@@ -220,7 +216,7 @@ def langevin_error(run: Run, case: str = "") -> Estimate:
     if case == "largest_rate" and triple[0] == min(run.settings.learning_rates):
         raise UsageError("This run has one learning rate only: none is larger.")
     table = compared(run, triple, "replacement", "Langevin equation")
-    degrees = _degrees(run, "replacement")
+    degrees = run.settings.minibatch_trajectories - 1
     if case in ("coarse_steps", "its_own"):
         coarse, relative = case == "coarse_steps", table.error / table.value
         chosen = (coarse_rate(run, triple[1]), *triple[1:]) if coarse else triple
