@@ -19,12 +19,8 @@ def run_with(tmp_path, quantity="gradient_norm_squared", values=(), errors=0.01,
     return records.write(tmp_path, info, metrics.rows(quantity, values, errors, **at))
 
 
-def test_descent_ends_where_the_gradient_balances_the_decay(tmp_path):
-    settings = get("imagenet_resnet").but(weight_decay=0.1)
-    info = {"experiment": "imagenet_resnet", "settings": settings.plain()}
-    rows = metrics.rows("gradient_norm_squared", 0.09) + metrics.rows("weight_norm", 3.0)
-    run = records.write(tmp_path, info, rows)
-    assert np.isclose(levels.decay_balance(run), 1)
+def test_a_share_is_told_in_per_cent(tmp_path):
+    run = run_with(tmp_path, "weight_norm", [1.0, 3.0])
     assert levels.last_percentage(run, "accuracy") == "not measured"
     assert levels.last_percentage(run, "weight_norm") == "300.0 %"
 

@@ -51,14 +51,6 @@ def test_the_paper_stands_beside_every_run(runs):
     assert all(np.isclose(np.mean(line.get_ydata()), 1, atol=0.2) for line in lines)
 
 
-def test_each_stage_of_each_run_has_its_verdict(runs):
-    judged = {run.label: run for run in runs}
-    table = levels.compare(judged, "regularised_gradient_norm_squared")
-    figure = training_plots.verdicts(table)
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == table.verdict.tolist() and len(texts) == 3 * len(runs)
-
-
 def test_each_share_has_its_panel(runs):
     table = levels.all_shares({run.label: run for run in runs})
     figure = training_plots.shares(table)

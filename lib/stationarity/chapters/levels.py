@@ -15,14 +15,17 @@ import scipy.stats
 from ..errors import UsageError
 from ..runs.records import Run
 from ..stats.estimate import NORMAL, SMALLEST, Estimate
-from ..stats.trends import Level, level
+from ..stats.trends import level
 
 SETTLED_PART = 2 / 3  # of each stage, counted from its end: the rest is transient
 STABLE = 0.05  # of all that the loss has lost: a change below it, and the loss is stable
 VANISHED = 0.01  # of the initial gradient norm: below it, the gradient has vanished
 HELD = 0.01  # of the most that noise keeps up on a quadratic
+LEVEL = [
+    "stage", "mean", "low", "high", "change", "change_low", "change_high", "ratio",
+    "ratio_low", "ratio_high", "memory",
+]  # fmt: skip
 LEFT = 0.5  # between a steady gradient, 1, and one that falls along a line to nothing, 0
-SHARES = ["stage", "value", "low", "high"]
 
 
 def stages(run: Run) -> list[tuple[float, float]]:
@@ -57,43 +60,26 @@ def stage_levels(
 ) -> pd.DataFrame:
     """Return the level of a quantity in the settled part of each stage.
 
-    One row a stage: its number, ``first_epoch`` and ``last_epoch`` of the window, level and
-    trend of :func:`stationarity.stats.trends.level` (``mean`` with ``low`` and ``high``,
-    ``change`` with ``change_low`` and ``change_high``, ``lag``, ``trend``), what ``lag`` is
-    in the mean without any memory (:func:`white_lag`: ``lag_white``), the mean's
+    One row a stage: its number, level and trend of :func:`stationarity.stats.trends.level`
+    (``mean`` with ``low`` and ``high``, ``change`` with ``change_low`` and ``change_high``,
+    ``trend``), ``memory`` (its ``lag`` less :func:`white_lag`), the mean's
     :func:`ratio_to_start` (``ratio`` with ``ratio_low`` and ``ratio_high``) with its
     ``verdict``. ``jointly`` makes the intervals hold for all stages together (Bonferroni).
     A run without noise gets no intervals: its scatter about a line is no error.
     """
-    start, rows, places = run.series(quantity).value[0], [], stages(run)
-    parts = windows(run, quantity)
+    start, rows, parts = run.series(quantity).value[0], [], windows(run, quantity)
     noiseless = run.has("noise_norm") and not run.series("noise_norm").value.any()
     for number, window in parts.items():
-        begin, end = places[number - 1]
-        mean, change, lag = _level(window, 0 if noiseless else len(parts) if jointly else 1)
+        errors = window.error if window.error.notna().all() else None
+        together = len(parts) if jointly else 1
+        mean, change, lag = level(window.epoch, window.value, errors, together)
+        if noiseless:
+            mean, change = (Estimate(*[one.value] * 3) for one in (mean, change))
         ratio = ratio_to_start(mean, start)
-        rows.append(
-            {
-                "stage": number, "first_epoch": end - SETTLED_PART * (end - begin),
-                "last_epoch": end, "mean": mean.value, "low": mean.low, "high": mean.high,
-                "change": change.value, "change_low": change.low, "change_high": change.high,
-                "lag": lag, "lag_white": white_lag(window.epoch), "trend": change.trend,
-                "ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high,
-                "verdict": verdict_of(ratio),
-            }
-        )  # fmt: skip
+        words = {"trend": change.trend, "verdict": verdict_of(ratio)}
+        values = (number, *mean, *change, *ratio, lag - white_lag(window.epoch))
+        rows.append(dict(zip(LEVEL, values, strict=True)) | words)
     return pd.DataFrame(rows)
-
-
-def _level(window: pd.DataFrame, together: int) -> Level:
-    """Return the level whose intervals hold for so many together, and none for 0."""
-    errors = window.error if window.error.notna().all() else None
-    found, law = level(window.epoch, window.value, errors), scipy.stats.t(len(window) - 2)
-    factor = law.ppf(1 - 0.025 / together) / law.ppf(0.975) if together else 0.0
-    wider = (
-        Estimate(*(one.value + factor * (end - one.value) for end in one)) for one in found[:2]
-    )
-    return Level(*wider, found.lag)
 
 
 def white_lag(times) -> float:
@@ -107,13 +93,6 @@ def white_lag(times) -> float:
     design = np.stack([np.ones(len(times)), np.asarray(times, float)])
     hat = design.T @ np.linalg.pinv(design.T)
     return -float(np.diag(hat, 1).sum()) / (len(times) - 2)
-
-
-def compare(runs: dict[str, Run], quantity: str) -> pd.DataFrame:
-    """Return the stage levels of runs by label, with columns ``run`` and ``label`` (both)."""
-    tables = [stage_levels(run, quantity).assign(run=label) for label, run in runs.items()]
-    table = pd.concat(tables, ignore_index=True)
-    return table.assign(label=table.run + ", stage " + table.stage.astype(str))
 
 
 def squared_norm(square, error, noise) -> Estimate:
@@ -168,14 +147,11 @@ def quadratic_level(run: Run) -> dict[int, float]:
     """
     if run.settings.optimizer != "sgd":
         raise UsageError("The steps of Adam are no multiples of a gradient: no scale is known.")
-    rates, factor = run.series("learning_rate"), 2 * (1 - run.settings.momentum)
-    noise, sharpness = windows(run, "noise_norm"), windows(run, "sharpness")
-    found = {}
-    for number, (begin, end) in enumerate(stages(run), start=1):
-        if number in noise:
-            rate = rates.value[(rates.epoch >= begin) & (rates.epoch < end)].iloc[-1]
-            strength = (noise[number].value ** 2).mean() * sharpness[number].value.mean()
-            found[number] = float(rate * strength / factor)
+    rates, sharpness, found = run.series("learning_rate"), windows(run, "sharpness"), {}
+    for number, noise in windows(run, "noise_norm").items():
+        rate = rates.value[rates.epoch < noise.epoch.max()].iloc[-1]
+        strength = (noise.value**2).mean() * sharpness[number].value.mean()
+        found[number] = float(rate * strength / (2 * (1 - run.settings.momentum)))
     if not min(found.values()) > 0:
         said = f"{run.name} has a stage without noise, or without positive curvature"
         raise UsageError(f"{said}: nothing keeps a gradient up there.")
@@ -183,15 +159,19 @@ def quadratic_level(run: Run) -> dict[int, float]:
 
 
 def stationary_share(run: Run, *, jointly: bool = False) -> pd.DataFrame:
-    """Return ||grad f||^2 over :func:`quadratic_level` in each stage (``SHARES``)."""
+    """Return ||grad f||^2 over :func:`quadratic_level`, a row a stage: :func:`_shares`."""
     table = stage_levels(run, "regularised_gradient_norm_squared", jointly=jointly)
-    unit = table.stage.map(quadratic_level(run))
-    parts = {name: table[name] / unit for name in ("mean", "low", "high")}
-    return table.assign(**parts, value=parts["mean"])[SHARES]
+    ends = table[["mean", "low", "high"]].div(table.stage.map(quadratic_level(run)), axis=0)
+    return _shares(table.stage, ends)
+
+
+def _shares(stage: pd.Series, ends: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of shares: ``stage``, ``value``, ``low`` and ``high``."""
+    return ends.set_axis(["value", "low", "high"], axis=1).assign(stage=stage)
 
 
 def gradient_left(run: Run) -> pd.DataFrame:
-    """Return what each stage's line leaves of ||grad f||^2 at its end (``SHARES``).
+    """Return what each stage's line leaves of ||grad f||^2 at its end: :func:`_shares`.
 
     As a share of the mean over the settled part: 1 where the square is steady, 0 where it
     falls along a line to nothing; the interval by the delta method. ``weight`` adds up to 1
@@ -203,12 +183,12 @@ def gradient_left(run: Run) -> pd.DataFrame:
     margin = np.hypot(own, slope * (table.high - table["mean"])) / of
     weight = (of / own) ** 2 if own.all() else 1 + 0 * own
     value = 1 + slope / 2
-    ends = {"value": value, "low": value - margin, "high": value + margin}
-    return table.assign(**ends)[SHARES].assign(weight=weight / weight.sum())
+    ends = pd.concat([value, value - margin, value + margin], axis=1)
+    return _shares(table.stage, ends).assign(weight=weight / weight.sum())
 
 
 def loss_change(run: Run, *, jointly: bool = False) -> pd.DataFrame:
-    """Return each stage's change of the loss as a share of what it lost before (``SHARES``).
+    """Return each stage's change of the loss as a share of what it lost before: :func:`_shares`.
 
     The change is that of the line through the settled part; lost is what the loss fell
     from the start to there. Raises :class:`UsageError` where it fell nowhere.
@@ -217,14 +197,13 @@ def loss_change(run: Run, *, jointly: bool = False) -> pd.DataFrame:
     lost = run.series("loss").value[0] - table["mean"]
     if not (lost > 0).all():
         raise UsageError(f"The loss of {run.name} fell nowhere: there is no share to give.")
-    parts = {"value": "change", "low": "change_low", "high": "change_high"}
-    parts = {name: table[column] / lost for name, column in parts.items()}
-    return table.drop(columns=["low", "high"]).assign(**parts)[SHARES]
+    ends = table[["change", "change_low", "change_high"]].div(lost, axis=0)
+    return _shares(table.stage, ends)
 
 
 def last_change(run: Run) -> Estimate:
     """Return the :func:`loss_change` of the last stage."""
-    return Estimate(*map(float, loss_change(run).iloc[-1][["value", "low", "high"]]))
+    return Estimate(*loss_change(run).iloc[-1][["value", "low", "high"]])
 
 
 def smallest(share: Callable, run: Run) -> Estimate:
@@ -255,15 +234,15 @@ def weighted(shares: pd.DataFrame) -> Estimate:
 def all_shares(runs: dict[str, Run]) -> pd.DataFrame:
     """Return the shares of each stage of runs by label, as far as they can be told.
 
-    Columns ``share`` (the function's name), ``run``, ``label`` and ``SHARES``.
+    Columns ``share`` (the function's name), ``label`` and those of :func:`_shares`.
     """
     found = []
     for share in (stationary_share, gradient_left, loss_change):
         for label, run in runs.items():
             with contextlib.suppress(UsageError):
-                found.append(share(run).assign(share=share.__name__, run=label))
-    table = pd.concat(found, ignore_index=True)
-    return table.assign(label=table.run + ", stage " + table.stage.astype(str))
+                table = share(run).assign(share=share.__name__)
+                found.append(table.assign(label=label + ", stage " + table.stage.astype(str)))
+    return pd.concat(found, ignore_index=True)
 
 
 def described(run: Run) -> pd.DataFrame:
@@ -288,7 +267,7 @@ def described(run: Run) -> pd.DataFrame:
         "over the decay": loss["mean"].clip(lower=0) ** 0.5 / decay,
         "change": table.change / level_, "change, low": table.change_low / level_,
         "change, high": table.change_high / level_,
-        "memory": (table.lag - table.lag_white).where(table.low < table.high),
+        "memory": table.memory.where(table.low < table.high),
     }  # fmt: skip
     return pd.DataFrame(columns)
 
@@ -321,13 +300,6 @@ def steady(window: pd.DataFrame) -> pd.Series:
     """Return the values without the line's slope: the same mean, the same scatter."""
     fit = scipy.stats.linregress(window.epoch, window.value)
     return window.value - fit.slope * (window.epoch - window.epoch.mean())
-
-
-def decay_balance(run: Run) -> float:
-    """Return ||grad L|| / (decay ||theta||) at a run's end: 1 at a stationary point."""
-    squared = run.series("gradient_norm_squared").value.iloc[-1]
-    pull = run.settings.weight_decay * run.series("weight_norm").value.iloc[-1]
-    return math.sqrt(max(squared, 0.0)) / pull if pull else math.inf
 
 
 def last_percentage(run: Run, quantity: str) -> str:

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..runs.records import Run
-from .levels import HELD, LEFT, STABLE, VANISHED, squared_norm, stages
-from .plots import THRESHOLD, VERDICTS, ZERO, intervals, mark_drops, panels, points
+from .levels import HELD, LEFT, STABLE, squared_norm, stages
+from .plots import THRESHOLD, ZERO, intervals, mark_drops, panels, points
 
 MARKS = {"fmt": "o-", "markersize": 3}
 LINE = {"markersize": 3, "linewidth": 1}
@@ -54,29 +54,19 @@ def along_the_run(run: Run) -> Figure:
 
     Success on the validation part is the accuracy of images, the perplexity of text.
     """
-    success = "perplexity" if run.has("perplexity") else "accuracy"
-    squared, weights = run.series("gradient_norm_squared"), run.series("weight_norm")
-    scaled = weights.value * np.sqrt(squared.value.clip(lower=0))
-    shown = {
-        r"$\|\theta\|\cdot\|\nabla L\|$": squared.assign(value=scaled, error=np.nan),
-        "noise norm": run.series("noise_norm"),
-        "sharpness": run.series("sharpness").assign(error=np.nan),
-        "weight norm": weights,
-        success: run.series(success) if run.has(success) else None,  # no validation part
-    }
+    names = ("noise_norm", "sharpness", "weight_norm", "accuracy", "perplexity")
+    shown = {name.replace("_", " "): run.series(name) for name in names if run.has(name)}
+    squared = run.series("gradient_norm_squared")
+    scaled = shown["weight norm"].value * np.sqrt(squared.value.clip(lower=0))
+    shown = {r"$\|\theta\|\cdot\|\nabla L\|$": squared.assign(value=scaled)} | shown
     figure, axes = panels(len(shown), 1, 1.5, sharex=True)
-    column = axes[:, 0]
-    column[0].set_title(run.label)
-    for number, (panel, (label, series)) in enumerate(zip(column, shown.items(), strict=True)):
-        panel.set_ylabel(label)
+    for number, (panel, (label, series)) in enumerate(zip(axes[:, 0], shown.items())):
+        error = series.error if label not in (*list(shown)[:1], "sharpness") else None
+        points(panel, series.epoch, series.value, error, color=f"C{number}", **MARKS)
+        panel.set(ylabel=label, yscale="log" if label == "perplexity" else "linear")
         mark_drops(panel, drops(run))
-        if series is None:
-            panel.annotate("not measured", (0.4, 0.5), xycoords="axes fraction")
-        else:
-            points(panel, series.epoch, series.value, series.error, color=f"C{number}", **MARKS)
-    column[-1].set_xlabel("epoch")
-    if success == "perplexity":
-        column[-1].set_yscale("log")
+    axes[0, 0].set_title(run.label)
+    axes[-1, 0].set_xlabel("epoch")
     return figure
 
 
@@ -87,49 +77,22 @@ def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
     """
     figure, ((panel,),) = panels(1, 1, 3.4)
 
-    def draw(epochs: pd.Series, norms: pd.Series, edges: list, fmt: str, label: str) -> None:
+    def draw(epochs: pd.Series, norms: pd.Series, edges: list, label: str, **style) -> None:
         means = norms.groupby(pd.cut(epochs, edges, labels=False)).transform("mean")
-        panel.plot(epochs / edges[-1], norms / means, fmt, label=label, **LINE)
+        panel.plot(epochs / edges[-1], norms / means, "o-", label=label, **LINE)
+        for drop in edges[1:-1]:
+            panel.axvline(drop / edges[-1], linewidth=1.2, zorder=1.5, **style)
 
     # A point is the mean of its epoch: it lies in the middle of it.
-    paper = "paper, Figure 1 (ImageNet + ResNet-101)"
-    draw(curve.epoch + 0.5, curve.gradient_norm, [0, 30, 60, 90], "o-", paper)
-    mark_drops(panel, (1 / 3, 2 / 3))
+    paper = [0, 30, 60, 90], "paper, Figure 1 (ImageNet + ResNet-101)"
+    draw(curve.epoch + 0.5, curve.gradient_norm, *paper, color="0.3", linestyle="--")
     for number, run in enumerate(runs, start=1):
-        naive, epochs = run.series("gradient_norm_naive"), run.settings.epochs
-        naive = naive[naive.epoch > 0]
-        dots = {"color": f"C{number}", "linestyle": ":", "linewidth": 1.2, "zorder": 1.5}
-        for drop in drops(run):
-            panel.axvline(drop / epochs, **dots)
-        edges = [0, *drops(run), epochs]
-        draw(naive.epoch, naive.value, edges, "s-", f"ours, {run.label}")
+        naive, edges = run.series("gradient_norm_naive"), [0, *drops(run), run.settings.epochs]
+        ours, style = naive[naive.epoch > 0], {"color": f"C{number}", "linestyle": ":"}
+        draw(ours.epoch, ours.value, edges, f"ours, {run.label}", **style)
     panel.set(xlabel="part of the run that has passed", ylim=(0, None))
     panel.set_ylabel("naive gradient norm /\nits mean over the stage")
     panel.legend(loc="lower right")
-    return figure
-
-
-def verdicts(table: pd.DataFrame) -> Figure:
-    """Plot each stage's gradient norm over its initial value, with its interval.
-
-    ``table`` comes from :func:`stationarity.chapters.levels.compare`. Values below the axis
-    are drawn at its lower end.
-    """
-    figure, ((panel,),) = panels(1, 1, 0.9 + 0.33 * len(table))
-    floor = 1e-6
-    for place, row in enumerate(table.itertuples()):
-        low, middle, high = np.maximum([row.ratio_low, row.ratio, row.ratio_high], floor)
-        color = VERDICTS[row.verdict]
-        panel.plot([low, high], [place, place], color=color, linewidth=2)
-        panel.plot(middle, place, "o", color=color)
-        style = {"textcoords": "offset points", "va": "center", "fontsize": "small"}
-        panel.annotate(row.verdict, (high, place), (6, 0), color=color, **style)
-    panel.axvline(VANISHED, **THRESHOLD)
-    right = max(10, 10 * table.ratio_high.max())  # room for the last verdict
-    panel.set(xscale="log", xlim=(floor, right), xlabel="gradient norm / its initial value")
-    panel.set_yticks(range(len(table)), table.label)
-    panel.invert_yaxis()
-    panel.grid(axis="y", visible=False)
     return figure
 
 

@@ -41,16 +41,13 @@ def exponent(
     trajectories (seeds) from R reference points each, or (K, L); ``within`` are the
     first and the last lag of the window. E is the mean over seeds and reference points.
 
-    The interval is that of the bootstrap: seeds are drawn anew with all their reference
-    points, which depend on each other; of a single trajectory its reference points are,
-    which ought then not to overlap. The standard deviation over ``RESAMPLES`` draws,
-    times √(n / (n − 1)) of n units, is the standard error, with n − 1 degrees of freedom.
-    (Percentiles of the draws are too narrow: they hold the truth in about 85 % of cases
-    at n = 6.)
+    The interval is that of the bootstrap over n units: the seeds, or a single trajectory's
+    reference points, which ought then not to overlap. The standard deviation over
+    ``RESAMPLES`` draws, times √(n / (n − 1)), is the standard error, with n − 1 degrees of
+    freedom. (Percentiles of the draws hold the truth in about 85 % of cases at n = 6.)
 
-    Raises :class:`UsageError` where fewer than three lags lie in the window, where the
-    last is below ``SPAN`` times the first, where there are fewer than two units, and
-    where a square is not positive and finite.
+    Raises :class:`UsageError` for fewer than three lags in the window or two units, for a
+    last lag below ``SPAN`` times the first, and for a square not positive and finite.
 
     >>> lags = np.array([1, 2, 4, 8])
     >>> exponent(lags, [lags**1.5, 2 * lags**1.5]).value.round(6)

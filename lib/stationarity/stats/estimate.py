@@ -21,27 +21,30 @@ class Estimate(NamedTuple):
     high: float
 
     @classmethod
-    def of(cls, value, error, degrees: int | None = None) -> Self:
+    def of(cls, value, error, degrees: int | None = None, together: int = 1) -> Self:
         """Make an estimate from a value and its error, by Student's t or the normal law.
+
+        By the former it can hold ``together`` with others, so many in all (Bonferroni).
 
         >>> Estimate.of(0.0, 0.5)
         Estimate(value=0.0, low=-0.98, high=0.98)
         """
-        margin = error * (NORMAL if degrees is None else scipy.stats.t.ppf(0.975, degrees))
+        law = scipy.stats.t.isf
+        margin = error * (NORMAL if degrees is None else law(0.025 / together, degrees))
         return cls(value, value - margin, value + margin)
 
     @classmethod
-    def mean(cls, values: ArrayLike) -> Self:
+    def mean(cls, values: ArrayLike, together: int = 1) -> Self:
         """Make the mean of independent values (n, ...) over the first axis, by Student's t.
 
-        Raises :class:`UsageError` for fewer than two.
+        ``together`` as for :meth:`of`. Raises :class:`UsageError` for fewer than two.
 
         >>> [round(float(part), 3) for part in Estimate.mean([1.0, 2.0, 3.0])]
         [2.0, -0.484, 4.484]
         """
         if len(values) < 2:
             raise UsageError("One value has no error bar: set members to at least 2.")
-        return cls.of(*mean_and_error(values), len(values) - 1)
+        return cls.of(*mean_and_error(values), len(values) - 1, together)
 
     @classmethod
     def geometric_mean(cls, values: ArrayLike) -> Self:

@@ -232,9 +232,9 @@ def test_with_epsilon_a_normalised_net_with_decay_has_a_stationary_point(
 ):
     found = reading.one_channel(epsilon, decay, target)
     assert found.gradient_norm < 1e-14
-    square = found.gain**2 * epsilon / (found.variance + epsilon)
+    square = found.gain**2 * epsilon / (found.weight_norm**2 + epsilon)
     assert square == pytest.approx(found.weight_norm**2)
-    assert found.variance > 50 * epsilon and found.cosine == pytest.approx(-1)
+    assert found.weight_norm**2 > 50 * epsilon and found.cosine == pytest.approx(-1)
     assert found.sharpness > 2 / 0.1
 
 

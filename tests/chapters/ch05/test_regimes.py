@@ -257,6 +257,10 @@ def test_a_run_is_judged_and_drawn(run):
     assert np.isfinite(found.drop(columns=["regime", "verdict", "trend", "drive"])).all().all()
     figure = figures.regime_map(found)
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == names
+    marks = figures.verdicts(found.set_index("regime")).axes[0].lines
+    assert sum(len(mark.get_xdata()) for mark in marks if mark.get_marker() == "o") == len(
+        names
+    )
     lines = figures.courses(run, {"one": names[:2], "two": names[-1:]}).axes[0].lines
     assert [line.get_label() for line in lines[:2]] == names[:2]
     drawn = figures.drive(found, 1.0).axes[0]

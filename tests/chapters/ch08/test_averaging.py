@@ -9,6 +9,7 @@ from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
+from stationarity.stats.estimate import Estimate
 from stationarity.train import ensembles, small
 
 SMALL = {
@@ -126,7 +127,7 @@ def test_intervals_are_by_students_t_and_hold_jointly(tmp_path):
     found = reading.averaging(run)[0].longest_over_last
     error = losses[-1].std(ddof=1) / np.sqrt(MEMBERS)
     assert (found.high - found.value) / error == pytest.approx(2.571, abs=0.001)
-    of_three = reading._mean_of_several(losses[-1], 3)
+    of_three = Estimate.mean(losses[-1], 3)
     assert (of_three.high - of_three.value) / error == pytest.approx(3.534, abs=0.001)
     row = reading.spreads(run).iloc[0]
     assert row["in time"] == pytest.approx(2)

@@ -21,9 +21,8 @@ from ..levels import squared_norm
 class Channel(NamedTuple):
     """One normalised channel at the closed-form minimum of f: see :func:`one_channel`."""
 
-    weight_norm: float
+    weight_norm: float  # its square is nu, the output's variance before the normalisation
     gain: float
-    variance: float  # nu, of its output before the normalisation
     gradient_norm: float  # of f
     cosine: float  # between the weights and the gradient of the loss alone
     sharpness: float  # of f
@@ -57,39 +56,40 @@ def one_channel(epsilon: float, decay: float, target: float) -> Channel:
     alone = gradient_statistics(model, loss, [corners], population=1).mean_gradient[:2]
     whole = gradient_statistics(model, objective, [corners], population=1)
     return Channel(
-        norm, gain, variance=square, gradient_norm=whole.gradient_norm_naive,
+        norm, gain, gradient_norm=whole.gradient_norm_naive,
         cosine=float(alone[0] / alone.norm()),
         sharpness=float(sharpness(model, objective, [corners]).eigenvalues[0]),
     )  # fmt: skip
 
 
 def misses(
-    rank: int, strength: float, *, batches: int = 40, replicates: int = 1000, window: int = 5,
-    seed: int = 0,
-) -> dict:  # fmt: skip
+    rank: int, strength: float, *, batches: int = 40, replicates: int = 1000, seed: int = 0
+) -> dict:
     """Return how often intervals of ||grad f||^2 miss it, simulated with the real estimator.
 
     The noise is Gaussian and equal in ``rank`` directions, in one of which the gradient
     lies; its norm is ``strength`` times sigma / sqrt(batches), the noise in the mean.
     ``below`` and ``above``: the share of intervals that lie below the truth and above it,
     of single measurements by 1.96 errors (``plain``), by :func:`levels.squared_norm`
-    (``widened``), and of the level of ``window`` measurements (``level``). At 95 % each
-    should be 0.025.
+    (``widened``), and of the level of five measurements (``level``). At 95 % each should
+    be 0.025.
     """
     generator, truth = np.random.default_rng(seed), strength**2 / batches  # sigma = 1
     noise = generator.standard_normal((replicates, batches, rank)) / math.sqrt(rank)
     noise[..., 0] += math.sqrt(truth)
     square, error, naive = np.transpose([_measured(gradients) for gradients in noise])
-    grouped = zip(square.reshape(-1, window), error.reshape(-1, window), strict=True)
-    levels = [trends.level(np.arange(window), *one).mean for one in grouped]
+    grouped = zip(square.reshape(-1, 5), error.reshape(-1, 5), strict=True)
+    levels = [trends.level(np.arange(5), *one).mean for one in grouped]
     found = {
         "plain": Estimate.of(square, error),
         "widened": squared_norm(square, error, naive - square),
         "level": Estimate(*np.transpose(levels)),
     }
-    below = {f"{name} below": float((one.high < truth).mean()) for name, one in found.items()}
-    above = {f"{name} above": float((one.low > truth).mean()) for name, one in found.items()}
-    return {"rank": rank, "strength": strength} | below | above
+    row = {"rank": rank, "strength": strength}
+    row |= {f"{name} below": float((one.high < truth).mean()) for name, one in found.items()}
+    return row | {
+        f"{name} above": float((one.low > truth).mean()) for name, one in found.items()
+    }
 
 
 def _measured(gradients: np.ndarray) -> tuple[float, float, float]:

@@ -76,16 +76,6 @@ def settled_loss_change(run: Run, case: str = "") -> Estimate:
     )
 
 
-def smallest_gradient_ratio(run: Run) -> Estimate:
-    """Return the settled gradient norm over the initial one, in the stage where it is least.
-
-    Of the unbiased norm without decay; the stage with the smallest lower end counts.
-    """
-    table = levels.stage_levels(run, "gradient_norm_squared")
-    least = table.loc[table.ratio_low.idxmin()]
-    return Estimate(*least[["ratio", "ratio_low", "ratio_high"]])
-
-
 def figure_1() -> Run:
     """Return the paper's Figure 1 as a run, for its values beside ours.
 
@@ -99,10 +89,6 @@ def figure_1() -> Run:
     squares = curve.gradient_norm**2
     # A point is the mean of its epoch: it lies in the middle of it.
     series = {"loss": curve.train_loss, "gradient_norm_squared": squares, SQUARE: squares}
-    rows = [
-        row
-        for name, values in series.items()
-        for row in metrics.rows(name, values, step=curve.epoch, epoch=lambda step: step + 0.5)
-    ]
+    rows = metrics.common_rows(series, step=curve.epoch, epoch=lambda step: step + 0.5)
     run.__dict__["metrics"] = metrics.frame(rows)
     return run

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from ...errors import UsageError
 from ...runs.records import Run
@@ -114,6 +115,6 @@ def level_against_drive(rows: pd.DataFrame) -> tuple[Estimate, float]:
     if len(used) < 3:
         raise UsageError(f"A slope needs at least three regimes with noise, not {len(used)}.")
     x, y = np.log(used.drive), np.log(used.square)
-    slope = trends.slope(x, y)
-    residuals = y - y.mean() - slope.value * (x - x.mean())
-    return slope, math.exp(math.sqrt((residuals**2).sum() / (len(used) - 2)))
+    fit = scipy.stats.linregress(x, y)
+    slope = Estimate.of(fit.slope, fit.stderr, len(used) - 2)
+    return slope, math.exp(fit.stderr * np.linalg.norm(x - x.mean()))

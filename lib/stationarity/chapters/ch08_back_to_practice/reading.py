@@ -8,7 +8,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from ...runs.records import Run
-from ...stats.estimate import Estimate, mean_and_error
+from ...stats.estimate import Estimate
 
 
 def members(run: Run, name: str, rate: float) -> pd.DataFrame:
@@ -54,17 +54,10 @@ def averaging(run: Run) -> list[Averaging]:
         last, *_, longest = losses
         pairs = (best, last), (longest, last), (longest, best), (annealed, best)
         pairs = *pairs, (earlier, later)
-        compared = (_mean_of_several(one - other, len(rates)) for one, other in pairs)
+        compared = (Estimate.mean(one - other, len(rates)) for one, other in pairs)
         window = run.settings.windows[losses.mean(1).argmin()]
         found.append(Averaging(rate, window, float(last.mean()), *compared))
     return found
-
-
-def _mean_of_several(values: NDArray, count: int) -> Estimate:
-    """Return the mean (n,) with an interval that holds jointly with those of ``count`` means."""
-    mean, error = mean_and_error(values)
-    margin = error * scipy.stats.t.isf(0.025 / count, len(values) - 1)
-    return Estimate(*(float(part) for part in (mean, mean - margin, mean + margin)))
 
 
 def spreads(run: Run) -> pd.DataFrame:
