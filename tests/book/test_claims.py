@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from stationarity import chapters
+from stationarity.__main__ import main
 from stationarity.book import claims, results, verdicts
 from stationarity.book.claims import Criterion
 from stationarity.chapters.ch03_imagenet_resnet101 import reading
@@ -122,6 +123,7 @@ def test_a_report_says_what_was_seen_and_where_it_would_turn(piece, tmp_path):
         text = verdicts.report([claim], table)
         assert said in text
         assert turn in text
+        assert "With an interval as wide, a value above 0.7 would hold." in text
         assert "Must fail: shrunk" in text
         assert "Half. The interval is of one number." in text
         assert "analogue" in text
@@ -130,6 +132,20 @@ def test_a_report_says_what_was_seen_and_where_it_would_turn(piece, tmp_path):
         "A9 level of full_batch"
     ]
     plt.close(figure)
+
+
+def test_the_command_line_says_the_same(piece, tmp_path, monkeypatch, capsys):
+    names = {"level_shrunk": 0.9, "level_raised": 2.0}
+    claim, table = judged(piece, synthetic(tmp_path, level=1.0, **names))
+    argument = claim.model_copy(update={"name": "A0", "kind": "argument", "evidence": ()})
+    monkeypatch.setattr(claims, "read", lambda: [claim, argument])
+    monkeypatch.setattr(verdicts, "verdicts", lambda ledger: table)
+    assert main(["verify"]) == 0
+    said = capsys.readouterr().out
+    assert "void  full_batch classroom: level 1 (0.8 to 1.2), above 0.5" in said
+    assert "The control, shrunk, has the verdict 'holds' here" in said
+    assert "an argument: no verdict" in said
+    assert "void (1 of 1)" in said
 
 
 @pytest.mark.parametrize(

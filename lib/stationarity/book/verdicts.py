@@ -9,6 +9,7 @@ import datetime
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ from ..errors import UsageError
 from ..runs import records
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS, SCALES
+from ..stats.estimate import Estimate
 from . import results
 from .claims import Case, Claim, Criterion, Evidence
 
@@ -192,7 +194,7 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> list[str]:
             continue
         found = f"{estimate_text(row._asdict())}, **{row.verdict}**. {row.reason}"
         sentence = {"holds": evidence.seen, "does not hold": evidence.otherwise}
-        found += f" {sentence.get(row.verdict, '')}{_turn(row)}"
+        found += f" {sentence.get(row.verdict, '')}{_turn(row, criterion)}"
         later = "" if row.criterion_first else " The criterion is younger than this run."
         label = row.run + ANALOGUE * (row.scale != "paper")
         lines.append(f"  - {label}: {found}{later}")
@@ -206,13 +208,18 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _turn(row) -> str:
-    """Say at which criterion a verdict would turn."""
+def _turn(row, criterion: Criterion) -> str:
+    """Say at which criterion a verdict would turn, and which values could have held."""
+    said = ""
     if row.verdict == "holds":
-        return f" It holds for a criterion up to {row.margin_low:.2g} times as strict."
-    if row.verdict == "does not hold" and row.margin_low > 0:
-        return f" It would hold for one {1 / row.margin_low:.2g} times as loose."
-    return ""
+        said = f" It holds for a criterion up to {row.margin_low:.2g} times as strict."
+    elif row.verdict == "does not hold" and row.margin_low > 0:
+        said = f" It would hold for one {1 / row.margin_low:.2g} times as loose."
+    least, most = criterion.needed(Estimate(row.value, row.low, row.high))
+    if least < most:
+        limits = replace(criterion, above=float(f"{least:.2g}"), below=float(f"{most:.2g}"))
+        said += f" With an interval as wide, a value {limits} would hold."
+    return said
 
 
 def estimate_text(row: dict) -> str:
