@@ -57,7 +57,9 @@ def piece(monkeypatch):
             raise UsageError("No level was measured.")
         return Estimate.of(row.value[0], 0.1)
 
-    known = chapters.Quantity(level, "of one number", {"shrunk": "less", "raised": "more"})
+    known = chapters.Quantity(
+        level, "of one number", (0, 2.5), {"shrunk": "less", "raised": "more"}
+    )
     monkeypatch.setitem(chapters.quantities(), "level", known)
     return claims.Evidence(
         experiment="full_batch", quantity="level", shown="fig", seen="It is.", otherwise="No.",
@@ -110,7 +112,10 @@ def test_what_no_value_could_fulfil_cannot_be_judged(piece, tmp_path):
     run = synthetic(tmp_path, level=1.0)
     row = verdicts.judge("level", narrow, run)
     assert row["verdict"] == "cannot be judged here"
-    assert "no value would hold" in row["reason"]
+    assert "no value that it can have would hold" in row["reason"]
+    edge = Criterion(NOW, above=2.4, reason="Beyond what a level can be, with this interval.")
+    row = verdicts.judge("level", edge, synthetic(tmp_path, level=2.5))
+    assert row["verdict"] == "cannot be judged here"
     assert verdicts.judge("level", narrow, synthetic(tmp_path, level=2.0))["verdict"] == (
         "does not hold"
     )

@@ -77,15 +77,20 @@ class Criterion:
             return "holds"
         return "does not hold" if margin.high < 1 else "undecided"
 
-    def needed(self, found: Estimate) -> tuple[float, float]:
+    def needed(
+        self, found: Estimate, within=(-math.inf, math.inf)
+    ) -> tuple[float, float] | None:
         """Return between which values an interval as wide as ``found`` would hold.
 
-        The first above the second: none would, and the criterion cannot be met.
+        An infinite end is none. ``within`` bounds the values that there are; None where
+        none of them would hold, and the criterion cannot be met.
 
         >>> Criterion(since=None, above=-0.25, below=0.25).needed(Estimate(0.5, 0.25, 0.75))
         (0.0, 0.0)
         """
-        return self.above + (found.value - found.low), self.below - (found.high - found.value)
+        least = self.above + (found.value - found.low)
+        most = self.below - (found.high - found.value)
+        return (least, most) if max(least, within[0]) <= min(most, within[1]) else None
 
     def __str__(self) -> str:
         if math.isinf(self.below):

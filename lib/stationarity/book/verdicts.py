@@ -56,9 +56,9 @@ def judge(quantity: str, criterion: Criterion, run: Run, case: str = "") -> dict
         return row | {"verdict": CANNOT, "reason": str(error)}
     row |= found._asdict() | {"verdict": criterion.judge(found), "reason": ""}
     row |= dict(zip(MARGINS, criterion.margin(found), strict=True))
-    least, most = criterion.needed(found)
-    if row["verdict"] == "undecided" and not least < most:
-        reason = "The interval is wider than the criterion's band: no value would hold."
+    needed = criterion.needed(found, quantities()[quantity].within)
+    if row["verdict"] == "undecided" and not needed:
+        reason = "With an interval as wide, no value that it can have would hold."
         row |= {"verdict": CANNOT, "reason": reason}
     return row
 
@@ -215,9 +215,10 @@ def _turn(row, criterion: Criterion) -> str:
         said = f" It holds for a criterion up to {row.margin_low:.2g} times as strict."
     elif row.verdict == "does not hold" and row.margin_low > 0:
         said = f" It would hold for one {1 / row.margin_low:.2g} times as loose."
-    least, most = criterion.needed(Estimate(row.value, row.low, row.high))
-    if least < most:
-        limits = replace(criterion, above=float(f"{least:.2g}"), below=float(f"{most:.2g}"))
+    found, within = Estimate(row.value, row.low, row.high), quantities()[row.quantity].within
+    if needed := criterion.needed(found, within):
+        above, below = (float(f"{end:.2g}") for end in needed)
+        limits = replace(criterion, above=above, below=below)
         said += f" With an interval as wide, a value {limits} would hold."
     return said
 

@@ -12,9 +12,12 @@ them::
 """
 
 import importlib.util
+import math
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+
+SIZE, SHARE = (0.0, math.inf), (0.0, 1.0)  # where a size lies, and a share
 
 _FOLDERS = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
 
@@ -30,6 +33,7 @@ class Quantity:
 
     compute: Callable  # (run) -> Estimate, and with cases (run, case)
     interval: str
+    within: tuple[float, float]
     cases: dict[str, str]
 
     @property
@@ -45,7 +49,7 @@ class Quantity:
 _QUANTITIES: dict[str, Quantity] = {}
 
 
-def quantity(interval: str, **cases: str) -> Callable:
+def quantity(interval: str, *, within=(-math.inf, math.inf), **cases: str) -> Callable:
     """Make a function ``(run) -> Estimate`` a quantity of the ledger, under its name.
 
     With ``cases`` it takes one of their names as its second argument, ``""`` by default.
@@ -55,7 +59,7 @@ def quantity(interval: str, **cases: str) -> Callable:
         known = _QUANTITIES.get(function.__name__)
         if known and known.compute.__module__ != function.__module__:
             raise ValueError(f"There are two quantities {function.__name__}: rename one.")
-        _QUANTITIES[function.__name__] = Quantity(function, interval, cases)
+        _QUANTITIES[function.__name__] = Quantity(function, interval, within, cases)
         return function
 
     return register

@@ -16,7 +16,7 @@ from ...runs.records import Run
 from ...stats import invariance
 from ...stats.autocorrelation import autocorrelation_time, fluctuation_time
 from ...stats.estimate import Estimate
-from .. import quantity
+from .. import SIZE, quantity
 from ..levels import STABLE
 from .balancing import drift_in_spreads
 from .observed import columns, members, observables, stages
@@ -212,7 +212,7 @@ JUDGED = (
 SHIFT = "of one of them by 1.25 standard deviations between what is compared"
 
 
-@quantity(JUDGED, still=STILL, drift=f"{DRIFT} {SHIFT}")
+@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{DRIFT} {SHIFT}")
 def largest_shift(run: Run, case: str = "") -> Estimate:
     """The largest shift of losses and gradient norms between the settled stage's windows.
 
@@ -223,7 +223,7 @@ def largest_shift(run: Run, case: str = "") -> Estimate:
     return _shift_in_time(run, LOSSES, case)
 
 
-@quantity(JUDGED, still=STILL, drift=f"{DRIFT} {SHIFT}")
+@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{DRIFT} {SHIFT}")
 def weight_shift(run: Run, case: str = "") -> Estimate:
     """The largest shift of the weight norm and of projections of the weights in time.
 
@@ -232,7 +232,7 @@ def weight_shift(run: Run, case: str = "") -> Estimate:
     return _shift_in_time(run, WEIGHTS, case)
 
 
-@quantity(JUDGED, still=STILL, drift=f"{STILL}, with a shift {SHIFT}")
+@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{STILL}, with a shift {SHIFT}")
 def replica_shift(run: Run, case: str = "") -> Estimate:
     """The largest shift of loss and gradient norm, replicas against time.
 
@@ -242,7 +242,7 @@ def replica_shift(run: Run, case: str = "") -> Estimate:
     return _shift_of_replicas(run, LOSSES, case)
 
 
-@quantity(JUDGED, still=STILL, drift=f"{STILL}, with a shift {SHIFT}")
+@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{STILL}, with a shift {SHIFT}")
 def replica_weight_shift(run: Run, case: str = "") -> Estimate:
     """The largest shift of weight norm and projections, replicas against time.
 

@@ -13,7 +13,7 @@ from ...runs.records import Run
 from ...stats import displacement
 from ...stats.estimate import Estimate
 from ...stats.trends import slope_weights
-from .. import quantity
+from .. import SHARE, SIZE, quantity
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
 MAIN = ("base", "Brownian", "")  # what a run is about, where it holds several
@@ -101,6 +101,7 @@ def displacement_exponent(run: Run, case: str = "", window: str = WINDOW) -> Est
 
 @quantity(
     "of one number, by a bootstrap over seeds and Student's t",
+    within=SIZE,
     brownian="Brownian motion" + SCATTER,
     power_law=POWER_LAW + SCATTER,
 )
@@ -213,6 +214,7 @@ def shared_parts(run: Run) -> tuple[NDArray, dict[str, Estimate]]:
 
 @quantity(
     "of one number, by Student's t over nets",
+    within=SHARE,
     forgotten="a settled process that has forgotten where it was, of which replicas share one "
     "half" + SCATTER,
     carried="such a process with a drift on top that makes two thirds of its squared "

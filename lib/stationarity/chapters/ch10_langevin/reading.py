@@ -19,7 +19,7 @@ from ...runs.records import Run
 from ...stats.estimate import Estimate
 from ...theory import discrete
 from ...theory.continuous import damping, limiting_covariance, propagator
-from .. import quantity
+from .. import SIZE, quantity
 from .study import STATE_DEPENDENT, TOTALS, by_name, ensemble, recorded_steps
 
 
@@ -201,6 +201,7 @@ def coarse_rate(run: Run, momentum: float, missed: float = COARSE) -> float:
 @quantity(
     "of the largest one of all steps, lags and sums, jointly (Bonferroni), by Student's t "
     "over the trajectories",
+    within=SIZE,
     largest_rate="the run's own minibatches at its largest learning rate",
     coarse_steps="the exact moments of SGD at a rate at which the equation misses a fifth of "
     "the squared velocity, twice the threshold, with the run's relative errors",

@@ -14,7 +14,7 @@ from ...stats.estimate import Estimate, jackknife
 from ...stats.trends import slope_weights
 from ...theory import discrete
 from ...train.directions import BURN_IN
-from .. import quantity
+from .. import SHARE, SIZE, quantity
 from . import shares, surrogates
 from .study import reference_steps
 
@@ -227,7 +227,7 @@ OF_DISPLACEMENT = "of one number, by Student's t over replicas, the prediction's
 OF_SHARE = "of one share, by Clopper and Pearson, a mode being a draw, jointly with the scatter"
 
 
-@quantity(OF_DISPLACEMENT, **surrogates.MOTIONS)
+@quantity(OF_DISPLACEMENT, within=SIZE, **surrogates.MOTIONS)
 def displacement_ratio(run: Run, case: str = "", lag: float = 100) -> Estimate:
     """Mean squared displacement over about 100 steps, measured over predicted.
 
@@ -240,13 +240,13 @@ def displacement_ratio(run: Run, case: str = "", lag: float = 100) -> Estimate:
     return Estimate.of(row.ratio, row.ratio_error, max(_series(run).shape[1] - 1, 1))
 
 
-@quantity(OF_DISPLACEMENT, **surrogates.MOTIONS)
+@quantity(OF_DISPLACEMENT, within=SIZE, **surrogates.MOTIONS)
 def speed_ratio(run: Run, case: str = "") -> Estimate:
     """Mean squared displacement of one step, measured over predicted from Hessian and noise."""
     return displacement_ratio(run, case, 1)
 
 
-@quantity(OF_DISPLACEMENT, **surrogates.MOTIONS)
+@quantity(OF_DISPLACEMENT, within=SIZE, **surrogates.MOTIONS)
 def late_displacement_ratio(run: Run, case: str = "") -> Estimate:
     """Mean squared displacement over the longest lag, measured over predicted."""
     return displacement_ratio(run, case, math.inf)
@@ -275,19 +275,19 @@ def late_exponent_difference(run: Run, case: str = "") -> Estimate:
     return Estimate.of(value - drawn, np.hypot(error, drawn_error), series.shape[1] - 1)
 
 
-@quantity(OF_SHARE, **surrogates.LAWS)
+@quantity(OF_SHARE, within=SHARE, **surrogates.LAWS)
 def mode_variance_share(run: Run, case: str = "") -> Estimate:
     """The share of the top modes whose variance is within a quarter of the prediction."""
     return shares.inside(by_mode(run, case), "mode_variance")
 
 
-@quantity(OF_SHARE, **surrogates.LAWS)
+@quantity(OF_SHARE, within=SHARE, **surrogates.LAWS)
 def mode_speed_share(run: Run, case: str = "") -> Estimate:
     """The share of the top modes whose velocity's variance is within a quarter of that predicted."""
     return shares.inside(by_mode(run, case), "mode_velocity_variance")
 
 
-@quantity(OF_SHARE, **surrogates.LAWS)
+@quantity(OF_SHARE, within=SHARE, **surrogates.LAWS)
 def mode_frequency_share(run: Run, case: str = "") -> Estimate:
     """The share of the modes that should oscillate with a frequency within a quarter of it.
 
