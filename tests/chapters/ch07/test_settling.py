@@ -326,6 +326,8 @@ def test_replicas_of_a_stationary_process_agree_and_others_differ():
     assert list(equal.verdict) == ["agree", "agree"]
     assert list(shifted.verdict) == ["differ", "differ"]
     assert shifted["shift"].mean() == pytest.approx(2, abs=0.5)
+    joint = reading.replicas_against_time(replica_run(), ["loss"] * 9)  # Bonferroni
+    assert (joint.resolution > 1.1 * equal.resolution).all()
     table = reading.relations(replica_run(2.0))
     assert table.loc["loss", ["windows", "replicas"]].tolist() == ["settled", "differ"]
     assert table.replicas_shift["loss"] > 1

@@ -171,6 +171,6 @@ def relations(run: Run) -> Figure:
             right.plot(shift[chosen], rows[chosen] + place, mark, **style)
         right.plot(np.zeros((~known).sum()), rows[~known.to_numpy()] + place, "x", color="0.4")
     right.axvline(1, **THRESHOLD)
-    right.set(xlabel="shift / what chance gives (95 %)", xlim=(-0.1, None))
+    right.set(xlabel="shift / what chance gives", xlim=(-0.1, None))
     legend_above(figure, right, 2)
     return figure

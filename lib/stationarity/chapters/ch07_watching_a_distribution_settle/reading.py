@@ -106,19 +106,17 @@ def listed(names) -> str:
     return ", ".join(name.replace("_", " ") for name in names) or "none"
 
 
-def replicas_against_time(run: Run, names, part=None, last: int = 0) -> pd.DataFrame:
-    """Compare the replicas at each measured step with a part of the trajectory.
+def replicas_against_time(run: Run, names, last: int = 0) -> pd.DataFrame:
+    """Compare the replicas at each measured step with the trajectory after its first quarter.
 
-    Of the trajectory ``part`` gives the first step and the end, by default all but its
-    first quarter; of the measured steps only the ``last`` so many are taken, where that is
-    not 0. A row for each ``observable`` and ``step``: what
-    :func:`stationarity.stats.invariance.judge` says.
+    Of the measured steps only the ``last`` so many are taken, where that is not 0. A row
+    for each ``observable`` and ``step``: what :func:`stationarity.stats.invariance.judge`
+    says, at the level ``LEVEL`` over the number of observables (Bonferroni).
     """
-    part = part or (run.settings.trajectory / 4, math.inf)
+    options = {"independent": (True, False), "level": invariance.LEVEL / len(names)}
     rows = [
-        {"observable": name, "step": step}
-        | invariance.judge(sample, values, independent=(True, False))
-        for name, (_, values) in observables(run, names, *part).items()
+        {"observable": name, "step": step} | invariance.judge(sample, values, **options)
+        for name, (_, values) in observables(run, names, run.settings.trajectory / 4).items()
         for step, sample in members(run, name)[1:][-last:].iterrows()
     ]
     return pd.DataFrame(rows, columns=["observable", "step", *invariance.JUDGED])
@@ -129,7 +127,8 @@ def relations(run: Run) -> pd.DataFrame:
 
     Of the trajectory without its first quarter: ``time`` and ``effective`` of
     :func:`memory`; and of the last two windows (``windows``) and of the replicas at the
-    end against it (``replicas``) the verdict, and the ``_shift`` over its resolution.
+    end against it (``replicas``, at a joint level) the verdict, and the ``_shift`` over
+    its resolution.
     """
     names = [name for name in (*LOSSES, *WEIGHTS) if run.has(columns(name)["quantity"])]
     path = observables(run, names, run.settings.trajectory / 4)
