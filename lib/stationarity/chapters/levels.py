@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 
 from ..errors import UsageError
 from ..runs.records import Run
@@ -296,10 +295,28 @@ def made_up(run: Run, quantity: str, edit: Callable) -> Run:
     return made
 
 
-def steady(window: pd.DataFrame) -> pd.Series:
-    """Return the values without the line's slope: the same mean, the same scatter."""
-    fit = scipy.stats.linregress(window.epoch, window.value)
-    return window.value - fit.slope * (window.epoch - window.epoch.mean())
+def steady(window: pd.DataFrame, degree: int = 1) -> pd.Series:
+    """Return steady values: the same mean, the same scatter about a line.
+
+    By a higher ``degree`` what a curve takes off the scatter is none: of the residuals about
+    the polynomial of that degree, fewer for few values, and as large as about a line.
+    """
+    degree = min(degree, len(window) - 2)
+    passed = window.epoch - window.epoch.mean()
+    scatter = window.value - np.polyval(np.polyfit(passed, window.value, degree), passed)
+    known = (len(window) - 2) / (len(window) - 1 - degree)
+    return window.value.mean() + known**0.5 * scatter
+
+
+def said(found: Estimate, limit: float, above: str, below: str, between: str) -> str:
+    """Return what is said of an interval above a limit, below it, or neither.
+
+    >>> said(Estimate(2.0, 1.0, 3.0), 0.5, "large", "small", "undecided")
+    'large'
+    """
+    if found.low > limit:
+        return above
+    return below if found.high < limit else between
 
 
 def last_percentage(run: Run, quantity: str) -> str:

@@ -104,6 +104,39 @@ def test_the_records_could_have_come_out_otherwise(name, quantity, fails, holds,
     assert quantity(run, fails).high < limit < quantity(run, holds).low
 
 
+def test_made_up_losses_scatter_as_the_run_does(tmp_path):
+    """Its reported errors are far smaller: by them alone a flat loss would be known exactly."""
+    epochs = np.arange(EPOCHS + 1)
+    falling = np.interp(epochs, [0, 2, EPOCHS], [2.0, 1.0, 0.9])
+    run = made(tmp_path, falling + 30 * noise())
+    own = levels.loss_change(run)
+    for case in ("flat", "cut_early"):
+        found = reading.settled_loss_change(run, case)
+        assert found.high - found.value > 0.9 * (own.high - own.value).min() > 0.02
+    assert reading.settled_loss_change(run, "cut_early").low > levels.STABLE
+
+
+def test_the_curve_of_a_descent_is_no_scatter(tmp_path):
+    """A parabola's residuals about a line are no noise; noise keeps its size on average."""
+    epochs = np.arange(EPOCHS + 1.0)
+    run = made(tmp_path / "curve", 2 - epochs / 50 + (epochs / EPOCHS) ** 2 / 2)
+    for window in levels.windows(run, "loss").values():
+        assert np.ptp(levels.steady(window)) > 1e-3
+        assert np.ptp(levels.steady(window, 2)) < 1e-9
+    window = levels.windows(made(tmp_path / "noise", noise()), "loss")[1]
+    draws = np.random.default_rng(2).standard_normal((2000, len(window)))
+    spread = [levels.steady(window.assign(value=draw), 2).var() for draw in draws]
+    size = len(window)
+    assert np.mean(spread) * (size - 1) / (size - 2) == pytest.approx(1, abs=0.05)
+    assert np.ptp(levels.steady(window[:3], 2)) > 0  # a parabola leaves nothing of three
+
+
+def test_a_tenth_of_the_level_scatters_as_the_run_does_and_zero_does_not():
+    run = results.recorded("imagenet_resnet")[0]
+    tenth, zero = (reading.stationary_share(run, case) for case in ("tenth", "zero"))
+    assert tenth.high - tenth.low > 1.3 * (zero.high - zero.low)  # as wide without scatter
+
+
 def test_a_run_without_noise_has_no_scale_and_no_interval(tmp_path):
     run = made(tmp_path, np.linspace(2, 1, EPOCHS + 1), np.geomspace(1, 1e-6, EPOCHS + 1))
     table = run.metrics.copy()
