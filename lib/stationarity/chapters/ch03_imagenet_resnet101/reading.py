@@ -4,7 +4,7 @@ from ...runs import metrics, records
 from ...runs.records import Run
 from ...runs.settings import get
 from ...stats.estimate import Estimate
-from .. import levels, quantity
+from .. import SIZE, levels, quantity
 
 SQUARE = "regularised_gradient_norm_squared"
 # What the numbers of the paper's Figure 1 yield, too.
@@ -18,6 +18,7 @@ STEEPER = 4
 @quantity(
     "of the smallest over the stages, simultaneous: its upper end by Bonferroni, while the "
     "lower end needs no correction",
+    within=SIZE,
     zero="in every stage a gradient of zero, which nothing moves: with the reported errors of "
     "the measurements alone",
     tenth="in every stage the run's own scatter about a tenth of the quadratic's level",
@@ -64,6 +65,7 @@ def gradient_left(run: Run, case: str = "") -> Estimate:
 @quantity(
     "of the largest over the stages, simultaneous: its lower end by Bonferroni, while the "
     "upper end needs no correction",
+    within=SIZE,
     cut_early=f"the run's own scatter about a loss that falls in the first stage, by {STEEPER} "
     "times the criterion, and is flat once the step size is cut; by 3 times not every run "
     "could show it",
