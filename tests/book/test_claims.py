@@ -121,6 +121,15 @@ def test_what_no_value_could_fulfil_cannot_be_judged(piece, tmp_path):
     )
 
 
+def test_a_known_case_that_could_not_hold_bars_a_verdict(piece, tmp_path):
+    edge = Criterion(NOW, above=2.45, reason="Beyond what a level can show.")
+    alone = piece.model_copy(update={"criteria": (edge,)})
+    values = dict(zip(("level", "level_shrunk", "level_raised"), (1.0, 0.1, 2.4), strict=True))
+    row, _, known = judged(alone, synthetic(tmp_path, **values))[1].itertuples()
+    assert known.verdict == row.verdict == "cannot be judged here"
+    assert "The case known to hold" in row.reason
+
+
 def test_a_report_says_what_was_seen_and_where_it_would_turn(piece, tmp_path):
     for value, said, turn in ((1.0, "It is.", "1.6 times as strict"), (0.2, "No.", "loose")):
         names = {"level_shrunk": 0.1, "level_raised": 2.0}

@@ -111,7 +111,7 @@ def _barred(controls: list[dict], known: list[dict]) -> dict[str, str]:
         (controls, "control", "does not hold", VOID),
         (known, "case known to hold", "holds", CANNOT),
     ):
-        ran = [row for row in rows if row["verdict"] not in (NOT_RUN, CANNOT)]
+        ran = [row for row in rows if "value" in row]
         if not ran:
             names = ", ".join(row["of"] for row in rows)
             said = f"No {what} can be judged at this scale ({names})."
