@@ -95,6 +95,7 @@ benchmark: $(VENV)/.ready-benchmark
 	$(BIN) benchmarks/transformer_xl.py
 	$(BIN) benchmarks/training.py
 	$(BIN) benchmarks/langevin.py
+	$(BIN) benchmarks/invariance.py
 
 lock:
 	@mkdir -p _build; $(find-python); $(call make-environment,_build/lock)

@@ -200,23 +200,18 @@ def now() -> tuple[float, float]:
 
 def top_eigenvalue(root: Path | None, seeds: int) -> None:
     print("3. top eigenvalue to 1e-2, thin ResNet-18, 2 batches of 128")
-    print("   (at most 8 products cold, 4 warm; time in plain passes)")
+    print("   (at most 8 products; time in plain passes)")
     for seed in range(seeds):
         torch.manual_seed(seed)
         images, labels = images_and_labels(root, 8192)
         model = CifarResNet(width=8)
         train(model, images, labels, 200)
         batches = [(images[i : i + 128], labels[i : i + 128]) for i in (0, 128)]
-        cold = report(seed, "cold", model, batches, None)
-        for steps in (1, 9):
-            train(model, images, labels, steps)
-            name = f"warm, after {steps} more steps"
-            report(seed, name, model, batches, cold.eigenvectors)
+        report(seed, model, batches)
         if seed == 0:
             begin = time.perf_counter()
             [value], products = library(model, batches)
             seconds = time.perf_counter() - begin
-            report(seed, "cold again", model, batches, None)
             passes = seconds / pass_seconds(model, batches)
             print(
                 f"   curvlinops + eigsh at the same weights: {value:.4f}, "
@@ -231,19 +226,18 @@ def pass_seconds(model: nn.Module, batches: list) -> float:
     return time.perf_counter() - begin
 
 
-def report(seed: int, name: str, model: nn.Module, batches: list, start):
+def report(seed: int, model: nn.Module, batches: list) -> None:
     plain = pass_seconds(model, batches)
     begin = time.perf_counter()
-    measured = sharpness(model, cross_entropy, batches, start=start)
+    measured = sharpness(model, cross_entropy, batches)
     passes = (time.perf_counter() - begin) / plain
-    precise = sharpness(model, cross_entropy, batches, tol=1e-5, start=measured.eigenvectors)
+    precise = sharpness(model, cross_entropy, batches, tol=1e-5)
     value, truth = measured.eigenvalues.item(), precise.eigenvalues.item()
     print(
-        f"   seed {seed}, {name}: {value:.4f}, error {abs(value / truth - 1):.0e}, "
+        f"   seed {seed}: {value:.4f}, error {abs(value / truth - 1):.0e}, "
         f"{measured.products} products, {passes:.1f} passes",
         flush=True,
     )
-    return measured
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """Calls in processes of their own, which may be ended at any moment.
 
 A moment is a function call: the n-th of all calls, or the n-th of the functions of
-one name, Python's (``to_parquet``) or C's (``os.replace``). So it is the same on every machine, and may lie anywhere:
-in a step, a measurement, between two writes to a file or two renames. At the moment
-the process sends a signal to its group; SIGKILL leaves it no time for anything.
+one name, Python's (``to_parquet``) or C's (``os.replace``). So it is the same on every
+machine, and may lie anywhere: in a step, a measurement, between two writes to a file or
+two renames. At the moment the process sends a signal to its group; SIGKILL leaves it no
+time for anything.
 
 The processes are forked from one that has imported the library and done nothing.
 """
@@ -61,8 +62,9 @@ def sitting(call, folder: Path, moment=None, number=signal.SIGKILL, **keywords) 
 
 
 def run(**keywords) -> None:
-    """Make a run, with a checkpoint after every step if not said otherwise."""
-    launch.run(**({"checkpoint_seconds": 0} | keywords))
+    """Make a run, with a checkpoint after every step."""
+    launch.CHECKPOINT_SECONDS = 0
+    launch.run(**keywords)
 
 
 def command(arguments: list) -> int:

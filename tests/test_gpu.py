@@ -5,7 +5,7 @@ import copy
 import pytest
 import stationarity
 import torch
-from stationarity import measure
+from stationarity import launch, measure
 from stationarity.nets import mlp
 from stationarity.train import loop
 
@@ -54,9 +54,8 @@ def test_an_interrupted_run_ends_as_if_it_was_not(precision, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.State, "take_step", take_or_stop)
+        patch.setattr(launch, "CHECKPOINT_SECONDS", 0)
         with pytest.raises(KeyboardInterrupt):
-            stationarity.run(
-                "imagenet_resnet", settings=settings, device="cuda", checkpoint_seconds=0
-            )
+            stationarity.run("imagenet_resnet", settings=settings, device="cuda")
     resumed = stationarity.run("imagenet_resnet", settings=settings, device="cuda")
     assert resumed.metrics.equals(whole.metrics)

@@ -1,5 +1,6 @@
 """The parts of the project outside the library agree with each other."""
 
+import ast
 import os
 import re
 import shutil
@@ -122,6 +123,29 @@ def test_no_file_of_the_library_is_longer_than_a_reader_can_bear():
     lengths = {path: len(path.read_text().splitlines()) for path in package.rglob("*.py")}
     assert [path for path, lines in lengths.items() if lines > 350] == []
     assert len(list(package.glob("*.py"))) <= 5
+    for_chapters = (package / "chapters", package / "book")
+    core = (n for path, n in lengths.items() if not set(for_chapters) & set(path.parents))
+    assert sum(core) <= 6500
+
+
+def lines_of_code(function: ast.FunctionDef, lines: list[str]) -> int:
+    """Count a function's lines, but for blank ones, comments and its docstring."""
+    first, own = function.body[0], lines[function.lineno - 1 : function.end_lineno]
+    documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    code = sum(not re.match(r"\s*(#|$)", line) for line in own)
+    blank = sum(not line.strip() for line in lines[first.lineno - 1 : first.end_lineno])
+    return code - documented * (first.end_lineno - first.lineno + 1 - blank)
+
+
+def test_no_function_of_the_library_has_more_than_fifty_lines_of_code():
+    long = []
+    for path in (ROOT / "lib").rglob("*.py"):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                count = lines_of_code(node, text.splitlines())
+                long += [(path.name, node.name, count)] if count > 50 else []
+    assert long == []
 
 
 def test_the_extras_that_make_installs_exist():

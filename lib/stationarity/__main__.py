@@ -108,20 +108,26 @@ def _record(options) -> None:
 
 
 def _verify(options) -> None:
-    from .book import claims  # takes seconds to import
+    from .book import claims, verdicts  # takes seconds to import
 
     ledger = claims.read()
-    table = claims.verdicts(ledger)
+    table = verdicts.verdicts(ledger)
     for claim in ledger:
         print(f"{claim.name}  {claim.text}")
         if claim.kind == "argument":
             print("    an argument: no verdict")
-        for row in table[table.claim == claim.name].itertuples():
-            if row.verdict == "not run":
-                print(f"    {row.verdict}  {row.experiment if claim.evidence else ''}".rstrip())
+        rows = table[(table.claim == claim.name) & (table.role == "claim")]
+        for row in rows.to_dict("records"):
+            if row["verdict"] == verdicts.NOT_RUN:
+                where = row["experiment"] if claim.evidence else ""
+                print(f"    {verdicts.NOT_RUN}  {where}".rstrip())
                 continue
-            value = f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}], {row.criterion}"
-            print(f"    {row.verdict}  {row.experiment} {row.run}: {row.quantity} {value}")
+            limits = claim.evidence[int(row["piece"]) - 1].criteria[-1]
+            value = f"{row['quantity']} {verdicts.estimate_text(row)}, {limits}"
+            print(f"    {row['verdict']}  {row['experiment']} {row['run']}: {value}")
+            if row["reason"]:
+                print(f"        {row['reason']}")
+    print(f"\n{verdicts.summary(table).to_string()}")
 
 
 def _doctor(options) -> int:

@@ -16,11 +16,12 @@ import filelock
 from .data import embedded_hash
 from .errors import UsageError
 from .runs import distributed, records
-from .runs.checkpoints import Keeper, Place
+from .runs.checkpoints import CHECKPOINTS, Keeper, Place
 from .runs.devices import threads, usable_device
 from .runs.progress import follow
 from .runs.settings import Settings, get
 
+CHECKPOINT_SECONDS = 30.0  # from one to the next, at least; 0: one after every step
 KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")  # by one that goes on
 
 
@@ -34,7 +35,6 @@ def run(
     device: str | None = None,
     devices: int = 1,
     other_code: bool = False,
-    checkpoint_seconds: float = 30.0,
 ) -> records.Run:
     """Return the run of an experiment, made now, continued or loaded.
 
@@ -51,8 +51,6 @@ def run(
     device : ``cpu``, ``cuda``, ...; by default a GPU where there is one.
     devices : GPUs (or, of a CPU, processes) that a training run shares its batches
         among, by ``torchrun``; any other experiment takes one.
-    checkpoint_seconds : seconds between checkpoints, or more where writing one takes
-        more than a hundredth of them; 0: one after every step.
 
     Raises :class:`UsageError` for bad input, before any long work.
     """
@@ -73,15 +71,14 @@ def run(
         if earlier and earlier.info["status"] == "diverged":
             raise UsageError(earlier.info["failure"])
         if devices == 1:
-            with _told(folder, device), threads(chosen.threads):
+            with _explained(folder, device), threads(chosen.threads):
                 info = records.new_info(name, scale, chosen, fingerprint(chosen), device)
                 if earlier:
                     info |= {key: earlier.info[key] for key in KEPT if key in earlier.info}
                 records.prepare(folder)
-                place = Place(
-                    data_root, device, Keeper(folder, info, checkpoint_seconds, device)
-                )
-                return place.keeper.finish(study_of(chosen)(chosen, place))
+                keeper = Keeper(folder, info, CHECKPOINT_SECONDS, device)
+                rows = study_of(chosen)(chosen, Place(data_root, device, keeper))
+                return keeper.finish(rows)
     _start_processes(devices, name, scale, chosen, data_root, device, other_code)
     return records.read(folder)
 
@@ -127,15 +124,15 @@ def _alone(folder: Path):
 
 def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
     """Return what all processes find of a run; remove a short one that other code made."""
-    found = records.read(folder) if distributed.rank() == 0 else None
-    if found and not found.made_by_this_code:
+    earlier = records.read(folder) if distributed.rank() == 0 else None
+    if earlier and not earlier.made_by_this_code:
         if scale == "classroom":
             discarded = folder.with_name(folder.name + ".discarded")
             shutil.rmtree(discarded, ignore_errors=True)
             folder.rename(discarded)  # at once: an interrupted removal leaves no half run
             shutil.rmtree(discarded)
-            found = None
-        elif found.complete:
+            earlier = None
+        elif earlier.complete:
             warnings.warn(f"{folder.name} was made by other library code.", stacklevel=3)
         elif not other_code:
             raise UsageError(
@@ -144,19 +141,18 @@ def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
             )
     distributed.wait()
     if distributed.rank() > 0:
-        found = records.read(folder)
+        earlier = records.read(folder)
     distributed.wait()  # before the first one writes
-    return found
+    return earlier
 
 
 def _start_processes(
     devices: int, name: str, scale: str, settings: Settings, data_root, device, other_code: bool
 ) -> None:
     """Make the run by ``torchrun`` on so many processes, which say why where they fail."""
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-        str(devices), "-m", "stationarity", "run", name, "--scale", scale, "--device", device,
-    ]  # fmt: skip
+    start = f"-m torch.distributed.run --standalone --nproc-per-node {devices}"
+    command = [sys.executable, *start.split(), "-m", "stationarity", "run", name]
+    command += ["--scale", scale, "--device", device]
     for (key, value), (_, usual) in zip(settings, get(name, scale), strict=True):
         command += ["--set", f"{key}={value}"] if value != usual else []
     command += ["--data-root", str(data_root)] if data_root else []
@@ -170,7 +166,7 @@ def _start_processes(
 
 
 @contextlib.contextmanager
-def _told(folder: Path, device: str):
+def _explained(folder: Path, device: str):
     try:
         yield
     except KeyboardInterrupt:
@@ -188,7 +184,7 @@ def _told(folder: Path, device: str):
 
 
 def _way_on(folder: Path) -> str:
-    newest = folder / records.CHECKPOINTS[0]
+    newest = folder / CHECKPOINTS[0]
     if not newest.exists():
         return f"No checkpoint of {folder.name} was due yet: the same call starts anew."
     age = f"{time.time() - newest.stat().st_mtime:.0f} seconds ago"

@@ -259,6 +259,13 @@ def faults_of_outputs(notebook) -> list[str]:
     return faults
 
 
+def findings(notebook) -> list[str]:
+    """What an executed notebook found, and whether its condition was true."""
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    found = [one.metadata["finding"] for one in outputs if "finding" in one.get("metadata", {})]
+    return [("holds: " if one["holds"] else "not so: ") + one["text"] for one in found]
+
+
 def figure_names(notebook) -> list[str]:
     figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
     return [figure["name"] for figure in figures if "name" in figure]
@@ -322,7 +329,7 @@ def test_small_parameters_are_for_chapters_that_exist():
 
 
 @each_notebook
-def test_execution(path, tmp_path):
+def test_execution(path, tmp_path, record_property):
     injected = SMALL.get(path.stem, {})
     assert set(injected) <= parameters(nbformat.read(path, as_version=4))
     notebook = papermill.execute_notebook(
@@ -334,6 +341,8 @@ def test_execution(path, tmp_path):
         progress_bar=False,
     )
     assert not faults_of_outputs(notebook)
+    for one in findings(notebook):
+        record_property("finding", f"{path.stem} {one}")
     missing = pasted(notebook) - glued(notebook)
     assert not missing, f"pasted, but glued nowhere: {sorted(missing)}"
 

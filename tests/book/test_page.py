@@ -5,6 +5,7 @@ import re
 
 import IPython.display
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import stationarity
 from stationarity import UsageError
@@ -71,3 +72,18 @@ def test_a_run_that_cannot_be_drawn_says_why(shown):
     assert bundle["text/markdown"].count("{image}") == 1
     assert "It lacks <what> the figure needs." in bundle["text/markdown"]
     assert "It lacks &lt;what&gt; the figure needs." in bundle["text/html"]
+
+
+def test_a_finding_shows_the_sentence_that_its_condition_allows(monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        IPython.display, "display", lambda one, metadata: shown.append((one.data, metadata))
+    )
+    for condition in (True, np.bool_(False)):
+        page.finding(condition, "It drifts.", otherwise="No drift was seen.")
+    (drifts, held), (still, failed) = shown
+    assert drifts == "It drifts."
+    assert "No drift was seen." in still and "It drifts." not in still
+    assert "admonition" in still
+    assert held == {"finding": {"text": "It drifts.", "holds": True}}
+    assert failed["finding"]["holds"] is False

@@ -148,9 +148,11 @@ def test_an_unknown_parameter_stops_a_chapter_and_leaves_its_source(tmp_path):
 PARAMETERS = 'settings = ""'
 LONG = """\
 import stationarity
+from stationarity import launch
 from stationarity.book import page
+launch.CHECKPOINT_SECONDS = 0.1
 arguments = page.begin("full_batch", settings=settings)
-run = stationarity.run("full_batch", **arguments["full_batch"], checkpoint_seconds=0.1)"""
+run = stationarity.run("full_batch", **arguments["full_batch"])"""
 SETTINGS = "epochs=400 measure_every=10 hidden=16"
 
 

@@ -1,12 +1,14 @@
 """The criteria on runs: every verdict, and the control that must come out otherwise."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import stationarity
 from stationarity.chapters import levels
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
 from stationarity.runs.settings import get
+from stationarity.stats.trends import level
 
 
 def run_with(tmp_path, quantity="gradient_norm_squared", values=(), errors=0.01, **settings):
@@ -17,12 +19,8 @@ def run_with(tmp_path, quantity="gradient_norm_squared", values=(), errors=0.01,
     return records.write(tmp_path, info, metrics.rows(quantity, values, errors, **at))
 
 
-def test_descent_ends_where_the_gradient_balances_the_decay(tmp_path):
-    settings = get("imagenet_resnet").but(weight_decay=0.1)
-    info = {"experiment": "imagenet_resnet", "settings": settings.plain()}
-    rows = metrics.rows("gradient_norm_squared", 0.09) + metrics.rows("weight_norm", 3.0)
-    run = records.write(tmp_path, info, rows)
-    assert np.isclose(levels.decay_balance(run), 1)
+def test_a_share_is_told_in_per_cent(tmp_path):
+    run = run_with(tmp_path, "weight_norm", [1.0, 3.0])
     assert levels.last_percentage(run, "accuracy") == "not measured"
     assert levels.last_percentage(run, "weight_norm") == "300.0 %"
 
@@ -45,17 +43,32 @@ def test_stages_end_where_the_step_size_drops(tmp_path):
     assert levels.stages(run) == [(0, 4), (4, 8), (8, 12)]
 
 
-@pytest.mark.parametrize("slope, stable", [(-0.001, True), (-0.04, False)])
-def test_a_loss_is_stable_where_its_last_change_is_small(tmp_path, slope, stable):
-    losses = np.concatenate([[2.0], 1 + slope * np.arange(12.0)])
-    change = levels.loss_change(run_with(tmp_path, "loss", losses, 0.0))
-    assert np.isclose(change.value, 7 * slope / (2 - losses[5:].mean()))
-    assert (abs(change.value) < levels.STABLE) == stable
+def test_the_correlation_of_few_residuals_has_its_own_expectation():
+    generator = np.random.default_rng(0)
+    assert np.isclose(levels.white_lag(range(10)), -0.2, atol=0.005)
+    times = np.array([0, 1, 2, 5, 7, 8.0])
+    lags = [level(times, noise).lag for noise in generator.standard_normal((4000, 6))]
+    assert np.isclose(levels.white_lag(times), np.mean(lags), atol=0.02)
 
 
-def test_a_loss_that_fell_nowhere_has_no_share(tmp_path):
-    rising = run_with(tmp_path, "loss", 1 + np.arange(13.0))
-    assert np.isnan(levels.loss_change(rising).value)
+def test_intervals_hold_jointly(tmp_path):
+    """Of all stages at once: white noise leaves none of three intervals in 95 %."""
+    generator, missed = np.random.default_rng(0), {True: 0, False: 0}
+    run = run_with(tmp_path, values=np.ones(13), schedule="stages", drops=[4, 8])
+    for _ in range(120):
+        noise = generator.standard_normal(13)
+        made = levels.made_up(
+            run, "gradient_norm_squared", lambda window, *_, n=noise: n[window.index]
+        )
+        for jointly in missed:
+            table = levels.stage_levels(made, jointly=jointly)
+            missed[jointly] += not ((table.low < 0) & (table.high > 0)).all()
+    assert missed[True] < 0.1 * 120 < missed[False]
+
+
+def test_a_mean_over_stages_counts_the_best_known_most(tmp_path):
+    table = pd.DataFrame({"value": [1.0, 3.0], "high": [1.3, 3.4], "weight": [0.5, 0.5]})
+    assert np.allclose(levels.weighted(table), (2, 1.75, 2.25))
 
 
 def test_too_little_is_refused(tmp_path):

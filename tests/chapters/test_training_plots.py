@@ -51,12 +51,13 @@ def test_the_paper_stands_beside_every_run(runs):
     assert all(np.isclose(np.mean(line.get_ydata()), 1, atol=0.2) for line in lines)
 
 
-def test_each_stage_of_each_run_has_its_verdict(runs):
-    judged = {run.label: run for run in runs}
-    table = levels.compare(judged, "regularised_gradient_norm_squared")
-    figure = training_plots.verdicts(table)
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == table.verdict.tolist() and len(texts) == 3 * len(runs)
+def test_each_share_has_its_panel(runs):
+    table = levels.all_shares({run.label: run for run in runs})
+    figure = training_plots.shares(table)
+    assert len(figure.axes) == table.share.nunique() == 3
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == list(table.label.unique()) and len(labels) == 3 * len(runs)
+    assert levels.described(runs[0]).shape == (3, 11)
 
 
 def test_two_runs_share_the_landing_page(runs):

@@ -41,7 +41,7 @@ def test_the_measured_gradient_is_the_one_at_a_fixed_memory():
     model, streams = in_float64()
     batch = next(iter(streams.draws(1, "gradient")))
     context, tokens, targets = batch
-    memory = remember(model, context, 8)
+    memory = remember(model, context, 8).detach()
     parameters = list(model.parameters())
     fixed = torch.autograd.grad(model(tokens, targets, memory)[0].mean(), parameters)
     found = torch.autograd.grad(next_token_loss(model, batch), parameters)

@@ -27,7 +27,7 @@ TEXT = {
 }  # fmt: skip
 
 
-def process(rank, count, port, runs_root, name, settings, options, sender, killed_at):
+def process(rank, count, port, runs_root, name, settings, sender, killed_at):
     """What one of several forked processes does."""
     torch.set_num_threads(1)
     os.environ.update(
@@ -35,6 +35,8 @@ def process(rank, count, port, runs_root, name, settings, options, sender, kille
         MASTER_PORT=str(port), STATIONARITY_RUNS=str(runs_root),
     )  # fmt: skip
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if killed_at is not None:
+        launch.CHECKPOINT_SECONDS = 0.0
     if killed_at is not None and rank == count - 1:
         take_step = loop.State.take_step
 
@@ -45,13 +47,13 @@ def process(rank, count, port, runs_root, name, settings, options, sender, kille
 
         loop.State.take_step = take_or_die
     try:
-        stationarity.run(name, settings=settings, device="cpu", **options)
+        stationarity.run(name, settings=settings, device="cpu")
         sender.send("done")
     except UsageError as error:
         sender.send(str(error))
 
 
-def run_on(count, runs_root, name, settings, killed_at=None, **options):
+def run_on(count, runs_root, name, settings, killed_at=None):
     """Run an experiment on forked processes; return what each said, None if killed."""
     context = multiprocessing.get_context("fork")
     with socket.socket() as free:
@@ -60,7 +62,7 @@ def run_on(count, runs_root, name, settings, killed_at=None, **options):
     members = []
     for rank in range(count):
         receiver, sender = context.Pipe(duplex=False)
-        arguments = (rank, count, port, runs_root, name, settings, options, sender, killed_at)
+        arguments = (rank, count, port, runs_root, name, settings, sender, killed_at)
         member = context.Process(target=process, args=arguments)
         member.start()
         sender.close()
@@ -122,9 +124,7 @@ def test_processes_are_killed_again_and_again_and_go_on_to_the_same_end(tmp_path
     run_on(3, tmp_path / "whole", name, settings)
     # Losses are read, and checkpoints written, at the end of an epoch of 12 steps.
     for moment in (5, 31):
-        said = run_on(
-            3, tmp_path / "killed", name, settings, killed_at=moment, checkpoint_seconds=0.0
-        )
+        said = run_on(3, tmp_path / "killed", name, settings, killed_at=moment)
         assert said == [None] * 3
         reached = metrics(tmp_path / "killed").step.max() if moment > 12 else 0
         assert reached == moment // 12 * 12
@@ -139,7 +139,7 @@ def test_processes_are_killed_again_and_again_and_go_on_to_the_same_end(tmp_path
 
 def test_a_run_goes_on_with_as_many_processes_as_it_was_begun_on(tmp_path):
     settings = IMAGES | {"measure_every": 0}
-    run_on(2, tmp_path, "imagenet_resnet", settings, killed_at=30, checkpoint_seconds=0.0)
+    run_on(2, tmp_path, "imagenet_resnet", settings, killed_at=30)
     [said] = run_on(1, tmp_path, "imagenet_resnet", settings)
     assert "begun on 2 processes" in said and "--devices" in said
 

@@ -10,7 +10,7 @@ import pytest
 import stationarity
 import torch
 from stationarity import UsageError
-from stationarity.runs import metrics, records
+from stationarity.runs import checkpoints, metrics, records
 from stationarity.runs.settings import get
 
 ROWS = [
@@ -56,17 +56,17 @@ def test_rows_are_chosen_by_their_columns(written):
 
 
 def test_a_checkpoint_is_whole_or_the_previous_one_stands(tmp_path, monkeypatch):
-    records.write_checkpoint(tmp_path, {"step": 1})
-    records.write_checkpoint(tmp_path, {"step": 2})
-    assert records.read_checkpoint(tmp_path)["step"] == 2
+    checkpoints.write_checkpoint(tmp_path, {"step": 1})
+    checkpoints.write_checkpoint(tmp_path, {"step": 2})
+    assert checkpoints.read_checkpoint(tmp_path)["step"] == 2
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(UsageError, match="No space left on device.*make room"):
-        records.write_checkpoint(tmp_path, {"step": 3})
-    assert records.read_checkpoint(tmp_path)["step"] == 2
+        checkpoints.write_checkpoint(tmp_path, {"step": 3})
+    assert checkpoints.read_checkpoint(tmp_path)["step"] == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "checkpoint.previous.pt", "checkpoint.pt"
     ]  # fmt: skip
@@ -90,7 +90,7 @@ def test_a_checkpoint_is_read_without_unpickling(tmp_path):
 
     torch.save({"step": Payload()}, tmp_path / "checkpoint.pt")
     with pytest.raises(UsageError, match="No checkpoint of .* can be read"):
-        records.read_checkpoint(tmp_path)
+        checkpoints.read_checkpoint(tmp_path)
     assert not (tmp_path / "owned").exists()
 
 

@@ -62,7 +62,7 @@ def assert_equal(one, other):
     """Two complete runs have equal metrics and, where they left any, equal weights."""
     assert one.complete and other.complete
     pd.testing.assert_frame_equal(one.metrics, other.metrics, check_exact=True)
-    weights = [records.read_checkpoint(run.folder) for run in (one, other)]
+    weights = [checkpoints.read_checkpoint(run.folder) for run in (one, other)]
     if weights[0]:
         (these, those) = (checkpoint["state"]["model"] for checkpoint in weights)
         assert all(torch.equal(these[name], those[name]) for name in these)
@@ -172,9 +172,10 @@ def test_a_study_interrupted_after_any_step_ends_as_if_it_was_not(name, monkeypa
     expected = stationarity.run(name, settings=STUDIES[name]).metrics
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "interrupted"))
     original, written = checkpoints.Keeper._write, []
+    monkeypatch.setattr(launch, "CHECKPOINT_SECONDS", 0)
 
-    def write(keeper):
-        original(keeper)
+    def write(keeper, *rows):
+        original(keeper, *rows)
         written.append(keeper.steps)
         if len(written) % 7 == 1:
             raise KeyboardInterrupt
@@ -183,7 +184,7 @@ def test_a_study_interrupted_after_any_step_ends_as_if_it_was_not(name, monkeypa
     interrupted = 0
     while True:
         try:
-            found = stationarity.run(name, settings=STUDIES[name], checkpoint_seconds=0)
+            found = stationarity.run(name, settings=STUDIES[name])
             break
         except KeyboardInterrupt:
             interrupted += 1
@@ -193,8 +194,8 @@ def test_a_study_interrupted_after_any_step_ends_as_if_it_was_not(name, monkeypa
     # Nothing was done twice: as many checkpoints as a run in one sitting writes.
     count = len(written)
     written.clear()
-    monkeypatch.setattr(checkpoints.Keeper, "_write", lambda keeper: written.append(0))
-    stationarity.run(name, settings=STUDIES[name], checkpoint_seconds=0, seed=1)
+    monkeypatch.setattr(checkpoints.Keeper, "_write", lambda *_: written.append(0))
+    stationarity.run(name, settings=STUDIES[name], seed=1)
     assert len(written) == count
 
 
@@ -268,6 +269,7 @@ def test_an_interruption_before_the_first_checkpoint_is_told(tmp_path):
 def interrupted(tmp_path, monkeypatch):
     """The folder of a run of images that was interrupted after seven steps."""
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path))
+    monkeypatch.setattr(launch, "CHECKPOINT_SECONDS", 0)
     hook = register_optimizer_step_post_hook(stop_after(7))
     with pytest.raises(KeyboardInterrupt):
         images()
@@ -276,7 +278,7 @@ def interrupted(tmp_path, monkeypatch):
 
 
 def images(**changes):
-    return stationarity.run("imagenet_resnet", settings=IMAGES | changes, checkpoint_seconds=0)
+    return stationarity.run("imagenet_resnet", settings=IMAGES | changes)
 
 
 def stop_after(steps, error=KeyboardInterrupt):
@@ -303,13 +305,13 @@ def assert_refused(folder, message):
 
 
 def change_checkpoint(folder, change):
-    checkpoint = records.read_checkpoint(folder)
+    checkpoint = checkpoints.read_checkpoint(folder)
     change(checkpoint)
     torch.save(checkpoint, folder / "checkpoint.pt")
 
 
 def test_a_checkpoint_of_another_model_is_refused(interrupted):
-    checkpoint = records.read_checkpoint(interrupted)
+    checkpoint = checkpoints.read_checkpoint(interrupted)
     wider = {name: torch.zeros(7) for name in checkpoint["state"]["model"]}
     for model in (wider, {"weight": torch.zeros(2)}):
         change_checkpoint(interrupted, lambda kept: kept["state"].update(model=model))
@@ -340,16 +342,17 @@ def test_a_checkpoint_of_a_training_run_is_none_of_a_study(interrupted, monkeypa
 def test_a_study_without_its_table_is_not_gone_on_with(monkeypatch, tmp_path):
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path))
     with monkeypatch.context() as patch:
+        patch.setattr(launch, "CHECKPOINT_SECONDS", 0)
         patch.setattr(ensembles, "sgd_step", stop_after(9))
         with pytest.raises(KeyboardInterrupt):
-            stationarity.run("settling", settings=SETTLING, checkpoint_seconds=0)
+            stationarity.run("settling", settings=SETTLING)
     next(tmp_path.glob("*/*/table.bin")).write_bytes(b"")
     with pytest.raises(UsageError, match="is of another run"):
         stationarity.run("settling", settings=SETTLING)
 
 
 def test_when_both_checkpoints_are_damaged_nothing_is_deleted(interrupted):
-    for name in records.CHECKPOINTS:
+    for name in checkpoints.CHECKPOINTS:
         whole = (interrupted / name).read_bytes()
         (interrupted / name).write_bytes(whole[: len(whole) // 2])
     before = contents(interrupted)

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from processes import TIME, ornstein_uhlenbeck
+from processes import ornstein_uhlenbeck
 from stationarity.errors import UsageError
 from stationarity.stats import autocorrelation
-from stationarity.stats.estimate import Estimate
 
 
 def test_the_process_has_its_exact_law():
@@ -50,45 +49,16 @@ def test_a_drift_is_no_slow_fluctuation():
     assert about_the_line == pytest.approx(autocorrelation.fluctuation_time(chain), rel=0.1)
 
 
-def test_blocks_are_long_and_the_newest_values_are_kept():
-    chain = ornstein_uhlenbeck(1, 5000)[0]
-    blocks = autocorrelation.blocks(chain)
-    assert blocks.shape[1] == pytest.approx(autocorrelation.BLOCK * TIME, rel=0.3)
-    np.testing.assert_array_equal(blocks.ravel(), chain[5000 - blocks.size :])
-
-
-@pytest.mark.parametrize(("statistic", "exact"), [(np.mean, 1), (np.var, None)])
-def test_block_bootstrap_has_the_spread_over_processes(statistic, exact):
-    sample = ornstein_uhlenbeck(3000, 3000, seed=1)
-    spread = statistic(sample, axis=1).std()
-    if exact:  # of the mean: sqrt(tau / n)
-        assert spread == pytest.approx(np.sqrt(TIME / 3000), rel=0.05)
-    found = [autocorrelation.block_bootstrap(statistic, chain) for chain in sample[:40]]
-    assert np.mean(found) == pytest.approx(spread, rel=0.12)
-
-
-def test_intervals_of_time_averages_hold_the_mean_at_their_rate():
-    chains = ornstein_uhlenbeck(600, 2000, seed=2)
-    held = 0
-    for chain in chains:
-        error = autocorrelation.block_bootstrap(np.mean, chain)
-        found = Estimate.of(chain.mean(), error)
-        held += found.low < 0 < found.high
-    assert abs(held / 600 - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 600)
-
-
 # --- what is refused ------------------------------------------------------------
 
 
 def test_a_window_with_too_few_effective_samples_is_refused():
     chain = ornstein_uhlenbeck(1, 300)[0]  # 30 effective samples
-    for refused in (
-        autocorrelation.fluctuation_time,
-        autocorrelation.blocks,
-        lambda window: autocorrelation.block_bootstrap(np.mean, window),
-    ):
-        with pytest.raises(UsageError, match="effective samples, and 60 are needed"):
-            refused(chain)
+    with pytest.raises(UsageError, match="effective samples, and 60 are needed"):
+        autocorrelation.fluctuation_time(chain)
+    fast = np.diff(np.random.default_rng(0).standard_normal(41))  # a time below 1
+    with pytest.raises(UsageError, match="40 effective samples"):
+        autocorrelation.fluctuation_time(fast)
 
 
 def test_bad_series_are_refused():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from stationarity.chapters.ch09_anomalous_diffusion.walks import squared_displacements
 from stationarity.errors import UsageError
 from stationarity.stats import displacement
 from stationarity.theory import stationary_covariance
@@ -51,7 +52,7 @@ def test_the_interval_has_its_nominal_coverage(name):
     draw, argument, means = PROCESSES[name]
     replicates, generator = 400, GENERATOR(1)
     paths = draw(generator, 6 * replicates, 64, 5, argument)
-    squares = displacement.squared_displacements(paths, LAGS).reshape(replicates, 6, 1, -1)
+    squares = squared_displacements(paths, LAGS).reshape(replicates, 6, 1, -1)
     fits = [displacement.exponent(LAGS, one, WITHIN) for one in squares]
     held = np.mean([fit.low <= slope(means) <= fit.high for fit in fits])
     # 3.5 standard deviations of a binomial share: 95 % give 91.2 to 98.8 %.
@@ -64,7 +65,7 @@ def test_the_interval_has_its_nominal_coverage(name):
 def test_one_trajectory_is_resampled_over_its_reference_points():
     replicates = 300
     paths = by_cholesky(GENERATOR(2), 1, 64, 5 * 8 * replicates, 0.5)
-    squares = displacement.squared_displacements(paths, LAGS)[0, 0]  # of all coordinates
+    squares = squared_displacements(paths, LAGS)[0, 0]  # of all coordinates
     parts = (paths[0, LAGS] ** 2).T.reshape(replicates, 1, 8, 5, -1).sum(3)
     assert parts.sum((0, 1, 2)) == pytest.approx(squares)
     fits = [displacement.exponent(LAGS, one, WITHIN) for one in parts]
@@ -90,13 +91,13 @@ def test_the_standard_error_is_that_of_the_linearised_statistic(monkeypatch):
 
 def test_displacements_are_those_of_two_loops():
     paths = GENERATOR(7).standard_normal((3, 11, 2))
-    found = displacement.squared_displacements(paths, [1, 4])
+    found = squared_displacements(paths, [1, 4])
     for k in range(3):
         for r, begin in enumerate([0, 4]):
             for i, lag in enumerate([1, 4]):
                 gone = paths[k, begin + lag] - paths[k, begin]
                 assert found[k, r, i] == pytest.approx(gone @ gone)
-    assert displacement.squared_displacements(paths, [1, 4]).shape == (3, 2, 2)
+    assert squared_displacements(paths, [1, 4]).shape == (3, 2, 2)
 
 
 def test_a_settled_quadratic_follows_its_exact_displacement():
@@ -111,7 +112,7 @@ def test_a_settled_quadratic_follows_its_exact_displacement():
         seed=8,
     ).swapaxes(0, 1)
     exact = (2 * variance * (1 - (1 - rate * curvature) ** LAGS[:, None])).sum(1)
-    squares = displacement.squared_displacements(paths, LAGS)
+    squares = squared_displacements(paths, LAGS)
     assert squares.mean((0, 1)) == pytest.approx(exact, rel=0.06)
     fit = displacement.exponent(LAGS, squares, WITHIN)
     assert fit.low < slope(exact) < fit.high < 1
@@ -150,7 +151,7 @@ GOOD = np.outer([1.0, 2.0], LAGS)
         (lambda: displacement.exponent(LAGS, GOOD[:1]), "at least two seeds"),
         (lambda: displacement.exponent(LAGS, 0 * GOOD), "stood still or diverged"),
         (lambda: displacement.exponent(LAGS, np.nan * GOOD), "stood still or diverged"),
-        (lambda: displacement.squared_displacements(np.zeros((2, 5, 1)), [8]), "too short: it"),
+        (lambda: squared_displacements(np.zeros((2, 5, 1)), [8]), "too short: it"),
         (lambda: displacement.spaced_lags(0), "must be at least 1"),
     ],
 )

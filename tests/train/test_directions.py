@@ -11,6 +11,7 @@ from stationarity import UsageError, data, launch, measure, nets
 from stationarity.nets import pretrained
 from stationarity.runs.checkpoints import Place, Table
 from stationarity.runs.settings import get
+from stationarity.stats.estimate import variance_and_error
 from stationarity.train import directions, load_model, loop
 from torch import nn
 
@@ -166,7 +167,7 @@ def test_plain_images_are_the_originals():
 
 def test_a_variance_with_its_error():
     values = np.random.default_rng(0).normal(size=(2000, 50, 1))
-    pairs = np.array([directions.variance_and_error(values[:, i]) for i in range(50)])[..., 0]
+    pairs = np.array([variance_and_error(values[:, i]) for i in range(50)])[..., 0]
     assert pairs[:, 0].mean() == pytest.approx(1, abs=0.02)
     assert pairs[:, 1].mean() == pytest.approx((2 / 2000) ** 0.5, rel=0.05)
     assert pairs[:, 0].std() == pytest.approx(pairs[:, 1].mean(), rel=0.4)
@@ -214,7 +215,8 @@ def test_directions_that_are_lost_or_of_another_run_are_not_gone_on_with(monkeyp
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(loop.State, "take_step", stop)
-        stationarity.run("continued", settings=TINY, checkpoint_seconds=0)
+        patch.setattr(launch, "CHECKPOINT_SECONDS", 0)
+        tiny()
     chosen = get("continued", overrides=TINY)
     file = launch.folder_of("continued", "classroom", chosen) / "directions.bin"
     whole = file.read_bytes()

@@ -1,14 +1,17 @@
 """The loop: schedules, measurement, checkpoints, resume, records of a run."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
 import stationarity
 import torch
 from stationarity import UsageError, launch, measure
-from stationarity.runs import records
+from stationarity.runs import checkpoints, records
 from stationarity.runs.settings import get
 from stationarity.train import load_model, loop, precision
+from stationarity.train.settings import Path
 
 TINY = {
     "examples": 160, "width": 4, "epochs": 4, "batch_size": 32, "drops": "2,3",
@@ -60,7 +63,8 @@ def test_measuring_changes_no_bit_of_the_trajectory(optimizer, precision):
 
 
 def stop_at(monkeypatch, step):
-    """Make the run fail just before it takes that step."""
+    """Let the run write checkpoints at every step, and fail just before it takes that one."""
+    monkeypatch.setattr(launch, "CHECKPOINT_SECONDS", 0)
     original = loop.State.take_step
 
     def take_step(state, batch):
@@ -94,7 +98,7 @@ def test_a_run_goes_on_with_the_data_it_was_begun_on(monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, 5)
         with pytest.raises(KeyboardInterrupt):
-            stationarity.run("imagenet_resnet", settings=TINY, checkpoint_seconds=0)
+            tiny()
     folder = next(records.runs_root().glob("imagenet_resnet/classroom-*"))
     info = records.read(folder).info
     records.write_info(folder, info | {"data": {"source": "elsewhere"}})
@@ -109,10 +113,10 @@ def test_a_truncated_checkpoint_falls_back_to_the_previous(damage, monkeypatch, 
     with monkeypatch.context() as patch:
         stop_at(patch, 11)
         with pytest.raises(KeyboardInterrupt):
-            stationarity.run("imagenet_resnet", settings=TINY, checkpoint_seconds=0)
+            tiny()
     checkpoint = next(tmp_path.glob("truncated/*/*/checkpoint.pt"))
     checkpoint.write_bytes(damage)
-    assert records.read_checkpoint(checkpoint.parent)["state"]["step"] == 10
+    assert checkpoints.read_checkpoint(checkpoint.parent)["state"]["step"] == 10
     pd.testing.assert_frame_equal(tiny().metrics, reference.metrics, check_exact=True)
 
 
@@ -135,7 +139,7 @@ def test_a_longer_run_of_other_code_is_kept_or_goes_on_when_told(monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, 5)
         with pytest.raises(KeyboardInterrupt):
-            stationarity.run("imagenet_resnet", **keywords, checkpoint_seconds=0)
+            stationarity.run("imagenet_resnet", **keywords)
     monkeypatch.setattr(records, "code_hash", lambda study: "othercode")
     with pytest.raises(UsageError, match="other_code=True"):
         stationarity.run("imagenet_resnet", **keywords)
@@ -204,11 +208,13 @@ def test_the_fastest_path_is_timed_once_and_kept(monkeypatch):
         stop_at(patch, 5)
         patch.setattr(precision, "fastest", lambda *a: "float32 channels_last")
         with pytest.raises(KeyboardInterrupt):
-            stationarity.run(
-                "imagenet_resnet", settings=TINY | {"precision": "auto"}, checkpoint_seconds=0
-            )
+            tiny(precision="auto")
     assert tiny(precision="auto").info["path"] == "float32 channels_last"
     assert tiny(precision="auto", seed=1).info["path"] in precision.PATHS
+
+
+def test_every_path_can_be_set():
+    assert get_args(Path) == ("auto", *precision.PATHS)
 
 
 def test_a_seed_decides_a_run():

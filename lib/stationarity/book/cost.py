@@ -14,7 +14,7 @@ from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS, Settings
 from ..train import directions
 from ..train.settings import AnyTraining, LanguageTraining
-from . import claims, counting
+from . import counting, verdicts
 from .counting import DATA
 from .results import stale
 
@@ -30,7 +30,6 @@ class Work(NamedTuple):
     training: float
     measuring: float = 0.0
     images: float = 0.0  # read from files
-    measurements: int = 0
 
     @property
     def total(self) -> float:  # all operations
@@ -59,13 +58,12 @@ def seconds(task: Work, machine: Machine, devices: int = 1) -> float:
     return max(computed, task.images / machine.images / devices)
 
 
-def work(settings: AnyTraining, products=None, costs: tuple = (), directed=None) -> Work:
+def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
     """Return the work of a training run and of its measurements.
 
     ``products``: Hessian products of one sharpness, else those of the settings; ``costs``:
-    of an example, as from :func:`counting.counted` or, in seconds, :func:`counting.timed`;
-    ``directed``: products for the directions in which weights are followed, whose own
-    operations, less than a hundredth of a step's, are left out.
+    of an example, as from :func:`counting.counted` or, in seconds, :func:`counting.timed`.
+    Following adds less than a hundredth to a step, which is left out.
 
     >>> work(EXPERIMENTS["imagenet_resnet"]["classroom"]).steps
     1980
@@ -86,29 +84,26 @@ def work(settings: AnyTraining, products=None, costs: tuple = (), directed=None)
         examples = settings.examples or data.examples
         few = min(few, examples)
     # Each ends with the losses before a step and after it, but for the last.
-    once = (
-        examples * measured.gradient + few * (products + 1) * measured.product
-        + 2 * few * measured.forward + tests * counts.forward + further
-    )  # fmt: skip
+    curvature = few * ((products + 1) * measured.product + 2 * measured.forward)
+    once = examples * measured.gradient + curvature + tests * counts.forward + further
     steps, every = settings.epochs * per_epoch, settings.measure_every * per_epoch
     often = len(range(0, steps, every)) + 1 if every else 0  # at the end, too
     measuring = often * once - min(often, 1) * few * measured.forward
     images = steps * batch + often * (examples + few + tests)
     if settings.followed_epochs:
         few, noise = (n * batch for n in (settings.direction_batches, settings.noise_batches))
-        if directed is None:
-            directed = min(EACH * settings.directions, settings.direction_products)
+        directed = min(EACH * settings.directions, settings.direction_products)
         measuring += few * directed * measured.product + noise * measured.gradient
         images += few + noise
     images = images if settings.dataset == "imagenet" else 0.0
-    return Work(steps, steps * batch * counts.gradient, measuring, images, often)
+    return Work(steps, steps * batch * counts.gradient, measuring, images)
 
 
 def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
     """Return the bytes on disk, and those that each device needs at its fullest moment.
 
-    On disk lie the data, three checkpoints (one in writing) and what following leaves; the
-    device holds weights, moments, gradients, what following holds, and a product's graph.
+    On disk: the data, three checkpoints (one in writing), what following leaves; on a
+    device: weights, moments, gradients, what following holds, and a product's graph.
     """
     files = DATA[settings.dataset].gigabytes * 1e9 if hasattr(settings, "dataset") else 0.0
     if not isinstance(settings, AnyTraining):
@@ -137,7 +132,7 @@ def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
     works = {name: work(s) for name, s in chosen.items() if isinstance(s, AnyTraining)}
     kinds = {n: (type(chosen[n]), chosen[n].model, chosen[n].dataset) for n in works}
     made = {
-        name: {run.scale: run for run in claims.existing_runs(name) if not stale(run)}
+        name: {run.scale: run for run in verdicts.existing_runs(name) if not stale(run)}
         for name in chosen
     }
     known = {n: runs[scale].info["wall_seconds"] for n, runs in made.items() if scale in runs}
@@ -145,12 +140,10 @@ def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
     rows = {}
     for name, settings in chosen.items():
         task, used = works.get(name), devices if name in works else 1
-        like = longest.get(kinds.get(name))
         if name in known:
             took, source = known[name], f"run, {made[name][scale].info['device']}"
-        elif like:
-            took = task.total * known[like] / works[like].total
-            source = f"rate of {like}"
+        elif like := longest.get(kinds.get(name)):
+            took, source = task.total * known[like] / works[like].total, f"rate of {like}"
         elif task:
             took, source = seconds(task, machine, used), "assumed rate"
         elif made[name]:

@@ -168,8 +168,8 @@ def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
 def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Counts, Counts]:
     """Time an example in training and in a measurement on this machine, in seconds.
 
-    The data are random; the shortest of a few times counts, on a CPU of one thread. ``path``
-    is the training step's way in run.json; ``words`` as in :func:`counted`.
+    On random data, the shortest of a few times; on a CPU of one thread. ``path`` is the
+    training step's way in run.json; ``words`` as in :func:`counted`.
     """
     model, ((loss, trained), measured) = _ways(settings, device, words)
     optimizer = torch.optim.SGD(trainable(model), 0.0, momentum=settings.momentum)

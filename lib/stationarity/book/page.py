@@ -31,6 +31,17 @@ def markdown(text: str) -> None:
     display(Markdown(text))
 
 
+def finding(condition: bool, text: str, *, otherwise: str) -> None:
+    """State what was seen where its condition is true, or else what is so instead, marked.
+
+    Both are Markdown, in full sentences with numbers. The output's metadata has the outcome.
+    """
+    from IPython.display import Markdown, display
+
+    shown = text if condition else f":::{{admonition}} Not so here\n{otherwise}\n:::"
+    display(Markdown(shown), metadata={"finding": {"text": text, "holds": bool(condition)}})
+
+
 def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> None:
     """Show the figure ``draw(run)`` of each run: a tab a run, live or recorded.
 

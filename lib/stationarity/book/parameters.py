@@ -26,17 +26,23 @@ PARAMETERS = ("scale", "seed", "data_root", "device", "devices", "settings")
 
 
 def checked(
-    *names: str, scale="classroom", seed=0, data_root=None, device=None, devices=1,
-    settings=None, scales: Mapping[str, str] | None = None,
-    also: Mapping[str, object] | None = None, **counts: int,
-) -> dict[str, dict]:  # fmt: skip
+    *names: str,
+    scale="classroom",
+    seed=0,
+    data_root=None,
+    device=None,
+    devices=1,
+    settings=None,
+    scales: Mapping[str, str] | None = None,
+    also: Mapping[str, object] | None = None,
+    **counts: int,
+) -> dict[str, dict]:
     """Return the keyword arguments of :func:`stationarity.run` for each experiment, by name.
 
-    ``names`` are the experiments of the page; ``scale`` to ``settings`` its parameters.
-    ``scales`` are those of experiments that do not follow the page's, unless ``settings``
-    say otherwise; ``also`` further positive numbers, or others; ``counts`` further whole
-    numbers from 1. Raises :class:`UsageError` for an unknown parameter, setting or scale,
-    and for a value of the wrong type.
+    ``names`` are the experiments of the page. ``scales`` are those of experiments that do
+    not follow the page's ``scale``, unless ``settings`` say otherwise; ``also`` further
+    positive numbers, or others; ``counts`` further whole numbers from 1. Raises
+    :class:`UsageError` for an unknown parameter, setting or scale, or a wrong type.
 
     >>> arguments = checked("imagenet_resnet", "full_batch", settings="full_batch.epochs=9")
     >>> arguments["full_batch"]["settings"].epochs

@@ -86,11 +86,8 @@ def stale(run: Run) -> dict[str, tuple]:
     fields = type(settings).model_fields.items()
     defaults = {key: field.default for key, field in fields if not field.is_required()}
     mine, now = json.loads(json.dumps(defaults)) | run.info["settings"], settings.plain()
-    return {
-        key: (mine.get(key), now.get(key))
-        for key in now | mine
-        if key != "seed" and mine.get(key) != now.get(key)
-    }
+    both = {key: (mine.get(key), now.get(key)) for key in now | mine if key != "seed"}
+    return {key: (then, here) for key, (then, here) in both.items() if then != here}
 
 
 def stale_note(run: Run) -> str:

@@ -7,31 +7,65 @@ them::
 
     from .. import quantity
 
-    @quantity
+    @quantity("of one number")
     def settled_loss_change(run: Run) -> Estimate: ...
 """
 
 import importlib.util
+import math
 import pkgutil
 from collections.abc import Callable
+from dataclasses import dataclass
+
+SIZE, SHARE = (0.0, math.inf), (0.0, 1.0)  # where a size lies, and a share
 
 _FOLDERS = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
-_QUANTITIES: dict[str, Callable] = {}
 
 
-def quantity(function: Callable) -> Callable:
+@dataclass(frozen=True)
+class Quantity:
+    """What a run says, as the ledger judges it.
+
+    ``interval`` says what the interval at 95 % holds for: one number, or several jointly
+    or one at a time. ``cases`` names what else of a run, or in its place, the same
+    function judges, such as a control: ``{case: what it is}``.
+    """
+
+    compute: Callable  # (run) -> Estimate, and with cases (run, case)
+    interval: str
+    within: tuple[float, float]
+    cases: dict[str, str]
+
+    @property
+    def meaning(self) -> str:
+        """The first line of the function's docstring."""
+        return self.compute.__doc__.split("\n")[0].rstrip(".")
+
+    def __call__(self, run, case: str = ""):
+        """Return the estimate of a run, or of one of the ``cases``."""
+        return self.compute(run, case) if case else self.compute(run)
+
+
+_QUANTITIES: dict[str, Quantity] = {}
+
+
+def quantity(interval: str, *, within=(-math.inf, math.inf), **cases: str) -> Callable:
     """Make a function ``(run) -> Estimate`` a quantity of the ledger, under its name.
 
-    The first line of its docstring is what the ledger says of it.
+    With ``cases`` it takes one of their names as its second argument, ``""`` by default.
     """
-    known = _QUANTITIES.get(function.__name__, function)
-    if known.__module__ != function.__module__:
-        raise ValueError(f"There are two quantities {function.__name__}: rename one.")
-    _QUANTITIES[function.__name__] = function
-    return function
+
+    def register(function: Callable) -> Callable:
+        known = _QUANTITIES.get(function.__name__)
+        if known and known.compute.__module__ != function.__module__:
+            raise ValueError(f"There are two quantities {function.__name__}: rename one.")
+        _QUANTITIES[function.__name__] = Quantity(function, interval, within, cases)
+        return function
+
+    return register
 
 
-def quantities() -> dict[str, Callable]:
+def quantities() -> dict[str, Quantity]:
     """Return the quantities of the ledger, by name, from the readings of all chapters."""
     for folder in _FOLDERS:
         if importlib.util.find_spec(f"{__name__}.{folder}.reading"):

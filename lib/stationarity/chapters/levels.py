@@ -1,21 +1,30 @@
-"""Does the gradient vanish? What a training run says of its stages, with intervals.
+"""What a training run says of its stages: gradient and loss, with intervals.
 
 Source: our section "ImageNet + ResNet-101".
 """
 
+import contextlib
 import itertools
 import math
+from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from ..errors import UsageError
 from ..runs.records import Run
-from ..stats.estimate import Estimate
+from ..stats.estimate import NORMAL, SMALLEST, Estimate
 from ..stats.trends import level
 
 SETTLED_PART = 2 / 3  # of each stage, counted from its end: the rest is transient
 STABLE = 0.05  # of all that the loss has lost: a change below it, and the loss is stable
 VANISHED = 0.01  # of the initial gradient norm: below it, the gradient has vanished
+HELD = 0.01  # of the most that noise keeps up on a quadratic
+LEVEL = [
+    "stage", "mean", "low", "high", "change", "change_low", "change_high", "ratio",
+    "ratio_low", "ratio_high", "memory",
+]  # fmt: skip
+LEFT = 0.5  # between a steady gradient, 1, and one that falls along a line to nothing, 0
 
 
 def stages(run: Run) -> list[tuple[float, float]]:
@@ -25,48 +34,80 @@ def stages(run: Run) -> list[tuple[float, float]]:
     return list(itertools.pairwise([0, *(drop for drop in drops if drop < last), last]))
 
 
-def stage_levels(run: Run, quantity: str = "gradient_norm_squared") -> pd.DataFrame:
-    """Return the level of a quantity in the settled part of each stage.
+def windows(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
+    """Return what was measured in the settled part of each stage, by the stage's number.
 
-    One row a stage: its number, ``first_epoch`` and ``last_epoch`` of the window, level and
-    trend of :func:`stationarity.stats.trends.level` (``mean`` with ``low`` and ``high``,
-    ``change`` with ``change_low`` and ``change_high``, ``lag``, ``trend``), the mean's
-    :func:`ratio_to_start` (``ratio`` with ``ratio_low`` and ``ratio_high``) with its
-    ``verdict``, and whether the mean is ``above_zero``. Stages with fewer than three
-    measurements in the window are left out; :class:`UsageError` where that is all.
+    Stages with fewer than three measurements there are left out; :class:`UsageError` where
+    that is all.
     """
-    series, rows = run.series(quantity), []
+    series, found = run.series(quantity), {}
     for number, (begin, end) in enumerate(stages(run), start=1):
         first = end - SETTLED_PART * (end - begin)
         window = series[(series.epoch > first) & (series.epoch <= end)]
-        if len(window) < 3:
-            continue
-        errors = window.error if window.error.notna().all() else None
-        mean, change, lag = level(window.epoch, window.value, errors)
-        ratio = ratio_to_start(mean, series.value[0])
-        rows.append(
-            {
-                "stage": number, "first_epoch": first, "last_epoch": end,
-                "mean": mean.value, "low": mean.low, "high": mean.high,
-                "change": change.value, "change_low": change.low, "change_high": change.high,
-                "lag": lag, "trend": change.trend,
-                "ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high,
-                "above_zero": mean.low > 0, "verdict": verdict_of(ratio),
-            }
-        )  # fmt: skip
-    if not rows:
+        if len(window) >= 3:
+            found[number] = window
+    if not found:
         raise UsageError(
             f"No stage of {run.name} has three measurements in its settled part: "
             "lower measure_every or raise epochs."
         )
+    return found
+
+
+def stage_levels(
+    run: Run, quantity: str = "gradient_norm_squared", *, jointly: bool = False
+) -> pd.DataFrame:
+    """Return the level of a quantity in the settled part of each stage.
+
+    One row a stage: its number, level and trend of :func:`stationarity.stats.trends.level`
+    (``mean`` with ``low`` and ``high``, ``change`` with ``change_low`` and ``change_high``,
+    ``trend``), ``memory`` (its ``lag`` less :func:`white_lag`), the mean's
+    :func:`ratio_to_start` (``ratio`` with ``ratio_low`` and ``ratio_high``) with its
+    ``verdict``. ``jointly`` makes the intervals hold for all stages together (Bonferroni).
+    A run without noise gets no intervals: its scatter about a line is no error.
+    """
+    start, rows, parts = run.series(quantity).value[0], [], windows(run, quantity)
+    noiseless = run.has("noise_norm") and not run.series("noise_norm").value.any()
+    for number, window in parts.items():
+        errors = window.error if window.error.notna().all() else None
+        together = len(parts) if jointly else 1
+        mean, change, lag = level(window.epoch, window.value, errors, together)
+        if noiseless:
+            mean, change = (Estimate(*[one.value] * 3) for one in (mean, change))
+        ratio = ratio_to_start(mean, start)
+        words = {"trend": change.trend, "verdict": verdict_of(ratio)}
+        values = (number, *mean, *change, *ratio, lag - white_lag(window.epoch))
+        rows.append(dict(zip(LEVEL, values, strict=True)) | words)
     return pd.DataFrame(rows)
 
 
-def compare(runs: dict[str, Run], quantity: str) -> pd.DataFrame:
-    """Return the stage levels of runs by label, with columns ``run`` and ``label`` (both)."""
-    tables = [stage_levels(run, quantity).assign(run=label) for label, run in runs.items()]
-    table = pd.concat(tables, ignore_index=True)
-    return table.assign(label=table.run + ", stage " + table.stage.astype(str))
+def white_lag(times) -> float:
+    """Return the mean lag-1 correlation of white noise about a line fitted at these times.
+
+    It is negative: a line takes two degrees of freedom. Exact for normal noise.
+
+    >>> round(white_lag(range(10)), 2)
+    -0.2
+    """
+    design = np.stack([np.ones(len(times)), np.asarray(times, float)])
+    hat = design.T @ np.linalg.pinv(design.T)
+    return -float(np.diag(hat, 1).sum()) / (len(times) - 2)
+
+
+def squared_norm(square, error, noise) -> Estimate:
+    """Return the interval of one measurement of a squared gradient norm; or of arrays.
+
+    ``square`` is unbiased, ``error`` its jackknife error, ``noise`` what the naive square
+    has too much: A = sigma^2 / M. Beside 1.96 errors the upper end has (1 + 1.96^2) A, what
+    the error misses where all noise lies in one direction, times (error / A)^2, which is
+    at least the share of one direction, and at most 1: without it that end lies below the
+    truth in up to a fifth of the cases. Source: our section "What to measure".
+    """
+    square, error = np.asarray(square, float), np.nan_to_num(np.asarray(error, float))
+    noise = np.maximum(np.asarray(noise, float), SMALLEST)
+    plain = Estimate.of(square, error)
+    missed = (1 + NORMAL**2) * np.minimum(noise, error**2 / noise)
+    return Estimate(square, plain.low, plain.high + missed)
 
 
 def ratio_to_start(square: Estimate, start: float) -> Estimate:
@@ -94,23 +135,188 @@ def verdict_of(ratio: Estimate) -> str:
     return "does not vanish" if ratio.low > VANISHED else "undecided"
 
 
-def loss_change(run: Run) -> Estimate:
-    """Return the last change of the loss, as a share of what it lost before: stable or not.
+# --- shares without units, of each stage -------------------------------------------------
 
-    The change is that of the line through the settled part of the last stage; lost is
-    what the loss fell from the start to there. NaN where it fell nowhere.
+
+def quadratic_level(run: Run) -> dict[int, float]:
+    """Return the most that noise keeps up of ||grad f||^2 on a quadratic, for each stage.
+
+    That is eta sigma^2 lambda_1 / (2 (1 - beta)), with the noise and the sharpness of the
+    settled part. Raises :class:`UsageError` for a run without noise, and for Adam.
     """
-    last = stage_levels(run, "loss").iloc[-1]
-    lost = run.series("loss").value[0] - last["mean"]
-    change = Estimate(*last[["change", "change_low", "change_high"]])
-    return change / (lost if lost > 0 else math.nan)
+    if run.settings.optimizer != "sgd":
+        raise UsageError("The steps of Adam are no multiples of a gradient: no scale is known.")
+    rates, sharpness, found = run.series("learning_rate"), windows(run, "sharpness"), {}
+    for number, noise in windows(run, "noise_norm").items():
+        rate = rates.value[rates.epoch < noise.epoch.max()].iloc[-1]
+        strength = (noise.value**2).mean() * sharpness[number].value.mean()
+        found[number] = float(rate * strength / (2 * (1 - run.settings.momentum)))
+    if not min(found.values()) > 0:
+        said = f"{run.name} has a stage without noise, or without positive curvature"
+        raise UsageError(f"{said}: nothing keeps a gradient up there.")
+    return found
 
 
-def decay_balance(run: Run) -> float:
-    """Return ||grad L|| / (decay ||theta||) at a run's end: 1 at a stationary point."""
-    squared = run.series("gradient_norm_squared").value.iloc[-1]
-    pull = run.settings.weight_decay * run.series("weight_norm").value.iloc[-1]
-    return math.sqrt(max(squared, 0.0)) / pull if pull else math.inf
+def stationary_share(run: Run, *, jointly: bool = False) -> pd.DataFrame:
+    """Return ||grad f||^2 over :func:`quadratic_level`, a row a stage: :func:`_shares`."""
+    table = stage_levels(run, "regularised_gradient_norm_squared", jointly=jointly)
+    ends = table[["mean", "low", "high"]].div(table.stage.map(quadratic_level(run)), axis=0)
+    return _shares(table.stage, ends)
+
+
+def _shares(stage: pd.Series, ends: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of shares: ``stage``, ``value``, ``low`` and ``high``."""
+    return ends.set_axis(["value", "low", "high"], axis=1).assign(stage=stage)
+
+
+def gradient_left(run: Run) -> pd.DataFrame:
+    """Return what each stage's line leaves of ||grad f||^2 at its end: :func:`_shares`.
+
+    As a share of the mean over the settled part: 1 where the square is steady, 0 where it
+    falls along a line to nothing; the interval by the delta method. ``weight`` adds up to 1
+    over the stages, and falls like the square of the interval that a steady one would have.
+    """
+    table = stage_levels(run, "regularised_gradient_norm_squared")
+    slope, of = table.change / table["mean"], 2 * table["mean"].abs()
+    own = table.change_high - table.change
+    margin = np.hypot(own, slope * (table.high - table["mean"])) / of
+    weight = (of / own) ** 2 if own.all() else 1 + 0 * own
+    value = 1 + slope / 2
+    ends = pd.concat([value, value - margin, value + margin], axis=1)
+    return _shares(table.stage, ends).assign(weight=weight / weight.sum())
+
+
+def loss_change(run: Run, *, jointly: bool = False) -> pd.DataFrame:
+    """Return each stage's change of the loss as a share of what it lost before: :func:`_shares`.
+
+    The change is that of the line through the settled part; lost is what the loss fell
+    from the start to there. Raises :class:`UsageError` where it fell nowhere.
+    """
+    table = stage_levels(run, "loss", jointly=jointly)
+    lost = run.series("loss").value[0] - table["mean"]
+    if not (lost > 0).all():
+        raise UsageError(f"The loss of {run.name} fell nowhere: there is no share to give.")
+    ends = table[["change", "change_low", "change_high"]].div(lost, axis=0)
+    return _shares(table.stage, ends)
+
+
+def last_change(run: Run) -> Estimate:
+    """Return the :func:`loss_change` of the last stage."""
+    return Estimate(*loss_change(run).iloc[-1][["value", "low", "high"]])
+
+
+def smallest(share: Callable, run: Run) -> Estimate:
+    """Return the smallest of a share over the stages.
+
+    The lower end needs no correction: it lies below the truth wherever the interval of
+    that stage does which is truly the smallest. The upper end is by Bonferroni.
+    """
+    each, joint = (share(run, jointly=jointly) for jointly in (False, True))
+    return Estimate(*map(float, (each.value.min(), each.low.min(), joint.high.min())))
+
+
+def largest_size(share: Callable, run: Run) -> Estimate:
+    """Return the largest absolute value of a share over the stages, likewise."""
+    each, joint = (share(run, jointly=jointly) for jointly in (False, True))
+    nearest = np.where(joint.low * joint.high < 0, 0, joint[["low", "high"]].abs().min(axis=1))
+    furthest = each[["low", "high"]].abs().max(axis=1)
+    return Estimate(*map(float, (each.value.abs().max(), nearest.max(), furthest.max())))
+
+
+def weighted(shares: pd.DataFrame) -> Estimate:
+    """Return the mean of a share over the stages, by its ``weight``."""
+    value = (shares.weight * shares.value).sum()
+    margin = np.linalg.norm(shares.weight * (shares.high - shares.value))
+    return Estimate(*map(float, (value, value - margin, value + margin)))
+
+
+def all_shares(runs: dict[str, Run]) -> pd.DataFrame:
+    """Return the shares of each stage of runs by label, as far as they can be told.
+
+    Columns ``share`` (the function's name), ``label`` and those of :func:`_shares`.
+    """
+    found = []
+    for share in (stationary_share, gradient_left, loss_change):
+        for label, run in runs.items():
+            with contextlib.suppress(UsageError):
+                table = share(run).assign(share=share.__name__)
+                found.append(table.assign(label=label + ", stage " + table.stage.astype(str)))
+    return pd.concat(found, ignore_index=True)
+
+
+def described(run: Run) -> pd.DataFrame:
+    """Return the level of ||grad f||^2 in each stage, on several scales, and its change.
+
+    Over its value at the start; over the square of one minibatch's noise; the norm of
+    grad L over that of the decay (NaN without one, 1 at a stationary point). The change
+    and its interval are shares of the level; ``memory`` is the lag-1 correlation of the
+    residuals, less its mean without memory.
+    """
+    table = stage_levels(run, "regularised_gradient_norm_squared")
+    loss, level_ = stage_levels(run), table["mean"]
+
+    def mean(name: str) -> pd.Series:
+        return table.stage.map({n: w.value.mean() for n, w in windows(run, name).items()})
+
+    decay = (run.settings.weight_decay or math.nan) * mean("weight_norm")
+    noise = mean("noise_norm") ** 2
+    columns = {
+        "stage": table.stage, "level": level_, "low": table.low, "high": table.high,
+        "over the start": table.ratio**2, "over the noise": level_ / noise.replace(0, math.nan),
+        "over the decay": loss["mean"].clip(lower=0) ** 0.5 / decay,
+        "change": table.change / level_, "change, low": table.change_low / level_,
+        "change, high": table.change_high / level_,
+        "memory": table.memory.where(table.low < table.high),
+    }  # fmt: skip
+    return pd.DataFrame(columns)
+
+
+def told(found: Callable, run: Run, *case: str):
+    """Return ``found(run, ...)``, or an estimate of NaN where the run cannot tell it."""
+    try:
+        return found(run, *case)
+    except UsageError:
+        return Estimate(math.nan, math.nan, math.nan)
+
+
+def made_up(run: Run, quantity: str, edit: Callable) -> Run:
+    """Return a run with other values in the settled part of each stage, at the same epochs.
+
+    ``edit(window, number, passed)`` returns them: ``window`` is what was measured, and
+    ``passed`` (n,) goes from 0 to 1.
+    """
+    table = run.metrics.copy()
+    for number, window in windows(run, quantity).items():
+        passed = (window.epoch - window.epoch.min()) / np.ptp(window.epoch)
+        rows = table.quantity.eq(quantity) & table.epoch.isin(window.epoch)
+        table.loc[rows, "value"] = np.asarray(edit(window, number, passed))
+    made = Run(run.folder, run.info)
+    made.__dict__["metrics"] = table
+    return made
+
+
+def steady(window: pd.DataFrame, degree: int = 1) -> pd.Series:
+    """Return steady values: the same mean, the same scatter about a line.
+
+    By a higher ``degree`` what a curve takes off the scatter is none: of the residuals about
+    the polynomial of that degree, fewer for few values, and as large as about a line.
+    """
+    degree = min(degree, len(window) - 2)
+    passed = window.epoch - window.epoch.mean()
+    scatter = window.value - np.polyval(np.polyfit(passed, window.value, degree), passed)
+    known = (len(window) - 2) / (len(window) - 1 - degree)
+    return window.value.mean() + known**0.5 * scatter
+
+
+def said(found: Estimate, limit: float, above: str, below: str, between: str) -> str:
+    """Return what is said of an interval above a limit, below it, or neither.
+
+    >>> said(Estimate(2.0, 1.0, 3.0), 0.5, "large", "small", "undecided")
+    'large'
+    """
+    if found.low > limit:
+        return above
+    return below if found.high < limit else between
 
 
 def last_percentage(run: Run, quantity: str) -> str:

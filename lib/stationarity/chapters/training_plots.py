@@ -6,9 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..runs.records import Run
-from ..stats.estimate import Estimate
-from .levels import VANISHED, stages
-from .plots import THRESHOLD, VERDICTS, ZERO, intervals, mark_drops, panels, points
+from .levels import HELD, LEFT, STABLE, squared_norm, stages
+from .plots import THRESHOLD, ZERO, intervals, mark_drops, panels, points
 
 MARKS = {"fmt": "o-", "markersize": 3}
 LINE = {"markersize": 3, "linewidth": 1}
@@ -23,7 +22,7 @@ def loss_and_gradient(run: Run) -> Figure:
     """Plot a run's losses and gradient norms against epochs.
 
     The unbiased norm is the root of the unbiased squared norm (0 where that is
-    negative), with bars from the root of its interval at 1.96 standard errors.
+    negative), with bars from the root of the interval of :func:`levels.squared_norm`.
     """
     minibatch, naive = run.series("train_loss"), run.series("gradient_norm_naive")
     measured = run.series("loss")
@@ -34,7 +33,7 @@ def loss_and_gradient(run: Run) -> Figure:
     points(loss, measured.epoch, measured.value, measured.error, **style)
     loss.set(ylabel="training loss (nats)", title=run.label)
     norm.plot(naive.epoch, naive.value, "s--", color="C3", label="naive", **LINE)
-    _norms(norm, run.series("gradient_norm_squared"), label="unbiased")
+    _norms(norm, run, run.series("gradient_norm_squared"), label="unbiased")
     norm.axhline(0, **ZERO)
     norm.set(ylabel="gradient norm", xlabel="epoch")
     for panel in (loss, norm):
@@ -43,8 +42,10 @@ def loss_and_gradient(run: Run) -> Figure:
     return figure
 
 
-def _norms(axes: Axes, squared: pd.DataFrame, **style) -> None:
-    estimate = Estimate.of(squared.value, squared.error.fillna(0)).root()
+def _norms(axes: Axes, run: Run, squared: pd.DataFrame, **style) -> None:
+    unbiased, naive = run.series("gradient_norm_squared"), run.series("gradient_norm_naive")
+    noise = naive.value**2 - unbiased.value  # the same with decay and without
+    estimate = squared_norm(squared.value, squared.error, noise).root()
     intervals(axes, squared.epoch, *estimate, color="C1", **MARKS, **style)
 
 
@@ -53,29 +54,19 @@ def along_the_run(run: Run) -> Figure:
 
     Success on the validation part is the accuracy of images, the perplexity of text.
     """
-    success = "perplexity" if run.has("perplexity") else "accuracy"
-    squared, weights = run.series("gradient_norm_squared"), run.series("weight_norm")
-    scaled = weights.value * np.sqrt(squared.value.clip(lower=0))
-    shown = {
-        r"$\|\theta\|\cdot\|\nabla L\|$": squared.assign(value=scaled, error=np.nan),
-        "noise norm": run.series("noise_norm"),
-        "sharpness": run.series("sharpness").assign(error=np.nan),
-        "weight norm": weights,
-        success: run.series(success) if run.has(success) else None,  # no validation part
-    }
+    names = ("noise_norm", "sharpness", "weight_norm", "accuracy", "perplexity")
+    shown = {name.replace("_", " "): run.series(name) for name in names if run.has(name)}
+    squared = run.series("gradient_norm_squared")
+    scaled = shown["weight norm"].value * np.sqrt(squared.value.clip(lower=0))
+    shown = {r"$\|\theta\|\cdot\|\nabla L\|$": squared.assign(value=scaled)} | shown
     figure, axes = panels(len(shown), 1, 1.5, sharex=True)
-    column = axes[:, 0]
-    column[0].set_title(run.label)
-    for number, (panel, (label, series)) in enumerate(zip(column, shown.items(), strict=True)):
-        panel.set_ylabel(label)
+    for number, (panel, (label, series)) in enumerate(zip(axes[:, 0], shown.items())):
+        error = series.error if label not in (*list(shown)[:1], "sharpness") else None
+        points(panel, series.epoch, series.value, error, color=f"C{number}", **MARKS)
+        panel.set(ylabel=label, yscale="log" if label == "perplexity" else "linear")
         mark_drops(panel, drops(run))
-        if series is None:
-            panel.annotate("not measured", (0.4, 0.5), xycoords="axes fraction")
-        else:
-            points(panel, series.epoch, series.value, series.error, color=f"C{number}", **MARKS)
-    column[-1].set_xlabel("epoch")
-    if success == "perplexity":
-        column[-1].set_yscale("log")
+    axes[0, 0].set_title(run.label)
+    axes[-1, 0].set_xlabel("epoch")
     return figure
 
 
@@ -86,68 +77,72 @@ def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
     """
     figure, ((panel,),) = panels(1, 1, 3.4)
 
-    def draw(epochs: pd.Series, norms: pd.Series, edges: list, fmt: str, label: str) -> None:
+    def draw(epochs: pd.Series, norms: pd.Series, edges: list, label: str, **style) -> None:
         means = norms.groupby(pd.cut(epochs, edges, labels=False)).transform("mean")
-        panel.plot(epochs / edges[-1], norms / means, fmt, label=label, **LINE)
+        panel.plot(epochs / edges[-1], norms / means, "o-", label=label, **LINE)
+        for drop in edges[1:-1]:
+            panel.axvline(drop / edges[-1], linewidth=1.2, zorder=1.5, **style)
 
     # A point is the mean of its epoch: it lies in the middle of it.
-    paper = "paper, Figure 1 (ImageNet + ResNet-101)"
-    draw(curve.epoch + 0.5, curve.gradient_norm, [0, 30, 60, 90], "o-", paper)
-    mark_drops(panel, (1 / 3, 2 / 3))
+    paper = [0, 30, 60, 90], "paper, Figure 1 (ImageNet + ResNet-101)"
+    draw(curve.epoch + 0.5, curve.gradient_norm, *paper, color="0.3", linestyle="--")
     for number, run in enumerate(runs, start=1):
-        naive, epochs = run.series("gradient_norm_naive"), run.settings.epochs
-        naive = naive[naive.epoch > 0]
-        dots = {"color": f"C{number}", "linestyle": ":", "linewidth": 1.2, "zorder": 1.5}
-        for drop in drops(run):
-            panel.axvline(drop / epochs, **dots)
-        edges = [0, *drops(run), epochs]
-        draw(naive.epoch, naive.value, edges, "s-", f"ours, {run.label}")
+        naive, edges = run.series("gradient_norm_naive"), [0, *drops(run), run.settings.epochs]
+        ours, style = naive[naive.epoch > 0], {"color": f"C{number}", "linestyle": ":"}
+        draw(ours.epoch, ours.value, edges, f"ours, {run.label}", **style)
     panel.set(xlabel="part of the run that has passed", ylim=(0, None))
     panel.set_ylabel("naive gradient norm /\nits mean over the stage")
     panel.legend(loc="lower right")
     return figure
 
 
-def verdicts(table: pd.DataFrame) -> Figure:
-    """Plot each stage's gradient norm over its initial value, with its interval.
+JUDGED = {  # what a share is called, and where its criterion lies
+    "stationary_share": ("$\\|\\nabla f\\|^2$ / that of\na quadratic", (HELD,)),
+    "gradient_left": ("$\\|\\nabla f\\|^2$ at the end /\nin the mean", (LEFT,)),
+    "loss_change": ("change of the loss /\nwhat it lost", (-STABLE, STABLE)),
+}
 
-    ``table`` comes from :func:`stationarity.chapters.levels.compare`. Values below the axis
-    are drawn at its lower end.
+
+def shares(table: pd.DataFrame) -> Figure:
+    """Plot the shares of stages, a panel each, with the limits of the criteria.
+
+    ``table`` comes from :func:`stationarity.chapters.levels.all_shares`. What is not
+    positive on a logarithmic axis is drawn at its lower end.
     """
-    figure, ((panel,),) = panels(1, 1, 0.9 + 0.33 * len(table))
-    floor = 1e-6
-    for place, row in enumerate(table.itertuples()):
-        low, middle, high = np.maximum([row.ratio_low, row.ratio, row.ratio_high], floor)
-        color = VERDICTS[row.verdict]
-        panel.plot([low, high], [place, place], color=color, linewidth=2)
-        panel.plot(middle, place, "o", color=color)
-        style = {"textcoords": "offset points", "va": "center", "fontsize": "small"}
-        panel.annotate(row.verdict, (high, place), (6, 0), color=color, **style)
-    panel.axvline(VANISHED, **THRESHOLD)
-    right = max(10, 10 * table.ratio_high.max())  # room for the last verdict
-    panel.set(xscale="log", xlim=(floor, right), xlabel="gradient norm / its initial value")
-    panel.set_yticks(range(len(table)), table.label)
-    panel.invert_yaxis()
-    panel.grid(axis="y", visible=False)
+    names, labels = table.share.unique(), list(table.label.unique())
+    figure, (axes,) = panels(1, len(names), 1.0 + 0.26 * len(labels), sharey=True)
+    for number, (panel, name) in enumerate(zip(axes, names, strict=True)):
+        label, limits = JUDGED[name]
+        rows = table[table.share == name]
+        ends = rows[["value", "low", "high"]]
+        if name == "stationary_share":
+            ends = ends.clip(lower=1e-3)
+            panel.set(xscale="log", xlim=(1e-3, None))
+        places = [labels.index(one) for one in rows.label]
+        intervals(panel, places, *ends.to_numpy().T, along="x", color=f"C{number}")
+        for limit in limits:
+            panel.axvline(limit, **THRESHOLD)
+        panel.set_xlabel(label)
+    axes[0].set_yticks(range(len(labels)), labels)
+    axes[0].invert_yaxis()
     return figure
 
 
 def two_runs(run: Run, control: Run) -> Figure:
-    """Plot loss and gradient norm of a run (of L) and of a control (of f).
+    """Plot the loss and the norm of grad f, with decay, of a run and of a control.
 
     Estimates of a squared norm that are not positive are drawn at the lower end.
     """
-    quantities = ("gradient_norm_squared", "regularised_gradient_norm_squared")
     figure, axes = panels(1, 2, 2.9)
-    for one, quantity, loss in zip((run, control), quantities, axes[0], strict=True):
+    for one, loss in zip((run, control), axes[0], strict=True):
         measured = one.series("loss")
         loss.plot(measured.epoch, measured.value, color="C0")
         loss.set(xlabel="epoch", ylim=(0, None))
         loss.set_ylabel("training loss (nats)", color="C0")
         norm = loss.twinx()
-        squared = one.series(quantity)
+        squared = one.series("regularised_gradient_norm_squared")
         low = min(1e-3, 0.3 * np.sqrt(squared.value[squared.value > 0].min()))
-        _norms(norm, squared.assign(value=squared.value.clip(lower=low**2)))
+        _norms(norm, one, squared.assign(value=squared.value.clip(lower=low**2)))
         norm.set(yscale="log", ylim=(low, 3))
         norm.set_ylabel("gradient norm", color="C1")
         norm.grid(False)

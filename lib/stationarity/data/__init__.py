@@ -1,13 +1,11 @@
 """Datasets to batches: embedded, parquet files of the hub, image folders.
 
-Digits are embedded in scikit-learn and a text in Python itself: no download. CIFAR-10,
-WikiText-103 and ImageNet lie below a data root, that of the call or else of the environment
-variable ``STATIONARITY_DATA``; without both they are downloaded from the Hugging Face hub.
+What is not embedded lies below a data root, that of the call or else of the environment
+variable ``STATIONARITY_DATA``; without both it is downloaded from the Hugging Face hub.
 
-A dataset knows nothing of models and losses. It has a ``name``, a ``count`` of
-training examples (of a text: segments), ``steps_per_epoch``, ``provenance`` (where it
-came from), ``device`` and ``dtype``, ``training_batches(first, last)`` and
-``draws(count, *key)``. Of several processes each makes its share of every batch.
+A dataset has a ``name``, a ``count`` of training examples (of a text: segments),
+``steps_per_epoch``, ``provenance``, ``device`` and ``dtype``, ``training_batches(first,
+last)`` and ``draws(count, *key)``. Of several processes each makes its share of a batch.
 """
 
 import os
@@ -29,17 +27,13 @@ __all__ = ["available", "embedded_hash", "load", "load_text", "whole", "with_wro
 def load(
     name: str, *, data_root=None, crop_padding=0, label_noise=0.0, image_size=224, **how
 ) -> Images:
-    """Return a dataset of images, whose batches ``(images, labels)`` lie on the device.
+    """Return images (``digits``, ``cifar10``, ``imagenet``), in batches ``(images, labels)``.
 
-    It is a :class:`TensorImages`, or :class:`~stationarity.data.folders.StreamedImages`.
-
-    ``name`` is ``digits``, ``cifar10`` or ``imagenet``. Small images are cropped at random
-    with ``crop_padding`` pixels around them, and a part ``label_noise`` gets a wrong label;
-    ImageNet's random resized crops have a side of ``image_size`` pixels. The rest, as
-    ``batch_size``, is what :class:`~stationarity.data.images.Images` takes.
-
-    Raises :class:`UsageError` where files are missing or damaged, where the hub refuses
-    them, or where the batch size exceeds the data.
+    Small images are cropped at random with ``crop_padding`` pixels around them, and a part
+    ``label_noise`` gets a wrong label; ImageNet's random resized crops have a side of
+    ``image_size`` pixels. The rest, as ``batch_size``, is what
+    :class:`~stationarity.data.images.Images` takes. Raises :class:`UsageError` where files
+    are missing or damaged, where the hub refuses them, or where the batch exceeds the data.
     """
     known_name(name, ("digits", "cifar10", "imagenet"), "dataset of images")
     if name == "imagenet":

@@ -22,6 +22,7 @@ from ..runs import distributed
 from ..runs.seeds import seed_of
 from .images import Images, decode
 
+TEST_BATCH = 250  # images
 MEAN_AND_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 
 
@@ -55,13 +56,15 @@ class StreamedImages(Images):
         )
         return self._load(self.train, items, augment=self.flip)
 
-    def test_batches(self, size: int = 250) -> Iterator:
+    def test_batches(self) -> Iterator:
         """Yield the test set in batches; nothing where there is none."""
         if self.test is None:
             return iter(())
         count = len(self.test.labels)
         indices = range(count)[distributed.share(count)]
-        items = ([(i, None) for i in indices[k : k + size]] for k in indices[::size])
+        items = (
+            [(i, None) for i in indices[k : k + TEST_BATCH]] for k in indices[::TEST_BATCH]
+        )
         return self._load(self.test, items, augment=False)
 
     def _load(self, images, items, augment: bool) -> Iterator:

@@ -17,6 +17,8 @@ from ..errors import UsageError
 from ..runs import distributed
 from ..runs.seeds import seed_of
 
+TEST_BATCH = 1000  # images
+
 
 class Batches:
     """A list of batches that are made anew at each pass, not stored."""
@@ -35,16 +37,25 @@ class Images:
     """Images whose batches are made from the numbers of their examples.
 
     ``batch_size`` is that of all processes together, ``sampling`` is ``reshuffled`` (epochs)
-    or ``independent`` (batches); ``examples`` is how many training images are used (0:
-    all), and with ``flip`` they are flipped at random. A subclass has ``made``, which
-    yields the batch of each draw: the numbers of its examples, then its key. Raises
-    :class:`UsageError` for batches that are larger than the data.
+    or ``independent`` (batches, each without replacement); ``examples`` is how many training
+    images are used (0: all), and with ``flip`` they are flipped at random. A subclass has
+    ``made``, which yields the batch of each draw: the numbers of its examples, then its key.
+    Raises :class:`UsageError` for batches that are larger than the data.
     """
 
     def __init__(
-        self, name, provenance, count, *, flip=False, batch_size, sampling="reshuffled",
-        seed=0, dtype=torch.float32, device="cpu",
-    ):  # fmt: skip
+        self,
+        name,
+        provenance,
+        count,
+        *,
+        batch_size,
+        flip=False,
+        sampling="reshuffled",
+        seed=0,
+        dtype=torch.float32,
+        device="cpu",
+    ):
         if batch_size > count:
             raise UsageError(
                 f"The batch size {batch_size} is larger than the data: "
@@ -60,7 +71,7 @@ class Images:
         return self.made(self._in_order(first, last))
 
     def draws(self, count: int, *key) -> Batches:
-        """Return ``count`` independent batches, augmented as in training, the same for a key."""
+        """Return ``count`` independent batches as augmented in training, the same for a key."""
         keys = [(*key, i) for i in range(count)]
         return Batches(count, lambda: self.made((self._independent(*k), *k) for k in keys))
 
@@ -129,10 +140,10 @@ class TensorImages(Images):
         parts = torch.arange(self.count, device=self.device).split(self.batch_size)
         return Batches(len(parts), lambda: map(self._batch, parts))
 
-    def test_batches(self, size: int = 1000) -> Iterator:
+    def test_batches(self) -> Iterator:
         """Yield the test set in batches, without augmentation."""
         mine = distributed.share(len(self.test))
-        parts = self.test[mine].split(size), self.test_labels[mine].split(size)
+        parts = self.test[mine].split(TEST_BATCH), self.test_labels[mine].split(TEST_BATCH)
         for images, labels in zip(*parts):
             yield self._normalise(images), labels
 

@@ -7,6 +7,7 @@ SHA-256 and number of rows. After a break it goes on: whole files are kept.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -68,7 +69,7 @@ def parquet_files(source: Source, root: Path | None, optional: str = "") -> tupl
                 f"https://huggingface.co/datasets/{source.hub}) there or into its folder "
                 f"{source.folders[0]}, or set no data root, and it is downloaded."
             )
-    hashes = sha256([file for split in files.values() for file in split])
+    hashes = sha256([*itertools.chain(*files.values())])
     by_name = {file.name: digest for file, digest in hashes.items()}
     if len(by_name) > 16:  # ImageNet has hundreds: the hash of their hashes
         lines = "\n".join(f"{name} {digest}" for name, digest in sorted(by_name.items()))
@@ -125,9 +126,9 @@ def _download(source: Source) -> dict[str, list[Path]]:
     except Exception as error:  # its HTTP client's errors have no common type
         raise UsageError(_why_not(source, error)) from error
     files = find(source, Path(snapshot) / source.inside)
-    hashes = sha256([file for split in files.values() for file in split])
     # In the hub's cache a file is a link to a blob, whose name is the hub's SHA-256.
-    damaged = [file for file, digest in hashes.items() if digest != file.resolve().name]
+    hashes = sha256([*itertools.chain(*files.values())]).items()
+    damaged = [file for file, digest in hashes if digest != file.resolve().name]
     for file in damaged:
         file.resolve().unlink()
         file.unlink()
@@ -137,8 +138,7 @@ def _download(source: Source) -> dict[str, list[Path]]:
             "deleted: the same call fetches it again."
         )
     for split, expected in source.rows.items():
-        tables = map(pyarrow.parquet.read_metadata, files.get(split, ()))
-        rows = sum(table.num_rows for table in tables)
+        rows = sum(pyarrow.parquet.read_metadata(f).num_rows for f in files.get(split, ()))
         if rows != expected:
             raise UsageError(
                 f"{source.name} of the hub has {rows} rows in its {split} part, and "

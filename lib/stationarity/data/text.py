@@ -63,14 +63,11 @@ class TokenStreams:
     """A text on the device, read as contiguous streams, a segment at a time.
 
     The training text is cut into ``batch_size`` streams of equal length; a step takes the
-    next ``segment`` tokens of each, and a pass ends with the streams. ``count`` is the
-    number of segments, ``vocabulary`` the tokens, sorted by falling frequency.
-
-    ``parts`` are the tokens of the training and of the validation text; ``context`` is how
-    many segments of text a measured one is given before it; of the training text ``tokens``
-    are used (0: all); ``steps_per_epoch`` is what counts as an epoch (0: a pass); ``dtype``
-    is the models'. Raises :class:`UsageError` for a text that is too short or has one token
-    only.
+    next ``segment`` tokens of each, and a pass ends with the streams. ``parts`` are the
+    tokens of the training and of the validation text; ``context`` is how many segments a
+    measured one is given before it; of the training text ``tokens`` are used (0: all);
+    ``steps_per_epoch`` is what counts as an epoch (0: a pass); ``dtype`` is the models'.
+    Raises :class:`UsageError` for a text that is too short or has one token only.
     """
 
     def __init__(

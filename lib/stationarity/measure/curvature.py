@@ -9,7 +9,6 @@ from ..runs import distributed
 from .derivatives import hessian_product, parameter_vector, trainable, without_trace
 from .lanczos import Sharpness, largest_eigenpairs
 from .objectives import Batch, Objective
-from .subspace import gaussian
 
 
 def sharpness(
@@ -20,7 +19,6 @@ def sharpness(
     k: int = 1,
     tol: float = 1e-2,
     max_products: int = 100,
-    start: Tensor | None = None,
     seed: int = 0,
 ) -> Sharpness:
     """Return the k algebraically largest eigenvalues of the Hessian.
@@ -36,13 +34,11 @@ def sharpness(
     k: how many eigenvalues, with multiplicity.
     tol: relative error of each eigenvalue.
     max_products: the most products.
-    start: eigenvectors of an earlier call ``(k, P)``, or one vector ``(P,)``: a few
-        products then suffice. A random direction is mixed in.
     seed: of the random directions; global random state is not used.
 
     Memory: 6k + 40 gradients beside one batch's graph. Raises ``ValueError`` without a
-    batch or parameters, for k outside [1, min(P, max_products)] or a start of the wrong
-    size; ``FloatingPointError`` where a product is not finite.
+    batch or parameters, and for k outside [1, min(P, max_products)];
+    ``FloatingPointError`` where a product is not finite.
 
     Source: Zhang et al. 2022 (power iteration there); our section "What to measure".
 
@@ -61,34 +57,12 @@ def sharpness(
     generator = torch.Generator().manual_seed(seed)
     with without_trace(model, curvature=True) as before:
         batches = list(batches)
-        # A cold start is random and not the gradient, which has much of some leading
-        # eigenvectors and may have nothing of the top one.
-        cold = start is None
-        start = gaussian(like, generator)[None] if cold else _warm(start, like, generator)
-        return largest_eigenpairs(
-            lambda v: _mean_product(model, objective, batches, before, v),
-            start,
-            k=k,
-            tol=tol,
-            max_products=max_products,
-            random_start=cold,
-            generator=generator,
-        )
 
+        def product(vector: Tensor) -> Tensor:
+            return _mean_product(model, objective, batches, before, vector)
 
-def _warm(start: Tensor, like: Tensor, generator) -> Tensor:
-    """Return earlier eigenvectors (m, P), not orthogonal to any other."""
-    directions = start.detach().to(like).reshape(-1, start.shape[-1]).clone()
-    if directions.shape[1] != len(like):
-        raise ValueError(
-            f"start has {directions.shape[1]} entries a vector; the model has "
-            f"{len(like)} trainable parameters"
-        )
-    # Mixed into one direction, it costs no product: the basis soon tells them apart.
-    probe = gaussian(like, generator)
-    size = torch.linalg.vector_norm(directions[-1]) / torch.linalg.vector_norm(probe)
-    directions[-1] += 0.5 * size * probe
-    return directions
+        how = {"k": k, "tol": tol, "max_products": max_products, "generator": generator}
+        return largest_eigenpairs(product, like, **how)
 
 
 def directional_sharpness(

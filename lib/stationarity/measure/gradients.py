@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..runs import distributed
 from .derivatives import flat, gradients, parameter_vector, trainable, without_trace
-from .jackknife import GROUPS, GroupSums, Sample, inner_products
+from .group_sums import GROUPS, GroupSums, Sample, inner_products
 from .objectives import Batch, Objective
 
 

@@ -10,8 +10,8 @@ residuals fall, and the next Ritz value plus its residual is no larger than the 
 For ``k > 1`` or ``n <= 2500`` a random direction then rules out missed eigenvalues
 (:func:`nothing_missed`); where ``n > 2500``, those larger by a tenth. For one pair of a
 large operator that would double the products: there a start with next to nothing of the
-top eigenvector may end at a lower eigenvalue; for a random start the rule asks that the
-probability of that be at most 0.1 for one larger by a tenth (:func:`may_miss`).
+top eigenvector may end at a lower eigenvalue; so the start is random, and the rule asks that
+the probability of that be at most 0.1 for one larger by a tenth (:func:`may_miss`).
 
 Why not a library: ``torch.lobpcg`` needs products with a block; SciPy's ``eigsh`` stops on
 the residual alone, takes at least twenty products of a typical network's Hessian, leaves
@@ -48,44 +48,33 @@ class Sharpness(NamedTuple):
 
 
 def largest_eigenpairs(
-    matvec: Callable[[Tensor], Tensor],
-    start: Tensor,
-    *,
-    k: int = 1,
-    tol: float = 1e-2,
-    max_products: int = 100,
-    random_start: bool = False,
-    generator: torch.Generator,
+    matvec: Callable, like: Tensor, *, k=1, tol=1e-2, max_products=100, generator
 ) -> Sharpness:
     """Return the k algebraically largest eigenpairs of a symmetric operator.
 
-    ``matvec`` maps a vector ``(P,)`` to its product with the operator, and is called
-    ``max_products`` times at most, which is k at least. ``start``, ``(m, P)``, are the
-    directions to begin with: they should hold some of the wanted eigenvectors;
-    ``random_start`` is whether they are one Gaussian direction. ``tol`` is the relative
+    ``matvec`` maps a vector ``(P,)``, as ``like`` is, to its product with the operator, and
+    is called ``max_products`` times at most, which is k at least. ``tol`` is the relative
     error of each eigenvalue, for one near zero relative to a thousandth of the largest
-    in magnitude. ``generator``, on the CPU, draws random directions.
+    in magnitude. ``generator``, on the CPU, draws random directions. The first is not the
+    gradient, which has much of some leading eigenvectors and may have nothing of the top one.
 
     >>> matrix = torch.diag(torch.tensor([3.0, -10.0, 1.0]))
     >>> generator = torch.Generator().manual_seed(0)
-    >>> ones = torch.ones(1, 3)
-    >>> largest_eigenpairs(lambda v: matrix @ v, ones, generator=generator)[0]
+    >>> largest_eigenpairs(lambda v: matrix @ v, torch.ones(3), generator=generator)[0]
     tensor([3.])
     """
-    space = Subspace(matvec, start[0], k, generator)
-    for direction in start[: min(max_products, space.size)]:
-        scale = torch.linalg.vector_norm(direction).item()
-        space.append(space.outside(direction, scale)[0])
+    space = Subspace(matvec, like, k, generator)
+    space.append(space.outside(space.random(), 0.0)[0])
     converged = False
-    while not converged and iterate(space, tol, max_products, random_start):
+    while not converged and iterate(space, tol, max_products):
         trusted = space.count == space.size or (k == 1 and space.size > SMALL)
         converged = trusted or nothing_missed(space, tol, max_products)
     ritz = Ritz(space)
-    values, residuals = ritz.values[:k].to(start), ritz.norms[:k].to(start)
+    values, residuals = ritz.values[:k].to(like), ritz.norms[:k].to(like)
     return Sharpness(values, ritz.vectors(0, k), residuals, space.products, converged)
 
 
-def iterate(space: Subspace, tol: float, max_products: int, random_start: bool) -> bool:
+def iterate(space: Subspace, tol: float, max_products: int) -> bool:
     """Expand the basis by residuals; return whether the wanted pairs have settled."""
     before, patience = None, 0
     while space.count < space.size:
@@ -96,7 +85,7 @@ def iterate(space: Subspace, tol: float, max_products: int, random_start: bool) 
             ritz = Ritz(space)
             allowed = ritz.tolerances(tol)
             enough = space.products >= LEAST and _settled(ritz, before, allowed)
-            if enough and not (random_start and _may_have_missed(space, ritz)):
+            if enough and not _may_have_missed(space, ritz):
                 return True
             if space.products >= max_products:
                 return False
@@ -132,7 +121,7 @@ def _settled(ritz: Ritz, before: Ritz | None, allowed: Tensor) -> bool:
 
 
 def _may_have_missed(space: Subspace, ritz: Ritz) -> bool:
-    """Return whether the risk that a random start missed a larger one is not small.
+    """Return whether the risk that the random start missed a larger one is not small.
 
     Not asked for several pairs, which are verified, nor after a restart.
     """

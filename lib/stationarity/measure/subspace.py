@@ -77,7 +77,8 @@ class Subspace:
         return self._images[: self.count]
 
     def random(self) -> Tensor:
-        return gaussian(self._rows[0], self.generator)
+        numbers = torch.randn(self.size, generator=self.generator, dtype=torch.float64)
+        return numbers.to(self._rows)  # the same on every device
 
     def outside(self, direction: Tensor, scale: float) -> tuple[Tensor, float]:
         """Return the unit part of a direction outside the basis, and its norm.
@@ -118,8 +119,3 @@ class Subspace:
         rows, images = change @ self.rows, change @ self.images
         self.count = len(change)
         self._rows[: self.count], self._images[: self.count] = rows, images
-
-
-def gaussian(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return standard normal numbers shaped as ``like``, the same on every device."""
-    return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)

@@ -95,11 +95,11 @@ def next_token_loss(model: TransformerXL, batch: tuple[Tensor, Tensor, Tensor]) 
     the model remembers of the context is held fixed: see our equation eq-semi-gradient.
     """
     context, tokens, targets = batch
-    losses, _ = model(tokens, targets, remember(model, context, tokens.shape[1]))
-    return losses.mean()
+    with torch.no_grad():
+        memory = remember(model, context, tokens.shape[1])
+    return model(tokens, targets, memory)[0].mean()
 
 
-@torch.no_grad()
 def remember(model: TransformerXL, context: Tensor, segment: int) -> Tensor | None:
     """Return the memory after reading ``context`` (N, C) by segments, None where C is 0."""
     memory = None

@@ -1,11 +1,13 @@
-"""Checkpoints: a study begins at the state that was kept, and tells its own after a step::
+"""Checkpoints: a study begins at the state that was kept, and keeps its own after a step::
 
-first, theta = keeper.begin(step=0, theta=initial)
-for step in range(first, last):
-    theta = next_weights(theta)
-    keeper.keep(step=step + 1, theta=theta)
+state = keeper.begin(step=0, theta=initial)
+while state.step < last:
+    state.theta = next_weights(state.theta)
+    state.step += 1
+    keeper.keep(state)
 """
 
+import errno
 import math
 import os
 import tempfile
@@ -13,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import numpy as np
@@ -23,6 +26,7 @@ from ..errors import UsageError
 from . import distributed, records
 from .progress import Progress
 
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")  # the newest first
 SHARE = 100  # writing takes at most a hundredth of the time
 
 
@@ -61,10 +65,25 @@ class Table:
         return torch.from_numpy(numbers).view(-1, self.width)
 
 
+class Kept(SimpleNamespace):
+    """What changes in a loop, by name."""
+
+    def state_dict(self) -> dict:
+        return dict(vars(self))
+
+    def load_state_dict(self, kept: dict) -> None:
+        if _kinds(kept) != _kinds(vars(self)):
+            raise ValueError("this is another loop's")
+        for name, own in vars(self).items():
+            value = kept[name].to(own.device) if isinstance(own, Tensor) else kept[name]
+            setattr(self, name, value)
+
+
 class Keeper:
     """Keeps a run's finished parts, and the state of the one in hand.
 
-    What is kept may be tensors, numbers, strings, and lists, tuples and dicts of these.
+    The state is that of an object with ``state_dict`` and ``load_state_dict``, of tensors,
+    numbers, strings, and lists, tuples and dicts of these.
     Without a folder nothing is kept; of several processes the first writes. Checkpoints are
     due ``seconds`` after the last one, or later where writing costs a share of the time.
     Raises :class:`UsageError` for a checkpoint that cannot be read or is of something else.
@@ -77,9 +96,9 @@ class Keeper:
         self.next = self.counted + seconds
         self.tables, self.bar, self.stays = [], None, False
         self.parts, self.state, self.steps = {}, None, 0
-        if folder and (kept := records.read_checkpoint(folder, info["fingerprint"], device)):
+        if folder and (kept := read_checkpoint(folder, info["fingerprint"], device)):
             if not {"parts", "state", "steps"} <= set(kept):
-                raise records.foreign_checkpoint(folder)
+                raise foreign_checkpoint(folder)
             self.parts, self.state, self.steps = kept["parts"], kept["state"], kept["steps"]
 
     def due(self) -> bool:
@@ -98,34 +117,32 @@ class Keeper:
                 self._write()
         return self.parts[name]
 
-    def begin(self, **initial) -> tuple:
-        """Return what :meth:`keep` was last told of the part in hand, or ``initial``."""
-        kept = initial if self.state is None else self.state
-        if _kinds(kept) != _kinds(initial):
-            raise records.foreign_checkpoint(self.folder)
-        return tuple(kept[name] for name in initial)
+    def begin(self, **initial) -> Kept:
+        """Return the state of the part in hand as it was kept, or ``initial``."""
+        state = Kept(**initial)
+        self.restore(state)
+        return state
 
-    def keep(self, **state) -> None:
-        """Write a checkpoint of the state where it is due; the names are those of begin."""
-        if self.due():
-            self.state = state
-            self._write()
-
-    def restore(self, whole) -> None:
-        """Call ``whole.load_state_dict`` with what :meth:`save` kept of it, if it did."""
+    def restore(self, state) -> None:
+        """Give the state what :meth:`save` kept of it, if it did."""
         kept, self.state = self.state, None  # it may be large
         try:
             if kept is not None:
-                whole.load_state_dict(kept)
+                state.load_state_dict(kept)
         except torch.OutOfMemoryError:
             raise
         except (KeyError, TypeError, ValueError, RuntimeError):  # by what is other in it
-            raise records.foreign_checkpoint(self.folder) from None
+            raise foreign_checkpoint(self.folder) from None
 
-    def save(self, whole, last: bool = False) -> None:
-        """Write a checkpoint, and the metrics ``whole.rows``; the ``last`` stays for good."""
-        self.state, self.stays = whole.state_dict(), last
-        self._write(whole.rows)
+    def keep(self, state, rows: list[tuple] | None = None) -> None:
+        """Save the state where a checkpoint is due."""
+        if self.due():
+            self.save(state, rows)
+
+    def save(self, state, rows: list[tuple] | None = None, last: bool = False) -> None:
+        """Write a checkpoint, and the metrics so far if given; the ``last`` stays for good."""
+        self.state, self.stays = state.state_dict(), last
+        self._write(rows)
         self.state = None
 
     def need(self, checkpoint_bytes: int, further_bytes: int) -> None:
@@ -148,7 +165,7 @@ class Keeper:
         """Return a table of rows (width,), of which ``count`` must be there already."""
         table = Table(self.folder and self.folder / f"{name}.bin", width, dtype)
         if table.file.seek(0, os.SEEK_END) < count * table.row_bytes:
-            raise records.foreign_checkpoint(self.folder)
+            raise foreign_checkpoint(self.folder)
         self.tables.append(table)
         return table
 
@@ -163,7 +180,7 @@ class Keeper:
             records.write_info(self.folder, self.info)
         name, steps = self.info["fingerprint"], self.bar.n if self.bar else 0
         kept = {"fingerprint": name, "parts": self.parts, "state": self.state, "steps": steps}
-        records.write_checkpoint(self.folder, kept)
+        write_checkpoint(self.folder, kept)
         if rows is None:
             records.write_info(self.folder, self.info)
         else:
@@ -189,7 +206,7 @@ class Keeper:
         run = records.write(self.folder, self.info, rows)
         if not self.stays:
             paths = [table.path for table in self.tables]
-            for path in (*paths, *(self.folder / name for name in records.CHECKPOINTS)):
+            for path in (*paths, *(self.folder / name for name in CHECKPOINTS)):
                 path.unlink(missing_ok=True)
         return run
 
@@ -207,6 +224,52 @@ class Place:
     data_root: str | Path | None = None
     device: str = "cpu"
     keeper: Keeper = field(default_factory=Keeper)
+
+
+def write_checkpoint(folder: Path, state: dict) -> None:
+    """Write a checkpoint; the one before it is kept as ``checkpoint.previous.pt``."""
+    newest, previous = (folder / name for name in CHECKPOINTS)
+    records.write_whole(newest, lambda path: torch.save(state, path), previous)
+
+
+def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None:
+    """Return the newest checkpoint that can be read, on the device; None without one.
+
+    A damaged one is deleted where the previous one serves. Raises :class:`UsageError` where
+    none of them can be read, and for one of a run with another ``fingerprint``.
+    """
+    damaged = []
+    for path in (folder / name for name in CHECKPOINTS):
+        try:
+            kept = torch.load(path, map_location=device, weights_only=True)
+        except FileNotFoundError:
+            continue
+        except torch.OutOfMemoryError:
+            raise  # the file may be good
+        except Exception as error:  # truncated or foreign: torch.load raises many kinds
+            # Within a truncated file it looks for a place before the beginning: EINVAL.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise UsageError(f"{path} cannot be read ({error.strerror}).") from None
+            damaged.append(path)
+            continue
+        if not isinstance(kept, dict) or fingerprint not in (None, kept.get("fingerprint")):
+            raise foreign_checkpoint(folder)
+        for other in damaged:
+            other.unlink()
+        return kept
+    if damaged:
+        said = f"No checkpoint of {folder.name} can be read"
+        raise UsageError(f"{said}: delete its folder, and the run starts anew.")
+    return None
+
+
+def foreign_checkpoint(folder: Path) -> UsageError:
+    """Return the error of a checkpoint that can be read, and is of something else."""
+    return UsageError(
+        f"The checkpoint in {folder} is of another run, or of another version of the "
+        "library: put the right one in its place, or delete that folder, and the run "
+        "starts anew."
+    )
 
 
 def _kinds(state: dict) -> dict:

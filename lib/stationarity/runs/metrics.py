@@ -36,7 +36,7 @@ def rows(
     long = {name: list(axes[name]) for name in sized if not isinstance(axes[name], str)}
     if values.shape != tuple(map(len, long.values())):
         raise ValueError(f"{quantity} has shape {values.shape}, and its axes {list(long)} not.")
-    found, common = [], {"of": "", "member": None, "index": None, "step": 0} | axes
+    made, common = [], {"of": "", "member": None, "index": None, "step": 0} | axes
     places = itertools.product(*long.values())
     for place, value, error in zip(places, values.flat, errors.flat, strict=True):
         at = common | dict(zip(long, place, strict=True))
@@ -44,8 +44,8 @@ def rows(
         when = float(epoch(step) if callable(epoch) else epoch)
         member, index = (None if at[k] is None else int(at[k]) for k in ("member", "index"))
         row = (quantity, at["of"], member, index, step, when)
-        found.append((*row, float(value), float(error)))
-    return found
+        made.append((*row, float(value), float(error)))
+    return made
 
 
 def common_rows(values: dict, **axes) -> list[tuple]:

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -38,12 +39,12 @@ def closure(module: str) -> list[Path]:
     >>> [path.name for path in closure("runs.seeds")]
     ['seeds.py']
     """
-    found, waiting = set(), {_file(module)}
+    reached, waiting = set(), {_file(module)}
     while waiting:
         path = waiting.pop()
-        found.add(path)
-        waiting |= set(filter(None, _imported(path))) - found
-    return sorted(found)
+        reached.add(path)
+        waiting |= set(filter(None, _imported(path))) - reached
+    return sorted(reached)
 
 
 def _file(module: str) -> Path | None:
@@ -100,6 +101,11 @@ def commit() -> str | None:
         return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def version() -> str:
+    """Return the library's version."""
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def now() -> str:

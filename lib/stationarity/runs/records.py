@@ -5,7 +5,6 @@ record of the book ``metrics.csv``) and, while it may still go on, its checkpoin
 """
 
 import contextlib
-import errno
 import json
 import os
 import platform
@@ -20,13 +19,12 @@ import torch
 
 from ..errors import UsageError
 from . import distributed, metrics
-from .provenance import PROJECT, code_hash, commit, device_name, now
+from .provenance import PROJECT, code_hash, commit, device_name, now, version
 from .settings import EXPERIMENTS, Settings, checked, get
 
-CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")  # the newest first
 KEYS = {  # what run.json holds of every run
-    "experiment", "scale", "settings", "fingerprint", "code", "commit", "device", "seed", "start",
-    "wall_seconds", "status",
+    "experiment", "scale", "settings", "fingerprint", "code", "commit", "device", "seed",
+    "start", "wall_seconds", "status",
 }  # fmt: skip
 
 
@@ -132,7 +130,7 @@ def new_info(name: str, scale: str, settings, fingerprint: str, device) -> dict:
     return {
         "experiment": name, "scale": scale, "settings": settings.plain(),
         "fingerprint": fingerprint, "code": code_hash(settings.study), "commit": commit(),
-        "versions": versions | {"stationarity": "0.1.0"},
+        "versions": versions | {"stationarity": version()},
         "device": processes + device_name(device), "seed": settings.seed, "start": now(),
         "end": None, "wall_seconds": 0.0, "status": "running",
     }  # fmt: skip
@@ -168,52 +166,6 @@ def write_info(folder: Path, info: dict) -> None:
     info["end"] = now()
     text = json.dumps(info, indent=1) + "\n"
     write_whole(folder / "run.json", lambda path: path.write_text(text))
-
-
-def write_checkpoint(folder: Path, state: dict) -> None:
-    """Write a checkpoint; the one before it is kept as ``checkpoint.previous.pt``."""
-    newest, previous = (folder / name for name in CHECKPOINTS)
-    write_whole(newest, lambda path: torch.save(state, path), previous)
-
-
-def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None:
-    """Return the newest checkpoint that can be read, on the device; None without one.
-
-    A damaged one is deleted where the previous one serves. Raises :class:`UsageError` where
-    none of them can be read, and for one of a run with another ``fingerprint``.
-    """
-    damaged = []
-    for path in (folder / name for name in CHECKPOINTS):
-        try:
-            found = torch.load(path, map_location=device, weights_only=True)
-        except FileNotFoundError:
-            continue
-        except torch.OutOfMemoryError:
-            raise  # the file may be good
-        except Exception as error:  # truncated or foreign: torch.load raises many kinds
-            # Within a truncated file it looks for a place before the beginning: EINVAL.
-            if isinstance(error, OSError) and error.errno != errno.EINVAL:
-                raise UsageError(f"{path} cannot be read ({error.strerror}).") from None
-            damaged.append(path)
-            continue
-        if not isinstance(found, dict) or fingerprint not in (None, found.get("fingerprint")):
-            raise foreign_checkpoint(folder)
-        for other in damaged:
-            other.unlink()
-        return found
-    if damaged:
-        said = f"No checkpoint of {folder.name} can be read"
-        raise UsageError(f"{said}: delete its folder, and the run starts anew.")
-    return None
-
-
-def foreign_checkpoint(folder: Path) -> UsageError:
-    """Return the error of a checkpoint that can be read, and is of something else."""
-    return UsageError(
-        f"The checkpoint in {folder} is of another run, or of another version of the "
-        "library: put the right one in its place, or delete that folder, and the run "
-        "starts anew."
-    )
 
 
 def write_whole(path: Path, save: Callable, previous: Path | None = None) -> None:

@@ -11,7 +11,7 @@ import typing
 from typing import Annotated, ClassVar, Self
 
 import pydantic
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator
 
 from ..errors import UsageError, known_name
 
@@ -23,6 +23,16 @@ Positive = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(ge=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]  # of a whole, or a momentum
+Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+def _rising(drops: tuple) -> tuple:
+    if any(later <= earlier for earlier, later in itertools.pairwise((0, *drops))):
+        raise UsageError(f"The setting drops must be positive and rising, not {drops}.")
+    return drops
+
+
+Drops = Annotated[tuple[int, ...], AfterValidator(_rising)]  # of a rate, by a factor of 10
 
 
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -45,18 +55,10 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
             return repr(value)
         return value
 
-    @model_validator(mode="after")
-    def _falling_rates(self) -> Self:
-        drops = (0, *getattr(self, "drops", ()))
-        if any(later <= earlier for earlier, later in itertools.pairwise(drops)):
-            raise UsageError(f"The setting drops must be positive and rising, not {drops[1:]}.")
-        return self
-
     @property
     def total_steps(self) -> int:
         """The steps of all nets or trajectories: about what the time of a study follows."""
-        many = getattr(self, "members", 0) or getattr(self, "trajectories", 1)
-        return many * self.steps
+        raise NotImplementedError
 
     def but(self, **changes) -> Self:
         """Return these settings with some changed, checked as by :func:`checked`."""
@@ -126,6 +128,8 @@ def _sentence(fault: dict) -> str:
         return f"There is no setting {key}: leave it out."
     if kind == "literal_error":
         return f"The setting {key} cannot be {value!r}: it is one of {context['expected']}."
+    if kind == "too_short":
+        return f"The setting {key} is empty: give at least one."
     bound = fault["msg"].removeprefix("Input should be ")
     if "greater" in kind or "less" in kind:
         return f"The setting {key} must be {bound}: it is {value!r}."

@@ -32,28 +32,6 @@ def spaced_lags(longest: int, per_octave: int = 4) -> NDArray:
     return np.unique(np.append(np.rint(powers[powers < longest]), longest).astype(int))
 
 
-def squared_displacements(paths: ArrayLike, lags: ArrayLike) -> NDArray:
-    """Return ‖Δ_k‖² of each path (K, T + 1, D) at lags (L,) from each reference point, (K, R, L).
-
-    As many reference points as fit into the path without overlap. Raises
-    :class:`UsageError` where a path ends before the last lag.
-
-    >>> squared_displacements(np.arange(5.0).reshape(1, 5, 1), [1, 2])
-    array([[[1., 4.],
-            [1., 4.]]])
-    """
-    paths, lags = np.asarray(paths, float), np.asarray(lags)
-    steps, longest = paths.shape[1] - 1, int(np.max(lags))
-    references = np.arange(0, steps - longest + 1, longest)
-    if not references.size:
-        raise UsageError(
-            f"The trajectory is too short: it has {steps} steps, and the lags need "
-            f"{longest}. Follow it for longer, or shorten the lags."
-        )
-    gone = paths[:, references[:, None] + lags] - paths[:, references, None]
-    return (gone**2).sum(3)
-
-
 def exponent(
     lags: ArrayLike, squares: ArrayLike, within: tuple[float, float] = (0, np.inf)
 ) -> Estimate:
@@ -63,16 +41,13 @@ def exponent(
     trajectories (seeds) from R reference points each, or (K, L); ``within`` are the
     first and the last lag of the window. E is the mean over seeds and reference points.
 
-    The interval is that of the bootstrap: seeds are drawn anew with all their reference
-    points, which depend on each other; of a single trajectory its reference points are,
-    which ought then not to overlap. The standard deviation over ``RESAMPLES`` draws,
-    times √(n / (n − 1)) of n units, is the standard error, with n − 1 degrees of freedom.
-    (Percentiles of the draws are too narrow: they hold the truth in about 85 % of cases
-    at n = 6.)
+    The interval is that of the bootstrap over n units: the seeds, or a single trajectory's
+    reference points, which ought then not to overlap. The standard deviation over
+    ``RESAMPLES`` draws, times √(n / (n − 1)), is the standard error, with n − 1 degrees of
+    freedom. (Percentiles of the draws hold the truth in about 85 % of cases at n = 6.)
 
-    Raises :class:`UsageError` where fewer than three lags lie in the window, where the
-    last is below ``SPAN`` times the first, where there are fewer than two units, and
-    where a square is not positive and finite.
+    Raises :class:`UsageError` for fewer than three lags in the window or two units, for a
+    last lag below ``SPAN`` times the first, and for a square not positive and finite.
 
     >>> lags = np.array([1, 2, 4, 8])
     >>> exponent(lags, [lags**1.5, 2 * lags**1.5]).value.round(6)

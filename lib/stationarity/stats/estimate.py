@@ -21,27 +21,30 @@ class Estimate(NamedTuple):
     high: float
 
     @classmethod
-    def of(cls, value, error, degrees: int | None = None) -> Self:
+    def of(cls, value, error, degrees: int | None = None, together: int = 1) -> Self:
         """Make an estimate from a value and its error, by Student's t or the normal law.
+
+        By the former it can hold ``together`` with others, so many in all (Bonferroni).
 
         >>> Estimate.of(0.0, 0.5)
         Estimate(value=0.0, low=-0.98, high=0.98)
         """
-        margin = error * (NORMAL if degrees is None else scipy.stats.t.ppf(0.975, degrees))
+        law = scipy.stats.t.isf
+        margin = error * (NORMAL if degrees is None else law(0.025 / together, degrees))
         return cls(value, value - margin, value + margin)
 
     @classmethod
-    def mean(cls, values: ArrayLike) -> Self:
+    def mean(cls, values: ArrayLike, together: int = 1) -> Self:
         """Make the mean of independent values (n, ...) over the first axis, by Student's t.
 
-        Raises :class:`UsageError` for fewer than two.
+        ``together`` as for :meth:`of`. Raises :class:`UsageError` for fewer than two.
 
         >>> [round(float(part), 3) for part in Estimate.mean([1.0, 2.0, 3.0])]
         [2.0, -0.484, 4.484]
         """
         if len(values) < 2:
             raise UsageError("One value has no error bar: set members to at least 2.")
-        return cls.of(*mean_and_error(values), len(values) - 1)
+        return cls.of(*mean_and_error(values), len(values) - 1, together)
 
     @classmethod
     def geometric_mean(cls, values: ArrayLike) -> Self:
@@ -102,10 +105,23 @@ def mean_and_error(values: ArrayLike, axis: int = 0) -> tuple[NDArray, NDArray]:
     return mean, values.std(axis, ddof=1) / np.sqrt(count)
 
 
+def variance_and_error(values: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the unbiased variance of each column (M, k), and its standard error.
+
+    The error uses the fourth moment: the noise of minibatches need not be Gaussian.
+    It is NaN for fewer than four values.
+    """
+    count, centred = len(values), values - values.mean(0)
+    variance = (centred**2).sum(0) / (count - 1)
+    if count < 4:
+        return variance, np.full_like(variance, np.nan)
+    spread = (centred**4).mean(0) - variance**2 * (count - 3) / (count - 1)
+    return variance, np.sqrt(spread.clip(0) / count)
+
+
 def jackknife(
-    function: Callable[[NDArray], NDArray], samples: ArrayLike, *, axis: int = 0,
-    unbiased: bool = False,
-) -> tuple[NDArray, NDArray]:  # fmt: skip
+    function: Callable, samples: ArrayLike, *, axis: int = 0, unbiased: bool = False
+) -> tuple[NDArray, NDArray]:
     """Return a function of the mean of independent samples, and its standard error.
 
     ``samples`` are independent along ``axis``; ``function`` takes their mean, and the

@@ -1,6 +1,6 @@
 """How weights move along single directions, the modes, in a stationary state.
 
-What theory says of them is in :mod:`stationarity.theory.modes`, under the same names.
+What theory says of them has the same names, in :mod:`stationarity.theory.discrete`.
 Book: chapters 11 and 12.
 """
 
@@ -25,16 +25,12 @@ def statistics(series: ArrayLike, learning_rate: float) -> dict[str, tuple[NDArr
     - ``mode_decay``, the rate at which its slower part dies out, per step.
 
     The last two are those of the recursion ``C(l) = a C(l-1) + b C(l-2)`` of the
-    autocovariances, by least squares over the lags 2 to 40: two lags alone give
-    wild answers on slow modes.
-
-    ``series`` (members, T, k) are projections of the weights on k orthonormal directions
-    at T consecutive steps. Standard errors come from the spread over members, of eight or more; of fewer,
-    every member is cut into parts in time, 16 in all. They are right where these
-    are independent: a single trajectory must be long against the modes' memory,
-    1 / ``mode_decay``, or its variance is taken for too small and too certain.
-    Raises :class:`UsageError` where the parts are shorter than 80 steps. Source: our
-    section "What theory predicts of one mode".
+    autocovariances, by least squares over the lags 2 to 40. ``series`` (members, T, k) are
+    projections of the weights on k orthonormal directions at T consecutive steps. Standard
+    errors come from the spread over members, of eight or more; of fewer, every member is cut
+    into parts in time, 16 in all, which must be long against 1 / ``mode_decay``, or the
+    variance is taken for too small and too certain. Raises :class:`UsageError` where parts
+    are shorter than 80 steps. Source: our section "What theory predicts of one mode".
 
     >>> walk = np.random.default_rng(0).standard_normal((8, 200, 2))
     >>> statistics(walk, learning_rate=0.1)["mode_variance"][0].shape
@@ -49,10 +45,7 @@ def statistics(series: ArrayLike, learning_rate: float) -> dict[str, tuple[NDArr
     return {
         "mode_variance": mean_and_error(products[:, 0]),
         "mode_velocity_variance": mean_and_error(_autocovariances(_groups(velocity), 0)[:, 0]),
-        "mode_frequency": (
-            np.where(real, np.nan, frequency),
-            np.where(real, np.nan, errors[0]),
-        ),
+        "mode_frequency": tuple(np.where(real, np.nan, x) for x in (frequency, errors[0])),
         "mode_decay": (decay, errors[1]),
     }
 
@@ -83,7 +76,7 @@ def _autocovariances(groups: NDArray, lags: int) -> NDArray:
 
 
 def _oscillation(covariances: NDArray) -> NDArray:
-    """Fit the recursion to autocovariances (lags + 1, k): angle and decay of its roots (2, k)."""
+    """Fit the recursion to autocovariances (lags + 1, k): its roots' angle and decay (2, k)."""
     answer, before = covariances[2:], np.stack([covariances[1:-1], covariances[:-2]], -1)
     normal = np.einsum("lki,lkj->kij", before, before)
     side = np.einsum("lki,lk->ki", before, answer)

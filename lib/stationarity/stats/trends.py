@@ -1,4 +1,4 @@
-"""The level of a series, its trend, and the line through points."""
+"""The level of a series, and its trend."""
 
 import math
 from typing import NamedTuple
@@ -24,12 +24,15 @@ class Level(NamedTuple):
     lag: float
 
 
-def level(times: ArrayLike, values: ArrayLike, errors: ArrayLike | None = None) -> Level:
+def level(
+    times: ArrayLike, values: ArrayLike, errors: ArrayLike | None = None, together: int = 1
+) -> Level:
     """Return the level and trend of a series of at least three values.
 
     The intervals take the larger of the combined standard ``errors`` of the values and
     their scatter about the fitted line, use Student's t with n - 2 degrees of freedom and
-    hold the residuals for independent. Raises :class:`UsageError` for fewer values.
+    hold the residuals for independent; they can hold ``together`` with those of other
+    series, so many in all. Raises :class:`UsageError` for fewer values.
 
     >>> level([0, 1, 2, 3], [4.0, 3.0, 2.0, 1.0]).change.trend
     'falls'
@@ -44,15 +47,9 @@ def level(times: ArrayLike, values: ArrayLike, errors: ArrayLike | None = None) 
     measured = 0.0 if errors is None else np.sqrt(np.sum(np.square(errors))) / math.sqrt(n)
     error = max(math.sqrt(square / (n - 2)), measured) / math.sqrt(n)
     length = np.ptp(times)
-    change = Estimate.of(fit.slope * length, error * length / times.std(), n - 2)
+    change = Estimate.of(fit.slope * length, error * length / times.std(), n - 2, together)
     lag = (residuals[1:] * residuals[:-1]).sum() / (square or 1.0)
-    return Level(Estimate.of(values.mean(), error, n - 2), change, lag)
-
-
-def slope(x: ArrayLike, y: ArrayLike) -> Estimate:
-    """Return the slope of the least-squares line through independent points (n,), n > 2."""
-    fit = scipy.stats.linregress(x, y)
-    return Estimate.of(fit.slope, fit.stderr, len(x) - 2)
+    return Level(Estimate.of(values.mean(), error, n - 2, together), change, lag)
 
 
 def slope_weights(x: ArrayLike) -> NDArray:

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
 
+MODES = ("mode_variance", "mode_velocity_variance", "mode_frequency", "mode_decay")
+
 
 def check_stable(curvature: ArrayLike, rates: ArrayLike, momentum: float = 0.0) -> None:
     """Raise :class:`UsageError` unless a quadratic has a stationary law at all ``rates``.
@@ -163,6 +165,51 @@ def iterate(matrix: ArrayLike, force: ArrayLike, start: ArrayLike, steps: ArrayL
         force = (matrix @ force[..., None])[..., 0] + force
         matrix = matrix @ matrix
     return state
+
+
+def predictions(
+    curvature: ArrayLike,
+    noise_variance: ArrayLike,
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+    *,
+    positive_only: bool = False,
+) -> dict[str, NDArray]:
+    """Return a column (k,) by each of ``MODES``; without oscillation no frequency (NaN).
+
+    ``curvature`` (k,) are the Hessian's eigenvalues ρ of the loss without decay λ, and
+    ``noise_variance`` (k,) those of the minibatch gradient along them. The noise is taken
+    for independent between steps and of constant variance, the modes for uncoupled.
+    :mod:`stationarity.stats.modes` measures the same. Source: our section "What theory
+    predicts of one mode".
+
+    Raises :class:`UsageError` for a mode without a stationary law; where ``positive_only``
+    those whose ρ + λ is not positive are NaN.
+
+    >>> predictions([4.0], [1.0], 0.1, 0.9, 0.0)["mode_frequency"].round(3)
+    array([0.659])
+    """
+    total = np.asarray(curvature, float) + weight_decay
+    positive = total > 0
+    if not positive_only and not positive.all():
+        first = int(np.argmin(positive))
+        raise UsageError(
+            f"Mode {first} has curvature {total[first]:.3g}, with decay, and no stationary "
+            "law: it needs a positive one. Leave such modes out by positive_only=True."
+        )
+    noise = np.broadcast_to(np.asarray(noise_variance, float), total.shape)[positive]
+    optimiser = (learning_rate, momentum)
+    covariance = stationary_covariance(total[positive], learning_rate, noise, momentum)
+    angle = oscillation(total[positive], *optimiser)
+    table = np.full((len(MODES), *total.shape), np.nan)
+    table[:, positive] = (
+        covariance[:, 0, 0],
+        covariance[:, 1, 1],
+        np.where((angle > 0) & (angle < np.pi), angle, np.nan),
+        decay(total[positive], *optimiser),
+    )
+    return dict(zip(MODES, table, strict=True))
 
 
 def moments(

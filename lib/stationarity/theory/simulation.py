@@ -110,12 +110,13 @@ def _states(
 ) -> NDArray:
     """Return the states (len(recorded), b, D, 2) of a block; position is its start."""
     velocity, change = np.zeros_like(position), np.empty_like(position)
-    kept, wanted = np.empty((len(recorded), *position.shape, 2)), set(recorded)
-    for step in range(max(wanted, default=0) + 1):
-        if step in wanted:
-            places = np.equal(recorded, step)  # a step may be recorded twice
-            kept[places, ..., 0] = position
-            kept[places, ..., 1] = velocity
+    kept, places = np.empty((len(recorded), *position.shape, 2)), {}
+    for place, step in enumerate(recorded):  # a step may be recorded twice
+        places.setdefault(step, []).append(place)
+    for step in range(max(places, default=0) + 1):
+        if step in places:
+            kept[places[step], ..., 0] = position
+            kept[places[step], ..., 1] = velocity
         if step < len(rates):
             gradient(position, change)
             np.multiply(velocity, momentum, out=velocity)

@@ -19,7 +19,7 @@ from ..runs import distributed
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from ..stats import modes
-from ..stats.estimate import mean_and_error
+from ..stats.estimate import mean_and_error, variance_and_error
 from .following import POINTS, SNAPSHOTS, Follower
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def begin(state: State, keeper: Keeper) -> None:
         state.follower = Follower(axes, last, keeper, theta, done)
     if not begun:
         state.directed = True
-        keeper.save(state)
+        keeper.save(state, state.rows)
 
 
 def freeze_norms(model: nn.Module) -> None:
@@ -74,16 +74,15 @@ def freeze_norms(model: nn.Module) -> None:
 def _measured(state: State) -> Tensor:
     """Return the top eigenvectors of the Hessian, (k, P); note them and the noise."""
     settings, dataset = state.settings, state.dataset
-    top = measure.sharpness(
-        state.model, state.objective, list(dataset.draws(settings.direction_batches, "directions")),
-        k=settings.directions, max_products=settings.direction_products,
-        seed=seed_of(settings.seed, "directions"),
-    )  # fmt: skip
+    few = list(dataset.draws(settings.direction_batches, "directions"))
+    how = {"k": settings.directions, "max_products": settings.direction_products}
+    seed = seed_of(settings.seed, "directions")
+    top = measure.sharpness(*state.measured, few, **how, seed=seed)
     # The sign of an eigenvector is anyone's: here its largest entry is positive.
     largest = top.eigenvectors.abs().argmax(1, keepdim=True)
     directions = top.eigenvectors * top.eigenvectors.gather(1, largest).sign()
     batches = dataset.draws(settings.noise_batches, "noise")
-    gradients = measure.projected_gradients(state.model, state.objective, batches, directions)
+    gradients = measure.projected_gradients(*state.measured, batches, directions)
     at, each = {"step": state.step, "epoch": state.epoch}, range(settings.directions)
     noise = variance_and_error(gradients.numpy())
     state.rows += rows("eigenvalue", top.eigenvalues, top.residuals, index=each, **at)
@@ -91,20 +90,6 @@ def _measured(state: State) -> Tensor:
     state.rows += rows("direction_products", top.products, **at)
     state.rows += rows("directions_converged", top.converged, **at)
     return directions
-
-
-def variance_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the unbiased variance of each column (M, k), and its standard error.
-
-    The error uses the fourth moment: the noise of minibatches need not be Gaussian.
-    It is NaN for fewer than four values.
-    """
-    count, centred = len(values), values - values.mean(0)
-    variance = (centred**2).sum(0) / (count - 1)
-    if count < 4:
-        return variance, np.full_like(variance, np.nan)
-    spread = (centred**4).mean(0) - variance**2 * (count - 3) / (count - 1)
-    return variance, np.sqrt(spread.clip(0) / count)
 
 
 def rows_of_motion(state: State) -> list[tuple]:
@@ -125,31 +110,27 @@ def rows_of_motion(state: State) -> list[tuple]:
             quantity, values, errors, step=step, epoch=lambda step: step / per_epoch, **axes
         )
 
-    found = noted("followed_from", first)
+    motion = noted("followed_from", first)
     series = numbers[None, round(BURN_IN * len(numbers)) :, :k]
     if series.shape[1] >= 2 * modes.LAGS * modes.GROUPS:  # else it is too short
         statistics = modes.statistics(series, state.settings.followed_rate)
         for name, (values, errors) in statistics.items():
-            found += noted(name, values, errors, index=range(k))
+            motion += noted(name, values, errors, index=range(k))
     shown = range(first, last + 1)[-SHOWN:]
     for index in sorted({0, k - 1}):
         values = [float(f"{x:.7g}") for x in numbers[-SHOWN:, index]]
-        found += noted("projection", values, step=shown, index=index)
+        motion += noted("projection", values, step=shown, index=index)
     for index, start in enumerate(state.follower.starts):
         distances = numbers[start + 1 :, k + 2 + index]
         lags = np.flatnonzero(np.isfinite(distances))
-        found += noted(
+        motion += noted(
             "global_displacement_squared", distances[lags], step=lags + 1, index=index
         )
     names = ("followed_weight_norm_squared", "local_displacement_squared")
     for name, column in zip(names, numbers[1:, k : k + 2].T, strict=True):
         windows = np.array_split(column, min(WINDOWS, len(column)))
-        errors = [
-            mean_and_error([part.mean() for part in np.array_split(one, min(PARTS, len(one)))])[
-                1
-            ]
-            for one in windows
-        ]
+        parts = [np.array_split(one, min(PARTS, len(one))) for one in windows]
+        errors = [mean_and_error([part.mean() for part in each])[1] for each in parts]
         ends, means = np.cumsum([len(one) for one in windows]), [one.mean() for one in windows]
-        found += noted(name, np.array(means), np.array(errors), step=ends)
-    return found
+        motion += noted(name, np.array(means), np.array(errors), step=ends)
+    return motion

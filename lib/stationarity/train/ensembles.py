@@ -200,13 +200,7 @@ def adam_step(
 
 
 def batches(
-    count: int,
-    size: int,
-    seeds: Sequence[int],
-    last: int,
-    *,
-    first: int = 0,
-    sampling: str = "replacement",
+    count: int, size: int, seeds: Sequence[int], last: int, *, first=0, sampling="replacement"
 ) -> Iterator[Tensor]:
     """Yield the examples (K, size) of each step from ``first`` to ``last - 1``.
 

@@ -88,26 +88,26 @@ class Follower:
     def _numbers(self) -> Tensor:
         """Return the first numbers of all snapshots in the ring (m, k + 2)."""
         k = len(self.directions) - 1
-        found = self.origin.new_zeros(SNAPSHOTS, k + 3, dtype=torch.float64)
+        sums = self.origin.new_zeros(SNAPSHOTS, k + 3, dtype=torch.float64)
         with float32_products("ieee"):
             for begin in range(0, len(self.origin), SLICE):
                 part = slice(begin, begin + SLICE)
                 ring = self.ring[:, part]
-                found[:, : k + 1] += (ring[1:] @ self.directions[:, part].T).double()
-                found[:, k + 1] += _squares(ring[1:])
-                found[:, k + 2] += _squares(ring[1:] - ring[:-1])
-        weights = self.origin_square + 2 * found[:, k] + found[:, k + 1]
-        return torch.column_stack([found[:, :k], weights, found[:, k + 2]])
+                sums[:, : k + 1] += (ring[1:] @ self.directions[:, part].T).double()
+                sums[:, k + 1] += _squares(ring[1:])
+                sums[:, k + 2] += _squares(ring[1:] - ring[:-1])
+        weights = self.origin_square + 2 * sums[:, k] + sums[:, k + 1]
+        return torch.column_stack([sums[:, :k], weights, sums[:, k + 2]])
 
     def _distances(self, t: int) -> list[float]:
-        found, now = [torch.nan] * POINTS, self.ring[1 + t % SNAPSHOTS]
+        distances, now = [torch.nan] * POINTS, self.ring[1 + t % SNAPSHOTS]
         for index, start in enumerate(self.starts):
             if start == t:
                 self.places[index] = now
                 self.points.write(index, now)
             if t - start in self.lags:
-                found[index] = _squares((now - self.places[index])[None]).item()
-        return found
+                distances[index] = _squares((now - self.places[index])[None]).item()
+        return distances
 
 
 def _squares(rows: Tensor) -> Tensor:

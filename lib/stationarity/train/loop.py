@@ -18,6 +18,7 @@ from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from . import directions, precision
 from .measuring import Measurement, Observation
+from .schedules import learning_rate
 
 if TYPE_CHECKING:
     from ..runs.checkpoints import Keeper, Place
@@ -52,7 +53,7 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
     ):
         try:
             take_steps(state, keeper, progress)
-            keeper.save(state, last=True)
+            keeper.save(state, state.rows, last=True)
             final = Measurement(state).rows if settings.measure_every else []
             return state.rows + final + directions.rows_of_motion(state)
         except FloatingPointError as error:  # weights, a loss or a curvature
@@ -90,8 +91,8 @@ def take_steps(state: State, keeper: Keeper, progress: Progress) -> None:
         if together:
             state.read_losses(end_of_epoch)
         # Several processes must do so at the same step.
-        if (together or distributed.size() == 1) and keeper.due():
-            keeper.save(state)
+        if together or distributed.size() == 1:
+            keeper.keep(state, state.rows)
         progress.advance(
             lambda: f"epoch {state.epoch:.1f} of {settings.epochs}, loss {loss:.3f}"
         )
@@ -126,6 +127,10 @@ class State:
         self.path = settings.precision if settings.precision != "auto" else ""
         self.step, self.rows, self.losses, self.read = 0, [], [], 0
         self.directed, self.follower = False, None  # type: bool, Follower | None
+
+    @property
+    def measured(self) -> tuple[nn.Module, measure.Objective]:
+        return self.model, self.objective
 
     @property
     def epoch(self) -> float:
@@ -232,30 +237,25 @@ def measured_loss(settings: Training | LanguageTraining) -> measure.Objective:
 
 def load_data(settings: Training | LanguageTraining, place: Place):
     """Return the dataset of the settings: see :mod:`stationarity.data`."""
-    dtype = torch.float64 if settings.precision == "float64" else torch.float32
-    common = {
-        "batch_size": settings.batch_size, "seed": settings.seed, "dtype": dtype,
-        "data_root": place.data_root, "device": place.device,
-    }  # fmt: skip
+    how = {"data_root": place.data_root, "device": place.device}
+    how["dtype"] = torch.float64 if settings.precision == "float64" else torch.float32
+    names = {"batch_size", "seed"}
     if settings.model == "transformer_xl":
-        return data.load_text(
-            settings.dataset, segment=settings.segment, context=settings.measure_context,
-            tokens=settings.tokens, steps_per_epoch=settings.steps_per_epoch, **common,
-        )  # fmt: skip
-    names = {"examples", "sampling", "crop_padding", "flip", "image_size", "label_noise"}
-    return data.load(settings.dataset, **settings.model_dump(include=names), **common)
+        names |= {"segment", "tokens", "steps_per_epoch"}
+        how |= settings.model_dump(include=names)
+        return data.load_text(settings.dataset, context=settings.measure_context, **how)
+    names |= {"examples", "sampling", "crop_padding", "flip", "image_size", "label_noise"}
+    return data.load(settings.dataset, **how, **settings.model_dump(include=names))
 
 
 def _check_data(state: State, keeper: Keeper) -> None:
-    keeper.hold(
-        "data", state.dataset.provenance,
-        "This run was begun on other data: give the data root that it was begun with",
-    )  # fmt: skip
-    keeper.hold(
-        "processes", distributed.size(),
+    told = "This run was begun on other data: give the data root that it was begun with"
+    keeper.hold("data", state.dataset.provenance, told)
+    told = (
         "This run was begun on {} processes: go on with it on as many (--devices, or "
-        "torchrun --nproc-per-node)",
-    )  # fmt: skip
+        "torchrun --nproc-per-node)"
+    )
+    keeper.hold("processes", distributed.size(), told)
     size, count = state.settings.batch_size, state.dataset.count
     if size % distributed.size():
         raise UsageError(
@@ -267,18 +267,3 @@ def _check_data(state: State, keeper: Keeper) -> None:
             f"measure_on='partition' needs a batch size that divides the {count} training "
             f"examples, and {size} does not."
         )
-
-
-def learning_rate(
-    settings: Training | LanguageTraining, step: int, total: int, per_epoch: int
-) -> float:
-    """Return the learning rate of a step (0 is the first)."""
-    trained = total - settings.followed_epochs * per_epoch
-    if settings.followed_epochs and step >= trained:
-        return settings.followed_rate
-    if settings.schedule == "cosine":
-        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / trained))
-    if settings.schedule == "stages":
-        passed = sum(step >= drop * per_epoch for drop in settings.drops)
-        return settings.learning_rate / 10**passed
-    return settings.learning_rate

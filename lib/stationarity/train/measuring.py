@@ -24,7 +24,7 @@ ERRORS = {  # of what gradient statistics hold
 }  # fmt: skip
 
 
-class _Noted:
+class _Rows:
     def __init__(self, state):
         self.rows, self.at = [], {"step": state.step, "epoch": state.epoch}
         self.vector = measure.parameter_vector(state.model)
@@ -33,7 +33,7 @@ class _Noted:
         self.rows += rows(quantity, values, errors, **axes, **self.at)
 
 
-class Measurement(_Noted):
+class Measurement(_Rows):
     """A measurement of the gradient, its noise, the curvature and the progress.
 
     Raises ``FloatingPointError`` where the weights or a curvature are not finite.
@@ -53,10 +53,8 @@ class Measurement(_Noted):
             batches = few = dataset.partition()
             population = len(batches)
         self.few = list(itertools.islice(few, settings.sharpness_batches))
-        statistics = measure.gradient_statistics(
-            state.model, state.objective, batches,
-            population=population, weight_decay=settings.weight_decay,
-        )  # fmt: skip
+        how = {"population": population, "weight_decay": settings.weight_decay}
+        statistics = measure.gradient_statistics(*state.measured, batches, **how)
         for name, error in ERRORS.items():
             self.note(name, getattr(statistics, name), getattr(statistics, error, math.nan))
         self._note_curvature(state, statistics)
@@ -67,23 +65,19 @@ class Measurement(_Noted):
         self.losses = self._losses(state)
 
     def _note_curvature(self, state, statistics: measure.GradientStatistics) -> None:
-        # Cold: between measurements eigenvalues may cross, and a warm start would
-        # stay with the one that was the largest.
-        sharpness = measure.sharpness(
-            state.model, state.objective, self.few,
-            max_products=state.settings.sharpness_products, seed=state.settings.seed,
-        )  # fmt: skip
+        settings = state.settings
+        how = {"max_products": settings.sharpness_products, "seed": settings.seed}
+        sharpness = measure.sharpness(*state.measured, self.few, **how)
         self.note("sharpness", sharpness.eigenvalues[0], sharpness.residuals[0])
         self.note("sharpness_products", sharpness.products)
         if statistics.gradient_norm_naive > 0:
-            along = measure.directional_sharpness(
-                state.model, state.objective, self.few, statistics.mean_gradient
-            )
+            gradient = statistics.mean_gradient
+            along = measure.directional_sharpness(*state.measured, self.few, gradient)
             self.note("directional_sharpness", along)
 
     def _losses(self, state) -> Tensor:
         torch.manual_seed(self.seed)
-        losses = [measure.mean_loss(state.model, state.objective, [b]) for b in self.few]
+        losses = [measure.mean_loss(*state.measured, [b]) for b in self.few]
         return torch.tensor(losses, dtype=torch.float64)
 
     def after(self, state) -> list[tuple]:
@@ -96,7 +90,7 @@ class Measurement(_Noted):
         return self.rows
 
 
-class Observation(_Noted):
+class Observation(_Rows):
     """What is cheap enough for every few steps, of the weights, the loss and the step."""
 
     def __init__(self, state):

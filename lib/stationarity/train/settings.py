@@ -5,12 +5,13 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ..errors import UsageError
-from ..runs.settings import Count, NotNegative, Positive, Settings, Share, Whole
+from ..runs.settings import Count, Drops, NotNegative, Positive, Settings, Share, Whole
 
 Path = Literal[
-    "auto", "float32", "float32 channels_last", "tf32", "bfloat16", "tf32 compiled",
-    "bfloat16 compiled", "float64",
-]  # fmt: skip
+    "auto", "float32", "float64", "float32 channels_last", "tf32", "bfloat16",
+    "tf32 compiled", "bfloat16 compiled",
+]  # of precision.PATHS, which takes seconds to import  # fmt: skip
+SmallImages = Literal["digits", "cifar10"]
 AtLeastTwo = Annotated[int, Field(ge=2)]
 
 
@@ -28,7 +29,7 @@ class AnyTraining(Settings):
     weight_decay: NotNegative = 0.0  # coupled: it adds weight_decay * weights to the gradient
     clip: NotNegative = 0.0  # longer gradients are shortened to this norm; 0: never
     schedule: Literal["constant", "stages", "cosine"] = "constant"
-    drops: tuple[int, ...] = ()  # stages: epochs at which the rate is divided by 10
+    drops: Drops = ()  # stages: epochs at which the rate is divided by 10
     precision: Path = "auto"  # of training, see train.precision; auto: the fastest
     measure_every: Whole = 5  # epochs between measurements; 0: never
     measure_on: Literal["draws", "partition"] = "draws"  # independent, or all the data
@@ -54,9 +55,9 @@ class Training(AnyTraining):
     ]  # the latter are torchvision's
     examples: Whole = 0  # training examples that are used; 0: all
     width: Count = 64  # channels of the first stage of a cifar_resnet
-    blocks: tuple[int, ...] = (2, 2, 2, 2)  # blocks in each stage of a cifar_resnet
+    blocks: tuple[Count, ...] = (2, 2, 2, 2)  # blocks in each stage of a cifar_resnet
     batch_norm: bool = True  # of a cifar_resnet; else gains and biases, see nets.resnets
-    hidden: tuple[int, ...] = ()  # hidden widths of an mlp; none: softmax regression
+    hidden: tuple[Count, ...] = ()  # hidden widths of an mlp; none: softmax regression
     crop_padding: Whole = 0  # random crops of small images, padded by so many pixels
     flip: bool = False  # random horizontal flips
     image_size: Count = 224  # side of the random resized crops of imagenet, in pixels
@@ -124,7 +125,7 @@ class LanguageTraining(AnyTraining):
     memory: Whole  # earlier tokens whose states each layer remembers
     steps_per_epoch: Whole = 0  # what counts as an epoch; 0: a pass over the text
     tokens: Whole = 0  # training tokens that are used; 0: all
-    cutoffs: tuple[int, ...] = ()  # of the adaptive softmax
+    cutoffs: tuple[Count, ...] = ()  # of the adaptive softmax
     divisor: Count = 1  # each further cluster's embeddings are narrower by this factor
     dropout: Share = 0.0
     optimizer: Literal["sgd", "adam"] = "adam"
@@ -139,14 +140,19 @@ class LanguageTraining(AnyTraining):
     pretrained: ClassVar[bool] = False
 
 
-class SmallNet(Settings):
+class SmallNets(Settings):
     """What the settings of studies of small fully connected nets have."""
 
-    dataset: Literal["digits", "cifar10"]
-    hidden: tuple[int, ...]  # hidden widths of the mlps; none: softmax regression
+    dataset: SmallImages
+    hidden: tuple[Count, ...]  # hidden widths of the mlps; none: softmax regression
     batch_size: Count
-    learning_rate: Positive
     examples: Whole = 0  # training examples; 0: all
     label_noise: Share = 0.0  # part of the training examples that get a wrong label
     momentum: Share = 0.0
     weight_decay: NotNegative = 0.0
+
+
+class SmallNet(SmallNets):
+    """What those have that train at one learning rate."""
+
+    learning_rate: Positive

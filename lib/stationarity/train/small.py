@@ -4,7 +4,7 @@ Studies of small nets differ in the body of one loop, and the rest is here::
 
     task = small.load(settings, place)
     seeds = small.seeds(settings.seed, "member", 4)
-    nets = small.Ensemble(task, task.start(seeds), seeds, settings.steps, rows=[])
+    nets = small.Nets(task, task.start(seeds), seeds, settings.steps, rows=[])
     for step in nets.steps():
         ...  # before the step: nets.theta, nets.buffer; its nets.losses and nets.gradients
         nets.update(settings.learning_rate)
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..runs.checkpoints import Keeper, Place
     from .settings import SmallNet
 
-State = tuple[Tensor, Tensor]  # weights (K, P), and the optimiser's buffer
+Weights = tuple[Tensor, Tensor]  # (K, P), with the optimiser's buffer
 CHECKED = 100  # steps between looks at whether the weights are finite
 
 
@@ -62,7 +62,7 @@ class Task:
     optimizer: str = "sgd"  # or adam
     sampling: str = "replacement"  # or reshuffled
 
-    def start(self, seeds: Sequence[int]) -> State:
+    def start(self, seeds: Sequence[int]) -> Weights:
         """Return initial weights (K, P), one net a seed, and the empty buffer."""
         like = {"dtype": self.inputs.dtype, "device": self.inputs.device}
         theta = ensembles.initialise(self.widths, seeds, **like)
@@ -115,7 +115,7 @@ def seeds(seed: int, purpose: str, count: int) -> list[int]:
     return [seed_of(seed, purpose, number) for number in range(count)]
 
 
-class Ensemble:
+class Nets:
     """K nets on their way from a state, and what is kept of it in a checkpoint.
 
     Parameters
@@ -136,23 +136,22 @@ class Ensemble:
     """
 
     def __init__(
-        self, task: Task, state: State, seeds: Sequence[int], last: int, *, first: int = 0,
-        momentum=None, decay=None, names: Sequence[str] = (), **kept,
-    ):  # fmt: skip
+        self, task, state, seeds, last, *, first=0, momentum=None, decay=None, names=(), **kept
+    ):
         self.task, self.seeds, self.last, self.names = task, seeds, last, names
         self.momentum = task.settings.momentum if momentum is None else momentum
         self.decay = decay
         theta, buffer = (part.clone() for part in state)
-        self.step, self.theta, self.buffer, *left = task.keeper.begin(
-            step=first, theta=theta, buffer=buffer, **kept
-        )
-        self.kept = {
-            name: value.to(kept[name].device) if isinstance(value, Tensor) else value
-            for name, value in zip(kept, left, strict=True)
-        }
+        self.now = task.keeper.begin(step=first, theta=theta, buffer=buffer, **kept)
+        self.theta, self.buffer = self.now.theta, self.now.buffer
+        self.kept = {name: getattr(self.now, name) for name in kept}
 
     @property
-    def state(self) -> State:
+    def step(self) -> int:
+        return self.now.step
+
+    @property
+    def state(self) -> Weights:
         return self.theta, self.buffer
 
     def steps(self) -> Iterator[int]:
@@ -170,10 +169,10 @@ class Ensemble:
             yield self.step
             if self.step % CHECKED == 0 or self.step == self.last - 1:
                 self._check_finite()
-            self.step += 1
+            self.now.step += 1
             if task.keeper.bar:
                 task.keeper.bar.advance()
-            task.keeper.keep(step=self.step, theta=self.theta, buffer=self.buffer, **self.kept)
+            task.keeper.keep(self.now)
 
     def update(self, rate) -> None:
         """Take the step in hand, at a learning rate that is a number or (K, 1)."""

@@ -43,11 +43,11 @@ def on_validation_text(model: nn.Module, dataset) -> dict[str, tuple[float, floa
         of_tokens, memory = model(tokens, targets, memory)
         losses.append(of_tokens.double().mean(dim=1)[None])
     model.train()
-    found = _means_and_errors(losses, ("validation_loss",), dataset.device)
-    for mean, error in list(found.values()):
+    quantities = _means_and_errors(losses, ("validation_loss",), dataset.device)
+    for mean, error in list(quantities.values()):
         perplexity = math.exp(min(mean, 700.0))
-        found["perplexity"] = perplexity, perplexity * error
-    return found
+        quantities["perplexity"] = perplexity, perplexity * error
+    return quantities
 
 
 def memory_gaps(
@@ -64,7 +64,9 @@ def memory_gaps(
     context, tokens, targets = dataset.training_batch_with_context(step)
     losses, slopes = [], []
     with without_trace(model) as before:
-        for one in (memory, remember(model, context, tokens.shape[1])):
+        with torch.no_grad():
+            made = remember(model, context, tokens.shape[1])
+        for one in (memory, made):
             before.restore_random_state()
             loss = model(tokens, targets, one)[0].mean()
             losses.append(distributed.mean(loss.detach().clone()))
@@ -77,7 +79,7 @@ def memory_gaps(
 
 
 def _means_and_errors(columns: list[Tensor], names: tuple, device) -> dict[str, tuple]:
-    """Average the rows of columns (names, n) side by side over all processes, if any has some."""
+    """Average rows of columns (names, n) side by side over all processes, if any has some."""
     values = torch.zeros(len(names), 0, dtype=torch.float64, device=device)
     values = torch.cat([values, *columns], 1)
     number = distributed.total(values.new_tensor(values.shape[1]))

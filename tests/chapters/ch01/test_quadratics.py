@@ -21,9 +21,9 @@ SETTINGS = NoisyQuadratic(
     ("values", "sentence"),
     [
         ({"learning_rates": (0.1, 2.0)}, "only below"),
-        ({"learning_rates": (0.0,)}, "learning rate must be positive"),
-        ({"curvatures": (1.0, 0.0)}, "curvature must be positive"),
-        ({"curvatures": (-1.0,)}, "curvature must be positive"),
+        ({"learning_rates": (0.0,)}, "learning_rates.0 must be greater than 0"),
+        ({"curvatures": (1.0, 0.0)}, "curvatures.1 must be greater than 0"),
+        ({"curvatures": (-1.0,)}, "curvatures.0 must be greater than 0"),
         ({"momentum": 1.0}, "momentum must be less than 1"),
         ({"momentum": -0.1}, "momentum must be greater than or equal to 0"),
         ({"noise_variance": -1.0}, "noise_variance must be greater than or equal to 0"),

@@ -6,12 +6,15 @@ import pandas as pd
 import pytest
 import torch
 from stationarity import UsageError, data
+from stationarity.chapters import levels
+from stationarity.chapters.ch02_what_to_measure import reading
 from stationarity.chapters.ch02_what_to_measure import study as studies
 from stationarity.launch import study_of
 from stationarity.nets import mlp
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
+from stationarity.stats.estimate import NORMAL
 from torch.nn import functional
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -221,3 +224,37 @@ def test_rows_are_reproducible_by_seed(settings):
     )
     pd.testing.assert_frame_equal(again, first, rtol=0, atol=0)
     assert not other.value.equals(first.value)
+
+
+@pytest.mark.parametrize("epsilon, decay, target", [(1e-5, 5e-4, 3.7), (1e-3, 5e-2, 2.7)])
+def test_with_epsilon_a_normalised_net_with_decay_has_a_stationary_point(
+    epsilon, decay, target
+):
+    found = reading.one_channel(epsilon, decay, target)
+    assert found.gradient_norm < 1e-14
+    square = found.gain**2 * epsilon / (found.weight_norm**2 + epsilon)
+    assert square == pytest.approx(found.weight_norm**2)
+    assert found.weight_norm**2 > 50 * epsilon and found.cosine == pytest.approx(-1)
+    assert found.sharpness > 2 / 0.1
+
+
+def test_intervals_of_a_squared_norm_hold_where_noise_has_one_direction():
+    """An upper end below the truth is a gradient that vanishes and does not."""
+    found = reading.misses(1, 1.5, replicates=600)
+    assert found["plain below"] > 0.13
+    assert found["widened below"] < 0.08 and found["level below"] < 0.05
+    assert max(found["widened above"], found["level above"]) < 0.035
+
+
+def test_intervals_of_a_squared_norm_hold_where_noise_has_many_directions():
+    found = reading.misses(20, 1.0, replicates=600)
+    assert max(share for name, share in found.items() if " " in name) < 0.06
+    assert found["widened below"] < 0.02
+
+
+def test_the_interval_is_widened_by_what_one_direction_asks_for():
+    one, many, sure = (levels.squared_norm(1.0, error, 1.0) for error in (3.0, 0.1, 0.0))
+    assert one.high == pytest.approx(1 + NORMAL * 3 + 1 + NORMAL**2)
+    assert many.high == pytest.approx(1 + NORMAL * 0.1 + 0.01 * (1 + NORMAL**2))
+    assert (one.low, many.low) == pytest.approx((1 - NORMAL * 3, 1 - NORMAL * 0.1))
+    assert sure == (1.0, 1.0, 1.0)

@@ -2,40 +2,163 @@
 
 import numpy as np
 import pytest
+from stationarity import theory
+from stationarity.book import results
 from stationarity.chapters import levels
 from stationarity.chapters.ch03_imagenet_resnet101 import figures, reading
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
 from stationarity.runs.settings import get
 
+EPOCHS = 60
+SQUARE = reading.SQUARE
+
+
+def made(tmp_path, losses, squares=None, name="imagenet_resnet", **settings):
+    """A run of three stages, measured at every epoch with small errors."""
+    given = get(name).but(epochs=EPOCHS, drops=(20, 40), **settings)
+    info = {"experiment": name, "settings": given.plain()}
+    at, ones = {"step": range(EPOCHS + 1), "epoch": float}, np.ones(EPOCHS + 1)
+    squares = ones if squares is None else np.asarray(squares)
+    scatter = 1 + 0.02 * np.random.default_rng(0).standard_normal(EPOCHS + 1)
+    values = {"loss": (losses, 1e-3), SQUARE: (squares * scatter, 1e-3 * squares),
+              "gradient_norm_squared": (squares * scatter, 1e-3 * squares),
+              "noise_norm": (ones, np.nan), "sharpness": (ones, np.nan),
+              "learning_rate": (given.learning_rate * ones, np.nan)}  # fmt: skip
+    rows = [row for name, pair in values.items() for row in metrics.rows(name, *pair, **at)]
+    tmp_path.mkdir(exist_ok=True)
+    return records.write(tmp_path, info, rows)
+
+
+def noise(size=EPOCHS + 1):
+    return 1e-3 * np.random.default_rng(1).standard_normal(size)
+
+
+def test_a_step_size_cut_in_mid_descent_does_not_make_a_loss_settled(tmp_path):
+    """The last stage alone is flat: by it, the loss had settled."""
+    epochs = np.arange(EPOCHS + 1)
+    cut = np.interp(epochs, [0, 20, EPOCHS], [2.0, 1.0, 1.0]) + noise()
+    run = made(tmp_path / "cut", cut)
+    assert abs(levels.loss_change(run).value.iloc[-1]) < levels.STABLE
+    assert reading.settled_loss_change(run).low > levels.STABLE
+    settled = np.interp(epochs, [0, 2, EPOCHS], [2.0, 1.0, 1.0]) + noise()
+    assert reading.settled_loss_change(made(tmp_path / "flat", settled)).high < levels.STABLE
+
+
+@pytest.mark.parametrize("curvature, momentum", [(1.0, 0.0), (0.5, 0.9)])
+def test_the_share_of_a_quadratic_does_not_depend_on_where_it_began(
+    tmp_path, curvature, momentum
+):
+    """In closed form: SGD on h theta^2 / 2, whose ratio to the start does depend on it."""
+    rate, shares, ratios = 0.1, [], []
+    for start in (3.0, 30.0, 100.0):
+        mean, covariance = theory.moments(
+            curvature, np.full(100 * EPOCHS, rate), 1.0, start=start, momentum=momentum
+        )
+        second = (mean[..., 0] ** 2 + covariance[..., 0, 0])[::100].squeeze()
+        run = made(tmp_path / str(start), np.ones(EPOCHS + 1), learning_rate=rate,
+                   momentum=momentum)  # fmt: skip
+        table = run.metrics.assign(error=0.0)
+        for name, values in ((SQUARE, curvature**2 * second), ("sharpness", curvature)):
+            table.loc[table.quantity == name, "value"] = values
+        run.__dict__["metrics"] = table
+        shares.append(reading.stationary_share(run).value)
+        ratios.append(levels.stage_levels(run, SQUARE).ratio.iloc[-1])
+    expected = 1 / (1 - rate * curvature / (2 * (1 + momentum)))
+    assert shares == pytest.approx([expected] * 3)
+    assert np.allclose(ratios[0] / np.array(ratios[1:]), [10, 100 / 3], rtol=1e-3)
+
+
+def test_a_change_of_a_record_changes_its_verdict():
+    """The gradient of the first stage, of the last one, and the loss of the first."""
+    run = next(one for one in results.recorded("imagenet_resnet"))
+    assert reading.stationary_share(run).low > levels.HELD
+    assert reading.gradient_left(run).low > levels.LEFT
+    assert reading.settled_loss_change(run).low > levels.STABLE
+
+    def edit(window, number, passed):
+        return 0.01 * window.value if number == 1 else window.value
+
+    assert reading.stationary_share(levels.made_up(run, SQUARE, edit)).high < levels.HELD
+    gone = levels.made_up(run, SQUARE, lambda window, number, passed: (1 - passed) ** 2)
+    assert reading.gradient_left(gone).high < levels.LEFT
+    flat = levels.made_up(run, "loss", lambda window, number, passed: window.value.mean())
+    assert reading.settled_loss_change(flat).high < levels.STABLE
+
+
+@pytest.mark.parametrize("name", ["imagenet_resnet", "wikitext_transformer_xl"])
+@pytest.mark.parametrize(
+    "quantity, fails, holds, limit",
+    [
+        (reading.stationary_share, "zero", "tenth", levels.HELD),
+        (reading.gradient_left, "falling", "steady", levels.LEFT),
+        (reading.settled_loss_change, "flat", "cut_early", levels.STABLE),
+    ],
+)
+def test_the_records_could_have_come_out_otherwise(name, quantity, fails, holds, limit):
+    run = next(one for one in results.recorded(name))
+    if name != "imagenet_resnet" and quantity is reading.stationary_share:
+        with pytest.raises(UsageError, match="no multiples of a gradient"):
+            quantity(run)
+        return
+    assert quantity(run, fails).high < limit < quantity(run, holds).low
+
+
+def test_made_up_losses_scatter_as_the_run_does(tmp_path):
+    """Its reported errors are far smaller: by them alone a flat loss would be known exactly."""
+    epochs = np.arange(EPOCHS + 1)
+    falling = np.interp(epochs, [0, 2, EPOCHS], [2.0, 1.0, 0.9])
+    run = made(tmp_path, falling + 30 * noise())
+    own = levels.loss_change(run)
+    for case in ("flat", "cut_early"):
+        found = reading.settled_loss_change(run, case)
+        assert found.high - found.value > 0.9 * (own.high - own.value).min() > 0.02
+    assert reading.settled_loss_change(run, "cut_early").low > levels.STABLE
+
+
+def test_the_curve_of_a_descent_is_no_scatter(tmp_path):
+    """A parabola's residuals about a line are no noise; noise keeps its size on average."""
+    epochs = np.arange(EPOCHS + 1.0)
+    run = made(tmp_path / "curve", 2 - epochs / 50 + (epochs / EPOCHS) ** 2 / 2)
+    for window in levels.windows(run, "loss").values():
+        assert np.ptp(levels.steady(window)) > 1e-3
+        assert np.ptp(levels.steady(window, 2)) < 1e-9
+    window = levels.windows(made(tmp_path / "noise", noise()), "loss")[1]
+    draws = np.random.default_rng(2).standard_normal((2000, len(window)))
+    spread = [levels.steady(window.assign(value=draw), 2).var() for draw in draws]
+    size = len(window)
+    assert np.mean(spread) * (size - 1) / (size - 2) == pytest.approx(1, abs=0.05)
+    assert np.ptp(levels.steady(window[:3], 2)) > 0  # a parabola leaves nothing of three
+
+
+def test_a_tenth_of_the_level_scatters_as_the_run_does_and_zero_does_not():
+    run = results.recorded("imagenet_resnet")[0]
+    tenth, zero = (reading.stationary_share(run, case) for case in ("tenth", "zero"))
+    assert tenth.high - tenth.low > 1.3 * (zero.high - zero.low)  # as wide without scatter
+
+
+def test_a_run_without_noise_has_no_scale_and_no_interval(tmp_path):
+    run = made(tmp_path, np.linspace(2, 1, EPOCHS + 1), np.geomspace(1, 1e-6, EPOCHS + 1))
+    table = run.metrics.copy()
+    table.loc[table.quantity == "noise_norm", "value"] = 0.0
+    run.__dict__["metrics"] = table
+    with pytest.raises(UsageError, match="without noise, or"):
+        reading.stationary_share(run)
+    left = reading.gradient_left(run)
+    assert left.low == left.value == left.high < levels.LEFT
+
+
+def test_a_loss_that_fell_nowhere_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="fell nowhere"):
+        reading.settled_loss_change(made(tmp_path, 1 + np.arange(EPOCHS + 1.0)))
+
 
 def test_the_papers_figure_is_a_run_in_three_stages():
     run = reading.figure_1()
     assert levels.stages(run) == [(0, 30), (30, 60), (60, 90)]
     assert len(levels.stage_levels(run)) == 3
-    assert -0.2 < reading.settled_loss_change(run).value < 0
-
-
-def test_the_stage_with_the_smallest_lower_end_counts(tmp_path):
-    settings = get("imagenet_resnet").but(epochs=30, drops=(10, 20))
-    squares = np.repeat([1.0, 0.04, 0.16], [11, 10, 10])
-    info = {"experiment": "imagenet_resnet", "settings": settings.plain()}
-    rows = [
-        row
-        for quantity in ("gradient_norm_squared", "regularised_gradient_norm_squared", "loss")
-        for row in metrics.rows(quantity, squares, 1e-4, step=range(31), epoch=float)
-    ]
-    run = records.write(tmp_path, info, rows)
-    assert reading.smallest_gradient_ratio(run).value == pytest.approx(0.2)
-    assert reading.smallest_regularised_ratio(run).value == pytest.approx(0.2)
-    assert reading.settled_loss_change(run).value == pytest.approx(0)
-
-
-def test_a_loss_that_fell_nowhere_is_refused(tmp_path):
-    info = {"experiment": "imagenet_resnet", "settings": get("imagenet_resnet").plain()}
-    rows = metrics.rows("loss", 1 + np.arange(91.0), step=range(91), epoch=float)
-    with pytest.raises(UsageError, match="fell nowhere"):
-        reading.settled_loss_change(records.write(tmp_path, info, rows))
+    assert 0 < reading.settled_loss_change(run).value < 0.2
+    assert reading.gradient_left(run).low > 1  # it rises
 
 
 def test_the_papers_figure_is_drawn():

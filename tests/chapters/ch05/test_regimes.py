@@ -208,9 +208,38 @@ def test_the_level_follows_the_drive():
     rows = pd.DataFrame(
         {"drive": [0.0, 1.0, 10.0, 100.0, np.nan], "square": [1, 2, 20, 200, 9.0]}
     )
-    assert reading.level_against_drive(rows) == pytest.approx((1.0, 1.0, 1.0))
+    slope, scatter = reading.level_against_drive(rows)
+    assert slope == pytest.approx((1.0, 1.0, 1.0)) and scatter == pytest.approx(1.0)
     with pytest.raises(UsageError, match="three regimes"):
         reading.level_against_drive(rows[:3])
+
+
+def test_the_scatter_about_the_drive_is_a_factor():
+    drive = np.geomspace(1, 1e6, 400)
+    factors = np.exp(np.log(3.8) * np.random.default_rng(0).standard_normal(400))
+    _, scatter = reading.level_against_drive(
+        pd.DataFrame({"drive": drive, "square": drive * factors})
+    )
+    assert scatter == pytest.approx(3.8, rel=0.1)
+
+
+def test_agreement_depends_on_the_threshold_and_leaves_out_what_has_not_settled():
+    rows = pd.DataFrame(
+        [
+            ("way out", 0.004, 0.006, "falls"),
+            ("slow way out", 0.03, 0.04, "falls"),
+            ("constant", 0.015, 0.016, "no trend"),
+            ("slow", 0.2, 0.3, "falls"),
+        ],
+        columns=["regime", "ratio_low", "ratio_high", "trend"],
+    )
+    found = reading.agreement(rows, ["way out", "slow way out"], [0.005, 0.01, 0.02, 0.5])
+    assert found.agree.tolist() == [1, 2, 1, 2]
+    assert found.differ.tolist() == [0, 0, 1, 2]
+    assert found.undecided.tolist() == [1, 0, 0, 0]
+    assert found.unsettled.tolist() == [2, 2, 2, 0]
+    assert found.standing.tolist() == [2, 3, 2, 2]
+    assert found.differing.tolist() == ["", "", "constant", "constant; slow"]
 
 
 # --- the run and its figures -----------------------------------------------------
@@ -228,6 +257,10 @@ def test_a_run_is_judged_and_drawn(run):
     assert np.isfinite(found.drop(columns=["regime", "verdict", "trend", "drive"])).all().all()
     figure = figures.regime_map(found)
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == names
+    marks = figures.verdicts(found.set_index("regime")).axes[0].lines
+    assert sum(len(mark.get_xdata()) for mark in marks if mark.get_marker() == "o") == len(
+        names
+    )
     lines = figures.courses(run, {"one": names[:2], "two": names[-1:]}).axes[0].lines
     assert [line.get_label() for line in lines[:2]] == names[:2]
     drawn = figures.drive(found, 1.0).axes[0]

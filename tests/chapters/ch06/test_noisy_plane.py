@@ -117,6 +117,25 @@ def test_long_epochs_are_as_good_as_independent_minibatches():
     assert ratios == sorted(ratios) and ratios[-1] == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_reshuffled_weights_scatter_as_simulated_at_each_place_of_an_epoch(momentum):
+    curvature, rate, per_epoch, replicates = 1.0, 0.3, 5, 20_000
+    random = np.random.default_rng(0)
+    noise = random.standard_normal(per_epoch)
+    noise -= noise.mean()
+    theta, buffer, seen = np.zeros(replicates), np.zeros(replicates), np.zeros(per_epoch)
+    for _ in range(20):
+        order = random.permuted(np.tile(noise, (replicates, 1)), axis=1)
+        for place in range(per_epoch):
+            seen[place] = theta.var()
+            buffer = momentum * buffer + curvature * theta + order[:, place]
+            theta = theta - rate * buffer
+    alone = theory.stationary_covariance(curvature, rate, (noise**2).mean(), momentum)[0, 0]
+    exact = reading.reshuffled_variance(curvature, rate, momentum, per_epoch)
+    np.testing.assert_allclose(seen / alone, exact, rtol=0.04)
+    assert exact.argmin() == 0
+
+
 def test_reshuffling_needs_two_minibatches():
     with pytest.raises(UsageError, match="two minibatches"):
         reading.reshuffled_ratio(1.0, 0.1, 0.9, 1)

@@ -95,14 +95,14 @@ def test_only_the_form_with_the_full_gradient_tells_the_sampling(kept):
             value, error = last[sampling, name]
             assert abs(value - 1) < 4 * error + 0.01
     for name in ("full_ratio", "full_budget"):
-        value, error = last["independent", name]
+        value, error = last["replacement", name]
         assert abs(value - 1) < 4 * error and error < 0.1
         value, error = last["reshuffled", name]
         assert value < 1 - 8 * error
 
 
 def test_bounds_of_the_problem_hold(problem, kept):
-    norms = kept["independent"]["weight_square"].sqrt()
+    norms = kept["replacement"]["weight_square"].sqrt()
     limit = reading.largest_decay_rate(SOFTMAX.momentum)
     assert SOFTMAX.learning_rate * SOFTMAX.weight_decay < limit
     size = problem.gradient_bound()

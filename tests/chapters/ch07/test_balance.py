@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from stationarity.chapters.ch07_watching_a_distribution_settle import reading
+from stationarity.chapters.ch07_watching_a_distribution_settle import balancing
 
 RATE, MOMENTUM, CURVATURES = 0.1, 0.9, np.array([2.0, 0.5, 1.0])
 
@@ -35,19 +35,19 @@ def test_both_identities_hold_on_a_stationary_trajectory():
         for key, values in sgd(40500, start=1.0, center=0.7).items()
     }
     for product in ("product", "full"):
-        found = reading.fluctuation_dissipation(seen[product], seen["square"], RATE, MOMENTUM)
+        found = balancing.fluctuation_dissipation(seen[product], seen["square"], RATE, MOMENTUM)
         assert abs(found.value - 1) < found.high - found.low < 0.1
-    budget = reading.descent_budget(seen["gain"], seen["change"])
+    budget = balancing.descent_budget(seen["gain"], seen["change"])
     assert abs(budget.value - 1) < budget.high - budget.low < 0.1
 
 
 def test_both_identities_fail_on_a_descent():
     runs = [sgd(20, start=30.0, seed=seed) for seed in range(6)]
     stacked = {key: np.stack([run[key].mean() for run in runs]) for key in runs[0]}
-    ratio = reading.fluctuation_dissipation(
+    ratio = balancing.fluctuation_dissipation(
         stacked["product"], stacked["square"], RATE, MOMENTUM
     )
-    budget = reading.descent_budget(stacked["gain"], stacked["change"])
+    budget = balancing.descent_budget(stacked["gain"], stacked["change"])
     assert not ratio.low < 1 < ratio.high
     assert not budget.low < 1 < budget.high
 
@@ -55,7 +55,7 @@ def test_both_identities_fail_on_a_descent():
 def test_the_minibatch_ratio_is_the_drift_of_the_norm_exactly():
     seen = sgd(21, start=5.0)
     products, squares = (seen[name][:-1].mean() for name in ("product", "square"))
-    ratio = reading.fluctuation_dissipation([products] * 2, [squares] * 2, RATE, MOMENTUM)
+    ratio = balancing.fluctuation_dissipation([products] * 2, [squares] * 2, RATE, MOMENTUM)
     norm, old = (seen[name][-1] - seen[name][0] for name in ("norm", "old"))
     drift = MOMENTUM * old - (1 - MOMENTUM) / (2 * RATE) * norm
     exact = 1 + drift / (RATE * (1 + MOMENTUM) / 2 * seen["square"][:-1].sum())

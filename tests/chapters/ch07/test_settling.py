@@ -10,7 +10,13 @@ import stationarity
 import torch
 from processes import ornstein_uhlenbeck
 from stationarity import measure
-from stationarity.chapters.ch07_watching_a_distribution_settle import figures, reading, study
+from stationarity.chapters.ch07_watching_a_distribution_settle import (
+    balancing,
+    figures,
+    reading,
+    simulated,
+    study,
+)
 from stationarity.errors import UsageError
 from stationarity.nets import mlp
 from stationarity.runs import metrics
@@ -201,7 +207,7 @@ def long_run():
 
 def test_the_table_of_identities_agrees_with_the_drift_of_the_norm(long_run):
     """An exact identity, up to <theta, b>: where that is small."""
-    row = reading.balances(long_run).iloc[4]
+    row = balancing.balances(long_run).iloc[4]
     norms = reading.members(long_run, "weight_norm_squared").loc[row["first"] : row["last"]]
     squares = reading.members(long_run, "square").loc[row["first"] + 1 : row["last"]]
     drift = norms.iloc[-1] - norms.iloc[0]
@@ -209,27 +215,83 @@ def test_the_table_of_identities_agrees_with_the_drift_of_the_norm(long_run):
     assert row.fluctuation_dissipation == pytest.approx(ratios.mean(), abs=0.03)
 
 
-def test_when_a_loss_is_stable_before_the_ratio():
-    table = pd.DataFrame(
-        {
-            "stage": 1, "first": [0, 10, 30, 70], "loss": [2.0, 1.02, 1.0, 1.01],
-            "fluctuation_dissipation": [1.0, 0.5, 0.7, 0.99],
-        }
-    )  # fmt: skip
-    found = reading.when_balanced(table, start=3.0).loc[1]
-    assert (found.loss, found.ratio) == (10, 70)
-    table.fluctuation_dissipation = 0.5
-    assert reading.when_balanced(table, start=3.0).ratio[1] == math.inf
+def series_run(**values):
+    """A made-up run of one stage with members (K, n) or one series (n,) of each name."""
+    rows = []
+    for name, one in values.items():
+        steps = range(one.shape[-1])
+        if one.ndim == 2:
+            rows += metrics.rows(name, one, member=range(len(one)), step=steps)
+        else:
+            rows += metrics.rows(name, one, step=steps)
+    run = Run(Path("made up"), {"experiment": "settling", "settings": {}})
+    run.__dict__["settings"] = get("settling", overrides={"steps": len(steps), "drops": ()})
+    run.__dict__["metrics"] = metrics.frame(rows)
+    return run
 
 
-def test_controls_have_the_memory_that_was_asked_for():
-    controls = reading.controls(50000, time=8.0, drift=3.0)
+def test_a_drift_that_the_ratio_cannot_see_is_seen_against_its_spread():
+    """Drift by 6 % of the level, eight of its standard deviations: R stays within .05."""
+    still = 100 + 0.75 * simulated.two_scales(4, 4000, 1.0, 20.0)
+    moving = still + np.linspace(0, 6, 4000)
+    loss = 1 + np.exp(-np.arange(4000) / 50)
+    for norms, drifts in ((still, False), (moving, True)):
+        run = series_run(loss=loss, weight_norm_squared=norms)
+        found = reading.norm_drift(run)
+        assert (found.low > 2) == drifts
+        if not drifts:
+            assert -2 < found.low < found.high < 2
+        control, known = (reading.norm_drift(run, case) for case in ("drift", "still"))
+        assert control.low > 2
+        assert -2 < known.low < known.high < 2
+    # R by the proposition, with steps of ||delta||^2 = .05
+    assert abs(0.1 / 1.9 * 6 / (0.05 * 4000)) < 0.05
+
+
+def test_one_observable_without_enough_samples_does_not_hide_the_others():
+    loss, walk = simulated.two_scales(2, 8000, 0.1, 20.0)
+    slow = np.random.default_rng(1).standard_normal(8000).cumsum()
+    falling = 20 * np.exp(-np.arange(8000) / 40)
+    run = series_run(loss=loss + falling, gradient_norm=walk, buffer_norm=slow)
+    found = reading.largest_shift(run)
+    assert found.low <= found.value < found.high < 0.5
+    control, known = (reading.largest_shift(run, case) for case in ("drift", "still"))
+    assert control.low > 0.5
+    assert known.high < 0.5
+    with pytest.raises(UsageError, match="No observable can be compared: A window"):
+        reading.weight_shift(series_run(loss=loss + falling, weight_norm=slow))
+
+
+def test_the_stage_that_has_settled_is_judged_and_not_the_longest():
+    steps = np.arange(4000)
+    loss = (
+        np.where(steps < 2400, 3 - steps / 1200, 0.5)
+        + 0.01 * simulated.two_scales(1, 4000, 0.0, 1.0)[0]
+    )
+    run = series_run(loss=loss)
+    assert reading.settled_stage(run) is None
+    with pytest.raises(UsageError, match="In no stage of this run has the loss become stable"):
+        reading.norm_drift(run)
+    run.__dict__["settings"] = get("settling", overrides={"steps": 4000, "drops": (2400, 3200)})
+    assert reading.settled_stage(run) == (2400, 3200)
+
+
+def test_the_fitted_scales_are_those_of_the_process():
+    series = simulated.two_scales(4, 8000, 0.3, 60.0, seed=2)
+    assert series.var() == pytest.approx(1, rel=0.05)
+    share, time = simulated.fitted_scales(series)
+    assert share == pytest.approx(0.3, abs=0.06)
+    assert time == pytest.approx(60, rel=0.4)
+
+
+def test_controls_have_two_time_scales():
+    controls = simulated.controls(8000, drift=3.0)
     steps, values = controls["stationary control"]
-    assert autocorrelation_time(values) == pytest.approx(8, rel=0.1)
+    assert simulated.fitted_scales(values)[0] == pytest.approx(0.1, abs=0.04)
     drift = controls["drifting control"][1] - values
     np.testing.assert_allclose(drift, 3 * steps / steps[-1])
     found = reading.memory({"control": (10 * steps, values)}).loc["control"]
-    assert found.time == pytest.approx(80, rel=0.1)
+    assert found.time == pytest.approx(10 * autocorrelation_time(values))
 
 
 def test_verdicts_of_every_stage_and_all_figures(long_run):
@@ -237,47 +299,48 @@ def test_verdicts_of_every_stage_and_all_figures(long_run):
     assert len(found) == 3 * 9
     assert set(found.verdict) <= {"settled", "drifts", "undecided"}
     assert (found.verdict == "undecided").equals(found.fault != "")
-    seen = reading.observables(long_run, reading.MAIN, 0, 1500)
+    seen = reading.observables(long_run, reading.LOSSES, 0, 1500)
     assert figures.windows(seen).axes
-    assert figures.distances(seen | reading.controls(400)).axes
-    figures.balances(reading.balances(long_run), [1500, 2500])
+    assert figures.distances(seen | simulated.controls(400)).axes
+    figures.balances(balancing.balances(long_run), [1500, 2500])
     counts = reading.across_starts(long_run)[["agree", "differ", "undecided"]]
     assert (counts.sum(axis=1) == 2).all()
 
 
-def test_replicas_of_a_stationary_process_agree_and_others_differ():
+def replica_run(shift=0.0, replicas=40):
     """A stub of a run, whose replicas are independent of its trajectory."""
+    chain = ornstein_uhlenbeck(1, 4000)[0]
+    rows = metrics.rows("loss", chain, step=range(4000))
+    ensemble = ornstein_uhlenbeck(replicas, 3, seed=1) + shift
+    rows += metrics.rows("loss", ensemble, member=range(replicas), step=range(3))
+    settings = {"replicas": replicas, "trajectory": 4000}
+    run = Run(Path("made up"), {"experiment": "replicas", "settings": settings})
+    run.__dict__["settings"] = get("replicas", overrides=settings)
+    run.__dict__["metrics"] = metrics.frame(rows)
+    return run
 
-    def stub(shift):
-        chain = ornstein_uhlenbeck(1, 4000)[0]
-        rows = metrics.rows("loss", chain, step=range(4000))
-        ensemble = ornstein_uhlenbeck(40, 3, seed=1) + shift
-        rows += metrics.rows("loss", ensemble, member=range(40), step=range(3))
-        settings = {"replicas": 40, "trajectory": 4000}
-        run = Run(Path("made up"), {"experiment": "replicas", "settings": settings})
-        run.__dict__["settings"] = get("replicas", overrides=settings)
-        run.__dict__["metrics"] = metrics.frame(rows)
-        return run
 
-    equal = reading.replicas_against_time(stub(0.0), ["loss"])
-    shifted = reading.replicas_against_time(stub(2.0), ["loss"])
+def test_replicas_of_a_stationary_process_agree_and_others_differ():
+    equal = reading.replicas_against_time(replica_run(), ["loss"])
+    shifted = reading.replicas_against_time(replica_run(2.0), ["loss"])
     assert list(equal.verdict) == ["agree", "agree"]
     assert list(shifted.verdict) == ["differ", "differ"]
     assert shifted["shift"].mean() == pytest.approx(2, abs=0.5)
-    assert figures.replicas_against_time(shifted).axes
-    few = reading.replicas_against_time(stub(0.0), ["loss"], part=(0, 100))
-    assert list(few.verdict) == ["undecided"] * 2
-    assert few.fault.str.contains("effective samples").all()
+    joint = reading.replicas_against_time(replica_run(), ["loss"] * 9)  # Bonferroni
+    assert (joint.resolution > 1.1 * equal.resolution).all()
+    table = reading.relations(replica_run(2.0))
+    assert table.loc["loss", ["windows", "replicas"]].tolist() == ["settled", "differ"]
+    assert table.replicas_shift["loss"] > 1
+    assert figures.relations(replica_run(2.0)).axes
 
 
-def test_the_balance_of_a_norm():
-    run = stationarity.run("settling_resnet", settings=OBSERVED | {"epochs": 20})
-    found = reading.norm_balance(run, windows=2)
-    norms = run.series("observed_weight_norm").value.to_numpy()
-    moved = run.series("observed_update_square").value.to_numpy()
-    last = found.iloc[1]
-    begin, end = int(last["first"]), int(last["last"])
-    drift = norms[end] ** 2 - norms[begin] ** 2
-    exact = 1 - 0.1 / 1.9 * drift / moved[begin:end].sum()
-    assert last.ratio == pytest.approx(exact, rel=1e-6)
-    assert figures.norm_balance(found).axes
+def test_few_replicas_cannot_be_judged_and_enough_can():
+    """32 of identical law: the known case cannot fulfil the criterion of .5."""
+    few, many = replica_run(replicas=32), replica_run(replicas=256)
+    assert reading.replica_shift(few, "still").high > 0.5
+    assert reading.replica_shift(many, "still").high < 0.5
+    assert reading.replica_shift(many).high < 0.5
+    assert reading.replica_shift(many, "drift").low > 0.5
+    enough = reading.replicas_enough(many, (32, 256))
+    assert enough[32] < 0.3
+    assert enough[256] > 0.9

@@ -7,8 +7,6 @@ import pytest
 import stationarity
 import torch
 from matplotlib import pyplot
-from stationarity.book import claims
-from stationarity.chapters import quantities
 from stationarity.chapters.ch09_anomalous_diffusion import figures, reading, study
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
@@ -67,7 +65,8 @@ def settled():
 
 
 CHANGES = {
-    "base": {}, "learning_rate=0.05": {"learning_rate": 0.05}, "momentum=0.5": {"momentum": 0.5},
+    "base": {}, "learning_rate=0.05": {"learning_rate": 0.05},
+    "momentum=0.5": {"momentum": 0.5},
     "batch_size=8": {"batch_size": 8}, "weight_decay=0": {"weight_decay": 0.0},
     "sampling=reshuffled": {"sampling": "reshuffled"},
 }  # fmt: skip
@@ -219,10 +218,10 @@ def test_reference_points_along_one_trajectory_do_not_overlap(points, kept, long
 
 def test_what_a_run_lacks_is_said():
     run = made_up(metrics.rows("accuracy", 1.0))
-    for read in (reading.variations, reading.displacement_exponent, reading.shared_share):
-        with pytest.raises(UsageError, match="holds no displacements|has no replicas"):
+    for read in (reading.variations, reading.displacement_exponent, reading.shared_parts):
+        with pytest.raises(UsageError, match="has no '(global|replica)_displacement_squared"):
             read(run)
-    with pytest.raises(UsageError, match="follows no variation 'other'"):
+    with pytest.raises(UsageError, match="with of 'other'"):
         reading.displacements(one_net(), "other")
     with pytest.raises(UsageError, match="has no 'loss'"):
         reading.losses(one_net())
@@ -230,29 +229,6 @@ def test_what_a_run_lacks_is_said():
     short = made_up(metrics.rows("global_displacement_squared", [[1, 2], [1, 2]], **where))
     with pytest.raises(UsageError, match="too short for an exponent"):
         reading.displacement_exponent(short)
-
-
-def test_brownian_motion_and_a_settled_process_fail_where_anomalous_motion_passes():
-    by_quantity = {item.quantity: item for item in next(
-        claim for claim in claims.read() if claim.name == "B1"
-    ).evidence}  # fmt: skip
-
-    def verdict(quantity, power, scatter=0.01):
-        noise = np.random.default_rng(0).standard_normal((5, len(LAGS)))
-        squares = LAGS**power * (1 + scatter * noise)
-        where = dict(of="base", member=range(5), index=[0], step=LAGS)
-        run = made_up(metrics.rows("global_displacement_squared", squares[:, None], **where))
-        found = quantities()[quantity](run)
-        return by_quantity[quantity].criteria[-1].judge(found)
-
-    assert verdict("displacement_exponent", 0.6) == "holds"
-    assert verdict("displacement_exponent", 0.0) == "does not hold"
-    assert verdict("distance_from_brownian", 0.6) == "holds"
-    assert verdict("distance_from_brownian", 1.0) == "does not hold"
-    assert verdict("distance_from_brownian", 1.0, scatter=0.5) == "undecided"
-    assert verdict("exponent_change", 0.6) == "holds"
-    bent = np.log(LAGS) / 8  # the exponent grows by a half over four octaves
-    assert verdict("exponent_change", bent) == "does not hold"
 
 
 @pytest.fixture(scope="module")
@@ -280,12 +256,48 @@ def test_tables_hold_every_variation_once(live):
     table = reading.exponents(run)
     assert sorted(table.variation) == sorted(CHANGES)
     assert table[table.setting == "batch_size"].number.tolist() == ["8"]
-    assert (table.low < table.value).all() and (table.distance > 0).all()
-    assert reading.ornstein_uhlenbeck_change(known).value < 0
+    assert (table.low < table.value).all() and (table.distance_low < table.distance).all()
+    assert reading.exponent_change(known, "Ornstein-Uhlenbeck").value < 0
     assert reading.main(known) == "Brownian" and reading.main(run) == "base"
-    change = reading.followed_loss_change(run)
-    assert change.low < change.value < change.high
-    assert change == reading.followed_loss_change(run, "base")
+    assert reading.followed_loss_change(run) == reading.followed_loss_change(run, "base")
+
+
+def bars(axes):
+    """The ends of the vertical bars that axes show, by their place."""
+    lines = [path for one in axes.collections for path in one.get_segments()]
+    return {round(float(ends[0][0]), 9): sorted(ends[:, 1]) for ends in lines}
+
+
+def test_every_bar_is_an_interval_by_students_t(live):
+    run = live[0]
+    way, table = run.wide("settling_loss"), reading.exponents(run)
+    slow = table[table.setting == "learning_rate"]
+    lags, parts = reading.shared_parts(run)
+    for draw, panel, place, values in (
+        ("settled_loss", 0, 0, way.loc[0]),
+        ("sweeps", 4, 0.05, reading.local(run, "learning_rate=0.05")),
+        ("clock", 1, 0.5, reading.displacements(run, slow.variation.item())[1].mean(1)[:, -1]),
+        ("replicas", 1, 64, None),
+        ("sampling", 1, 64, None),
+    ):
+        shown = bars(getattr(figures, draw)(run).axes[panel])[place]
+        if draw == "sampling":
+            drawn, shuffled = (
+                reading.displacements(run, of)[1].mean(1)[:, -1]
+                for of in ("base", "sampling=reshuffled")
+            )
+            values = shuffled / drawn
+        if draw == "replicas":
+            assert lags[-1] == 64
+            shared, total = (
+                run.wide(f"{name}_displacement_squared").loc[64]
+                for name in ("shared", "replica")
+            )
+            values = shared / total
+            assert reading.shared_share(run).low == pytest.approx(parts["share"].low[-1])
+        margin = 4.302653 * np.std(values, ddof=1) / np.sqrt(3)  # Student's t, 2 degrees
+        assert shown == pytest.approx([np.mean(values) - margin, np.mean(values) + margin])
+    pyplot.close("all")
 
 
 def test_what_replicas_share_is_unbiased():

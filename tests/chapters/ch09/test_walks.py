@@ -27,7 +27,7 @@ def test_known_processes_have_the_displacement_that_is_said_of_them():
     settings = WalkStudy(members=2000, dimensions=4, longest=64)
     for draw, argument, law in walks.processes(settings).values():
         paths = draw(GENERATOR(6), 2000, 64, 4, argument)
-        found = displacement.squared_displacements(paths, LAGS)[:, 0].mean(0) / 4
+        found = walks.squared_displacements(paths, LAGS)[:, 0].mean(0) / 4
         assert found == pytest.approx(law(LAGS.astype(float)), rel=0.08)
 
 

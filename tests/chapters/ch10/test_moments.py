@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.integrate import quad, solve_ivp
-from scipy.linalg import expm
+from scipy.linalg import expm, solve_sylvester
 from stationarity import UsageError, theory
 from stationarity.chapters.ch10_langevin import reading, study
 
@@ -16,6 +16,23 @@ def langevin_drift(curvature):
     """The matrix A of the Langevin equation: force and friction over the mass."""
     mass = RATE * (1 + BETA) / 2
     return np.array([[0, -1], [curvature / mass, (1 - BETA) / mass]])
+
+
+def test_directions_that_share_noise_have_the_stationary_covariance_of_the_page():
+    """The closed form of prop-ou for two directions, against SciPy's Lyapunov solver."""
+    (one, other), shared = (langevin_drift(h) for h in (1.0, 0.3)), 0.7
+    frequencies, friction = (one[1, 0], other[1, 0]), one[1, 1] / 2  # ω², γ
+    total, apart = sum(frequencies), frequencies[0] - frequencies[1]
+    push = 4 * shared / (RATE * (1 + BETA) ** 2)
+    a = push / (2 * friction * total + apart**2 / (4 * friction))
+    turn = apart / (4 * friction)
+    mine = a * np.array([[1, turn], [-turn, total / 2]])
+    solved = solve_sylvester(one, other.T, np.diag([0, push]))
+    np.testing.assert_allclose(mine, solved, rtol=1e-10)
+    alike = push / (4 * friction * frequencies[0]) * np.diag([1, frequencies[0]])
+    np.testing.assert_allclose(
+        alike, theory.limiting_covariance(1.0, RATE, shared, BETA), rtol=1e-12
+    )
 
 
 def test_moments_at_chosen_steps_are_those_of_every_step():

@@ -133,12 +133,48 @@ def test_reshuffled_epochs_move_less_than_any_of_the_theories(run):
     assert last.sigmas < -20
 
 
-def test_the_quantities_of_the_ledger_tell_right_from_wrong(run):
-    small, large = (reading.langevin_error(run), reading.langevin_error_largest_rate(run))
+def test_the_equation_fails_where_its_rate_is_too_large_and_holds_of_itself(run):
+    """The control and the known case are judged by the claim's own function."""
+    small = reading.langevin_error(run)
+    large, coarse, own = (
+        reading.langevin_error(run, case)
+        for case in ("largest_rate", "coarse_steps", "its_own")
+    )
     assert 0 <= small.low <= small.value <= small.high < large.low
-    assert reading.exact_error(run).high < 0.1
-    assert reading.exact_minibatch_error(run).high < 0.1
-    assert reading.exact_reshuffled_error(run).low > 0.2
+    assert own.low == 0
+    assert own.high < 0.1 < coarse.low
+    assert coarse.value == pytest.approx(reading.COARSE, abs=0.06)
+
+
+@pytest.mark.parametrize("missed", [0.02, 0.2, 0.6])
+def test_a_coarse_rate_misses_the_share_of_the_velocity_that_it_should(run, missed):
+    rate = reading.coarse_rate(run, 0.8, missed)
+    given = (reading.vector(run, "curvature"), rate, reading.vector(run, "noise_of_example"))
+    exact, limit = (
+        law(*given, 0.8)[:, 1, 1].sum()
+        for law in (theory.stationary_covariance, theory.limiting_covariance)
+    )
+    assert 1 - limit / exact == pytest.approx(missed)
+
+
+def test_few_trajectories_make_a_wider_interval(run):
+    """Student's t: eight trajectories with the same errors decide less than thousands."""
+    few = changed(run, minibatch_trajectories=8)
+    many, wide = reading.langevin_error(run), reading.langevin_error(few)
+    assert wide.value == many.value
+    assert wide.high > many.high
+    assert wide.low <= many.low
+
+
+def test_of_one_learning_rate_none_is_the_largest(run):
+    with pytest.raises(UsageError, match="one learning rate only"):
+        reading.langevin_error(changed(run, learning_rates=(0.05, 0.05)), "largest_rate")
+
+
+def test_exact_theories_hold_of_their_noise_and_not_of_reshuffled_epochs(run):
+    assert reading.worst(run, "gaussian", reading.CONSTANT).high < 0.1
+    assert reading.worst(run, "replacement", study.STATE_DEPENDENT).high < 0.1
+    assert reading.worst(run, "reshuffled", study.STATE_DEPENDENT).low > 0.2
 
 
 @pytest.mark.parametrize(
@@ -186,7 +222,7 @@ def test_a_run_without_exact_moments_says_so_and_has_the_next_best_theory(run):
     lacking = changed(run, state_dependent=False)
     assert reading.sharpest(lacking) == "exact, constant noise"
     with pytest.raises(UsageError, match="state_dependent=true"):
-        reading.exact_minibatch_error(lacking)
+        reading.worst(lacking, "replacement", study.STATE_DEPENDENT)
 
 
 def test_a_run_shorter_than_the_memory_of_its_momentum_decides_nothing(tmp_path):

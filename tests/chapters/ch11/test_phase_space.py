@@ -7,7 +7,7 @@ import pytest
 import stationarity
 import torch
 from stationarity import UsageError, data
-from stationarity.book import claims
+from stationarity.book import claims, verdicts
 from stationarity.chapters.ch11_modified_loss import currents, reading, study
 from stationarity.chapters.ch11_modified_loss.settings import NOISES
 from stationarity.runs.checkpoints import Place
@@ -143,12 +143,13 @@ def test_minibatches_follow_the_theory_and_its_noise(runs):
 
 def test_the_ledger_tells_the_controls_apart(runs):
     ledger = [claim for claim in claims.read() if claim.name == "B5"]
-    judged = claims.verdicts(ledger, lambda name: [runs[name]])
-    controls = judged[judged.control != ""]
-    assert len(controls) == 3 and set(controls.control) == {"does not hold"}
+    judged = verdicts.verdicts(ledger, lambda name: [runs[name]])
+    controls, known = (judged[judged.role == role] for role in ("control", "known"))
+    assert len(controls) == 5 and set(controls.verdict) == {"does not hold"}
+    assert set(known[known.of == "phase_space"].verdict) == {"holds"}
     exponent = reading.temperature_exponent(runs["minibatch_currents"])
     assert 0.8 < exponent.low < exponent.value < exponent.high < 1.2
-    gibbs = reading.isotropic_exponent(runs["phase_space"])
+    gibbs = reading.temperature_exponent(runs["phase_space"], "isotropic")
     assert abs(gibbs.value) < 0.1
 
 

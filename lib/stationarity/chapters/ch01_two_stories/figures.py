@@ -1,7 +1,5 @@
 """Figures of chapter 1: descent that ends, and noise that does not."""
 
-import itertools
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -84,14 +82,13 @@ def drops(run: Run) -> Figure:
     figure, ((ax,),) = panels(1, 1, height=3.4)
     settings, rate = run.settings, run.settings.learning_rates[0]
     _against_theory(ax, run, rate, "loss", lambda steps: steps // 40)
-    edges = [0, *(d for d in settings.drops if d < settings.steps), settings.steps]
-    for start, end in itertools.pairwise(edges):
-        now = schedule(settings, rate)[start]
-        level = reading.stationary(settings, now)["loss"]
-        ax.hlines(level, start, end, **DOTTED)
+    rates = schedule(settings, rate)
+    for now in np.unique(rates):
+        level, (steps,) = reading.stationary(settings, now)["loss"], np.nonzero(rates == now)
+        ax.hlines(level, steps[0], steps[-1], **DOTTED)
         place = {"textcoords": "offset points", "ha": "right", "va": "bottom"}
-        ax.annotate(f"η = {now:g}", (end, level), (-4, 5), fontsize="small", **place)
-    mark_drops(ax, edges[1:-1])
+        ax.annotate(f"η = {now:g}", (steps[-1], level), (-4, 5), fontsize="small", **place)
+    mark_drops(ax, np.nonzero(np.diff(rates))[0] + 1)
     ax.set(xlabel="step", ylabel="mean loss (no unit)", yscale="log")
     return figure
 
@@ -107,9 +104,9 @@ def settling(
     figure, ((left, right),) = panels(1, 2, height=3.6)
     deviation, everything = variance**0.5, np.concatenate([*positions.values()])
     ends = min(everything.min(), -4 * deviation), max(everything.max(), 4 * deviation)
+    style = {"bins": np.linspace(*ends, 70), "density": True, "histtype": "step"}
     for step, values in positions.items():
-        histogram = np.histogram(values, np.linspace(*ends, 70), density=True)
-        left.stairs(*histogram, linewidth=1.4, label=f"step {step}")
+        left.hist(values, label=f"step {step}", **style)
     grid = np.linspace(*ends, 300)
     style = THEORY | {"linestyle": "--", "zorder": 5, "label": "stationary"}
     left.plot(grid, norm.pdf(grid, scale=deviation), **style)

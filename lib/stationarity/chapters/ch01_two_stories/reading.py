@@ -35,10 +35,11 @@ def exact(settings: NoisyQuadratic, learning_rate: float) -> dict[str, NDArray]:
     ``mean`` and ``variance`` of the position (steps + 1, D), the expected
     ``loss`` Σ h E θ² / 2 and ``gradient_norm_squared`` Σ h² E θ² (steps + 1,).
     """
+    how = settings.model_dump(include={"start", "momentum"})
+    rates = schedule(settings, learning_rate)
     mean, covariance = theory.moments(
-        settings.curvatures, schedule(settings, learning_rate), settings.noise_variance,
-        start=settings.start, momentum=settings.momentum,
-    )  # fmt: skip
+        settings.curvatures, rates, settings.noise_variance, **how
+    )
     mean, variance = mean[..., 0], covariance[..., 0, 0]
     return {"mean": mean, "variance": variance, **_levels(settings, mean**2 + variance)}
 
@@ -61,10 +62,11 @@ def _levels(settings: NoisyQuadratic, second: NDArray) -> dict[str, NDArray]:
 
 def descent_table(runs: list[Run]) -> DataFrame:
     """Return a table of full-batch runs: where the objective's gradient came to."""
-    rows = []
+    names, rows = [f"{w} ‖∇f‖² (nats² per unit²)" for w in ("first", "last")], {}
     for run in runs:
         norms = run.series("regularised_gradient_norm_squared")
-        first, last = (f"{norms.value.iloc[place]:.2e}" for place in (0, -1))
-        rows.append((run.label, norms.step.iloc[-1], first, last))
-    names = ["run", "steps", *(f"{w} ‖∇f‖² (nats² per unit²)" for w in ("first", "last"))]
-    return DataFrame(rows, columns=names).set_index("run")
+        rows[run.label] = (
+            norms.step.iloc[-1],
+            *(f"{norms.value.iloc[k]:.2e}" for k in (0, -1)),
+        )
+    return DataFrame.from_dict(rows, "index", columns=["steps", *names]).rename_axis("run")

@@ -4,7 +4,7 @@ from typing import ClassVar, Self
 
 from pydantic import model_validator
 
-from ...runs.settings import Count, NotNegative, Settings, Share, register
+from ...runs.settings import Count, Drops, NotNegative, Positives, Settings, Share, register
 from ...theory.discrete import check_stable
 from ...train.settings import AtLeastTwo, Training
 
@@ -14,14 +14,15 @@ class NoisyQuadratic(Settings):
 
     study: ClassVar[str] = "chapters.ch01_two_stories.study:ensemble"
 
-    curvatures: tuple[float, ...]  # eigenvalues of the Hessian
+    curvatures: Positives  # eigenvalues of the Hessian
     noise_variance: NotNegative  # of the gradient, in each direction
-    learning_rates: tuple[float, ...]
+    learning_rates: Positives
     steps: Count
     trajectories: AtLeastTwo
-    drops: tuple[int, ...] = ()  # steps at which the learning rate is divided by 10
+    drops: Drops = ()  # steps at which the learning rate is divided by 10
     start: float = 1.0  # initial distance from the minimum in each direction
     momentum: Share = 0.0
+    total_steps = property(lambda self: self.trajectories * self.steps)
 
     @model_validator(mode="after")
     def _stable(self) -> Self:

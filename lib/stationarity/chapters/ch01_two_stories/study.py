@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...runs import metrics
 from ...stats.estimate import mean_and_error
 from ...theory.simulation import simulate
+from ...train.schedules import dropped
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 def schedule(settings: NoisyQuadratic, learning_rate: float) -> NDArray:
     """Return the learning rate of every step (steps,): divided by 10 at each drop."""
-    passed = np.searchsorted(settings.drops, np.arange(settings.steps), side="right")
-    return learning_rate / 10.0**passed
+    steps = range(settings.steps)
+    return np.array([dropped(learning_rate, step, settings.drops) for step in steps])
 
 
 def recorded_steps(settings: NoisyQuadratic) -> NDArray:
@@ -35,11 +36,10 @@ def sample(
     settings: NoisyQuadratic, rate: float, recorded: ArrayLike, trajectories: int | None = None
 ) -> NDArray:
     """Return positions (len(recorded), R, D) at some steps; R: the settings' if not given."""
-    return simulate(
-        settings.curvatures, schedule(settings, rate), settings.noise_variance,
-        trajectories=trajectories or settings.trajectories, recorded=recorded,
-        start=settings.start, momentum=settings.momentum, seed=settings.seed,
-    )  # fmt: skip
+    how = settings.model_dump(include={"start", "momentum", "seed"})
+    how |= {"trajectories": trajectories or settings.trajectories, "recorded": recorded}
+    problem = settings.curvatures, schedule(settings, rate), settings.noise_variance
+    return simulate(*problem, **how)
 
 
 def named(learning_rate: float) -> str:

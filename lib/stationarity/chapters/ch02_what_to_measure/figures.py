@@ -80,21 +80,19 @@ def batch_dependence(run: Run) -> Figure:
 def scale_invariance(run: Run) -> Figure:
     """Plot angles between weights and gradients, and the effect of scaling weights."""
     figure, ((angles, scaling),) = panels(1, 2, 3.2)
-    for tensors, fmt, label in (
-        ("other, usual epsilon", "C1s", "other tensors"),
-        ("normalised, usual epsilon", "C0o", "feeds a BatchNorm"),
-        ("normalised, negligible epsilon", "C2v", "same, negligible ε"),
-    ):
-        rows = run.series("cosine", of=tensors)
-        angles.plot(rows["index"], rows.value.clip(lower=1e-19), fmt, label=label)
+    for tensors, fmt in (("other, usual", "C1s"), ("normalised, usual", "C0o"),
+                         ("normalised, negligible", "C2v")):  # fmt: skip
+        rows = run.series("cosine", of=f"{tensors} epsilon")
+        angles.plot(rows["index"], rows.value.clip(lower=1e-19), fmt, label=f"{tensors} ε")
     angles.set(xlabel="parameter tensor (number)", ylabel="|cosine|", yscale="log")
     angles.set_ylim(1e-19, 10)
     angles.legend(loc=(0.25, 0.28))
-    for quantity, fmt, label in (
-        ("gradient_norm_scaled", "C0o-", "‖∇L‖ (nats per unit)"),
-        ("scale_free_norm_scaled", "C4s-", "‖w‖·‖∇L‖ (nats)"),
+    for name, label in (
+        ("gradient", "‖∇L‖ (nats per unit)"),
+        ("scale_free", "‖w‖·‖∇L‖ (nats)"),
     ):
-        scaling.loglog(run.settings.scales, run.series(quantity).value, fmt, label=label)
+        norms = run.series(f"{name}_norm_scaled").value
+        scaling.loglog(run.settings.scales, norms, "o-", label=label)
     scaling.set_xscale("log", base=2)
     scaling.set(xlabel="factor c of the weights", ylabel="norm")
     scaling.legend()
@@ -106,10 +104,9 @@ def sharpness_by_products(run: Run) -> Figure:
     figure, axes = panels(1, 2, 3.2)
     titles = {"before": "at initialisation", "after": "after some training"}
     for axis, (state, title) in zip(axes[0], titles.items(), strict=True):
-        largest = run.series("largest", of=state).value[0]
-        axis.axhline(largest, **THEORY, label="largest (dense)")
-        smallest = abs(run.series("smallest", of=state).value[0])
-        axis.axhline(smallest, **DOTTED | {"color": "C3"}, label="|smallest| (dense)")
+        for end, style in (("largest", THEORY), ("smallest", DOTTED)):
+            size = abs(run.series(end, of=state).value[0])
+            axis.axhline(size, **style, label=f"|{end}| (dense)")
         axis.plot(run.wide("lanczos", "of")[state], "C0o-", label="Lanczos")
         axis.plot(run.wide("power", "of")[state], "C1s-", label="power iteration")
         axis.set(xlabel="Hessian-vector products (number)", title=title)
@@ -118,18 +115,17 @@ def sharpness_by_products(run: Run) -> Figure:
     return figure
 
 
-def update_sizes(run: Run, predicted: NDArray) -> Figure:
+def update_sizes(run: Run, predicted: NDArray, short: NDArray) -> Figure:
     """Plot the update's size, two predictions of it, and the change of the loss.
 
-    ``predicted`` is the size (n,) by noise and momentum, at each measured update.
+    ``predicted`` is the size (n,) by noise and momentum, at each measured update, ``short``
+    the one by the gradient alone.
     """
     figure, ((size, change),) = panels(1, 2, 3.2)
     update, changes = run.series("update_norm"), run.series("loss_change")
-    norm = run.series("gradient_norm_squared").value[: len(update)].clip(lower=0) ** 0.5
-    rate = run.series("learning_rate").value
     size.plot(update.epoch, update.value, "C0o-", label="as applied")
     size.plot(update.epoch, predicted, "C2--", label="noise and momentum")
-    size.plot(update.epoch, rate * norm, "C1s-", label=r"$\eta\,\Vert\nabla f\Vert$")
+    size.plot(update.epoch, short, "C1s-", label=r"$\eta\,\Vert\nabla f\Vert$")
     size.set(xlabel="epoch", ylabel="size of the update (units of θ)", yscale="log")
     size.legend()
     points(change, update.epoch, changes.value, changes.error, fmt="C0o-")
@@ -142,9 +138,9 @@ def update_sizes(run: Run, predicted: NDArray) -> Figure:
 def curvatures(run: Run) -> Figure:
     """Plot sharpness and directional sharpness along a run."""
     figure, ((axis,),) = panels(1, 1, 3.2)
-    for quantity, fmt in (("sharpness", "C0o-"), ("directional_sharpness", "C4s-")):
+    for quantity in ("sharpness", "directional_sharpness"):
         rows = run.series(quantity)
-        axis.plot(rows.epoch, rows.value, fmt, label=quantity.replace("_", " "))
+        axis.plot(rows.epoch, rows.value, "o-", label=quantity.replace("_", " "))
     axis.axhline(0, **THEORY)
     axis.set(xlabel="epoch", ylabel="curvature (nats per unit²)")
     axis.legend()

@@ -1,9 +1,9 @@
 """What to measure (chapter 2): estimators, each against a truth that is known."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from ...runs.settings import Count, NotNegative, Positive, Settings, Share, Whole, register
-from ...train.settings import AtLeastTwo, SmallNet, Training
+from ...train.settings import AtLeastTwo, SmallImages, SmallNet, Training
 
 
 class EstimatorStudy(SmallNet):
@@ -32,9 +32,7 @@ class CurvatureStudy(SmallNet):
     training_steps: Whole  # SGD steps before the second measurement
     max_products: Count  # Hessian-vector products that are followed
 
-    @property
-    def total_steps(self) -> int:
-        return self.training_steps
+    total_steps = property(lambda self: self.training_steps)
 
 
 class NormalisationStudy(Settings):
@@ -44,7 +42,7 @@ class NormalisationStudy(Settings):
     model: ClassVar[str] = "cifar_resnet"
     batch_norm: ClassVar[bool] = True
 
-    dataset: Literal["digits", "cifar10"]
+    dataset: SmallImages
     examples: Whole  # training examples; 0: all
     width: Count  # of the cifar_resnet
     blocks: tuple[Count, ...]
@@ -58,9 +56,7 @@ class NormalisationStudy(Settings):
     batch_sizes: tuple[Count, ...]  # for which the loss is measured
     measured_examples: Count  # drawn for each of these measurements
 
-    @property
-    def total_steps(self) -> int:
-        return self.training_steps
+    total_steps = property(lambda self: self.training_steps)
 
 
 register(

@@ -106,12 +106,12 @@ def _exact(model: nn.Module, settings: EstimatorStudy, place: Place) -> tuple[Te
 
 def _repeated(name: str, once: Callable[[int], list], replicates: int, keeper: Keeper):
     def all_of_them() -> list:
-        first, measured = keeper.begin(replicate=0, measured=[])
-        for replicate in range(first, replicates):
-            measured.append(once(replicate))
+        state = keeper.begin(measured=[])
+        while len(state.measured) < replicates:
+            state.measured.append(once(len(state.measured)))
             keeper.bar.advance()
-            keeper.keep(replicate=replicate + 1, measured=measured)
-        return measured
+            keeper.keep(state)
+        return state.measured
 
     return np.array(keeper.part(name, all_of_them))
 
@@ -290,23 +290,21 @@ def load(settings: EstimatorStudy | CurvatureStudy | NormalisationStudy, place: 
 def trained(settings, dataset, steps: int, keeper: Keeper) -> nn.Module:
     """Return the settings' net after some steps of SGD, in training mode."""
     model = nets.build(settings, dataset).to(dataset.device, dataset.dtype).train()
-    optimizer = torch.optim.SGD(
-        model.parameters(), settings.learning_rate, settings.momentum,
-        weight_decay=settings.weight_decay,
-    )  # fmt: skip
+    weights, how = model.parameters(), {"weight_decay": settings.weight_decay}
+    optimizer = torch.optim.SGD(weights, settings.learning_rate, settings.momentum, **how)
 
     def take_steps() -> dict:
-        first, net, moments = keeper.begin(
-            step=0, model=model.state_dict(), optimizer=optimizer.state_dict()
-        )
-        model.load_state_dict(net)
-        optimizer.load_state_dict(moments)
-        for step, batch in enumerate(dataset.training_batches(first, steps), first):
+        now = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        state = keeper.begin(step=0, **now)
+        model.load_state_dict(state.model)
+        optimizer.load_state_dict(state.optimizer)
+        for batch in dataset.training_batches(state.step, steps):
             optimizer.zero_grad()
             measure.cross_entropy(model, batch).backward()
             optimizer.step()
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            keeper.keep(step=step + 1, **state)
+            state.step += 1
+            state.model, state.optimizer = model.state_dict(), optimizer.state_dict()
+            keeper.keep(state)
         return copy.deepcopy(model.state_dict())
 
     model.load_state_dict(keeper.part(f"{steps} steps", take_steps))

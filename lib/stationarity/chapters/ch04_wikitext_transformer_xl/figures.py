@@ -13,8 +13,9 @@ from ..plots import THRESHOLD, ZERO, intervals, mark_drops, panels
 from ..training_plots import drops
 
 
-def relative_shift(length: int = 4, memory: int = 4) -> Figure:
+def relative_shift() -> Figure:
     """Draw which distance each entry belongs to, before the shift and after it."""
+    length = memory = 4
     keys = length + memory
     before = torch.arange(keys - 1.0, -1, -1).expand(length, keys)
     figure, ((left, right),) = panels(1, 2, 2.1, sharey=True)
@@ -22,7 +23,7 @@ def relative_shift(length: int = 4, memory: int = 4) -> Figure:
         panel.imshow(distances.where(distances.isfinite(), torch.nan), cmap="viridis_r")
         for row, column in np.ndindex(length, keys):
             distance = distances[row, column].item()
-            text, color = (f"{distance:.0f}", "black") if distance >= 0 else ("-", "0.4")
+            text, color = f"{distance:.0f}" if distance >= 0 else "-", "black"
             color = "white" if distance > keys / 2 else color
             panel.text(column, row, text, ha="center", va="center", color=color)
         panel.set(yticks=range(length), xticks=range(keys))
@@ -37,22 +38,16 @@ def kept_memory(run: Run) -> Figure:
 
     Where the memory is empty, at the beginning of a pass, there is no value.
     """
-    quantities = {
-        "memory_loss_gap": "loss, kept less\nmade memory (nats)",
-        "memory_gradient_gap": "distance of gradients /\nnorm of a gradient",
-    }
-    figure, axes = panels(2, 1, 2.2, sharex=True)
-    column = axes[:, 0]
-    column[0].set_title(run.label)
-    for number, (name, label) in enumerate(quantities.items()):
-        panel, series = column[number], run.series(name)
-        panel.plot(series.epoch, series.value, "o-", color=f"C{number}", linewidth=1)
-        panel.set_ylabel(label)
+    figure, ((loss,), (gradient,)) = panels(2, 1, 2.2, sharex=True)
+    for panel, name in ((loss, "memory_loss_gap"), (gradient, "memory_gradient_gap")):
+        series = run.series(name)
+        panel.plot(series.epoch, series.value, "o-", linewidth=1)
         mark_drops(panel, drops(run))
-    column[0].axhline(0, **ZERO)
-    if (run.series("memory_gradient_gap").value > 0).all():
-        column[1].set_yscale("log")
-    column[-1].set_xlabel("epoch")
+    loss.axhline(0, **ZERO)
+    loss.set(title=run.label, ylabel="loss, kept less\nmade memory (nats)")
+    gradient.set(xlabel="epoch", ylabel="distance of gradients /\nnorm of a gradient")
+    if (series.value > 0).all():
+        gradient.set_yscale("log")
     return figure
 
 

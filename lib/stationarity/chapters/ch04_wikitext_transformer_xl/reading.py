@@ -10,12 +10,12 @@ import pandas as pd
 from torch import Tensor, nn
 
 from ...measure import gradient_statistics
-from ...nets.transformer_xl import next_token_loss
+from ...nets.transformer_xl import next_token_loss, remember
 from ...runs.checkpoints import Place
 from ...runs.records import Run
-from ...stats.estimate import Estimate
 from ...train import load_model
 from ...train.loop import load_data
+from ..levels import squared_norm
 
 
 def memory_effects(
@@ -23,21 +23,14 @@ def memory_effects(
 ) -> pd.DataFrame:
     """Compare objectives that differ in their memory with the one of longest context.
 
-    Measured at the run's last weights, in evaluation mode (no dropout). The loss
-    with the last of ``contexts`` is the reference: a number of segments read before
-    the measured one. Each row is another objective: a shorter context, or, in the
-    row ``through the memory``, the same one with a gradient that flows through the
-    whole context. The columns:
-
-    - ``loss_difference`` (nats) to the reference, with its standard error;
-    - ``distance``: norm of the difference of the gradients over the norm of the
-      gradient at the start of the run, from unbiased squares (0 where one is
-      negative), with the limits ``low`` and ``high`` that 1.96 standard errors of
-      the square give. The norm at the start is taken as exact.
-
-    The last two rows are the norms of the gradients themselves, likewise: of the
-    reference, and of the same loss with the gradient through the memory. The segments
-    are independent draws, the same for every row.
+    Measured at the run's last weights, in evaluation mode (no dropout), on independent
+    draws, the same for every row. The reference is the loss with the last of ``contexts``,
+    the number of segments read before the measured one. A row is another objective: a
+    shorter context, or the same with a gradient ``through the memory``. Columns:
+    ``loss_difference`` (nats) to the reference, with its standard error ``loss_error``;
+    ``distance`` of the gradients over the norm at the start of the run (taken as exact), from
+    unbiased squares (0 where negative), with the interval of :func:`squared_norm`. The last
+    two rows are the norms of the two gradients themselves.
     """
     model, _ = load_model(run, data_root, device)
     model.eval()
@@ -53,7 +46,8 @@ def memory_effects(
     rows = []
     for name, objective in objectives.items():
         measured = gradient_statistics(model, objective, drawn)
-        square = Estimate.of(measured.gradient_norm_squared, measured.standard_error)
+        square, error = measured.gradient_norm_squared, measured.standard_error
+        square = squared_norm(square, error, measured.gradient_norm_naive**2 - square)
         loss = (measured.loss, measured.loss_standard_error)
         rows.append((name, *loss, *(square / start).root()))
     columns = ("objective", "loss_difference", "loss_error", "distance", "low", "high")
@@ -65,9 +59,7 @@ def memory_effects(
 def through_the_memory(model: nn.Module, batch: tuple) -> Tensor:
     """Return :func:`next_token_loss` as a function of all that the weights decide."""
     context, tokens, targets = batch
-    memory = None
-    for part in context.split(tokens.shape[1], dim=1) if context.shape[1] else ():
-        _, memory = model.read(part, memory)
+    memory = remember(model, context, tokens.shape[1])
     return model(tokens, targets, memory)[0].mean()
 
 

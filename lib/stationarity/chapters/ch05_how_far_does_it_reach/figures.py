@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...runs.records import Run
@@ -18,27 +19,41 @@ def regime_map(table: pd.DataFrame) -> Figure:
     triangle at its left end.
     """
     figure, ((gradient, noise),) = panels(1, 2, 0.9 + 0.27 * len(table), sharey=True)
-    places = pd.Series(range(len(table)), table.index)
-    floor = 0.3 * table.noise[table.noise > 0].min()
-    for verdict in ("vanishes", "does not vanish", "undecided"):
-        rows, color = table[table.verdict == verdict], VERDICTS[verdict]
-        if rows.empty:
-            continue
-        loud = rows[rows.noise > 0]
-        for panel, name, shown in ((gradient, "ratio", rows), (noise, "noise", loud)):
-            ends = (shown[name + end] for end in ("", "_low", "_high"))
-            style = {"along": "x", "color": color, "label": verdict}
-            intervals(panel, places[shown.index], *ends, **style)
-        silent = places[rows.index[rows.noise == 0]]
-        noise.plot(np.full(len(silent), floor), silent, "<", color=color)
-    gradient.axvline(VANISHED, **THRESHOLD)
-    for panel, name in ((gradient, "gradient norm"), (noise, "noise norm of a batch")):
-        panel.set(xlabel=f"{name}\nover its start", xscale="log")
-        panel.grid(axis="y", visible=False)
-    gradient.set_yticks(places, table.regime)
-    gradient.invert_yaxis()
+    loud = table.noise > 0
+    silent, noisy = table[~loud], table.assign(verdict=table.verdict.where(loud))
+    _by_verdict(gradient, table.set_index("regime"), "ratio")
+    _by_verdict(noise, noisy.set_index("regime"), "noise")
+    floor = np.full(len(silent), 0.3 * table.noise[loud].min())
+    noise.scatter(floor, silent.index, marker="<", color=silent.verdict.map(VERDICTS))
+    noise.set(xlabel="noise norm of a batch\nover its start")
     legend_above(figure, gradient, 3)
     return figure
+
+
+def verdicts(table: pd.DataFrame) -> Figure:
+    """Plot the last stage's gradient norm over its start, by run, coloured by the verdict.
+
+    ``table`` has those of :func:`stationarity.chapters.levels.stage_levels`, indexed by run.
+    """
+    figure, ((panel,),) = panels(1, 1, 1.2 + 0.33 * len(table))
+    _by_verdict(panel, table, "ratio")
+    legend_above(figure, panel, 3)
+    return figure
+
+
+def _by_verdict(panel: Axes, table: pd.DataFrame, name: str) -> None:
+    """Plot a column with its interval, in the table's order, coloured by the verdict."""
+    places = pd.Series(range(len(table)), table.index)
+    for verdict, rows in table.groupby("verdict"):
+        ends = (rows[name + end].clip(lower=1e-6) for end in ("", "_low", "_high"))
+        style = {"along": "x", "color": VERDICTS[verdict], "label": verdict}
+        intervals(panel, places[rows.index], *ends, **style)
+    if name == "ratio":
+        panel.axvline(VANISHED, **THRESHOLD)
+        panel.set_yticks(places, table.index)
+        panel.set_ylim(len(table) - 0.5, -0.5)
+    panel.set(xlabel="gradient norm\nover its start", xscale="log")
+    panel.grid(axis="y", visible=False)
 
 
 def courses(run: Run, groups: dict[str, list[str]]) -> Figure:

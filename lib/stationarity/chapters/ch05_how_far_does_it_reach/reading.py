@@ -5,9 +5,11 @@ independent nets. Source: our section "How far does it reach?".
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from ...errors import UsageError
 from ...runs.records import Run
@@ -73,14 +75,46 @@ def _row(run: Run, regime: Regime) -> dict:
     return row
 
 
-def level_against_drive(rows: pd.DataFrame) -> Estimate:
-    """Return the exponent q of ||grad f||^2 proportional to drive^q, with its interval.
+def agreement(
+    rows: pd.DataFrame, ways_out: Iterable[str], thresholds: Iterable[float]
+) -> pd.DataFrame:
+    """Return how verdicts and expectations agree at each threshold, one row each.
+
+    ``rows`` are of :func:`table`; the gradient is expected to vanish in the regimes
+    ``ways_out``, and in no other. A regime whose interval lies above the threshold while
+    its norm still falls is ``unsettled``: its level says nothing yet. Counts ``agree``,
+    ``differ``, ``undecided`` (the interval holds the threshold) and ``unsettled``, and the
+    names of those that are ``differing``. ``standing``: how many agree if all count as
+    they stand, settled or not, and "vanishes" is held against all else.
+    """
+    expected, found = rows.regime.isin(list(ways_out)), []
+    for threshold in thresholds:
+        below, above = rows.ratio_high < threshold, rows.ratio_low > threshold
+        unsettled = above & (rows.trend == "falls")
+        judged = below | above & ~unsettled
+        differ = judged & (below != expected)
+        counts = {
+            "agree": judged & ~differ, "differ": differ,
+            "undecided": ~(below | above), "unsettled": unsettled,
+        }  # fmt: skip
+        counts["standing"] = below == expected
+        row = {"threshold": threshold} | {name: int(one.sum()) for name, one in counts.items()}
+        found.append(row | {"differing": "; ".join(rows.regime[differ])})
+    return pd.DataFrame(found)
+
+
+def level_against_drive(rows: pd.DataFrame) -> tuple[Estimate, float]:
+    """Return the exponent q of ||grad f||^2 proportional to drive^q, and the scatter.
 
     ``rows`` are of :func:`table`; those without a drive or with none are left out.
-    Least squares in the logarithms, each regime one point. Raises
-    :class:`UsageError` for fewer than three points.
+    Least squares in the logarithms, each regime one point; the scatter is the factor that
+    one standard deviation about the line makes. Raises :class:`UsageError` for fewer than
+    three points.
     """
     used = rows[rows.drive > 0]
     if len(used) < 3:
         raise UsageError(f"A slope needs at least three regimes with noise, not {len(used)}.")
-    return trends.slope(np.log(used.drive), np.log(used.square))
+    x, y = np.log(used.drive), np.log(used.square)
+    fit = scipy.stats.linregress(x, y)
+    slope = Estimate.of(fit.slope, fit.stderr, len(used) - 2)
+    return slope, math.exp(fit.stderr * np.linalg.norm(x - x.mean()))

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from ...errors import UsageError
 from ...runs.settings import Count, NotNegative, Positive, Settings, Share, Whole, register
-from ...train.settings import AtLeastTwo, Training
+from ...train.settings import AtLeastTwo, SmallImages, Training
 
 
 class Regime(BaseModel):
@@ -43,12 +43,13 @@ class RegimeStudy(Settings):
 
     study: ClassVar[str] = "chapters.ch05_how_far_does_it_reach.study:regimes"
 
-    dataset: Literal["digits", "cifar10"]
+    dataset: SmallImages
     examples: Whole  # training examples; 0: all
     regimes: tuple[Regime, ...]
     members: AtLeastTwo  # seeds of each regime
     steps: Count
     precision: Literal["float32", "float64"] = "float32"
+    total_steps = property(lambda self: self.members * self.steps)
 
     @model_validator(mode="after")
     def _told_apart(self) -> Self:

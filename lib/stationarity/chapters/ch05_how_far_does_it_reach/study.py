@@ -103,7 +103,7 @@ def _train(
         names=[regime.name for regime in group],
     )
     start = task.start(seeds * len(group))
-    nets = small.Ensemble(task, start, seeds, steps, **own, found=[])
+    nets = small.Nets(task, start, seeds, steps, **own, found=[])
     recorded = set(recorded_steps(steps).tolist())
     for step in nets.steps():
         if step in recorded:
@@ -112,9 +112,7 @@ def _train(
     return nets.kept["found"] + _measured(nets, group, steps, rate[-1])
 
 
-def _measured(
-    nets: small.Ensemble, group: list[Regime], step: int, rate: Tensor
-) -> list[tuple]:
+def _measured(nets: small.Nets, group: list[Regime], step: int, rate: Tensor) -> list[tuple]:
     task, weights = nets.task, nets.theta.double()
     size, count = task.settings.batch_size, len(task.inputs)
     apart = 1 if task.sampling == "replacement" else (count - size) / (count - 1)

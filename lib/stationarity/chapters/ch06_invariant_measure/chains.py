@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.linalg import solve_discrete_lyapunov
 from scipy.stats import arcsine, chi2, ks_1samp
 
 from ...errors import UsageError
 from ...runs import metrics
 from ...stats.estimate import mean_and_error
-from ...theory.discrete import check_stable
+from ...theory.coupled import stationary_covariance
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
@@ -43,10 +42,10 @@ def orbits(starts: ArrayLike, steps: int) -> NDArray:
 def descent_map(settings: DescentMap, place: Place) -> list[tuple]:
     """Measure how fast histograms of descent on the cubic approach the arcsine law.
 
-    Rows; ``step`` is the length T: ``distance``, the largest gap between the distribution
-    function of the first T iterates and the law, and ``loss_change``, the size of the mean
-    change of the loss per step; means over independent uniform starts. ``different``: the
-    smallest share of different numbers among the first T iterates of a start.
+    Of the first T iterates, the ``step``, rows of ``distance``, the largest gap between
+    their distribution function and the law, and ``loss_change``, the size of the mean
+    change of the loss per step, both means over independent uniform starts; and of
+    ``different``, the smallest share of different numbers from any start.
     """
     starts = np.random.default_rng(settings.seed).uniform(size=settings.trajectories)
     rows, paths = [], orbits(starts, max(settings.times) + 1).T
@@ -85,9 +84,9 @@ def telescoping(
 ) -> dict[str, NDArray]:
     """Follow distributions μ_k = μ_0 P^k and their averages ν_T over the first T.
 
-    ``start`` (n,) is μ_0. Returns, for each T of ``times``: ``gap``, the total
-    variation between ν_T P and ν_T; ``identity``, that between μ_T and μ_0 over T;
-    ``one_step``, that between μ_T P and μ_T; ``ageing``, that between ν_T and ν_2T.
+    ``start`` (n,) is μ_0. For each T of ``times`` the total variation: ``gap`` between ν_T P
+    and ν_T; ``identity``, μ_T and μ_0, over T; ``one_step``, μ_T P and μ_T; ``ageing``, ν_T
+    and ν_2T.
     """
     kept, times = [start], np.array(times)
     for _ in range(2 * max(times)):
@@ -131,9 +130,8 @@ def drifting_walk(states: int) -> sparse.csr_array:
 def well_interval(learning_rate: float, width: float) -> tuple[float, float]:
     """Return the ends of an interval about the minimum 1 that SGD never leaves.
 
-    They are the zeros of θ³ − θ ± width next to 1 (book: proposition of chapter 6).
-    Raises :class:`UsageError` where the noise is too wide for two wells, or the learning
-    rate too large for the proof.
+    They are the zeros of θ³ − θ ± width next to 1 (book: proposition of chapter 6). Raises
+    :class:`UsageError` for noise too wide for two wells, or a rate too large for the proof.
     """
     barrier = 2 / math.sqrt(27)
     if not 0 <= width < barrier:
@@ -178,34 +176,6 @@ def double_well(settings: DoubleWell, place: Place) -> list[tuple]:
     return rows
 
 
-def linear_chain(
-    hessian: ArrayLike, noise: ArrayLike, learning_rate: float, momentum: float = 0.0
-) -> tuple[NDArray, NDArray]:
-    """Return the matrix and the noise covariance (2 P, 2 P) of one step of (θ, b).
-
-    SGD on a quadratic follows b ← β b + H θ + ξ, θ ← θ − η b. The ``hessian`` H and the
-    covariance ``noise`` of ξ are (P, P); unlike in :mod:`stationarity.theory` they need
-    not share eigenvectors. Raises :class:`UsageError` where the Hessian is not positive
-    definite or the learning rate is too large.
-    """
-    hessian, noise = np.asarray(hessian, float), np.asarray(noise, float)
-    check_stable(np.linalg.eigvalsh(hessian), learning_rate, momentum)
-    one, rate = np.eye(len(hessian)), learning_rate
-    rows = [[one - rate * hessian, -rate * momentum * one], [hessian, momentum * one]]
-    response = np.vstack([-rate * one, one])
-    return np.block(rows), response @ noise @ response.T
-
-
-def stationary_covariance(
-    hessian: ArrayLike, noise: ArrayLike, learning_rate: float, momentum: float = 0.0
-) -> NDArray:
-    """Return the exact stationary covariance (2 P, 2 P) of weights and buffer.
-
-    It solves C = M C Mᵀ + N, with M and N of :func:`linear_chain`, and raises what that does.
-    """
-    return solve_discrete_lyapunov(*linear_chain(hessian, noise, learning_rate, momentum))
-
-
 def plane_matrices(settings: Plane) -> tuple[NDArray, NDArray]:
     """Return the Hessian and the covariance of the gradient noise, both (2, 2)."""
     cosine, sine = (f(math.radians(settings.angle)) for f in (math.cos, math.sin))
@@ -234,9 +204,9 @@ def plane_sample(settings: Plane, recorded: ArrayLike) -> NDArray:
 def noisy_plane(settings: Plane, place: Place) -> list[tuple]:
     """Compare an ensemble of SGD in the plane with its exact distributions.
 
-    Rows at some steps: ``covariance`` of the weights i and j (``index`` 2 i + j) over the
-    ensemble, and ``distance``, the largest gap between the distribution functions of
-    θᵀ C⁻¹ θ, C the stationary covariance, and of χ² with two degrees of freedom.
+    Rows at some steps: ``covariance`` of the weights i and j (``index`` 2 i + j), and
+    ``distance``, the largest gap between the distribution functions of θᵀ C⁻¹ θ, C the
+    stationary covariance, and of χ² with two degrees of freedom.
     """
     chosen = settings.learning_rate, settings.momentum
     stationary = stationary_covariance(*plane_matrices(settings), *chosen)[:2, :2]
@@ -244,10 +214,9 @@ def noisy_plane(settings: Plane, place: Place) -> list[tuple]:
     rows, correction = [], settings.trajectories / (settings.trajectories - 1)
     for step, theta in zip(times, plane_sample(settings, times), strict=True):
         centred = theta - theta.mean(0)
-        for i, j in ((0, 0), (0, 1), (1, 1)):
-            value, error = mean_and_error(centred[:, i] * centred[:, j])
-            at = {"index": 2 * i + j, "step": step}
-            rows += metrics.rows("covariance", value * correction, error, **at)
+        value, error = mean_and_error(centred[:, [0, 0, 1]] * centred[:, [0, 1, 1]])
+        at = {"index": [0, 1, 3], "step": step}
+        rows += metrics.rows("covariance", value * correction, error, **at)
         squares = (theta @ np.linalg.inv(stationary) * theta).sum(1)
         rows += metrics.rows("distance", ks_1samp(squares, chi2(2).cdf).statistic, step=step)
     return rows

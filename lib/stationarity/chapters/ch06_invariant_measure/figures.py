@@ -50,10 +50,10 @@ def telescoping(run: Run) -> Figure:
 def observations(run: Run) -> Figure:
     """Draw loss, mean change of the loss per step, and squared gradient norm."""
     figure, ((left, middle, right),) = panels(1, 3, height=3.2)
-    losses = run.series("loss", of="independent")
+    losses = run.series("loss", of="replacement")
     chosen = np.unique(np.geomspace(1, len(losses) - 1, 40).round().astype(int))
     loss = losses.iloc[chosen]
-    gradient = run.series("gradient_norm_squared", of="independent").iloc[chosen]
+    gradient = run.series("gradient_norm_squared", of="replacement").iloc[chosen]
     change = np.abs(loss.value - losses.value[0]) / loss.step
     for ax, values, errors, label in (
         (left, loss.value, loss.error, "loss (nats)"),
@@ -167,7 +167,8 @@ def ratios(run: Run) -> Figure:
             ax.set(xscale="log", ylim=(-0.5, 2))
             ax.set_xticks(ends, [f"{end:g}" for end in ends], fontsize="x-small")
             ax.xaxis.set_minor_formatter(NullFormatter())
-        column[0].set(title=f"{sampling} minibatches")
+        drawn = {"replacement": "with replacement", "reshuffled": "from reshuffled epochs"}
+        column[0].set(title=f"minibatches {drawn[sampling]}")
         column[1].set(xlabel="end of the window (step)")
     axes[0, 0].set(ylabel="θ·gradient over\nη(1+β)/2 ‖b‖²")
     axes[1, 0].set(ylabel="first-order gain over\nsecond-order loss")

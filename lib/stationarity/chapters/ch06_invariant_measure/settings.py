@@ -20,9 +20,7 @@ class DescentMap(Settings):
     times: tuple[Count, ...]  # lengths of the histograms, in steps
     trajectories: AtLeastTwo  # independent starts
 
-    @property
-    def total_steps(self) -> int:
-        return self.trajectories * max(self.times)
+    total_steps = property(lambda self: self.trajectories * max(self.times))
 
 
 class FiniteChains(Settings):
@@ -35,9 +33,7 @@ class FiniteChains(Settings):
     noise: float  # of its gradient, in either direction
     times: tuple[Count, ...]  # lengths T of the time averages; the longest is 2 T
 
-    @property
-    def total_steps(self) -> int:
-        return self.states**2 * max(self.times)
+    total_steps = property(lambda self: self.states**2 * max(self.times))
 
 
 class Plane(Settings):
@@ -53,6 +49,7 @@ class Plane(Settings):
     start: tuple[float, ...]  # two coordinates
     steps: Count
     trajectories: AtLeastTwo
+    total_steps = property(lambda self: self.trajectories * self.steps)
 
     @field_validator("curvatures", "noise_variances", "start")
     @classmethod
@@ -76,14 +73,14 @@ class DoubleWell(Settings):
     widths: tuple[NotNegative, ...]  # of the noise, uniform on [-width, width]
     steps: Count  # the second half is averaged
     trajectories: AtLeastTwo  # for each of two starts
+    total_steps = property(lambda self: self.trajectories * self.steps)
 
     def radius(self, width: float) -> float:
         """Return an R such that SGD maps [−R, R] to itself; :class:`UsageError` for none."""
         rate = self.learning_rate
-        grown, kick = 1 + rate, rate * width
-        # The step without noise is grown θ − η θ³: its largest value for θ ≥ 0.
-        radius = 2 / 3 * grown * math.sqrt(grown / (3 * rate)) + kick
-        if grown * radius - rate * radius**3 - kick < -radius:
+        # The step without noise is (1 + η) θ − η θ³: its largest value for θ ≥ 0.
+        radius = 2 * rate * ((1 + rate) / (3 * rate)) ** 1.5 + rate * width
+        if (1 + rate) * radius - rate * radius**3 - rate * width < -radius:
             raise UsageError(
                 f"The learning rate {rate:g} is too large for noise of width {width:g} on "
                 "the double well: weights may leave for good; take less."
@@ -127,9 +124,7 @@ class Identities(SmallNet):
             )
         return self
 
-    @property
-    def total_steps(self) -> int:
-        return self.replicates * self.edges[-1]
+    total_steps = property(lambda self: self.replicates * self.edges[-1])
 
     def epochs(self, step: int) -> float:
         """Return how many passes over the data so many steps are."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...runs.progress import Progress
     from .settings import Identities
 
-SAMPLINGS = ("independent", "reshuffled")
+SAMPLINGS = ("replacement", "reshuffled")
 EACH = ("weight_square", "buffer_product", "minibatch_product", "buffer_square")
 MEASURED = (  # at every stride-th step, over all examples
     "full_product", "gain", "full_gain", "gradient_norm_squared", "second_order", "loss",
@@ -59,9 +59,9 @@ class Problem(NamedTuple):
     def second_order(self, weights: Tensor, step: Tensor) -> Tensor:
         """Return ∫₀¹ (1 − s) dᵀ H(θ + s d) d ds (R,) for the ``step`` d from ``weights``.
 
-        H is the Hessian of the objective. Added to the first-order change ∇f·d it is
-        the whole change of the objective (book: Taylor's formula in chapter 6). The
-        integral is a Gauss-Jacobi sum of two nodes, with an error of fourth order in d.
+        With the objective's Hessian H: its change beyond the first-order ∇f·d (book:
+        Taylor's formula in chapter 6). A Gauss-Jacobi sum of two nodes, with an error of
+        fourth order in d.
         """
         scores, along = self.inputs @ weights, self.inputs @ step
         nodes, masses = roots_jacobi(2, 1, 0)
@@ -87,11 +87,9 @@ def load(settings: Identities, data_root=None, device="cpu") -> Problem:
 
     The pixels are scaled to a root mean square norm of 4, and a constant 1 joins them.
     """
-    dataset = data.load(
-        settings.dataset, examples=settings.examples, batch_size=settings.examples,
-        label_noise=settings.label_noise, dtype=torch.float64, data_root=data_root,
-        device=device,
-    )  # fmt: skip
+    how = {"dtype": torch.float64, "data_root": data_root, "device": device}
+    how |= settings.model_dump(include={"examples", "label_noise"})
+    dataset = data.load(settings.dataset, batch_size=settings.examples, **how)
     pixels, labels = data.whole(dataset.partition())
     pixels = pixels * (4.0 / pixels.square().sum(1).mean().sqrt())
     return Problem(
@@ -109,14 +107,14 @@ def inner(one: Tensor, other: Tensor) -> Tensor:
 def batches(settings: Identities, sampling: str, steps: int, device) -> Iterator[Tensor]:
     """Yield the examples (R, B) of each step's minibatches.
 
-    ``independent``: drawn anew with replacement. ``reshuffled``: each epoch is a
+    ``replacement``: all draws independent. ``reshuffled``: each epoch is a
     new random order of all examples, cut into minibatches.
     """
     replicates, examples, size = settings.replicates, settings.examples, settings.batch_size
     how = {"generator": torch.Generator(device).manual_seed(settings.seed), "device": device}
     for first in range(0, steps * size, size):
         place = first % examples
-        if sampling == "independent":
+        if sampling == "replacement":
             yield torch.randint(examples, (replicates, size), **how)
             continue
         if place == 0:
@@ -137,8 +135,7 @@ def two_identities(settings: Identities, place: Place) -> list[tuple]:
       loss, the gain with the buffer's last gradient, and with ∇f in its place;
     - ``mean_`` ``loss``, ``gradient_norm_squared``, ``weight_square``, ``buffer_square``.
 
-    At the measured steps ``loss``, ``objective``, ``gradient_norm_squared`` and
-    ``weight_norm``.
+    At the measured steps ``loss``, ``objective``, ``gradient_norm_squared``, ``weight_norm``.
     """
     problem, rows = load(settings, place.data_root, place.device), []
     with place.keeper.progress("two_identities", 2 * settings.edges[-1]) as progress:
@@ -159,42 +156,39 @@ def chain(
 
     At each step, (steps + 1, R): ``weight_square`` ‖θ‖² and ``buffer_product`` θ·b before
     the update, also after the last; ``minibatch_product`` θ·g, ``buffer_square`` ‖b‖². At
-    every ``stride``-th step, (measured, R): ``full_product`` θ·∇f, ``gain`` and
-    ``full_gain``, ∇f·b with the buffer's own last gradient and with ∇f in its place,
-    ``second_order`` of the step, and the rest of ``MEASURED``.
+    every ``stride``-th, (measured, R): ``full_product`` θ·∇f, ``gain`` and ``full_gain``,
+    ∇f·b with the buffer's last gradient and with ∇f in its place, the rest of ``MEASURED``.
     """
     steps, rate, beta = settings.edges[-1], settings.learning_rate, settings.momentum
     shape = (settings.replicates, problem.inputs.shape[1], problem.targets.shape[1])
-    zeros = problem.inputs.new_zeros
-    each = zeros(len(EACH), steps + 1, settings.replicates)
-    measured = zeros(len(MEASURED), -(-steps // settings.stride), settings.replicates)
-    first, weights, buffer, each, measured = keeper.begin(
-        step=0, weights=zeros(shape), buffer=zeros(shape), each=each, measured=measured
+    zeros, last = problem.inputs.new_zeros, -(-steps // settings.stride)
+    state = keeper.begin(
+        step=0,
+        weights=zeros(shape),
+        buffer=zeros(shape),
+        each=zeros(len(EACH), steps + 1, settings.replicates),
+        measured=zeros(len(MEASURED), last, settings.replicates),
     )
     drawn = batches(settings, sampling, steps, problem.inputs.device)
-    for step, chosen in enumerate(itertools.islice(drawn, first, None), first):
+    for chosen in itertools.islice(drawn, state.step, None):
+        step, weights, buffer = state.step, state.weights, state.buffer
         gradient = problem.gradient(weights, chosen)
         previous, buffer = buffer, beta * buffer + gradient
         pairs = (weights, weights), (weights, previous), (weights, gradient), (buffer, buffer)
-        each[:, step] = torch.stack([inner(*pair) for pair in pairs])
+        state.each[:, step] = torch.stack([inner(*pair) for pair in pairs])
         if step % settings.stride == 0:
             full, loss = problem.gradient(weights), problem.losses(weights)
-            pairs = (
-                (weights, full),
-                (full, buffer),
-                (full, beta * previous + full),
-                (full, full),
-            )
             second = problem.second_order(weights, -rate * buffer)
-            rest = second, loss, loss + problem.weight_decay / 2 * inner(weights, weights)
-            values = torch.stack([*(inner(*pair) for pair in pairs), *rest])
-            measured[:, step // settings.stride] = values
-        weights = weights - rate * buffer
+            decayed = loss + problem.weight_decay / 2 * inner(weights, weights)
+            products = [inner(full, x) for x in (weights, buffer, beta * previous + full, full)]
+            values = torch.stack([*products, second, loss, decayed])
+            state.measured[:, step // settings.stride] = values
+        state.step, state.weights, state.buffer = step + 1, weights - rate * buffer, buffer
         progress.advance()
-        state = {"weights": weights, "buffer": buffer, "each": each, "measured": measured}
-        keeper.keep(step=step + 1, **state)
-    each[:2, steps] = torch.stack([inner(weights, weights), inner(weights, buffer)])
-    return dict(zip(EACH + MEASURED, (*each.cpu(), *measured.cpu()), strict=True))
+        keeper.keep(state)
+    weights, each = state.weights, state.each
+    each[:2, steps] = torch.stack([inner(weights, weights), inner(weights, state.buffer)])
+    return dict(zip(EACH + MEASURED, (*each.cpu(), *state.measured.cpu()), strict=True))
 
 
 def drift(kept: dict, settings: Identities, begin: int, end: int) -> Tensor:

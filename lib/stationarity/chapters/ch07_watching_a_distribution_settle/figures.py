@@ -1,4 +1,4 @@
-"""Figures of chapter 7: windows of growing age, balances, replicas against time."""
+"""Figures of chapter 7: windows of growing age, balances, replicas and memories."""
 
 import numpy as np
 import pandas as pd
@@ -8,8 +8,21 @@ from matplotlib.ticker import NullLocator
 
 from ...runs.records import Run
 from ...stats import invariance
-from ..plots import THEORY, VERDICTS, intervals, mark_drops, panels, points
-from . import reading
+from ...stats.autocorrelation import FEWEST
+from ..plots import (
+    DASHED,
+    DOTTED,
+    THEORY,
+    THRESHOLD,
+    VERDICTS,
+    ZERO,
+    intervals,
+    legend_above,
+    mark_drops,
+    panels,
+    points,
+)  # fmt: skip
+from . import balancing, reading
 
 LABELS = {
     "minibatch_loss": "minibatch loss\n(nats)", "loss": "loss (nats)",
@@ -39,8 +52,7 @@ def _title(name: str) -> str:
 def windows(observables: dict) -> Figure:
     """Draw quantiles of each observable, ``{name: (steps, values)}``, by window.
 
-    Bands hold the middle 50 % and 90 % of a window's values; the line is the median,
-    with 1.96 standard errors by the block bootstrap where the window allows it.
+    Bands hold the middle 50 % and 90 % of a window's values; the line is the median.
     """
     figure, axes = _grid(observables)
     for panel, (name, (steps, values)) in zip(axes, observables.items(), strict=True):
@@ -50,8 +62,7 @@ def windows(observables: dict) -> Figure:
         middle = [steps[part].mean() for part in parts]
         panel.fill_between(middle, lowest, highest, color="C0", alpha=0.2, linewidth=0)
         panel.fill_between(middle, low, high, color="C0", alpha=0.3, linewidth=0)
-        errors = [reading.error_of(np.median, values[part]) for part in parts]
-        points(panel, middle, median, errors, fmt="o-", color="C0")
+        points(panel, middle, median, fmt="o-", color="C0")
         panel.set(xscale="log", ylabel=LABELS.get(name, name), xlabel="step")
         _mark_steps(panel, middle[::-2])
     return figure
@@ -86,13 +97,13 @@ def distances(observables: dict) -> Figure:
 
 
 def balances(table: pd.DataFrame, drops) -> Figure:
-    """Draw loss, both fluctuation-dissipation ratios and the descent budget in time.
+    """Draw loss, drift of the norm, fluctuation-dissipation ratios and descent budget.
 
-    ``table`` comes from :func:`reading.balances`; horizontal bars are the windows,
+    ``table`` comes from :func:`balancing.balances`; horizontal bars are the windows,
     vertical ones 95 % intervals over the members. Bars may leave the axis.
     """
-    figure, axes = panels(3, 1, 2.0, sharex=True)
-    loss, ratio, budget = axes[:, 0]
+    figure, axes = panels(4, 1, 1.8, sharex=True)
+    loss, ratio, budget, norm = axes[:, 0]
     points(loss, table.middle, table.loss, table.loss_error, xerr=table.half, color="C0")
     loss.set(ylabel="loss (nats)", ylim=(0, None))
     for name, panel, style in (
@@ -101,15 +112,18 @@ def balances(table: pd.DataFrame, drops) -> Figure:
         ("descent_budget", budget, {"color": "C3"}),
     ):
         ends = (table[f"{name}{part}"] for part in ("", "_low", "_high"))
-        style |= {"xerr": table.half, "label": reading.RATIOS[name]}
+        style |= {"xerr": table.half, "label": balancing.RATIOS[name]}
         intervals(panel, table.middle, *ends, **style)
     for panel in (ratio, budget):
         panel.axhline(1, **THEORY)
         panel.set(ylim=(-1, 4), ylabel="ratio")
         panel.legend(loc="upper left", framealpha=0.9)
+    ends = (table[f"norm_drift{part}"] for part in ("", "_low", "_high"))
+    intervals(norm, table.middle, *ends, xerr=table.half, color="C4")
+    norm.axhline(0, **ZERO)
+    norm.set(ylim=(-10, 10), ylabel="drift of ‖θ‖² /\nits spread", xlabel="step")
     for panel in axes[:, 0]:
         mark_drops(panel, drops)
-    budget.set_xlabel("step")
     return figure
 
 
@@ -134,35 +148,29 @@ def replicas(run: Run, names) -> Figure:
     return figure
 
 
-def replicas_against_time(table: pd.DataFrame) -> Figure:
-    """Draw the distance of replicas and trajectory against the age of the branch.
+def relations(run: Run) -> Figure:
+    """Draw memories beside what windows in time and replicas say: a row an observable.
 
-    ``table`` comes from :func:`reading.replicas_against_time`. Points: Wasserstein
-    distance over the trajectory's standard deviation, orange where the laws differ at
-    the level 5 %; line: 95 % quantile by chance.
+    Left: memory in steps; dotted: the longest that the windows can judge; dashed: the age
+    of the replicas. Right: shift over what chance gives; a cross: too few samples.
     """
-    groups = list(table.groupby("observable", sort=False))
-    figure, axes = _grid(groups, DISTANCE)
-    for panel, (name, rows) in zip(axes, groups, strict=True):
-        panel.set_title(_title(name), fontsize="small")
-        known = rows[rows.verdict != "undecided"]
-        for verdict, part in known.groupby("verdict"):
-            style = {"color": VERDICTS[verdict], "markersize": 3}
-            points(panel, part.step, part["shift"], part.error, **style)
-        panel.plot(rows.step, rows.resolution, color="0.4", linewidth=1)
-        panel.set(xlabel="steps since the branch", ylim=(0, None))
-        if known.empty:
-            place = {"xycoords": "axes fraction", "ha": "center", "va": "center"}
-            panel.annotate("too few\neffective samples", (0.5, 0.5), **place)
-    return figure
-
-
-def norm_balance(table: pd.DataFrame) -> Figure:
-    """Draw minibatch loss and fluctuation-dissipation ratio of a training run."""
-    figure, ((loss, ratio),) = panels(1, 2, 2.8)
-    points(loss, table.middle, table.loss, table.error, xerr=table.half, color="C0")
-    loss.set(xlabel="step", ylabel="minibatch loss (nats)")
-    points(ratio, table.middle, table.ratio, xerr=table.half, color="C1")
-    ratio.axhline(1, **THEORY)
-    ratio.set(xlabel="step", ylabel="fluctuation-dissipation ratio")
+    table, settings = reading.relations(run), run.settings
+    figure, ((left, right),) = panels(1, 2, 3.2, sharey=True)
+    rows = np.arange(len(table))
+    left.plot(table.time, rows, "o", color="0.25")
+    window = 0.75 * settings.trajectory / 4  # the shorter of the last two
+    left.axvline(window / FEWEST, **DOTTED)
+    left.axvline(settings.steps, **DASHED)
+    left.set(xscale="log", xlabel="memory (steps)")
+    left.set_yticks(rows, [_title(name).replace("\n", " ") for name in table.index])
+    for name, mark, place in (("windows", "o", -0.12), ("replicas", "s", 0.12)):
+        shift, known = table[f"{name}_shift"], table[name] != "undecided"
+        for verdict in table[name][known].unique():
+            chosen = (table[name] == verdict).to_numpy()
+            style = {"color": VERDICTS[verdict], "label": f"{name}: {verdict}"}
+            right.plot(shift[chosen], rows[chosen] + place, mark, **style)
+        right.plot(np.zeros((~known).sum()), rows[~known.to_numpy()] + place, "x", color="0.4")
+    right.axvline(1, **THRESHOLD)
+    right.set(xlabel="shift / what chance gives", xlim=(-0.1, None))
+    legend_above(figure, right, 2)
     return figure

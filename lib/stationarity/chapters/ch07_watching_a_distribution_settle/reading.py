@@ -3,71 +3,65 @@
 Source: our section "Watching a distribution settle".
 """
 
-import itertools
+import contextlib
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import scipy.signal
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
 from ...stats import invariance
-from ...stats.autocorrelation import autocorrelation_time, block_bootstrap
-from ...stats.estimate import Estimate, mean_and_error
-from .. import levels, quantity
+from ...stats.autocorrelation import autocorrelation_time, fluctuation_time
+from ...stats.estimate import Estimate
+from .. import SIZE, quantity
 from ..levels import STABLE
+from .balancing import drift_in_spreads
+from .observed import columns, members, observables, stages
+from .simulated import fitted_scales, two_scales
 
-MAIN = ("minibatch_loss", "loss", "gradient_norm", "weight_norm", "buffer_norm")
-PROJECTIONS = ("random_1", "random_2", "hessian_1", "hessian_2")
+LOSSES = ("minibatch_loss", "loss", "gradient_norm", "buffer_norm")  # what the loss sees
+WEIGHTS = ("weight_norm", "random_1", "random_2", "hessian_1", "hessian_2")
 # Along a training run, see the setting observe_every.
-OBSERVED = tuple(
-    f"observed_{name}" for name in ("minibatch_loss", "weight_norm", *PROJECTIONS[:2])
-)
-RATIOS = {
-    "fluctuation_dissipation": "fluctuation-dissipation, minibatch gradient",
-    "fluctuation_dissipation_full": "fluctuation-dissipation, full gradient",
-    "descent_budget": "descent budget",
-}
+OBSERVED = tuple(f"observed_{name}" for name in ("minibatch_loss", *WEIGHTS[:3]))
+SURROGATES = 20  # drawn for a control or a known case, whose estimate is their median
 
 
-def observables(run: Run, names, first: float = 0, last: float = math.inf) -> dict:
-    """Return ``{name: (steps, values)}`` of the records with first <= step < last."""
-    found = {}
-    for name in names:
-        rows = run.series(member=None, **_columns(name))
-        rows = rows[rows.step.between(first, last, inclusive="left")]
-        found[name] = (rows.step.to_numpy(), rows.value.to_numpy())
-    return found
+def settled_stage(run: Run) -> tuple[int, int] | None:
+    """Return the first step and the end of the stage that is judged; None: no such stage.
+
+    Of the stages in whose last two windows the mean loss differs by less than ``STABLE``
+    of all that was lost since the start, that which is longest in steps times step size:
+    the clock of the weights.
+    """
+    name = _named(run, LOSSES[:1] if hasattr(run.settings, "epochs") else ["loss"])[0]
+    start, found = observables(run, [name])[name][1][0], {}
+    for number, (begin, end) in enumerate(stages(run)):
+        with contextlib.suppress(UsageError):  # a stage too short to be judged
+            early, late = (part.mean() for part in _last_two(run, name, (begin, end)))
+            if abs(late - early) < STABLE * (start - late):
+                found[begin, end] = (end - begin) / 10**number
+    return max(found, key=found.get) if found else None
 
 
-def members(run: Run, name: str) -> pd.DataFrame:
-    """Return an observable with a row a step, and a column for each member or replica."""
-    return run.wide(**_columns(name))
+def _named(run: Run, names) -> list[str]:
+    """Return those of the observables, as a run names them, that it recorded."""
+    prefix = "observed_" if hasattr(run.settings, "epochs") else ""
+    known = [prefix + name for name in names]
+    known = [name for name in known if run.has(columns(name)["quantity"])]
+    if not known:
+        raise UsageError("This run did not record the observables that are compared.")
+    return known
 
 
-def _columns(name: str) -> dict:
-    """Return where an observable stands: ``random_2`` is ``random`` of index 1."""
-    stem, _, number = name.rpartition("_")
-    if number.isdigit():
-        return {"quantity": stem, "index": int(number) - 1}
-    return {"quantity": name}
-
-
-def stages(run: Run) -> list[tuple[int, int]]:
-    """Return the first step and the end of each stage of constant learning rate."""
-    settings = run.settings
-    if hasattr(settings, "epochs"):
-        length = run.metrics.step.max() / run.metrics.epoch.max()
-        return [tuple(round(length * epoch) for epoch in one) for one in levels.stages(run)]
-    drops = [drop for drop in settings.drops if drop < settings.steps]
-    return list(itertools.pairwise([0, *drops, settings.steps]))
-
-
-def longest_stage(run: Run) -> tuple[int, int]:
-    """Return the first step and the end of the longest stage, the last of equals."""
-    return max(reversed(stages(run)), key=lambda stage: stage[1] - stage[0])
+def _last_two(run: Run, name: str, stage: tuple[int, int]) -> tuple[NDArray, NDArray]:
+    values = observables(run, [name], *stage)[name][1]
+    windows = invariance.growing_windows(len(values))[-2:]
+    if len(windows) < 2:
+        raise UsageError(f"A stage holds only {len(values)} records: lower record_every.")
+    return tuple(values[window] for window in windows)
 
 
 def memory(observables: dict) -> pd.DataFrame:
@@ -84,24 +78,7 @@ def memory(observables: dict) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def controls(length: int, time: float = 5.0, drift: float = 3.0, seed: int = 0) -> dict:
-    """Return two control series, ``{name: (steps, values)}``, of ``length`` samples.
-
-    A sampled Ornstein-Uhlenbeck process of variance 1, stationary from the first
-    sample, with autocorrelation time ``time`` (samples); and the same plus a line
-    that rises by ``drift`` standard deviations over the series.
-    """
-    phi = (time - 1) / (time + 1)
-    noise = np.random.default_rng(seed).standard_normal(length)
-    noise[1:] *= math.sqrt(1 - phi**2)
-    values, steps = scipy.signal.lfilter([1], [1, -phi], noise), np.arange(length)
-    return {
-        "stationary control": (steps, values),
-        "drifting control": (steps, values + np.linspace(0, drift, length)),
-    }
-
-
-def verdicts_by_stage(run: Run, names=(*MAIN, *PROJECTIONS)) -> pd.DataFrame:
+def verdicts_by_stage(run: Run, names=(*LOSSES, *WEIGHTS)) -> pd.DataFrame:
     """Return the verdict of each observable in each stage, one row each."""
     tables = [
         invariance.verdicts(observables(run, names, *stage)).assign(stage=number)
@@ -129,209 +106,244 @@ def listed(names) -> str:
     return ", ".join(name.replace("_", " ") for name in names) or "none"
 
 
-def replicas_against_time(run: Run, names, part=None, last: int = 0) -> pd.DataFrame:
-    """Compare the replicas at each measured step with a part of the trajectory.
+def replicas_against_time(run: Run, names, last: int = 0) -> pd.DataFrame:
+    """Compare the replicas at each measured step with the trajectory after its first quarter.
 
-    Of the trajectory ``part`` gives the first step and the end, by default all but its
-    first quarter; of the measured steps only the ``last`` so many are taken, where that is
-    not 0. A row for each ``observable`` and ``step``: what
-    :func:`stationarity.stats.invariance.judge` says.
+    Of the measured steps only the ``last`` so many are taken, where that is not 0. A row
+    for each ``observable`` and ``step``: what :func:`stationarity.stats.invariance.judge`
+    says, at the level ``LEVEL`` over the number of observables (Bonferroni).
     """
-    part = part or (run.settings.trajectory / 4, math.inf)
+    options = {"independent": (True, False), "level": invariance.LEVEL / len(names)}
     rows = [
-        {"observable": name, "step": step}
-        | invariance.judge(sample, values, independent=(True, False))
-        for name, (_, values) in observables(run, names, *part).items()
+        {"observable": name, "step": step} | invariance.judge(sample, values, **options)
+        for name, (_, values) in observables(run, names, run.settings.trajectory / 4).items()
         for step, sample in members(run, name)[1:][-last:].iterrows()
     ]
     return pd.DataFrame(rows, columns=["observable", "step", *invariance.JUDGED])
 
 
+def relations(run: Run) -> pd.DataFrame:
+    """Relate memories, windows in time and replicas of a run, a row for each observable.
+
+    Of the trajectory without its first quarter: ``time`` and ``effective`` of
+    :func:`memory`; and of the last two windows (``windows``) and of the replicas at the
+    end against it (``replicas``, at a joint level) the verdict, and the ``_shift`` over
+    its resolution.
+    """
+    names = [name for name in (*LOSSES, *WEIGHTS) if run.has(columns(name)["quantity"])]
+    path = observables(run, names, run.settings.trajectory / 4)
+    windows = invariance.verdicts(path)
+    replicas = replicas_against_time(run, names, last=1).set_index("observable")
+    table = memory(path)
+    for name, part in (("windows", windows), ("replicas", replicas)):
+        table[name] = part.verdict
+        table[f"{name}_shift"] = part["shift"] / part.resolution
+    return table.sort_values("time")
+
+
 def across_starts(run: Run) -> pd.DataFrame:
     """Compare the later half of stage 1 of each member with that of the first.
 
-    Only of observables that do not depend on the order and the signs of hidden
-    units. A row for each: how many members ``agree``, ``differ`` or are ``undecided``
-    at the level ``LEVEL`` over the number of comparisons (Bonferroni), the lowest and
-    the highest of the members' means, and one member's standard deviation.
+    Only of observables that do not depend on the order and the signs of hidden units. A
+    row for each: how many members ``agree``, ``differ`` or are ``undecided``. The level
+    is ``LEVEL`` over the number of all comparisons of the table (Bonferroni).
     """
     (begin, end), rows = stages(run)[0], {}
-    for name in ("loss", "gradient_norm", "weight_norm_squared"):
+    names = ("loss", "gradient_norm", "weight_norm_squared")
+    level = invariance.LEVEL / (len(names) * max(run.settings.members - 1, 1))
+    for name in names:
         values = members(run, name).loc[(begin + end) / 2 : end - 1]
         first, *others = values.to_numpy().T
-        level, means = invariance.LEVEL / len(others), values.mean()
         verdicts = [invariance.judge(first, one, level=level)["verdict"] for one in others]
-        row = {word: verdicts.count(word) for word in ("agree", "differ", "undecided")}
-        row |= {"lowest mean": means.min(), "highest mean": means.max()}
-        rows[name] = row | {"standard deviation": values.std(ddof=0).mean()}
+        rows[name] = {word: verdicts.count(word) for word in ("agree", "differ", "undecided")}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("observable")
 
 
-def fluctuation_dissipation(
-    products: ArrayLike, squares: ArrayLike, learning_rate: float, momentum: float
-) -> Estimate:
-    """Return <theta, g> over (eta (1 + beta) / 2) ||b||^2: 1 where stationary.
-
-    ``products`` are means of <theta, g> over the steps of a window, (K,) of K replicas:
-    theta before the step and g with the decay term. ``squares`` are those of ||b||^2, b
-    being PyTorch's buffer after the update; eta is the learning rate, beta the momentum.
-
-    With the minibatch's g the ratio is 1 as soon as ||theta||^2 no longer drifts: for
-    every sequence of gradients, with brackets for last less first value,
-
-        sum <theta, g> = (eta (1 + beta) / 2) sum ||b||^2
-            - (1 - beta) / (2 eta) [||theta||^2] + beta [<theta, b>].
-
-    With grad f in its place it also tests that batches are independent of the weights.
-    Raises as :meth:`Estimate.ratio`. Source: our theorem thm-fdr.
-    """
-    return Estimate.ratio(products, learning_rate * (1 + momentum) / 2 * np.asarray(squares))
-
-
-def descent_budget(gains: ArrayLike, changes: ArrayLike) -> Estimate:
-    """Return the first-order gain over the second-order loss: 1 where stationary.
-
-    ``gains`` are means of eta <grad f(theta), b> over measured steps, (K,) of K replicas,
-    b after the update and theta before; ``changes`` those of f(theta - eta b) - f(theta).
-    The second-order loss is gain + change: exactly the integral remainder of Taylor's
-    formula. Raises as :meth:`Estimate.ratio`. Source: our theorem thm-budget.
-    """
-    return Estimate.ratio(gains, np.asarray(gains) + np.asarray(changes))
-
-
-def balances(run: Run, windows: int = 5) -> pd.DataFrame:
-    """Return what must balance, over windows of every stage of a run.
-
-    Each stage is cut into ``windows`` that double in length. One row a window: ``first``
-    and ``last`` step, their ``middle`` and ``half`` the length, ``learning_rate``, ``loss``
-    with ``loss_error``, and for each name in ``RATIOS`` the ratio, ``_low`` and ``_high``.
-    Errors are those over the members, which are independent. Raises :class:`UsageError`
-    for a window without a measurement.
-    """
-    names = ("loss", "product", "square", "full_product", "gain", "change")
-    series, rows = {name: members(run, name) for name in names}, []
-    for name in ("product", "square"):  # of the steps before the one they stand at
-        series[name].index -= 1
-    shares = (2 ** np.arange(windows + 1) - 1).tolist()
-    for number, (begin, end) in enumerate(stages(run)):
-        rates = run.settings.learning_rate / 10**number, run.settings.momentum
-        cuts = [begin + (end - begin) * share // shares[-1] for share in shares]
-        for first, last in itertools.pairwise(cuts):
-            inside = [values.loc[first : last - 1] for values in series.values()]
-            if any(part.empty for part in inside):
-                where = f"the steps {first} to {last}: lower measure_every"
-                raise UsageError(f"No measurement lies in {where}.")
-            loss, product, square, full, gain, change = (p.mean().to_numpy() for p in inside)
-            row = {"stage": number + 1, "first": first, "last": last, "learning_rate": rates[0]}
-            row |= {"middle": (first + last) / 2, "half": (last - first) / 2}
-            row |= dict(zip(("loss", "loss_error"), mean_and_error(loss), strict=True))
-            ratios = [fluctuation_dissipation(p, square, *rates) for p in (product, full)]
-            for name, ratio in zip(
-                RATIOS, [*ratios, descent_budget(gain, change)], strict=True
-            ):
-                row |= dict(zip((name, f"{name}_low", f"{name}_high"), ratio, strict=True))
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def when_balanced(table: pd.DataFrame, start: float) -> pd.DataFrame:
-    """Return from which window on the loss is stable, and the minibatch ratio near 1.
-
-    ``table`` comes from :func:`balances`, ``start`` is the loss at the first step. Per
-    stage, ``loss``: the first step of the first window from which on the mean loss stays
-    within ``STABLE`` of all that was lost since the start (the criterion of chapter 3);
-    ``ratio``: the same for a ratio within ``STABLE`` of 1. Infinite where that is not so
-    in the stage's last window.
-    """
-    rows = {}
-    for number, stage in table.groupby("stage"):
-        last = stage.loss.iloc[-1]
-        quiet = (stage.loss - last).abs() < STABLE * (start - last)
-        near = (stage.fluctuation_dissipation - 1).abs() < STABLE
-        rows[number] = [stage["first"][k[::-1].cummin()[::-1]].min() for k in (quiet, near)]
-    since = pd.DataFrame.from_dict(rows, orient="index", columns=["loss", "ratio"], dtype=float)
-    return since.fillna(math.inf).rename_axis("stage")
-
-
-def norm_balance(run: Run, windows: int = 8) -> pd.DataFrame:
-    """Return the fluctuation-dissipation ratio of a training run from its observations.
-
-    For SGD at a constant rate the minibatch ratio of a window is, by the identity of
-    :func:`fluctuation_dissipation` without its last term,
-
-        1 - (1 - beta) / (1 + beta) * [||theta||^2] / sum ||delta||^2,
-
-    delta being the steps taken. The sum is estimated by the mean of the observed
-    steps. Equal windows; columns ``first``, ``last``, ``middle`` and ``half`` (steps),
-    ``ratio``, and the minibatch ``loss`` with its ``error`` (see :func:`error_of`).
-    """
-    names = [f"observed_{name}" for name in ("weight_norm", "update_square", "minibatch_loss")]
-    norms, squares, losses = (run.series(name).value.to_numpy() for name in names)
-    steps, beta = run.series(names[0]).step.to_numpy(), run.settings.momentum
-    edges, rows = np.linspace(0, len(steps) - 1, windows + 1).astype(int), []
-    for first, last in itertools.pairwise(edges):
-        begin, end, window = steps[first], steps[last], losses[first:last]
-        drift = norms[last] ** 2 - norms[first] ** 2
-        moved = squares[first:last].mean() * (end - begin)
-        row = {"first": begin, "last": end, "middle": (begin + end) / 2}
-        row |= {"half": (end - begin) / 2, "loss": window.mean()}
-        row |= {"ratio": 1 - (1 - beta) / (1 + beta) * drift / moved}
-        rows.append(row | {"error": error_of(np.mean, window)})
-    return pd.DataFrame(rows)
-
-
-def error_of(statistic, window: NDArray) -> float:
-    """Return the error by the block bootstrap, NaN for too few effective samples."""
+def attempt(quantity: Callable, run: Run) -> tuple[Estimate, str]:
+    """Return an estimate, or one of NaN where there is none, and what to say of it."""
     try:
-        return block_bootstrap(statistic, window)
-    except UsageError:
-        return math.nan
+        found = quantity(run)
+    except UsageError as error:
+        return Estimate(math.nan, math.nan, math.nan), f"no value ({error})"
+    return found, "{:.2f} (interval {:.2f} to {:.2f})".format(*found)
 
 
 # --- quantities of the ledger ---------------------------------------------------------
 
 
-@quantity
-def balance_ratio(run: Run) -> Estimate:
-    """The fluctuation-dissipation ratio in the last half of the longest stage.
+STILL = (
+    "stationary series of the same number, length and memory: white noise and a slow "
+    "Ornstein-Uhlenbeck part, fitted to this run"
+)
+DRIFT = f"{STILL}, with a slow drift"
 
-    Of minibatch gradients, 1 where the norm of the weights has stopped drifting.
+
+@quantity(
+    "of one number, by Student's t over the members",
+    still=STILL,
+    drift=f"{DRIFT} of each by four standard deviations over the window",
+)
+def norm_drift(run: Run, case: str = "") -> Estimate:
+    """The drift of ||theta||^2 over the last half of the settled stage, over its spread.
+
+    The rise of a fitted line, in standard deviations about it: see
+    :func:`drift_in_spreads` and :func:`settled_stage`.
     """
-    table, (begin, end) = balances(run), longest_stage(run)
-    row = table[(table["first"] >= begin) & (table["last"] <= end)].iloc[-1]
-    return Estimate(*(row[f"fluctuation_dissipation{part}"] for part in ("", "_low", "_high")))
+    begin, end = _judged_stage(run)
+    values = members(run, "weight_norm_squared").loc[(begin + end) / 2 : end - 1].to_numpy()
+    if len(values) < 8:
+        raise UsageError("The settled stage holds too few measurements: lower measure_every.")
+    if not case:
+        return drift_in_spreads(values)
+    scales, (length, count) = fitted_scales(values.T), values.shape
+    line = np.linspace(0, 4.0 if case == "drift" else 0.0, length)
+    found = [
+        drift_in_spreads((two_scales(count, length, *scales, seed) + line).T)
+        for seed in range(SURROGATES)
+    ]
+    return Estimate(*map(float, np.median(found, axis=0)))
 
 
-@quantity
-def largest_shift(run: Run) -> Estimate:
-    """The largest shift of an observable between the last two windows of the longest stage.
+JUDGED = (
+    "simultaneous (Bonferroni) over the observables with enough effective samples; "
+    "chapter 7 lists the others"
+)
+SHIFT = "of one of them by 1.25 standard deviations between what is compared"
 
-    In standard deviations, see :func:`stationarity.stats.invariance.judge`; the interval is
-    what chance could add or hide, without an upper end where an observable has too few
-    effective samples. Of small nets ``MAIN`` is compared, of training runs ``OBSERVED``.
+
+@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{DRIFT} {SHIFT}")
+def largest_shift(run: Run, case: str = "") -> Estimate:
+    """The largest shift of losses and gradient norms between the settled stage's windows.
+
+    Between its last two windows, in standard deviations, see
+    :func:`stationarity.stats.invariance.judge`; the interval is what chance could add or
+    hide. See :func:`settled_stage`; of small nets ``LOSSES``, of training runs the loss.
     """
-    names = OBSERVED if hasattr(run.settings, "epochs") else MAIN
-    if not all(run.has(_columns(name)["quantity"]) for name in names):
-        raise UsageError("This run did not record the observables that are compared.")
-    return _largest(invariance.verdicts(observables(run, names, *longest_stage(run))))
+    return _shift_in_time(run, LOSSES, case)
 
 
-@quantity
-def replica_shift(run: Run) -> Estimate:
-    """The largest shift of loss, gradient norm or weight norm, replicas against time.
+@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{DRIFT} {SHIFT}")
+def weight_shift(run: Run, case: str = "") -> Estimate:
+    """The largest shift of the weight norm and of projections of the weights in time.
+
+    As :func:`largest_shift`, of ``WEIGHTS``.
+    """
+    return _shift_in_time(run, WEIGHTS, case)
+
+
+@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{STILL}, with a shift {SHIFT}")
+def replica_shift(run: Run, case: str = "") -> Estimate:
+    """The largest shift of loss and gradient norm, replicas against time.
 
     The replicas at the end against the trajectory without its first quarter, in standard
     deviations of the latter, with an interval as for windows in time.
     """
-    names = ("loss", "gradient_norm", "weight_norm")
-    return _largest(replicas_against_time(run, names, last=1))
+    return _shift_of_replicas(run, LOSSES, case)
 
 
-def _largest(judged: pd.DataFrame) -> Estimate:
-    compared, faults = judged[judged.fault == ""], judged.fault[judged.fault != ""]
-    if compared.empty:
-        reason = faults.iloc[0] if len(faults) else "the run holds too few measurements."
-        raise UsageError(f"No observable can be compared: {reason}")
-    row = compared.loc[(compared["shift"] - compared.resolution).idxmax()]
-    high = math.inf if len(faults) else (compared["shift"] + compared.resolution).max()
-    return Estimate(row["shift"], max(row["shift"] - row.resolution, 0.0), high)
+@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{STILL}, with a shift {SHIFT}")
+def replica_weight_shift(run: Run, case: str = "") -> Estimate:
+    """The largest shift of weight norm and projections, replicas against time.
+
+    As :func:`replica_shift`, of ``WEIGHTS``.
+    """
+    return _shift_of_replicas(run, WEIGHTS, case)
+
+
+def _judged_stage(run: Run) -> tuple[int, int]:
+    stage = settled_stage(run)
+    if stage is None:
+        raise UsageError("In no stage of this run has the loss become stable.")
+    return stage
+
+
+def _shift_in_time(run: Run, names, case: str) -> Estimate:
+    names, stage = _named(run, names), _judged_stage(run)
+    pairs = {name: _last_two(run, name, stage) for name in names}
+    return _largest(pairs, False, case)
+
+
+def _shift_of_replicas(run: Run, names, case: str) -> Estimate:
+    return _largest(_replica_pairs(run, names), True, case)
+
+
+def _replica_pairs(run: Run, names) -> dict[str, tuple[NDArray, NDArray]]:
+    seen = observables(run, _named(run, names), run.settings.trajectory / 4)
+    return {
+        name: (members(run, name).iloc[-1].to_numpy(), values)
+        for name, (_, values) in seen.items()
+    }
+
+
+def replicas_enough(run: Run, counts=(32, 64, 128, 256), limit: float = 0.5) -> pd.Series:
+    """Return how often replicas of the trajectory's own law would be told to be of it.
+
+    By their number: the share of ``SURROGATES`` draws in which the whole interval of
+    :func:`replica_shift` lies below ``limit``; NaN where the trajectory is too short.
+    """
+    shares = pd.Series(math.nan, counts)
+    paths = {name: path for name, (_, path) in _replica_pairs(run, LOSSES).items()}
+    for count in counts:
+        pairs = {name: (np.empty(count), path) for name, path in paths.items()}
+        with contextlib.suppress(UsageError):
+            found = _drawn(_enough(pairs, True), True, "still")
+            shares[count] = np.mean([one.high < limit for one in found])
+    return shares
+
+
+def _largest(pairs: dict, replicas: bool, case: str) -> Estimate:
+    known = _enough(pairs, replicas)
+    if not case:
+        return _widest(known.values(), replicas)
+    return Estimate(*map(float, np.median(_drawn(known, replicas, case), axis=0)))
+
+
+def _enough(pairs: dict, replicas: bool) -> dict:
+    """Return the pairs of windows with enough effective samples, the slowest one first."""
+    known, faults = {}, []
+    for name, pair in pairs.items():
+        try:
+            times = [fluctuation_time(one) / len(one) for one in pair[replicas:]]
+        except UsageError as error:
+            faults.append(str(error))
+        else:
+            known[name] = max(times)
+    if not known:
+        raise UsageError(f"No observable can be compared: {faults[0]}")
+    return {name: pairs[name] for name in sorted(known, key=known.get, reverse=True)}
+
+
+def _drawn(known: dict, replicas: bool, case: str) -> list[Estimate]:
+    """Draw stationary pairs of the same memory, of which the slowest may drift."""
+    scales = [
+        fitted_scales(pair[1] if replicas else np.concatenate(pair)) for pair in known.values()
+    ]
+    found = []
+    for seed in range(SURROGATES):
+        drawn, shift = [], 1.25 * (case == "drift")
+        for number, (first, second) in enumerate(known.values()):
+            count, key = len(first), seed * len(known) + number
+            length = len(second) + (0 if replicas else count)
+            (values,) = two_scales(1, length, *scales[number], key)
+            if replicas:
+                sample = np.random.default_rng([key, 1]).standard_normal(count)
+                drawn.append((sample + shift, values))
+            else:
+                values = values + np.linspace(0, 2 * shift, length)
+                drawn.append((values[:count], values[count:]))
+            shift = 0.0
+        found.append(_widest(drawn, replicas))
+    judged = [one for one in found if not math.isnan(one.value)]
+    if len(judged) < SURROGATES / 2:
+        raise UsageError("Stationary series of this memory have too few effective samples.")
+    return judged
+
+
+def _widest(pairs, replicas: bool) -> Estimate:
+    """Return the largest shift of several pairs, with a simultaneous interval."""
+    pairs = list(pairs)
+    options = {"independent": (replicas, False), "level": invariance.LEVEL / len(pairs)}
+    rows = pd.DataFrame([invariance.judge(*pair, **options) for pair in pairs])
+    shift, chance = rows["shift"], rows["resolution"]
+    low = max((shift - chance).max(), 0.0)
+    return Estimate(float(shift.max()), float(low), float((shift + chance).max()))

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from ...runs.settings import Count, Whole, register
+from ...runs.settings import Count, Drops, Whole, register
 from ...train.settings import SmallNet, Training
 
 
@@ -12,10 +12,11 @@ class SettlingStudy(SmallNet):
     study: ClassVar[str] = "chapters.ch07_watching_a_distribution_settle.study:settling"
 
     steps: Count
-    drops: tuple[int, ...] = ()  # steps at which the learning rate is divided by 10
+    drops: Drops = ()  # steps at which the learning rate is divided by 10
     members: Count = 1  # independent initial weights and minibatches
     record_every: Count = 20  # steps between records of the first member
     measure_every: Count = 250  # steps between measurements of all members
+    total_steps = property(lambda self: self.members * self.steps)
 
 
 class ReplicaStudy(SmallNet):
@@ -60,12 +61,12 @@ register(
     "replicas",
     ReplicaStudy(
         dataset="digits", hidden=(32,), batch_size=64, learning_rate=0.05, burn_in=10000,
-        steps=10000, trajectory=40000, replicas=32, label_noise=0.15, momentum=0.9,
-        weight_decay=0.01, record_every=50, measure_every=1000, threads=1,
+        steps=5000, trajectory=40000, replicas=160, label_noise=0.15, momentum=0.9,
+        weight_decay=0.01, record_every=50, measure_every=500, threads=1,
     ),
     two_cores=dict(
-        burn_in=200000, steps=150000, trajectory=800000, weight_decay=0.002, record_every=500,
-        measure_every=5000,
+        burn_in=200000, steps=150000, trajectory=800000, replicas=32, weight_decay=0.002,
+        record_every=500, measure_every=5000,
     ),
     single_gpu=dict(
         dataset="cifar10", hidden=(64,), batch_size=128, learning_rate=0.02, burn_in=200000,
@@ -74,7 +75,7 @@ register(
     ),
     paper=dict(
         dataset="cifar10", hidden=(512, 512), batch_size=128, learning_rate=0.02,
-        burn_in=1000000, steps=200000, trajectory=1000000, replicas=64, label_noise=0.0,
+        burn_in=1000000, steps=200000, trajectory=1000000, replicas=256, label_noise=0.0,
         weight_decay=0.0005, record_every=2000, measure_every=10000, threads=0,
     ),
 )  # fmt: skip

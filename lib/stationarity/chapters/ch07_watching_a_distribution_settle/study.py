@@ -18,6 +18,7 @@ from ...nets import mlp
 from ...runs import metrics
 from ...runs.seeds import seed_of
 from ...train import small
+from ...train.schedules import dropped
 from ...train.small import Task
 
 if TYPE_CHECKING:
@@ -47,12 +48,12 @@ def settling(settings: SettlingStudy, place: Place) -> list[tuple]:
     seeds = small.seeds(settings.seed, "member", settings.members)
     start = task.start(seeds)
     sums = start[0].new_zeros(2, settings.members, dtype=torch.float64)
-    nets = small.Ensemble(task, start, seeds, settings.steps, sums=sums, rows=[], records=[])
+    nets = small.Nets(task, start, seeds, settings.steps, sums=sums, rows=[], records=[])
     sums, rows, records = nets.kept.values()
     stored = place.keeper.table(nets.theta.shape[1], len(records))
     with place.keeper.progress("settling", settings.steps):
         for step in nets.steps():
-            rate = settings.learning_rate / 10 ** sum(step >= d for d in settings.drops)
+            rate = dropped(settings.learning_rate, step, settings.drops)
             if step % settings.record_every == 0:
                 stored.write(len(records), nets.theta[0])
                 exact, buffer = task.exact(nets.theta[:1]), nets.buffer[0].norm()
@@ -146,18 +147,18 @@ def replicas(settings: ReplicaStudy, place: Place) -> list[tuple]:
     return path + spread
 
 
-def _burned_in(task: Task, seeds: list[int]) -> small.State:
-    nets = small.Ensemble(task, task.start(seeds), seeds, task.settings.burn_in)
+def _burned_in(task: Task, seeds: list[int]) -> small.Weights:
+    nets = small.Nets(task, task.start(seeds), seeds, task.settings.burn_in)
     for _ in nets.steps():
         nets.update(task.settings.learning_rate)
     return nets.state
 
 
 def _follow(
-    task: Task, branch: small.State, unit: Tensor, seeds: list, steps: int, every: int, member
+    task: Task, branch: small.Weights, unit: Tensor, seeds: list, steps: int, every: int, member
 ) -> list[tuple]:
     first, state = task.settings.burn_in, (part.expand(len(seeds), -1) for part in branch)
-    nets = small.Ensemble(task, state, seeds, first + steps, first=first, rows=[])
+    nets = small.Nets(task, state, seeds, first + steps, first=first, rows=[])
     rows = nets.kept["rows"]
     for step in nets.steps():
         if (step - first) % every == 0:

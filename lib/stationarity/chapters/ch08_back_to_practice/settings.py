@@ -1,32 +1,26 @@
 """Back to practice (chapter 8): what the average of the weights knows."""
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from pydantic import model_validator
 
 from ...errors import UsageError
-from ...runs.settings import Count, NotNegative, Positive, Settings, Share, Whole, register
-from ...train.settings import AtLeastTwo
+from ...runs.settings import Count, Positives, register
+from ...train.settings import AtLeastTwo, SmallNets
 
 
-class AveragingStudy(Settings):
+class AveragingStudy(SmallNets):
     """Settings of nets at constant rates, and of averages over their last weights."""
 
     study: ClassVar[str] = "chapters.ch08_back_to_practice.study:averaging"
 
-    dataset: Literal["digits", "cifar10"]
-    hidden: tuple[Count, ...]  # hidden widths of the mlps
-    batch_size: Count
-    learning_rates: tuple[Positive, ...]
+    learning_rates: Positives
     steps: Count  # at the constant rate
     annealed: Count  # steps after them, at a tenth of the rate
     windows: tuple[Count, ...]  # numbers of last weights that are averaged, rising
     members: AtLeastTwo  # seeds at every rate
-    examples: Whole = 0  # training examples; 0: all
-    label_noise: Share = 0.0  # part of the training examples that get a wrong label
-    momentum: Share = 0.0
-    weight_decay: NotNegative = 0.0
     record_every: Count = 100  # steps between the moments that are evaluated
+    total_steps = property(lambda self: self.members * (self.steps + self.annealed))
 
     @model_validator(mode="after")
     def _moments_in_windows(self) -> Self:

@@ -1,19 +1,16 @@
 """Averages over the last weights of a run, beside the weights of single moments.
 
-Under an invariant measure the weights of a moment are a draw; their mean over a long
-window is one point. Source: our section "Back to practice"; the method is Polyak and
-Juditsky's (1992), for nets Izmailov and others' (2018).
+Source: Polyak and Juditsky, 1992; for nets Izmailov and others, 2018.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ...runs.metrics import rows
+from ...runs.metrics import common_rows
 from ...train import ensembles, small
 
 if TYPE_CHECKING:
@@ -22,18 +19,17 @@ if TYPE_CHECKING:
 
 
 def averaging(settings: AveragingStudy, place: Place) -> list[tuple]:
-    """Compare averages over the last weights with moments. Rows ``of`` each ``learning_rate=...``:
+    """Compare averages over the last weights with moments.
+
+    Rows ``of`` each ``learning_rate=...`` and of each ``member``:
 
     - ``loss``, ``accuracy``: of the average over the last ``step`` weights of the
       constant stage, exact over the training set (nats, with its label noise) and on
-      the test set; means over the members with their standard errors;
+      the test set;
     - ``moment_loss``, ``moment_accuracy``: the means over single moments of that window,
       or of the last window but one where it is shorter than that;
-    - ``gain``: how much lower the loss of the average is than that of these moments,
-      paired by member;
-    - ``spread_in_time``, ``spread_over_seeds``: standard deviations of the test
-      accuracy between moments of one member in the later half of the longest window,
-      and of their mean between members;
+    - ``late_accuracy``, ``spread_in_time``: mean and standard deviation of the test
+      accuracy over the moments in the later half of the longest window;
     - ``annealed_loss``, ``annealed_accuracy``: ``step`` steps after the rate was
       divided by ten.
 
@@ -55,13 +51,13 @@ def averaging(settings: AveragingStudy, place: Place) -> list[tuple]:
 
 
 def _stage(
-    task: small.Task, seeds: list, state: small.State, rate: Tensor, first, last, windows=()
-) -> tuple[small.State, list, dict]:
+    task: small.Task, seeds: list, state: small.Weights, rate: Tensor, first, last, windows=()
+) -> tuple[small.Weights, list, dict]:
     """Train at constant rates (K, 1). Return the last state; moments, as (steps since the
     first, loss, accuracy), of the longest window; and loss and accuracy of each's average.
     """
     kept = dict(total=torch.zeros_like(state[0], dtype=torch.float64), sums={}, moments=[])
-    nets = small.Ensemble(task, state, seeds, last, first=first, **kept)
+    nets = small.Nets(task, state, seeds, last, first=first, **kept)
     total, sums, moments = nets.kept.values()
     begun = {last - window: window for window in windows}
     for step in nets.steps():
@@ -85,13 +81,12 @@ def _evaluate(task: small.Task, theta: Tensor) -> tuple[Tensor, Tensor]:
 def _rows(task: small.Task, averages: dict, moments: list, after: list) -> list[tuple]:
     settings, found = task.settings, []
     names = [f"learning_rate={rate:g}" for rate in settings.learning_rates]
+    axes = {"of": names, "member": range(settings.members)}
 
-    def note(step: int, name: str, values: Tensor) -> None:
-        """Note the mean over the members (R, M), for each rate."""
-        values = values.double().view(len(names), -1)
-        errors = values.std(dim=1) / math.sqrt(settings.members)
-        axes = dict(of=names, step=step, epoch=task.epoch)
-        found.extend(rows(name, values.mean(1), errors, **axes))
+    def note(step: int, **quantities: Tensor) -> None:
+        """Note quantities (K,) of the members at each rate."""
+        split = {name: each.double().view(len(names), -1) for name, each in quantities.items()}
+        found.extend(common_rows(split, **axes, step=step, epoch=task.epoch))
 
     def last(window: int) -> tuple[Tensor, Tensor]:
         """Losses and accuracies (T, K) of the moments in the last so many steps."""
@@ -99,18 +94,12 @@ def _rows(task: small.Task, averages: dict, moments: list, after: list) -> list[
         return tuple(torch.stack(values) for values in zip(*chosen, strict=True))
 
     for window, (loss, accuracy) in averages.items():
-        losses, accuracies = last(max(window, settings.windows[-2]))
-        note(window, "loss", loss)
-        note(window, "accuracy", accuracy)
-        note(window, "moment_loss", losses.mean(0))
-        note(window, "moment_accuracy", accuracies.mean(0))
-        note(window, "gain", losses.mean(0) - loss)
+        note(window, loss=loss, accuracy=accuracy)
+        losses, accuracies = (part.mean(0) for part in last(max(window, settings.windows[-2])))
+        note(window, moment_loss=losses, moment_accuracy=accuracies)
     half = settings.windows[-1] // 2
     _, accuracies = last(half)
-    note(half, "spread_in_time", accuracies.std(dim=0))
-    spread = accuracies.mean(0).view(len(names), -1).std(dim=1, keepdim=True)
-    note(half, "spread_over_seeds", spread.expand(-1, settings.members))
+    note(half, late_accuracy=accuracies.mean(0), spread_in_time=accuracies.std(dim=0))
     for step, loss, accuracy in after:
-        note(step, "annealed_loss", loss)
-        note(step, "annealed_accuracy", accuracy)
+        note(step, annealed_loss=loss, annealed_accuracy=accuracy)
     return found

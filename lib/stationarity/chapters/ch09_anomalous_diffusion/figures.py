@@ -1,4 +1,7 @@
-"""Figures of chapter 9: how far weights go, and the exponent of it."""
+"""Figures of chapter 9: how far weights go, and the exponent of it.
+
+Every bar is an interval at 95 % by Student's t over the seeds.
+"""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +11,8 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from ...runs.records import Run
 from ...stats import displacement
-from ..plots import DASHED, DOTTED, intervals, panels, points
+from ...stats.estimate import Estimate
+from ..plots import DASHED, DOTTED, intervals, panels
 from . import reading
 
 NAMES = {
@@ -46,55 +50,55 @@ def settled_loss(run: Run) -> Figure:
     """Draw the loss on the way to the settled state, and its change in what follows."""
     figure, ((left, right),) = panels(1, 2, height=3.4)
     way, names = run.wide("settling_loss"), reading.variations(run)
-    points(left, way.index, way.mean(axis=1), way.sem(axis=1), fmt="o-")
+    intervals(left, way.index, *Estimate.mean(way.T), fmt="o-")
     left.set(xlabel="steps from the initial weights", ylabel="training loss (nats)")
     left.set_ylim(bottom=0)
     ends = 100 * np.transpose([reading.followed_loss_change(run, name) for name in names])
     intervals(right, range(len(names)), *ends, along="x", color="C0")
     right.axvline(0, **DASHED)
-    right.set(yticks=range(len(names)), yticklabels=names, xlabel="change while followed (%)")
+    right.set_xscale("symlog", linthresh=5)
+    right.set_xticks((-100, -10, 0, 10), ("−100", "−10", "0", "10"))
+    right.set(yticks=range(len(names)), yticklabels=names, xlabel="change (% of the loss)")
     right.invert_yaxis()
     right.tick_params(axis="y", labelsize="small")
     return figure
 
 
-def trajectory(run: Run, variation: str | None = None) -> Figure:
+def trajectory(run: Run) -> Figure:
     """Draw global and local squared displacement against the lag, with the fitted line.
 
-    Thin lines are the reference points, each a mean over the members. Takes any run with
-    ``global_displacement_squared``; ``local_displacement_squared`` is drawn by its mean.
+    Thin lines are the reference points, each a mean over the members.
     """
     figure, ((axes,),) = panels(1, 1, height=3.6)
-    lags, squares = reading.displacements(run, variation)
+    lags, squares = reading.displacements(run)
     mean = squares.mean((0, 1))
     axes.plot(lags, squares.mean(0).T, color="C0", linewidth=0.6, alpha=0.6)
     axes.plot(lags, mean, "o", color="C0", label="global: from a reference point")
-    near = reading.local(run, variation).mean()
+    near = reading.local(run).mean()
     axes.axhline(near, color="C1", linestyle="-.", label="local: one step")
-    weights = displacement.exponent_weights(lags, reading.ends(lags[-1], reading.WINDOW))
-    slope, used = np.log(mean) @ weights, weights != 0
-    level = np.exp(np.log(mean[used]).mean() - slope * np.log(lags[used]).mean())
-    line = level * lags[used] ** slope
-    axes.plot(lags[used], line, color="k", label=f"fit, c = {slope:.2f}")
-    for power, style in ((1, DOTTED), (2, DASHED)):
-        line = mean[0] * lags**power
-        shown = line <= 3 * mean.max()
-        axes.plot(lags[shown], line[shown], label=f"slope {power}", **style)
+    within = reading.ends(lags[-1], reading.WINDOW)
+    used = displacement.exponent_weights(lags, within) != 0
+    fit = np.polyfit(np.log(lags[used]), np.log(mean[used]), 1)
+    line = np.exp(np.polyval(fit, np.log(lags[used])))
+    axes.plot(lags[used], line, color="k", label=f"fit, c = {fit[0]:.2f}")
     axes.set(xscale="log", yscale="log", xlabel=LAG, ylabel=SQUARED)
+    axes.set_ylim(axes.get_ylim())  # of what was measured
+    for power, style in ((1, DOTTED), (2, DASHED)):
+        axes.plot(lags, mean[0] * lags**power, label=f"slope {power}", **style)
     axes.legend()
     return figure
 
 
-def fitting_windows(run: Run, variation: str | None = None) -> Figure:
+def fitting_windows(run: Run) -> Figure:
     """Draw the exponent of each octave of lags, and of the windows that are in use."""
     figure, ((axes,),) = panels(1, 1, height=3.4)
-    lags, squares = reading.displacements(run, variation)
+    lags, squares = reading.displacements(run)
     octaves = reading.octave_exponents(lags, squares)
     fits = zip(*((np.sqrt(first * last), *fit) for first, last, fit in octaves), strict=True)
     intervals(axes, *fits, color="C0", label="each octave")
     for place, name in enumerate(reading.WINDOWS, start=1):
         ends = reading.ends(lags[-1], name)
-        fit = reading.displacement_exponent(run, variation, name)
+        fit = reading.displacement_exponent(run, window=name)
         axes.plot(ends, [fit.value] * 2, color=f"C{place}", linewidth=3, label=name)
         axes.fill_between(ends, fit.low, fit.high, color=f"C{place}", alpha=0.15)
     for level in (0, 1, 2):
@@ -119,7 +123,7 @@ def sweeps(run: Run) -> Figure:
         settings = mine.number.to_numpy(float)
         x = 1 - settings if name == "momentum" else settings
         intervals(top, x, mine.value, mine.low, mine.high, color="C0")
-        points(bottom, x, mine.local, mine.local_error, color="C1")
+        intervals(bottom, x, mine.local, mine.local_low, mine.local_high, color="C1")
         order, expected = np.argsort(x), base.local.item() * SCALING[name](settings, given)
         bottom.plot(x[order], expected[order], **DASHED)
         for panel in (top, bottom):
@@ -143,7 +147,7 @@ def clock(run: Run) -> Figure:
         mine = table[table.setting.isin([setting, reading.main(run)])]
         rates, style = mine.effective_rate, {"fmt": fmt, "label": f"{letter} varied"}
         intervals(left, rates, mine.value, mine.low, mine.high, **style)
-        points(right, rates, mine.distance, mine.distance_error, **style)
+        intervals(right, rates, mine.distance, mine.distance_low, mine.distance_high, **style)
     for axes in (left, right):
         axes.set(xscale="log", xlabel="effective rate η / (1 − β)")
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -157,11 +161,11 @@ def clock(run: Run) -> Figure:
 def replicas(run: Run) -> Figure:
     """Draw the squared displacement of replicas, the part that they share, and its share."""
     figure, ((left, right),) = panels(1, 2, height=3.4)
-    table = reading.shared_share(run)
+    lags, parts = reading.shared_parts(run)
     for name, label, color in (("total", "all", "C0"), ("shared", "shared", "C1")):
-        mine, style = table[table[name] > 0], {"fmt": "o-", "color": color, "label": label}
-        points(left, mine.step, mine[name], mine[f"{name}_error"], **style)
-    points(right, table.step, table.share, table.share_error, fmt="o-", color="C1")
+        shown, style = parts[name].value > 0, {"fmt": "o-", "color": color, "label": label}
+        intervals(left, lags[shown], *(part[shown] for part in parts[name]), **style)
+    intervals(right, lags, *parts["share"], fmt="o-", color="C1")
     right.axhline(0.5, **DASHED)
     right.set(ylabel="shared part of the whole", ylim=(0, 1))
     return _against_lag(figure, left, right)
@@ -174,8 +178,8 @@ def sampling(run: Run) -> Figure:
     _, shuffled = reading.displacements(run, "sampling=reshuffled")
     for squares, label in ((drawn, "with replacement"), (shuffled, "reshuffled epochs")):
         left.plot(lags, squares.mean((0, 1)), "o-", linewidth=1, label=label)
-    ratio = pd.DataFrame(shuffled.mean(1) / drawn.mean(1))  # members share settled states
-    points(right, lags, ratio.mean(), ratio.sem(), fmt="o-", color="C1")
+    ratio = Estimate.mean(shuffled.mean(1) / drawn.mean(1))  # members share settled states
+    intervals(right, lags, *ratio, fmt="o-", color="C1")
     right.axhline(1, **DASHED)
     right.set(ylabel="reshuffled over replacement", ylim=(0, None))
     return _against_lag(figure, left, right)

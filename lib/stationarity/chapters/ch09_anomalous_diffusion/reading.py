@@ -1,18 +1,19 @@
 """What a run says of how far its weights go: displacements, exponents, the loss meanwhile.
 
-It reads runs of the experiments ``diffusion``, ``walks`` and any that follows one net and
-notes its ``global_displacement_squared``. Source: our section "Anomalous diffusion".
+Of the experiments ``diffusion``, ``walks`` and any that follows one net. A case of a
+quantity is another variation of the run, or a made-up one with the run's own scatter: what
+must fail and what must hold, as far as this run could tell.
 """
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...errors import UsageError
 from ...runs.records import Run
 from ...stats import displacement
 from ...stats.estimate import Estimate
-from .. import quantity
+from ...stats.trends import slope_weights
+from .. import SHARE, SIZE, quantity
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
 MAIN = ("base", "Brownian", "")  # what a run is about, where it holds several
@@ -21,12 +22,21 @@ MAIN = ("base", "Brownian", "")  # what a run is about, where it holds several
 WINDOW = "last two thirds"
 WINDOWS = {WINDOW: (1 / 3, 1), "second half": (1 / 2, 1), "one octave": (1 / 4, 1 / 2)}
 POINTS = 4  # reference points of one trajectory whose lags do not overlap
+LAWS = {  # made-up squared displacements, of the lag as a share of the longest
+    "settled": lambda x: 1 - np.exp(-10 * x),
+    "power_law": np.sqrt,
+    "brownian": lambda x: x,
+    "drift": lambda x: x + 4 * x**2,
+    "ballistic": np.square,
+}
+SETTLED = "a process that settles, by 1 - exp(-10 k / K) to the longest lag K"
+POWER_LAW = "a power law of the exponent 1/2"
+SCATTER = ", with the scatter of this run's seeds"
+SHARES = {"forgotten": 1 / 2, "carried": 5 / 6}  # made-up shares of replicas
 
 
 def variations(run: Run) -> list[str]:
     """Return the names of what the run follows: variations or processes; "" for one net."""
-    if not run.has(GLOBAL):
-        raise UsageError(f"The run {run.name} holds no displacements from reference points.")
     return run.series(GLOBAL).of.unique().tolist()
 
 
@@ -36,18 +46,18 @@ def main(run: Run) -> str:
     return next((name for name in MAIN if name in names), names[0])
 
 
-def displacements(run: Run, variation: str | None = None) -> tuple[NDArray, NDArray]:
+def displacements(run: Run, of: str = "") -> tuple[NDArray, NDArray]:
     """Return lags (L,) and squared displacements (K, R, L) of one variation.
 
-    ``variation`` is by default what the run is about. Where the trajectory ends before
-    each reference point has the longest lag, the R points lie evenly over it: then at
-    most ``POINTS`` of them are kept, so far from each other that their lags do not
-    overlap. Raises :class:`UsageError` where the run has none.
+    ``of`` is by default what the run is about; one of ``LAWS`` gives that law times what
+    each of the run's squared displacements is of their mean. Where the trajectory ends
+    before each reference point has the longest lag, at most ``POINTS`` of these are kept,
+    so far from each other that their lags do not overlap.
     """
-    name = main(run) if variation is None else variation
-    if name not in variations(run):
-        raise UsageError(f"The run {run.name} follows no variation {name!r}.")
-    series = run.series(GLOBAL, of=name)
+    if of in LAWS:
+        lags, squares = displacements(run)
+        return lags, squares / squares.mean((0, 1)) * LAWS[of](lags / lags[-1])
+    series = run.series(GLOBAL, of=of or main(run))
     series = series[series.step > 0].assign(member=series.member.fillna(0))
     table = series.pivot(index=["member", "index"], columns="step", values="value")
     if table.iloc[:, -1].isna().any():
@@ -66,10 +76,7 @@ def ends(longest: float, window: str) -> tuple[float, float]:
 
 
 def octave_exponents(lags: NDArray, squares: NDArray) -> list[tuple[float, float, Estimate]]:
-    """Return the first lag, the last and the exponent of every octave, the last one first.
-
-    Octaves reach back from the longest lag, as far as three lags lie in each.
-    """
+    """Return first lag, last lag and exponent of each octave of three lags, the last first."""
     octaves, last = [], float(lags.max())
     while np.sum((lags >= last / 2) & (lags <= last)) >= 3:
         octaves.append((last / 2, last, displacement.exponent(lags, squares, (last / 2, last))))
@@ -77,123 +84,147 @@ def octave_exponents(lags: NDArray, squares: NDArray) -> list[tuple[float, float
     return octaves
 
 
-@quantity
-def displacement_exponent(
-    run: Run, variation: str | None = None, window: str = WINDOW
-) -> Estimate:
+@quantity(
+    "of one number, by a bootstrap over seeds and Student's t",
+    settled=SETTLED + SCATTER,
+    ballistic="motion at a constant velocity" + SCATTER,
+    power_law=POWER_LAW + SCATTER,
+)
+def displacement_exponent(run: Run, case: str = "", window: str = WINDOW) -> Estimate:
     """The exponent of the squared displacement, fitted over the last two thirds of the lags.
 
-    Or over another of ``WINDOWS``; by default of what the run is about. The interval is a
-    bootstrap over seeds, or over the reference points of a single net.
+    Or over another of ``WINDOWS``. Of a single net the bootstrap is over reference points.
     """
-    lags, squares = displacements(run, variation)
+    lags, squares = displacements(run, case)
     return displacement.exponent(lags, squares, ends(lags[-1], window))
 
 
-@quantity
-def distance_from_brownian(run: Run) -> Estimate:
+@quantity(
+    "of one number, by a bootstrap over seeds and Student's t",
+    within=SIZE,
+    brownian="Brownian motion" + SCATTER,
+    power_law=POWER_LAW + SCATTER,
+)
+def distance_from_brownian(run: Run, case: str = "") -> Estimate:
     """How far that exponent lies from 1, the value of Brownian motion, to either side."""
-    fit = displacement_exponent(run)
+    fit = displacement_exponent(run, case)
     low = max(fit.low - 1, 1 - fit.high, 0.0)
     return Estimate(abs(fit.value - 1), low, max(fit.high - 1, 1 - fit.low))
 
 
-@quantity
-def exponent_change(run: Run, variation: str | None = None) -> Estimate:
+@quantity(
+    "of one number, by a bootstrap over seeds and Student's t",
+    settled=SETTLED + SCATTER,
+    drift="Brownian motion with a drift, as large at a quarter of the longest lag" + SCATTER,
+    power_law=POWER_LAW + SCATTER,
+    **{"Ornstein-Uhlenbeck": "the Ornstein-Uhlenbeck process of the run of known walks"},
+)
+def exponent_change(run: Run, case: str = "") -> Estimate:
     """How much the exponent changes over the last four octaves of the lags.
 
     That of the later two octaves less that of the two before: zero for a power law.
     """
-    lags, squares = displacements(run, variation)
+    lags, squares = displacements(run, case)
     return displacement.change_of_exponent(lags, squares, (lags[-1] / 2**4, lags[-1]))
 
 
-@quantity
-def ornstein_uhlenbeck_change(run: Run) -> Estimate:
-    """The same change of an Ornstein-Uhlenbeck process, which settles: no power law."""
-    return exponent_change(run, "Ornstein-Uhlenbeck")
-
-
-def local(run: Run, variation: str | None = None) -> pd.Series:
+def local(run: Run, of: str = "") -> pd.Series:
     """Return the mean of ‖δ‖² of single steps, of each member (K,)."""
-    name = main(run) if variation is None else variation
-    return run.series(LOCAL, of=name).groupby("member", dropna=False).value.mean()
+    series = run.series(LOCAL, of=of or main(run))
+    return series.groupby("member", dropna=False).value.mean()
 
 
 def exponents(run: Run) -> pd.DataFrame:
-    """Return the exponent of every variation, with what else is known of it.
+    """Return a row for every variation: its exponent ``value``, ``low``, ``high``.
 
-    A row each: ``variation``, ``setting`` and ``number`` (of ``learning_rate=0.01``),
-    ``value``, ``low``, ``high``, the ``local`` squared displacement of one step and the
-    ``distance`` squared at the longest lag (squared units; means), both with errors.
+    Also ``variation``, ``setting`` and ``number`` (of ``learning_rate=0.01``); ``local``,
+    the squared displacement of one step, and ``distance``, that at the longest lag (unit²),
+    means over seeds with ends ``_low`` and ``_high`` by Student's t.
     """
     rows = []
     for variation in variations(run):
         setting, _, number = variation.partition("=")
-        near, (_, squares) = local(run, variation), displacements(run, variation)
-        far = pd.Series(squares.mean(1)[:, -1])
+        far = displacements(run, variation)[1].mean(1)[:, -1]
         row = {"variation": variation, "setting": setting, "number": number}
         row |= displacement_exponent(run, variation)._asdict()
-        row |= {"local": near.mean(), "local_error": near.sem()}
-        rows.append(row | {"distance": far.mean(), "distance_error": far.sem()})
+        for name, values in (("local", local(run, variation)), ("distance", far)):
+            row |= zip((name, f"{name}_low", f"{name}_high"), Estimate.mean(values))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def effective_rates(run: Run) -> pd.DataFrame:
     """Return the rows of :func:`exponents` that vary η or β, with the rate η / (1 − β).
 
-    ``effective_rate`` is in unit² per nat; rows are sorted by it. ``expected`` is the
-    exponent that the learning rates have there, interpolated in the logarithm: NaN beyond
-    their range by more than an eighth.
+    Sorted by this ``effective_rate`` (unit² per nat). ``expected`` is the exponent that the
+    learning rates have there, interpolated: NaN beyond their range by more than an eighth.
     """
     table = exponents(run)
-    varied = table.setting.isin(["learning_rate", "momentum"])
-    table = table[varied | table.variation.eq(main(run))]
+    table = table[table.setting.isin(["learning_rate", "momentum", main(run)])]
     rate, momentum = (
         table.number.where(table.setting == name, getattr(run.settings, name)).astype(float)
         for name in ("learning_rate", "momentum")
     )
-    table = table.assign(effective_rate=rate / (1 - momentum))
-    table = table.sort_values("effective_rate", ignore_index=True)
+    table = table.assign(effective_rate=rate / (1 - momentum)).sort_values("effective_rate")
     known, rates = table[table.setting != "momentum"], table.effective_rate
-    ends = known.effective_rate
-    expected = np.interp(np.log(rates), np.log(ends), known.value)
-    inside = (rates > ends.min() / 1.125) & (rates < ends.max() * 1.125)
+    expected = np.interp(np.log(rates), np.log(known.effective_rate), known.value)
+    low, *_, high = known.effective_rate
+    inside = rates.between(low / 1.125, high * 1.125, inclusive="neither")
     return table.assign(expected=np.where(inside, expected, np.nan))
 
 
-def losses(run: Run, variation: str | None = None) -> pd.DataFrame:
+def losses(run: Run, of: str = "") -> pd.DataFrame:
     """Return the training loss: a row a step from the first reference point on, by member."""
-    return run.wide("loss", of=main(run) if variation is None else variation)
+    return run.wide("loss", of=of or main(run))
 
 
-@quantity
-def followed_loss_change(run: Run, variation: str | None = None) -> Estimate:
-    """The change of the loss while the weights are followed, as a share of what it lost.
+@quantity(
+    "of one number, by Student's t over seeds",
+    flat="no change" + SCATTER,
+    falling="a loss that falls as 1 / t at this run's age, as that of separable data" + SCATTER,
+    **{"weight_decay=0": "the same nets after their weight decay was taken away"},
+)
+def followed_loss_change(run: Run, case: str = "") -> Estimate:
+    """The change of the loss while the weights are followed, as a share of the loss.
 
-    It is what a line through the loss of a seed gains; what was lost counts from the
-    initial weights to there. The mean over seeds, with an interval by Student's t. Raises
-    :class:`UsageError` where the loss fell nowhere.
+    It is what a line through the loss of a seed gains, over its mean.
     """
-    table = losses(run, variation)
-    steps, values = table.index.to_numpy(float), table.to_numpy()
-    gains = np.polyfit(steps, values, 1)[0] * np.ptp(steps)  # of each member
-    lost = run.wide("settling_loss").loc[0].mean() - values.mean()
-    if not lost > 0:
-        raise UsageError(f"The loss of {run.name} fell nowhere: there is no share to give.")
-    return Estimate.mean(gains) / lost
+    made_up = case in ("flat", "falling")
+    table = losses(run, "" if made_up else case)
+    weights = slope_weights(table.index) * np.ptp(table.index)
+    gains = weights @ table / table.mean()
+    if made_up:
+        falling = 1 / (run.settings.settle + run.settings.burn_in + table.index)
+        fall = weights @ falling / falling.to_numpy().mean()
+        gains += (fall if case == "falling" else 0.0) - gains.mean()
+    return Estimate.mean(gains)
 
 
-def shared_share(run: Run) -> pd.DataFrame:
-    """Return how much of their squared displacement replicas of one net share, by lag.
+def shared_parts(run: Run) -> tuple[NDArray, dict[str, Estimate]]:
+    """Return lags (L,) and how much of their squared displacement replicas of a net share.
 
-    Columns ``step``, ``total`` and ``shared`` (squared units) and ``share``: means over
-    the nets, with standard errors ``total_error``, ``shared_error``, ``share_error``.
+    ``total`` and ``shared`` (unit²) and the ``share`` that the second is of the first are
+    means over the nets (L,), with intervals by Student's t, of each lag alone.
     """
-    if not run.has("replica_displacement_squared"):
-        raise UsageError(f"The run {run.name} has no replicas: raise its setting branches.")
-    total, shared = (run.wide(f"{name}_displacement_squared") for name in ("replica", "shared"))
-    tables = {"total": total, "shared": shared, "share": shared / total}
-    columns = {name: table.mean(axis=1) for name, table in tables.items()}
-    columns |= {f"{name}_error": table.sem(axis=1) for name, table in tables.items()}
-    return pd.DataFrame(columns).reset_index()
+    names = "replica_displacement_squared", "shared_displacement_squared"
+    total, shared = (run.wide(name).T for name in names)
+    found = {"total": total, "shared": shared, "share": shared / total}
+    return total.columns.to_numpy(), {k: Estimate.mean(one) for k, one in found.items()}
+
+
+@quantity(
+    "of one number, by Student's t over nets",
+    within=SHARE,
+    forgotten="a settled process that has forgotten where it was, of which replicas share one "
+    "half" + SCATTER,
+    carried="such a process with a drift on top that makes two thirds of its squared "
+    "displacement" + SCATTER,
+)
+def shared_share(run: Run, case: str = "") -> Estimate:
+    """The share of their squared displacement, at the longest lag, that replicas have in common.
+
+    Replicas start from one state and draw their own minibatches. A settled quadratic comes
+    to one half, a drift to 1.
+    """
+    found = np.array(shared_parts(run)[1]["share"])[:, -1]
+    return Estimate(*(found - found[0] + SHARES[case] if case else found))

@@ -36,19 +36,17 @@ def diffusion(settings: DiffusionStudy, place: Place) -> list[tuple]:
     """Let nets settle, and follow them with each variation of the settings. Rows:
 
     - ``settling_loss`` of each ``member`` on the way to the settled state;
-    - ``of`` each variation, such as ``learning_rate=0.01`` or ``base``:
-      ``global_displacement_squared``, ||theta_{t+step} - theta_t||^2 of each ``member``
-      from reference point ``index``, and ``local_displacement_squared``, ||delta||^2 of
-      the step that leads there, mean over the reference points; the step is the lag.
-      ``loss`` of each member at so many steps after the burn-in;
-    - ``replica_displacement_squared`` and ``shared_displacement_squared`` of replicas
-      that branch from settled net ``member`` at the base settings and differ in their
-      minibatches: the mean square, and the square of the mean displacement (unbiased).
+    - ``of`` each variation, such as ``learning_rate=0.01`` or ``base``, with the lag as
+      step: ``global_displacement_squared`` of each ``member`` from reference point
+      ``index``, and ``local_displacement_squared``, ||delta||^2 of the step that leads
+      there, mean over the reference points; ``loss`` of each member, so many steps after
+      the burn-in;
+    - ``replica_displacement_squared`` and ``shared_displacement_squared`` of replicas of
+      settled net ``member`` at the base settings: see :func:`shared_part`.
 
     Losses are exact over the training set (nats, without decay). Minibatches are drawn
-    with replacement, but for ``sampling=reshuffled``. The members of all variations of
-    one batch size share their minibatches: they differ by their settings alone. Raises
-    :class:`UsageError` for data that cannot be had, and where a net diverges.
+    with replacement, but for ``sampling=reshuffled``; variations of one batch size share
+    them. Raises :class:`UsageError` for data that cannot be had, and where a net diverges.
     """
     task, keeper = small.load(settings, place), place.keeper
     groups, replicas = {}, settings.longest if settings.branches else 0
@@ -80,7 +78,7 @@ def variations(settings: DiffusionStudy) -> dict[str, dict]:
     return found
 
 
-def _settle(task: small.Task) -> tuple[small.State, list[tuple]]:
+def _settle(task: small.Task) -> tuple[small.Weights, list[tuple]]:
     settings, members = task.settings, range(task.settings.members)
     start = task.start(small.seeds(settings.seed, "member", len(members)))
     nets, rate = _nets(task, start, {BASE: {}}, "settle", settings.settle, found=[])
@@ -92,7 +90,7 @@ def _settle(task: small.Task) -> tuple[small.State, list[tuple]]:
     return nets.state, nets.kept["found"]
 
 
-def _follow(task: small.Task, state: small.State, group: dict) -> list[tuple]:
+def _follow(task: small.Task, state: small.Weights, group: dict) -> list[tuple]:
     settings, lags = task.settings, spaced_lags(task.settings.longest)
     begins = np.arange(settings.references) * (settings.spacing or settings.longest)
     theta, buffer = (part.repeat(len(group), 1) for part in state)
@@ -123,8 +121,7 @@ def _follow(task: small.Task, state: small.State, group: dict) -> list[tuple]:
 def shared_part(displacements: NDArray) -> tuple[NDArray, NDArray]:
     """Return E‖Δ‖² of replicas (..., M, D) from one state, and ‖E Δ‖² that they share.
 
-    The second is ‖mean‖² less s²/M, where s² is the sample variance: unbiased, and
-    negative at times. Both (...), squared units.
+    Both (...), squared units. The second is unbiased, and negative at times.
 
     >>> shared_part(np.array([[1.0, 0.0], [1.0, 2.0]]))
     (np.float64(3.0), np.float64(1.0))
@@ -134,7 +131,7 @@ def shared_part(displacements: NDArray) -> tuple[NDArray, NDArray]:
     return total, (displacements.mean(-2) ** 2).sum(-1) - spread / displacements.shape[-2]
 
 
-def _replicas(task: small.Task, state: small.State) -> list[tuple]:
+def _replicas(task: small.Task, state: small.Weights) -> list[tuple]:
     settings, lags = task.settings, spaced_lags(task.settings.longest)
     start = tuple(part.repeat_interleave(settings.branches, 0) for part in state)
     shape = (settings.members, settings.branches, -1)
@@ -151,8 +148,8 @@ def _replicas(task: small.Task, state: small.State) -> list[tuple]:
 
 
 def _nets(
-    task: small.Task, state: small.State, group: dict, purpose: str, last: int, **kept
-) -> tuple[small.Ensemble, Tensor]:
+    task: small.Task, state: small.Weights, group: dict, purpose: str, last: int, **kept
+) -> tuple[small.Nets, Tensor]:
     """Return nets that go on from a state for ``last`` steps, and their rates (K, 1).
 
     Each variation of the group has as many rows of theta as the next. ``purpose`` keys
@@ -169,10 +166,10 @@ def _nets(
     task = dataclasses.replace(task, settings=alike, sampling=sampling)
     given = dict(momentum=momentum, decay=decay, names=list(group)) | kept
     seeds = small.seeds(settings.seed, purpose, each)
-    return small.Ensemble(task, state, seeds, last, **given), rate
+    return small.Nets(task, state, seeds, last, **given), rate
 
 
-def _moments(nets: small.Ensemble, rate: Tensor) -> Iterator[int]:
+def _moments(nets: small.Nets, rate: Tensor) -> Iterator[int]:
     """Take all steps; yield their number before the first one and after each."""
     for step in nets.steps():
         yield step
@@ -180,7 +177,7 @@ def _moments(nets: small.Ensemble, rate: Tensor) -> Iterator[int]:
     yield nets.last
 
 
-def _losses(nets: small.Ensemble) -> Tensor:
+def _losses(nets: small.Nets) -> Tensor:
     task = nets.task
     return ensembles.exact_statistics(nets.theta, task.widths, task.inputs, task.labels)[0]
 

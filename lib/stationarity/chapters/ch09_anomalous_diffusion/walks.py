@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.signal
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from ...errors import UsageError
 from ...runs.metrics import rows
 from ...stats import displacement
 
@@ -34,8 +35,8 @@ def brownian(generator, members: int, steps: int, dimensions: int, drift=0.0) ->
 def fractional(generator, members: int, steps: int, dimensions: int, hurst: float) -> NDArray:
     """Return paths of fractional Brownian motion, shaped as :func:`brownian`'s.
 
-    Per coordinate E Δ_k² = k^(2 hurst), 0 < hurst < 1. The increments are drawn by
-    circulant embedding (Davies and Harte 1987), which is exact.
+    Per coordinate E Δ_k² = k^(2 hurst), 0 < hurst < 1. By circulant embedding (Davies and
+    Harte 1987), which is exact.
     """
     lags = np.arange(steps + 1.0)
     powers = np.abs(lags + np.array([[1], [-1], [0]])) ** (2 * hurst)
@@ -51,14 +52,32 @@ def fractional(generator, members: int, steps: int, dimensions: int, hurst: floa
 def ornstein_uhlenbeck(
     generator, members: int, steps: int, dimensions: int, time: float
 ) -> NDArray:
-    """Return stationary paths of variance 1 and relaxation time ``time``, in steps.
-
-    Shaped as :func:`brownian`'s. Per coordinate E Δ_k² = 2 (1 − exp(−k / time)).
-    """
+    """Return stationary paths of variance 1 and relaxation ``time`` (steps), of that shape."""
     kept = math.exp(-1 / time)
     noise = generator.standard_normal((members, steps + 1, dimensions))
     noise[:, 1:] *= math.sqrt(1 - kept**2)
     return scipy.signal.lfilter([1.0], [1.0, -kept], noise, axis=1)
+
+
+def squared_displacements(paths: ArrayLike, lags: ArrayLike) -> NDArray:
+    """Return ‖Δ_k‖² of each path (K, T + 1, D) at lags (L,) from reference points, (K, R, L).
+
+    As many points as fit in without overlap. Raises :class:`UsageError` for too short a path.
+
+    >>> squared_displacements(np.arange(5.0).reshape(1, 5, 1), [1, 2])
+    array([[[1., 4.],
+            [1., 4.]]])
+    """
+    paths, lags = np.asarray(paths, float), np.asarray(lags)
+    steps, longest = paths.shape[1] - 1, int(np.max(lags))
+    references = np.arange(0, steps - longest + 1, longest)
+    if not references.size:
+        raise UsageError(
+            f"The trajectory is too short: it has {steps} steps, and the lags need "
+            f"{longest}. Follow it for longer, or shorten the lags."
+        )
+    gone = paths[:, references[:, None] + lags] - paths[:, references, None]
+    return (gone**2).sum(3)
 
 
 def processes(settings: WalkStudy) -> dict[str, tuple]:
@@ -94,7 +113,7 @@ def known_walks(settings: WalkStudy, place: Place) -> list[tuple]:
         truth = np.log(exact) @ displacement.exponent_weights(lags, within)
         fits = []
         for replicate in range(settings.replicates):
-            squares = displacement.squared_displacements(draw(generator, *size, argument), lags)
+            squares = squared_displacements(draw(generator, *size, argument), lags)
             fits.append(displacement.exponent(lags, squares, within))
             if replicate == 0:
                 members, references = map(range, squares.shape[:2])

@@ -94,8 +94,12 @@ def sampling(run: Run, triples: list[tuple]) -> Figure:
                 table = reading.compared(run, triple, noise, reading.CONSTANT, [quantity])
                 ratio = table.step, table.ratio, table.ratio_error
                 points(ax, *ratio, markersize=3, **NOISES[noise])
-            exact = reading.compared(run, triple, noise, best, [quantity]).predicted
-            ax.plot(table.step, exact / table.predicted, **THEORY, label=f"theory: {best}")
+            constant, exact = (
+                reading.compared(run, triple, "replacement", law, [quantity])
+                for law in (reading.CONSTANT, best)
+            )
+            ratio = exact.predicted / constant.predicted
+            ax.plot(constant.step, ratio, **THEORY, label=f"theory: {best}")
             ax.axhline(1, **DOTTED)
             ax.set(xlabel=LABELS[quantity][1], xscale="log", yscale="log")
             ax.set_yticks(ticks, map(str, ticks))

@@ -10,15 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.optimize
 import scipy.stats
 from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats.estimate import NORMAL, Estimate
+from ...stats.estimate import Estimate
 from ...theory import discrete
 from ...theory.continuous import damping, limiting_covariance, propagator
-from .. import quantity
+from .. import SIZE, quantity
 from .study import STATE_DEPENDENT, TOTALS, by_name, ensemble, recorded_steps
 
 
@@ -34,10 +35,9 @@ class Theory(NamedTuple):
         return (matrix @ np.asarray(start, float)[..., None])[..., 0]
 
     def covariance_at(self, steps, curvature, rate, noise, momentum, *, start=0.0) -> NDArray:
-        """Return the covariance after ``steps`` (K,), (K, ..., 2, 2).
+        """Return ``B − P (B − start) Pᵀ`` after ``steps`` (K,), (K, ..., 2, 2).
 
-        It is ``B − P (B − start) Pᵀ`` with the propagator P. Its rounding error is
-        relative to B.
+        P is the propagator; the rounding error is relative to B.
         """
         limit = self.stationary(curvature, rate, noise, momentum)
         matrix = self.propagator(steps, curvature, rate, momentum)
@@ -79,9 +79,8 @@ def velocity_sum_squared(lags, curvature, rate, noise, momentum) -> NDArray:
     """Return the same displacement by velocity correlations (Green-Kubo), (len(lags), ...).
 
     ``η² E v² [k + 2 Σ_{0<j<k} (k − j) C(ηj)]`` for whole ``lags`` k sums the steps
-    η v with the continuous autocorrelation C of the velocity. The sum is a
-    trapezoidal rule for an integral that vanishes: its error leaves a slope of
-    (1 − β) / (3 (1 + β)) times η² E v² a step, so that the sum is of no use at large k.
+    η v with the continuous autocorrelation C of the velocity. Its trapezoidal rule leaves a
+    slope of (1 − β) / (3 (1 + β)) times η² E v² a step: it is of no use at large k.
 
     >>> velocity_sum_squared([0, 1], 1.0, 0.5, 3.0, 0.0)
     array([0.  , 0.75])
@@ -103,6 +102,27 @@ def vector(run: Run, name: str) -> NDArray:
     return run.series(name).value.to_numpy()
 
 
+def constant_noise(
+    run: Run, triple: tuple, law: Theory, quantities=TOTALS, directions=None
+) -> NDArray:
+    """Return what a theory says of the rows of :func:`compared`, in their order.
+
+    Its noise is of the covariance at the minimum; the learning rate may be another one.
+    """
+    (rate, momentum, size), start = triple, vector(run, "start")
+    given = vector(run, "curvature"), rate, momentum
+    still = np.stack([start, np.zeros_like(start)], -1)
+    lags = recorded_steps(run.settings.lags)
+    every = np.concatenate([recorded_steps(run.settings.steps), run.settings.steps + lags])
+    noise_variance = vector(run, "noise_of_example") / size
+    mean = law.mean_at(every, *given, start=still)
+    covariance = law.covariance_at(every, given[0], rate, noise_variance, momentum)
+    each = by_name(mean, covariance, lags, lambda x: law.mean_at(lags, *given, start=x))
+    parts, whole = (each[name] for name in quantities), directions is None
+    columns = [x.sum(-1) if whole else x[:, directions].T.ravel() for x in parts]
+    return np.concatenate(columns)
+
+
 def compared(
     run: Run, triple: tuple, noise: str, theory: str, quantities=TOTALS, directions=None
 ) -> pd.DataFrame:
@@ -110,32 +130,24 @@ def compared(
 
     ``theory`` is one of :data:`THEORIES`, with noise of the covariance that it has at the
     minimum, or :data:`STATE_DEPENDENT`; without ``directions`` the quantities are summed
-    over all. Columns: those of the run's
-    metrics, ``predicted``, ``ratio`` (the value over it) with its standard error, and
-    ``sigmas`` (value less predicted, in standard errors). Raises :class:`UsageError` for
-    a run without the exact moments of minibatches.
+    over all. Columns: those of the run's metrics, ``predicted``, ``ratio`` to it with
+    ``ratio_error``, and ``sigmas``, the deviation in standard errors. Raises
+    :class:`UsageError` for a run without the exact moments of minibatches.
     """
     table = _rows(run, ensemble(noise, triple), quantities, directions)
     if theory in THEORIES:
-        law, (rate, momentum, size) = THEORIES[theory], triple
-        start, given = vector(run, "start"), (vector(run, "curvature"), rate, momentum)
-        still = np.stack([start, np.zeros_like(start)], -1)
-        steps, lags = recorded_steps(run.settings.steps), recorded_steps(run.settings.lags)
-        every = np.concatenate([steps, run.settings.steps + lags])
-        noise_variance = vector(run, "noise_of_example") / size
-        mean = law.mean_at(every, *given, start=still)
-        covariance = law.covariance_at(every, given[0], rate, noise_variance, momentum)
-        each = by_name(mean, covariance, lags, lambda x: law.mean_at(lags, *given, start=x))
-        parts, whole = (each[name] for name in quantities), directions is None
-        columns = [x.sum(-1) if whole else x[:, directions].T.ravel() for x in parts]
-        predicted = np.concatenate(columns)
-    elif run.settings.state_dependent:
-        predicted = _rows(run, ensemble(theory, triple), quantities, directions).value
-    else:
-        raise UsageError(
-            "This run holds no exact moments of minibatches: they come with the setting "
-            "state_dependent=true, at N D² operations a step."
-        )
+        law = THEORIES[theory]
+        return _beside(table, constant_noise(run, triple, law, quantities, directions))
+    if run.settings.state_dependent:
+        exact = _rows(run, ensemble(theory, triple), quantities, directions)
+        return _beside(table, exact.value)
+    raise UsageError(
+        "This run holds no exact moments of minibatches: they come with the setting "
+        "state_dependent=true, at N D² operations a step."
+    )
+
+
+def _beside(table: pd.DataFrame, predicted) -> pd.DataFrame:
     error, off = table.error, table.value - predicted
     table = table.assign(predicted=predicted, ratio=table.value / predicted)
     return table.assign(ratio_error=error / predicted, sigmas=off / error)
@@ -148,70 +160,76 @@ def _rows(run: Run, of: str, quantities, directions) -> pd.DataFrame:
     return table[chosen].reset_index(drop=True)
 
 
-def _largest_error(table: pd.DataFrame) -> Estimate:
+def _largest_error(table: pd.DataFrame, degrees: int) -> Estimate:
     """Return the largest relative deviation of :func:`compared`, with its interval.
 
-    Its upper end is the largest upper end of all rows; the lower one the largest lower
-    end of intervals that hold jointly (Bonferroni).
+    It lies below the largest upper end of all rows, each alone, and above the largest lower
+    end of intervals that hold jointly (Bonferroni); by Student's t of so many ``degrees``.
     """
     off, error = (1 / table.ratio - 1).abs(), (table.ratio_error / table.ratio**2).abs()
-    joint = scipy.stats.norm.isf(0.025 / len(table))
-    low, high = max((off - joint * error).max(), 0.0), (off + NORMAL * error).max()
+    alone, joint = scipy.stats.t.isf([0.025, 0.025 / len(table)], degrees)
+    low, high = max((off - joint * error).max(), 0.0), (off + alone * error).max()
     return Estimate(float(off.max()), float(low), float(high))
 
 
 def worst(run: Run, noise: str, theory: str) -> Estimate:
     """Return a theory's largest relative error, with interval, of the totals of all triples."""
     tables = [compared(run, triple, noise, theory) for triple in run.settings.triples]
-    return _largest_error(pd.concat(tables))
+    kind = "trajectories" if noise == "gaussian" else "minibatch_trajectories"
+    return _largest_error(pd.concat(tables), getattr(run.settings, kind) - 1)
 
 
-@quantity
-def langevin_error(run: Run) -> Estimate:
+COARSE = 0.2  # of E‖v‖², that the Langevin equation misses in the case ``coarse_steps``
+
+
+def coarse_rate(run: Run, momentum: float, missed: float = COARSE) -> float:
+    """Return the learning rate at which the Langevin equation misses a share of E‖v‖².
+
+    In the stationary state with constant noise, of all directions together: by the
+    factors 1 − ηh/(2(1+β)) of our theorem on its accuracy.
+    """
+    curvature, noise = vector(run, "curvature"), vector(run, "noise_of_example")
+
+    def excess(rate: float) -> float:
+        factors = 1 - rate * curvature / (2 * (1 + momentum))
+        return missed - 1 + noise.sum() / (noise / factors).sum()
+
+    largest = 2 * (1 + momentum) / curvature.max()
+    return scipy.optimize.brentq(excess, 0.0, largest * (1 - 1e-12))
+
+
+@quantity(
+    "of the largest one of all steps, lags and sums, jointly (Bonferroni), by Student's t "
+    "over the trajectories",
+    within=SIZE,
+    largest_rate="the run's own minibatches at its largest learning rate",
+    coarse_steps="the exact moments of SGD at a rate at which the equation misses a fifth of "
+    "the squared velocity, twice the threshold, with the run's relative errors",
+    its_own="the moments of the Langevin equation itself, with the run's relative errors",
+)
+def langevin_error(run: Run, case: str = "") -> Estimate:
     """The largest relative error of the Langevin equation, at the smallest learning rate.
 
     Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖², from the momentum's time 1/(1−β) on, against SGD on
     minibatches drawn with replacement.
     """
-    return _langevin_error(run, min(run.settings.triples))
-
-
-@quantity
-def langevin_error_largest_rate(run: Run) -> Estimate:
-    """The same at the largest learning rate; of equal rates at the largest momentum."""
-    return _langevin_error(run, max(run.settings.triples))
-
-
-def _langevin_error(run: Run, triple: tuple) -> Estimate:
+    triple = (max if case == "largest_rate" else min)(run.settings.triples)
+    if case == "largest_rate" and triple[0] == min(run.settings.learning_rates):
+        raise UsageError("This run has one learning rate only: none is larger.")
     table = compared(run, triple, "replacement", "Langevin equation")
+    degrees = run.settings.minibatch_trajectories - 1
+    if case in ("coarse_steps", "its_own"):
+        coarse, relative = case == "coarse_steps", table.error / table.value
+        chosen = (coarse_rate(run, triple[1]), *triple[1:]) if coarse else triple
+        drawn = np.random.default_rng(run.settings.seed).standard_t(degrees, len(table))
+        law = constant_noise(run, chosen, EXACT if coarse else LANGEVIN)
+        value = law * (1 + relative * drawn)
+        table = table.assign(value=value, error=relative * value)
+        table = _beside(table, constant_noise(run, chosen, LANGEVIN))
     late = table[table.step >= 1 / (1 - triple[1])]
     if late.empty:
         raise UsageError(
             f"The run is shorter than the time 1/(1−β) of its momentum {triple[1]:g}: raise "
             "steps and lags."
         )
-    return _largest_error(late)
-
-
-@quantity
-def exact_error(run: Run) -> Estimate:
-    """The largest relative error of the exact moments, with Gaussian noise.
-
-    Of E‖θ−μ‖², E‖v‖² and E‖Δ_k‖²: see :func:`worst`.
-    """
-    return worst(run, "gaussian", CONSTANT)
-
-
-@quantity
-def exact_minibatch_error(run: Run) -> Estimate:
-    """The largest relative error of the exact moments, with true minibatches.
-
-    Drawn with replacement; their noise depends on the weights.
-    """
-    return worst(run, "replacement", STATE_DEPENDENT)
-
-
-@quantity
-def exact_reshuffled_error(run: Run) -> Estimate:
-    """The same where epochs are reshuffled, for which the theory is not made."""
-    return worst(run, "reshuffled", STATE_DEPENDENT)
+    return _largest_error(late, degrees)

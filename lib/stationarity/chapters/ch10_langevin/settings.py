@@ -61,7 +61,9 @@ class Regression(Settings):
 
     @property
     def total_steps(self) -> int:
-        return self.trajectories * self.steps * (self.dimensions or 3072)  # pixels of CIFAR-10
+        many = self.trajectories + 2 * self.minibatch_trajectories
+        steps = len(self.triples) * (self.steps + self.lags)
+        return many * steps * (self.dimensions or 3072)  # pixels of CIFAR-10
 
 
 AUTHORS = dict(

@@ -141,11 +141,10 @@ def _batches(generator: Generator, shape: tuple[int, int], count: int, reshuffle
 def exact_moments(given: LeastSquares, rate, momentum, batch_size, *, start, recorded):
     """Return the exact moments of SGD on minibatches drawn with replacement.
 
-    From ``start`` (D,) with velocity 0. For the ``recorded`` steps (K,), rising, the mean
-    of (position, velocity), (K, D, 2), and the covariance in each direction, (K, D, 2, 2).
-    The noise of a minibatch depends on the weights, but its covariance is quadratic in
-    them, so that first and second moments close: no law of the noise is assumed. A step
-    costs about 4 N D² operations.
+    From ``start`` (D,) with velocity 0, at the ``recorded`` steps (K,), rising: the mean of
+    (position, velocity), (K, D, 2), and the covariance in each direction, (K, D, 2, 2). The
+    noise's covariance is quadratic in the weights, so that first and second moments close:
+    no law of the noise is assumed. A step costs about 4 N D² operations.
     """
     inputs, errors, (count, dimensions) = given.inputs, given.errors, given.inputs.shape
     rows = transition(given.curvature, rate, momentum)
@@ -178,8 +177,7 @@ def problem(settings: Regression, place: Place) -> tuple[LeastSquares, NDArray]:
     """Return the regression of the settings and its start θ₀ − μ (D,).
 
     Synthetic inputs have the Hessian's eigenvalues exactly. Images are the pixels,
-    normalised in each channel; their start is the weight 0. Raises :class:`UsageError`
-    for data without a problem.
+    normalised in each channel, and start from the weight 0. Raises as :func:`least_squares`.
     """
     count, dimensions = settings.examples, settings.dimensions
     if settings.images:
@@ -203,13 +201,11 @@ def linear_regression(settings: Regression, place: Place) -> list[tuple]:
     """Simulate linear regression with each noise and each triple; return rows of metrics.
 
     ``curvature``, ``noise_of_example`` and ``start`` have the direction as their index;
-    all others are of an :func:`ensemble`. The :data:`MOMENTS` of the leading directions
-    are at :func:`recorded_steps` up to ``steps``, and so are the sums over all directions
-    ``position_squared``, E‖θ−μ‖², and ``velocity_squared``; ``displacement_squared``,
-    E‖θ_{t+k}−θ_t‖² with t = ``steps``, of the leading directions and of all, has its lag
-    k as the step. Errors are standard errors over trajectories; exact values, with
-    ``state_dependent``, have none. Raises :class:`UsageError` for what is unstable,
-    before long work.
+    all others are of an :func:`ensemble`: at :func:`recorded_steps` the :data:`MOMENTS` of
+    the leading directions, and summed over all ``position_squared``, E‖θ−μ‖², and
+    ``velocity_squared``; of both ``displacement_squared``, E‖θ_{t+k}−θ_t‖² with t =
+    ``steps``, whose step is the lag k. Errors are standard errors over trajectories; exact
+    values have none. Raises :class:`UsageError` for what is unstable, before long work.
     """
     given, start = problem(settings, place)
     for triple in settings.triples:
@@ -258,24 +254,23 @@ def _simulated(settings, given, start, triple, recorded, noise: str) -> list[tup
     powers, totals, moved = (sum(part) / many for part in zip(*blocks, strict=True))
     values, errors = _moments(dict(zip(POWERS, powers, strict=True)), many)
     values[:2] += centre.transpose(2, 0, 1)
-    (squares, squares_error), (displaced, displaced_error) = (
-        (mean, np.sqrt(np.maximum(square - mean**2, 0.0) / (many - 1)))
+    squares, displaced = (
+        np.array([mean, np.sqrt(np.maximum(square - mean**2, 0.0) / (many - 1))])
         for mean, square in (totals, moved)
     )
     return [
         *zip(MOMENTS, values, errors, strict=True),
-        *zip(TOTALS[:2], squares.T, squares_error.T, strict=True),
-        (TOTALS[2], displaced[:, :-1], displaced_error[:, :-1]),
-        (TOTALS[2], displaced[:, -1], displaced_error[:, -1]),
+        *((name, *squares[..., i]) for i, name in enumerate(TOTALS[:2])),
+        (TOTALS[2], *displaced[..., :-1]),
+        (TOTALS[2], *displaced[..., -1]),
     ]
 
 
 def _sums(centre: NDArray, states: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Return a block's sums: of products of powers, of total squares, of displacements.
 
-    ``centre`` is (count, D', 2). The first ``count`` of the ``states`` (K, b, D, 2) come
-    before the reference, which is the last of them. Powers are of the leading directions
-    about the centre, which makes them small and changes no moment.
+    ``centre`` is (count, D', 2). The last of the first ``count`` ``states`` (K, b, D, 2) is
+    the reference. Powers are of the leading directions about the centre, to be small.
     """
     count, leading = centre.shape[:2]
     x, v = np.moveaxis(states[:count, :, :leading] - centre[:, None], -1, 0)
@@ -318,9 +313,9 @@ def _exact(settings, given, start, triple, recorded, _) -> list[tuple]:
 def by_name(mean, covariance, lags, moved: Callable) -> dict[str, NDArray]:
     """Return the quantities (K, D) of a theory, those of displacements (L, D).
 
-    Its means (K + L, D, 2) and covariances (K + L, D, 2, 2) are those of K steps and of L
-    ``lags`` after the last of them; ``moved`` says what a mean (D, 2) is after the lags,
-    (L, D, 2). As noise has mean zero given the past, E θ_{t+k} θ_t moves as a mean does.
+    Of its means (K + L, D, 2) and covariances (K + L, D, 2, 2) at K steps, and at L ``lags``
+    after the last; ``moved`` gives a mean (D, 2) after the lags, (L, D, 2). As noise has
+    mean zero given the past, E θ_{t+k} θ_t moves as a mean does.
     """
     second = covariance + mean[..., :, None] * mean[..., None, :]
     later, last = second[-len(lags) :, :, 0, 0], second[-len(lags) - 1]

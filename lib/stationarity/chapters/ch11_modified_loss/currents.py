@@ -4,7 +4,8 @@ A mode is a direction of curvature ``h`` (weight decay included) whose minibatch
 gradient has variance ``s``; its state x = (θ, v) is position and velocity. In the
 continuous theory of :mod:`stationarity.theory` its stationary density is
 exp(−Ψ) with the *modified loss* Ψ = ½ xᵀ C⁻¹ x, and the *probability current*
-J = −Q ∇Ψ exp(−Ψ), Q = A C − D, turns it clockwise in the (θ, v) plane.
+J = −Q ∇Ψ exp(−Ψ), Q = A C − D, turns it clockwise in the (θ, v) plane: it is (v, −ω² θ)
+times the density, with the natural frequency ω, in all regimes of damping.
 Frequencies are in radians per step; ``rate`` is the learning rate. All raise
 :class:`UsageError` where there is no stationary state. Source: paper: Kunin et al. 2024;
 our section: Modified loss and probability currents.
@@ -12,73 +13,38 @@ our section: Modified loss and probability currents.
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import block_diag, solve_discrete_lyapunov
 
-from ...errors import UsageError
+from ...theory import coupled
 from ...theory.continuous import damping, limiting_covariance, propagator
 from ...theory.discrete import check_stable, stationary_covariance, transition
 
 
-def temperature(rate: float, noise_variance: ArrayLike, momentum: float) -> NDArray:
-    """Return ``T = η s / (2 (1 − β))`` of a mode, in units of the loss.
-
-    In the continuous theory ``h E θ² = T``, and with the mass ``m = η (1 + β) / 2``
-    ``m E v² = T``.
-
-    >>> float(temperature(0.1, 2.0, 0.5))
-    0.2
-    """
-    return rate * np.asarray(noise_variance, float) / (2 * (1 - momentum))
-
-
-def modified_loss(position, velocity, curvature, rate, noise_variance, momentum) -> NDArray:
+def modified_loss(position: ArrayLike, velocity: ArrayLike, *modes: ArrayLike) -> NDArray:
     """Return Ψ, minus the logarithm of the stationary density up to a constant.
 
-    Position and velocity are (..., D) for D modes; Ψ, without unit, is summed over
-    them: ``Σ (h θ² + m v²) / (2 T)``, energy over :func:`temperature`, with the mass
-    ``m = η (1 + β) / 2``. Raises :class:`UsageError` also where a mode has no noise.
+    Position and velocity are (..., D); ``modes`` are D curvatures, the learning rate, D
+    noise variances and the momentum. Ψ, without unit, is summed over the modes.
 
     >>> float(modified_loss([1.0], [0.0], [2.0], 0.1, [2.0], 0.5))
     5.0
     """
-    check_stable(curvature, rate, momentum)
-    if not np.all(np.asarray(noise_variance) > 0):
-        raise UsageError(
-            "A mode without gradient noise comes to rest and has no density: "
-            "leave out modes whose noise variance is not positive."
-        )
-    mass = rate * (1 + momentum) / 2
-    energy = np.multiply(curvature, np.square(position)) + mass * np.square(velocity)
-    return (energy / (2 * temperature(rate, noise_variance, momentum))).sum(-1)
+    variances = np.diagonal(limiting_covariance(*modes), axis1=-2, axis2=-1)
+    squares = np.square(np.stack(np.broadcast_arrays(position, velocity), -1))
+    return (squares / variances).sum((-2, -1)) / 2
 
 
 def density(state: NDArray, *mode: float) -> NDArray:
-    """Return the stationary density of one mode at states (..., 2), in continuous time.
-
-    ``mode`` are its curvature, the learning rate, its noise variance and the momentum.
-    """
-    covariance = limiting_covariance(*mode)
-    psi = (state @ np.linalg.inv(covariance) * state).sum(-1) / 2
-    return np.exp(-psi) / (2 * np.pi * np.sqrt(np.linalg.det(covariance)))
-
-
-def current(state: NDArray, *mode: float) -> NDArray:
-    """Return the stationary probability current J of one mode at states (..., 2).
-
-    ``mode`` is as in :func:`density`. ``J = −Q ∇Ψ p`` is ``(v, −ω² θ) p``, with the natural
-    frequency ω in all regimes of damping: clockwise in the (θ, v) plane, along the level
-    sets of Ψ.
-    """
-    natural = damping(mode[0], mode[1], mode[3]).natural_frequency
-    flow = np.stack([state[..., 1], -(natural**2) * state[..., 0]], -1)
-    return flow * density(state, *mode)[..., None]
+    """Return the stationary density of one mode at states (..., 2), in continuous time."""
+    normal = 2 * np.pi * np.sqrt(np.linalg.det(limiting_covariance(*mode)))
+    return np.exp(-modified_loss(state[..., :1], state[..., 1:], *mode)) / normal
 
 
 def limiting_rotation(lags, curvature: ArrayLike, rate: float, momentum: float) -> NDArray:
-    """Return the rotation within ``lags`` (L,) steps by the current, (L, ...).
+    """Return the area r(t) that the current sweeps within ``lags`` (L,) steps, (L, ...).
 
-    Continuous theory: ``e^{−γt} sin(νt) ω/ν`` with t = η k, and a hyperbolic sine
-    where the mode does not oscillate. Its slope at 0 is ω in every mode.
+    Continuous theory: ``r(t) = e^{−γt} sin(νt) ω/ν`` with t = η k, and a hyperbolic sine
+    where the mode does not oscillate. Its slope at 0 is ω in every mode: in a step it is
+    r(η), less than ηω.
 
     >>> limiting_rotation([1], 1.0, 0.2, 0.9).round(4)
     array([0.4204])
@@ -112,12 +78,10 @@ def pair_rotation(curvature, noise_variance, covariance, rate, momentum) -> floa
     >>> pair_rotation([1.0, 0.2], [1.0, 1.0], 0.0, 0.1, 0.9)
     0.0
     """
-    check_stable(curvature, rate, momentum)
     noise = np.diag(noise_variance) + covariance * (1 - np.eye(2))
-    matrix = block_diag(*transition(curvature, rate, momentum))
-    response = np.array([rate, 1.0])
-    stationary = solve_discrete_lyapunov(matrix, np.kron(noise, np.outer(response, response)))
-    positions, moment = stationary[::2, ::2], (matrix @ stationary)[::2, ::2]
+    pair = np.diag(curvature), noise, rate, momentum
+    (matrix, _), stationary = coupled.linear_chain(*pair), coupled.stationary_covariance(*pair)
+    positions, moment = stationary[:2, :2], (matrix @ stationary)[:2, :2]
     swept = (moment[0, 1] - moment[1, 0]) / 2
     return float(swept / np.sqrt(np.linalg.det(positions)))
 

@@ -7,6 +7,7 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+import scipy.stats
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -50,7 +51,8 @@ def temperatures(ensembles: dict[str, tuple[Run, str]]) -> Figure:
     figure, axes = panels(1, len(ensembles), height=3.3, sharey=True)
     for ax, (name, (run, of)) in zip(axes[0], ensembles.items(), strict=True):
         modes = reading.table(run, of)
-        step, level = run.settings.learning_rate * modes.curvature, modes.mean_temperature
+        step = run.settings.learning_rate * modes.curvature
+        level = scipy.stats.gmean(modes.temperature)
         for shift, kind, text in ((0.96, "energy", "position"), (1.04, "kinetic", "velocity")):
             error = modes[f"{kind}_error"] / level
             points(ax, step * shift, modes[kind] / level, error, label=text)
@@ -82,11 +84,10 @@ def portraits(run: Run, path: NDArray) -> Figure:
         ax.contourf(grid, grid, density / density.max(), **shades)
         ax.plot(*path[:, place].T, color="0.35", linewidth=0.7)
         places, motion = reading.motion(run, number)
-        states, rate = places * scale, mode[1]
-        flow = currents.current(states, *mode) / currents.density(states, *mode)[:, None]
-        turn = rate * scale[1] / scale[0]  # ηω
+        turn = mode[1] * scale[1] / scale[0]  # ηω
+        flow = turn * places[:, ::-1] * [1, -1]  # the current over the density, times η
         arrows = {"angles": "xy", "scale_units": "xy", "scale": 4.2 * turn}
-        ax.quiver(*places.T, *(rate * flow / scale).T, color="0.15", width=0.008, **arrows)
+        ax.quiver(*places.T, *flow.T, color="0.15", width=0.008, **arrows)
         ax.quiver(*places.T, *motion.T, color="C3", width=0.004, zorder=3, **arrows)
         ax.set(xlabel="position / its deviation", aspect="equal")
         ax.set_title(f"{REGIMES[place]}, ηω = {turn:.2g}", fontsize="small")
@@ -96,7 +97,10 @@ def portraits(run: Run, path: NDArray) -> Figure:
 
 
 def rotations(run: Run) -> Figure:
-    """Draw how far each mode turns in a step, and the lagged rotation of some modes."""
+    """Draw the area that each mode sweeps in a step, and after a lag that of some modes.
+
+    Lines: exact; dashes, left: r(η), that of the current in the time η of a step.
+    """
     figure, ((left, right),) = panels(1, 2, height=3.4)
     rate, ensembles = run.settings.learning_rate, run.settings.ensembles
     for index, of in enumerate(ensembles):
@@ -104,8 +108,9 @@ def rotations(run: Run) -> Figure:
         step, pair_error = rate * modes.curvature, modes.position_rotation_error
         pairs = {"fmt": "s", "color": color, "alpha": 0.6, "label": "two positions"}
         points(left, step, modes.rotation, modes.rotation_error, color=color, label=of)
-        left.plot(step, modes.rotation_exact, **THEORY)
-        left.plot(step, modes.rotation_limit, **DASHED)
+        named = index == 0  # once in the legend
+        left.plot(step, modes.rotation_exact, **THEORY, label="exact" if named else None)
+        left.plot(step, modes.rotation_limit, **DASHED, label="r(η)" if named else None)
         points(left, step, modes.position_rotation, pair_error, **pairs)
         left.plot(step, modes.position_rotation_exact, "_", color="0.25", markersize=9)
     of, beta = next(iter(ensembles.items()))
@@ -117,9 +122,9 @@ def rotations(run: Run) -> Figure:
         points(right, shown.step, shown.value, shown.error, **style)
         right.plot(rows.step, currents.discrete_rotation(rows.step, h, rate, beta), **THEORY)
     right.axhline(0, **DOTTED)
-    left.set(xlabel="ηh (no unit)", ylabel="rotation in a step (no unit)", xscale="log")
+    left.set(xlabel="ηh (no unit)", ylabel="area swept in a step (no unit)", xscale="log")
     left.set_yscale("symlog", linthresh=1e-3)
-    right.set(xlabel="lag (steps)", ylabel="rotation after the lag (no unit)")
+    right.set(xlabel="lag (steps)", ylabel="area swept after the lag (no unit)")
     left.legend(fontsize="x-small")
     right.legend(fontsize="x-small")
     return figure

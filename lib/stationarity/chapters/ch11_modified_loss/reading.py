@@ -4,62 +4,63 @@ import math
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats.estimate import NORMAL, Estimate
+from ...stats.estimate import Estimate
 from ...theory.continuous import damping, limiting_covariance
-from ...theory.discrete import stationary_covariance
-from ...theory.modes import predictions
+from ...theory.discrete import predictions, stationary_covariance
 from .. import quantity
-from . import currents
+from . import currents, surrogates
 from .settings import NOISES
 from .study import EDGES, simulated
 
 MEASURED = [
-    "curvature", "noise_variance", "noise_covariance", "mode_variance",
-    "mode_velocity_variance", "mode_frequency", "mode_decay", "rotation",
-    "position_rotation", "spectrum_peak",
+    "curvature", "noise_variance", "noise_covariance", "mode_variance", "rotation",
+    "mode_velocity_variance", "mode_frequency", "position_rotation", "spectrum_peak",
 ]  # fmt: skip
 
 
-def table(run: Run, of: str) -> pd.DataFrame:
-    """Return what was measured of each mode of an ensemble, beside both theories.
+def table(run: Run, of: str, case: str = "") -> pd.DataFrame:
+    """Return what was measured of each mode, a row, of an ensemble, beside both theories.
 
-    A row a mode. What is :data:`MEASURED` with standard errors (``rotation``,
-    ``rotation_error``, ...), see :func:`.study.measured`; the same by the exact theory
-    (``rotation_exact``, ...) and by the continuous one (``rotation_limit``, ...);
-    ``energy``, ``h E θ²``, and ``kinetic``, ``m E v²``, with errors, and the
-    ``temperature`` that the latter gives to both, with its geometric mean over modes.
-    Frequencies are NaN where nothing oscillates, ``position_rotation`` in the last mode.
+    Of one of the :data:`.surrogates.CASES` in its place, what that has. :data:`MEASURED`
+    quantities (see :func:`.study.measured`) have columns ``rotation``, ``rotation_error``,
+    ..., by the exact theory ``rotation_exact``, ..., by the continuous one
+    ``rotation_limit``, ...; ``energy`` is ``h E θ²``, ``kinetic`` ``m E v²``, and
+    ``temperature`` what the continuous theory gives to both. Frequencies are NaN where
+    nothing oscillates, ``position_rotation`` in the last mode.
     """
     rows = run.metrics[(run.metrics.of == of) & run.metrics.quantity.isin(MEASURED)]
     wide = rows.pivot(index="index", columns="quantity", values=["value", "error"])
     modes = wide["value"].join(wide["error"].add_suffix("_error")).reset_index(drop=True)
     h, noise, pairs = modes[MEASURED[:3]].to_numpy().T
     rate, beta = run.settings.learning_rate, run.settings.ensembles[of]
+    for name, found in _surrogate(run, of, case).items() if case else ():
+        if name in MEASURED:
+            modes[name], modes[f"{name}_error"] = found
     peak, frequency = currents.spectrum_peak(h, rate, beta), rate * damping(h, rate, beta)[2]
     limit = limiting_covariance(h, rate, noise, beta)
-    couples = [
-        currents.pair_rotation(h[k : k + 2], noise[k : k + 2], pairs[k], rate, beta)
-        for k in range(len(h) - 1)
-    ]
     exact = pd.DataFrame(predictions(h, noise, rate, beta, weight_decay=0.0))
     modes = modes.join(exact.add_suffix("_exact"))
     modes["rotation_exact"] = currents.discrete_rotation([1], h, rate, beta)[0]
     modes["spectrum_peak_exact"] = np.where(peak > 0, peak, math.nan)
-    modes["position_rotation_exact"] = [*couples, math.nan]
+    couples = (slice(k, k + 2) for k in range(len(h) - 1))
+    turns = [
+        currents.pair_rotation(h[two], noise[two], pairs[two.start], rate, beta)
+        for two in couples
+    ]
+    modes["position_rotation_exact"] = [*turns, math.nan]
     modes["mode_variance_limit"] = limit[:, 0, 0]
     modes["mode_velocity_variance_limit"] = limit[:, 1, 1]
     modes["mode_frequency_limit"] = np.where(frequency > 0, frequency, math.nan)
     modes["rotation_limit"] = currents.limiting_rotation([1], h, rate, beta)[0]
-    mass = rate * (1 + beta) / 2
     for end in ("", "_error"):
         modes[f"energy{end}"] = h * modes[f"mode_variance{end}"]
-        modes[f"kinetic{end}"] = mass * modes[f"mode_velocity_variance{end}"]
-    modes["temperature"] = currents.temperature(rate, noise, beta)
-    return modes.assign(mean_temperature=np.exp(np.log(modes.temperature).mean()))
+        modes[f"kinetic{end}"] = rate * (1 + beta) / 2 * modes[f"mode_velocity_variance{end}"]
+    return modes.assign(temperature=h * limit[:, 0, 0])
 
 
 def regimes(run: Run) -> dict[int, tuple[float, float, float, float]]:
@@ -102,87 +103,89 @@ def paths(run: Run, members: int = 120, steps: int = 48) -> NDArray:
     return states / np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
 
 
-@quantity
-def rotation_ratio(run: Run) -> Estimate:
-    """The rotation in phase space over that by the probability current.
+def _surrogate(run: Run, of: str, case: str) -> dict[str, tuple]:
+    """Return what is measured of a case with the sampling of a run's ensemble."""
+    given = (tuple(run.series(name, of=of).value) for name in MEASURED[:2])
+    outputs = int(run.series("outputs").value.iloc[0]) if run.has("outputs") else 1
+    members = run.settings.trajectories * outputs
+    return surrogates.measured(run.settings, members, run.settings.ensembles[of], *given, case)
 
-    Of the continuous theory, in a step; of all modes the one that is furthest from 1.
+
+OF_MODES = "simultaneous over the modes (Bonferroni, Student's t over the trajectories)"
+
+
+@quantity(OF_MODES, **surrogates.CASES)
+def rotation_ratio(run: Run, case: str = "") -> Estimate:
+    """The area that a mode sweeps in a step of SGD over r(η), the current's in the time η.
+
+    Not over ηω, the slope at 0. Of all modes the one that is furthest from 1.
     """
-    return _ratio(run, rotation="rotation_limit")
+    return _ratio(run, case, "rotation")
 
 
-@quantity
-def position_rotation_ratio(run: Run) -> Estimate:
-    """The rotation in the plane of two positions over that in phase space by the current."""
-    return _ratio(run, "position_rotation.notna()", position_rotation="rotation_limit")
-
-
-@quantity
-def oscillation_ratio(run: Run) -> Estimate:
+@quantity(OF_MODES, **surrogates.CASES)
+def oscillation_ratio(run: Run, case: str = "") -> Estimate:
     """The frequency of a mode over that of the underdamped Langevin equation.
 
     Of the modes whose predicted frequency exceeds their damping (1 − β) / (1 + β), the
-    one that is furthest from 1.
+    one that is furthest from 1; 0 where one of them was not seen to oscillate.
     """
     clear = "mode_frequency_limit > (1 - momentum) / (1 + momentum)"
-    return _ratio(run, clear, mode_frequency="mode_frequency_limit")
+    return _ratio(run, case, "mode_frequency", where=clear)
 
 
-@quantity
-def variance_ratio(run: Run) -> Estimate:
+@quantity(OF_MODES, **surrogates.CASES)
+def variance_ratio(run: Run, case: str = "") -> Estimate:
     """The variance of a position or velocity over that by the modified loss.
 
     Of the continuous theory, with the noise at the minimum; the one furthest from 1.
     """
-    limits = {name: f"{name}_limit" for name in ("mode_variance", "mode_velocity_variance")}
-    return _ratio(run, **limits)
+    return _ratio(run, case, "mode_variance", "mode_velocity_variance")
 
 
-@quantity
-def gibbs_variance_ratio(run: Run) -> Estimate:
-    """The variance of a position over that by Gibbs' law in the training loss.
-
-    At the mean temperature (geometric) of the modes; the one furthest from 1.
-    """
-    return _ratio(run, energy="mean_temperature")
-
-
-@quantity
-def temperature_exponent(run: Run) -> Estimate:
+@quantity(
+    "simultaneous over the momenta (Bonferroni, Student's t over the trajectories)",
+    **surrogates.CASES, isotropic="the quadratic with noise of one variance in all modes",
+)  # fmt: skip
+def temperature_exponent(run: Run, case: str = "") -> Estimate:
     """The power of the curvature that a mode's temperature follows.
 
     0 for the Gibbs law in the training loss, 1 for the modified loss of noise like the
     Hessian. Of several momenta the one furthest from 1.
     """
-    return _furthest(*run.series("temperature_exponent")[["value", "error"]].to_numpy().T)
+    name, found = "temperature_exponent", []
+    for of in run.settings.ensembles:
+        if (of == NOISES[1]) == (case == "isotropic"):
+            one = run.series(name, of=of)[["value", "error"]].iloc[0]
+            found.append(_surrogate(run, of, case)[name] if case in surrogates.CASES else one)
+    return _furthest(*np.array(found, float).T, run.settings.trajectories - 1)
 
 
-@quantity
-def isotropic_exponent(run: Run) -> Estimate:
-    """The same power, under noise of one variance in all directions."""
-    rows = run.series("temperature_exponent", of=NOISES[1])
-    return _furthest(rows.value, rows.error)
+def _ratio(run: Run, case: str, *names: str, where: str = "curvature > 0") -> Estimate:
+    """Return the ratio furthest from 1 of what was measured to the continuous theory.
 
-
-def _ratio(run: Run, where: str = "curvature > 0", **predicted: str) -> Estimate:
-    """Return the ratio furthest from 1 of columns to those that predict them."""
+    What is predicted and was not found counts as 0.
+    """
     pairs = run.settings.ensembles.items()
-    modes = pd.concat(table(run, of).assign(momentum=beta) for of, beta in pairs).query(where)
-    values = [modes[name] / modes[over] for name, over in predicted.items()]
-    errors = [modes[f"{name}_error"] / modes[over] for name, over in predicted.items()]
-    return _furthest(np.concatenate(values), np.concatenate(errors))
+    tables = [table(run, of, case).assign(momentum=beta) for of, beta in pairs]
+    modes, found = pd.concat(tables).query(where), []
+    for end in ("", "_error"):
+        ratios = [modes[f"{name}{end}"] / modes[f"{name}_limit"] for name in names]
+        found.append(np.nan_to_num(np.concatenate(ratios)))
+    return _furthest(*found, run.settings.trajectories - 1)
 
 
-def _furthest(values, errors) -> Estimate:
+def _furthest(values, errors, degrees: int) -> Estimate:
     """Return the value furthest from 1, with the interval of the largest distance from 1.
 
-    It lies within a tolerance only if the intervals of all values do, and beyond it if
-    that of one does.
+    It lies within a tolerance only if the simultaneous intervals of all values do, and
+    beyond it if one of them does.
     """
     if not len(values):
         raise UsageError("No mode of this run oscillates: there is no ratio to give.")
-    away, width = np.abs(values - 1), NORMAL * errors
+    widths = errors * scipy.stats.t.ppf(1 - 0.025 / len(values), max(degrees, 1))
+    away = np.abs(values - 1)
     worst = values[away.argmax()]
-    side, least = 1 if worst > 1 else -1, max((away - width).max(), 0.0)
-    ends = sorted((1 + side * least, 1 + side * (away + width).max()))
+    side, least = 1 if worst > 1 else -1, max((away - widths).max(), 0.0)
+    ends = sorted((1 + side * least, 1 + side * (away + widths).max()))
     return Estimate(*map(float, (worst, *ends)))

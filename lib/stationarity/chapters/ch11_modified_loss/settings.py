@@ -1,12 +1,13 @@
 """Modified loss and probability currents (chapter 11): ensembles in phase space."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from ...errors import UsageError
 from ...runs.settings import Count, Positive, Settings, Share, Whole, register
 from ...stats.modes import FEW, LAGS
+from ...train.settings import SmallImages
 
 NOISES = ("noise like the Hessian", "isotropic noise")
 
@@ -20,6 +21,7 @@ class Ensembles(Settings):
     steps: Count  # recorded
     lags: Count  # largest lag of a rotation
     segment: Count  # steps that a spectrum is taken over
+    total_steps = property(lambda self: self.trajectories * (self.burn_in + self.steps))
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
@@ -58,7 +60,7 @@ class MinibatchCurrents(Ensembles):
 
     study: ClassVar[str] = "chapters.ch11_modified_loss.study:minibatch_currents"
 
-    dataset: Literal["digits", "cifar10"]
+    dataset: SmallImages
     examples: Whole  # 0: all
     batch_size: Count  # drawn with replacement
     momenta: tuple[Share, ...]  # one ensemble for each

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.signal
+import scipy.stats
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -72,9 +73,9 @@ def simulated(settings, curvature, variance, steps: range, trajectories: int) ->
 def minibatch_currents(settings: MinibatchCurrents, place: Place) -> list[tuple]:
     """Measure ensembles of minibatch SGD on the regression of one-hot labels.
 
-    One ensemble for each momentum; rows are those of :func:`measured`, of ``momentum β``,
-    and ``hessian_trace`` and the number of ``outputs``. Raises :class:`UsageError` for
-    what is unstable, and for a mode that the data do not have, before any long work.
+    Rows are those of :func:`measured`, of ``momentum β``, ``hessian_trace`` and the number
+    of ``outputs``. Raises :class:`UsageError` for what is unstable, and for a mode that the
+    data do not have, before any long work.
     """
     inputs, residuals, curvature = problem(settings, place)
     for beta in settings.momenta:
@@ -103,12 +104,11 @@ def minibatch_currents(settings: MinibatchCurrents, place: Place) -> list[tuple]
 def problem(settings: MinibatchCurrents, place: Place) -> tuple[Tensor, Tensor, NDArray]:
     """Return the regression's inputs (n, D), residuals (n, C) and curvatures (D,).
 
-    Pixels, each less its mean, in the basis of the Hessian's eigenvectors, descending;
-    directions without curvature are left out, as no weight moves along them. The
-    residuals at the minimum of the one-hot labels, less their means, are turned
-    to be uncorrelated and have mean square 1. SGD commutes with both, as every output
-    sees the same minibatches and its loss is half its mean squared error. Raises
-    :class:`UsageError` where the labels are fitted exactly.
+    Pixels, each less its mean, in the basis of the Hessian's eigenvectors, descending, but
+    for directions without curvature, along which no weight moves. The residuals at the
+    minimum of the one-hot labels, less their means, are turned to be uncorrelated and have
+    mean square 1. SGD commutes with both, as every output sees the same minibatches and its
+    loss is half its mean squared error. :class:`UsageError` where labels are fitted exactly.
     """
     how = {"dtype": torch.float64, "data_root": place.data_root, "device": place.device}
     how |= {"batch_size": settings.batch_size, "examples": settings.examples}
@@ -169,7 +169,7 @@ def paths(inputs, residuals, settings: MinibatchCurrents, momentum, bar: Progres
 def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[tuple]:
     """Return rows of a stationary ensemble, positions (members, T + 1, k).
 
-    All are ``of`` the ensemble, and their index is the number of the mode in
+    All are ``of`` the ensemble, and but for a ``temperature_exponent`` of a mode, the index:
 
     - ``curvature``, and of ``noise`` (k, k) ``noise_variance``, and ``noise_covariance``
       of this mode and the next: what the theory is told (no error);
@@ -178,10 +178,7 @@ def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[
       positions of this mode and the next, and ``rotation_at`` the lag that is the step;
     - ``spectrum`` of the position at the frequency 2π j / segment, where j is the step,
       and ``spectrum_peak``, radians per step, NaN where the spectrum falls from 0 on;
-    - ``motion_position`` and ``motion_velocity`` of :func:`local_motion`, with
-      the number of a cell as the step.
-
-    ``temperature_exponent`` is a single row.
+    - ``motion_position`` and ``motion_velocity`` (:func:`local_motion`), the cell as step.
     """
     rate, lags = settings.learning_rate, np.arange(settings.lags + 1)
     velocity, position = np.diff(positions, axis=1) / rate, positions[:, 1:]
@@ -214,12 +211,11 @@ def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[
 def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> tuple[NDArray, NDArray]:
     """Measure how pairs of series rotate within ``lags`` (L,) steps: values, errors (L, k).
 
-    ``E[y_t x_{t+k}] − E[x_t y_{t+k}]`` over twice √(E x² E y² − (E x y)²): positive where
-    the pair turns clockwise in the (x, y) plane. It has no unit. In coordinates that
-    make the pair's covariance the identity it is the mean area of the triangle of the
-    origin and the states at t and t + k: Lévy's stochastic area, and for small steps the
-    angle in radians, weighted with the square of the radius. It is 0 for a process that
-    looks the same in reversed time.
+    ``E[y_t x_{t+k}] − E[x_t y_{t+k}]`` over twice √(E x² E y² − (E x y)²), without unit:
+    positive where the pair turns clockwise in the (x, y) plane, 0 where it looks the same
+    in reversed time. Where the pair's covariance is the identity it is the mean area of the
+    triangle of the origin and the states at t and t + k: Lévy's stochastic area, and for
+    small steps the angle in radians, weighted with the square of the radius.
     """
     swept = [(_product(other, one, lag) - _product(one, other, lag)) / 2 for lag in lags]
     moments = [_product(one, one, 0), _product(other, other, 0), _product(one, other, 0)]
@@ -254,10 +250,9 @@ def spectra(series: NDArray, segment: int) -> NDArray:
 def spectral_peaks(power: NDArray) -> tuple[NDArray, NDArray]:
     """Return the angles where spectra (bins, members, k), from 0 to π, are largest, (k,).
 
-    The inverse of a spectrum is a parabola in the cosine of the frequency. It is fitted
-    over the bins of more than half of the maximum, all of one relative error. NaN where
-    the lowest point is not below cosine 1 by two standard errors: the spectrum may fall
-    from 0 on.
+    The inverse spectrum, a parabola in the cosine of the frequency, is fitted over the bins
+    of more than half of the maximum, all of one relative error. NaN where its lowest point
+    is not below cosine 1 by two standard errors: the spectrum may fall from 0 on.
     """
     cosine, found = np.cos(np.linspace(0, np.pi, len(power))), []
     for one in np.moveaxis(power, -1, 0):
@@ -281,19 +276,18 @@ def local_motion(states: NDArray, edges: NDArray) -> tuple[NDArray, NDArray]:
     """Measure the mean motion at each place of phase space: the current over the density.
 
     For a mode's positions and velocities (2, members, T), each over its root mean square,
-    the mean of (x_{t+1} − x_{t−1}) / 2 in the cells of a square grid with ``edges``
-    (G + 1,): cell i G + j begins at the edges i of the position and j of the velocity.
-    Returns the means (2, G²), NaN where a cell is empty, and the counts (G²,). Forward and
-    backward means each have the symmetric part of the drift, which cancels.
+    the mean of (x_{t+1} − x_{t−1}) / 2, in which the symmetric part of the drift cancels,
+    in the cells of a square grid with ``edges`` (G + 1,): cell i G + j begins at the edges i
+    of the position and j of the velocity. Means (2, G²), NaN in an empty cell; counts (G²,).
     """
     states = states / np.sqrt(np.mean(np.square(states), axis=(1, 2), keepdims=True))
-    motion = (states[..., 2:] - states[..., :-2]) / 2
-    cells, size = np.searchsorted(edges, states[..., 1:-1]) - 1, len(edges) - 1
-    inside = ((cells >= 0) & (cells < size)).all(0)
-    index = (cells[0] * size + cells[1])[inside]
-    counts = np.bincount(index, minlength=size**2)
-    sums = [np.bincount(index, part[inside], size**2) for part in motion]
-    return np.where(counts > 0, sums, np.nan) / np.maximum(counts, 1), counts
+    motion = ((states[..., 2:] - states[..., :-2]) / 2).reshape(2, -1)
+    grid = *states[..., 1:-1].reshape(2, -1), motion
+    means, counts = (
+        scipy.stats.binned_statistic_2d(*grid, statistic=name, bins=[edges, edges])[0]
+        for name in ("mean", "count")
+    )
+    return means.reshape(2, -1), counts[0].ravel()
 
 
 def _product(one: NDArray, other: NDArray, lag: int) -> NDArray:

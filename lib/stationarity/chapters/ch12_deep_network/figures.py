@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from ... import theory
 from ...errors import UsageError
 from ...runs.records import Run
-from ..plots import DASHED, intervals, panels, points
-from . import reading
+from ..plots import DASHED, panels, points
+from . import reading, shares
 
 QUANTITIES = {
     "mode_variance": "variance of the\nposition (unit²)",
@@ -33,33 +33,34 @@ def _few_ticks(*axes) -> None:
 def spectrum(run: Run) -> Figure:
     """Draw the top eigenvalues, and how the noise is spread over the whole spectrum.
 
-    Bars: residuals, each of which holds an eigenvalue. Dashed: above it a mode
-    oscillates. Right, where the run has it: the share of the noise's trace in
-    directions with a curvature above that of the axis.
+    Grey bands: plus and minus the residual, within which an eigenvalue lies: a bound and
+    no error bar. Dashed: above it a mode oscillates. Right: the share of the noise's trace
+    in directions with a curvature above that of the axis.
     """
     table, (rate, momentum, decay) = reading.by_mode(run), reading.optimiser(run)
-    figure, ((top, shares),) = panels(1, 2, 2.8)
+    figure, ((top, right),) = panels(1, 2, 2.8)
     rho, residual = table.eigenvalue, table.eigenvalue_error
-    intervals(top, table.index + 1, rho, rho - residual, rho + residual, color="C0")
+    band = {"color": "0.6", "alpha": 0.6, "linewidth": 5, "label": "± residual (a bound)"}
+    top.vlines(table.index + 1, rho - residual, rho + residual, **band)
+    top.plot(table.index + 1, rho, "o", color="C0", label="eigenvalue")
     top.axhline((1 - np.sqrt(momentum)) ** 2 / rate - decay, **DASHED)
+    top.legend(fontsize="x-small")
     top.set(xlabel="mode", ylabel=CURVATURE, yscale="log")
     _few_ticks(top.yaxis)
-    if not run.has("rest_node"):
-        shares.set_visible(False)
-        return figure
     curvature, noise = reading.whole_spectrum(run)
     order = np.argsort(curvature)[::-1]
-    shares.step(curvature[order], noise[order].cumsum() / noise.sum(), color="C1")
-    shares.set_xscale("symlog", linthresh=1e-2)
-    shares.set(xlabel="curvature (nats/unit²)", ylabel="share of the noise", ylim=(0, 1.02))
+    right.step(curvature[order], noise[order].cumsum() / noise.sum(), color="C1")
+    right.set_xscale("symlog", linthresh=1e-2)
+    right.set(xlabel="curvature (nats/unit²)", ylabel="share of the noise", ylim=(0, 1.02))
     return figure
 
 
 def by_mode(run: Run) -> Figure:
     """Draw what each mode did and what theory says, above; their ratio below.
 
-    The frequency is drawn where it exists. Dashed, where the run has it: what the ratios
-    would be with the noise where the replicas went.
+    The bars of the ratio hold the error of the noise, too. Shaded: the band of
+    :func:`.shares.inside`. Dashed, where the run has it: what the ratios would be with the
+    noise where the replicas went.
     """
     table = reading.by_mode(run)
     if "mode_variance" not in table:
@@ -67,12 +68,13 @@ def by_mode(run: Run) -> Figure:
     figure, axes = panels(2, 3, 2.2, sharex=True)
     rho = table.eigenvalue
     for (value, ratio), (name, label) in zip(axes.T, QUANTITIES.items(), strict=True):
-        columns = table[[name, f"{name}_error", f"{name}_predicted"]]
-        measured, error, predicted = columns.to_numpy().T
-        points(value, rho, measured, error, color="C0", label="measured")
+        points(value, rho, table[name], table[f"{name}_error"], color="C0", label="measured")
+        predicted = table[f"{name}_predicted"]
         value.plot(rho, predicted, "_", color="C1", markersize=9, label="predicted")
         value.set(ylabel=label, **LOGARITHMIC)
-        points(ratio, rho, measured / predicted, error / predicted, color="C0")
+        found = table[f"{name}_ratio"], table[f"{name}_ratio_error"]
+        points(ratio, rho, *found, color="C0")
+        ratio.axhspan(*shares.BAND, color="C1", alpha=0.15, zorder=0)
         ratio.axhline(1, color="C1", linewidth=1.5)
         ratio.set(ylabel="measured / predicted", xlabel="eigenvalue ρ\n(nats/unit²)")
         _few_ticks(value.yaxis, ratio.xaxis)
@@ -85,24 +87,18 @@ def by_mode(run: Run) -> Figure:
 def noise(run: Run) -> Figure:
     """Draw the noise along the modes against their eigenvalues, and its correlations.
 
-    Left with the multiple of the eigenvalue that fits best; right where the run has it.
+    Left with the multiple of the eigenvalue that fits best.
     """
-    table = reading.by_mode(run)
+    table, covariance = reading.by_mode(run), reading.noise_matrix(run)
     figure, ((scatter, matrix),) = panels(1, 2, 3.0)
     rho, variance = table.eigenvalue, table.noise_variance
     scatter.plot(rho, variance, "o", color="C0")
-    ends = np.array([rho.min(), rho.max()])
-    scatter.plot(ends, (variance @ rho) / (rho @ rho) * ends, color="C1")
+    scatter.plot(rho, (variance @ rho) / (rho @ rho) * rho, color="C1")
     scatter.set(xlabel=CURVATURE, ylabel="noise u'Σu/S (nats²/unit²)", **LOGARITHMIC)
     _few_ticks(scatter.xaxis, scatter.yaxis)
-    if not run.has("noise_covariance"):
-        matrix.set_visible(False)
-        return figure
-    covariance = reading.noise_matrix(run)
-    scale, edge = np.sqrt(np.diag(covariance)), len(covariance) + 0.5
-    correlation = covariance / np.outer(scale, scale)
+    scale, edge = np.sqrt(variance), len(covariance) + 0.5
     style = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "extent": (0.5, edge, edge, 0.5)}
-    image = matrix.imshow(correlation, **style)
+    image = matrix.imshow(covariance / np.outer(scale, scale), **style)
     matrix.grid(visible=False)
     matrix.set(xlabel="mode", ylabel="mode")
     figure.colorbar(image, ax=matrix, label="correlation of the noise")
@@ -136,18 +132,14 @@ def spiral(run: Run) -> Figure:
 def rest(run: Run) -> Figure:
     """Draw what is not along the modes: random directions, and its dimension by lag.
 
-    Left: the variance over its mean, and the kurtosis, 3 for a normal law. Right: (tr C)²
-    / tr C² of the displacement; dashed, if all directions had one variance.
+    Dashed: the kurtosis of a normal law, and if all directions had one variance.
     """
     figure, ((left, right),) = panels(1, 2, 2.8)
     variance, kurtosis = run.series("rest_variance").value, run.series("rest_kurtosis").value
-    variance = variance / variance.mean()
-    left.plot(variance, kurtosis, "o", color="C0")
+    left.plot(variance / variance.mean(), kurtosis, "o", color="C0")
     left.axhline(3, **DASHED)
     left.axvline(1, **DASHED)
-    left.set(xlabel="variance / mean", ylabel="kurtosis")
-    left.set_xlim(0, max(2, 1.1 * variance.max()))
-    left.set_ylim(min(1.5, 0.9 * kurtosis.min()), max(4.5, 1.1 * kurtosis.max()))
+    left.set(xlabel="variance / mean", ylabel="kurtosis", xlim=(0, None))
     table = reading.displacements(run)
     right.plot(table.lag, table.rest_dimension, "o-", color="C2")
     right.axhline(run.series("parameters").value[0] - run.settings.modes, **DASHED)
@@ -183,10 +175,7 @@ def _slopes(lags: ArrayLike, values: ArrayLike) -> tuple[NDArray, NDArray]:
 
 
 def ratios(runs: dict[str, Run]) -> Figure:
-    """Draw measured over predicted squared displacement by lag, of runs by label.
-
-    Bars hold the errors of the measurement and of the prediction.
-    """
+    """Draw measured over predicted squared displacement by lag, with the errors of both."""
     figure, ((axes,),) = panels(1, 1, 3.6)
     for label, run in runs.items():
         table = reading.displacements(run)

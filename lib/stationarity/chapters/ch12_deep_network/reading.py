@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 from ... import theory
@@ -11,11 +12,12 @@ from ...errors import UsageError
 from ...runs.records import Run
 from ...stats.estimate import Estimate, jackknife
 from ...stats.trends import slope_weights
-from ...theory import modes
-from .. import quantity
+from ...theory import discrete
+from ...train.directions import BURN_IN
+from .. import SHARE, SIZE, quantity
+from . import shares, surrogates
 from .study import reference_steps
 
-MEASURED = ("mode_variance", "mode_velocity_variance", "mode_frequency", "mode_decay")
 FLAT = 1e-9  # curvature that counts as none
 
 
@@ -26,47 +28,55 @@ def optimiser(run: Run) -> tuple[float, float, float]:
     return rate, settings.momentum, settings.weight_decay
 
 
-def by_mode(run: Run) -> pd.DataFrame:
+def by_mode(run: Run, law: str = "") -> pd.DataFrame:
     """Return a row for each mode: what was measured, with errors, and predicted.
 
-    Columns: ``eigenvalue`` (of the Hessian without decay), ``noise_variance`` (of one
-    minibatch), those of ``MEASURED`` that the run has, and of each ``<name>_error``; of
-    the last ``<name>_predicted``, too, NaN where the curvature with decay is not positive.
+    Columns: ``eigenvalue`` (without decay), ``noise_variance`` (of one minibatch), those of
+    ``discrete.MODES`` that the run has, and of each ``<name>_error``; of the last
+    ``<name>_predicted`` (NaN where the curvature with decay is not positive), and
+    ``<name>_ratio`` with ``<name>_ratio_error``, of measurement and noise. With one of
+    :data:`.surrogates.LAWS` a surrogate is what was measured.
     """
-    measured, columns = list(filter(run.has, MEASURED)), {}
-    for name in ("eigenvalue", "noise_variance", *measured):
-        rows = run.series(name).set_index("index")
-        columns |= {name: rows.value, f"{name}_error": rows.error}
-    table = pd.DataFrame(columns).sort_index().reset_index(drop=True)
+    measured = list(filter(run.has, discrete.MODES))
+    rows = run.metrics[run.metrics.quantity.isin(["eigenvalue", "noise_variance", *measured])]
+    wide = rows.pivot(index="index", columns="quantity", values=["value", "error"])
+    table = wide["value"].join(wide["error"].add_suffix("_error")).reset_index(drop=True)
     given = table.eigenvalue, table.noise_variance, *optimiser(run)
-    predicted = modes.predictions(*given, positive_only=True)
-    return table.assign(**{f"{name}_predicted": predicted[name] for name in measured})
+    predicted = discrete.predictions(*given, positive_only=True)
+    of_noise = (table.noise_variance_error / table.noise_variance).fillna(0.0)
+    if law:
+        for name, found in _surrogate_modes(run, law, table, of_noise).items():
+            table[name], table[f"{name}_error"] = found
+    for name in measured:
+        errors = table[f"{name}_error"] / table[name], of_noise * name.endswith("variance")
+        table[f"{name}_predicted"] = predicted[name]
+        table[f"{name}_ratio"] = table[name] / predicted[name]
+        table[f"{name}_ratio_error"] = table[f"{name}_ratio"] * np.hypot(*errors)
+    return table
 
 
-def ratio(table: pd.DataFrame, name: str) -> Estimate:
-    """Return measured over predicted, the geometric mean over the modes.
-
-    The errors of the modes are taken for independent; that of a noise that was measured
-    is part of them. Raises :class:`UsageError` where no mode has both.
-    """
-    columns = [name, f"{name}_error", f"{name}_predicted"]
-    both = table.reindex(columns=[*columns, "noise_variance", "noise_variance_error"])
-    both = both[(both[columns] > 0).all(axis=1)]
-    if both.empty:
-        raise UsageError(f"No mode has a {name.replace('_', ' ')} and a prediction of it.")
-    measured, error, predicted = both[columns].to_numpy().T
-    value, share = np.exp(np.log(measured / predicted).mean()), (error / measured) ** 2
-    if name in ("mode_variance", "mode_velocity_variance"):  # proportional to the noise
-        noise = both.noise_variance_error / both.noise_variance
-        share += (noise**2).fillna(0).to_numpy()
-    return Estimate.of(value, value * np.sqrt(share.sum()) / len(both))
+def _surrogate_modes(run: Run, law: str, table: pd.DataFrame, of_noise: pd.Series) -> dict:
+    """Return the statistics of modes that obey a law, with the run's sampling and errors."""
+    settings, (rate, momentum, decay) = run.settings, optimiser(run)
+    if run.has("followed_from"):
+        steps = run.series("mode_variance").step[0] + 1 - run.series("followed_from").value[0]
+        sampling = 1, int(steps - round(BURN_IN * steps))
+    else:
+        sampling = settings.replicas, settings.steps - settings.discarded
+    errors = np.random.default_rng(settings.seed).standard_normal(len(table))
+    curvature = np.maximum(table.eigenvalue + decay, FLAT).to_numpy()
+    noise = (table.noise_variance * (1 + of_noise * errors).clip(0.1)).to_numpy()
+    if law == "one_noise":
+        noise = np.full_like(noise, scipy.stats.gmean(noise))
+    if law == "one_curvature":
+        curvature = np.full_like(curvature, scipy.stats.gmean(curvature))
+    return surrogates.statistics(curvature, rate, noise, momentum, *sampling, settings.seed)
 
 
 def visited_noise(run: Run) -> float:
-    """Return the noise where the replicas went over that at the reference weights.
+    """Return the trace of the noise where the replicas went over that at the reference.
 
-    A ratio of traces; NaN where the run does not have them. To first order it is what
-    the predictions, which take the noise for constant, are too small by.
+    By it the predictions are too small, to first order. NaN where the run lacks it.
     """
     if not run.has("replica_noise_trace"):
         return math.nan
@@ -75,22 +85,29 @@ def visited_noise(run: Run) -> float:
 
 
 def whole_spectrum(run: Run) -> tuple[NDArray, NDArray]:
-    """Return curvatures (n,) along the modes and off them, and the noise of each (n,).
+    """Return curvatures (n,) and the noise of each (n,): modes, then the rest if known.
 
-    Off the modes they are nodes and weights, of each draw as many. Raises
-    :class:`UsageError` where the run has the modes alone.
+    Off the modes they are nodes and weights, of each draw as many.
     """
-    table = by_mode(run)
-    nodes, weights = (run.series(name).value for name in ("rest_node", "rest_weight"))
-    return np.append(table.eigenvalue, nodes), np.append(table.noise_variance, weights)
+    found = by_mode(run)[["eigenvalue", "noise_variance"]].to_numpy().T
+    if run.has("rest_node"):
+        rest = [run.series(name).value for name in ("rest_node", "rest_weight")]
+        found = np.hstack([found, rest])
+    return tuple(found)
+
+
+def _law(run: Run) -> tuple[NDArray, float, NDArray, float]:
+    """Return the whole spectrum with decay, as the functions of the theory take it.
+
+    A curvature that is not positive counts as flat.
+    """
+    (curvature, noise), (rate, momentum, decay) = whole_spectrum(run), optimiser(run)
+    return np.maximum(curvature + decay, FLAT), rate, noise, momentum
 
 
 def noise_matrix(run: Run) -> NDArray:
     """Return the covariance of one minibatch gradient along the modes, (k, k)."""
-    if not run.has("noise_covariance"):
-        raise UsageError(f"{run.name} has the noise along each mode, and not between modes.")
-    matrix = np.diag(by_mode(run).noise_variance)
-    pairs = run.series("noise_covariance")
+    pairs, matrix = run.series("noise_covariance"), np.diag(by_mode(run).noise_variance)
     i, j = np.divmod(pairs["index"].to_numpy(int), len(matrix))
     matrix[i, j] = matrix[j, i] = pairs.value
     return matrix
@@ -99,11 +116,10 @@ def noise_matrix(run: Run) -> NDArray:
 def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, float]:
     """Say how far a noise covariance (k, k) is proportional to H along k modes.
 
-    ``cosine`` of the angle between the two as vectors of k^2 entries (1: proportional);
-    ``residual``, the norm of what the best multiple of H leaves over that of the
-    covariance; ``off_diagonal``, the share of its squared norm off the diagonal;
-    ``least`` and ``most``, the ratios of its diagonal to the eigenvalues, and ``spread``,
-    the largest of them over the smallest.
+    ``cosine`` of the angle between the two, as vectors; ``residual``, the norm of what the
+    best multiple of H leaves, over that of the covariance; ``off_diagonal``, the share of
+    its squared norm there; ``least`` and ``most`` of the ratios of its diagonal to the
+    eigenvalues, and ``spread``, the one over the other.
 
     >>> proportionality(np.diag([4.0, 2.0]), [2.0, 1.0])["spread"]
     np.float64(1.0)
@@ -121,54 +137,70 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
     }
 
 
-def displacements(run: Run) -> pd.DataFrame:
-    """Return the squared displacement by lag, measured and predicted.
+def displacements(run: Run, law: str = "") -> pd.DataFrame:
+    """Return the squared displacement by lag, measured and predicted for stationary motion.
 
-    Columns: ``lag``, ``value`` and ``error`` (mean over replicas or reference points, and
-    its standard error over them); where the run has them ``drift``, the squared
-    displacement of the mean of the replicas, and ``rest_dimension``; ``top_predicted``
-    (along the modes) and ``predicted`` (along all directions) with ``predicted_error``,
-    that of the draws, and ``ratio`` of value and predicted with ``ratio_error`` of both;
-    NaN where the run has no spectrum off the modes. Predictions are for stationary motion;
-    a curvature that is not positive with decay counts as flat.
+    Columns: ``lag``, ``value`` and ``error`` (over replicas or reference points); where the
+    run has them ``drift``, that of the mean of the replicas, and ``rest_dimension``;
+    ``top_predicted`` (along the modes); along all directions, or NaN, ``predicted`` with
+    ``predicted_error``, of the draws, and ``ratio`` with ``ratio_error``, of both. With one
+    of :data:`.surrogates.MOTIONS` a surrogate is what was measured.
     """
-    series, modewise, whole = _series(run), by_mode(run), run.has("rest_node")
+    series = _series(run, law)
     table = pd.DataFrame({"value": series.mean(axis=1), "error": series.sem(axis=1)})
     for name in filter(run.has, ("drift_squared", "rest_dimension")):
         table[name.removesuffix("_squared")] = run.series(name).set_index("step").value
-    table, (rate, momentum, decay) = table.reset_index(), optimiser(run)
-    top = modewise[["eigenvalue", "noise_variance"]].to_numpy().T
-    curvature, noise = whole_spectrum(run) if whole else top
-    total = np.maximum(curvature + decay, FLAT)
-    along = theory.displacement_squared(table.lag, total, rate, noise, momentum)
-    along, off = np.split(along, [len(modewise)], axis=1)
-    table["top_predicted"] = along.sum(1)
+    table = table.reset_index()
+    table["top_predicted"], by_draw, weights = _predicted(run, table.lag)
     table["predicted"] = table["predicted_error"] = math.nan
-    if whole:
-        count = run.settings.draws
-        by_draw = off.reshape(len(table), count, -1).sum(2)
-        weights = noise[len(modewise) :].reshape(count, -1).sum(1)
+    if run.has("rest_node"):
         # Linearised, for a ratio of sums over the draws: their weights' sum was known.
         scatter = by_draw - by_draw.sum(1, keepdims=True) * weights / weights.sum()
         table["predicted"] = table.top_predicted + by_draw.sum(1)
-        table["predicted_error"] = np.sqrt((scatter**2).sum(1) * count / max(count - 1, 1))
-    shares = table.error / table.value, table.predicted_error / table.predicted
+        table["predicted_error"] = scatter.std(1, ddof=1) * math.sqrt(len(weights))
+    errors = table.error / table.value, table.predicted_error / table.predicted
     table["ratio"] = table.value / table.predicted
-    return table.assign(ratio_error=table.ratio * np.hypot(*shares))
+    return table.assign(ratio_error=table.ratio * np.hypot(*errors))
 
 
-def _series(run: Run) -> pd.DataFrame:
+def _predicted(run: Run, lags: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
+    """Return what is predicted along the modes (L,); off them by each draw (L, n), its weight.
+
+    These are zero where the run has the modes alone.
+    """
+    law, modes = _law(run), len(by_mode(run))
+    draws = run.settings.draws if run.has("rest_node") else 1
+    along, off = np.split(theory.displacement_squared(lags, *law), [modes], axis=1)
+    by_draw, weights = off.reshape(len(lags), draws, -1), law[2][modes:].reshape(draws, -1)
+    return along.sum(1), by_draw.sum(2), weights.sum(1)
+
+
+def _series(run: Run, law: str = "") -> pd.DataFrame:
     """Return the displacements by lag, with a column for each replica or reference point."""
-    name = "global_displacement_squared"
+    name, settings = "global_displacement_squared", run.settings
     of_replicas = run.series(name).member.notna().all()
-    return run.wide(name, "member" if of_replicas else "index").rename_axis(index="lag")
+    series = run.wide(name, "member" if of_replicas else "index").rename_axis(index="lag")
+    if not law:
+        return series
+    curvature, rate, noise, momentum = own = _law(run)
+    if law == "plain_sgd":
+        own = curvature, rate / (1 - momentum), noise, 0.0
+    if law == "one_curvature":
+        one = np.full_like(curvature, np.average(curvature, weights=noise))
+        own = one, rate, noise, momentum
+    lags = series.index.to_numpy(int)
+    how = reference_steps(settings), settings.replicas, settings.seed
+    squares = surrogates.displacements(own, lags, *how)
+    if law == "drift":
+        end = theory.displacement_squared(lags[-1:], *own).sum()
+        squares += end / 2 * (lags[:, None] / lags[-1]) ** 2
+    return pd.DataFrame(squares, series.index)
 
 
 def exponents(table: pd.DataFrame, first: float, last: float) -> dict[str, float]:
-    """Return the slopes of log displacement on log lag over lags of a window.
+    """Fit exponents, ``measured`` and ``predicted``, in a window of :func:`displacements`.
 
-    By least squares, ``measured`` and ``predicted`` (NaN without a prediction), of the table
-    of :func:`displacements`. Raises :class:`UsageError` for fewer than three lags.
+    Raises :class:`UsageError` for fewer than three lags.
     """
     inside = table[table.lag.between(first, last)]
     if len(inside) < 3:
@@ -181,76 +213,84 @@ def inherited(run: Run, lag: int) -> float:
     """Return the squared displacement over a lag that replicas share in a stationary state.
 
     From t to t + k steps after their branch at x = (position, velocity) their mean goes
-    (M^(t+k) - M^t) x, M being the matrix of a step. Mean over the reference points t, sum
-    over all directions.
+    (M^(t+k) - M^t) x, M being the matrix of a step. Mean over the reference points t.
     """
-    curvature, noise = whole_spectrum(run)
-    rate, momentum, decay = optimiser(run)
-    total = np.maximum(curvature + decay, FLAT)
-    covariance = theory.stationary_covariance(total, rate, noise, momentum)
-    step, power = theory.transition(total, rate, momentum), np.linalg.matrix_power
+    curvature, rate, _, momentum = law = _law(run)
+    step, power = theory.transition(curvature, rate, momentum), np.linalg.matrix_power
     starts = reference_steps(run.settings)
     moved = np.stack([power(step, start + lag) - power(step, start) for start in starts])
-    return float((moved @ covariance @ moved.mT)[..., 0, 0].sum(1).mean())
+    shared = moved @ theory.stationary_covariance(*law) @ moved.mT
+    return float(shared[..., 0, 0].sum(1).mean())
 
 
-@quantity
-def displacement_ratio(run: Run, lag: float = 100) -> Estimate:
+OF_DISPLACEMENT = "of one number, by Student's t over replicas, the prediction's error added"
+OF_SHARE = "of one share, by Clopper and Pearson, a mode being a draw, jointly with the scatter"
+
+
+@quantity(OF_DISPLACEMENT, within=SIZE, **surrogates.MOTIONS)
+def displacement_ratio(run: Run, case: str = "", lag: float = 100) -> Estimate:
     """Mean squared displacement over about 100 steps, measured over predicted.
 
-    Or at the measured lag that is nearest to another. By Student's t over replicas or
-    reference points, the error of the prediction added in squares.
+    Or at the measured lag that is nearest to another.
     """
-    table = displacements(run)
-    row = table.iloc[np.abs(np.log(table.lag / min(lag, table.lag.max()))).argmin()]
-    if np.isnan(row.predicted):
+    if not run.has("rest_node"):
         raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
+    table = displacements(run, case)
+    row = table.iloc[np.abs(np.log(table.lag / min(lag, table.lag.max()))).argmin()]
     return Estimate.of(row.ratio, row.ratio_error, max(_series(run).shape[1] - 1, 1))
 
 
-@quantity
-def speed_ratio(run: Run) -> Estimate:
+@quantity(OF_DISPLACEMENT, within=SIZE, **surrogates.MOTIONS)
+def speed_ratio(run: Run, case: str = "") -> Estimate:
     """Mean squared displacement of one step, measured over predicted from Hessian and noise."""
-    return displacement_ratio(run, 1)
+    return displacement_ratio(run, case, 1)
 
 
-@quantity
-def late_displacement_ratio(run: Run) -> Estimate:
+@quantity(OF_DISPLACEMENT, within=SIZE, **surrogates.MOTIONS)
+def late_displacement_ratio(run: Run, case: str = "") -> Estimate:
     """Mean squared displacement over the longest lag, measured over predicted."""
-    return displacement_ratio(run, math.inf)
+    return displacement_ratio(run, case, math.inf)
 
 
-@quantity
-def late_exponent_difference(run: Run) -> Estimate:
+@quantity("of one number, by a jackknife over replicas", **surrogates.MOTIONS)
+def late_exponent_difference(run: Run, case: str = "") -> Estimate:
     """The exponent over the last two octaves of the lags, measured less predicted.
 
-    The interval is a jackknife over replicas and reference points.
+    The jackknife is over the draws of the prediction, too.
     """
-    table = displacements(run)
-    last = table.lag.max()
-    predicted = exponents(table, last / 4, last)["predicted"]
-    series = _series(run).loc[last / 4 :].dropna(axis=1)
-    if series.shape[1] < 2 or np.isnan(predicted):
-        lacking = "no prediction off the modes, or fewer than two series to leave one out of"
-        raise UsageError(f"{run.name} has {lacking}.")
-    weights = slope_weights(np.log(series.index))
-    value, error = jackknife(lambda mean: weights @ np.log(mean), series, axis=1)
-    return Estimate.of(value - predicted, error, series.shape[1] - 1)
+    if not run.has("rest_node"):
+        raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
+    series = _series(run, case)
+    series = series.loc[series.index.max() / 4 :]
+    top, by_draw, weights = _predicted(run, lags := series.index.to_numpy())
+
+    def slope(squares):
+        return slope_weights(np.log(lags)) @ np.log(squares)
+
+    def predicted(mean):  # of each draw: its squares, and its weight
+        return slope(top + weights.sum() * mean[:-1] / mean[-1])
+
+    drawn, drawn_error = jackknife(predicted, np.vstack([by_draw, weights]), axis=1)
+    value, error = jackknife(slope, series, axis=1)
+    return Estimate.of(value - drawn, np.hypot(error, drawn_error), series.shape[1] - 1)
 
 
-@quantity
-def mode_variance_ratio(run: Run) -> Estimate:
-    """Variance along the top Hessian modes over that predicted, geometric mean."""
-    return ratio(by_mode(run), "mode_variance")
+@quantity(OF_SHARE, within=SHARE, **surrogates.LAWS)
+def mode_variance_share(run: Run, case: str = "") -> Estimate:
+    """The share of the top modes whose variance is within a quarter of the prediction."""
+    return shares.inside(by_mode(run, case), "mode_variance")
 
 
-@quantity
-def mode_speed_ratio(run: Run) -> Estimate:
-    """Variance of the velocity along the top Hessian modes over that predicted."""
-    return ratio(by_mode(run), "mode_velocity_variance")
+@quantity(OF_SHARE, within=SHARE, **surrogates.LAWS)
+def mode_speed_share(run: Run, case: str = "") -> Estimate:
+    """The share of the top modes whose velocity's variance is within a quarter of that predicted."""
+    return shares.inside(by_mode(run, case), "mode_velocity_variance")
 
 
-@quantity
-def mode_frequency_ratio(run: Run) -> Estimate:
-    """Frequency of oscillation along the modes over that predicted, where both exist."""
-    return ratio(by_mode(run), "mode_frequency")
+@quantity(OF_SHARE, within=SHARE, **surrogates.LAWS)
+def mode_frequency_share(run: Run, case: str = "") -> Estimate:
+    """The share of the modes that should oscillate with a frequency within a quarter of it.
+
+    A mode that is predicted to oscillate and was not seen to is outside.
+    """
+    return shares.inside(by_mode(run, case), "mode_frequency")

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from ...errors import UsageError
 from ...runs.settings import Count, Whole, register
-from ...train.settings import SmallNet
+from ...train.settings import AtLeastTwo, SmallNet
 
 
 class ModeStudy(SmallNet):
@@ -23,7 +23,7 @@ class ModeStudy(SmallNet):
     modes: Count = 30  # top eigenpairs of the Hessian
     random_directions: Count = 16  # random ones, orthogonal to these
     points: Count = 8  # reference points of each replica
-    draws: Count = 32  # of the noise, for the spectrum of the rest
+    draws: AtLeastTwo = 32  # of the noise, for the spectrum of the rest
     nodes: Count = 25  # of that spectrum, for each draw
     measure_every: Count = 1000  # steps between losses
 
@@ -40,9 +40,7 @@ class ModeStudy(SmallNet):
             )
         return self
 
-    @property
-    def total_steps(self) -> int:
-        return self.burn_in + self.replicas * self.steps
+    total_steps = property(lambda self: self.burn_in + self.replicas * self.steps)
 
 
 _DEEP = ModeStudy(

@@ -60,10 +60,10 @@ def quadrature(
 ) -> tuple[Tensor, Tensor]:
     """Return nodes and weights (m, steps): ``sum_j weights g(nodes)`` is about z'g(H)z.
 
-    Gauss quadrature by Lanczos with full re-orthogonalisation from each start z,
-    (m, P), whose part along the eigenvectors ``outside`` (k, P) is taken off. Exact for
-    polynomials g of degree below 2 ``steps``, at most 2 (P - k); the mean over draws z
-    with covariance Σ tends to tr[Σ g(H)] on the rest. ``matvec`` maps (m, P) to products.
+    Gauss quadrature by Lanczos with full re-orthogonalisation from each start z, (m, P),
+    without its part along the eigenvectors ``outside`` (k, P). Exact for polynomials g of
+    degree below 2 ``steps``; the mean over draws z with covariance Σ tends to tr[Σ g(H)]
+    on the rest. ``matvec`` maps (m, P) to products.
 
     >>> matrix = torch.diag(torch.tensor([3.0, 2.0, 1.0]))
     >>> starts, none = torch.ones(1, 3), torch.zeros(0, 3)

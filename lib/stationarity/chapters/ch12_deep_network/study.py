@@ -34,29 +34,27 @@ if TYPE_CHECKING:
 def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
     """Train a net, take its Hessian and its noise, follow replicas. Rows:
 
-    - at every ``measure_every`` steps of training ``loss``, ``gradient_norm`` (of f) and
-      ``noise_trace``, of the covariance of one minibatch gradient, all exact; the same
-      at the reference weights, means over its last steps, as ``reference_loss`` ...;
+    - of training ``loss``, ``gradient_norm`` (of f) and ``noise_trace``, of the covariance
+      of one minibatch gradient, all exact; at the reference weights, means over its last
+      steps, ``reference_loss`` ...;
     - there, of each mode (``index``), ``eigenvalue`` (error: residual) and
-      ``noise_variance``, u_i'Σu_i of a minibatch; of the modes i < j among k
-      ``noise_covariance``, ``index`` i k + j; ``smallest_eigenvalue`` of all, at most so
-      much (error: residual); ``rest_node`` and ``rest_weight``, for each draw the spectrum
-      of H off the modes in which each direction counts with its noise;
-    - ``parameters``, their number P;
+      ``noise_variance`` of a minibatch; of the modes i < j among k ``noise_covariance``,
+      ``index`` i k + j; ``smallest_eigenvalue``, at most so much (error: residual);
+      ``rest_node`` and ``rest_weight``, for each draw the spectrum of H off the modes in
+      which each direction counts with its noise; ``parameters``, their number P;
     - of the replicas after the discarded steps, of each mode, what
-      :func:`stationarity.stats.modes.statistics` gives; for random directions off the
-      modes (``index``) ``rest_variance`` and ``rest_kurtosis``;
-      ``local_displacement_squared``, the mean of ||delta||^2; ``projection`` of the first
-      replica on some modes, its last steps; ``replica_loss`` and ``replica_noise_trace``,
-      exact, at every ``measure_every`` steps;
-    - with the lag as step: ``global_displacement_squared`` of each replica (``member``),
-      mean over its reference points; ``top_displacement_squared``, its part along the
-      modes; ``drift_squared``, of the mean displacement of the replicas; and
-      ``rest_dimension``, (tr C)^2 / tr C^2 of what is not along the modes.
+      :func:`stationarity.stats.modes.statistics` gives; of random directions off the modes
+      ``rest_variance`` and ``rest_kurtosis``; ``local_displacement_squared``, the mean of
+      ||delta||^2; ``projection`` of the first replica on some modes, its last steps;
+      ``replica_loss`` and ``replica_noise_trace``, exact;
+    - with the lag as step: ``global_displacement_squared`` of each ``member``, mean over
+      its reference points; ``top_displacement_squared``, its part along the modes;
+      ``drift_squared``, of the mean displacement of the replicas; and ``rest_dimension``,
+      (tr C)^2 / tr C^2 of what is not along the modes.
 
-    Errors are standard errors over the replicas. Memory: a file of ``steps`` x
-    ``replicas`` x (modes + random directions) float32 numbers, read once at the end, and
-    ``points`` x ``replicas`` nets. Raises :class:`UsageError` for too small a net.
+    Errors are standard errors over the replicas. Disk: ``steps`` x ``replicas`` x (modes +
+    random directions) float32 numbers, which are read at the end; memory: ``points`` x
+    ``replicas`` nets, too. Raises :class:`UsageError` for too small a net.
     """
     task, keeper = small.load(settings, place), place.keeper
     if settings.reshuffled:
@@ -74,12 +72,12 @@ def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
         return rows + _follow(task, state, reference, directions)
 
 
-def _train(task: Task) -> tuple[small.State, Tensor, list[tuple]]:
+def _train(task: Task) -> tuple[small.Weights, Tensor, list[tuple]]:
     """Return the state after burn-in, the reference weights (P,), and rows."""
     settings, seeds = task.settings, small.seeds(task.settings.seed, "member", 1)
     start = task.start(seeds)
     total = torch.zeros_like(start[0][0], dtype=torch.float64)
-    nets = small.Ensemble(task, start, seeds, settings.burn_in, total=total, rows=[])
+    nets = small.Nets(task, start, seeds, settings.burn_in, total=total, rows=[])
     total, rows = nets.kept.values()
     for step in nets.steps():
         if step % settings.measure_every == 0:
@@ -138,14 +136,14 @@ def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
 
 
 def _follow(
-    task: Task, state: small.State, reference: Tensor, directions: Tensor
+    task: Task, state: small.Weights, reference: Tensor, directions: Tensor
 ) -> list[tuple]:
     settings, count = task.settings, task.settings.replicas
     seeds, reference = small.seeds(settings.seed, "replica", count), reference.float()
     theta, buffer = (part.expand(count, -1) for part in state)
     kept = {"sums": {}, "rows": [], "squares": theta.new_zeros(count, dtype=torch.float64)}
     kept["places"] = theta.new_zeros(settings.points, *theta.shape)
-    nets = small.Ensemble(task, (theta, buffer), seeds, settings.steps, **kept)
+    nets = small.Nets(task, (theta, buffer), seeds, settings.steps, **kept)
     sums, rows, squares, places = nets.kept.values()
     table = task.keeper.table(count * len(directions), nets.step)
     top = directions[: settings.modes].double()
@@ -194,8 +192,8 @@ def reference_steps(settings: ModeStudy) -> list[int]:
 def _distances(gone: Tensor, top: Tensor) -> Tensor:
     """Return what displacements (K, P) over one lag say, (2 K + 3,).
 
-    Squares of all and of their parts along the modes (k, P), the square of the common
-    drift, and of what is not along the modes tr C and tr C² of the covariance C.
+    Squares of all and of their parts along the modes (k, P), that of the common drift, and
+    tr C and tr C² of the covariance C of the rest.
     """
     along = gone @ top.T
     rest, total = gone - along @ top, gone.sum(0)

@@ -1,0 +1,92 @@
+"""Stationary series with two time scales, and how the test of invariance judges them.
+
+Source: our section "Watching a distribution settle".
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+import scipy.optimize
+import scipy.signal
+import scipy.stats
+from numpy.typing import ArrayLike, NDArray
+
+from ...stats import invariance
+
+
+def two_scales(count: int, length: int, share: float, time: float, seed: int = 0) -> NDArray:
+    """Return stationary series (count, length) of variance 1: white noise and a slow part.
+
+    The slow part is a sampled Ornstein-Uhlenbeck process of autocorrelation time ``time``
+    (samples), and has the ``share`` of the variance.
+    """
+    phi, generator = (time - 1) / (time + 1), np.random.default_rng(seed)
+    fast, noise = generator.standard_normal((2, count, length))
+    noise[:, 1:] *= math.sqrt(1 - phi**2)
+    slow = scipy.signal.lfilter([1], [1, -phi], noise)
+    return math.sqrt(1 - share) * fast + math.sqrt(share) * slow
+
+
+def fitted_scales(values: ArrayLike) -> tuple[float, float]:
+    """Return share and time of :func:`two_scales` that series (n,) or (K, n) resemble.
+
+    By least squares on their correlations about fitted lines, at lags up to n / 8.
+    """
+    parts = scipy.signal.detrend(np.atleast_2d(np.asarray(values, float)))
+    length = parts.shape[1]
+    power = np.abs(np.fft.rfft(parts, 2 * length)) ** 2
+    correlations = np.fft.irfft(power.sum(0))[:length]
+    if correlations[0] <= 0:
+        return 0.0, 1.0
+    lags = np.unique(np.geomspace(1, max(length // 8, 2), 24).astype(int))
+    found = scipy.optimize.curve_fit(
+        lambda lag, share, time: share * ((time - 1) / (time + 1)) ** lag,
+        lags, correlations[lags] / correlations[0],
+        p0=(0.5, 1 + length / 50), bounds=([0, 1], [1, 2 + length / 4]),
+    )[0]  # fmt: skip
+    return tuple(map(float, found))
+
+
+def controls(length: int, drift: float = 1.5, seed: int = 0) -> dict:
+    """Return two control series, ``{name: (steps, values)}``, of ``length`` samples.
+
+    :func:`two_scales` with a slow part of 10 % whose time is a twentieth of the shorter
+    of the last two windows; and the same plus a line that rises by ``drift`` over the
+    series.
+    """
+    values, steps = two_scales(1, length, 0.1, length / 80, seed)[0], np.arange(length)
+    return {
+        "stationary control": (steps, values),
+        "drifting control": (steps, values + np.linspace(0, drift, length)),
+    }
+
+
+def calibration(count: int, shift: float = 0.5, length: int = 1000) -> pd.DataFrame:
+    """Return how often ``count`` stationary and drifting processes are said to differ.
+
+    A row for each process: the ``slow part`` of its variance, ``window / time`` of the
+    shorter window (``length``; the later is twice as long), the share of ``false alarms``,
+    of ``refused`` pairs, and of ``alarms`` where a slow drift shifts the means of the two
+    windows by ``shift`` standard deviations. ``best`` is that share for a test of the
+    means alone, by someone who knows the memory.
+    """
+    rows = []
+    for share, per in ((0, math.inf), (1, 80), (0.02, 20), (0.05, 20), (0.1, 20), (0.1, 5)):
+        time = max(length / per, 1.0)
+        series = two_scales(count, 3 * length, share, time, seed=1)
+        drifting = series + np.linspace(0, 2 * shift, 3 * length)
+        still, moved = (
+            [invariance.judge(one[:length], one[length:])["verdict"] for one in each]
+            for each in (series, drifting)
+        )
+        judged = max(count - still.count("undecided"), 1)
+        known = max(count - moved.count("undecided"), 1)
+        error = math.sqrt((1 - share + share * time) * 1.5 / length)
+        best = sum(scipy.stats.norm.cdf(side * shift / error - 1.96) for side in (1, -1))
+        rows.append([
+            share, per, still.count("differ") / judged, 1 - judged / count,
+            moved.count("differ") / known, best,
+        ])  # fmt: skip
+    columns = ["slow part", "window / time", "false alarms", "refused", "alarms", "best"]
+    return pd.DataFrame(rows, columns=columns)
