@@ -130,9 +130,7 @@ def verdict_of(ratio: Estimate) -> str:
     >>> verdict_of(Estimate(0.002, 0.001, 0.004)), verdict_of(Estimate(0.01, 0.008, 0.02))
     ('vanishes', 'undecided')
     """
-    if ratio.high < VANISHED:
-        return "vanishes"
-    return "does not vanish" if ratio.low > VANISHED else "undecided"
+    return said(ratio, VANISHED, "does not vanish", "vanishes", "undecided")
 
 
 # --- shares without units, of each stage -------------------------------------------------

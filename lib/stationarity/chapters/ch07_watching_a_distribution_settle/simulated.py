@@ -62,17 +62,23 @@ def controls(length: int, drift: float = 1.5, seed: int = 0) -> dict:
     }
 
 
-def calibration(count: int, shift: float = 0.5, length: int = 1000) -> pd.DataFrame:
-    """Return how often ``count`` stationary and drifting processes are said to differ.
+# The slow part of the variance, and the shorter window over its memory.
+PROCESSES = (0, math.inf), (1, 80), (0.02, 20), (0.05, 20), (0.1, 20), (0.1, 5)
 
-    A row for each process: the ``slow part`` of its variance, ``window / time`` of the
+
+def calibration(
+    count: int, shift: float = 0.5, length: int = 1000, processes=PROCESSES
+) -> pd.DataFrame:
+    """Return how often ``count`` stationary and drifting series are said to differ.
+
+    A row for each of the processes: the ``slow part`` of its variance, ``window / time`` of the
     shorter window (``length``; the later is twice as long), the share of ``false alarms``,
     of ``refused`` pairs, and of ``alarms`` where a slow drift shifts the means of the two
     windows by ``shift`` standard deviations. ``best`` is that share for a test of the
     means alone, by someone who knows the memory.
     """
     rows = []
-    for share, per in ((0, math.inf), (1, 80), (0.02, 20), (0.05, 20), (0.1, 20), (0.1, 5)):
+    for share, per in processes:
         time = max(length / per, 1.0)
         series = two_scales(count, 3 * length, share, time, seed=1)
         drifting = series + np.linspace(0, 2 * shift, 3 * length)

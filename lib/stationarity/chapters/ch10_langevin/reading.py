@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import scipy.optimize
-import scipy.stats
 from numpy.typing import NDArray
 
 from ...errors import UsageError
@@ -167,9 +166,8 @@ def _largest_error(table: pd.DataFrame, degrees: int) -> Estimate:
     end of intervals that hold jointly (Bonferroni); by Student's t of so many ``degrees``.
     """
     off, error = (1 / table.ratio - 1).abs(), (table.ratio_error / table.ratio**2).abs()
-    alone, joint = scipy.stats.t.isf([0.025, 0.025 / len(table)], degrees)
-    low, high = max((off - joint * error).max(), 0.0), (off + alone * error).max()
-    return Estimate(float(off.max()), float(low), float(high))
+    alone, joint = (Estimate.of(off, error, degrees, many) for many in (1, len(table)))
+    return Estimate(*map(float, (off.max(), max(joint.low.max(), 0.0), alone.high.max())))
 
 
 def worst(run: Run, noise: str, theory: str) -> Estimate:

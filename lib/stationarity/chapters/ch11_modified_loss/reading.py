@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 from numpy.typing import NDArray
 
 from ...errors import UsageError
@@ -183,9 +182,8 @@ def _furthest(values, errors, degrees: int) -> Estimate:
     """
     if not len(values):
         raise UsageError("No mode of this run oscillates: there is no ratio to give.")
-    widths = errors * scipy.stats.t.ppf(1 - 0.025 / len(values), max(degrees, 1))
-    away = np.abs(values - 1)
-    worst = values[away.argmax()]
-    side, least = 1 if worst > 1 else -1, max((away - widths).max(), 0.0)
-    ends = sorted((1 + side * least, 1 + side * (away + widths).max()))
+    away = Estimate.of(np.abs(values - 1), errors, max(degrees, 1), len(values))
+    worst = values[away.value.argmax()]
+    side, least = 1 if worst > 1 else -1, max(away.low.max(), 0.0)
+    ends = sorted((1 + side * least, 1 + side * away.high.max()))
     return Estimate(*map(float, (worst, *ends)))

@@ -168,7 +168,7 @@ def _predicted(run: Run, lags: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
 
     These are zero where the run has the modes alone.
     """
-    law, modes = _law(run), len(by_mode(run))
+    law, modes = _law(run), len(run.series("eigenvalue"))
     draws = run.settings.draws if run.has("rest_node") else 1
     along, off = np.split(theory.displacement_squared(lags, *law), [modes], axis=1)
     by_draw, weights = off.reshape(len(lags), draws, -1), law[2][modes:].reshape(draws, -1)
