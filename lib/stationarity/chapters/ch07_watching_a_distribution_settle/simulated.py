@@ -78,9 +78,9 @@ def calibration(
     means alone, by someone who knows the memory.
     """
     rows = []
-    for share, per in processes:
+    for seed, (share, per) in enumerate(processes):
         time = max(length / per, 1.0)
-        series = two_scales(count, 3 * length, share, time, seed=1)
+        series = two_scales(count, 3 * length, share, time, seed)
         drifting = series + np.linspace(0, 2 * shift, 3 * length)
         still, moved = (
             [invariance.judge(one[:length], one[length:])["verdict"] for one in each]
