@@ -11,15 +11,26 @@ from hub import Hub
 matplotlib.use("Agg")  # no window; not MPLBACKEND, which kernels would inherit
 
 
+def pytest_collection_modifyitems(items):
+    """Give a worker whole files, whose fixtures are made once; but pages one by one."""
+    for item in items:
+        if not item.name.startswith("test_execution"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def apart_from_the_reader(tmp_path_factory):
-    """Keep the tests off the reader's own runs, data and settings."""
+    """Keep the tests off the reader's own runs, data and settings, and workers off others'."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("STATIONARITY_")]:
             patch.delenv(name)
         patch.delenv("MPLBACKEND", raising=False)
         patch.setenv("STATIONARITY_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+        threads = max(torch.get_num_threads() // workers, 1)
+        torch.set_num_threads(threads)
+        patch.setenv("OMP_NUM_THREADS", str(threads))
         yield
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 # named here runs with its own parameters.
 SHORT_RUN = {
     "epochs": 15, "drops": [5, 10], "examples": 192, "measure_every": 1, "measure_batches": 4,
-    "sharpness_batches": 2,
+    "sharpness_batches": 1, "sharpness_products": 3,
 }  # fmt: skip
 SHORT_LANGUAGE = {
     "tokens": 9000, "width": 8, "heads": 2, "head_width": 4, "inner_width": 8, "segment": 8,
@@ -67,7 +67,10 @@ SHORT_PART_ONE = SHORT_RUNS | {"full_batch": SHORT_CONTROL}
 SHORT_LEDGER = SHORT_PART_ONE | SHORT_DIFFUSION | SHORT_CURRENTS | {
     "linear_regression": SHORT_REGRESSION, "*_modes": SHORT_MODES, "continued": SHORT_CONTINUED,
 }  # fmt: skip
-SHORT_AXIS = {"epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4}
+SHORT_AXIS = {
+    "epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4,
+    "sharpness_products": 3,
+}  # fmt: skip
 SMALL = {
     "index": {
         "settings": {
@@ -81,6 +84,8 @@ SMALL = {
         "settings": {
             "examples": 96, "batch_size": 16, "training_steps": 5, "sizes": [3, 4],
             "drawn": [2, 6], "replicates": 3,
+            "update_size": {"epochs": 4, "measure_batches": 10, "sharpness_products": 3},
+            "normalised_loss": {"training_steps": 20, "measured_examples": 256},
         }
     },
     "03-imagenet-resnet101": {"settings": SHORT_RUN | {"full_batch": SHORT_CONTROL}},

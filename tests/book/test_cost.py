@@ -7,6 +7,7 @@ import stationarity
 import torch
 from stationarity import measure
 from stationarity.book import cost, counting, results
+from stationarity.chapters import sizes
 from stationarity.nets import mlp
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import EXPERIMENTS, get
@@ -53,7 +54,7 @@ def test_a_layer_between_others_has_three_times_and_nine_times_its_forward_pass(
 def test_the_counter_agrees_with_pytorchs_own_on_a_resnet():
     settings = get("imagenet_resnet", overrides=IMAGES)
     counts = counting.counted(settings)[0]
-    model = counting.net(settings)
+    model = sizes.net(settings)
     images = torch.empty(6, 1, 8, 8, device="meta")
     labels = torch.empty(6, dtype=torch.int64, device="meta")
     with FlopCounterMode(display=False) as counter:
@@ -106,7 +107,7 @@ def test_a_run_that_is_followed_does_what_was_counted(monkeypatch, tmp_path):
     assert cost.work(plain).measuring == 0 < cost.work(settings).measuring
     (disk, memory), (plain_disk, plain_memory) = cost.room(settings), cost.room(plain)
     assert memory > plain_memory
-    size = len(measure.parameter_vector(counting.net(settings)))
+    size = len(measure.parameter_vector(sizes.net(settings)))
     assert disk - plain_disk == 4 * size * (2 + 8 + 1)
 
 

@@ -40,7 +40,7 @@ def test_the_criterion_can_give_every_verdict(tmp_path, values, verdict):
 
 def test_stages_end_where_the_step_size_drops(tmp_path):
     run = run_with(tmp_path, values=np.ones(13), schedule="stages", drops=[4, 8, 40])
-    assert levels.stages(run) == [(0, 4), (4, 8), (8, 12)]
+    assert levels.stages(run.settings) == [(0, 4), (4, 8), (8, 12)]
 
 
 def test_the_correlation_of_few_residuals_has_its_own_expectation():

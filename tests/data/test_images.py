@@ -203,6 +203,51 @@ def test_a_data_root_without_the_files_says_which_and_where_from(tmp_path):
         data.load("imagenet", batch_size=4, data_root=tmp_path)
 
 
+@pytest.fixture
+def tiny_root(tmp_path, monkeypatch):
+    """Tiny ImageNet of four classes."""
+    monkeypatch.setattr(parquet, "TINY", dataclasses.replace(parquet.TINY, classes=4))
+    rng = np.random.default_rng(0)
+    for split in ("train", "validation"):
+        rows = [
+            {"image": {"bytes": encoded(rng, 64), "path": None}, "label": i % 4}
+            for i in range(20)
+        ]
+        pd.DataFrame(rows).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    return tmp_path
+
+
+def test_tiny_imagenet_and_its_first_classes(tiny_root):
+    images = data.load("tiny-imagenet", batch_size=5, data_root=tiny_root)
+    assert (images.count, images.size, images.classes, len(images.test)) == (20, 64, 4, 20)
+    few = data.load("tiny-imagenet", batch_size=5, data_root=tiny_root, classes=2)
+    assert (few.count, few.classes, len(few.test)) == (10, 2, 10)
+    assert torch.equal(few.train, images.train[images.labels < 2])
+    with pytest.raises(
+        UsageError, match="classes is 9, and must be at most 4 for tiny-imagenet"
+    ):
+        data.load("tiny-imagenet", batch_size=5, data_root=tiny_root, classes=9)
+
+
+def test_other_classes_or_sizes_than_the_data_set_s_are_named(tiny_root, monkeypatch):
+    monkeypatch.setattr(parquet, "TINY", dataclasses.replace(parquet.TINY, size=32))
+    with pytest.raises(
+        UsageError, match=r"Image 0 of .* has \(64, 64\) pixels, and not \(32, 32\)"
+    ):
+        data.load("tiny-imagenet", batch_size=5, data_root=tiny_root)
+    monkeypatch.setattr(parquet, "TINY", dataclasses.replace(parquet.TINY, classes=200))
+    with pytest.raises(UsageError, match="has 4 classes, and Tiny ImageNet has 200: get all"):
+        data.load("tiny-imagenet", batch_size=5, data_root=tiny_root)
+
+
+def test_digits_have_fewer_classes_where_told():
+    images = digits(classes=3)
+    assert images.classes == 3 and int(images.test_labels.max()) == 2
+    mean = images.train.double().mean()
+    assert np.isclose(float(images.mean), mean)
+    assert np.isclose(float(images.std), images.train.double().std(correction=0))
+
+
 def test_unknown_names_have_a_hint():
     with pytest.raises(UsageError, match="Did you mean 'cifar10'"):
         data.load("cifar", batch_size=4)

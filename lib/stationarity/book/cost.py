@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from ..chapters.sizes import DATA, data_of, net, steps_per_epoch
 from ..measure.derivatives import count_entries
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS, Settings
 from ..train import directions
 from ..train.settings import AnyTraining, LanguageTraining
 from . import counting, verdicts
-from .counting import DATA
 from .results import stale
 
 GRADIENTS = 26  # of the size of the weights, that a measurement holds: see stationarity.measure
@@ -68,24 +68,22 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
     >>> work(EXPERIMENTS["imagenet_resnet"]["classroom"]).steps
     1980
     """
-    data, batch = DATA[settings.dataset], settings.batch_size
+    data, batch = data_of(settings), settings.batch_size
     few = settings.sharpness_batches * batch
     products = settings.sharpness_products if products is None else products
     counts, measured = costs or counting.counted(settings)
     examples, tests, further = settings.measure_batches * batch, data.tests, 0.0
     if isinstance(settings, LanguageTraining):
-        tokens, tests = settings.tokens or data.examples, data.tests / settings.segment
-        per_epoch = settings.steps_per_epoch or (tokens - 1) // (batch * settings.segment)
+        tests = data.tests / settings.segment
         # A step's batch once more with the memory that training kept, and with one made anew.
         further = batch * 2 * measured.gradient
-    else:
-        per_epoch = (settings.examples or data.examples) // batch
     if settings.measure_on == "partition":
-        examples = settings.examples or data.examples
+        examples = data.examples
         few = min(few, examples)
     # Each ends with the losses before a step and after it, but for the last.
     curvature = few * ((products + 1) * measured.product + 2 * measured.forward)
     once = examples * measured.gradient + curvature + tests * counts.forward + further
+    per_epoch = steps_per_epoch(settings)
     steps, every = settings.epochs * per_epoch, settings.measure_every * per_epoch
     often = len(range(0, steps, every)) + 1 if every else 0  # at the end, too
     measuring = often * once - min(often, 1) * few * measured.forward
@@ -108,7 +106,7 @@ def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
     files = DATA[settings.dataset].gigabytes * 1e9 if hasattr(settings, "dataset") else 0.0
     if not isinstance(settings, AnyTraining):
         return files, 0.0
-    size = count_entries(counting.net(settings).parameters())
+    size = count_entries(net(settings).parameters())
     item = 8 if settings.precision == "float64" else 4
     moments = 2 if settings.optimizer == "adam" else int(settings.momentum > 0)
     weights, held = item * size * (1 + moments), item * size * GRADIENTS

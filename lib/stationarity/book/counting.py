@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable
 from functools import cache
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,32 +18,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import flop_registry
 
-from .. import nets
+from ..chapters.sizes import data_of, net
 from ..measure.derivatives import count_entries, gradients, hessian_product, trainable
 from ..train import loop, precision
-from ..train.settings import LanguageTraining, Training
+from ..train.settings import AnyTraining, LanguageTraining, Training
 
 PATIENCE = 0.3  # seconds that one kind of pass is timed
-
-
-class Data(NamedTuple):
-    """The size of a dataset: images of ``size`` squared, or words of text."""
-
-    examples: int  # training images, or tokens
-    tests: int = 0
-    channels: int = 0
-    size: int = 0
-    classes: int = 0  # of the images; of a text, the words of its vocabulary
-    gigabytes: float = 0.0  # of the files; 0: it is embedded
-
-
-DATA = {
-    "digits": Data(1437, 360, 1, 8, 10),
-    "cifar10": Data(50_000, 10_000, 3, 32, 10, 0.2),
-    "imagenet": Data(1_281_167, 50_000, 3, 224, 1000, 150),
-    "python-reference": Data(418_613, 46_513, classes=103),
-    "wikitext103": Data(103_227_021, 217_646, classes=267_735, gigabytes=0.6),
-}
 
 
 class Counts(NamedTuple):
@@ -104,18 +83,10 @@ def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts
     return Counts(*(total / examples for total in totals + sizes[1:]))
 
 
-def net(settings, words: int = 0, device="meta") -> nn.Module:
-    """Return the settings' model, without numbers where the device is ``meta``."""
-    data = DATA[settings.dataset]
-    like = SimpleNamespace(vocabulary=range(words or data.classes), **data._asdict())
-    with torch.random.fork_rng(devices=[]), torch.device(device):
-        return nets.build(settings, like).train()
-
-
 def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
     """Return the net, and the loss with a random batch in training, then in a measurement."""
     model, objective = net(settings, words, device), loop.measured_loss(settings)
-    size, data = settings.batch_size, DATA[settings.dataset]
+    size, data = settings.batch_size, data_of(settings)
     with torch.random.fork_rng(devices=[]):
         if isinstance(settings, Training):
             side = settings.image_size if settings.dataset == "imagenet" else data.size
@@ -131,21 +102,27 @@ def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
     return model, (training, (objective, (context, tokens, tokens)))
 
 
-@cache
 def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
     """Count what an example costs in training, and what it costs in a measurement.
 
     It is an image, or a segment of text; ``words`` a vocabulary's size, if not the dataset's.
     """
+    # Of images one alone cannot be normalised. Nothing else that all training has counts.
+    size = 2 if isinstance(settings, Training) else settings.batch_size
+    alike = dict.fromkeys(AnyTraining.model_fields) | {"batch_size": size, "seed": 0}
+    return _counted(settings.model_copy(update=alike), words)
+
+
+@cache
+def _counted(settings, words: int) -> tuple[Counts, Counts]:
     if isinstance(settings, Training):
-        settings = settings.model_copy(update={"batch_size": 2})  # one cannot be normalised
         model, (way, _) = _ways(settings, "meta")
         return (count(model, *way, settings.batch_size),) * 2
     model, ways = _ways(settings, "meta")
     vocabulary = model.vocabulary  # its cost depends on the words: it is added below
     vocabulary.embed = lambda tokens: 1.0 * vocabulary.tables[0][0].expand(*tokens.shape, -1)
     vocabulary.losses = lambda states, targets: states.square().sum(1)
-    operations, scores = _words(settings, words or DATA[settings.dataset].classes)
+    operations, scores = _words(settings, words or data_of(settings).classes)
     each = np.array([operations, 3 * operations, 9 * operations, 4 * scores, 8 * scores])
     counts = [count(model, *way, settings.batch_size) for way in ways]
     return tuple(Counts(*np.add(one, settings.segment * each)) for one in counts)

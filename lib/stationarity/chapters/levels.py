@@ -27,10 +27,10 @@ LEVEL = [
 LEFT = 0.5  # between a steady gradient, 1, and one that falls along a line to nothing, 0
 
 
-def stages(run: Run) -> list[tuple[float, float]]:
+def stages(settings) -> list[tuple[float, float]]:
     """Return the epochs at which each stage of constant step size begins and ends."""
-    drops = run.settings.drops if run.settings.schedule == "stages" else ()
-    last = run.settings.epochs
+    drops = settings.drops if settings.schedule == "stages" else ()
+    last = settings.epochs
     return list(itertools.pairwise([0, *(drop for drop in drops if drop < last), last]))
 
 
@@ -41,7 +41,7 @@ def windows(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
     that is all.
     """
     series, found = run.series(quantity), {}
-    for number, (begin, end) in enumerate(stages(run), start=1):
+    for number, (begin, end) in enumerate(stages(run.settings), start=1):
         first = end - SETTLED_PART * (end - begin)
         window = series[(series.epoch > first) & (series.epoch <= end)]
         if len(window) >= 3:

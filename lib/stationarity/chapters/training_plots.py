@@ -15,7 +15,7 @@ LINE = {"markersize": 3, "linewidth": 1}
 
 def drops(run: Run) -> list[float]:
     """Return the epochs at which the step size of a run drops."""
-    return [end for _, end in stages(run)[:-1]]
+    return [end for _, end in stages(run.settings)[:-1]]
 
 
 def loss_and_gradient(run: Run) -> Figure:

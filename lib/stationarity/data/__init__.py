@@ -8,6 +8,7 @@ A dataset has a ``name``, a ``count`` of training examples (of a text: segments)
 last)`` and ``draws(count, *key)``. Of several processes each makes its share of a batch.
 """
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,26 +25,31 @@ from .text import TokenStreams, words
 __all__ = ["available", "embedded_hash", "load", "load_text", "whole", "with_wrong_labels"]
 
 
-def load(
-    name: str, *, data_root=None, crop_padding=0, label_noise=0.0, image_size=224, **how
-) -> Images:
-    """Return images (``digits``, ``cifar10``, ``imagenet``), in batches ``(images, labels)``.
+def load(name: str, *, data_root=None, classes=0, image_size=224, **how) -> Images:
+    """Return images, in batches ``(images, labels)``.
 
-    Small images are cropped at random with ``crop_padding`` pixels around them, and a part
-    ``label_noise`` gets a wrong label; ImageNet's random resized crops have a side of
+    Of the small ones, ``digits``, ``cifar10`` and ``tiny-imagenet``, the first ``classes``
+    are used (0: all), cropped at random with ``crop_padding`` pixels around them, and a part
+    ``label_noise`` gets a wrong label; random resized crops of ``imagenet`` have a side of
     ``image_size`` pixels. The rest, as ``batch_size``, is what
     :class:`~stationarity.data.images.Images` takes. Raises :class:`UsageError` where files
     are missing or damaged, where the hub refuses them, or where the batch exceeds the data.
     """
-    known_name(name, ("digits", "cifar10", "imagenet"), "dataset of images")
+    small = {"cifar10": parquet.CIFAR, "tiny-imagenet": parquet.TINY}
+    known_name(name, ("digits", *small, "imagenet"), "dataset of images")
     if name == "imagenet":
         return _imagenet(_root(data_root), image_size=image_size, **how)
-    if name == "cifar10":
-        arrays, provenance = _cifar10(_root(data_root))
+    if name in small:
+        arrays, provenance = _small_images(small[name], _root(data_root))
     else:
         arrays = embedded.digits()
         provenance = {"source": "scikit-learn", "sha256": embedded_hash(name)}
-    how |= {"crop_padding": crop_padding, "label_noise": label_noise}
+    if classes:
+        there = len(set(arrays["train"][1]))
+        if not 1 < classes <= there:
+            said = f"The setting classes is {classes}, and must be at most {there} for {name}"
+            raise UsageError(f"{said} and at least 2; 0 takes all.")
+        arrays = {p: (x[y < classes], y[y < classes]) for p, (x, y) in arrays.items()}
     return TensorImages(name, arrays, provenance, **how)
 
 
@@ -70,7 +76,7 @@ def load_text(name: str, *, data_root: str | Path | None = None, **how) -> Token
 def available(root: Path) -> dict[str, str]:
     """Return what a data root holds of each dataset that is not embedded, in words."""
     held = {}
-    for source in (parquet.CIFAR, parquet.IMAGENET, parquet.WIKITEXT):
+    for source in (parquet.CIFAR, parquet.TINY, parquet.IMAGENET, parquet.WIKITEXT):
         files = [file for part in parquet.find(source, root).values() for file in part]
         if source is parquet.IMAGENET and (tree := _imagenet_tree(root)):
             there = f"folders of images in {tree}"
@@ -91,16 +97,23 @@ def _root(data_root: str | Path | None) -> Path | None:
     return root
 
 
-def _cifar10(root: Path | None) -> tuple[dict, dict]:
-    files, provenance = parquet.parquet_files(parquet.CIFAR, root)
+def _small_images(source: parquet.Source, root: Path | None) -> tuple[dict, dict]:
+    files, provenance = parquet.parquet_files(source, root)
     arrays = {}
-    for split in ("train", "test"):
-        table = parquet.read(files[split], parquet.CIFAR.columns)
-        names = (f"Image {i} of CIFAR-10's {split} part" for i in range(len(table)))
-        encoded = (cell["bytes"] for cell in table.column("img").to_pylist())
+    for split, part in zip(source.rows, ("train", "test"), strict=True):
+        table = parquet.read(files[split], source.columns)
+        labels = table.column("label").to_numpy().astype(np.int64)
+        if part == "train" and set(labels) != set(range(source.classes)):
+            raise UsageError(
+                f"{files[split][0]} has {len(set(labels))} classes, and {source.name} has "
+                f"{source.classes}: get all its files from "
+                f"https://huggingface.co/datasets/{source.hub}."
+            )
+        names = (f"Image {i} of {source.name}'s {split} part" for i in range(len(table)))
+        encoded = (cell["bytes"] for cell in table.column(source.columns[0]).to_pylist())
         with ThreadPoolExecutor() as pool:
-            images = np.stack(list(pool.map(decode, encoded, names)))
-        arrays[split] = (images, table.column("label").to_numpy().astype(np.int64))
+            images = list(pool.map(decode, encoded, names, itertools.repeat(source.size)))
+        arrays[part] = np.stack(images), labels
     return arrays, provenance
 
 
@@ -110,7 +123,7 @@ def _imagenet_tree(root: Path | None) -> Path | None:
     return next((folder for folder in folders if (folder / "train").is_dir()), None)
 
 
-def _imagenet(root: Path | None, **how):
+def _imagenet(root: Path | None, crop_padding=0, label_noise=0.0, **how):  # it has neither
     from . import folders  # torchvision takes seconds to import
 
     if tree := _imagenet_tree(root):

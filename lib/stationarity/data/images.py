@@ -101,7 +101,7 @@ class TensorImages(Images):
     """
 
     def __init__(
-        self, name, arrays, provenance, *, crop_padding, label_noise, examples=0, **how
+        self, name, arrays, provenance, *, crop_padding=0, label_noise=0.0, examples=0, **how
     ):
         images, labels = arrays["train"]
         if examples:
@@ -111,10 +111,12 @@ class TensorImages(Images):
         self.crop_padding = crop_padding
         _, self.size, _, self.channels = images.shape
         self.classes = int(arrays["train"][1].max()) + 1
-        pixels = images.reshape(-1, self.channels).astype(np.float64)
+        pixels = images.reshape(-1, self.channels).T
+        counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels])
+        means, squares = (counts @ np.arange(256.0) ** k / len(pixels.T) for k in (1, 2))
         self.mean, self.std = (
             torch.tensor(v, dtype=self.dtype, device=self.device)
-            for v in (pixels.mean(0), pixels.std(0))
+            for v in (means, (squares - means**2) ** 0.5)
         )
         around = (crop_padding, crop_padding)
         padded = np.pad(images, ((0, 0), around, around, (0, 0)))
@@ -189,11 +191,17 @@ def whole(batches) -> tuple[Tensor, Tensor]:
     return torch.cat(images).flatten(1), torch.cat(labels)
 
 
-def decode(data: bytes, name) -> Image.Image:
-    """Return an encoded image in RGB; ``name`` names it where that fails."""
+def decode(data: bytes, name, size: int = 0) -> Image.Image:
+    """Return an encoded image in RGB; ``name`` names it where that fails.
+
+    It must have ``size`` pixels on each side, if that is given.
+    """
     try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+        if size and image.size != (size, size):
+            raise ValueError(f"it has {image.size} pixels, and not {size, size}")
     except (OSError, SyntaxError, ValueError) as error:
         raise UsageError(
             f"{name} cannot be read as an image ({error}): fetch it again or remove it."
         ) from None
+    return image

@@ -1,4 +1,4 @@
-"""Parquet files of CIFAR-10, WikiText-103 and ImageNet: below a data root, or downloaded.
+"""Parquet files of what is not embedded: below a data root, or downloaded.
 
 Every file is known by its SHA-256, which is computed once and remembered as long as the
 file's size and time of change stay as they are. A download is compared with the hub's own
@@ -25,7 +25,10 @@ LARGE = 1e9  # bytes; to hash more takes seconds, and is announced
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset of the Hugging Face hub, as parquet files ``<split>-*.parquet``."""
+    """A dataset of the Hugging Face hub, as parquet files ``<split>-*.parquet``.
+
+    Files of a split ``valid`` may also be called ``validation-*.parquet``.
+    """
 
     name: str
     hub: str  # the repository
@@ -33,11 +36,17 @@ class Source:
     columns: tuple[str, ...]
     rows: dict[str, int]  # of each split that is used
     folders: tuple[str, ...]  # where the files are looked for below a data root
+    classes: int = 0  # of small images
+    size: int = 0  # of small images, a side in pixels
 
 
 CIFAR = Source(
     "CIFAR-10", "uoft-cs/cifar10", "plain_text", ("img", "label"),
-    {"train": 50_000, "test": 10_000}, ("cifar10",),
+    {"train": 50_000, "test": 10_000}, ("cifar10",), 10, 32,
+)  # fmt: skip
+TINY = Source(
+    "Tiny ImageNet", "zh-plus/tiny-imagenet", "data", ("image", "label"),
+    {"train": 100_000, "valid": 10_000}, ("tiny-imagenet", "tiny-imagenet/data"), 200, 64,
 )  # fmt: skip
 WIKITEXT = Source(
     "WikiText-103", "Salesforce/wikitext", "wikitext-103-v1", ("text",),
@@ -81,7 +90,8 @@ def parquet_files(source: Source, root: Path | None, optional: str = "") -> tupl
 def find(source: Source, root: Path) -> dict[str, list[Path]]:
     """Return the files of the splits that lie below the root."""
     for folder in (*(root / part for part in source.folders), root):
-        parts = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in source.rows}
+        names = {split: "valid*" if split == "valid" else split for split in source.rows}
+        parts = {s: sorted(folder.glob(f"{name}-*.parquet")) for s, name in names.items()}
         if any(parts.values()):
             return {split: files for split, files in parts.items() if files}
     return {}

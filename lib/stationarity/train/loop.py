@@ -244,7 +244,8 @@ def load_data(settings: Training | LanguageTraining, place: Place):
         names |= {"segment", "tokens", "steps_per_epoch"}
         how |= settings.model_dump(include=names)
         return data.load_text(settings.dataset, context=settings.measure_context, **how)
-    names |= {"examples", "sampling", "crop_padding", "flip", "image_size", "label_noise"}
+    names |= {"examples", "classes", "sampling", "crop_padding", "flip", "image_size"}
+    names |= {"label_noise"}
     return data.load(settings.dataset, **how, **settings.model_dump(include=names))
 
 

@@ -11,7 +11,7 @@ Path = Literal[
     "auto", "float32", "float64", "float32 channels_last", "tf32", "bfloat16",
     "tf32 compiled", "bfloat16 compiled",
 ]  # of precision.PATHS, which takes seconds to import  # fmt: skip
-SmallImages = Literal["digits", "cifar10"]
+SmallImages = Literal["digits", "cifar10", "tiny-imagenet"]
 AtLeastTwo = Annotated[int, Field(ge=2)]
 
 
@@ -49,11 +49,12 @@ class AnyTraining(Settings):
 class Training(AnyTraining):
     """Settings of one training run on images, and of what is measured along it."""
 
-    dataset: Literal["digits", "cifar10", "imagenet"]
+    dataset: Literal["digits", "cifar10", "tiny-imagenet", "imagenet"]
     model: Literal[
         "cifar_resnet", "mlp", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"
     ]  # the latter are torchvision's
     examples: Whole = 0  # training examples that are used; 0: all
+    classes: Whole = 0  # of small images, the first so many that are used; 0: all
     width: Count = 64  # channels of the first stage of a cifar_resnet
     blocks: tuple[Count, ...] = (2, 2, 2, 2)  # blocks in each stage of a cifar_resnet
     batch_norm: bool = True  # of a cifar_resnet; else gains and biases, see nets.resnets
@@ -86,10 +87,10 @@ class Training(AnyTraining):
                 "measure_on='partition' needs data without augmentation: set "
                 "crop_padding=0 and flip=false, or measure_on='draws'."
             )
-        if large and (self.plain_images or self.label_noise):
+        if large and (self.plain_images or self.label_noise or self.classes):
             raise UsageError(
-                "plain_images=true and label_noise are for small images, which imagenet's "
-                "are not."
+                "plain_images=true, label_noise and classes are for small images, which "
+                "imagenet's are not."
             )
         if self.pretrained and not (large and self.model.startswith("resnet")):
             raise UsageError(

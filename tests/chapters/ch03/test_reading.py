@@ -155,7 +155,7 @@ def test_a_loss_that_fell_nowhere_is_refused(tmp_path):
 
 def test_the_papers_figure_is_a_run_in_three_stages():
     run = reading.figure_1()
-    assert levels.stages(run) == [(0, 30), (30, 60), (60, 90)]
+    assert levels.stages(run.settings) == [(0, 30), (30, 60), (60, 90)]
     assert len(levels.stage_levels(run)) == 3
     assert 0 < reading.settled_loss_change(run).value < 0.2
     assert reading.gradient_left(run).low > 1  # it rises
@@ -166,3 +166,60 @@ def test_the_papers_figure_is_drawn():
     validation = records.reference("zhang2022-figure1-validation")
     figure = figures.paper_figure(curve, validation)
     assert len(figure.axes) == 3 and all(axis.get_ylabel() for axis in figure.axes)
+
+
+def test_the_seeds_of_a_run_are_found_beside_it(tmp_path):
+    def written(name, **changes):
+        settings = get("full_batch").but(**changes)
+        info = records.new_info("full_batch", "classroom", settings, "0" * 12, "cpu")
+        (tmp_path / name).mkdir()
+        return records.write(
+            tmp_path / name,
+            info | {"status": "complete"},
+            metrics.rows("loss", [1.0], step=[0]),
+        )
+
+    first, third = written("a", seed=1), written("b", seed=7)
+    written("c", seed=2, epochs=3)
+    records.write_info(written("d", seed=3).folder, third.info | {"code": "other"})
+    (tmp_path / ".lock").touch()
+    for one in (first, third):
+        assert [run.folder.name for run in reading.of_all_seeds(one)] == ["a", "b"]
+
+
+def risen(folder, seed, factors):
+    """A run of a seed whose naive norm grows within each stage, from a quarter to a quarter."""
+    given = get("imagenet_resnet").but(epochs=60, drops=(20, 40), seed=seed)
+    epochs = np.arange(1, 61)
+    stage, passed = np.divmod(epochs - 1, 20)
+    norms = np.where(passed >= 15, np.array(factors)[stage], 1.0)
+    rows = metrics.rows("gradient_norm_naive", norms, step=epochs, epoch=float)
+    info = records.new_info("imagenet_resnet", "classroom", given, "0" * 12, "cpu")
+    info |= {"status": "complete"}
+    (folder / str(seed)).mkdir(parents=True)
+    return records.write(folder / str(seed), info, rows)
+
+
+def test_a_rise_is_that_of_all_seeds_and_the_first_stage_does_not_count(tmp_path):
+    factors = [(0.1, 2.0, 1.5), (9.0, 2.2, 1.4), (1.0, 2.4, 1.6)]
+    runs = [risen(tmp_path, seed, one) for seed, one in enumerate(factors)]
+    for run in runs:
+        table = reading.rises(run)
+        assert table.stage.tolist() == [2, 3]
+        assert np.allclose(table.rise, np.prod(factors, axis=0)[1:] ** (1 / 3))
+        found = reading.norm_rise(run)
+        logarithms = np.log([one[2] for one in factors])
+        margin = 4.303 * logarithms.std(ddof=1) / 3**0.5  # Student's t, 2 degrees of freedom
+        assert np.isclose(found.low, np.exp(logarithms.mean() - margin), rtol=1e-3)
+        assert found.low > 1
+        assert reading.norm_rise(run, "level").low < 1 < reading.norm_rise(run, "level").high
+        assert np.isclose(reading.norm_rise(run, "doubling").value, 2)
+
+
+def test_the_interval_of_one_seed_is_that_of_its_scatter(tmp_path):
+    run = risen(tmp_path, 0, (1.0, 2.0, 1.5))
+    assert reading.norm_rise(run) == (1.5, 1.5, 1.5)  # it has none
+    few = get("imagenet_resnet").but(epochs=60, drops=(20, 40)).plain()
+    rows = metrics.rows("gradient_norm_naive", [1.0, 1.0], step=[30, 60], epoch=float)
+    with pytest.raises(UsageError, match="first quarter of stage 1: lower measure_every"):
+        reading.norm_rise(records.write(tmp_path, run.info | {"settings": few}, rows))

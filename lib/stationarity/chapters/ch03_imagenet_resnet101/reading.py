@@ -1,5 +1,11 @@
 """What a training run says of its gradient and its loss, for the ledger."""
 
+import contextlib
+
+import numpy as np
+import pandas as pd
+
+from ...errors import UsageError
 from ...runs import metrics, records
 from ...runs.records import Run
 from ...runs.settings import get
@@ -8,7 +14,7 @@ from .. import SIZE, levels, quantity
 
 SQUARE = "regularised_gradient_norm_squared"
 # What the numbers of the paper's Figure 1 yield, too.
-READ_OFF = ("gradient_left", "settled_loss_change")
+READ_OFF = ("gradient_left", "settled_loss_change", "norm_rise")
 FALL = 3  # by which the norm falls in the case `falling`
 # Times the criterion, the change of the loss in the case `cut_early`: the smallest whole
 # number by which every run so far can show it. By 3 the classroom's ResNet cannot.
@@ -91,6 +97,92 @@ def settled_loss_change(run: Run, case: str = "") -> Estimate:
     )
 
 
+def of_all_seeds(run: Run) -> list[Run]:
+    """Return the complete runs beside a run that differ from it in the seed alone, by seed.
+
+    The run itself is among them; those that other code made are not.
+    """
+
+    def but_for_the_seed(one: Run) -> list:
+        return [one.info.get(key) for key in ("experiment", "scale", "code", "status")] + [
+            one.info["settings"] | {"seed": None}
+        ]
+
+    by_seed = {run.info["settings"]["seed"]: run}
+    for folder in run.folder.parent.glob("*"):
+        with contextlib.suppress(UsageError):  # one that cannot be read is none of these
+            one = records.read(folder)
+            if one and but_for_the_seed(one) == but_for_the_seed(run):
+                by_seed.setdefault(one.info["settings"]["seed"], one)
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def quarters(run: Run, quantity: str) -> pd.DataFrame:
+    """Return the means of a quantity over the first and the last quarter of each stage.
+
+    One row a stage: ``stage``, ``first``, ``last``, and their relative standard errors
+    ``first_error`` and ``last_error`` from the scatter there (NaN of one value alone).
+    Raises :class:`UsageError` for a stage without a measurement in one of the two.
+    """
+    series, rows = run.series(quantity), []
+    for number, (begin, end) in enumerate(levels.stages(run.settings), start=1):
+        row = {"stage": number}
+        for name, low, high in (("first", 0, 0.25), ("last", 0.75, 1)):
+            passed = (series.epoch - begin) / (end - begin)
+            values = series.value[(passed > low) & (passed <= high)]
+            if values.empty:
+                raise UsageError(
+                    f"{run.name} has no {quantity} in the {name} quarter of stage {number}: "
+                    "lower measure_every."
+                )
+            row[name] = mean = values.mean()
+            row[f"{name}_error"] = values.std() / len(values) ** 0.5 / mean
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def rises(run: Run, quantity: str = "gradient_norm_naive") -> pd.DataFrame:
+    """Return by how much a norm rises within each stage but the first, of all seeds of a run.
+
+    A row a stage: ``rise``, the last quarter's mean over the first's, a geometric mean over
+    the runs of :func:`of_all_seeds`, with ``low`` and ``high`` by
+    Student's t over them, and ``joint_low`` and ``joint_high`` for all stages together. Of
+    one seed the interval is that of the scatter in the two quarters, held for independent.
+    """
+    parts = [quarters(one, quantity).iloc[1:] for one in of_all_seeds(run)]
+    logarithms = np.log([one["last"] / one["first"] for one in parts])
+    together = len(parts[0])
+    if len(parts) == 1:
+        errors = np.hypot(parts[0].first_error, parts[0].last_error).to_numpy()
+        each = joint = Estimate.of(logarithms[0], errors)
+    else:
+        each, joint = (Estimate.mean(logarithms, many) for many in (1, together))
+    columns = {"stage": parts[0].stage.to_numpy()}
+    columns |= dict(zip(("rise", "low", "high"), np.exp(each), strict=True))
+    columns |= dict(zip(("joint_low", "joint_high"), np.exp(joint[1:]), strict=True))
+    return pd.DataFrame(columns)
+
+
+@quantity(
+    "of the smallest over the stages after the first, by Student's t over the seeds of the run: "
+    "its lower end needs no correction, its upper end is by Bonferroni",
+    within=SIZE,
+    level="a norm that is level in every stage, with the scatter of this run's seeds",
+    doubling="a norm that doubles within every stage, with the scatter of this run's seeds",
+)
+def norm_rise(run: Run, case: str = "") -> Estimate:
+    """The naive norm in the last quarter of a stage over that in the first, where smallest.
+
+    Of the stages after the first, in which the step size has dropped.
+    """
+    table = rises(run)
+    if case:
+        made_up = (1.0 if case == "level" else 2.0) / table.rise
+        ends = ["rise", "low", "high", "joint_low", "joint_high"]
+        table[ends] = table[ends].mul(made_up, axis=0)
+    return Estimate(*map(float, (table.rise.min(), table.low.min(), table.joint_high.min())))
+
+
 def figure_1() -> Run:
     """Return the paper's Figure 1 as a run, for its values beside ours.
 
@@ -103,7 +195,10 @@ def figure_1() -> Run:
     run = Run(records.PROJECT / "book" / "reference", info)
     squares = curve.gradient_norm**2
     # A point is the mean of its epoch: it lies in the middle of it.
-    series = {"loss": curve.train_loss, "gradient_norm_squared": squares, SQUARE: squares}
+    series = {
+        "loss": curve.train_loss, "gradient_norm_naive": curve.gradient_norm,
+        "gradient_norm_squared": squares, SQUARE: squares,
+    }  # fmt: skip
     rows = metrics.common_rows(series, step=curve.epoch, epoch=lambda step: step + 0.5)
     run.__dict__["metrics"] = metrics.frame(rows)
     return run

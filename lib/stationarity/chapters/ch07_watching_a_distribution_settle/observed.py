@@ -40,6 +40,8 @@ def stages(run: Run) -> list[tuple[int, int]]:
     settings = run.settings
     if hasattr(settings, "epochs"):
         length = run.metrics.step.max() / run.metrics.epoch.max()
-        return [tuple(round(length * epoch) for epoch in one) for one in levels.stages(run)]
+        return [
+            tuple(round(length * epoch) for epoch in one) for one in levels.stages(run.settings)
+        ]
     drops = [drop for drop in settings.drops if drop < settings.steps]
     return list(itertools.pairwise([0, *drops, settings.steps]))

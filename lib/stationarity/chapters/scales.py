@@ -1,0 +1,117 @@
+"""Numbers without units: when does a small training run say something about a large one?
+
+A run at whose stages these numbers are those of the paper's is a *scale model* of it, any
+other an *analogue*. Source: our section "Numbers without units" of "What to measure".
+"""
+
+import math
+
+import pandas as pd
+
+from ..measure.derivatives import count_entries
+from ..runs.records import Run
+from ..runs.settings import EXPERIMENTS
+from ..train.schedules import dropped
+from ..train.settings import AnyTraining
+from .levels import stages, windows
+from .sizes import data_of, net, steps_per_epoch
+
+MATCH = 2.0  # two numbers match where they differ by less than this factor
+DECIDING = "memories"  # the number that a scale model must have in every stage
+NUMBERS = {  # and what each is
+    "memories": "memories of the weights in the stage, ηλT/(1−β)",
+    "angular_step": "angle of a step of normalised weights at rest, √(2ηλ/(1−β))",
+    "curvature": "top curvature over the largest stable one, ηh₁/(2(1+β))",
+    "noise_over_signal": "noise in the naive square over the signal, σ²/(M‖∇L‖²)",
+    "noise_scale": "gradient noise scale over the batch size, σ²/‖∇L‖²",
+    "order": "steps of an epoch over those of momentum's memory",
+    "loss_left": "loss over that of guessing",
+    "examples": "training examples over parameters",
+}
+
+
+def of_settings(settings: AnyTraining) -> pd.DataFrame:
+    """Return the numbers that settings decide, a row a stage: see :data:`NUMBERS`.
+
+    Memories and angular step need weight decay, and are those of SGD: NaN without.
+    Those that only a run tells are NaN too.
+    """
+    per_epoch, ends = steps_per_epoch(settings), stages(settings)
+    memory = (1 - settings.momentum) * per_epoch
+    parameters = count_entries(net(settings).parameters())
+    rows = []
+    for number, (begin, end) in enumerate(ends, start=1):
+        drops = settings.drops if settings.schedule == "stages" else ()
+        rate = dropped(settings.learning_rate, begin, drops)
+        forgetting = rate * settings.weight_decay / (1 - settings.momentum)
+        if settings.optimizer != "sgd" or not forgetting or settings.schedule == "cosine":
+            forgetting = math.nan
+        row = {"stage": number, "memories": forgetting * (end - begin) * per_epoch}
+        row |= {"angular_step": math.sqrt(2 * forgetting), "order": memory}
+        rows.append(row | {"examples": data_of(settings).examples / parameters})
+    return pd.DataFrame(rows).reindex(columns=["stage", *NUMBERS])
+
+
+def of_run(run: Run) -> pd.DataFrame:
+    """Return all the numbers of a run, a row a stage; NaN where a number was not measured.
+
+    Those that are measured are means over the settled part of the stage. A signal that is
+    not seen above zero, an unbiased square below it, has infinite noise over it.
+    """
+    settings, table = run.settings, of_settings(run.settings).set_index("stage")
+
+    def mean(quantity: str) -> pd.Series:
+        if not run.has(quantity):
+            return pd.Series(math.nan, table.index)
+        found = {number: part.value.mean() for number, part in windows(run, quantity).items()}
+        return pd.Series(found).reindex(table.index)
+
+    noise = mean("noise_norm") ** 2 / mean("gradient_norm_squared").clip(lower=0)
+    rates = [dropped(settings.learning_rate, b, settings.drops) for b, _ in stages(settings)]
+    table["curvature"] = mean("sharpness") * rates / (2 * (1 + settings.momentum))
+    table["noise_scale"], table["noise_over_signal"] = noise, noise / settings.measure_batches
+    table["loss_left"] = mean("loss") / math.log(data_of(settings).classes)
+    return table.reset_index()
+
+
+def matches(mine: pd.Series, paper: pd.Series) -> bool | None:
+    """Return whether a number is the paper's in every stage, None where one is not known.
+
+    >>> matches(pd.Series([15.0, 1.4]), pd.Series([15.0, 1.5]))
+    True
+    """
+    if len(mine) != len(paper) or mine.isna().any() or paper.isna().any():
+        return None
+    ratio = mine.to_numpy() / paper.to_numpy()
+    return bool(((ratio < MATCH) & (ratio > 1 / MATCH)).all())
+
+
+def kind(run: Run) -> str:
+    """Return what a run is to the paper's: ``paper``, ``scale model`` or ``analogue``."""
+    if run.scale == "paper":
+        return "paper"
+    paper = EXPERIMENTS[run.name].get("paper")
+    if not isinstance(run.settings, AnyTraining) or paper is None:
+        return "analogue"
+    mine, theirs = (of_settings(one)[DECIDING] for one in (run.settings, paper))
+    return "scale model" if matches(mine, theirs) else "analogue"
+
+
+def table(paper: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the numbers of the paper and of runs beside each other, as text.
+
+    Each cell holds the stages in turn; a run's has ``=`` where it matches, ``≠`` where it
+    does not, and neither where that is not known.
+    """
+
+    def text(values: pd.Series) -> str:
+        known = values.drop_duplicates() if values.nunique() == 1 else values
+        return " | ".join("?" if math.isnan(v) else f"{v:.2g}" for v in known)
+
+    columns = {"paper": {name: text(paper[name]) for name in NUMBERS}}
+    for label, mine in runs.items():
+        signs = {True: "= ", False: "≠ ", None: ""}
+        columns[label] = {
+            name: signs[matches(mine[name], paper[name])] + text(mine[name]) for name in NUMBERS
+        }
+    return pd.DataFrame(columns).rename(index=NUMBERS)

@@ -1,0 +1,69 @@
+"""The sizes of datasets and nets, without loading or making them."""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from .. import nets
+from ..train.settings import LanguageTraining, Training
+
+
+class Data(NamedTuple):
+    """The size of a dataset: images of ``size`` squared, or words of text."""
+
+    examples: int  # training images, or tokens
+    tests: int = 0
+    channels: int = 0
+    size: int = 0
+    classes: int = 0  # of the images; of a text, the words of its vocabulary
+    gigabytes: float = 0.0  # of the files; 0: it is embedded
+
+
+DATA = {
+    "digits": Data(1437, 360, 1, 8, 10),
+    "cifar10": Data(50_000, 10_000, 3, 32, 10, 0.2),
+    "tiny-imagenet": Data(100_000, 10_000, 3, 64, 200, 0.15),
+    "imagenet": Data(1_281_167, 50_000, 3, 224, 1000, 150),
+    "python-reference": Data(418_613, 46_513, classes=103),
+    "wikitext103": Data(103_227_021, 217_646, classes=267_735, gigabytes=0.6),
+}
+
+
+def data_of(settings) -> Data:
+    """Return the size of the settings' dataset as they use it, of the hub's files.
+
+    Of ``classes`` and ``examples``, or ``tokens``, what the settings have counts.
+    """
+    data = DATA[settings.dataset]
+    classes = getattr(settings, "classes", 0) or data.classes
+    used = getattr(settings, "examples", 0) or getattr(settings, "tokens", 0)
+    examples, tests = (round(many * classes / data.classes) for many in data[:2])
+    return data._replace(examples=used or examples, tests=tests, classes=classes)
+
+
+def steps_per_epoch(settings) -> int:
+    """Return the steps of an epoch of a training run.
+
+    >>> from stationarity.runs.settings import get
+    >>> steps_per_epoch(get("imagenet_resnet", "paper"))
+    5004
+    """
+    examples, batch = data_of(settings).examples, settings.batch_size
+    if hasattr(settings, "segment"):  # of a text
+        return settings.steps_per_epoch or (examples - 1) // (batch * settings.segment)
+    return examples // batch
+
+
+def net(settings: Training | LanguageTraining, words: int = 0, device="meta") -> nn.Module:
+    """Return the settings' model for their data, in training mode, without loading these.
+
+    It has no numbers where the device is ``meta``. ``words`` is a vocabulary's size, if not
+    that of the whole text.
+    """
+    like = data_of(settings)
+    vocabulary = range(words or like.classes)
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        model = nets.build(settings, SimpleNamespace(vocabulary=vocabulary, **like._asdict()))
+    return model.train()

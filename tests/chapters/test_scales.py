@@ -1,0 +1,72 @@
+"""Numbers without units: by hand, and what makes a scale model."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from stationarity.chapters import scales
+from stationarity.runs import metrics, records
+from stationarity.runs.settings import get
+
+
+def test_the_numbers_of_the_papers_settings_by_hand():
+    found = scales.of_settings(get("imagenet_resnet", "paper"))
+    steps = 30 * (1_281_167 // 256)
+    assert np.allclose(found.memories, steps * np.array([1e-4, 1e-5, 1e-6]))
+    assert np.allclose(found.angular_step, np.sqrt(2 * np.array([1e-4, 1e-5, 1e-6])))
+    assert np.allclose(found.order, 0.1 * (1_281_167 // 256))
+    assert np.allclose(found.examples, 1_281_167 / 44_549_160)  # torchvision's ResNet-101
+
+
+def test_without_decay_and_for_adam_there_is_no_memory():
+    for settings in (
+        get("imagenet_resnet").but(weight_decay=0.0),
+        get("wikitext_transformer_xl").but(weight_decay=0.1),
+        get("imagenet_resnet").but(schedule="cosine", drops=()),
+    ):
+        assert scales.of_settings(settings).memories.isna().all()
+
+
+def run_of(tmp_path, experiment="imagenet_resnet", scale="classroom", **changes):
+    settings = get(experiment).but(**changes)
+    info = {"experiment": experiment, "scale": scale, "settings": settings.plain()}
+    at = {"step": range(settings.epochs + 1), "epoch": float}
+    ones = np.ones(settings.epochs + 1)
+    values = {"loss": np.log(10) / 2 * ones, "gradient_norm_squared": 0.5 * ones,
+              "noise_norm": 3 * ones, "sharpness": 4 * ones}  # fmt: skip
+    return records.write(tmp_path, info, metrics.common_rows(values, **at))
+
+
+def test_the_numbers_of_a_run_by_hand(tmp_path):
+    run = run_of(tmp_path)
+    given, found = run.settings, scales.of_run(run)
+    assert np.allclose(found.noise_scale, 18)
+    assert np.allclose(found.noise_over_signal, 18 / given.measure_batches)
+    assert np.allclose(found.loss_left, 0.5)
+    rates = given.learning_rate * np.array([1, 0.1, 0.01])
+    assert np.allclose(found.curvature, 4 * rates / (2 * (1 + given.momentum)))
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"), [(1.0, "scale model"), (1.9, "scale model"), (0.4, "analogue")]
+)
+def test_a_scale_model_has_the_memories_of_the_paper(tmp_path, factor, said):
+    settings = get("imagenet_resnet")
+    decay = settings.weight_decay * 15.012 / scales.of_settings(settings).memories[0]
+    assert scales.kind(run_of(tmp_path, weight_decay=factor * decay)) == said
+    assert scales.kind(run_of(tmp_path, scale="paper")) == "paper"
+
+
+def test_a_number_that_is_not_known_does_not_match():
+    one, none = pd.Series([1.0, 2.0]), pd.Series([1.0, np.nan])
+    assert scales.matches(one, none) is None and scales.matches(none, one) is None
+    assert scales.matches(one, pd.Series([1.0])) is None
+    assert scales.matches(one, 1.9 * one) and not scales.matches(one, 2.1 * one)
+
+
+def test_the_table_marks_what_matches(tmp_path):
+    paper = scales.of_settings(get("imagenet_resnet", "paper"))
+    table = scales.table(paper, {"ours": scales.of_run(run_of(tmp_path))})
+    assert table.paper.iloc[0] == "15 | 1.5 | 0.15"
+    assert table.ours.loc[scales.NUMBERS["order"]].startswith("≠ ")
+    assert table.ours.loc[scales.NUMBERS["loss_left"]] == "0.5"
+    assert "?" in table.paper.loc[scales.NUMBERS["curvature"]]
