@@ -39,6 +39,7 @@ def test_measurements_agree_with_the_cpu_to_float32():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_an_interrupted_run_ends_as_if_it_was_not(precision, tmp_path, monkeypatch):
     settings = {
+        "measure_on": "draws", "crop_padding": 4,
         "epochs": 3, "drops": "2", "measure_every": 1, "measure_batches": 3, "width": 4,
         "sharpness_batches": 1, "precision": precision, "deterministic": True,
     }  # fmt: skip

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 # What the tests inject, for a chapter to take seconds. A chapter that is not
 # named here runs with its own parameters.
 SHORT_RUN = {
-    "epochs": 15, "drops": [5, 10], "examples": 192, "measure_every": 1, "measure_batches": 4,
+    "epochs": 15, "batch_size": 64, "drops": [5, 10], "examples": 192, "measure_every": 1, "measure_batches": 4,
     "sharpness_batches": 1, "sharpness_products": 3,
 }  # fmt: skip
 SHORT_LANGUAGE = {
@@ -63,7 +63,7 @@ SHORT_CONTINUED = {
     "epochs": 140, "followed_epochs": 130, "directions": 3, "direction_batches": 2,
     "noise_batches": 8,
 }  # fmt: skip
-SHORT_PART_ONE = SHORT_RUNS | {"full_batch": SHORT_CONTROL}
+SHORT_PART_ONE = SHORT_RUNS | {"full_batch": SHORT_CONTROL, "little_decay": SHORT_RUN}
 SHORT_LEDGER = SHORT_PART_ONE | SHORT_DIFFUSION | SHORT_CURRENTS | {
     "linear_regression": SHORT_REGRESSION, "*_modes": SHORT_MODES, "continued": SHORT_CONTINUED,
 }  # fmt: skip
@@ -88,7 +88,10 @@ SMALL = {
             "normalised_loss": {"training_steps": 20, "measured_examples": 256},
         }
     },
-    "03-imagenet-resnet101": {"settings": SHORT_RUN | {"full_batch": SHORT_CONTROL}},
+    "03-imagenet-resnet101": {
+        "settings": SHORT_RUN | {"little_decay": SHORT_RUN, "full_batch": SHORT_CONTROL},
+        "seeds": 2,
+    },
     "04-wikitext-transformer-xl": {"settings": SHORT_LANGUAGE, "comparison_batches": 3},
     "05-how-far-does-it-reach": {"settings": SHORT_REGIMES | {"resnet_*": SHORT_AXIS}},
     "06-invariant-measure": {

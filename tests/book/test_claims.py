@@ -4,6 +4,7 @@ import datetime
 import math
 import re
 import subprocess
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -131,7 +132,7 @@ def test_a_known_case_that_could_not_hold_bars_a_verdict(piece, tmp_path):
 
 
 def test_a_report_says_what_was_seen_and_where_it_would_turn(piece, tmp_path):
-    for value, said, turn in ((1.0, "It is.", "1.6 times as strict"), (0.2, "No.", "loose")):
+    for value, said, turn in ((1.0, "It is.", "1.61 times as strict"), (0.2, "No.", "loose")):
         names = {"level_shrunk": 0.1, "level_raised": 2.0}
         claim, table = judged(piece, synthetic(tmp_path / said, level=value, **names))
         text = verdicts.report([claim], table)
@@ -140,7 +141,7 @@ def test_a_report_says_what_was_seen_and_where_it_would_turn(piece, tmp_path):
         assert "With an interval as wide, a value above 0.7 would hold." in text
         assert "Must fail: shrunk" in text
         assert "Half. The interval is of one number." in text
-        assert "analogue" in text
+        assert "classroom (analogue): " in text
     figure = verdicts.figure(table)
     assert [one.get_text() for one in figure.axes[0].get_yticklabels()] == [
         "A9 level of full_batch"
@@ -156,10 +157,10 @@ def test_the_command_line_says_the_same(piece, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(verdicts, "verdicts", lambda ledger: table)
     assert main(["verify"]) == 0
     said = capsys.readouterr().out
-    assert "void  full_batch classroom: level 1 (0.8 to 1.2), above 0.5" in said
+    assert "void  full_batch classroom: level 1 (0.804 to 1.2), above 0.5" in said
     assert "The control, shrunk, has the verdict 'holds' here" in said
     assert "an argument: no verdict" in said
-    assert "void (1 of 1)" in said
+    assert "void (1 of 1), analogue" in said
 
 
 @pytest.mark.parametrize(
@@ -207,21 +208,40 @@ def test_a_piece_keeps_the_rules(claim, piece):
         assert not place.case or len(quantity.cases[place.case]) > 20
 
 
+def test_a_piece_of_several_seeds_has_them_all_made(piece, monkeypatch):
+    made = []
+
+    def run(name, seed=0, **_):
+        made.append((name, seed))
+        return SimpleNamespace(settings=SimpleNamespace(seed=seed))
+
+    monkeypatch.setattr(verdicts.launch, "run", run)
+    monkeypatch.setattr(verdicts.results, "beside", lambda one: [one])
+    sown = piece.model_copy(
+        update={"seeds": 3, "controls": (*piece.controls, claims.Case(experiment="walks"))}
+    )
+    claim = claims.Claim(claim="A9", paper="p", kind="measurement", text="t", evidence=[sown])
+    found = verdicts.live_runs([claim], {"full_batch": {}, "walks": {}})
+    assert made == [(name, seed) for name in ("full_batch", "walks") for seed in range(3)]
+    assert list(found) == ["full_batch", "walks"]
+
+
 def test_no_piece_runs_for_a_whole_claim():
     rows = [("A2", 1, "classroom", "holds"), ("A2", 2, "classroom", "not run"),
             ("A2", 1, "paper", "holds"), ("A2", 2, "paper", "void"),
             ("A4", math.nan, math.nan, "not run")]  # fmt: skip
     rows[1] = ("A2", 2, math.nan, "not run")
     table = pd.DataFrame(rows, columns=["claim", "piece", "scale", "verdict"])
+    table["kind"] = ["scale model", math.nan, "paper", "paper", math.nan]
     grid = verdicts.summary(table.assign(role="claim"))
     assert grid.loc["A2"].tolist() == [
-        "1 of 2 pieces run",
+        "1 of 2 pieces run, scale model",
         "not run",
         "not run",
         "void (2 of 2)",
     ]
     assert set(grid.loc["A4"]) == {"not run"}
-    assert [name for name in grid.columns if "analogue" not in name] == ["paper"]
+    assert list(grid.columns) == list(SCALES)
 
 
 def test_without_runs_nothing_is_decided():

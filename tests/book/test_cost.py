@@ -16,6 +16,7 @@ from stationarity.train.settings import AnyTraining, Training
 from torch.utils.flop_counter import FlopCounterMode
 
 IMAGES = {
+    "measure_on": "draws", "crop_padding": 4,
     "epochs": 3, "examples": 96, "batch_size": 32, "width": 4, "measure_every": 2,
     "measure_batches": 3, "sharpness_batches": 2, "sharpness_products": 2, "drops": [],
 }  # fmt: skip

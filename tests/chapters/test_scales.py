@@ -32,7 +32,7 @@ def run_of(tmp_path, experiment="imagenet_resnet", scale="classroom", **changes)
     at = {"step": range(settings.epochs + 1), "epoch": float}
     ones = np.ones(settings.epochs + 1)
     values = {"loss": np.log(10) / 2 * ones, "gradient_norm_squared": 0.5 * ones,
-              "noise_norm": 3 * ones, "sharpness": 4 * ones}  # fmt: skip
+              "noise_norm": 3 * ones, "sharpness": 4 * ones, "gradient_norm_naive": ones}  # fmt: skip
     return records.write(tmp_path, info, metrics.common_rows(values, **at))
 
 
@@ -40,7 +40,7 @@ def test_the_numbers_of_a_run_by_hand(tmp_path):
     run = run_of(tmp_path)
     given, found = run.settings, scales.of_run(run)
     assert np.allclose(found.noise_scale, 18)
-    assert np.allclose(found.noise_over_signal, 18 / given.measure_batches)
+    assert np.allclose(found.noise_over_signal, 1)
     assert np.allclose(found.loss_left, 0.5)
     rates = given.learning_rate * np.array([1, 0.1, 0.01])
     assert np.allclose(found.curvature, 4 * rates / (2 * (1 + given.momentum)))

@@ -16,6 +16,7 @@ from stationarity.runs.settings import get
 from stationarity.train import loop
 
 IMAGES = {
+    "measure_on": "draws", "crop_padding": 4,
     "model": "mlp", "hidden": "8", "epochs": 3, "drops": "2", "precision": "float64",
     "momentum": 0.9, "measure_batches": 18, "measure_every": 1, "sharpness_batches": 2,
     "observe_every": 5,

@@ -20,6 +20,7 @@ from stationarity.train.settings import LanguageTraining, Training
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 IMAGES = {
+    "measure_on": "draws", "crop_padding": 4,
     "examples": 96, "width": 4, "blocks": (1,), "epochs": 4, "batch_size": 32,
     "drops": (2, 3), "measure_every": 2, "measure_batches": 3, "sharpness_batches": 1,
     "sharpness_products": 4, "observe_every": 2,
@@ -208,7 +209,8 @@ def test_only_studies_that_take_seconds_at_every_scale_keep_nothing():
 
 PHOTOGRAPHS = {
     "dataset": "imagenet", "width": 4, "blocks": (1,), "image_size": 32,
-    "crop_padding": 0, "epochs": 2, "batch_size": 4, "measure_every": 0, "drops": (1,),
+    "measure_on": "draws", "label_noise": 0.0, "epochs": 2, "batch_size": 4, "examples": 0,
+    "measure_every": 0, "drops": (1,),
 }  # fmt: skip
 INTERRUPTED = [  # where, by what; experiment, settings; function, its n-th call
     ("training", signal.SIGINT, "imagenet_resnet", IMAGES, ("run_backward", 30)),

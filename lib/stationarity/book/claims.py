@@ -125,6 +125,7 @@ class Evidence(Piece):
     """A piece that decides a claim: where a control fails, and what is known to hold holds."""
 
     case: str = ""
+    seeds: int = 1  # of the experiment and of its controls, which the quantity takes together
     controls: tuple[Case, ...] = Field(min_length=1)
     known: tuple[Case, ...] = Field(min_length=1)
     seen: str  # what was seen where it holds

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import launch
-from ..chapters import plots, quantities
+from ..chapters import plots, quantities, scales
 from ..chapters.ch03_imagenet_resnet101 import reading
 from ..errors import UsageError
 from ..runs import records
@@ -26,12 +26,11 @@ from . import results
 from .claims import Case, Claim, Criterion, Evidence
 
 CANNOT, VOID, NOT_RUN = "cannot be judged here", "void", "not run"
-ANALOGUE = " (analogue)"  # of a scale that is not the papers' own setting
 MARGINS = ("margin", "margin_low", "margin_high")
 WEAKEST_FIRST = ("does not hold", VOID, CANNOT, "undecided", "holds")
 COLUMNS = [
-    "claim", "piece", "experiment", "quantity", "role", "of", "scale", "run", "value", "low",
-    "high", *MARGINS, "verdict", "reason", "criterion_first",
+    "claim", "piece", "experiment", "quantity", "role", "of", "scale", "run", "kind", "value",
+    "low", "high", *MARGINS, "verdict", "reason", "criterion_first",
 ]  # fmt: skip
 
 
@@ -49,7 +48,8 @@ def existing_runs(name: str) -> list[Run]:
 def judge(quantity: str, criterion: Criterion, run: Run, case: str = "") -> dict:
     """Return what a run says: the estimate, its margin, the verdict, or why there is none."""
     begun = datetime.datetime.fromisoformat(run.info["start"])
-    row = {"scale": run.scale, "run": run.label, "criterion_first": criterion.since <= begun}
+    row = {"scale": run.scale, "run": run.label, "kind": scales.kind(run)}
+    row["criterion_first"] = criterion.since <= begun
     try:
         found = quantities()[quantity](run, case)
     except UsageError as error:
@@ -127,7 +127,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return a verdict for each claim (rows) and scale (columns).
 
     That of the weakest piece where all pieces have run, with their number; else how many
-    have. Scales below the papers' own settings are called analogues.
+    have. Beside it stands what their runs are to the paper's: see chapters/scales.py.
     """
     own = table[table.role == "claim"]
     grid = pd.DataFrame(NOT_RUN, own.claim.unique(), list(SCALES))
@@ -135,10 +135,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         pieces = own[own.claim == claim].piece.nunique()
         weakest = [_weakest(piece.verdict) for _, piece in group.groupby("piece")]
         of = f"{len(weakest)} of {pieces}"
-        whole = f"{_weakest(weakest)} ({of})"
-        grid.loc[claim, scale] = whole if len(weakest) == pieces else f"{of} pieces run"
-    names = {scale: scale + ANALOGUE * (scale != "paper") for scale in SCALES}
-    return grid.rename(columns=names).rename_axis(index="claim", columns="scale")
+        whole = f"{_weakest(weakest)} ({of})" if len(weakest) == pieces else f"{of} pieces run"
+        kinds = " and ".join(sorted(set(group.kind.dropna()) - {"paper"}))
+        grid.loc[claim, scale] = f"{whole}, {kinds}" if kinds else whole
+    return grid.rename_axis(index="claim", columns="scale")
 
 
 def _weakest(verdicts) -> str:
@@ -154,8 +154,18 @@ def needed_experiments(claims: list[Claim]) -> list[str]:
 
 def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list[Run]]:
     """Make or load the runs, by experiment, with records; arguments as for stationarity.run."""
-    names = needed_experiments(claims)
-    return {name: results.beside(launch.run(name, **arguments[name])) for name in names}
+    seeds = dict.fromkeys(needed_experiments(claims), 1)
+    for item in itertools.chain.from_iterable(claim.evidence for claim in claims):
+        for one in (item, *item.controls, *item.known):
+            if one.experiment:
+                seeds[one.experiment] = max(seeds[one.experiment], item.seeds)
+    made = {}
+    for name, many in seeds.items():
+        run = launch.run(name, **arguments[name])
+        for further in range(1, many):
+            launch.run(name, **arguments[name], seed=run.settings.seed + further)
+        made[name] = results.beside(run)
+    return made
 
 
 def report(claims: list[Claim], table: pd.DataFrame) -> str:
@@ -196,7 +206,7 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> list[str]:
         sentence = {"holds": evidence.seen, "does not hold": evidence.otherwise}
         found += f" {sentence.get(row.verdict, '')}{_turn(row, criterion)}"
         later = "" if row.criterion_first else " The criterion is younger than this run."
-        label = row.run + ANALOGUE * (row.scale != "paper")
+        label = row.run if row.kind == "paper" else f"{row.run} ({row.kind})"
         lines.append(f"  - {label}: {found}{later}")
         beside = rows[(rows.run == row.run) & (rows.role != "claim")].to_dict("records")
         for role, word in (("control", "Must fail"), ("known", "Must hold")):
@@ -212,9 +222,9 @@ def _turn(row, criterion: Criterion) -> str:
     """Say at which criterion a verdict would turn, and which values could have held."""
     said = ""
     if row.verdict == "holds":
-        said = f" It holds for a criterion up to {row.margin_low:.2g} times as strict."
+        said = f" It holds for a criterion up to {row.margin_low:.3g} times as strict."
     elif row.verdict == "does not hold" and row.margin_low > 0:
-        said = f" It would hold for one {1 / row.margin_low:.2g} times as loose."
+        said = f" It would hold for one {1 / row.margin_low:.3g} times as loose."
     found, within = Estimate(row.value, row.low, row.high), quantities()[row.quantity].within
     if needed := criterion.needed(found, within):
         above, below = (float(f"{end:.2g}") for end in needed)
@@ -227,7 +237,7 @@ def estimate_text(row: dict) -> str:
     """Return a value with its interval, or that there is none."""
     if math.isnan(row.get("value", math.nan)):
         return "no value"
-    return f"{row['value']:.2g} ({row['low']:.2g} to {row['high']:.2g})"
+    return f"{row['value']:.3g} ({row['low']:.3g} to {row['high']:.3g})"
 
 
 MARKS = {"claim": ("o", "C0"), "control": ("x", "C3"), "known": ("^", "C2")}
@@ -251,11 +261,7 @@ def figure(table: pd.DataFrame) -> Figure:
             style = {"fmt": mark, "color": colour, "label": LABELS[role]}
             plots.intervals(axes, places, *ends.to_numpy().T, along="x", **style)
         axes.axvline(1, **plots.THRESHOLD)
-        axes.set(
-            xscale="log",
-            xlabel="factor of strictness",
-            title=scale + ANALOGUE * (scale != "paper"),
-        )
+        axes.set(xscale="log", xlabel="factor of strictness", title=scale)
     panels[0].set_yticks(range(len(order)), order, fontsize="small")
     panels[0].invert_yaxis()
     plots.legend_above(figure, panels[0], 3)

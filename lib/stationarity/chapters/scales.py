@@ -5,7 +5,9 @@ other an *analogue*. Source: our section "Numbers without units" of "What to mea
 """
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from ..measure.derivatives import count_entries
@@ -60,16 +62,18 @@ def of_run(run: Run) -> pd.DataFrame:
     """
     settings, table = run.settings, of_settings(run.settings).set_index("stage")
 
-    def mean(quantity: str) -> pd.Series:
-        if not run.has(quantity):
+    def mean(quantity: str, of: Callable = np.asarray) -> pd.Series:
+        if not ((run.has(quantity) and run.has("noise_norm")) or quantity == "loss"):
             return pd.Series(math.nan, table.index)
-        found = {number: part.value.mean() for number, part in windows(run, quantity).items()}
+        found = {n: of(part.value).mean() for n, part in windows(run, quantity).items()}
         return pd.Series(found).reindex(table.index)
 
-    noise = mean("noise_norm") ** 2 / mean("gradient_norm_squared").clip(lower=0)
+    signal = mean("gradient_norm_squared").clip(lower=0)
+    noise, naive = mean("noise_norm") ** 2, mean("gradient_norm_naive", np.square)
     rates = [dropped(settings.learning_rate, b, settings.drops) for b, _ in stages(settings)]
     table["curvature"] = mean("sharpness") * rates / (2 * (1 + settings.momentum))
-    table["noise_scale"], table["noise_over_signal"] = noise, noise / settings.measure_batches
+    table["noise_scale"] = noise / signal
+    table["noise_over_signal"] = (naive - mean("gradient_norm_squared")) / signal
     table["loss_left"] = mean("loss") / math.log(data_of(settings).classes)
     return table.reset_index()
 

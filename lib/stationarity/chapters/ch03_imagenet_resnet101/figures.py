@@ -1,9 +1,12 @@
-"""The figure of chapter 3 that is not of a run of ours."""
+"""The paper's Figure 1, and its shape beside that of runs of ours."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ...runs.records import Run
+from .. import levels
 from ..plots import mark_drops, panels
+from .reading import quarters
 
 
 def paper_figure(curve: pd.DataFrame, validation: pd.DataFrame) -> Figure:
@@ -19,4 +22,28 @@ def paper_figure(curve: pd.DataFrame, validation: pd.DataFrame) -> Figure:
     for panel in axes[0]:
         mark_drops(panel, (30, 60))
         panel.set_xlabel("epoch")
+    return figure
+
+
+def shape(runs: dict[str, list[Run]]) -> Figure:
+    """Plot naive norms over their first stage's mean, a panel a label and a line a seed.
+
+    Thick bars are the means over the quarters that :func:`reading.quarters` compares.
+    """
+    figure, (axes,) = panels(1, len(runs), 2.9, sharey=True)
+    for panel, (label, ones) in zip(axes, runs.items(), strict=True):
+        for one in ones:
+            norms, edges = one.series("gradient_norm_naive"), levels.stages(one.settings)
+            norms = norms[norms.epoch > 0]
+            scale, end = norms.value[norms.epoch <= edges[0][1]].mean(), edges[-1][1]
+            panel.plot(norms.epoch / end, norms.value / scale, color="0.6", linewidth=0.8)
+            for row in quarters(one, "gradient_norm_naive").iloc[1:].itertuples():
+                begin, stop = (edge / end for edge in edges[row.stage - 1])
+                width = (stop - begin) / 4
+                first, last = (begin, begin + width), (stop - width, stop)
+                for places, mean in ((first, row.first), (last, row.last)):
+                    panel.plot(places, [mean / scale] * 2, color="C1", linewidth=3)
+        mark_drops(panel, [stop / end for _, stop in edges[:-1]])
+        panel.set(title=label, xlabel="part of the run", ylim=(0, None))
+    axes[0].set_ylabel("naive gradient norm /\nits mean in stage 1")
     return figure

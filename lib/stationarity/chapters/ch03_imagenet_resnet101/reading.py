@@ -163,8 +163,30 @@ def rises(run: Run, quantity: str = "gradient_norm_naive") -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def shape(run: Run) -> pd.DataFrame:
+    """Return what Figure 1 shows of a run and its other seeds, a row a stage.
+
+    ``rise`` with ``low`` and ``high`` is that of :func:`rises` (NaN in the first stage),
+    ``level`` the mean of the naive norm over that of the first stage, ``loss change`` that
+    of :func:`stationarity.chapters.levels.loss_change`; means over the seeds.
+    """
+    seeds, columns = of_all_seeds(run), ["stage", "rise", "low", "high"]
+    rows = []
+    for one in seeds:
+        norms = one.series("gradient_norm_naive")
+        for number, (begin, end) in enumerate(levels.stages(one.settings), start=1):
+            inside = norms.value[(norms.epoch > begin) & (norms.epoch <= end)]
+            rows.append({"stage": number, "level": inside.mean()})
+    means = pd.DataFrame(rows).groupby("stage", as_index=False).mean()
+    means["level"] /= means.level.iloc[0]
+    changes = pd.concat(levels.told(levels.loss_change, one) for one in seeds)
+    changes = changes.groupby("stage").value.mean().rename("loss change")
+    table = means.merge(rises(run)[columns], how="left", on="stage")
+    return table.join(changes, on="stage")[[*columns, "level", "loss change"]]
+
+
 @quantity(
-    "of the smallest over the stages after the first, by Student's t over the seeds of the run: "
+    "of the smallest over the stages after the first, simultaneous, by Student's t over seeds: "
     "its lower end needs no correction, its upper end is by Bonferroni",
     within=SIZE,
     level="a norm that is level in every stage, with the scatter of this run's seeds",

@@ -275,19 +275,19 @@ def _replica_pairs(run: Run, names) -> dict[str, tuple[NDArray, NDArray]]:
     }
 
 
-def replicas_enough(run: Run, counts=(32, 64, 128, 256), limit: float = 0.5) -> pd.Series:
+def replicas_enough(run: Run, counts=(32, 64, 128, 256), names=LOSSES) -> pd.Series:
     """Return how often replicas of the trajectory's own law would be told to be of it.
 
     By their number: the share of ``SURROGATES`` draws in which the whole interval of
-    :func:`replica_shift` lies below ``limit``; NaN where the trajectory is too short.
+    :func:`replica_shift` lies below 1/2, for the observables ``names``; NaN where the trajectory is too short.
     """
     shares = pd.Series(math.nan, counts)
-    paths = {name: path for name, (_, path) in _replica_pairs(run, LOSSES).items()}
+    paths = {name: path for name, (_, path) in _replica_pairs(run, names).items()}
     for count in counts:
         pairs = {name: (np.empty(count), path) for name, path in paths.items()}
         with contextlib.suppress(UsageError):
             found = _drawn(_enough(pairs, True), True, "still")
-            shares[count] = np.mean([one.high < limit for one in found])
+            shares[count] = np.mean([one.high < 0.5 for one in found])
     return shares
 
 

@@ -19,6 +19,7 @@ from . import shares, surrogates
 from .study import reference_steps
 
 FLAT = 1e-9  # curvature that counts as none
+SETTLED = 0.9  # of the first epoch's loss: a net that falls below it was not at rest
 
 
 def optimiser(run: Run) -> tuple[float, float, float]:
@@ -275,16 +276,35 @@ def late_exponent_difference(run: Run, case: str = "") -> Estimate:
     return Estimate.of(value - drawn, np.hypot(error, drawn_error), series.shape[1] - 1)
 
 
+def fall_while_followed(run: Run) -> tuple[float, float]:
+    """Return the training loss of the first and of the last epoch in which it was followed."""
+    losses = run.series("train_loss")
+    losses = losses.value[losses.step > run.series("followed_from").value[0]]
+    return float(losses.iloc[0]), float(losses.iloc[-1])
+
+
+def _share(run: Run, case: str, name: str) -> Estimate:
+    """Return the share of modes that obey; :class:`UsageError` where the net had not settled."""
+    if run.has("followed_from"):
+        first, last = fall_while_followed(run)
+        if last < SETTLED * first:
+            raise UsageError(
+                f"The predictions are of a net at rest, and this one's training loss fell "
+                f"from {first:.2g} to {last:.2g} while it was followed."
+            )
+    return shares.inside(by_mode(run, case), name)
+
+
 @quantity(OF_SHARE, within=SHARE, **surrogates.LAWS)
 def mode_variance_share(run: Run, case: str = "") -> Estimate:
     """The share of the top modes whose variance is within a quarter of the prediction."""
-    return shares.inside(by_mode(run, case), "mode_variance")
+    return _share(run, case, "mode_variance")
 
 
 @quantity(OF_SHARE, within=SHARE, **surrogates.LAWS)
 def mode_speed_share(run: Run, case: str = "") -> Estimate:
     """The share of the top modes whose velocity's variance is within a quarter of that predicted."""
-    return shares.inside(by_mode(run, case), "mode_velocity_variance")
+    return _share(run, case, "mode_velocity_variance")
 
 
 @quantity(OF_SHARE, within=SHARE, **surrogates.LAWS)
@@ -293,4 +313,4 @@ def mode_frequency_share(run: Run, case: str = "") -> Estimate:
 
     A mode that is predicted to oscillate and was not seen to is outside.
     """
-    return shares.inside(by_mode(run, case), "mode_frequency")
+    return _share(run, case, "mode_frequency")
