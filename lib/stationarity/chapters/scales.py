@@ -32,26 +32,32 @@ NUMBERS = {  # and what each is
 }
 
 
-def of_settings(settings: AnyTraining) -> pd.DataFrame:
-    """Return the numbers that settings decide, a row a stage: see :data:`NUMBERS`.
+def clocks(settings: AnyTraining) -> pd.DataFrame:
+    """Return ``memories``, ``angular_step`` and ``order`` of settings, a row a ``stage``.
 
     Memories and angular step need weight decay, and are those of SGD: NaN without.
-    Those that only a run tells are NaN too.
     """
-    per_epoch, ends = steps_per_epoch(settings), stages(settings)
-    memory = (1 - settings.momentum) * per_epoch
-    parameters = count_entries(net(settings).parameters())
-    rows = []
-    for number, (begin, end) in enumerate(ends, start=1):
+    per_epoch, rows = steps_per_epoch(settings), []
+    for number, (begin, end) in enumerate(stages(settings), start=1):
         drops = settings.drops if settings.schedule == "stages" else ()
         rate = dropped(settings.learning_rate, begin, drops)
         forgetting = rate * settings.weight_decay / (1 - settings.momentum)
         if settings.optimizer != "sgd" or not forgetting or settings.schedule == "cosine":
             forgetting = math.nan
         row = {"stage": number, "memories": forgetting * (end - begin) * per_epoch}
-        row |= {"angular_step": math.sqrt(2 * forgetting), "order": memory}
-        rows.append(row | {"examples": data_of(settings).examples / parameters})
-    return pd.DataFrame(rows).reindex(columns=["stage", *NUMBERS])
+        row |= {"angular_step": math.sqrt(2 * forgetting)}
+        rows.append(row | {"order": (1 - settings.momentum) * per_epoch})
+    return pd.DataFrame(rows)
+
+
+def of_settings(settings: AnyTraining) -> pd.DataFrame:
+    """Return the numbers that settings decide, a row a stage: see :data:`NUMBERS`.
+
+    Those of :func:`clocks`, and ``examples``; those that only a run tells are NaN.
+    """
+    examples = data_of(settings).examples / count_entries(net(settings).parameters())
+    table = clocks(settings).assign(examples=examples)
+    return table.reindex(columns=["stage", *NUMBERS])
 
 
 def of_run(run: Run) -> pd.DataFrame:
@@ -97,7 +103,7 @@ def kind(run: Run) -> str:
     paper = EXPERIMENTS[run.name].get("paper")
     if not isinstance(run.settings, AnyTraining) or paper is None:
         return "analogue"
-    mine, theirs = (of_settings(one)[DECIDING] for one in (run.settings, paper))
+    mine, theirs = (clocks(one)[DECIDING] for one in (run.settings, paper))
     return "scale model" if matches(mine, theirs) else "analogue"
 
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import stationarity
 import torch
@@ -204,6 +205,28 @@ def test_learning_rates_and_momenta_meet_at_the_same_effective_rate():
     between = 0.7 - 0.2 * np.log(1.6) / np.log(2)
     assert by_name.expected["momentum=0.875"] == pytest.approx(between)
     assert math.isnan(by_name.expected["momentum=0.5"])
+
+
+def test_memories_are_those_of_the_square_of_a_weight(live):
+    """The pairs of the authors' sweep with one number, and this page's settings by hand."""
+    theirs = reading.authors_sweep()
+    assert np.allclose(theirs.memories, [5e-4, 1e-3, 5e-3, 0.01, 0.01, 0.05, 0.1, 0.1, 1])
+    run = live[0]
+    mine = reading.by_memories(run).set_index("variation")
+    given = run.settings
+    base = 2 * given.learning_rate * given.weight_decay * 64 / (1 - given.momentum)
+    assert mine.memories["base"] == pytest.approx(base)
+    for rate in given.learning_rates:
+        at = mine.memories[f"learning_rate={rate:g}"]
+        assert at == pytest.approx(base * rate / given.learning_rate)
+    assert "weight_decay=0" not in mine.index
+
+
+def test_chance_is_told_from_settings_that_lie_off_a_curve():
+    grid = pd.DataFrame({"memories": [0.01, 0.01, 1.0], "exponent": [1.0, 1.2, 0.5]})
+    mine = pd.DataFrame({"memories": [0.001, 0.1, 0.1, 1.0], "low": [0, 0.7, 0.9, 0.4]})
+    mine["high"] = mine.low + 0.15  # the curve is at 0.8 in the middle
+    assert reading.off_the_curve(grid, mine) == (3, 1, pytest.approx(1 - 0.95**3))
 
 
 @pytest.mark.parametrize(("points", "kept", "longest"), [(8, 4, 16), (6, 3, 19), (3, 3, 19)])

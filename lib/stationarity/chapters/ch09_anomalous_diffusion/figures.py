@@ -158,6 +158,21 @@ def clock(run: Run) -> Figure:
     return figure
 
 
+def memories(grid: pd.DataFrame, mine: pd.DataFrame) -> Figure:
+    """Draw exponents against memories, from ``authors_sweep`` and ``by_memories``."""
+    figure, ((axes,),) = panels(1, 1, height=3.4)
+    for (momentum, rows), mark in zip(grid.groupby("momentum"), "osD", strict=True):
+        label = f"the authors, β = {momentum:g}"
+        axes.plot(rows.memories, rows.exponent, mark, color="black", label=label)
+    for number, (setting, rows) in enumerate(mine.groupby("setting", sort=False)):
+        style = {"color": f"C{number}", "label": f"ours, {setting.replace('_', ' ')}"}
+        intervals(axes, rows.memories, rows.value, rows.low, rows.high, **style)
+    axes.axhline(1, **DOTTED)
+    axes.set(xscale="log", xlabel="memories 2ηλT / (1 − β)", ylabel="exponent c")
+    axes.legend(loc="lower left")
+    return figure
+
+
 def replicas(run: Run) -> Figure:
     """Draw the squared displacement of replicas, the part that they share, and its share."""
     figure, ((left, right),) = panels(1, 2, height=3.4)

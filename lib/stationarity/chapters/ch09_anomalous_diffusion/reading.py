@@ -7,8 +7,10 @@ must fail and what must hold, as far as this run could tell.
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from numpy.typing import NDArray
 
+from ...runs import records
 from ...runs.records import Run
 from ...stats import displacement
 from ...stats.estimate import Estimate
@@ -21,6 +23,8 @@ MAIN = ("base", "Brownian", "")  # what a run is about, where it holds several
 # octave theirs is we do not know: here it is the one before the last.
 WINDOW = "last two thirds"
 WINDOWS = {WINDOW: (1 / 3, 1), "second half": (1 / 2, 1), "one octave": (1 / 4, 1 / 2)}
+# Of the authors' sweep: 10 epochs of ImageNet in batches of 256.
+GRID_DECAY, GRID_STEPS = 1e-4, 50_000
 POINTS = 4  # reference points of one trajectory whose lags do not overlap
 LAWS = {  # made-up squared displacements, of the lag as a share of the longest
     "settled": lambda x: 1 - np.exp(-10 * x),
@@ -171,6 +175,44 @@ def effective_rates(run: Run) -> pd.DataFrame:
     low, *_, high = known.effective_rate
     inside = rates.between(low / 1.125, high * 1.125, inclusive="neither")
     return table.assign(expected=np.where(inside, expected, np.nan))
+
+
+def authors_sweep() -> pd.DataFrame:
+    """Return the authors' exponents at a batch size of 256, with their ``memories``."""
+    grid = records.reference("kunin2021-grid").query("batch_size == 256")
+    forgotten = 2 * grid.learning_rate * GRID_DECAY * GRID_STEPS / (1 - grid.momentum)
+    return grid.assign(memories=forgotten).sort_values("memories")
+
+
+def by_memories(run: Run) -> pd.DataFrame:
+    """Return the rows of :func:`exponents` that vary η, β or λ, with their ``memories``.
+
+    Those of the square of a weight, 2ηλK/(1−β), up to the longest lag K; without decay
+    there are none, and no row.
+    """
+    table = exponents(run)
+    names = ("learning_rate", "momentum", "weight_decay")
+    table = table[table.setting.isin([*names, main(run)])]
+    rate, momentum, decay = (
+        table.number.where(table.setting == name, getattr(run.settings, name)).astype(float)
+        for name in names
+    )
+    memories = 2 * rate * decay * run.settings.longest / (1 - momentum)
+    return table.assign(memories=memories)[memories > 0].sort_values("memories")
+
+
+def off_the_curve(grid: pd.DataFrame, mine: pd.DataFrame) -> tuple[int, int, float]:
+    """Return how many settings lie in the range of the authors' sweep, and how many off it.
+
+    Off are those whose interval does not hold the authors' exponent there, interpolated in
+    the logarithm of the memories; the third number is how probable so many or more would be
+    by chance if all lay on it, for intervals at 95 %.
+    """
+    curve = grid.groupby("memories").exponent.mean()
+    inside = mine[mine.memories.between(curve.index.min(), curve.index.max())]
+    there = np.interp(np.log(inside.memories), np.log(curve.index), curve)
+    off = int(((inside.low > there) | (inside.high < there)).sum())
+    return len(inside), off, float(scipy.stats.binom.sf(off - 1, len(inside), 0.05))
 
 
 def losses(run: Run, of: str = "") -> pd.DataFrame:
