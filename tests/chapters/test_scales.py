@@ -54,6 +54,7 @@ def test_a_scale_model_has_the_memories_of_the_paper(tmp_path, factor, said):
     decay = settings.weight_decay * 15.012 / scales.of_settings(settings).memories[0]
     assert scales.kind(run_of(tmp_path, weight_decay=factor * decay)) == said
     assert scales.kind(run_of(tmp_path, scale="paper")) == "paper"
+    assert scales.kind(run_of(tmp_path, "little_decay")) == "analogue"
 
 
 def test_a_number_that_is_not_known_does_not_match():

@@ -20,6 +20,7 @@ from .sizes import data_of, net, steps_per_epoch
 
 MATCH = 2.0  # two numbers match where they differ by less than this factor
 DECIDING = "memories"  # the number that a scale model must have in every stage
+CONTROLS = ("little_decay",)  # no settings of theirs are the authors'
 NUMBERS = {  # and what each is
     "memories": "memories of the weights in the stage, ηλT/(1−β)",
     "angular_step": "angle of a step of normalised weights at rest, √(2ηλ/(1−β))",
@@ -101,7 +102,7 @@ def kind(run: Run) -> str:
     if run.scale == "paper":
         return "paper"
     paper = EXPERIMENTS[run.name].get("paper")
-    if not isinstance(run.settings, AnyTraining) or paper is None:
+    if run.name in CONTROLS or not isinstance(run.settings, AnyTraining) or paper is None:
         return "analogue"
     mine, theirs = (clocks(one)[DECIDING] for one in (run.settings, paper))
     return "scale model" if matches(mine, theirs) else "analogue"

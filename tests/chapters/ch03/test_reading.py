@@ -212,7 +212,7 @@ def test_a_rise_is_that_of_all_seeds_and_the_first_stage_does_not_count(tmp_path
         margin = 4.303 * logarithms.std(ddof=1) / 3**0.5  # Student's t, 2 degrees of freedom
         assert np.isclose(found.low, np.exp(logarithms.mean() - margin), rtol=1e-3)
         assert found.low > 1
-        assert reading.norm_rise(run, "level").low < 1 < reading.norm_rise(run, "level").high
+        assert np.isclose(reading.norm_rise(run, "halving").value, 0.5)
         assert np.isclose(reading.norm_rise(run, "doubling").value, 2)
 
 

@@ -189,7 +189,7 @@ def shape(run: Run) -> pd.DataFrame:
     "of the smallest over the stages after the first, simultaneous, by Student's t over seeds: "
     "its lower end needs no correction, its upper end is by Bonferroni",
     within=SIZE,
-    level="a norm that is level in every stage, with the scatter of this run's seeds",
+    halving="a norm that halves within every stage, with the scatter of this run's seeds",
     doubling="a norm that doubles within every stage, with the scatter of this run's seeds",
 )
 def norm_rise(run: Run, case: str = "") -> Estimate:
@@ -199,7 +199,7 @@ def norm_rise(run: Run, case: str = "") -> Estimate:
     """
     table = rises(run)
     if case:
-        made_up = (1.0 if case == "level" else 2.0) / table.rise
+        made_up = (0.5 if case == "halving" else 2.0) / table.rise
         ends = ["rise", "low", "high", "joint_low", "joint_high"]
         table[ends] = table[ends].mul(made_up, axis=0)
     return Estimate(*map(float, (table.rise.min(), table.low.min(), table.joint_high.min())))
