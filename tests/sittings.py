@@ -89,6 +89,7 @@ def calls(folder: Path) -> int:
 
 def _sit(call, folder, moment, number, keywords) -> None:
     os.setpgrp()  # as a shell does it: a signal to the group spares the tests
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     multiprocessing.set_start_method(None, force=True)  # of workers: the usual one
     torch.set_num_threads(1)
     tqdm.tqdm.set_lock(threading.RLock())  # its own is left behind by those killed

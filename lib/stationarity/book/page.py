@@ -6,6 +6,8 @@ import io
 import numbers
 from collections.abc import Callable, Iterable
 
+import pandas as pd
+
 from ..chapters.plots import use_style
 from ..errors import UsageError
 from ..runs import records
@@ -21,6 +23,7 @@ def begin(*names: str, **given) -> dict[str, dict]:
     if get_ipython() is not None:
         set_matplotlib_formats("svg")
     use_style()
+    pd.set_option("display.max_colwidth", None)  # a verdict is read whole
     return arguments
 
 

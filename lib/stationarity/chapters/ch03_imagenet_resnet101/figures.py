@@ -44,6 +44,6 @@ def shape(runs: dict[str, list[Run]]) -> Figure:
                 for places, mean in ((first, row.first), (last, row.last)):
                     panel.plot(places, [mean / scale] * 2, color="C1", linewidth=3)
         mark_drops(panel, [stop / end for _, stop in edges[:-1]])
-        panel.set(title=label, xlabel="part of the run", ylim=(0, None))
-    axes[0].set_ylabel("naive gradient norm /\nits mean in stage 1")
+        panel.set(title=label, xlabel="part of the run")
+    axes[0].set(ylabel="naive gradient norm /\nits mean in stage 1", ylim=(0, None))
     return figure
