@@ -108,6 +108,12 @@ def kind(run: Run) -> str:
     return "scale model" if matches(mine, theirs) else "analogue"
 
 
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "?"
+    return f"{value:,.0f}" if value >= 100 else f"{round(value, 9):.2g}"
+
+
 def table(paper: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the numbers of the paper and of runs beside each other, as text.
 
@@ -117,7 +123,7 @@ def table(paper: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
     def text(values: pd.Series) -> str:
         known = values.drop_duplicates() if values.nunique() == 1 else values
-        return " | ".join("?" if math.isnan(v) else f"{v:.2g}" for v in known)
+        return " | ".join(_number(v) for v in known)
 
     columns = {"paper": {name: text(paper[name]) for name in NUMBERS}}
     for label, mine in runs.items():
