@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ..chapters.sizes import DATA, data_of, net, steps_per_epoch
+from ..chapters.sizes import data_of, net, steps_per_epoch
 from ..measure.derivatives import count_entries
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS, Settings
@@ -103,7 +103,7 @@ def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
     On disk: the data, three checkpoints (one in writing), what following leaves; on a
     device: weights, moments, gradients, what following holds, and a product's graph.
     """
-    files = DATA[settings.dataset].gigabytes * 1e9 if hasattr(settings, "dataset") else 0.0
+    files = data_of(settings).gigabytes * 1e9 if hasattr(settings, "dataset") else 0.0
     if not isinstance(settings, AnyTraining):
         return files, 0.0
     size = count_entries(net(settings).parameters())

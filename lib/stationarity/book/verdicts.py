@@ -145,22 +145,23 @@ def _weakest(verdicts) -> str:
     return min(verdicts, key=WEAKEST_FIRST.index)
 
 
-def needed_experiments(claims: list[Claim]) -> list[str]:
-    """Return the experiments that decide the claims, with controls and known cases."""
-    evidence = [item for claim in claims for item in claim.evidence]
-    places = [one for item in evidence for one in (item, *item.controls, *item.known)]
-    return list(dict.fromkeys(one.experiment for one in places if one.experiment))
+def needed_experiments(claims: list[Claim]) -> dict[str, int]:
+    """Return the experiments that decide the claims, and of how many seeds each is needed.
+
+    With those of controls and of known cases.
+    """
+    seeds = {}
+    for item in (item for claim in claims for item in claim.evidence):
+        for one in (item, *item.controls, *item.known):
+            if one.experiment:
+                seeds[one.experiment] = max(seeds.get(one.experiment, 1), item.seeds)
+    return seeds
 
 
 def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list[Run]]:
     """Make or load the runs, by experiment, with records; arguments as for stationarity.run."""
-    seeds = dict.fromkeys(needed_experiments(claims), 1)
-    for item in itertools.chain.from_iterable(claim.evidence for claim in claims):
-        for one in (item, *item.controls, *item.known):
-            if one.experiment:
-                seeds[one.experiment] = max(seeds[one.experiment], item.seeds)
     made = {}
-    for name, many in seeds.items():
+    for name, many in needed_experiments(claims).items():
         run = launch.run(name, **arguments[name])
         for further in range(1, many):
             launch.run(name, **arguments[name], seed=run.settings.seed + further)

@@ -13,7 +13,7 @@ import pandas as pd
 from ..measure.derivatives import count_entries
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS
-from ..train.schedules import dropped
+from ..train.schedules import learning_rate
 from ..train.settings import AnyTraining
 from .levels import stages, windows
 from .sizes import data_of, net, steps_per_epoch
@@ -34,18 +34,23 @@ NUMBERS = {  # and what each is
 
 
 def clocks(settings: AnyTraining) -> pd.DataFrame:
-    """Return ``memories``, ``angular_step`` and ``order`` of settings, a row a ``stage``.
+    """Return ``rate``, ``memories``, ``angular_step`` and ``order``, a row a ``stage``.
 
     Memories and angular step need weight decay, and are those of SGD: NaN without.
     """
     per_epoch, rows = steps_per_epoch(settings), []
     for number, (begin, end) in enumerate(stages(settings), start=1):
-        drops = settings.drops if settings.schedule == "stages" else ()
-        rate = dropped(settings.learning_rate, begin, drops)
+        rate = learning_rate(
+            settings, begin * per_epoch, settings.epochs * per_epoch, per_epoch
+        )
         forgetting = rate * settings.weight_decay / (1 - settings.momentum)
         if settings.optimizer != "sgd" or not forgetting or settings.schedule == "cosine":
             forgetting = math.nan
-        row = {"stage": number, "memories": forgetting * (end - begin) * per_epoch}
+        row = {
+            "stage": number,
+            "rate": rate,
+            "memories": forgetting * (end - begin) * per_epoch,
+        }
         row |= {"angular_step": math.sqrt(2 * forgetting)}
         rows.append(row | {"order": (1 - settings.momentum) * per_epoch})
     return pd.DataFrame(rows)
@@ -70,17 +75,17 @@ def of_run(run: Run) -> pd.DataFrame:
     settings, table = run.settings, of_settings(run.settings).set_index("stage")
 
     def mean(quantity: str, of: Callable = np.asarray) -> pd.Series:
-        if not ((run.has(quantity) and run.has("noise_norm")) or quantity == "loss"):
+        if not run.has(quantity):
             return pd.Series(math.nan, table.index)
         found = {n: of(part.value).mean() for n, part in windows(run, quantity).items()}
         return pd.Series(found).reindex(table.index)
 
-    signal = mean("gradient_norm_squared").clip(lower=0)
-    noise, naive = mean("noise_norm") ** 2, mean("gradient_norm_naive", np.square)
-    rates = [dropped(settings.learning_rate, b, settings.drops) for b, _ in stages(settings)]
+    noise, square = mean("noise_norm") ** 2, mean("gradient_norm_squared")
+    inflation, signal = mean("gradient_norm_naive", np.square) - square, square.clip(lower=0)
+    rates = clocks(settings).rate.to_numpy()
     table["curvature"] = mean("sharpness") * rates / (2 * (1 + settings.momentum))
     table["noise_scale"] = noise / signal
-    table["noise_over_signal"] = (naive - mean("gradient_norm_squared")) / signal
+    table["noise_over_signal"] = (inflation / signal).where(noise.notna())
     table["loss_left"] = mean("loss") / math.log(data_of(settings).classes)
     return table.reset_index()
 

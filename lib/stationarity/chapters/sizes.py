@@ -51,7 +51,7 @@ def steps_per_epoch(settings) -> int:
     5004
     """
     examples, batch = data_of(settings).examples, settings.batch_size
-    if hasattr(settings, "segment"):  # of a text
+    if isinstance(settings, LanguageTraining):
         return settings.steps_per_epoch or (examples - 1) // (batch * settings.segment)
     return examples // batch
 

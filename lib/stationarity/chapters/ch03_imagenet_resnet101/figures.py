@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from ...runs.records import Run
 from .. import levels
 from ..plots import mark_drops, panels
-from .reading import quarters
+from .reading import NAIVE, quarters
 
 
 def paper_figure(curve: pd.DataFrame, validation: pd.DataFrame) -> Figure:
@@ -33,11 +33,11 @@ def shape(runs: dict[str, list[Run]]) -> Figure:
     figure, (axes,) = panels(1, len(runs), 2.9, sharey=True)
     for panel, (label, ones) in zip(axes, runs.items(), strict=True):
         for one in ones:
-            norms, edges = one.series("gradient_norm_naive"), levels.stages(one.settings)
+            norms, edges = one.series(NAIVE), levels.stages(one.settings)
             norms = norms[norms.epoch > 0]
             scale, end = norms.value[norms.epoch <= edges[0][1]].mean(), edges[-1][1]
             panel.plot(norms.epoch / end, norms.value / scale, color="0.6", linewidth=0.8)
-            for row in quarters(one, "gradient_norm_naive").iloc[1:].itertuples():
+            for row in quarters(one).iloc[1:].itertuples():
                 begin, stop = (edge / end for edge in edges[row.stage - 1])
                 width = (stop - begin) / 4
                 first, last = (begin, begin + width), (stop - width, stop)

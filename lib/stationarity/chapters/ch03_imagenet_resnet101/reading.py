@@ -12,7 +12,7 @@ from ...runs.settings import get
 from ...stats.estimate import Estimate
 from .. import SIZE, levels, quantity
 
-SQUARE = "regularised_gradient_norm_squared"
+SQUARE, NAIVE = "regularised_gradient_norm_squared", "gradient_norm_naive"
 # What the numbers of the paper's Figure 1 yield, too.
 READ_OFF = ("gradient_left", "settled_loss_change", "norm_rise")
 FALL = 3  # by which the norm falls in the case `falling`
@@ -117,14 +117,14 @@ def of_all_seeds(run: Run) -> list[Run]:
     return [by_seed[seed] for seed in sorted(by_seed)]
 
 
-def quarters(run: Run, quantity: str) -> pd.DataFrame:
-    """Return the means of a quantity over the first and the last quarter of each stage.
+def quarters(run: Run) -> pd.DataFrame:
+    """Return the means of the naive norm over the first and the last quarter of each stage.
 
     One row a stage: ``stage``, ``first``, ``last``, and their relative standard errors
     ``first_error`` and ``last_error`` from the scatter there (NaN of one value alone).
     Raises :class:`UsageError` for a stage without a measurement in one of the two.
     """
-    series, rows = run.series(quantity), []
+    series, rows = run.series(NAIVE), []
     for number, (begin, end) in enumerate(levels.stages(run.settings), start=1):
         row = {"stage": number}
         for name, low, high in (("first", 0, 0.25), ("last", 0.75, 1)):
@@ -132,7 +132,7 @@ def quarters(run: Run, quantity: str) -> pd.DataFrame:
             values = series.value[(passed > low) & (passed <= high)]
             if values.empty:
                 raise UsageError(
-                    f"{run.name} has no {quantity} in the {name} quarter of stage {number}: "
+                    f"{run.name} has no {NAIVE} in the {name} quarter of stage {number}: "
                     "lower measure_every."
                 )
             row[name] = mean = values.mean()
@@ -141,15 +141,15 @@ def quarters(run: Run, quantity: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def rises(run: Run, quantity: str = "gradient_norm_naive") -> pd.DataFrame:
-    """Return by how much a norm rises within each stage but the first, of all seeds of a run.
+def rises(run: Run) -> pd.DataFrame:
+    """Return by how much the naive norm rises within each stage but the first, of all seeds of a run.
 
     A row a stage: ``rise``, the last quarter's mean over the first's, a geometric mean over
-    the runs of :func:`of_all_seeds`, with ``low`` and ``high`` by
-    Student's t over them, and ``joint_low`` and ``joint_high`` for all stages together. Of
-    one seed the interval is that of the scatter in the two quarters, held for independent.
+    the runs of :func:`of_all_seeds`, with ``low`` and ``high`` by Student's t over them, and
+    ``joint_low`` and ``joint_high`` for all stages together. Of one seed the interval is that
+    of the scatter in the two quarters, held for independent.
     """
-    parts = [quarters(one, quantity).iloc[1:] for one in of_all_seeds(run)]
+    parts = [quarters(one).iloc[1:] for one in of_all_seeds(run)]
     logarithms = np.log([one["last"] / one["first"] for one in parts])
     together = len(parts[0])
     if len(parts) == 1:
@@ -173,13 +173,13 @@ def shape(run: Run) -> pd.DataFrame:
     seeds, columns = of_all_seeds(run), ["stage", "rise", "low", "high"]
     rows = []
     for one in seeds:
-        norms = one.series("gradient_norm_naive")
+        norms = one.series(NAIVE)
         for number, (begin, end) in enumerate(levels.stages(one.settings), start=1):
             inside = norms.value[(norms.epoch > begin) & (norms.epoch <= end)]
             rows.append({"stage": number, "level": inside.mean()})
     means = pd.DataFrame(rows).groupby("stage", as_index=False).mean()
     means["level"] /= means.level.iloc[0]
-    changes = pd.concat(levels.told(levels.loss_change, one) for one in seeds)
+    changes = pd.concat([levels.loss_change(one) for one in seeds])
     changes = changes.groupby("stage").value.mean().rename("loss change")
     table = means.merge(rises(run)[columns], how="left", on="stage")
     return table.join(changes, on="stage")[[*columns, "level", "loss change"]]
@@ -218,7 +218,7 @@ def figure_1() -> Run:
     squares = curve.gradient_norm**2
     # A point is the mean of its epoch: it lies in the middle of it.
     series = {
-        "loss": curve.train_loss, "gradient_norm_naive": curve.gradient_norm,
+        "loss": curve.train_loss, NAIVE: curve.gradient_norm,
         "gradient_norm_squared": squares, SQUARE: squares,
     }  # fmt: skip
     rows = metrics.common_rows(series, step=curve.epoch, epoch=lambda step: step + 0.5)

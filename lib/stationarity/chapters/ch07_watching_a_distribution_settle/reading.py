@@ -279,7 +279,8 @@ def replicas_enough(run: Run, counts=(32, 64, 128, 256), names=LOSSES) -> pd.Ser
     """Return how often replicas of the trajectory's own law would be told to be of it.
 
     By their number: the share of ``SURROGATES`` draws in which the whole interval of
-    :func:`replica_shift` lies below 1/2, for the observables ``names``; NaN where the trajectory is too short.
+    :func:`replica_shift` lies below 1/2, for the observables ``names``; NaN where the
+    trajectory is too short.
     """
     shares = pd.Series(math.nan, counts)
     paths = {name: path for name, (_, path) in _replica_pairs(run, names).items()}

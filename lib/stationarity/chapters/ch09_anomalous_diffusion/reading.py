@@ -157,6 +157,14 @@ def exponents(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _varied(table: pd.DataFrame, run: Run, *names: str) -> list[pd.Series]:
+    """Return settings by name, of each row of :func:`exponents`: the varied one, or the run's."""
+    return [
+        table.number.where(table.setting == name, getattr(run.settings, name)).astype(float)
+        for name in names
+    ]
+
+
 def effective_rates(run: Run) -> pd.DataFrame:
     """Return the rows of :func:`exponents` that vary η or β, with the rate η / (1 − β).
 
@@ -165,10 +173,7 @@ def effective_rates(run: Run) -> pd.DataFrame:
     """
     table = exponents(run)
     table = table[table.setting.isin(["learning_rate", "momentum", main(run)])]
-    rate, momentum = (
-        table.number.where(table.setting == name, getattr(run.settings, name)).astype(float)
-        for name in ("learning_rate", "momentum")
-    )
+    rate, momentum = _varied(table, run, "learning_rate", "momentum")
     table = table.assign(effective_rate=rate / (1 - momentum)).sort_values("effective_rate")
     known, rates = table[table.setting != "momentum"], table.effective_rate
     expected = np.interp(np.log(rates), np.log(known.effective_rate), known.value)
@@ -193,10 +198,7 @@ def by_memories(run: Run) -> pd.DataFrame:
     table = exponents(run)
     names = ("learning_rate", "momentum", "weight_decay")
     table = table[table.setting.isin([*names, main(run)])]
-    rate, momentum, decay = (
-        table.number.where(table.setting == name, getattr(run.settings, name)).astype(float)
-        for name in names
-    )
+    rate, momentum, decay = _varied(table, run, *names)
     memories = 2 * rate * decay * run.settings.longest / (1 - momentum)
     return table.assign(memories=memories)[memories > 0].sort_values("memories")
 
