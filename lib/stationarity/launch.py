@@ -38,9 +38,9 @@ def run(
 ) -> records.Run:
     """Return the run of an experiment, made now, continued or loaded.
 
-    An interrupted run goes on from its checkpoint and ends with the metrics it would have
-    had. A ``classroom`` run that other library code made is repeated. A longer one is kept
-    and flagged, and goes on only with ``other_code=True``.
+    An interrupted run ends with the metrics it would have had. A ``classroom`` run that
+    other library code made is repeated. A longer one is kept and flagged, and goes on only
+    with ``other_code=True``.
 
     Parameters
     ----------
@@ -135,10 +135,8 @@ def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
         elif earlier.complete:
             warnings.warn(f"{folder.name} was made by other library code.", stacklevel=3)
         elif not other_code:
-            raise UsageError(
-                f"{folder.name} was begun by other library code: go on with it by "
-                "other_code=True (--other-code), or delete its folder and start anew."
-            )
+            said = f"{folder.name} was begun by other library code: go on with it by"
+            raise UsageError(f"{said} --other-code (other_code=True), or delete its folder.")
     distributed.wait()
     if distributed.rank() > 0:
         earlier = records.read(folder)
@@ -159,9 +157,9 @@ def _start_processes(
     command += ["--other-code"] if other_code else []
     threads = str(max((os.cpu_count() or 1) // devices, 1))
     if status := follow(command, {"OMP_NUM_THREADS": threads} | os.environ):
+        said = f"The run of {name} on {devices} processes stopped (status {status}): what they"
         raise UsageError(
-            f"The run of {name} on {devices} processes stopped (status {status}): what they "
-            "said is above. The same call goes on from its last checkpoint."
+            f"{said} said is above. The same call goes on from its last checkpoint."
         )
 
 
@@ -177,10 +175,9 @@ def _explained(folder: Path, device: str):
         words = "out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"
         if not (isinstance(error, MemoryError) or re.search(words, str(error))):
             raise
-        raise UsageError(
-            f"The memory of {device} does not suffice: lower batch_size, which makes "
-            f"another run, or give this one more memory or devices. {_way_on(folder)}"
-        ) from None
+        told = f"The memory of {device} does not suffice: lower batch_size, which makes another"
+        told += f" run, or give this one more memory or devices. {_way_on(folder)}"
+        raise UsageError(told) from None
 
 
 def _way_on(folder: Path) -> str:

@@ -76,7 +76,7 @@ def test_too_little_room_or_a_place_without_rights_is_told_before_the_run(
     monkeypatch, tmp_path
 ):
     with pytest.raises(UsageError, match="GB are free, .* GB needed.*STATIONARITY_RUNS"):
-        records.prepare(tmp_path / "run", checkpoint_bytes=10**18)
+        records.prepare(tmp_path / "run", needed=3 * 10**18)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "file"))
     with pytest.raises(UsageError, match="No run can be kept in .*Not a directory"):

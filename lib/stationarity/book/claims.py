@@ -1,8 +1,7 @@
 """The ledger: every claim of the two papers, with what decides it.
 
-``book/claims.yml`` holds each claim with its evidence; no verdict is written there: each
-is computed by :mod:`.verdicts` from the runs that exist. Source: our section "The ledger
-of claims".
+``book/claims.yml`` holds each claim with its evidence; verdicts are computed by
+:mod:`.verdicts`. Source: our section "The ledger of claims".
 """
 
 import datetime
@@ -77,15 +76,13 @@ class Criterion:
             return "holds"
         return "does not hold" if margin.high < 1 else "undecided"
 
-    def needed(
-        self, found: Estimate, within=(-math.inf, math.inf)
-    ) -> tuple[float, float] | None:
+    def needed(self, found: Estimate, within: tuple) -> tuple[float, float] | None:
         """Return between which values an interval as wide as ``found`` would hold.
 
-        An infinite end is none. ``within`` bounds the values that there are; None where
-        none of them would hold, and the criterion cannot be met.
+        None where none would of those that there are, which lie ``within`` two bounds.
 
-        >>> Criterion(since=None, above=-0.25, below=0.25).needed(Estimate(0.5, 0.25, 0.75))
+        >>> limits = Criterion(since=None, above=-0.25, below=0.25)
+        >>> limits.needed(Estimate(0.5, 0.25, 0.75), (-1, 1))
         (0.0, 0.0)
         """
         least = self.above + (found.value - found.low)
@@ -101,10 +98,7 @@ class Criterion:
 
 
 class Case(BaseModel, extra="forbid", frozen=True):
-    """Where else a quantity is judged at the same scale: one of its cases.
-
-    Of another experiment's run, or of the same one where none is named.
-    """
+    """Where else a quantity is judged at the same scale: of another run, or in a case."""
 
     experiment: str = ""
     case: str = ""

@@ -59,11 +59,10 @@ def seconds(task: Work, machine: Machine, devices: int = 1) -> float:
 
 
 def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
-    """Return the work of a training run and of its measurements.
+    """Return the work of a training run and of its measurements; following is left out.
 
     ``products``: Hessian products of one sharpness, else those of the settings; ``costs``:
     of an example, as from :func:`counting.counted` or, in seconds, :func:`counting.timed`.
-    Following adds less than a hundredth to a step, which is left out.
 
     >>> work(EXPERIMENTS["imagenet_resnet"]["classroom"]).steps
     1980
@@ -106,17 +105,17 @@ def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
     files = data_of(settings).gigabytes * 1e9 if hasattr(settings, "dataset") else 0.0
     if not isinstance(settings, AnyTraining):
         return files, 0.0
-    size = count_entries(net(settings).parameters())
     item = 8 if settings.precision == "float64" else 4
+    size = item * count_entries(net(settings).parameters())
     moments = 2 if settings.optimizer == "adam" else int(settings.momentum > 0)
-    weights, held = item * size * (1 + moments), item * size * GRADIENTS
+    on_disk, copies = directions.copies_of_weights(settings)
+    held = GRADIENTS + copies
     if settings.followed_epochs:
-        held += directions.copies_of_weights(settings)[1] * size * item
-        held = max(held, item * size * (6 * settings.directions + 40))  # measure.sharpness
+        held = max(held, 6 * settings.directions + 40)  # of measure.sharpness
     _, measured = counting.counted(settings)
     graph = max(measured.kept_by_gradient, measured.kept_by_product) * item / 4
-    disk = files + 3 * weights + directions.copies_of_weights(settings)[0] * size * item
-    return disk, weights + held + graph * settings.batch_size / devices
+    disk = files + (3 * (1 + moments) + on_disk) * size
+    return disk, (1 + moments + held) * size + graph * settings.batch_size / devices
 
 
 def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:

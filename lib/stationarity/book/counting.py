@@ -84,7 +84,7 @@ def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts
 
 
 def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
-    """Return the net, and the loss with a random batch in training, then in a measurement."""
+    """Return the net, and the loss with a random batch in training and in a measurement."""
     model, objective = net(settings, words, device), loop.measured_loss(settings)
     size, data = settings.batch_size, data_of(settings)
     with torch.random.fork_rng(devices=[]):
@@ -115,10 +115,9 @@ def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
 
 @cache
 def _counted(settings, words: int) -> tuple[Counts, Counts]:
-    if isinstance(settings, Training):
-        model, (way, _) = _ways(settings, "meta")
-        return (count(model, *way, settings.batch_size),) * 2
     model, ways = _ways(settings, "meta")
+    if isinstance(settings, Training):
+        return (count(model, *ways[0], settings.batch_size),) * 2
     vocabulary = model.vocabulary  # its cost depends on the words: it is added below
     vocabulary.embed = lambda tokens: 1.0 * vocabulary.tables[0][0].expand(*tokens.shape, -1)
     vocabulary.losses = lambda states, targets: states.square().sum(1)

@@ -46,10 +46,10 @@ def finding(condition: bool, text: str, *, otherwise: str) -> None:
 
 
 def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> None:
-    """Show the figure ``draw(run)`` of each run: a tab a run, live or recorded.
+    """Show the figure ``draw(run)`` of each run, or why there is none: a tab a run.
 
-    Each says where its run comes from, flags settings that the book no longer has, and says
-    why a run cannot be drawn. The tabs of one run open together; a notebook has no tabs.
+    Each says where its run comes from, and flags settings that the book no longer has. The
+    tabs of one run open together; a notebook has no tabs.
     """
     from IPython.display import display
 

@@ -39,10 +39,10 @@ def checked(
 ) -> dict[str, dict]:
     """Return the keyword arguments of :func:`stationarity.run` for each experiment, by name.
 
-    ``names`` are the experiments of the page. ``scales`` are those of experiments that do
-    not follow the page's ``scale``, unless ``settings`` say otherwise; ``also`` further
-    positive numbers, or others; ``counts`` further whole numbers from 1. Raises
-    :class:`UsageError` for an unknown parameter, setting or scale, or a wrong type.
+    ``names`` are the experiments of the page, ``scales`` those of which do not follow the
+    page's ``scale``; ``also`` further positive numbers, or others; ``counts`` further whole
+    numbers from 1. Raises :class:`UsageError` for an unknown parameter, setting or scale, or
+    a wrong type.
 
     >>> arguments = checked("imagenet_resnet", "full_batch", settings="full_batch.epochs=9")
     >>> arguments["full_batch"]["settings"].epochs
@@ -100,7 +100,7 @@ def _folder(data_root) -> Path | None:
 
 
 def _overrides(names: tuple[str, ...], settings) -> Iterator[tuple[str, str, object]]:
-    """Yield experiment, setting and value of each override: see the head of this module.
+    """Yield experiment, setting and value of each override.
 
     >>> list(_overrides(("a", "b1", "b2"), {"x": 1, "b*": {"y": 2}}))
     [('a', 'x', 1), ('b1', 'y', 2), ('b2', 'y', 2)]

@@ -76,8 +76,8 @@ def record(run: Run, note: str | None = None) -> Path:
 def stale(run: Run) -> dict[str, tuple]:
     """Return the settings in which a run differs from its experiment as the book has it.
 
-    Setting -> (the run's, or its default there, and the book's), None for no such one; but
-    for the seed. ``scale`` stands for an experiment or a scale that the book has no longer.
+    Setting -> (the run's, and the book's), None for no such one; but for the seed. ``scale``
+    stands for an experiment or a scale that the book has no longer.
     """
     try:
         settings = get(run.name, run.scale)
@@ -120,4 +120,4 @@ def origin(run: Run) -> str:
     """Return where a run comes from, as a line of text."""
     kind, *facts, minutes, code, _ = provenance([run]).iloc[0]
     parts = [f"{kind.capitalize()} run", *facts, f"{minutes} minutes", f"code: {code}"]
-    return "; ".join(part for part in parts if part) + "."
+    return "; ".join(filter(None, parts)) + "."

@@ -47,17 +47,16 @@ def existing_runs(name: str) -> list[Run]:
 
 def judge(quantity: str, criterion: Criterion, run: Run, case: str = "") -> dict:
     """Return what a run says: the estimate, its margin, the verdict, or why there is none."""
-    begun = datetime.datetime.fromisoformat(run.info["start"])
+    begun, known = datetime.datetime.fromisoformat(run.info["start"]), quantities()[quantity]
     row = {"scale": run.scale, "run": run.label, "kind": scales.kind(run)}
-    row["criterion_first"] = criterion.since <= begun
+    row |= {"criterion_first": criterion.since <= begun, "reason": ""}
     try:
-        found = quantities()[quantity](run, case)
+        found = known(run, case)
     except UsageError as error:
         return row | {"verdict": CANNOT, "reason": str(error)}
-    row |= found._asdict() | {"verdict": criterion.judge(found), "reason": ""}
+    row |= found._asdict() | {"verdict": criterion.judge(found)}
     row |= dict(zip(MARGINS, criterion.margin(found), strict=True))
-    needed = criterion.needed(found, quantities()[quantity].within)
-    if row["verdict"] == "undecided" and not needed:
+    if row["verdict"] == "undecided" and not criterion.needed(found, known.within):
         reason = "With an interval as wide, no value that it can have would hold."
         row |= {"verdict": CANNOT, "reason": reason}
     return row
@@ -89,10 +88,9 @@ def _judged(evidence: Evidence, run: Run, runs: Callable) -> list[dict]:
     criterion = evidence.criteria[-1]
 
     def beside(role: str, place: Case) -> dict:
-        there, row = run, {"role": role, "of": str(place), "scale": run.scale, "run": run.label}
-        if place.experiment:
-            same = (one for one in runs(place.experiment) or () if one.scale == run.scale)
-            there = next(same, None)
+        row = {"role": role, "of": str(place), "scale": run.scale, "run": run.label}
+        others = (runs(place.experiment) or ()) if place.experiment else (run,)
+        there = next((one for one in others if one.scale == run.scale), None)
         if there is None:
             return row | {"verdict": NOT_RUN}
         return judge(evidence.quantity, criterion, there, place.case) | row
@@ -127,7 +125,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return a verdict for each claim (rows) and scale (columns).
 
     That of the weakest piece where all pieces have run, with their number; else how many
-    have. Beside it stands what their runs are to the paper's: see chapters/scales.py.
+    have. Beside it stands what their runs are to the paper's, see :func:`scales.kind`.
     """
     own = table[table.role == "claim"]
     grid = pd.DataFrame(NOT_RUN, own.claim.unique(), list(SCALES))
@@ -146,10 +144,7 @@ def _weakest(verdicts) -> str:
 
 
 def needed_experiments(claims: list[Claim]) -> dict[str, int]:
-    """Return the experiments that decide the claims, and of how many seeds each is needed.
-
-    With those of controls and of known cases.
-    """
+    """Return the experiments that decide the claims, and of how many seeds each is needed."""
     seeds = {}
     for item in (item for claim in claims for item in claim.evidence):
         for one in (item, *item.controls, *item.known):
@@ -241,8 +236,11 @@ def estimate_text(row: dict) -> str:
     return f"{row['value']:.3g} ({row['low']:.3g} to {row['high']:.3g})"
 
 
-MARKS = {"claim": ("o", "C0"), "control": ("x", "C3"), "known": ("^", "C2")}
-LABELS = {"claim": "the run", "control": "must fail", "known": "must hold"}
+MARKS = {  # in the figure
+    "claim": {"fmt": "o", "color": "C0", "label": "the run"},
+    "control": {"fmt": "x", "color": "C3", "label": "must fail"},
+    "known": {"fmt": "^", "color": "C2", "label": "must hold"},
+}
 FURTHEST = 30.0  # margins beyond it are drawn at the edge
 
 
@@ -250,16 +248,14 @@ def figure(table: pd.DataFrame) -> Figure:
     """Draw how much stricter each criterion could be, a panel for each scale."""
     rows = table[table.margin.notna()]
     labels = rows.claim + " " + rows.quantity.str.replace("_", " ") + " of " + rows.experiment
-    rows = rows.assign(label=labels)
     order, scales = list(labels.unique()), [s for s in SCALES if (rows.scale == s).any()]
     height, many = 1.2 + 0.3 * len(order), max(len(scales), 1)
     figure, (panels,) = plots.panels(1, many, height, sharey=True)
     for axes, scale in zip(panels, scales, strict=False):
-        for role, (mark, colour) in MARKS.items():
+        for role, style in MARKS.items():
             chosen = rows[(rows.scale == scale) & (rows.role == role)]
             ends = chosen[[*MARGINS]].clip(1 / FURTHEST, FURTHEST)
-            places = chosen.label.map(order.index).to_numpy(float)
-            style = {"fmt": mark, "color": colour, "label": LABELS[role]}
+            places = labels[chosen.index].map(order.index).to_numpy(float)
             plots.intervals(axes, places, *ends.to_numpy().T, along="x", **style)
         axes.axvline(1, **plots.THRESHOLD)
         axes.set(xscale="log", xlabel="factor of strictness", title=scale)

@@ -22,7 +22,7 @@ VANISHED = 0.01  # of the initial gradient norm: below it, the gradient has vani
 HELD = 0.01  # of the most that noise keeps up on a quadratic
 LEVEL = [
     "stage", "mean", "low", "high", "change", "change_low", "change_high", "ratio",
-    "ratio_low", "ratio_high", "memory",
+    "ratio_low", "ratio_high", "memory", "trend", "verdict",
 ]  # fmt: skip
 LEFT = 0.5  # between a steady gradient, 1, and one that falls along a line to nothing, 0
 
@@ -37,8 +37,8 @@ def stages(settings) -> list[tuple[float, float]]:
 def windows(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
     """Return what was measured in the settled part of each stage, by the stage's number.
 
-    Stages with fewer than three measurements there are left out; :class:`UsageError` where
-    that is all.
+    Stages with fewer than three measurements there are left out. Raises :class:`UsageError`
+    where none has as many.
     """
     series, found = run.series(quantity), {}
     for number, (begin, end) in enumerate(stages(run.settings), start=1):
@@ -59,26 +59,24 @@ def stage_levels(
 ) -> pd.DataFrame:
     """Return the level of a quantity in the settled part of each stage.
 
-    One row a stage: its number, level and trend of :func:`stationarity.stats.trends.level`
-    (``mean`` with ``low`` and ``high``, ``change`` with ``change_low`` and ``change_high``,
-    ``trend``), ``memory`` (its ``lag`` less :func:`white_lag`), the mean's
-    :func:`ratio_to_start` (``ratio`` with ``ratio_low`` and ``ratio_high``) with its
-    ``verdict``. ``jointly`` makes the intervals hold for all stages together (Bonferroni).
-    A run without noise gets no intervals: its scatter about a line is no error.
+    One row a stage, of columns ``LEVEL``: level, change and trend of
+    :func:`stationarity.stats.trends.level`, ``memory`` (its ``lag`` less :func:`white_lag`),
+    the mean's :func:`ratio_to_start` with its verdict, and the ends of their intervals.
+    ``jointly`` makes these hold for all stages together (Bonferroni). A run without noise
+    gets no intervals: its scatter about a line is no error.
     """
     start, rows, parts = run.series(quantity).value[0], [], windows(run, quantity)
+    together = len(parts) if jointly else 1
     noiseless = run.has("noise_norm") and not run.series("noise_norm").value.any()
     for number, window in parts.items():
         errors = window.error if window.error.notna().all() else None
-        together = len(parts) if jointly else 1
         mean, change, lag = level(window.epoch, window.value, errors, together)
         if noiseless:
             mean, change = (Estimate(*[one.value] * 3) for one in (mean, change))
         ratio = ratio_to_start(mean, start)
-        words = {"trend": change.trend, "verdict": verdict_of(ratio)}
-        values = (number, *mean, *change, *ratio, lag - white_lag(window.epoch))
-        rows.append(dict(zip(LEVEL, values, strict=True)) | words)
-    return pd.DataFrame(rows)
+        memory, words = lag - white_lag(window.epoch), (change.trend, verdict_of(ratio))
+        rows.append((number, *mean, *change, *ratio, memory, *words))
+    return pd.DataFrame(rows, columns=LEVEL)
 
 
 def white_lag(times) -> float:
@@ -99,22 +97,20 @@ def squared_norm(square, error, noise) -> Estimate:
 
     ``square`` is unbiased, ``error`` its jackknife error, ``noise`` what the naive square
     has too much: A = sigma^2 / M. Beside 1.96 errors the upper end has (1 + 1.96^2) A, what
-    the error misses where all noise lies in one direction, times (error / A)^2, which is
-    at least the share of one direction, and at most 1: without it that end lies below the
-    truth in up to a fifth of the cases. Source: our section "What to measure".
+    the error misses where all noise lies in one direction, times (error / A)^2, at most 1.
+    Source: our section "What to measure".
     """
     square, error = np.asarray(square, float), np.nan_to_num(np.asarray(error, float))
-    noise = np.maximum(np.asarray(noise, float), SMALLEST)
+    noise = np.maximum(noise, SMALLEST)
     plain = Estimate.of(square, error)
     missed = (1 + NORMAL**2) * np.minimum(noise, error**2 / noise)
     return Estimate(square, plain.low, plain.high + missed)
 
 
 def ratio_to_start(square: Estimate, start: float) -> Estimate:
-    """Return a norm over that at the start, from their squares.
+    """Return a norm over that at the start, from their squares: 0 for a negative one.
 
-    It is 0 where the square is negative; the start is taken as exact.
-    Raises :class:`UsageError` where it is not positive.
+    The start is taken as exact. Raises :class:`UsageError` where it is not positive.
     """
     if not start > 0:
         raise UsageError(
@@ -139,8 +135,8 @@ def verdict_of(ratio: Estimate) -> str:
 def quadratic_level(run: Run) -> dict[int, float]:
     """Return the most that noise keeps up of ||grad f||^2 on a quadratic, for each stage.
 
-    That is eta sigma^2 lambda_1 / (2 (1 - beta)), with the noise and the sharpness of the
-    settled part. Raises :class:`UsageError` for a run without noise, and for Adam.
+    eta sigma^2 lambda_1 / (2 (1 - beta)), with the noise and the sharpness of the settled
+    part. Raises :class:`UsageError` for a run without noise, and for Adam.
     """
     if run.settings.optimizer != "sgd":
         raise UsageError("The steps of Adam are no multiples of a gradient: no scale is known.")
@@ -170,9 +166,9 @@ def _shares(stage: pd.Series, ends: pd.DataFrame) -> pd.DataFrame:
 def gradient_left(run: Run) -> pd.DataFrame:
     """Return what each stage's line leaves of ||grad f||^2 at its end: :func:`_shares`.
 
-    As a share of the mean over the settled part: 1 where the square is steady, 0 where it
-    falls along a line to nothing; the interval by the delta method. ``weight`` adds up to 1
-    over the stages, and falls like the square of the interval that a steady one would have.
+    As a share of the mean over the settled part, see ``LEFT``; the interval by the delta
+    method. ``weight`` adds up to 1 over the stages, and falls like the square of the
+    interval that a steady one would have.
     """
     table = stage_levels(run, "regularised_gradient_norm_squared")
     slope, of = table.change / table["mean"], 2 * table["mean"].abs()
@@ -206,8 +202,8 @@ def last_change(run: Run) -> Estimate:
 def smallest(share: Callable, run: Run) -> Estimate:
     """Return the smallest of a share over the stages.
 
-    The lower end needs no correction: it lies below the truth wherever the interval of
-    that stage does which is truly the smallest. The upper end is by Bonferroni.
+    The upper end is by Bonferroni. The lower one needs no correction: it lies below the
+    truth wherever the interval of the stage that is truly the smallest does.
     """
     each, joint = (share(run, jointly=jointly) for jointly in (False, True))
     return Estimate(*map(float, (each.value.min(), each.low.min(), joint.high.min())))
@@ -247,8 +243,7 @@ def described(run: Run) -> pd.DataFrame:
 
     Over its value at the start; over the square of one minibatch's noise; the norm of
     grad L over that of the decay (NaN without one, 1 at a stationary point). The change
-    and its interval are shares of the level; ``memory`` is the lag-1 correlation of the
-    residuals, less its mean without memory.
+    and its interval are shares of the level; ``memory`` is that of :func:`stage_levels`.
     """
     table = stage_levels(run, "regularised_gradient_norm_squared")
     loss, level_ = stage_levels(run), table["mean"]
@@ -280,7 +275,7 @@ def told(found: Callable, run: Run, *case: str):
 def made_up(run: Run, quantity: str, edit: Callable) -> Run:
     """Return a run with other values in the settled part of each stage, at the same epochs.
 
-    ``edit(window, number, passed)`` returns them: ``window`` is what was measured, and
+    ``edit(window, number, passed)`` returns them from the ``window`` that was measured;
     ``passed`` (n,) goes from 0 to 1.
     """
     table = run.metrics.copy()
@@ -296,8 +291,8 @@ def made_up(run: Run, quantity: str, edit: Callable) -> Run:
 def steady(window: pd.DataFrame, degree: int = 1) -> pd.Series:
     """Return steady values: the same mean, the same scatter about a line.
 
-    By a higher ``degree`` what a curve takes off the scatter is none: of the residuals about
-    the polynomial of that degree, fewer for few values, and as large as about a line.
+    Or about a polynomial of a higher ``degree``, lower for few values, as large as about a
+    line.
     """
     degree = min(degree, len(window) - 2)
     passed = window.epoch - window.epoch.mean()
@@ -322,15 +317,3 @@ def last_percentage(run: Run, quantity: str) -> str:
     if not run.has(quantity):
         return "not measured"
     return f"{100 * run.series(quantity).value.iloc[-1]:.1f} %"
-
-
-def summarise(verdicts) -> str:
-    """Say how often each verdict or trend was found.
-
-    >>> summarise(["vanishes", "undecided", "vanishes"])
-    'vanishes (2 of 3 stages), undecided (1 of 3 stages)'
-    """
-    counts, total = pd.Series(list(verdicts)).value_counts(), len(verdicts)
-    if total == 1:
-        return counts.index[0]
-    return ", ".join(f"{name} ({count} of {total} stages)" for name, count in counts.items())

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from ..stats.estimate import NORMAL
 
 WIDTH = 7.2  # inches: the width of the text
-PALETTE = "colorblind"
 # What is computed by theory and not measured.
 THEORY = {"color": "0.25", "linewidth": 1.2, "zorder": 1}
 DASHED = {"color": "0.45", "linewidth": 1, "linestyle": "--", "zorder": 0}
@@ -24,7 +23,7 @@ VERDICTS = {
 
 def use_style() -> None:
     """Set seaborn's theme and the font sizes of the book."""
-    sns.set_theme(context="notebook", style="whitegrid", palette=PALETTE)
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     plt.rc("figure", figsize=(WIDTH, 3.6), **{"constrained_layout.use": True})
     plt.rc("axes", titlesize="medium", labelsize="medium")
     plt.rc("legend", fontsize="small")

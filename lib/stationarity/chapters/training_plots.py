@@ -21,8 +21,7 @@ def drops(run: Run) -> list[float]:
 def loss_and_gradient(run: Run) -> Figure:
     """Plot a run's losses and gradient norms against epochs.
 
-    The unbiased norm is the root of the unbiased squared norm (0 where that is
-    negative), with bars from the root of the interval of :func:`levels.squared_norm`.
+    The unbiased norm is the root of :func:`levels.squared_norm`, 0 where that is negative.
     """
     minibatch, naive = run.series("train_loss"), run.series("gradient_norm_naive")
     measured = run.series("loss")
@@ -61,7 +60,7 @@ def along_the_run(run: Run) -> Figure:
     shown = {r"$\|\theta\|\cdot\|\nabla L\|$": squared.assign(value=scaled)} | shown
     figure, axes = panels(len(shown), 1, 1.5, sharex=True)
     for number, (panel, (label, series)) in enumerate(zip(axes[:, 0], shown.items())):
-        error = series.error if label not in (*list(shown)[:1], "sharpness") else None
+        error = series.error if number and label != "sharpness" else None
         points(panel, series.epoch, series.value, error, color=f"C{number}", **MARKS)
         panel.set(ylabel=label, yscale="log" if label == "perplexity" else "linear")
         mark_drops(panel, drops(run))
@@ -71,10 +70,7 @@ def along_the_run(run: Run) -> Figure:
 
 
 def naive_beside_naive(curve: pd.DataFrame, runs: list[Run]) -> Figure:
-    """Plot naive gradient norms, the paper's and ours, each over its stage means.
-
-    The horizontal axis is the part of the run that has passed.
-    """
+    """Plot naive gradient norms, the paper's and ours, each over its stage means."""
     figure, ((panel,),) = panels(1, 1, 3.4)
 
     def draw(epochs: pd.Series, norms: pd.Series, edges: list, label: str, **style) -> None:
@@ -104,10 +100,9 @@ JUDGED = {  # what a share is called, and where its criterion lies
 
 
 def shares(table: pd.DataFrame) -> Figure:
-    """Plot the shares of stages, a panel each, with the limits of the criteria.
+    """Plot the shares of :func:`levels.all_shares`, a panel each, with their criteria.
 
-    ``table`` comes from :func:`stationarity.chapters.levels.all_shares`. What is not
-    positive on a logarithmic axis is drawn at its lower end.
+    What is not positive on a logarithmic axis is drawn at its lower end.
     """
     names, labels = table.share.unique(), list(table.label.unique())
     figure, (axes,) = panels(1, len(names), 1.0 + 0.26 * len(labels), sharey=True)

@@ -1,7 +1,7 @@
 """Datasets to batches: embedded, parquet files of the hub, image folders.
 
-What is not embedded lies below a data root, that of the call or else of the environment
-variable ``STATIONARITY_DATA``; without both it is downloaded from the Hugging Face hub.
+What is not embedded lies below a data root, that of the call or else
+``STATIONARITY_DATA``; without both it is downloaded from the Hugging Face hub.
 
 A dataset has a ``name``, a ``count`` of training examples (of a text: segments),
 ``steps_per_epoch``, ``provenance``, ``device`` and ``dtype``, ``training_batches(first,
@@ -29,11 +29,10 @@ def load(name: str, *, data_root=None, classes=0, image_size=224, **how) -> Imag
     """Return images, in batches ``(images, labels)``.
 
     Of the small ones, ``digits``, ``cifar10`` and ``tiny-imagenet``, the first ``classes``
-    are used (0: all), cropped at random with ``crop_padding`` pixels around them, and a part
-    ``label_noise`` gets a wrong label; random resized crops of ``imagenet`` have a side of
-    ``image_size`` pixels. The rest, as ``batch_size``, is what
-    :class:`~stationarity.data.images.Images` takes. Raises :class:`UsageError` where files
-    are missing or damaged, where the hub refuses them, or where the batch exceeds the data.
+    are used (0: all); ``imagenet`` is cropped to a side of ``image_size`` pixels. The rest
+    is what :class:`~stationarity.data.images.TensorImages` takes. Raises :class:`UsageError`
+    where files are missing or damaged, where the hub refuses them, or where the batch
+    exceeds the data.
     """
     small = {"cifar10": parquet.CIFAR, "tiny-imagenet": parquet.TINY}
     known_name(name, ("digits", *small, "imagenet"), "dataset of images")
@@ -56,9 +55,8 @@ def load(name: str, *, data_root=None, classes=0, image_size=224, **how) -> Imag
 def load_text(name: str, *, data_root: str | Path | None = None, **how) -> TokenStreams:
     """Return a text as streams of tokens on the device.
 
-    ``name`` is ``python-reference`` (characters) or ``wikitext103`` (words); the rest, as
-    ``batch_size`` and ``segment``, is what :class:`TokenStreams` takes. Raises
-    :class:`UsageError` as :func:`load` does, and as :class:`TokenStreams`.
+    ``name`` is ``python-reference`` (characters) or ``wikitext103`` (words); the rest is what
+    :class:`TokenStreams` takes. Raises :class:`UsageError` as :func:`load` and it do.
     """
     known_name(name, ("python-reference", "wikitext103"), "text")
     if name == "wikitext103":
@@ -77,15 +75,13 @@ def available(root: Path) -> dict[str, str]:
     """Return what a data root holds of each dataset that is not embedded, in words."""
     held = {}
     for source in (parquet.CIFAR, parquet.TINY, parquet.IMAGENET, parquet.WIKITEXT):
-        files = [file for part in parquet.find(source, root).values() for file in part]
-        if source is parquet.IMAGENET and (tree := _imagenet_tree(root)):
-            there = f"folders of images in {tree}"
-        elif files:
+        held[source.name] = "not found"
+        if files := list(itertools.chain(*parquet.find(source, root).values())):
             megabytes = sum(file.stat().st_size for file in files) / 1e6
             there = f"{len(files)} parquet files in {files[0].parent}, {megabytes:,.0f} MB"
-        else:
-            there = "not found"
-        held[source.name] = there
+            held[source.name] = there
+    if tree := _imagenet_tree(root):
+        held[parquet.IMAGENET.name] = f"folders of images in {tree}"
     return held
 
 

@@ -16,7 +16,7 @@ def embedded_hash(name: str | None) -> str | None:
     if name == "python-reference":
         content = python_reference().encode()
     elif name == "digits":
-        content = b"".join(a.tobytes() for part in ("train", "test") for a in digits()[part])
+        content = b"".join(a.tobytes() for part in digits().values() for a in part)
     else:
         return None
     return hashlib.sha256(content).hexdigest()
@@ -36,6 +36,5 @@ def digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     bunch = load_digits()
     images = (bunch.images * 15.9375).astype(np.uint8)[..., None]  # 16 becomes 255
     labels = bunch.target.astype(np.int64)
-    order = np.random.default_rng(0).permutation(len(labels))
-    train, test = order[:1437], order[1437:]
-    return {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
+    parts = np.split(np.random.default_rng(0).permutation(len(labels)), [1437])
+    return {name: (images[p], labels[p]) for name, p in zip(("train", "test"), parts)}

@@ -2,6 +2,7 @@
 
 import atexit
 import hashlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -29,8 +30,8 @@ MEAN_AND_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pix
 class StreamedImages(Images):
     """Encoded images ``train`` and ``test`` (None without), decoded by workers.
 
-    Training images are random resized crops, flipped; test images are resized by 256/224
-    and cropped at the centre. The rest is as in :class:`~stationarity.data.images.Images`.
+    Training images are random resized crops; test images are resized by 256/224 and cropped
+    at the centre. The rest is as in :class:`~stationarity.data.images.Images`.
     """
 
     channels = 3
@@ -47,14 +48,11 @@ class StreamedImages(Images):
         )
 
     def made(self, draws: Iterable[tuple]) -> Iterator[tuple[Tensor, Tensor]]:
-        items = (
-            [
-                (int(self.chosen[i]), seed_of(self.seed, "augment", *key, i))
-                for i in chosen[distributed.share(len(chosen))].tolist()
-            ]
-            for chosen, *key in draws
-        )
-        return self._load(self.train, items, augment=self.flip)
+        def items(chosen: Tensor, *key) -> list[tuple[int, int]]:
+            mine = chosen[distributed.share(len(chosen))].tolist()
+            return [(int(self.chosen[i]), seed_of(self.seed, "augment", *key, i)) for i in mine]
+
+        return self._load(self.train, itertools.starmap(items, draws), augment=self.flip)
 
     def test_batches(self) -> Iterator:
         """Yield the test set in batches; nothing where there is none."""
@@ -104,10 +102,7 @@ _WORKERS = weakref.WeakSet()  # all that were started here
 
 @atexit.register  # after multiprocessing did, so called before it
 def _end_workers() -> None:
-    """End the workers that are left: multiprocessing would wait for ever.
-
-    It sends them a SIGTERM, which they do not hear.
-    """
+    """End the workers that are left: they do not hear the SIGTERM of multiprocessing."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's takes it for a failure
     for child in multiprocessing.active_children():
         if child in _WORKERS:
@@ -144,9 +139,8 @@ class _Files:
         try:
             folder = ImageFolder(root)
         except FileNotFoundError as error:
-            reason = str(error).splitlines()[0]
-            message = f"{root} must hold a folder of images for each class: {reason}"
-            raise UsageError(message) from None
+            said = f"{root} must hold a folder of images for each class"
+            raise UsageError(f"{said}: {str(error).splitlines()[0]}") from None
         self.names, self.classes = folder.classes, len(folder.classes)
         # Of a list each worker would come to have a copy, as it counts references.
         self.paths = pyarrow.array([path for path, _ in folder.samples])

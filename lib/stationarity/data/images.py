@@ -7,6 +7,7 @@ the step. So a resumed run sees the batches it would have, and measuring changes
 import copy
 import io
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -20,11 +21,12 @@ from ..runs.seeds import seed_of
 TEST_BATCH = 1000  # images
 
 
+@dataclass
 class Batches:
     """A list of batches that are made anew at each pass, not stored."""
 
-    def __init__(self, count: int, make: Callable[[], Iterator]):
-        self.count, self.make = count, make
+    count: int
+    make: Callable[[], Iterator]
 
     def __len__(self) -> int:
         return self.count
@@ -33,38 +35,34 @@ class Batches:
         return self.make()
 
 
+@dataclass(eq=False)
 class Images:
     """Images whose batches are made from the numbers of their examples.
 
-    ``batch_size`` is that of all processes together, ``sampling`` is ``reshuffled`` (epochs)
-    or ``independent`` (batches, each without replacement); ``examples`` is how many training
-    images are used (0: all), and with ``flip`` they are flipped at random. A subclass has
+    A subclass takes ``examples``, how many of the training images are used (0: all), and has
     ``made``, which yields the batch of each draw: the numbers of its examples, then its key.
     Raises :class:`UsageError` for batches that are larger than the data.
     """
 
-    def __init__(
-        self,
-        name,
-        provenance,
-        count,
-        *,
-        batch_size,
-        flip=False,
-        sampling="reshuffled",
-        seed=0,
-        dtype=torch.float32,
-        device="cpu",
-    ):
-        if batch_size > count:
+    name: str
+    provenance: dict
+    count: int  # of training examples
+    _: KW_ONLY
+    batch_size: int  # of all processes together
+    flip: bool = False  # at random, in training
+    sampling: str = "reshuffled"  # epochs; or independent: batches, each without replacement
+    seed: int = 0
+    dtype: torch.dtype = torch.float32
+    device: str | torch.device = "cpu"
+
+    def __post_init__(self):
+        if self.batch_size > self.count:
             raise UsageError(
-                f"The batch size {batch_size} is larger than the data: "
-                f"{name} has {count} training examples here."
+                f"The batch size {self.batch_size} is larger than the data: "
+                f"{self.name} has {self.count} training examples here."
             )
-        self.name, self.provenance, self.count, self.flip = name, provenance, count, flip
-        self.batch_size, self.sampling, self.seed = batch_size, sampling, seed
-        self.dtype, self.device = dtype, torch.device(device)
-        self.steps_per_epoch = count // batch_size
+        self.device = torch.device(self.device)
+        self.steps_per_epoch = self.count // self.batch_size
 
     def training_batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the training batches of the steps ``first`` to ``last - 1``."""
@@ -95,9 +93,10 @@ class Images:
 class TensorImages(Images):
     """A small dataset that lives on the device as uint8 ``(N, H, W, C)``.
 
-    ``arrays`` are images and labels of the parts ``train`` and ``test``, as of
-    :func:`stationarity.data.embedded.digits`. A batch is normalised floats ``(B, channels,
-    size, size)`` and int64 labels ``(B,)``. The rest is as in :class:`Images`.
+    ``arrays`` are as of :func:`stationarity.data.embedded.digits`. A batch is normalised
+    floats ``(B, channels, size, size)`` and int64 labels ``(B,)``. Training images have
+    ``crop_padding`` pixels around them and are cropped at random; a part ``label_noise``
+    has a wrong label. The rest is as in :class:`Images`.
     """
 
     def __init__(

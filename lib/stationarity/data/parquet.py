@@ -2,7 +2,7 @@
 
 Every file is known by its SHA-256, which is computed once and remembered as long as the
 file's size and time of change stay as they are. A download is compared with the hub's own
-SHA-256 and number of rows. After a break it goes on: whole files are kept.
+SHA-256 and number of rows.
 """
 
 import contextlib
@@ -164,21 +164,16 @@ def _why_not(source: Source, error: Exception) -> str:
     page = f"https://huggingface.co/datasets/{source.hub}"
     status = getattr(getattr(error, "response", None), "status_code", None)
     if not isinstance(error, errors.GatedRepoError) and status not in (401, 403):
-        return (
-            f"{source.name} could not be downloaded ({_first_line(error)}): go online and "
-            "call again, which fetches what is missing, or put its parquet files under a "
-            "data root."
-        )
+        said = f"{source.name} could not be downloaded ({_first_line(error)}): go online and"
+        remedy = "call again, which fetches what is missing, or put its files under a data root"
+        return f"{said} {remedy}."
     if get_token() is None:
-        return (
-            f"{source.name} is a gated dataset, and there is no token of the Hugging Face "
-            f"hub here: accept its terms at {page}, then log in by `hf auth login` or set "
-            "HF_TOKEN."
+        said = (
+            f"{source.name} is a gated dataset, and there is no token of the hub here: accept"
         )
-    return (
-        f"The Hugging Face hub refuses {source.name} to this token: accept the terms at "
-        f"{page} with the account of the token, and let the token read gated repositories."
-    )
+        return f"{said} its terms at {page}, then log in by `hf auth login` or set HF_TOKEN."
+    said = f"The Hugging Face hub refuses {source.name} to this token: accept the terms at"
+    return f"{said} {page} with its account, and let it read gated repositories."
 
 
 def sha256(files: list[Path]) -> dict[Path, str]:

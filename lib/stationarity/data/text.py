@@ -2,11 +2,12 @@
 
 A training batch is ``(tokens, targets, begins)``: int64 ``(N, T)`` twice, and whether a
 pass over the text begins, where the memory is emptied. A measured batch is ``(context,
-tokens, targets)``, with all that its loss depends on besides the weights: int64 ``(N, C)``
-and ``(N, T)`` twice. Source: our section "WikiText-103 + Transformer-XL".
+tokens, targets)``: int64 ``(N, C)`` and ``(N, T)`` twice. Source: our section "WikiText-103
++ Transformer-XL".
 """
 
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, InitVar, dataclass
 
 import numpy as np
 import pyarrow
@@ -59,51 +60,45 @@ def encode(training: pyarrow.Array, validation: pyarrow.Array) -> tuple:
     return rank[numbers], places.to_numpy().astype(np.int32), vocabulary
 
 
+@dataclass(eq=False)
 class TokenStreams:
     """A text on the device, read as contiguous streams, a segment at a time.
 
-    The training text is cut into ``batch_size`` streams of equal length; a step takes the
-    next ``segment`` tokens of each, and a pass ends with the streams. ``parts`` are the
-    tokens of the training and of the validation text; ``context`` is how many segments a
-    measured one is given before it; of the training text ``tokens`` are used (0: all);
-    ``steps_per_epoch`` is what counts as an epoch (0: a pass); ``dtype`` is the models'.
+    The training text is cut into streams of equal length; a pass ends with them.
     Raises :class:`UsageError` for a text that is too short or has one token only.
     """
 
-    def __init__(
-        self,
-        name: str,
-        parts: tuple[pyarrow.Array, pyarrow.Array],
-        provenance: dict,
-        *,
-        batch_size: int,
-        segment: int,
-        context: int = 0,
-        tokens: int = 0,
-        steps_per_epoch: int = 0,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float32,
-        device="cpu",
-    ):
-        self.name, self.provenance = name, provenance
-        self.device, self.dtype = torch.device(device), dtype
-        self.batch_size, self.segment, self.context = batch_size, segment, context
-        self.seed = seed
+    name: str
+    parts: InitVar[tuple[pyarrow.Array, pyarrow.Array]]  # training and validation, as tokens
+    provenance: dict
+    _: KW_ONLY
+    batch_size: int  # streams
+    segment: int  # tokens of each stream that a step takes
+    context: int = 0  # segments that a measured one is given before it
+    tokens: InitVar[int] = 0  # of the training text that are used; 0: all
+    steps_per_epoch: int = 0  # what counts as an epoch; 0: a pass
+    seed: int = 0
+    dtype: torch.dtype = torch.float32  # of the models
+    device: str | torch.device = "cpu"
+
+    def __post_init__(self, parts, tokens):
+        self.device = torch.device(self.device)
         training, validation, self.vocabulary = encode(parts[0][: tokens or None], parts[1])
         if len(training) and training.max() == 0:
             raise UsageError(
-                f"The training text of {name} has a vocabulary of one token, and a loss of "
-                "zero: take more of it (tokens=0), or another text."
+                f"The training text of {self.name} has a vocabulary of one token, and a loss "
+                "of zero: take more of it (tokens=0), or another text."
             )
-        self.steps_per_pass = (len(training) - 1) // (batch_size * segment)
-        self.count, needed = batch_size * self.steps_per_pass, context + batch_size
+        streams = self.batch_size
+        self.steps_per_pass = (len(training) - 1) // (streams * self.segment)
+        self.count, needed = streams * self.steps_per_pass, self.context + streams
         if self.count < needed:
             raise UsageError(
-                f"The training text has {len(training)} tokens here, and {batch_size} streams "
-                f"with measure_context={context} need at least {needed} segments of {segment}: "
-                "lower segment, batch_size or measure_context, or take more text."
+                f"The training text has {len(training)} tokens here, and {streams} streams with "
+                f"measure_context={self.context} need at least {needed} segments of "
+                f"{self.segment}: lower segment, batch_size or measure_context, or take more text."
             )
-        self.steps_per_epoch = steps_per_epoch or self.steps_per_pass
+        self.steps_per_epoch = self.steps_per_epoch or self.steps_per_pass
         self.train, self.validation = (
             torch.from_numpy(part).to(self.device) for part in (training, validation)
         )

@@ -145,11 +145,6 @@ class Keeper:
         self._write(rows)
         self.state = None
 
-    def need(self, checkpoint_bytes: int, further_bytes: int) -> None:
-        """Raise :class:`UsageError` where there is no room for checkpoints and what else."""
-        if self.folder:
-            records.prepare(self.folder, checkpoint_bytes, further_bytes)
-
     def hold(self, key: str, value, otherwise: str) -> None:
         """Note what a run is made with; :class:`UsageError` where it was begun otherwise."""
         if (earlier := self.info.setdefault(key, value)) != value:
@@ -236,7 +231,7 @@ def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None
     """Return the newest checkpoint that can be read, on the device; None without one.
 
     A damaged one is deleted where the previous one serves. Raises :class:`UsageError` where
-    none of them can be read, and for one of a run with another ``fingerprint``.
+    none can be read, and for one of a run with another ``fingerprint``.
     """
     damaged = []
     for path in (folder / name for name in CHECKPOINTS):
@@ -265,11 +260,9 @@ def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None
 
 def foreign_checkpoint(folder: Path) -> UsageError:
     """Return the error of a checkpoint that can be read, and is of something else."""
-    return UsageError(
-        f"The checkpoint in {folder} is of another run, or of another version of the "
-        "library: put the right one in its place, or delete that folder, and the run "
-        "starts anew."
-    )
+    said = f"The checkpoint in {folder} is of another run, or of another version of the library"
+    remedy = "put the right one in its place, or delete that folder, and the run starts anew"
+    return UsageError(f"{said}: {remedy}.")
 
 
 def _kinds(state: dict) -> dict:

@@ -1,9 +1,7 @@
 """One run on several processes: each computes its share of every batch.
 
-``torchrun`` starts them; alone, everything here does nothing. Process r of W takes the r-th
-of W equal parts of the settings' batch. PyTorch's DistributedDataParallel averages the
-gradients of a step; what is measured, this module.
-
+``torchrun`` starts them; alone, everything here does nothing. PyTorch's
+DistributedDataParallel averages the gradients of a step; what is measured, this module.
 Source: our section "Running at full size".
 """
 

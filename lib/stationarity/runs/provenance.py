@@ -94,9 +94,9 @@ def device_name(device) -> str:
 
 def commit() -> str | None:
     """Return the commit: ``STATIONARITY_COMMIT``, or what git says of the project."""
-    command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"]
     if told := os.environ.get("STATIONARITY_COMMIT"):
         return told
+    command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):

@@ -80,11 +80,11 @@ class Run:
             # This engine reads exact floats.
             return metrics.typed(pd.read_csv(path.with_suffix(".csv"), engine="pyarrow"))
         except (OSError, ValueError, KeyError):  # pyarrow's errors are among the second
-            raise UsageError(
-                f"The metrics in {self.folder} are missing or damaged: delete run.json "
-                "there, and the same call writes them again, from the checkpoint if "
-                "there is one."
-            ) from None
+            said = (
+                f"The metrics in {self.folder} are missing or damaged: delete run.json there,"
+            )
+            remedy = "and the same call writes them again, from the checkpoint if there is one"
+            raise UsageError(f"{said} {remedy}.") from None
 
     def series(self, quantity: str, **where) -> pd.DataFrame:
         """Return the rows of one quantity; ``where`` gives ``of``, ``member`` or ``index``.
@@ -136,9 +136,9 @@ def new_info(name: str, scale: str, settings, fingerprint: str, device) -> dict:
     }  # fmt: skip
 
 
-def prepare(folder: Path, checkpoint_bytes: int = 0, further_bytes: int = 0) -> None:
-    """Make a run's folder; :class:`UsageError` where what is to be written does not fit."""
-    needed, reason = 3 * checkpoint_bytes + further_bytes, ""  # two, and one in writing
+def prepare(folder: Path, needed: int = 0) -> None:
+    """Make a run's folder; :class:`UsageError` where so many bytes cannot be written."""
+    reason = ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
@@ -197,11 +197,9 @@ def writing(path: Path):
         if isinstance(error, torch.OutOfMemoryError):
             raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UsageError(
-            f"{path.name} could not be written to {path.parent} ({reason}): make room, "
-            "or move the runs and set STATIONARITY_RUNS, then run again; what was "
-            "written before is intact and the run goes on from it."
-        ) from None
+        said = f"{path.name} could not be written to {path.parent} ({reason}): make room, or"
+        remedy = "move the runs and set STATIONARITY_RUNS, then run again: it goes on from what"
+        raise UsageError(f"{said} {remedy} was written before.") from None
 
 
 def read(folder: Path) -> Run | None:

@@ -61,7 +61,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         raise NotImplementedError
 
     def but(self, **changes) -> Self:
-        """Return these settings with some changed, checked as by :func:`checked`."""
+        """Return these settings with some changed, as by :func:`checked`."""
         return checked(type(self), dict(self) | changes)
 
     def plain(self) -> dict:
@@ -87,7 +87,7 @@ def register(name: str, classroom: Settings, **scales: dict) -> None:
 
 
 def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> Settings:
-    """Return the settings of an experiment at a scale, with some overridden: see checked.
+    """Return the settings of an experiment at a scale, some overridden as by :func:`checked`.
 
     >>> import stationarity
     >>> get("imagenet_resnet", overrides={"epochs": "3"}).epochs
@@ -117,19 +117,19 @@ def checked(kind: type[Settings], values: dict) -> Settings:
     raise UsageError(_sentence(fault))
 
 
+SENTENCES = {  # by pydantic's types of faults
+    "value_error": "{error}",  # of a validator of ours
+    "missing": "The setting {key} is missing: give it.",
+    "extra_forbidden": "There is no setting {key}: leave it out.",
+    "literal_error": "The setting {key} cannot be {value!r}: it is one of {expected}.",
+    "too_short": "The setting {key} is empty: give at least one.",
+}
+
+
 def _sentence(fault: dict) -> str:
-    key, value = ".".join(map(str, fault["loc"])), fault["input"]
-    context, kind = fault.get("ctx", {}), fault["type"]
-    if kind == "value_error":  # of a validator of ours
-        return str(context["error"])
-    if kind == "missing":
-        return f"The setting {key} is missing: give it."
-    if kind == "extra_forbidden":
-        return f"There is no setting {key}: leave it out."
-    if kind == "literal_error":
-        return f"The setting {key} cannot be {value!r}: it is one of {context['expected']}."
-    if kind == "too_short":
-        return f"The setting {key} is empty: give at least one."
+    key, value, kind = ".".join(map(str, fault["loc"])), fault["input"], fault["type"]
+    if kind in SENTENCES:
+        return SENTENCES[kind].format(key=key, value=value, **fault.get("ctx", {}))
     bound = fault["msg"].removeprefix("Input should be ")
     if "greater" in kind or "less" in kind:
         return f"The setting {key} must be {bound}: it is {value!r}."

@@ -4,8 +4,7 @@
 def load_model(run, data_root=None, device="cpu") -> tuple:
     """Return the trained model of a training run and its dataset.
 
-    Raises :class:`UsageError` where the run left no checkpoint, as a record of the book
-    does not.
+    Raises :class:`UsageError` where the run left no checkpoint, as records do not.
     """
     from ..errors import UsageError
     from ..runs.checkpoints import Keeper, Place

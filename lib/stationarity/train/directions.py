@@ -88,7 +88,6 @@ def _measured(state: State) -> Tensor:
     state.rows += rows("eigenvalue", top.eigenvalues, top.residuals, index=each, **at)
     state.rows += rows("noise_variance", *noise, index=each, **at)
     state.rows += rows("direction_products", top.products, **at)
-    state.rows += rows("directions_converged", top.converged, **at)
     return directions
 
 
@@ -105,10 +104,9 @@ def rows_of_motion(state: State) -> list[tuple]:
     k, first, last = state.settings.directions, state.trained, state.total
     numbers, per_epoch = state.follower.rows().numpy(), state.dataset.steps_per_epoch
 
-    def noted(quantity, values, errors=math.nan, step=last, **axes):
-        return rows(
-            quantity, values, errors, step=step, epoch=lambda step: step / per_epoch, **axes
-        )
+    def noted(quantity, values, errors=math.nan, **axes):
+        axes = {"step": last, "epoch": lambda step: step / per_epoch} | axes
+        return rows(quantity, values, errors, **axes)
 
     motion = noted("followed_from", first)
     series = numbers[None, round(BURN_IN * len(numbers)) :, :k]
@@ -123,9 +121,8 @@ def rows_of_motion(state: State) -> list[tuple]:
     for index, start in enumerate(state.follower.starts):
         distances = numbers[start + 1 :, k + 2 + index]
         lags = np.flatnonzero(np.isfinite(distances))
-        motion += noted(
-            "global_displacement_squared", distances[lags], step=lags + 1, index=index
-        )
+        at = {"step": lags + 1, "index": index}
+        motion += noted("global_displacement_squared", distances[lags], **at)
     names = ("followed_weight_norm_squared", "local_displacement_squared")
     for name, column in zip(names, numbers[1:, k : k + 2].T, strict=True):
         windows = np.array_split(column, min(WINDOWS, len(column)))

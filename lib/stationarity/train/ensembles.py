@@ -56,9 +56,7 @@ def losses_and_gradients(
     A batch is one for each member, ``inputs`` (K, B, D) and labels ``targets`` (K, B),
     int64, or one for all, (B, D) and (B,). The loss is the ``cross_entropy`` (nats), or
     ``squared``: half of the squared distance of the logits from the label's unit vector.
-
-    Raises :class:`UsageError` for an unknown loss, and for weights that do not fit the
-    widths.
+    Raises :class:`UsageError` for an unknown loss, and for weights that do not fit.
 
     >>> theta = torch.zeros(2, count_parameters((3, 4)))
     >>> losses_and_gradients(theta, (3, 4), torch.ones(5, 3), torch.zeros(5).long())[0]
@@ -74,13 +72,10 @@ def exact_statistics(
     """Return losses (K,), full gradients (K, P) and noise variances (K,), all exact.
 
     The mean is over the whole training set, ``inputs`` (n, D) with ``targets`` (n,)
-    or (K, n). The noise variance is that of the gradient of *one* example that is
-    drawn uniformly, E||g_i - grad L||^2, in squared units of the gradient. A batch
-    of B has it divided by B where it is drawn with replacement, and by
-    B (n - 1) / (n - B) without.
-
-    Memory is that of ``CHUNK`` examples for each member. Raises what
-    :func:`losses_and_gradients` raises. Source: our section "How far does it reach?".
+    or (K, n). The noise variance is that of the gradient of *one* example, drawn uniformly,
+    E||g_i - grad L||^2. A batch of B has it divided by B where it is drawn with
+    replacement, and by B (n - 1) / (n - B) without. Raises as :func:`losses_and_gradients`.
+    Source: our section "How far does it reach?".
     """
     count = len(inputs)
     losses, squares = theta.new_zeros(2, len(theta), dtype=torch.float64)
@@ -134,10 +129,7 @@ def _forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor]
 
 
 def _backward(theta, widths, inputs, targets, loss) -> tuple[Tensor, list]:
-    """Return losses (K, B), and each layer's inputs (K, B, in) and deltas (K, B, out).
-
-    Deltas are derivatives of the mean loss by what the layer puts out for one example.
-    """
+    """Return losses (K, B), and each layer's inputs (K, B, in) and deltas (K, B, out)."""
     known_name(loss, LOSSES, "loss")
     inner, outputs = _forward(theta, widths, inputs)
     losses, delta = _outermost(outputs, targets.expand(outputs.shape[:2]), loss)
@@ -174,9 +166,8 @@ def sgd_step(
 ) -> None:
     """Take one step of SGD in place, as ``torch.optim.SGD`` does.
 
-    b = momentum b + g + weight_decay theta, then theta = theta - rate b: ``theta`` and
-    ``buffer`` (K, P), zero at first, change, ``gradients`` (K, P) do not. The other three
-    are numbers, or (K, 1) for each member its own.
+    ``theta`` and ``buffer`` (K, P), zero at first, change, ``gradients`` (K, P) do not. The
+    other three are numbers, or (K, 1) for each member its own.
     """
     buffer.mul_(momentum).add_(gradients).add_(weight_decay * theta)
     theta.sub_(rate * buffer)
@@ -187,9 +178,8 @@ def adam_step(
 ) -> None:
     """Take one step of Adam in place, as ``torch.optim.Adam`` does by default.
 
-    ``theta`` (K, P) and ``moments`` (2, K, P), zero at first, change, ``gradients`` (K, P)
-    do not. ``step`` counts from 1. ``rate`` and ``weight_decay``, which is added to the
-    gradient, are numbers or (K, 1).
+    ``moments`` (2, K, P) are zero at first; ``step`` counts from 1; the rest is as for
+    :func:`sgd_step`.
     """
     gradients = gradients + weight_decay * theta
     (first, second), (beta, gamma) = moments, (0.9, 0.999)
@@ -206,29 +196,25 @@ def batches(
 
     Indices are int64 below ``count``; those of a member depend on its seed and the step
     alone. ``sampling`` is ``replacement`` (all draws independent) or ``reshuffled``
-    (epochs of count // size steps without replacement).
-
-    Raises :class:`UsageError`, at the first step, for an unknown sampling and for
-    batches that are larger than the data.
+    (epochs of count // size steps without replacement). Raises :class:`UsageError`, at the
+    first step, for an unknown sampling and for batches that are larger than the data.
 
     >>> next(batches(100, 8, range(5), last=1)).shape
     torch.Size([5, 8])
     """
     known_name(sampling, SAMPLINGS, "sampling")
     if size > count and sampling != "replacement":
-        raise UsageError(
-            f"Batches of {size} without replacement need as many examples: there are "
-            f"{count}. Lower the batch size."
-        )
+        said = f"Batches of {size} without replacement need as many examples"
+        raise UsageError(f"{said}: there are {count}. Lower the batch size.")
     length = count // size if sampling == "reshuffled" else BLOCK
+
+    def drawn(seed: int, block: int) -> np.ndarray:
+        generator = np.random.default_rng(seed_of(seed, "batches", sampling, block))
+        if sampling == "replacement":
+            return generator.integers(count, size=(length, size))
+        return generator.permutation(count)[: length * size].reshape(length, size)
+
     for block in range(first // length, -(-last // length)):
-        drawn, start = [], block * length
-        for seed in seeds:
-            generator = np.random.default_rng(seed_of(seed, "batches", sampling, block))
-            if sampling == "replacement":
-                drawn.append(generator.integers(count, size=(length, size)))
-            else:
-                order = generator.permutation(count)[: length * size]
-                drawn.append(order.reshape(length, size))
-        steps = torch.from_numpy(np.stack(drawn, 1))
+        start = block * length
+        steps = torch.from_numpy(np.stack([drawn(seed, block) for seed in seeds], 1))
         yield from steps[max(first - start, 0) : last - start]

@@ -1,10 +1,10 @@
 """Follow weights by what figures need of them, and not by storing them.
 
-The weights of every step are kept in a ring of m snapshots, and projected together,
-by one product of matrices: so the directions are read once in m steps. All is relative
-to the weights at the beginning, because in float32 a projection of the weights
-themselves would drown their motion. Memory: k + 1 directions, m + 1 snapshots and R
-reference points, of P weights each. Source: our section "Does a deep network obey?".
+The weights of every step are kept in a ring of m snapshots, and projected together: so the
+directions are read once in m steps. All is relative to the weights at the beginning: in
+float32 a projection of the weights themselves would drown their motion. Memory: k + 1
+directions, m + 1 snapshots and R reference points, of P weights each. Source: our section
+"Does a deep network obey?".
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Follower:
     from each of ``POINTS`` reference points, theta at t = r T / POINTS, where the lag is
     among :func:`stationarity.stats.displacement.spaced_lags`, else NaN.
 
-    ``axes`` (k + 1, P) are k orthonormal directions, then theta_0, in the weights' dtype
-    and on their device; ``last`` is T; ``theta`` are the weights now, after so many steps
-    ``done``, up to a :meth:`write`: what follows is the same, bit for bit, as without a
-    break. Raises :class:`UsageError` where the keeper's tables lack what was followed.
+    ``axes`` (k + 1, P) are k orthonormal directions, then theta_0, like the weights;
+    ``last`` is T; ``theta`` are the weights now, after ``done`` steps up to a :meth:`write`:
+    what follows is the same, bit for bit, as without a break. Raises :class:`UsageError`
+    where the keeper's tables lack what was followed.
     """
 
     def __init__(self, axes: Tensor, last: int, keeper: Keeper, theta: Tensor, done: int = 0):

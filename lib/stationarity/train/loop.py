@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import data, measure, nets
 from ..errors import UsageError
 from ..nets import pretrained, transformer_xl
-from ..runs import distributed
+from ..runs import distributed, records
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from . import directions, precision
@@ -31,18 +31,19 @@ CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the d
 def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
     """Train and measure, from the checkpoint where there is one; return the metrics.
 
-    They do not depend on where a run was interrupted. Raises :class:`UsageError` where
-    the loss is no longer finite; the records up to there are kept.
+    Raises :class:`UsageError` where the loss is no longer finite; the records up to there
+    are kept.
     """
     keeper, state = place.keeper, State(settings, load_data(settings, place))
     if settings.pretrained:
         given = pretrained.weights(settings.model, state.dataset.classes, place.data_root)
         state.model.load_state_dict(given[0])
         keeper.info["pretrained"] = given[1]
-    origin = state.origin = measure.parameter_vector(state.model)
     _check_data(state, keeper)
-    followed = directions.copies_of_weights(settings)[0] * origin.nbytes
-    keeper.need(3 * origin.nbytes, followed)  # weights, and two moments at most
+    if keeper.folder:  # three checkpoints, each of weights and two moments at most
+        copies = 9 + directions.copies_of_weights(settings)[0]
+        size = measure.parameter_vector(state.model).nbytes
+        records.prepare(keeper.folder, copies * size)
     keeper.restore(state)
     state.choose_path()
     keeper.info["path"] = state.path
@@ -57,12 +58,10 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
             final = Measurement(state).rows if settings.measure_every else []
             return state.rows + final + directions.rows_of_motion(state)
         except FloatingPointError as error:  # weights, a loss or a curvature
-            keeper.stop(
-                f"The loss is no longer finite at step {getattr(error, 'step', state.step)} "
-                f"of {keeper.info['experiment']}: lower the learning rate. The records up to "
-                "there are kept.",
-                state.rows,
-            )
+            step = getattr(error, "step", state.step)
+            told = f"The loss is no longer finite at step {step} of {keeper.info['experiment']}"
+            told += ": lower the learning rate. The records up to there are kept."
+            keeper.stop(told, state.rows)
 
 
 def take_steps(state: State, keeper: Keeper, progress: Progress) -> None:
@@ -101,11 +100,10 @@ def take_steps(state: State, keeper: Keeper, progress: Progress) -> None:
 class State:
     """A training run at a step: it saves and restores all of it that changes.
 
-    ``step`` is the next one, ``dataset`` its data; of the ``losses`` of this epoch's
-    minibatches ``read`` are averaged over the processes; ``loss`` is of training, and that
-    of a text remembers what it has read; ``objective`` is measured; ``path`` is the way in
-    which steps are computed; ``directed`` says whether there are directions, and
-    ``follower`` has them in the first process.
+    ``step`` is the next one; of the ``losses`` of this epoch's minibatches ``read`` are
+    averaged over the processes; ``loss`` is of training, ``objective`` is measured; ``path``
+    is the way in which steps are computed; ``directed`` says whether there are directions,
+    and ``follower`` has them in the first process.
     """
 
     def __init__(self, settings: Training | LanguageTraining, dataset):
@@ -114,14 +112,12 @@ class State:
         followed = settings.followed_epochs * dataset.steps_per_epoch
         self.trained = self.total - followed  # steps before weights are followed
         self.model = nets.build(settings, dataset).to(dataset.device, dataset.dtype).train()
-        self.origin = measure.parameter_vector(self.model)
-        weights, how = self.model.parameters(), {"weight_decay": settings.weight_decay}
+        how = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
         if settings.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(weights, settings.learning_rate, **how)
+            self.optimizer = torch.optim.Adam(self.model.parameters(), **how)
         else:
-            self.optimizer = torch.optim.SGD(
-                weights, settings.learning_rate, settings.momentum, **how
-            )
+            how["momentum"] = settings.momentum
+            self.optimizer = torch.optim.SGD(self.model.parameters(), **how)
         self.objective = measured_loss(settings)
         self.loss, self.stepping = training_loss(settings), self.model
         self.path = settings.precision if settings.precision != "auto" else ""
@@ -239,32 +235,23 @@ def load_data(settings: Training | LanguageTraining, place: Place):
     """Return the dataset of the settings: see :mod:`stationarity.data`."""
     how = {"data_root": place.data_root, "device": place.device}
     how["dtype"] = torch.float64 if settings.precision == "float64" else torch.float32
-    names = {"batch_size", "seed"}
+    names = {"batch_size", "seed", "segment", "tokens", "steps_per_epoch", "examples"}
+    names |= {"classes", "sampling", "crop_padding", "flip", "image_size", "label_noise"}
+    how |= settings.model_dump(include=names)  # of these, those that it has
     if settings.model == "transformer_xl":
-        names |= {"segment", "tokens", "steps_per_epoch"}
-        how |= settings.model_dump(include=names)
         return data.load_text(settings.dataset, context=settings.measure_context, **how)
-    names |= {"examples", "classes", "sampling", "crop_padding", "flip", "image_size"}
-    names |= {"label_noise"}
-    return data.load(settings.dataset, **how, **settings.model_dump(include=names))
+    return data.load(settings.dataset, **how)
 
 
 def _check_data(state: State, keeper: Keeper) -> None:
     told = "This run was begun on other data: give the data root that it was begun with"
     keeper.hold("data", state.dataset.provenance, told)
-    told = (
-        "This run was begun on {} processes: go on with it on as many (--devices, or "
-        "torchrun --nproc-per-node)"
-    )
+    told = "This run was begun on {} processes: go on with it on as many, by --devices"
     keeper.hold("processes", distributed.size(), told)
     size, count = state.settings.batch_size, state.dataset.count
     if size % distributed.size():
-        raise UsageError(
-            f"The batch size {size} cannot be divided among {distributed.size()} processes: "
-            "set another number of devices, or another batch_size."
-        )
+        said = f"The batch size {size} cannot be divided among {distributed.size()} processes"
+        raise UsageError(f"{said}: set another number of devices, or another batch_size.")
     if state.settings.measure_on == "partition" and count % size:
-        raise UsageError(
-            f"measure_on='partition' needs a batch size that divides the {count} training "
-            f"examples, and {size} does not."
-        )
+        said = f"measure_on='partition' needs a batch size that divides the {count} training"
+        raise UsageError(f"{said} examples, and {size} does not.")

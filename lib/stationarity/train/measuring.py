@@ -1,7 +1,6 @@
 """What a training run notes about itself: full measurements, and cheap observations.
 
-Each is made before a step, and completed after it, because some quantities are of the
-step. Neither changes the run. Of several processes all take part.
+Each is made before a step, and completed after it. Of several processes all take part.
 """
 
 import itertools
@@ -59,7 +58,6 @@ class Measurement(_Rows):
             self.note(name, getattr(statistics, name), getattr(statistics, error, math.nan))
         self._note_curvature(state, statistics)
         self.note("weight_norm", torch.linalg.vector_norm(self.vector))
-        self.note("displacement", measure.displacement(state.model, state.origin))
         for quantity, pair in validation.measured(state).items():
             self.note(quantity, *pair)
         self.losses = self._losses(state)
@@ -100,11 +98,10 @@ class Observation(_Rows):
         self.note("observed_weight_norm", vector.norm())
         for index in range(2):
             direction = torch.empty_like(vector).normal_(generator=generator)
-            projection = direction @ vector / direction.norm()
-            self.note("observed_random", projection, index=index)
+            self.note("observed_random", direction @ vector / direction.norm(), index=index)
 
     def after(self, state) -> list[tuple]:
         self.note("observed_minibatch_loss", distributed.mean(state.losses[-1].clone()))
-        square = measure.displacement(state.model, self.vector) ** 2
-        self.note("observed_update_square", square)
+        update = measure.displacement(state.model, self.vector)
+        self.note("observed_update_square", update**2)
         return self.rows

@@ -82,10 +82,7 @@ def stepping(model: nn.Module, loss, dataset, path: str) -> nn.Module:
 
 
 def fastest(model: nn.Module, loss, dataset) -> str:
-    """Time a few steps of each way to compute them; return the fastest, by a tenth.
-
-    Of several processes the first decides.
-    """
+    """Time a few steps of each way; return the fastest, by a tenth, of the first process."""
     best, best_time = 0, math.inf
     batch = next(iter(dataset.training_batches(1, 2)))
     candidates = TIMED.get(dataset.device.type, TIMED["cpu"])

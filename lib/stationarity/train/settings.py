@@ -78,33 +78,26 @@ class Training(AnyTraining):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if not self.batch_norm and self.model != "cifar_resnet":
-            raise UsageError(
-                f"batch_norm=false is for model=cifar_resnet; {self.model} has its own."
-            )
+            told = "batch_norm=false is for model=cifar_resnet"
+            raise UsageError(f"{told}; {self.model} has its own.")
         large = self.dataset == "imagenet"
         if self.measure_on == "partition" and (self.crop_padding or self.flip or large):
-            raise UsageError(
-                "measure_on='partition' needs data without augmentation: set "
-                "crop_padding=0 and flip=false, or measure_on='draws'."
-            )
+            told = "measure_on='partition' needs data without augmentation: set crop_padding=0"
+            raise UsageError(f"{told} and flip=false, or measure_on='draws'.")
         if large and (self.plain_images or self.label_noise or self.classes):
-            raise UsageError(
-                "plain_images=true, label_noise and classes are for small images, which "
-                "imagenet's are not."
-            )
+            told = "plain_images=true, label_noise and classes are for small images"
+            raise UsageError(f"{told}, which imagenet's are not.")
         if self.pretrained and not (large and self.model.startswith("resnet")):
+            told = "There are pretrained weights of torchvision's nets on imagenet alone: set"
             raise UsageError(
-                "There are pretrained weights of torchvision's nets on imagenet alone: set "
-                "dataset=imagenet and model=resnet18, or pretrained=false."
+                f"{told} dataset=imagenet and model=resnet18, or pretrained=false."
             )
         if self.followed_epochs > self.epochs:
-            raise UsageError(
-                f"The last {self.followed_epochs} of {self.epochs} epochs cannot be "
-                "followed: lower followed_epochs, or raise epochs."
-            )
+            told = f"The last {self.followed_epochs} of {self.epochs} epochs cannot be followed"
+            raise UsageError(f"{told}: lower followed_epochs, or raise epochs.")
         if self.followed_epochs and not self.followed_rate:
             raise UsageError(
-                "Weights are followed at a constant learning rate: set followed_rate to it."
+                "Weights are followed at a constant rate: set followed_rate to it."
             )
         if self.direction_products < self.directions:
             raise UsageError(

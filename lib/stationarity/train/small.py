@@ -121,18 +121,17 @@ class Nets:
     Parameters
     ----------
     state : weights and buffer to begin with, which are not changed.
-    seeds : of the minibatches, for so many nets. Theta may have several times so many
-        rows: nets of equal number share their minibatches.
+    seeds : of the minibatches. Theta may have several times so many rows: nets of equal
+        number share their minibatches.
     last, first : the steps are those from ``first`` to ``last - 1``.
     momentum : a number, or (K, 1); that of the settings by default.
     decay : (K, 1), where each net has its own, which the optimiser adds: ``gradients``
         are then those of the loss, and not of f.
     names : what blocks of equally many nets are called, should one diverge.
-    kept : lists, dicts and tensors that the caller changes in place, for the checkpoint.
+    kept : lists, dicts and tensors that the caller changes in place, for the checkpoint:
         ``nets.kept`` has them as they were left, by name.
 
-    ``state`` is ``theta`` (K, P) and ``buffer`` (of Adam both moments (2, K, P)) as they
-    are; ``losses`` (K,) and ``gradients`` (K, P) are those of the step in hand.
+    ``losses`` (K,) and ``gradients`` (K, P) are those of the step in hand.
     """
 
     def __init__(
@@ -176,8 +175,8 @@ class Nets:
 
     def update(self, rate) -> None:
         """Take the step in hand, at a learning rate that is a number or (K, 1)."""
-        decay, moving = self.decay, (self.theta, self.gradients, self.buffer)
-        decay = 0.0 if decay is None else decay
+        moving = self.theta, self.gradients, self.buffer
+        decay = 0.0 if self.decay is None else self.decay
         if self.task.optimizer == "adam":
             ensembles.adam_step(*moving, self.step + 1, rate, decay)
         else:
@@ -188,7 +187,5 @@ class Nets:
         if not finite.all():
             lost = [repr(name) for name, fine in zip(self.names, finite) if not fine]
             whose = f" of {', '.join(lost)}" if lost else ""
-            raise UsageError(
-                f"The weights{whose} are no longer finite at step {self.step}: lower the "
-                "learning rate."
-            )
+            said = f"The weights{whose} are no longer finite at step {self.step}"
+            raise UsageError(f"{said}: lower the learning rate.")

@@ -13,11 +13,10 @@ from ..runs import distributed
 
 def measured(state) -> dict[str, tuple[float, float]]:
     """Return what a model's data allow: quantity -> (value, error)."""
-    model, dataset = state.model, state.dataset
     if state.settings.model != "transformer_xl":
-        return on_test_images(model, dataset)
-    gaps = memory_gaps(model, dataset, state.step, state.loss.memory)
-    return on_validation_text(model, dataset) | gaps
+        return on_test_images(state.model, state.dataset)
+    gaps = memory_gaps(state.model, state.dataset, state.step, state.loss.memory)
+    return on_validation_text(state.model, state.dataset) | gaps
 
 
 @torch.no_grad()
@@ -56,8 +55,8 @@ def memory_gaps(
     """Compare the memory that training kept with one that the weights make now.
 
     On the training batch of the step: the difference of the loss (kept less made), and
-    the distance of the gradients over the norm of the latter. Random layers draw the
-    same numbers for both segments, and others for the contexts.
+    the distance of the gradients over the norm of the latter. Random layers draw the same
+    numbers for both.
     """
     if memory is None or step % dataset.steps_per_pass == 0:
         return {}
@@ -79,7 +78,7 @@ def memory_gaps(
 
 
 def _means_and_errors(columns: list[Tensor], names: tuple, device) -> dict[str, tuple]:
-    """Average rows of columns (names, n) side by side over all processes, if any has some."""
+    """Average columns (names, n), side by side, over all processes; nothing without any."""
     values = torch.zeros(len(names), 0, dtype=torch.float64, device=device)
     values = torch.cat([values, *columns], 1)
     number = distributed.total(values.new_tensor(values.shape[1]))

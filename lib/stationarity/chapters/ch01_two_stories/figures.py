@@ -16,8 +16,8 @@ from .study import named, schedule
 def descent(run: Run, objective: NDArray, bound: NDArray) -> Figure:
     """Draw the objective and the squared gradient norms of full-batch descent.
 
-    ``objective`` and ``bound`` have one value for each measured step. An
-    infinite bound, that of too large a learning rate, is not drawn.
+    ``objective`` and ``bound`` have one value for each measured step. An infinite bound is
+    not drawn.
     """
     figure, ((left, right),) = panels(1, 2, height=3.6)
     loss = run.series("loss")

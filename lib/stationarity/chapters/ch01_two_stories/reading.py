@@ -15,10 +15,9 @@ def descent_bound(
 ) -> NDArray:
     """Return the bound on the mean of E‖∇f‖² over the first ``steps`` iterates.
 
-    It holds for (stochastic) gradient descent on any function with that ``smoothness``
-    constant that starts ``gap`` above a lower bound (book: theorem of chapter 1), and is
-    infinite unless ``learning_rate`` is below ``2 / smoothness``. ``noise_variance``
-    bounds the variance of the whole gradient, summed over its entries.
+    It holds for (stochastic) descent on any function with that ``smoothness`` constant that
+    starts ``gap`` above a lower bound (book: theorem of chapter 1), and is infinite unless
+    ``learning_rate < 2 / smoothness``. ``noise_variance`` bounds that of the whole gradient.
 
     >>> float(descent_bound(gap=1.0, learning_rate=0.5, smoothness=2.0, steps=8))
     0.5
@@ -35,11 +34,9 @@ def exact(settings: NoisyQuadratic, learning_rate: float) -> dict[str, NDArray]:
     ``mean`` and ``variance`` of the position (steps + 1, D), the expected
     ``loss`` Σ h E θ² / 2 and ``gradient_norm_squared`` Σ h² E θ² (steps + 1,).
     """
+    problem = settings.curvatures, schedule(settings, learning_rate), settings.noise_variance
     how = settings.model_dump(include={"start", "momentum"})
-    rates = schedule(settings, learning_rate)
-    mean, covariance = theory.moments(
-        settings.curvatures, rates, settings.noise_variance, **how
-    )
+    mean, covariance = theory.moments(*problem, **how)
     mean, variance = mean[..., 0], covariance[..., 0, 0]
     return {"mean": mean, "variance": variance, **_levels(settings, mean**2 + variance)}
 
@@ -62,11 +59,10 @@ def _levels(settings: NoisyQuadratic, second: NDArray) -> dict[str, NDArray]:
 
 def descent_table(runs: list[Run]) -> DataFrame:
     """Return a table of full-batch runs: where the objective's gradient came to."""
-    names, rows = [f"{w} ‖∇f‖² (nats² per unit²)" for w in ("first", "last")], {}
+    rows = []
     for run in runs:
         norms = run.series("regularised_gradient_norm_squared")
-        rows[run.label] = (
-            norms.step.iloc[-1],
-            *(f"{norms.value.iloc[k]:.2e}" for k in (0, -1)),
-        )
-    return DataFrame.from_dict(rows, "index", columns=["steps", *names]).rename_axis("run")
+        first, last = (f"{norms.value.iloc[k]:.2e}" for k in (0, -1))
+        rows.append((run.label, norms.step.iloc[-1], first, last))
+    names = [f"{which} ‖∇f‖² (nats² per unit²)" for which in ("first", "last")]
+    return DataFrame(rows, columns=["run", "steps", *names]).set_index("run")

@@ -50,15 +50,13 @@ def named(learning_rate: float) -> str:
 def ensemble(settings: NoisyQuadratic, place: Place) -> list[tuple]:
     """Simulate the settings' ensembles; return rows of metrics.
 
-    ``of`` names the ensemble as :func:`named` does, ``index`` is the number of the
-    curvature, values are means over trajectories with standard errors. At the recorded
-    steps:
+    ``of`` names the ensemble as :func:`named` does; values are means over trajectories
+    with standard errors. At the recorded steps:
 
     - ``loss``, ``gradient_norm_squared``;
-    - ``mean``, ``variance`` of the position, for each curvature;
     - ``displacement_squared``: E‖θ_k − θ_half‖² since half of the steps;
-    - at the last only, means over those of the last half: ``late_variance`` (of θ² for
-      each curvature), ``late_loss`` and ``late_gradient_norm_squared``.
+    - at the last only, means over those of the last half: ``late_gradient_norm_squared``,
+      and ``late_variance`` (of θ², for each curvature ``index``).
     """
     rows = []
     for rate in settings.learning_rates:
@@ -68,7 +66,8 @@ def ensemble(settings: NoisyQuadratic, place: Place) -> list[tuple]:
 
 def _at_one_rate(settings: NoisyQuadratic, rate: float) -> list[tuple]:
     curvature, steps = np.array(settings.curvatures), recorded_steps(settings)
-    late, rows = steps >= settings.steps // 2, []
+    begun = np.searchsorted(steps, settings.steps // 2)  # the last half
+    rows = []
 
     def note(quantity: str, values: NDArray, steps=steps, **index):
         """Note means over trajectories, the last axis of the values."""
@@ -76,18 +75,12 @@ def _at_one_rate(settings: NoisyQuadratic, rate: float) -> list[tuple]:
         rows.extend(metrics.rows(quantity, *mean_and_error(values, -1), **axes))
 
     positions = sample(settings, rate, steps)  # (recorded, trajectories, D)
-    displaced = ((positions[late] - positions[late][0]) ** 2).sum(-1)
-    note("displacement_squared", displaced, steps[late])
-    for quantity, values in (
-        ("loss", positions**2 @ curvature / 2),
-        ("gradient_norm_squared", positions**2 @ curvature**2),
-    ):
-        note(quantity, values)
-        note(f"late_{quantity}", values[late].mean(0), steps[-1])
-    each = np.ascontiguousarray(np.moveaxis(positions, 2, 0))  # (D, recorded, trajectories)
-    index = {"index": range(len(curvature))}
-    note("mean", each, **index)
-    note("late_variance", (each[:, late] ** 2).mean(1), steps[-1], **index)
-    _, errors = mean_and_error((each - each.mean(2, keepdims=True)) ** 2, 2)
-    axes = {"of": named(rate), **index, "step": steps}
-    return rows + metrics.rows("variance", each.var(2, ddof=1), errors, **axes)
+    late = positions[begun:]
+    note("displacement_squared", ((late - late[0]) ** 2).sum(-1), steps[begun:])
+    note("loss", positions**2 @ curvature / 2)
+    squares = positions**2 @ curvature**2
+    note("gradient_norm_squared", squares)
+    note("late_gradient_norm_squared", squares[begun:].mean(0), steps[-1])
+    each = np.ascontiguousarray(np.moveaxis(late, 2, 0))  # (D, recorded, trajectories)
+    note("late_variance", (each**2).mean(1), steps[-1], index=range(len(curvature)))
+    return rows

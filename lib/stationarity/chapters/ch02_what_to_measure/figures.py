@@ -17,9 +17,8 @@ def inflation(run: Run) -> Figure:
     figure, ((axis,),) = panels(1, 1, 3.6)
     truth = run.series("exact_norm_squared").value[0]
     noise = run.series("exact_noise_variance").value[0]
-    naive, unbiased, spread = (
-        run.series(name, of="loss") for name in ("naive_norm_squared", "norm_squared", "spread")
-    )
+    names = "naive_norm_squared", "norm_squared", "spread"
+    naive, unbiased, spread = (run.series(name, of="loss") for name in names)
     sizes = np.geomspace(naive.step.min(), naive.step.max())
     axis.plot(sizes, truth + noise / sizes, "C1--", linewidth=1, label=r"exact + $\sigma^2/M$")
     axis.axhline(truth, **THEORY, label="exact, all data")
@@ -39,8 +38,7 @@ def calibration(run: Run) -> Figure:
     titles = {"loss": "gradient as it is", "tilted loss": "gradient zero, same noise"}
     for axis, (objective, title) in zip(axes[0], titles.items(), strict=True):
         _draw(axis, run.series("spread", of=objective), "D", "spread", color="0.2")
-        reported = run.series("reported_error", of=objective)
-        _draw(axis, reported, "C0o", "reported (jackknife)")
+        _draw(axis, run.series("reported_error", of=objective), "C0o", "reported (jackknife)")
         axis.set_xscale("log", base=2)
         axis.set(xlabel="minibatches M (number)", title=title, yscale="log")
     axes[0, 0].set_ylabel("standard error of the\nsquared norm (nats² per unit²)")
@@ -80,17 +78,15 @@ def batch_dependence(run: Run) -> Figure:
 def scale_invariance(run: Run) -> Figure:
     """Plot angles between weights and gradients, and the effect of scaling weights."""
     figure, ((angles, scaling),) = panels(1, 2, 3.2)
-    for tensors, fmt in (("other, usual", "C1s"), ("normalised, usual", "C0o"),
-                         ("normalised, negligible", "C2v")):  # fmt: skip
+    kinds = {"other, usual": "C1s", "normalised, usual": "C0o", "normalised, negligible": "C2v"}
+    for tensors, fmt in kinds.items():
         rows = run.series("cosine", of=f"{tensors} epsilon")
         angles.plot(rows["index"], rows.value.clip(lower=1e-19), fmt, label=f"{tensors} ε")
     angles.set(xlabel="parameter tensor (number)", ylabel="|cosine|", yscale="log")
     angles.set_ylim(1e-19, 10)
     angles.legend(loc=(0.25, 0.28))
-    for name, label in (
-        ("gradient", "‖∇L‖ (nats per unit)"),
-        ("scale_free", "‖w‖·‖∇L‖ (nats)"),
-    ):
+    labels = {"gradient": "‖∇L‖ (nats per unit)", "scale_free": "‖w‖·‖∇L‖ (nats)"}
+    for name, label in labels.items():
         norms = run.series(f"{name}_norm_scaled").value
         scaling.loglog(run.settings.scales, norms, "o-", label=label)
     scaling.set_xscale("log", base=2)
@@ -116,10 +112,9 @@ def sharpness_by_products(run: Run) -> Figure:
 
 
 def update_sizes(run: Run, predicted: NDArray, short: NDArray) -> Figure:
-    """Plot the update's size, two predictions of it, and the change of the loss.
+    """Plot the update's size, two predictions of it (n,), and the change of the loss.
 
-    ``predicted`` is the size (n,) by noise and momentum, at each measured update, ``short``
-    the one by the gradient alone.
+    ``predicted`` is by noise and momentum, ``short`` by the gradient alone.
     """
     figure, ((size, change),) = panels(1, 2, 3.2)
     update, changes = run.series("update_norm"), run.series("loss_change")

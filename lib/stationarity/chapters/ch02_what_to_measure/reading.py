@@ -33,9 +33,7 @@ def one_channel(epsilon: float, decay: float, target: float) -> Channel:
 
     Two weights read the corners (+-1, +-1); the loss is half the mean squared distance
     from ``target`` times the first entry, and f adds decay / 2 times the squared weights
-    and gain. The minimum lies at w = (|w|, 0), |w|^2 = (target sqrt(epsilon) - decay epsilon)
-    / (1 + decay) and gain = |w| sqrt(1 + |w|^2 / epsilon), for a target above
-    decay sqrt(epsilon).
+    and gain. The minimum lies at w = (|w|, 0), for a target above decay sqrt(epsilon).
     """
     square = (target * math.sqrt(epsilon) - decay * epsilon) / (1 + decay)
     norm, gain = math.sqrt(square), math.sqrt(square * (1 + square / epsilon))
@@ -71,8 +69,7 @@ def misses(
     lies; its norm is ``strength`` times sigma / sqrt(batches), the noise in the mean.
     ``below`` and ``above``: the share of intervals that lie below the truth and above it,
     of single measurements by 1.96 errors (``plain``), by :func:`levels.squared_norm`
-    (``widened``), and of the level of five measurements (``level``). At 95 % each should
-    be 0.025.
+    (``widened``), and of the level of five measurements (``level``).
     """
     generator, truth = np.random.default_rng(seed), strength**2 / batches  # sigma = 1
     noise = generator.standard_normal((replicates, batches, rank)) / math.sqrt(rank)

@@ -31,7 +31,6 @@ class CurvatureStudy(SmallNet):
     batches: Count  # fixed minibatches that define the Hessian
     training_steps: Whole  # SGD steps before the second measurement
     max_products: Count  # Hessian-vector products that are followed
-
     total_steps = property(lambda self: self.training_steps)
 
 
@@ -55,10 +54,10 @@ class NormalisationStudy(Settings):
     scales: tuple[Positive, ...]  # factors of the convolutions' weights
     batch_sizes: tuple[Count, ...]  # for which the loss is measured
     measured_examples: Count  # drawn for each of these measurements
-
     total_steps = property(lambda self: self.training_steps)
 
 
+CIFAR = dict(dataset="cifar10", batch_size=128, threads=0)
 register(
     "gradient_estimators",
     EstimatorStudy(
@@ -66,15 +65,13 @@ register(
         learning_rate=0.1, sizes=(4, 8, 16, 32, 64), drawn=(3, 6, 11, 17, 22), replicates=120,
         threads=1,
     ),
-    single_gpu=dict(
-        dataset="cifar10", examples=49920, hidden=(100,), batch_size=128, training_steps=2000,
-        learning_rate=0.05, sizes=(4, 16, 64, 256, 1024), drawn=(10, 50, 130, 260, 390),
-        replicates=50, threads=0,
+    single_gpu=CIFAR | dict(
+        examples=49920, hidden=(100,), training_steps=2000, learning_rate=0.05,
+        sizes=(4, 16, 64, 256, 1024), drawn=(10, 50, 130, 260, 390), replicates=50,
     ),
-    paper=dict(
-        dataset="cifar10", examples=49920, hidden=(1024, 1024), batch_size=128,
-        training_steps=20000, learning_rate=0.05, sizes=(4, 16, 64, 256, 1024, 4096),
-        drawn=(10, 50, 130, 260, 390), replicates=100, threads=0,
+    paper=CIFAR | dict(
+        examples=49920, hidden=(1024, 1024), training_steps=20000, learning_rate=0.05,
+        sizes=(4, 16, 64, 256, 1024, 4096), drawn=(10, 50, 130, 260, 390), replicates=100,
     ),
 )  # fmt: skip
 register(
@@ -85,14 +82,13 @@ register(
         weight_decay=0.0005, scales=(0.2, 0.5, 1.0, 2.0, 5.0), batch_sizes=(4, 16, 64, 256),
         measured_examples=1024, threads=1,
     ),
-    single_gpu=dict(
-        dataset="cifar10", width=64, blocks=(2, 2, 2, 2), batch_size=128, training_steps=3900,
-        learning_rate=0.1, batch_sizes=(8, 32, 128, 512), measured_examples=50000, threads=0,
+    single_gpu=CIFAR | dict(
+        width=64, blocks=(2, 2, 2, 2), training_steps=3900, learning_rate=0.1,
+        batch_sizes=(8, 32, 128, 512), measured_examples=50000,
     ),
-    paper=dict(
-        dataset="cifar10", width=64, blocks=(2, 2, 2, 2), batch_size=128,
-        training_steps=39000, learning_rate=0.1, batch_sizes=(8, 32, 128, 512, 2048),
-        measured_examples=200000, threads=0,
+    paper=CIFAR | dict(
+        width=64, blocks=(2, 2, 2, 2), training_steps=39000, learning_rate=0.1,
+        batch_sizes=(8, 32, 128, 512, 2048), measured_examples=200000,
     ),
 )  # fmt: skip
 register(
@@ -101,14 +97,10 @@ register(
         dataset="digits", examples=0, hidden=(8, 8, 8), batch_size=64, batches=4,
         training_steps=200, learning_rate=0.1, max_products=20, threads=1,
     ),
-    single_gpu=dict(
-        dataset="cifar10", hidden=(3, 8, 8), batch_size=128, training_steps=2000,
-        learning_rate=0.05, max_products=30, threads=0,
+    single_gpu=CIFAR | dict(
+        hidden=(3, 8, 8), training_steps=2000, learning_rate=0.05, max_products=30,
     ),
-    paper=dict(
-        dataset="cifar10", batch_size=128, batches=10, training_steps=20000,
-        learning_rate=0.05, max_products=40, threads=0,
-    ),
+    paper=CIFAR | dict(batches=10, training_steps=20000, learning_rate=0.05, max_products=40),
 )  # fmt: skip
 register(
     "update_size",
@@ -117,13 +109,11 @@ register(
         hidden=(32,), sampling="independent", momentum=0.9, precision="float32", threads=1,
         measure_every=1, measure_batches=300,
     ),
-    single_gpu=dict(
-        dataset="cifar10", epochs=40, batch_size=128, learning_rate=0.01, hidden=(512,),
-        threads=0, measure_every=2, measure_batches=100,
+    single_gpu=CIFAR | dict(
+        epochs=40, learning_rate=0.01, hidden=(512,), measure_every=2, measure_batches=100,
     ),
-    paper=dict(
-        dataset="cifar10", model="cifar_resnet", epochs=200, batch_size=128,
-        learning_rate=0.1, hidden=(), precision="auto", threads=0, measure_every=5,
-        measure_batches=100,
+    paper=CIFAR | dict(
+        model="cifar_resnet", epochs=200, learning_rate=0.1, hidden=(), precision="auto",
+        measure_every=5, measure_batches=100,
     ),
 )  # fmt: skip

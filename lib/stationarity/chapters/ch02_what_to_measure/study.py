@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ... import data, measure, nets
 from ...errors import UsageError
+from ...measure.derivatives import parts
 from ...runs import metrics
 from ...stats.estimate import mean_and_error
 
@@ -36,12 +37,11 @@ def gradient_estimators(settings: EstimatorStudy, place: Place) -> list[tuple]:
       data, and of a minibatch's;
     - ``naive_norm_squared``, ``norm_squared`` of the ``loss``: means over the replicates
       with their standard errors, for M independent minibatches;
-    - ``spread``, ``reported_error``: of ``norm_squared``, its standard deviation
-      over the replicates, and the root mean square of the standard errors;
+    - ``spread``, ``reported_error`` of ``norm_squared``: its standard deviation over the
+      replicates, and the root mean square of the standard errors;
     - the last three of the ``tilted loss``, too, whose gradient is zero here;
     - ``drawn_norm_squared`` for M minibatches out of a partition of the data into N:
-      ``naive``, the ``wrong`` one, less s^2/M, and the ``right`` one, less
-      s^2/M (1 - M/N).
+      ``naive``, ``wrong``: less s^2/M, and ``right``: less s^2/M (1 - M/N).
 
     Raises :class:`UsageError` where the batch size does not divide the data.
     """
@@ -96,9 +96,8 @@ def _exact(model: nn.Module, settings: EstimatorStudy, place: Place) -> tuple[Te
     """Return the gradient (P,) over all the data and a minibatch gradient's variance."""
     single = load(settings, place, batch_size=1)
     count, size = single.count, settings.batch_size
-    one_by_one = measure.gradient_statistics(
-        model, measure.cross_entropy, single.partition(), population=count
-    )
+    measured = model, measure.cross_entropy, single.partition()
+    one_by_one = measure.gradient_statistics(*measured, population=count)
     # A minibatch without replacement has S^2/B (1 - B/n), S^2 being one example's variance.
     variance = one_by_one.noise_norm**2 * count / (count - 1)
     return one_by_one.mean_gradient, variance / size * (1 - size / count)
@@ -137,7 +136,7 @@ def sharpness_estimators(settings: CurvatureStudy, place: Place) -> list[tuple]:
 
     Rows of the net ``before`` training and ``after`` some steps:
 
-    - ``largest``, ``smallest``: eigenvalues of the dense Hessian, by LAPACK;
+    - ``largest``, ``smallest``: eigenvalues of the dense Hessian;
     - ``sharpness`` with its residual, ``products``: of ``measure.sharpness``;
     - ``lanczos``, ``power``: ``measure.sharpness`` stopped after ``step`` products, and
       the Rayleigh quotient of power iteration from the gradient after so many;
@@ -180,14 +179,13 @@ def _curvature(model: nn.Module, batches: list, settings: CurvatureStudy, of: st
 
 def dense_hessian(model: nn.Module, batches: list) -> Tensor:
     """Return the Hessian (P, P) of the mean cross-entropy over the batches."""
-    shapes = {name: p.shape for name, p in model.named_parameters()}
+    names, parameters = zip(*model.named_parameters())
 
     def loss(vector: Tensor) -> Tensor:
-        pieces = vector.split([shape.numel() for shape in shapes.values()])
-        values = {name: piece.view(shapes[name]) for name, piece in zip(shapes, pieces)}
+        (pieces,) = parts(vector[None], parameters)
 
         def net(inputs):
-            return torch.func.functional_call(model, values, (inputs,))
+            return torch.func.functional_call(model, dict(zip(names, pieces)), (inputs,))
 
         return sum(measure.cross_entropy(net, b) for b in batches) / len(batches)
 
@@ -244,11 +242,9 @@ def _angles(model: nn.Module, batch) -> list[tuple]:
     rows, weights = [], list(model.parameters())
     for name in EPSILONS:
         for index, (w, g) in enumerate(zip(weights, _gradients(model, batch, weights, name))):
-            product = (w * g).sum().item()
-            cosine = product / (_norm([w]) * _norm([g]) or math.inf)
-            kind = "normalised" if w.ndim == 4 else "other"
-            at = {"of": f"{kind}, {name} epsilon", "index": index}
-            rows += metrics.rows("cosine", abs(cosine), **at)
+            cosine = (w * g).sum().item() / (_norm([w]) * _norm([g]) or math.inf)
+            of = f"{'normalised' if w.ndim == 4 else 'other'}, {name} epsilon"
+            rows += metrics.rows("cosine", abs(cosine), of=of, index=index)
     return rows
 
 
@@ -290,8 +286,8 @@ def load(settings: EstimatorStudy | CurvatureStudy | NormalisationStudy, place: 
 def trained(settings, dataset, steps: int, keeper: Keeper) -> nn.Module:
     """Return the settings' net after some steps of SGD, in training mode."""
     model = nets.build(settings, dataset).to(dataset.device, dataset.dtype).train()
-    weights, how = model.parameters(), {"weight_decay": settings.weight_decay}
-    optimizer = torch.optim.SGD(weights, settings.learning_rate, settings.momentum, **how)
+    how = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    optimizer = torch.optim.SGD(model.parameters(), momentum=settings.momentum, **how)
 
     def take_steps() -> dict:
         now = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}

@@ -12,11 +12,10 @@ from ..plots import DASHED, DOTTED, THRESHOLD, VERDICTS, intervals, legend_above
 
 
 def regime_map(table: pd.DataFrame) -> Figure:
-    """Plot gradient and noise at the settled weights, over their starts, by regime.
+    """Plot gradient and noise of :func:`reading.table` over their starts, by regime.
 
-    ``table`` comes from :func:`reading.table`: norms with 95 % intervals over nets,
-    coloured by the verdict. Where there is no noise at all, the right panel has a
-    triangle at its left end.
+    Coloured by the verdict. Where there is no noise at all, the right panel has a triangle
+    at its left end.
     """
     figure, ((gradient, noise),) = panels(1, 2, 0.9 + 0.27 * len(table), sharey=True)
     loud = table.noise > 0
@@ -31,10 +30,7 @@ def regime_map(table: pd.DataFrame) -> Figure:
 
 
 def verdicts(table: pd.DataFrame) -> Figure:
-    """Plot the last stage's gradient norm over its start, by run, coloured by the verdict.
-
-    ``table`` has those of :func:`stationarity.chapters.levels.stage_levels`, indexed by run.
-    """
+    """Plot the ratios of :func:`levels.stage_levels` by run, coloured by the verdict."""
     figure, ((panel,),) = panels(1, 1, 1.2 + 0.33 * len(table))
     _by_verdict(panel, table, "ratio")
     legend_above(figure, panel, 3)
@@ -59,8 +55,7 @@ def _by_verdict(panel: Axes, table: pd.DataFrame, name: str) -> None:
 def courses(run: Run, groups: dict[str, list[str]]) -> Figure:
     """Plot gradient norms over their starts against steps, a panel for each group.
 
-    ``groups`` maps a title to names of regimes. Lines are geometric means over
-    nets, bands their 95 % intervals.
+    ``groups`` maps a title to names of regimes. Lines are geometric means over nets.
     """
     figure, axes = panels(1, len(groups), 4.4, sharey=True)
     for panel, (title, names) in zip(axes[0], groups.items(), strict=True):
@@ -78,11 +73,9 @@ def courses(run: Run, groups: dict[str, list[str]]) -> Figure:
 
 
 def drive(table: pd.DataFrame, slope: float) -> Figure:
-    """Plot ||grad f||^2 against rate * noise^2 / (1 - momentum), a point a regime.
+    """Plot ||grad f||^2 against the drive of :func:`reading.table`, a point a regime.
 
-    Adam and regimes without noise are left out. Bars are 95 % intervals over nets.
-    The dashed line has the ``slope`` that was fitted to all points; the dotted one
-    has slope one.
+    The dashed line has the fitted ``slope``, the dotted one slope one.
     """
     figure, ((panel,),) = panels(1, 1, 4.2)
     used = table[table.drive > 0].sort_values("drive")

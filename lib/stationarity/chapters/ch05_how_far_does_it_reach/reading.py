@@ -24,17 +24,16 @@ SETTLED, TREND = 0.9, 0.5  # of the steps: where level and trend begin
 def table(run: Run) -> pd.DataFrame:
     """Return verdict, trend and noise of every regime, one row each, in order.
 
-    The norm is that of the gradient of the objective *with* decay, over the whole
-    training set; its level is the root mean square over the last tenth of the steps. Of
-    ``name`` there are ``name_low`` and ``name_high``, too: 95 % intervals over nets.
+    The norm is that of the gradient of the objective *with* decay; its level is the root
+    mean square over the last tenth of the steps. Of ``name`` there are ``name_low`` and
+    ``name_high``, too: 95 % intervals over nets.
 
     Columns: ``regime``; ``ratio``: level over norm at the start, geometric mean, with its
-    ``verdict``; ``worst``, the largest single ratio that was measured in that window;
-    ``exponent``: p of a power law k^p of the norm over the last half of the steps k, by
-    least squares for each net, and ``trend`` from it; ``noise`` norm of a batch over its
-    value at the start (0 for the whole set), and ``square``, the level's, geometric means;
-    ``growth``: change of the weight norm over the last half, as a share; ``drive``: rate *
-    noise^2 / (1 - momentum), in the loss's units (NaN for Adam), without an interval.
+    ``verdict``; ``exponent``: p of a power law k^p of the norm over the last half of the
+    steps k, by least squares for each net, and ``trend`` from it; ``noise`` norm of a batch
+    over its value at the start (0 for the whole set), and ``square``, the level's,
+    geometric means; ``growth``: change of the weight norm over the last half, as a share;
+    ``drive``: rate * noise^2 / (1 - momentum), in the loss's units (NaN for Adam).
     """
     return pd.DataFrame([_row(run, regime) for regime in run.settings.regimes])
 
@@ -46,30 +45,26 @@ def _row(run: Run, regime: Regime) -> dict:
     )
     last = squares.index.max()
     window, late = squares.index >= SETTLED * last, squares.index >= TREND * last
-    level, shares = squares[window].mean(), squares[window] / squares.loc[0]
+    level = squares[window].mean()
     # Of p in k^p, for each net: the slope of half the logarithm of the square.
     powers = trends.slope_weights(np.log(squares.index[late].to_numpy(float))) @ (
         np.log(np.maximum(squares[late], 1e-60)).to_numpy() / 2
     )
     around = np.sqrt(noise[window].pow(2).mean()) / noise.loc[0]
     drive = (rate * noise**2)[window].to_numpy().mean() / (1 - regime.momentum)
-    exponent, half = Estimate.mean(powers), weights[late]
-    ratio = Estimate.geometric_mean(np.sqrt(level / squares.loc[0]))
-    silent = regime.batch_size == 0
+    half, silent = weights[late], regime.batch_size == 0
     estimates = {
-        "ratio": ratio,
-        "exponent": exponent,
+        "ratio": Estimate.geometric_mean(np.sqrt(level / squares.loc[0])),
+        "exponent": Estimate.mean(powers),
         "noise": Estimate(0.0, 0.0, 0.0) if silent else Estimate.geometric_mean(around),
         "square": Estimate.geometric_mean(level),
         "growth": Estimate.mean(half.iloc[-1] / half.iloc[0] - 1),
     }
     row = {
-        "regime": regime.name,
-        "verdict": verdict_of(ratio),
-        "worst": float(np.sqrt(shares.to_numpy().max())),
-        "trend": exponent.trend,
+        "regime": regime.name, "verdict": verdict_of(estimates["ratio"]),
+        "trend": estimates["exponent"].trend,
         "drive": drive if regime.optimizer == "sgd" else math.nan,
-    }
+    }  # fmt: skip
     for name, one in estimates.items():
         row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     return row
@@ -81,10 +76,9 @@ def agreement(
     """Return how verdicts and expectations agree at each threshold, one row each.
 
     ``rows`` are of :func:`table`; the gradient is expected to vanish in the regimes
-    ``ways_out``, and in no other. A regime whose interval lies above the threshold while
-    its norm still falls is ``unsettled``: its level says nothing yet. Counts ``agree``,
-    ``differ``, ``undecided`` (the interval holds the threshold) and ``unsettled``, and the
-    names of those that are ``differing``. ``standing``: how many agree if all count as
+    ``ways_out``, and in no other. Counts ``agree``, ``differ``, ``undecided`` (the interval
+    holds the threshold) and ``unsettled`` (it lies above while the norm still falls), and
+    the names of those that are ``differing``. ``standing``: how many agree if all count as
     they stand, settled or not, and "vanishes" is held against all else.
     """
     expected, found = rows.regime.isin(list(ways_out)), []
@@ -96,8 +90,8 @@ def agreement(
         counts = {
             "agree": judged & ~differ, "differ": differ,
             "undecided": ~(below | above), "unsettled": unsettled,
+            "standing": below == expected,
         }  # fmt: skip
-        counts["standing"] = below == expected
         row = {"threshold": threshold} | {name: int(one.sum()) for name, one in counts.items()}
         found.append(row | {"differing": "; ".join(rows.regime[differ])})
     return pd.DataFrame(found)
@@ -106,10 +100,9 @@ def agreement(
 def level_against_drive(rows: pd.DataFrame) -> tuple[Estimate, float]:
     """Return the exponent q of ||grad f||^2 proportional to drive^q, and the scatter.
 
-    ``rows`` are of :func:`table`; those without a drive or with none are left out.
-    Least squares in the logarithms, each regime one point; the scatter is the factor that
-    one standard deviation about the line makes. Raises :class:`UsageError` for fewer than
-    three points.
+    Least squares in the logarithms, a row of :func:`table` with a drive one point; the
+    scatter is the factor that one standard deviation about the line makes. Raises
+    :class:`UsageError` for fewer than three points.
     """
     used = rows[rows.drive > 0]
     if len(used) < 3:

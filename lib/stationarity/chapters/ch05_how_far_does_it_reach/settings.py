@@ -51,6 +51,9 @@ class RegimeStudy(Settings):
     precision: Literal["float32", "float64"] = "float32"
     total_steps = property(lambda self: self.members * self.steps)
 
+    def steps_of(self, regime: Regime) -> int:
+        return max(1, round(regime.length * self.steps))
+
     @model_validator(mode="after")
     def _told_apart(self) -> Self:
         names = [regime.name for regime in self.regimes]

@@ -28,11 +28,9 @@ def regimes(settings: RegimeStudy, place: Place) -> list[tuple]:
     - ``noise_norm``: the root of E||g_B - grad f||^2, 0 for the whole set;
     - ``weight_norm``, and ``learning_rate`` (that of the last step taken).
 
-    They are at the steps of :func:`recorded_steps`, and everything is exact for the
-    training set: no error. Members of equal number share initial weights, wrong labels
-    and, where sizes agree, batches in all regimes: regimes are compared on the same draws.
-
-    Raises :class:`UsageError` where a net's weights are not finite.
+    At the steps of :func:`recorded_steps`, exact for the training set: no error. Members of
+    equal number share initial weights, wrong labels and, where sizes agree, batches in all
+    regimes. Raises :class:`UsageError` where a net's weights are not finite.
     """
     keeper, groups, found = place.keeper, {}, []
     for r in settings.regimes:  # together those that one ensemble can train
@@ -42,23 +40,15 @@ def regimes(settings: RegimeStudy, place: Place) -> list[tuple]:
     how = dict(examples=settings.examples, data_root=place.data_root, device=place.device)
     dataset = data.load(settings.dataset, batch_size=size, **how)
     whole = data.whole(dataset.partition())
-    steps = sum(steps_of(group[0], settings) for group in groups.values())
+    steps = sum(settings.steps_of(group[0]) for group in groups.values())
     with keeper.progress("regimes", steps):
         for group in groups.values():
             found += keeper.part(group[0].name, lambda: _train(group, settings, *whole, keeper))
     return found
 
 
-def steps_of(regime: Regime, settings: RegimeStudy) -> int:
-    """Return the number of steps that a regime takes."""
-    return max(1, round(regime.length * settings.steps))
-
-
 def rates(regime: Regime, steps: int) -> NDArray:
-    """Return the learning rate of every step (steps,).
-
-    ``stages`` divides it by ten after each third of the run; ``inverse`` is
-    learning_rate / (1 + k / timescale) at step k.
+    """Return the learning rate of every step (steps,), by the regime's schedule.
 
     >>> from .settings import Regime
     >>> rates(Regime(name="a", learning_rate=0.3, schedule="stages"), 6).round(4).tolist()
@@ -67,7 +57,7 @@ def rates(regime: Regime, steps: int) -> NDArray:
     step = np.arange(steps)
     factor = {
         "constant": lambda: np.ones(steps),
-        "stages": lambda: 0.1 ** (3 * step // steps),
+        "stages": lambda: 0.1 ** (3 * step // steps),  # a tenth after each third
         "cosine": lambda: (1 + np.cos(math.pi * step / steps)) / 2,
         "inverse": lambda: 1 / (1 + step / regime.timescale),
     }[regime.schedule]()
@@ -84,7 +74,7 @@ def recorded_steps(steps: int) -> NDArray:
 def _train(
     group: list[Regime], settings: RegimeStudy, inputs: Tensor, labels: Tensor, keeper: Keeper
 ) -> list[tuple]:
-    alike, members, steps = group[0], settings.members, steps_of(group[0], settings)
+    alike, members, steps = group[0], settings.members, settings.steps_of(group[0])
     seeds, classes = small.seeds(settings.seed, "net", members), int(labels.max()) + 1
     inputs = inputs[: alike.examples or None].to(getattr(torch, settings.precision))
     labels = labels[: alike.examples or None]
@@ -97,13 +87,10 @@ def _train(
     how = dict(loss=alike.loss, optimizer=alike.optimizer, sampling=alike.sampling)
     task = small.Task(alike, inputs, torch.stack(targets), widths, keeper, **how)
     rate = task.column(np.stack([rates(regime, steps) for regime in group], -1), members)
-    own = dict(
-        momentum=task.column([regime.momentum for regime in group], members),
-        decay=task.column([regime.weight_decay for regime in group], members),
-        names=[regime.name for regime in group],
-    )
-    start = task.start(seeds * len(group))
-    nets = small.Nets(task, start, seeds, steps, **own, found=[])
+    momentum = task.column([regime.momentum for regime in group], members)
+    decay = task.column([regime.weight_decay for regime in group], members)
+    own = dict(momentum=momentum, decay=decay, names=[regime.name for regime in group])
+    nets = small.Nets(task, task.start(seeds * len(group)), seeds, steps, **own, found=[])
     recorded = set(recorded_steps(steps).tolist())
     for step in nets.steps():
         if step in recorded:

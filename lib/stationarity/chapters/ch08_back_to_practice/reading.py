@@ -41,8 +41,8 @@ class Averaging(NamedTuple):
 def averaging(run: Run) -> list[Averaging]:
     """Compare, at each learning rate, the losses of averages with one another.
 
-    No average is compared with the moments of its own window. A member's best window is
-    the one that is best for the mean of the other members: being picked flatters none.
+    A member's best window is the one that is best for the mean of the other members: being
+    picked flatters none.
     """
     found, rates = [], run.settings.learning_rates
     for rate in rates:
@@ -52,9 +52,8 @@ def averaging(run: Run) -> list[Averaging]:
         others = losses.sum(1, keepdims=True) - losses
         best = np.take_along_axis(losses, others.argmin(0)[None], 0)[0]
         last, *_, longest = losses
-        pairs = (best, last), (longest, last), (longest, best), (annealed, best)
-        pairs = *pairs, (earlier, later)
-        compared = (Estimate.mean(one - other, len(rates)) for one, other in pairs)
+        differences = best - last, longest - last, longest - best, annealed - best
+        compared = (Estimate.mean(one, len(rates)) for one in (*differences, earlier - later))
         window = run.settings.windows[losses.mean(1).argmin()]
         found.append(Averaging(rate, window, float(last.mean()), *compared))
     return found

@@ -36,6 +36,10 @@ class AveragingStudy(SmallNets):
         return self
 
 
+CIFAR = dict(
+    dataset="cifar10", batch_size=128, learning_rates=(0.001, 0.005, 0.02), members=16,
+    label_noise=0.0, weight_decay=0.0005, threads=0,
+)  # fmt: skip
 register(
     "averaging",
     AveragingStudy(
@@ -43,15 +47,12 @@ register(
         steps=14000, annealed=2000, windows=(1, 10, 100, 1000, 10000), members=6,
         label_noise=0.15, momentum=0.9, weight_decay=0.002, threads=1,
     ),
-    single_gpu=dict(
-        dataset="cifar10", hidden=(256,), batch_size=128, learning_rates=(0.001, 0.005, 0.02),
-        steps=140000, annealed=20000, windows=(1, 10, 100, 1000, 10000, 100000), members=16,
-        label_noise=0.0, weight_decay=0.0005, record_every=1000, threads=0,
+    single_gpu=CIFAR | dict(
+        hidden=(256,), steps=140000, annealed=20000, record_every=1000,
+        windows=(1, 10, 100, 1000, 10000, 100000),
     ),
-    paper=dict(
-        dataset="cifar10", hidden=(1024, 1024), batch_size=128,
-        learning_rates=(0.001, 0.005, 0.02), steps=1400000, annealed=100000,
-        windows=(1, 10, 100, 1000, 10000, 100000, 1000000), members=16, label_noise=0.0,
-        weight_decay=0.0005, record_every=10000, threads=0,
+    paper=CIFAR | dict(
+        hidden=(1024, 1024), steps=1400000, annealed=100000, record_every=10000,
+        windows=(1, 10, 100, 1000, 10000, 100000, 1000000),
     ),
 )  # fmt: skip

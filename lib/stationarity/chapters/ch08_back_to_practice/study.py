@@ -53,9 +53,7 @@ def averaging(settings: AveragingStudy, place: Place) -> list[tuple]:
 def _stage(
     task: small.Task, seeds: list, state: small.Weights, rate: Tensor, first, last, windows=()
 ) -> tuple[small.Weights, list, dict]:
-    """Train at constant rates (K, 1). Return the last state; moments, as (steps since the
-    first, loss, accuracy), of the longest window; and loss and accuracy of each's average.
-    """
+    """Return the last state; moments (steps since the first, loss, accuracy); averages."""
     kept = dict(total=torch.zeros_like(state[0], dtype=torch.float64), sums={}, moments=[])
     nets = small.Nets(task, state, seeds, last, first=first, **kept)
     total, sums, moments = nets.kept.values()
@@ -84,12 +82,10 @@ def _rows(task: small.Task, averages: dict, moments: list, after: list) -> list[
     axes = {"of": names, "member": range(settings.members)}
 
     def note(step: int, **quantities: Tensor) -> None:
-        """Note quantities (K,) of the members at each rate."""
         split = {name: each.double().view(len(names), -1) for name, each in quantities.items()}
         found.extend(common_rows(split, **axes, step=step, epoch=task.epoch))
 
-    def last(window: int) -> tuple[Tensor, Tensor]:
-        """Losses and accuracies (T, K) of the moments in the last so many steps."""
+    def last(window: int) -> tuple[Tensor, Tensor]:  # of moments, (T, K)
         chosen = [moment[1:] for moment in moments if moment[0] >= settings.steps - window]
         return tuple(torch.stack(values) for values in zip(*chosen, strict=True))
 
