@@ -189,9 +189,9 @@ each_piece = pytest.mark.parametrize(
 
 @each_piece
 def test_a_piece_keeps_the_rules(claim, piece):
-    own = claims.Case(case=piece.case)
+    own = claims.Case()
     for place in (*piece.controls, *piece.known):  # 1: something else, by the same quantity
-        assert place not in (own, claims.Case(experiment=piece.experiment, case=piece.case))
+        assert place not in (own, claims.Case(experiment=piece.experiment))
     assert any(not place.experiment for place in piece.controls)  # so it exists at each scale
     assert any(not place.experiment for place in piece.known)
     criterion = piece.criteria[-1]

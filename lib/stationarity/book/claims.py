@@ -41,11 +41,6 @@ class Criterion:
 
         Met is where the whole interval lies above 1. Stricter is a higher ``above``, a lower
         ``below``, or a band narrower about its centre: in logarithms where it is positive.
-
-        >>> Criterion(since=None, above=0.01).margin(Estimate(0.5, 0.1, 0.9)).low
-        10.0
-        >>> Criterion(since=None, above=-0.1, below=0.1).margin(Estimate(0.0, -0.2, 0.1)).low
-        0.5
         """
         given = np.array([*found, self.above, self.below])
         positive = np.maximum(given, 0.0)
@@ -65,12 +60,7 @@ class Criterion:
         return Estimate(*margins.tolist())
 
     def judge(self, found: Estimate) -> str:
-        """Return ``holds`` for an interval inside, ``does not hold`` outside, ``undecided``.
-
-        >>> limit = Criterion(since=None, above=0.01)
-        >>> [limit.judge(Estimate(x, x - 0.1, x + 0.1)) for x in (0.5, 0.05, -0.2)]
-        ['holds', 'undecided', 'does not hold']
-        """
+        """Return ``holds`` for an interval inside, ``does not hold`` outside, ``undecided``."""
         margin = self.margin(found)
         if margin.low > 1:
             return "holds"
@@ -80,10 +70,6 @@ class Criterion:
         """Return between which values an interval as wide as ``found`` would hold.
 
         None where none would of those that there are, which lie ``within`` two bounds.
-
-        >>> limits = Criterion(since=None, above=-0.25, below=0.25)
-        >>> limits.needed(Estimate(0.5, 0.25, 0.75), (-1, 1))
-        (0.0, 0.0)
         """
         least = self.above + (found.value - found.low)
         most = self.below - (found.high - found.value)
@@ -118,7 +104,6 @@ class Piece(BaseModel, extra="forbid", frozen=True, str_strip_whitespace=True):
 class Evidence(Piece):
     """A piece that decides a claim: where a control fails, and what is known to hold holds."""
 
-    case: str = ""
     seeds: int = 1  # of the experiment and of its controls, which the quantity takes together
     controls: tuple[Case, ...] = Field(min_length=1)
     known: tuple[Case, ...] = Field(min_length=1)
@@ -161,7 +146,7 @@ def read(path: Path = PROJECT / "book" / "claims.yml") -> list[Claim]:
         for item in claim.evidence:
             known_name(item.quantity, quantities(), f"quantity of claim {name}")
             cases = ("", *quantities()[item.quantity].cases)
-            for one in (Case(case=item.case), *item.controls, *item.known):
+            for one in (Case(), *item.controls, *item.known):
                 known_name(one.case, cases, f"case of claim {name}")
                 place = one.experiment or item.experiment
                 known_name(place, EXPERIMENTS, f"experiment of claim {name}")

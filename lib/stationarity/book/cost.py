@@ -30,10 +30,7 @@ class Work(NamedTuple):
     training: float
     measuring: float = 0.0
     images: float = 0.0  # read from files
-
-    @property
-    def total(self) -> float:  # all operations
-        return self.training + self.measuring
+    total = property(lambda self: self.training + self.measuring)  # of all operations
 
 
 class Machine(NamedTuple):
@@ -47,12 +44,7 @@ class Machine(NamedTuple):
 
 
 def seconds(task: Work, machine: Machine, devices: int = 1) -> float:
-    """Return how long some work takes on so many devices, which share it evenly.
-
-    >>> task = Work(steps=1000, training=4e15, measuring=1e15)
-    >>> seconds(task, Machine(training=1e14, measuring=1e13, step_seconds=1e-3))
-    140.0
-    """
+    """Return how long some work takes on so many devices, which share it evenly."""
     steps = max(task.training / machine.training / devices, task.steps * machine.step_seconds)
     computed = steps + task.measuring / machine.measuring / devices
     return max(computed, task.images / machine.images / devices)
@@ -63,9 +55,6 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
 
     ``products``: Hessian products of one sharpness, else those of the settings; ``costs``:
     of an example, as from :func:`counting.counted` or, in seconds, :func:`counting.timed`.
-
-    >>> work(EXPERIMENTS["imagenet_resnet"]["classroom"]).steps
-    1980
     """
     data, batch = data_of(settings), settings.batch_size
     few = settings.sharpness_batches * batch

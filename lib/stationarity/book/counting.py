@@ -62,10 +62,6 @@ def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts
     """Count what the objective costs on a batch of so many examples, for one of them.
 
     All tensors may lie on the ``meta`` device.
-
-    >>> counts = count(nn.Linear(3, 5), lambda model, x: model(x).sum(), torch.ones(4, 3), 4)
-    >>> counts.forward, counts.gradient
-    (30.0, 60.0)
     """
     weights = {weight.untyped_storage()._cdata for weight in trainable(model)}
     storages, totals, sizes = {}, [], []
@@ -129,12 +125,11 @@ def _counted(settings, words: int) -> tuple[Counts, Counts]:
 
 def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
     """Return operations and scores of the vocabulary for one token, by Zipf's law."""
-    first, *edges = settings.cutoffs + (size,)
-    operations = scores = 0.0
-    for place, (begin, end) in enumerate(itertools.pairwise([0, first, *edges])):
+    edges, operations, scores = (0, *settings.cutoffs, size), 0.0, 0.0
+    for place, (begin, end) in enumerate(itertools.pairwise(edges)):
         share = math.log((end + 1) / (begin + 1)) / math.log(size + 1) if place else 1.0
         width = max(settings.width // settings.divisor**place, 1)
-        entries = end - begin if place else first + len(settings.cutoffs)
+        entries = end - begin if place else end + len(settings.cutoffs)
         projections = 4 * width * settings.width if width < settings.width else 0
         operations += share * (2 * width * entries + projections)
         scores += share * entries
@@ -144,8 +139,8 @@ def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
 def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Counts, Counts]:
     """Time an example in training and in a measurement on this machine, in seconds.
 
-    On random data, the shortest of a few times; on a CPU of one thread. ``path`` is the
-    training step's way in run.json; ``words`` as in :func:`counted`.
+    The shortest of a few times; on a CPU of one thread. ``path`` is the training step's way
+    in run.json; ``words`` as in :func:`counted`.
     """
     model, ((loss, trained), measured) = _ways(settings, device, words)
     optimizer = torch.optim.SGD(trainable(model), 0.0, momentum=settings.momentum)

@@ -1,9 +1,8 @@
 """The parameters of a chapter, such as papermill passes them.
 
-``settings`` overrides the settings of the chapter's experiments. A plain name is a setting
-of the page's first one; ``experiment.name`` is one of any other, and ``*`` stands for
-several. The setting ``scale`` gives an experiment a scale of its own, and ``seed`` a seed.
-It is a text or a dictionary::
+``settings``, a text or a dictionary, overrides those of the chapter's experiments. A plain
+name is a setting of the first one; ``experiment.name`` is one of any other, and ``*`` stands
+for several. ``scale`` gives an experiment a scale of its own, and ``seed`` a seed::
 
     papermill CHAPTER OUT -p settings "epochs=30 drops=10,20 full_batch.epochs=100"
     papermill CHAPTER OUT -y "settings: {epochs: 30, full_batch: {epochs: 100}}"
@@ -43,10 +42,6 @@ def checked(
     page's ``scale``; ``also`` further positive numbers, or others; ``counts`` further whole
     numbers from 1. Raises :class:`UsageError` for an unknown parameter, setting or scale, or
     a wrong type.
-
-    >>> arguments = checked("imagenet_resnet", "full_batch", settings="full_batch.epochs=9")
-    >>> arguments["full_batch"]["settings"].epochs
-    9
     """
     for name in _injected():
         known_name(name, (*PARAMETERS, *(also or {}), *counts), "parameter")
@@ -100,11 +95,7 @@ def _folder(data_root) -> Path | None:
 
 
 def _overrides(names: tuple[str, ...], settings) -> Iterator[tuple[str, str, object]]:
-    """Yield experiment, setting and value of each override.
-
-    >>> list(_overrides(("a", "b1", "b2"), {"x": 1, "b*": {"y": 2}}))
-    [('a', 'x', 1), ('b1', 'y', 2), ('b2', 'y', 2)]
-    """
+    """Yield experiment, setting and value of each override."""
     for key, value in _pairs(settings):
         pattern, _, setting = key.rpartition(".")
         concerned = fnmatch.filter(names, pattern) if pattern else names[:1]

@@ -1,8 +1,7 @@
 """What the runs say of every claim: computed here, and nowhere written by hand.
 
-A piece of evidence is judged only where a control fails at the same scale, by the same
-quantity and criterion, and what is known to hold holds. Source: our section "The ledger
-of claims".
+A piece of evidence is judged only where a control fails at the same scale, and what is known
+to hold holds. Source: our section "The ledger of claims".
 """
 
 import datetime
@@ -95,7 +94,7 @@ def _judged(evidence: Evidence, run: Run, runs: Callable) -> list[dict]:
             return row | {"verdict": NOT_RUN}
         return judge(evidence.quantity, criterion, there, place.case) | row
 
-    own = judge(evidence.quantity, criterion, run, evidence.case)
+    own = judge(evidence.quantity, criterion, run)
     controls = [beside("control", place) for place in evidence.controls]
     known = [beside("known", place) for place in evidence.known]
     if own["verdict"] != CANNOT:

@@ -1,9 +1,7 @@
 """A folder for each chapter of the book, under the chapter's name.
 
-Importing this package registers the experiments of all chapters: what a chapter's
-``settings`` registers is found by the command line, the pages and the cost of runs.
-The quantities of the ledger register themselves where a chapter's ``reading`` defines
-them::
+Importing this package registers the experiments of all chapters, from their ``settings``.
+The quantities of the ledger register themselves where a chapter's ``reading`` defines them::
 
     from .. import quantity
 
@@ -26,14 +24,13 @@ _FOLDERS = [module.name for module in pkgutil.iter_modules(__path__) if module.i
 class Quantity:
     """What a run says, as the ledger judges it.
 
-    ``interval`` says what the interval at 95 % holds for: one number, or several jointly
-    or one at a time. ``cases`` names what else of a run, or in its place, the same
-    function judges, such as a control: ``{case: what it is}``.
+    ``cases`` names what else of a run, or in its place, the same function judges, such as a
+    control: ``{case: what it is}``.
     """
 
     compute: Callable  # (run) -> Estimate, and with cases (run, case)
-    interval: str
-    within: tuple[float, float]
+    interval: str  # of what it holds: one number, or several, jointly or one at a time
+    within: tuple[float, float]  # where its values lie
     cases: dict[str, str]
 
     @property

@@ -47,10 +47,8 @@ def windows(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
         if len(window) >= 3:
             found[number] = window
     if not found:
-        raise UsageError(
-            f"No stage of {run.name} has three measurements in its settled part: "
-            "lower measure_every or raise epochs."
-        )
+        said = f"No stage of {run.name} has three measurements in its settled part"
+        raise UsageError(f"{said}: lower measure_every or raise epochs.")
     return found
 
 
@@ -83,9 +81,6 @@ def white_lag(times) -> float:
     """Return the mean lag-1 correlation of white noise about a line fitted at these times.
 
     It is negative: a line takes two degrees of freedom. Exact for normal noise.
-
-    >>> round(white_lag(range(10)), 2)
-    -0.2
     """
     design = np.stack([np.ones(len(times)), np.asarray(times, float)])
     hat = design.T @ np.linalg.pinv(design.T)
@@ -113,19 +108,13 @@ def ratio_to_start(square: Estimate, start: float) -> Estimate:
     The start is taken as exact. Raises :class:`UsageError` where it is not positive.
     """
     if not start > 0:
-        raise UsageError(
-            f"The squared norm at the start is {start:.3g}, and a ratio to it says "
-            "nothing: measure it with more minibatches."
-        )
+        said = f"The squared norm at the start is {start:.3g}, and a ratio to it says nothing"
+        raise UsageError(f"{said}: measure it with more minibatches.")
     return (square / start).root()
 
 
 def verdict_of(ratio: Estimate) -> str:
-    """Return what a norm over its start says: does it lie below or above ``VANISHED``?
-
-    >>> verdict_of(Estimate(0.002, 0.001, 0.004)), verdict_of(Estimate(0.01, 0.008, 0.02))
-    ('vanishes', 'undecided')
-    """
+    """Return what a norm over its start says: does it lie below or above ``VANISHED``?"""
     return said(ratio, VANISHED, "does not vanish", "vanishes", "undecided")
 
 
@@ -213,7 +202,7 @@ def largest_size(share: Callable, run: Run) -> Estimate:
     """Return the largest absolute value of a share over the stages, likewise."""
     each, joint = (share(run, jointly=jointly) for jointly in (False, True))
     nearest = np.where(joint.low * joint.high < 0, 0, joint[["low", "high"]].abs().min(axis=1))
-    furthest = each[["low", "high"]].abs().max(axis=1)
+    furthest = each[["low", "high"]].abs().to_numpy()
     return Estimate(*map(float, (each.value.abs().max(), nearest.max(), furthest.max())))
 
 
@@ -291,8 +280,7 @@ def made_up(run: Run, quantity: str, edit: Callable) -> Run:
 def steady(window: pd.DataFrame, degree: int = 1) -> pd.Series:
     """Return steady values: the same mean, the same scatter about a line.
 
-    Or about a polynomial of a higher ``degree``, lower for few values, as large as about a
-    line.
+    Or about a polynomial of a higher ``degree``, enlarged to what it would be about a line.
     """
     degree = min(degree, len(window) - 2)
     passed = window.epoch - window.epoch.mean()
@@ -302,11 +290,7 @@ def steady(window: pd.DataFrame, degree: int = 1) -> pd.Series:
 
 
 def said(found: Estimate, limit: float, above: str, below: str, between: str) -> str:
-    """Return what is said of an interval above a limit, below it, or neither.
-
-    >>> said(Estimate(2.0, 1.0, 3.0), 0.5, "large", "small", "undecided")
-    'large'
-    """
+    """Return what is said of an interval above a limit, below it, or neither."""
     if found.low > limit:
         return above
     return below if found.high < limit else between

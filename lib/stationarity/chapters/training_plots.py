@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..runs.records import Run
@@ -41,7 +40,7 @@ def loss_and_gradient(run: Run) -> Figure:
     return figure
 
 
-def _norms(axes: Axes, run: Run, squared: pd.DataFrame, **style) -> None:
+def _norms(axes, run: Run, squared: pd.DataFrame, **style) -> None:
     unbiased, naive = run.series("gradient_norm_squared"), run.series("gradient_norm_naive")
     noise = naive.value**2 - unbiased.value  # the same with decay and without
     estimate = squared_norm(squared.value, squared.error, noise).root()

@@ -91,10 +91,11 @@ class StreamedImages(Images):
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            raise UsageError(
-                "A process that loads images was killed, perhaps for lack of memory: give the "
-                "run more memory or fewer CPU cores; the same call goes on with it."
-            ) from None
+            said = (
+                "A process that loads images was killed, perhaps for lack of memory: give the"
+            )
+            remedy = "run more memory or fewer CPU cores; the same call goes on with it"
+            raise UsageError(f"{said} {remedy}.") from None
 
 
 _WORKERS = weakref.WeakSet()  # all that were started here
@@ -117,19 +118,13 @@ def tree(root: Path) -> tuple[tuple, dict]:
     train = _Files(root / "train")
     test = _Files(root / "val") if (root / "val").is_dir() else None
     if test and test.names != train.names:
-        raise UsageError(
-            f"{root}/val and {root}/train have different class folders: sort the "
-            "validation images into the folders of their classes."
-        )
+        said = f"{root}/val and {root}/train have different class folders"
+        raise UsageError(f"{said}: sort the validation images into those of their classes.")
     paths = train.paths.to_pylist()
-    names = "\n".join(map(os.path.basename, paths))
     sizes = [os.path.getsize(path) for path in paths[:: -(-len(paths) // 1000)]]
-    return (train, test), {
-        "source": "ImageFolder",
-        "images": len(paths),
-        "names_sha256": hashlib.sha256(names.encode()).hexdigest(),
-        "sizes_sha256": hashlib.sha256(repr(sizes).encode()).hexdigest(),
-    }
+    known = {"names": "\n".join(map(os.path.basename, paths)), "sizes": repr(sizes)}
+    hashes = {f"{k}_sha256": hashlib.sha256(v.encode()).hexdigest() for k, v in known.items()}
+    return (train, test), {"source": "ImageFolder", "images": len(paths)} | hashes
 
 
 class _Files:
@@ -171,10 +166,8 @@ class _Rows:
         self.rows, self.split = rows.with_format("arrow"), split
         self.labels = rows.data.column("label").to_numpy().astype(np.int64)
         if self.labels.min() < 0:
-            raise UsageError(
-                f"ImageNet's {split} part has images without a label (-1): leave out the "
-                "files of its test part."
-            )
+            said = f"ImageNet's {split} part has images without a label (-1)"
+            raise UsageError(f"{said}: leave out the files of its test part.")
         self.classes = int(self.labels.max()) + 1
 
     def encoded(self, index: int) -> tuple[bytes, str]:

@@ -57,10 +57,8 @@ class Images:
 
     def __post_init__(self):
         if self.batch_size > self.count:
-            raise UsageError(
-                f"The batch size {self.batch_size} is larger than the data: "
-                f"{self.name} has {self.count} training examples here."
-            )
+            said = f"The batch size {self.batch_size} is larger than the data"
+            raise UsageError(f"{said}: {self.name} has {self.count} training examples here.")
         self.device = torch.device(self.device)
         self.steps_per_epoch = self.count // self.batch_size
 
@@ -170,12 +168,7 @@ class TensorImages(Images):
 
 
 def with_wrong_labels(labels: Tensor, share: float, classes: int, *key) -> Tensor:
-    """Return a copy of labels (n,) of which a share, drawn by the key, is of other classes.
-
-    >>> changed = with_wrong_labels(torch.zeros(10).long(), 0.3, 5, "a key")
-    >>> int((changed != 0).sum())
-    3
-    """
+    """Return a copy of labels (n,) of which a share, drawn by the key, is of other classes."""
     generator, count = np.random.default_rng(seed_of(*key)), round(share * len(labels))
     drawn = generator.permutation(len(labels))[:count], generator.integers(1, classes, count)
     chosen, shift = (torch.from_numpy(part).to(labels.device) for part in drawn)
@@ -191,16 +184,12 @@ def whole(batches) -> tuple[Tensor, Tensor]:
 
 
 def decode(data: bytes, name, size: int = 0) -> Image.Image:
-    """Return an encoded image in RGB; ``name`` names it where that fails.
-
-    It must have ``size`` pixels on each side, if that is given.
-    """
+    """Return an encoded image in RGB, of ``size`` pixels on each side if that is given."""
     try:
         image = Image.open(io.BytesIO(data)).convert("RGB")
         if size and image.size != (size, size):
             raise ValueError(f"it has {image.size} pixels, and not {size, size}")
     except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(
-            f"{name} cannot be read as an image ({error}): fetch it again or remove it."
-        ) from None
+        said = f"{name} cannot be read as an image ({error})"
+        raise UsageError(f"{said}: fetch it again or remove it.") from None
     return image

@@ -104,10 +104,8 @@ def read(files: list[Path], columns: tuple[str, ...]) -> pyarrow.Table:
         try:
             tables.append(pyarrow.parquet.read_table(file, columns=list(columns)))
         except (OSError, pyarrow.ArrowException) as error:
-            raise UsageError(
-                f"{file} is not a parquet file with columns {' and '.join(columns)} "
-                f"({_first_line(error)}): fetch it again."
-            ) from None
+            said = f"{file} is not a parquet file with columns {' and '.join(columns)}"
+            raise UsageError(f"{said} ({_first_line(error)}): fetch it again.") from None
     return pyarrow.concat_tables(tables)
 
 
@@ -143,10 +141,8 @@ def _download(source: Source) -> dict[str, list[Path]]:
         file.resolve().unlink()
         file.unlink()
     if damaged:
-        raise UsageError(
-            f"{damaged[0].name} of {source.name} was damaged in the download, and is "
-            "deleted: the same call fetches it again."
-        )
+        said = f"{damaged[0].name} of {source.name} was damaged in the download, and is deleted"
+        raise UsageError(f"{said}: the same call fetches it again.")
     for split, expected in source.rows.items():
         rows = sum(pyarrow.parquet.read_metadata(f).num_rows for f in files.get(split, ()))
         if rows != expected:

@@ -31,13 +31,7 @@ SHARE = 100  # writing takes at most a hundredth of the time
 
 
 class Table:
-    """A file of rows (width,), too many for a checkpoint; temporary without a path.
-
-    >>> table = Table(None, width=2)
-    >>> table.write(0, torch.tensor([1.0, 2.0]))
-    >>> table.read(1)
-    tensor([[1., 2.]])
-    """
+    """A file of rows (width,), too many for a checkpoint; temporary without a path."""
 
     def __init__(self, path: Path | None, width: int, dtype: torch.dtype = torch.float32):
         self.path, self.width, self.dtype = path, width, dtype

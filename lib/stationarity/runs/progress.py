@@ -1,8 +1,7 @@
 """Progress of a long computation, with the time that is left.
 
 It shows in the terminal; in a notebook as a line below the cell, and on the standard error
-of whoever executes it: the terminal where papermill was called, or the log of a batch job.
-Where ``STATIONARITY_PROGRESS`` names a file, it is written there instead.
+of whoever executes it. Where ``STATIONARITY_PROGRESS`` names a file, it is written there.
 """
 
 import contextlib

@@ -34,11 +34,7 @@ def code_hash(study: str) -> str:
 
 
 def closure(module: str) -> list[Path]:
-    """Return the files of a module of the library and of all it imports there, sorted.
-
-    >>> [path.name for path in closure("runs.seeds")]
-    ['seeds.py']
-    """
+    """Return the files of a module of the library and of all it imports there, sorted."""
     reached, waiting = set(), {_file(module)}
     while waiting:
         path = waiting.pop()

@@ -34,21 +34,12 @@ class Run:
 
     folder: Path
     info: dict  # what run.json holds
-
-    @property
-    def name(self) -> str:
-        """The experiment's name."""
-        return self.info["experiment"]
-
-    @property
-    def scale(self) -> str:
-        """The scale, one of :data:`stationarity.runs.settings.SCALES`."""
-        return self.info["scale"]
-
-    @property
-    def label(self) -> str:
-        """What figures call the run."""
-        return self.scale
+    name = property(lambda self: self.info["experiment"])
+    scale = property(
+        lambda self: self.info["scale"]
+    )  # one of stationarity.runs.settings.SCALES
+    label = scale  # what figures call the run
+    complete = property(lambda self: self.info["status"] == "complete")
 
     @cached_property
     def settings(self) -> Settings:
@@ -59,11 +50,6 @@ class Run:
             said = f"The settings of {self.folder.name} are of another version of the library"
             remedy = "make the run again, or read it with that version"
             raise UsageError(f"{said}: {remedy}. {error}") from None
-
-    @property
-    def complete(self) -> bool:
-        """Whether the run came to its end."""
-        return self.info["status"] == "complete"
 
     @property
     def made_by_this_code(self) -> bool:

@@ -36,9 +36,13 @@ Drops = Annotated[tuple[int, ...], AfterValidator(_rising)]  # of a rate, by a f
 
 
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """What all settings have. ``study`` names what computes their run's metrics."""
+    """What all settings have.
 
-    study: ClassVar[str]  # module:function below the package, see launch
+    Those of a study have ``total_steps`` of all nets or trajectories, too: about what its
+    time follows.
+    """
+
+    study: ClassVar[str]  # what computes the metrics: module:function below the package
     shares_its_work: ClassVar[bool] = False  # among the processes of torchrun
 
     threads: Whole = 0  # of the CPU; 0: all. Small nets are faster, and the same, with 1
@@ -54,11 +58,6 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         if isinstance(value, bool) and kind is not bool:
             return repr(value)
         return value
-
-    @property
-    def total_steps(self) -> int:
-        """The steps of all nets or trajectories: about what the time of a study follows."""
-        raise NotImplementedError
 
     def but(self, **changes) -> Self:
         """Return these settings with some changed, as by :func:`checked`."""
@@ -87,12 +86,7 @@ def register(name: str, classroom: Settings, **scales: dict) -> None:
 
 
 def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> Settings:
-    """Return the settings of an experiment at a scale, some overridden as by :func:`checked`.
-
-    >>> import stationarity
-    >>> get("imagenet_resnet", overrides={"epochs": "3"}).epochs
-    3
-    """
+    """Return the settings of an experiment at a scale, some overridden as by :func:`checked`."""
     scales = EXPERIMENTS[known_name(name, EXPERIMENTS, "experiment")]
     settings = scales[known_name(scale, scales, "scale")]
     for key in overrides or {}:

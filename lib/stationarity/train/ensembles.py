@@ -1,9 +1,8 @@
 """Ensembles of small nets, trained together: K mlps as one tensor (K, P).
 
 Row k of ``theta`` holds the parameters of member k, in the order of
-:func:`stationarity.measure.parameter_vector` of a :func:`stationarity.nets.mlp`
-with the same widths, from the inputs to the logits. A step of all members is a few
-batched matrix products, with the gradient written out by hand.
+:func:`stationarity.measure.parameter_vector` of a :func:`stationarity.nets.mlp` of these
+widths. A step of all members is a few batched matrix products, with the gradient by hand.
 """
 
 import itertools
@@ -36,9 +35,6 @@ def initialise(
     """Return initial weights (K, P), one member a seed, by PyTorch's default law.
 
     Global random state is left as it was.
-
-    >>> initialise((64, 32, 10), range(5)).shape
-    torch.Size([5, 2410])
     """
     members = []
     with torch.random.fork_rng(devices=[]):
@@ -57,10 +53,6 @@ def losses_and_gradients(
     int64, or one for all, (B, D) and (B,). The loss is the ``cross_entropy`` (nats), or
     ``squared``: half of the squared distance of the logits from the label's unit vector.
     Raises :class:`UsageError` for an unknown loss, and for weights that do not fit.
-
-    >>> theta = torch.zeros(2, count_parameters((3, 4)))
-    >>> losses_and_gradients(theta, (3, 4), torch.ones(5, 3), torch.zeros(5).long())[0]
-    tensor([1.3863, 1.3863])
     """
     losses, pairs = _backward(theta, widths, inputs, targets, loss)
     return losses.mean(1), _gradients(pairs)
@@ -198,9 +190,6 @@ def batches(
     alone. ``sampling`` is ``replacement`` (all draws independent) or ``reshuffled``
     (epochs of count // size steps without replacement). Raises :class:`UsageError`, at the
     first step, for an unknown sampling and for batches that are larger than the data.
-
-    >>> next(batches(100, 8, range(5), last=1)).shape
-    torch.Size([5, 8])
     """
     known_name(sampling, SAMPLINGS, "sampling")
     if size > count and sampling != "replacement":

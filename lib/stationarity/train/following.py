@@ -7,18 +7,11 @@ directions, m + 1 snapshots and R reference points, of P weights each. Source: o
 "Does a deep network obey?".
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from ..measure import float32_products
 from ..stats.displacement import spaced_lags
-
-if TYPE_CHECKING:
-    from ..runs.checkpoints import Keeper
 
 SNAPSHOTS = 16  # m, of the ring
 POINTS = 8  # R, reference points
@@ -40,7 +33,7 @@ class Follower:
     where the keeper's tables lack what was followed.
     """
 
-    def __init__(self, axes: Tensor, last: int, keeper: Keeper, theta: Tensor, done: int = 0):
+    def __init__(self, axes: Tensor, last: int, keeper, theta: Tensor, done: int = 0):
         # With theta_0 among them, ||theta_t||^2 is as exact as the motion is.
         self.directions, self.origin = axes, axes[-1]
         self.starts = [last * r // POINTS for r in range(POINTS)]

@@ -124,13 +124,8 @@ class State:
         self.step, self.rows, self.losses, self.read = 0, [], [], 0
         self.directed, self.follower = False, None  # type: bool, Follower | None
 
-    @property
-    def measured(self) -> tuple[nn.Module, measure.Objective]:
-        return self.model, self.objective
-
-    @property
-    def epoch(self) -> float:
-        return self.step / self.dataset.steps_per_epoch
+    measured = property(lambda self: (self.model, self.objective))
+    epoch = property(lambda self: self.step / self.dataset.steps_per_epoch)
 
     def is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0

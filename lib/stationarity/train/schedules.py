@@ -1,18 +1,10 @@
 """The learning rate of each step."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .settings import LanguageTraining, Training
 
 
-def learning_rate(
-    settings: Training | LanguageTraining, step: int, total: int, per_epoch: int
-) -> float:
-    """Return the learning rate of a step (0 is the first)."""
+def learning_rate(settings, step: int, total: int, per_epoch: int) -> float:
+    """Return the learning rate of a step (0 is the first) by the settings of a training run."""
     trained = total - settings.followed_epochs * per_epoch
     if settings.followed_epochs and step >= trained:
         return settings.followed_rate

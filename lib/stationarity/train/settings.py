@@ -33,17 +33,11 @@ class AnyTraining(Settings):
     precision: Path = "auto"  # of training, see train.precision; auto: the fastest
     measure_every: Whole = 5  # epochs between measurements; 0: never
     measure_on: Literal["draws", "partition"] = "draws"  # independent, or all the data
-    measure_batches: Whole = 100  # independent minibatches of one measurement
+    measure_batches: AtLeastTwo = 100  # independent minibatches of one measurement
     sharpness_batches: Count = 10  # fixed minibatches of sharpness and of loss change
     sharpness_products: Count = 30  # Hessian-vector products of one measurement, at most
     observe_every: Whole = 0  # steps between cheap records of the state; 0: none
     deterministic: bool = False  # on a GPU: slower, and the same bit for bit
-
-    @model_validator(mode="after")
-    def _enough_to_measure(self) -> Self:
-        if self.measure_on == "draws" and self.measure_batches < 2:
-            raise UsageError("The setting measure_batches must be at least 2.")
-        return self
 
 
 class Training(AnyTraining):
@@ -96,9 +90,8 @@ class Training(AnyTraining):
             told = f"The last {self.followed_epochs} of {self.epochs} epochs cannot be followed"
             raise UsageError(f"{told}: lower followed_epochs, or raise epochs.")
         if self.followed_epochs and not self.followed_rate:
-            raise UsageError(
-                "Weights are followed at a constant rate: set followed_rate to it."
-            )
+            said = "Weights are followed at a constant rate"
+            raise UsageError(f"{said}: set followed_rate to it.")
         if self.direction_products < self.directions:
             raise UsageError(
                 "The setting direction_products must be at least that of directions."

@@ -1,6 +1,4 @@
-"""Small nets, several at once: their task in memory, and the loop that trains them.
-
-Studies of small nets differ in the body of one loop, and the rest is here::
+"""Small nets, several at once: their task in memory, and the loop that trains them::
 
     task = small.load(settings, place)
     seeds = small.seeds(settings.seed, "member", 4)
@@ -10,8 +8,7 @@ Studies of small nets differ in the body of one loop, and the rest is here::
         nets.update(settings.learning_rate)
         ...  # after it
 
-f is the objective with decay, and theta (K, P) are the weights of K nets, see
-:mod:`stationarity.train.ensembles`.
+f is the objective with decay, theta (K, P) as in :mod:`stationarity.train.ensembles`.
 """
 
 from __future__ import annotations
@@ -145,13 +142,8 @@ class Nets:
         self.theta, self.buffer = self.now.theta, self.now.buffer
         self.kept = {name: getattr(self.now, name) for name in kept}
 
-    @property
-    def step(self) -> int:
-        return self.now.step
-
-    @property
-    def state(self) -> Weights:
-        return self.theta, self.buffer
+    step = property(lambda self: self.now.step)
+    state = property(lambda self: (self.theta, self.buffer))
 
     def steps(self) -> Iterator[int]:
         """Yield the number of each step, which the caller takes by :meth:`update`.

@@ -1,7 +1,6 @@
 """Figures of chapter 1: descent that ends, and noise that does not."""
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
@@ -119,7 +118,7 @@ def settling(
     return figure
 
 
-def _against_theory(ax: Axes, run: Run, rate: float, quantity: str, bins) -> None:
+def _against_theory(ax, run: Run, rate: float, quantity: str, bins) -> None:
     rows = run.series(quantity, of=named(rate))
     rows = rows[rows.step > 0]
     shown = rows[~bins(rows.step).duplicated()]

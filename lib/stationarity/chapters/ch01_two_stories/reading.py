@@ -18,9 +18,6 @@ def descent_bound(
     It holds for (stochastic) descent on any function with that ``smoothness`` constant that
     starts ``gap`` above a lower bound (book: theorem of chapter 1), and is infinite unless
     ``learning_rate < 2 / smoothness``. ``noise_variance`` bounds that of the whole gradient.
-
-    >>> float(descent_bound(gap=1.0, learning_rate=0.5, smoothness=2.0, steps=8))
-    0.5
     """
     factor = learning_rate * (1 - learning_rate * smoothness / 2)
     floor = smoothness * learning_rate**2 * noise_variance / 2

@@ -1,10 +1,8 @@
 """Figures of chapter 2: each estimator beside what it estimates."""
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from pandas import DataFrame
 
 from ...runs.records import Run
 from ..plots import DOTTED, THEORY, panels, points
@@ -142,5 +140,5 @@ def curvatures(run: Run) -> Figure:
     return figure
 
 
-def _draw(axis: Axes, rows: DataFrame, fmt: str, label: str, along="step", **style) -> None:
+def _draw(axis, rows, fmt: str, label: str, along="step", **style) -> None:
     points(axis, rows[along], rows.value, rows.error, fmt=fmt, label=label, **style)

@@ -82,11 +82,9 @@ def misses(
         "widened": squared_norm(square, error, naive - square),
         "level": Estimate(*np.transpose(levels)),
     }
-    row = {"rank": rank, "strength": strength}
-    row |= {f"{name} below": float((one.high < truth).mean()) for name, one in found.items()}
-    return row | {
-        f"{name} above": float((one.low > truth).mean()) for name, one in found.items()
-    }
+    below = {f"{name} below": (one.high < truth).mean() for name, one in found.items()}
+    above = {f"{name} above": (one.low > truth).mean() for name, one in found.items()}
+    return {"rank": rank, "strength": strength} | below | above
 
 
 def _measured(gradients: np.ndarray) -> tuple[float, float, float]:

@@ -16,10 +16,8 @@ class EstimatorStudy(SmallNet):
     sizes: tuple[AtLeastTwo, ...]  # numbers of independent minibatches M
     drawn: tuple[AtLeastTwo, ...]  # numbers of minibatches drawn from a partition of the data
     replicates: AtLeastTwo  # repetitions of each measurement
-
-    @property
-    def total_steps(self) -> int:
-        return self.training_steps + self.replicates * sum(self.sizes + self.drawn)
+    measured = property(lambda self: self.replicates * sum(self.sizes + self.drawn))
+    total_steps = property(lambda self: self.training_steps + self.measured)
 
 
 class CurvatureStudy(SmallNet):

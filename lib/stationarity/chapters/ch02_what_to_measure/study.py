@@ -47,10 +47,8 @@ def gradient_estimators(settings: EstimatorStudy, place: Place) -> list[tuple]:
     """
     keeper, dataset = place.keeper, load(settings, place)
     if dataset.count % settings.batch_size:
-        raise UsageError(
-            f"The study draws from a partition of the data: {dataset.count} examples "
-            f"are no multiple of the batch size {settings.batch_size}."
-        )
+        said = f"The study draws from a partition of the data: {dataset.count} examples are no"
+        raise UsageError(f"{said} multiple of the batch size {settings.batch_size}.")
     model = trained(settings, dataset, settings.training_steps, keeper)
     gradient, variance = keeper.part("exact", lambda: _exact(model, settings, place))
     rows = metrics.rows("exact_norm_squared", gradient.square().sum(), 0.0, epoch=0.0)

@@ -23,8 +23,8 @@ def relative_shift() -> Figure:
         panel.imshow(distances.where(distances.isfinite(), torch.nan), cmap="viridis_r")
         for row, column in np.ndindex(length, keys):
             distance = distances[row, column].item()
-            text, color = f"{distance:.0f}" if distance >= 0 else "-", "black"
-            color = "white" if distance > keys / 2 else color
+            text = f"{distance:.0f}" if distance >= 0 else "-"
+            color = "white" if distance > keys / 2 else "black"
             panel.text(column, row, text, ha="center", va="center", color=color)
         panel.set(yticks=range(length), xticks=range(keys))
         panel.grid(False)
@@ -34,10 +34,7 @@ def relative_shift() -> Figure:
 
 
 def kept_memory(run: Run) -> Figure:
-    """Plot what a memory made by older weights changes along a run.
-
-    Where the memory is empty, at the beginning of a pass, there is no value.
-    """
+    """Plot what a memory made by older weights changes along a run, where it is not empty."""
     figure, ((loss,), (gradient,)) = panels(2, 1, 2.2, sharex=True)
     for panel, name in ((loss, "memory_loss_gap"), (gradient, "memory_gradient_gap")):
         series = run.series(name)

@@ -23,14 +23,13 @@ def memory_effects(
 ) -> pd.DataFrame:
     """Compare objectives that differ in their memory with the one of longest context.
 
-    Measured at the run's last weights, in evaluation mode (no dropout), on independent
-    draws, the same for every row. The reference is the loss with the last of ``contexts``,
-    the number of segments read before the measured one. A row is another objective: a
-    shorter context, or the same with a gradient ``through the memory``. Columns:
-    ``loss_difference`` (nats) to the reference, with its standard error ``loss_error``;
-    ``distance`` of the gradients over the norm at the start of the run (taken as exact), from
-    unbiased squares (0 where negative), with the interval of :func:`squared_norm`. The last
-    two rows are the norms of the two gradients themselves.
+    At the run's last weights, in evaluation mode, on the same draws for every row. The
+    reference is the loss with the last of ``contexts``, the number of segments read before
+    the measured one. A row is another objective: a shorter context, or the same with a
+    gradient ``through the memory``. Columns: ``loss_difference`` (nats) to the reference,
+    with its standard error ``loss_error``; ``distance`` of the gradients over the norm at the
+    start of the run, from unbiased squares, with the interval of :func:`squared_norm`. The
+    last two rows are the norms of the two gradients themselves.
     """
     model, _ = load_model(run, data_root, device)
     model.eval()
@@ -45,11 +44,10 @@ def memory_effects(
     }
     rows = []
     for name, objective in objectives.items():
-        measured = gradient_statistics(model, objective, drawn)
-        square, error = measured.gradient_norm_squared, measured.standard_error
-        square = squared_norm(square, error, measured.gradient_norm_naive**2 - square)
-        loss = (measured.loss, measured.loss_standard_error)
-        rows.append((name, *loss, *(square / start).root()))
+        s = gradient_statistics(model, objective, drawn)
+        noise = s.gradient_norm_naive**2 - s.gradient_norm_squared
+        square = squared_norm(s.gradient_norm_squared, s.standard_error, noise)
+        rows.append((name, s.loss, s.loss_standard_error, *(square / start).root()))
     columns = ("objective", "loss_difference", "loss_error", "distance", "low", "high")
     table = pd.DataFrame(rows, columns=columns)
     table.iloc[-2:, 1:3] = math.nan  # no difference

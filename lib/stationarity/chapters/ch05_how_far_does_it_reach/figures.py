@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...runs.records import Run
@@ -37,8 +36,7 @@ def verdicts(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _by_verdict(panel: Axes, table: pd.DataFrame, name: str) -> None:
-    """Plot a column with its interval, in the table's order, coloured by the verdict."""
+def _by_verdict(panel, table: pd.DataFrame, name: str) -> None:
     places = pd.Series(range(len(table)), table.index)
     for verdict, rows in table.groupby("verdict"):
         ends = (rows[name + end].clip(lower=1e-6) for end in ("", "_low", "_high"))

@@ -2,17 +2,15 @@
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, model_validator
 
 from ...errors import UsageError
 from ...runs.settings import Count, NotNegative, Positive, Settings, Share, Whole, register
 from ...train.settings import AtLeastTwo, SmallImages, Training
 
 
-class Regime(BaseModel):
+class Regime(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """One way to train the small nets of a :class:`RegimeStudy`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     learning_rate: Positive
@@ -32,9 +30,8 @@ class Regime(BaseModel):
     @model_validator(mode="after")
     def _time_to_fall(self) -> Self:
         if self.schedule == "inverse" and not self.timescale:
-            raise UsageError(
-                f"The schedule of {self.name!r} is inverse: set its timescale, in steps."
-            )
+            said = f"The schedule of {self.name!r} is inverse"
+            raise UsageError(f"{said}: set its timescale, in steps.")
         return self
 
 

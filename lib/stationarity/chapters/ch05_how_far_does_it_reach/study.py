@@ -48,12 +48,7 @@ def regimes(settings: RegimeStudy, place: Place) -> list[tuple]:
 
 
 def rates(regime: Regime, steps: int) -> NDArray:
-    """Return the learning rate of every step (steps,), by the regime's schedule.
-
-    >>> from .settings import Regime
-    >>> rates(Regime(name="a", learning_rate=0.3, schedule="stages"), 6).round(4).tolist()
-    [0.3, 0.3, 0.03, 0.03, 0.003, 0.003]
-    """
+    """Return the learning rate of every step (steps,), by the regime's schedule."""
     step = np.arange(steps)
     factor = {
         "constant": lambda: np.ones(steps),

@@ -23,10 +23,7 @@ def course(run: Run, name: str, rate: float) -> tuple[NDArray, Estimate]:
 
 
 class Averaging(NamedTuple):
-    """Differences of losses at a rate, in nats, paired by member.
-
-    Each interval holds jointly over the learning rates (Bonferroni), by Student's t.
-    """
+    """Differences of losses at a rate, in nats, paired by member; intervals hold jointly."""
 
     rate: float
     best: int  # the window whose average has the lowest mean loss
