@@ -247,7 +247,7 @@ def test_what_a_run_lacks_is_said():
     with pytest.raises(UsageError, match="with of 'other'"):
         reading.displacements(one_net(), "other")
     with pytest.raises(UsageError, match="has no 'loss'"):
-        reading.losses(one_net())
+        reading.followed_loss_change(one_net())
     where = dict(index=range(2), step=[1, 2])
     short = made_up(metrics.rows("global_displacement_squared", [[1, 2], [1, 2]], **where))
     with pytest.raises(UsageError, match="too short for an exponent"):
@@ -278,7 +278,12 @@ def test_tables_hold_every_variation_once(live):
     run, known = live
     table = reading.exponents(run)
     assert sorted(table.variation) == sorted(CHANGES)
-    assert table[table.setting == "batch_size"].number.tolist() == ["8"]
+    assert table[table.setting == "batch_size"].batch_size.tolist() == [8]
+    expected = table.set_index("variation").local_expected / table.local[0]
+    assert expected["learning_rate=0.05"] == pytest.approx((0.05 / 0.02) ** 2)
+    assert expected["batch_size=8"] == pytest.approx(16 / 8)
+    assert expected["momentum=0.5"] == pytest.approx((1 - 0.9**2) / (1 - 0.5**2))
+    assert expected["weight_decay=0"] == pytest.approx(1)
     assert (table.low < table.value).all() and (table.distance_low < table.distance).all()
     assert reading.exponent_change(known, "Ornstein-Uhlenbeck").value < 0
     assert reading.main(known) == "Brownian" and reading.main(run) == "base"

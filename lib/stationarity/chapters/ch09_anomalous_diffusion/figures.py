@@ -19,12 +19,6 @@ NAMES = {
     "learning_rate": "learning rate η", "batch_size": "batch size S",
     "momentum": "1 − β", "weight_decay": "weight decay λ",
 }  # fmt: skip
-SCALING = {  # how the noise makes ‖δ‖² depend on a setting, relative to its base value
-    "learning_rate": lambda value, base: (value / base) ** 2,
-    "batch_size": lambda value, base: base / value,
-    "momentum": lambda value, base: (1 - base**2) / (1 - value**2),
-    "weight_decay": lambda value, _: np.ones_like(value),
-}
 LAG, SQUARED = "lag k (steps)", "squared distance (unit²)"
 
 
@@ -76,7 +70,7 @@ def trajectory(run: Run) -> Figure:
     axes.plot(lags, mean, "o", color="C0", label="global: from a reference point")
     near = reading.local(run).mean()
     axes.axhline(near, color="C1", linestyle="-.", label="local: one step")
-    within = reading.ends(lags[-1], reading.WINDOW)
+    within = lags[-1] * reading.WINDOWS[reading.WINDOW]
     used = displacement.exponent_weights(lags, within) != 0
     fit = np.polyfit(np.log(lags[used]), np.log(mean[used]), 1)
     line = np.exp(np.polyval(fit, np.log(lags[used])))
@@ -96,8 +90,8 @@ def fitting_windows(run: Run) -> Figure:
     octaves = reading.octave_exponents(lags, squares)
     fits = zip(*((np.sqrt(first * last), *fit) for first, last, fit in octaves), strict=True)
     intervals(axes, *fits, color="C0", label="each octave")
-    for place, name in enumerate(reading.WINDOWS, start=1):
-        ends = reading.ends(lags[-1], name)
+    for place, (name, shares) in enumerate(reading.WINDOWS.items(), start=1):
+        ends = lags[-1] * shares
         fit = reading.displacement_exponent(run, window=name)
         axes.plot(ends, [fit.value] * 2, color=f"C{place}", linewidth=3, label=name)
         axes.fill_between(ends, fit.low, fit.high, color=f"C{place}", alpha=0.15)
@@ -111,27 +105,24 @@ def fitting_windows(run: Run) -> Figure:
 def sweeps(run: Run) -> Figure:
     """Draw exponent and local displacement against each setting that was varied.
 
-    Dashed: what ‖δ‖² ∝ η² / (S (1 − β²)) gives from the base settings on.
+    Dashed: ``local_expected`` of :func:`reading.exponents`.
     """
     table = reading.exponents(run)
-    base = table[table.variation == reading.main(run)]
     varied = [name for name in NAMES if (table.setting == name).any()]
     figure, axes = panels(2, len(varied), height=2.3, sharey="row", sharex="col")
     for (top, bottom), name in zip(axes.T, varied, strict=True):
-        given = getattr(run.settings, name)
-        mine = pd.concat([table[table.setting == name], base.assign(number=given)])
-        settings = mine.number.to_numpy(float)
-        x = 1 - settings if name == "momentum" else settings
+        mine = table[table.setting.isin([name, reading.main(run)])]
+        x = 1 - mine[name] if name == "momentum" else mine[name]
+        mine, x = mine.loc[x.sort_values().index], x.sort_values()
         intervals(top, x, mine.value, mine.low, mine.high, color="C0")
         intervals(bottom, x, mine.local, mine.local_low, mine.local_high, color="C1")
-        order, expected = np.argsort(x), base.local.item() * SCALING[name](settings, given)
-        bottom.plot(x[order], expected[order], **DASHED)
+        bottom.plot(x, mine.local_expected, **DASHED)
         for panel in (top, bottom):
-            panel.axvline(x[-1], **DOTTED)
+            panel.axvline(x[mine.setting != name].item(), **DOTTED)
         top.axhline(1, **DOTTED)
-        zero = {"linthresh": np.min(x[x > 0]), "linscale": 0.5} if (x == 0).any() else {}
+        zero = {"linthresh": x[x > 0].min(), "linscale": 0.5} if (x == 0).any() else {}
         bottom.set_xscale("symlog" if zero else "log", **zero)
-        bottom.set_xticks(x[order], [f"{value:g}" for value in x[order]], rotation=45)
+        bottom.set_xticks(x, [f"{value:g}" for value in x], rotation=45)
         bottom.set(xlabel=NAMES[name], yscale="log")
         bottom.xaxis.set_minor_locator(NullLocator())
     axes[0, 0].set_ylabel("exponent c")

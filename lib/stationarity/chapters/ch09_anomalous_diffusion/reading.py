@@ -1,8 +1,7 @@
 """What a run says of how far its weights go: displacements, exponents, the loss meanwhile.
 
 Of the experiments ``diffusion``, ``walks`` and any that follows one net. A case of a
-quantity is another variation of the run, or a made-up one with the run's own scatter: what
-must fail and what must hold, as far as this run could tell.
+quantity is another variation of the run, or a made-up one with the run's own scatter.
 """
 
 import numpy as np
@@ -16,13 +15,17 @@ from ...stats import displacement
 from ...stats.estimate import Estimate
 from ...stats.trends import slope_weights
 from .. import SHARE, SIZE, quantity
+from .study import VARIED
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
 MAIN = ("base", "Brownian", "")  # what a run is about, where it holds several
 # Windows of lags in which the authors' code fits, as shares of the longest lag. Which
 # octave theirs is we do not know: here it is the one before the last.
 WINDOW = "last two thirds"
-WINDOWS = {WINDOW: (1 / 3, 1), "second half": (1 / 2, 1), "one octave": (1 / 4, 1 / 2)}
+WINDOWS = {
+    WINDOW: np.array([1 / 3, 1]), "second half": np.array([1 / 2, 1]),
+    "one octave": np.array([1 / 4, 1 / 2]),
+}  # fmt: skip
 # Of the authors' sweep: 10 epochs of ImageNet in batches of 256.
 GRID_DECAY, GRID_STEPS = 1e-4, 50_000
 POINTS = 4  # reference points of one trajectory whose lags do not overlap
@@ -73,12 +76,6 @@ def displacements(run: Run, of: str = "") -> tuple[NDArray, NDArray]:
     return table.columns.to_numpy(float), squares
 
 
-def ends(longest: float, window: str) -> tuple[float, float]:
-    """Return the first and the last lag of one of ``WINDOWS``."""
-    first, last = WINDOWS[window]
-    return longest * first, longest * last
-
-
 def octave_exponents(lags: NDArray, squares: NDArray) -> list[tuple[float, float, Estimate]]:
     """Return first lag, last lag and exponent of each octave of three lags, the last first."""
     octaves, last = [], float(lags.max())
@@ -100,7 +97,7 @@ def displacement_exponent(run: Run, case: str = "", window: str = WINDOW) -> Est
     Or over another of ``WINDOWS``. Of a single net the bootstrap is over reference points.
     """
     lags, squares = displacements(run, case)
-    return displacement.exponent(lags, squares, ends(lags[-1], window))
+    return displacement.exponent(lags, squares, lags[-1] * WINDOWS[window])
 
 
 @quantity(
@@ -133,7 +130,7 @@ def exponent_change(run: Run, case: str = "") -> Estimate:
 
 
 def local(run: Run, of: str = "") -> pd.Series:
-    """Return the mean of ‖δ‖² of single steps, of each member (K,)."""
+    """Return the mean of ‖δ‖² of single steps, of each member (K,), in unit²."""
     series = run.series(LOCAL, of=of or main(run))
     return series.groupby("member", dropna=False).value.mean()
 
@@ -141,28 +138,27 @@ def local(run: Run, of: str = "") -> pd.Series:
 def exponents(run: Run) -> pd.DataFrame:
     """Return a row for every variation: its exponent ``value``, ``low``, ``high``.
 
-    Also ``variation``, ``setting`` and ``number`` (of ``learning_rate=0.01``); ``local``,
-    the squared displacement of one step, and ``distance``, that at the longest lag (unit²),
-    means over seeds with ends ``_low`` and ``_high`` by Student's t.
+    Also ``variation``, ``setting`` (of ``learning_rate=0.01``), and all settings that are
+    varied; ``local``, the squared displacement of one step, and ``distance``, that at the
+    longest lag (unit²), means over seeds with ends ``_low`` and ``_high`` by Student's t;
+    and ``local_expected``, what ‖δ‖² ∝ η² / (S (1 − β²)) gives from the base settings on.
     """
     rows = []
     for variation in variations(run):
         setting, _, number = variation.partition("=")
-        far = displacements(run, variation)[1].mean(1)[:, -1]
-        row = {"variation": variation, "setting": setting, "number": number}
+        given = {name: getattr(run.settings, name) for name in VARIED}
+        if setting in given:
+            given[setting] = float(number)
+        row = {"variation": variation, "setting": setting, **given}
         row |= displacement_exponent(run, variation)._asdict()
+        far = displacements(run, variation)[1].mean(1)[:, -1]
         for name, values in (("local", local(run, variation)), ("distance", far)):
             row |= zip((name, f"{name}_low", f"{name}_high"), Estimate.mean(values))
         rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _varied(table: pd.DataFrame, run: Run, *names: str) -> list[pd.Series]:
-    """Return settings by name, of each row of :func:`exponents`: the varied one, or the run's."""
-    return [
-        table.number.where(table.setting == name, getattr(run.settings, name)).astype(float)
-        for name in names
-    ]
+    table = pd.DataFrame(rows)
+    noise = table.learning_rate**2 / (table.batch_size * (1 - table.momentum**2))
+    base = (table.local / noise)[table.variation == main(run)].item()
+    return table.assign(local_expected=base * noise)
 
 
 def effective_rates(run: Run) -> pd.DataFrame:
@@ -173,8 +169,8 @@ def effective_rates(run: Run) -> pd.DataFrame:
     """
     table = exponents(run)
     table = table[table.setting.isin(["learning_rate", "momentum", main(run)])]
-    rate, momentum = _varied(table, run, "learning_rate", "momentum")
-    table = table.assign(effective_rate=rate / (1 - momentum)).sort_values("effective_rate")
+    table = table.assign(effective_rate=table.learning_rate / (1 - table.momentum))
+    table = table.sort_values("effective_rate")
     known, rates = table[table.setting != "momentum"], table.effective_rate
     expected = np.interp(np.log(rates), np.log(known.effective_rate), known.value)
     low, *_, high = known.effective_rate
@@ -196,11 +192,11 @@ def by_memories(run: Run) -> pd.DataFrame:
     there are none, and no row.
     """
     table = exponents(run)
-    names = ("learning_rate", "momentum", "weight_decay")
+    names = "learning_rate", "momentum", "weight_decay"
     table = table[table.setting.isin([*names, main(run)])]
-    rate, momentum, decay = _varied(table, run, *names)
-    memories = 2 * rate * decay * run.settings.longest / (1 - momentum)
-    return table.assign(memories=memories)[memories > 0].sort_values("memories")
+    memories = 2 * table.learning_rate * table.weight_decay * run.settings.longest
+    table = table.assign(memories=memories / (1 - table.momentum))
+    return table[table.memories > 0].sort_values("memories")
 
 
 def off_the_curve(grid: pd.DataFrame, mine: pd.DataFrame) -> tuple[int, int, float]:
@@ -217,11 +213,6 @@ def off_the_curve(grid: pd.DataFrame, mine: pd.DataFrame) -> tuple[int, int, flo
     return len(inside), off, float(scipy.stats.binom.sf(off - 1, len(inside), 0.05))
 
 
-def losses(run: Run, of: str = "") -> pd.DataFrame:
-    """Return the training loss: a row a step from the first reference point on, by member."""
-    return run.wide("loss", of=of or main(run))
-
-
 @quantity(
     "of one number, by Student's t over seeds",
     flat="no change" + SCATTER,
@@ -234,7 +225,7 @@ def followed_loss_change(run: Run, case: str = "") -> Estimate:
     It is what a line through the loss of a seed gains, over its mean.
     """
     made_up = case in ("flat", "falling")
-    table = losses(run, "" if made_up else case)
+    table = run.wide("loss", of=main(run) if made_up or not case else case)
     weights = slope_weights(table.index) * np.ptp(table.index)
     gains = weights @ table / table.mean()
     if made_up:

@@ -1,8 +1,7 @@
 """Small nets followed after their loss has settled: how far they still go.
 
 The nets settle together; then each goes on from there with settings that differ from
-its own in one place, and its distance from reference points is measured. No weights are
-stored but those of the reference points. Source: our section "Anomalous diffusion".
+its own in one place. Source: our section "Anomalous diffusion".
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from .settings import DiffusionStudy
 
 BASE = "base"
-LOOKS = 12  # measurements of the loss after the burn-in
+LOOKS = 12  # measurements of the loss while nets settle, and again while they are followed
 VARIED = {
     "learning_rate": "learning_rates", "batch_size": "batch_sizes", "momentum": "momenta",
     "weight_decay": "weight_decays",
@@ -36,17 +35,16 @@ def diffusion(settings: DiffusionStudy, place: Place) -> list[tuple]:
     """Let nets settle, and follow them with each variation of the settings. Rows:
 
     - ``settling_loss`` of each ``member`` on the way to the settled state;
-    - ``of`` each variation, such as ``learning_rate=0.01`` or ``base``, with the lag as
-      step: ``global_displacement_squared`` of each ``member`` from reference point
-      ``index``, and ``local_displacement_squared``, ||delta||^2 of the step that leads
-      there, mean over the reference points; ``loss`` of each member, so many steps after
-      the burn-in;
-    - ``replica_displacement_squared`` and ``shared_displacement_squared`` of replicas of
-      settled net ``member`` at the base settings: see :func:`shared_part`.
+    - ``of`` each of the :func:`variations`, with the lag as step:
+      ``global_displacement_squared`` of each ``member`` from reference point ``index``, and
+      ``local_displacement_squared``, ||delta||^2 of the step that leads there, mean over
+      the reference points; ``loss``, so many steps after the burn-in;
+    - of replicas of each net at the base settings ``replica_displacement_squared`` and
+      ``shared_displacement_squared``, the two of :func:`shared_part`.
 
-    Losses are exact over the training set (nats, without decay). Minibatches are drawn
-    with replacement, but for ``sampling=reshuffled``; variations of one batch size share
-    them. Raises :class:`UsageError` for data that cannot be had, and where a net diverges.
+    Losses are exact over the training set (nats, without decay). Variations of one batch
+    size share their minibatches. Raises :class:`UsageError` for data that cannot be had,
+    and where a net diverges.
     """
     task, keeper = small.load(settings, place), place.keeper
     groups, replicas = {}, settings.longest if settings.branches else 0
@@ -94,12 +92,12 @@ def _follow(task: small.Task, state: small.Weights, group: dict) -> list[tuple]:
     settings, lags = task.settings, spaced_lags(task.settings.longest)
     begins = np.arange(settings.references) * (settings.spacing or settings.longest)
     theta, buffer = (part.repeat(len(group), 1) for part in state)
-    shape = (len(group), settings.members, len(begins), len(lags))
-    kept = dict(references=theta.repeat(len(begins), 1, 1), found=[])
-    kept |= {name: torch.zeros(shape, dtype=torch.float64) for name in ("far", "near")}
+    nets_of = (len(group), settings.members)
+    squares = torch.zeros(2, *nets_of, len(begins), len(lags), dtype=torch.float64)
+    kept = dict(references=theta.repeat(len(begins), 1, 1), squares=squares, found=[])
     last, every = settings.burn_in + settings.followed, max(settings.followed // LOOKS, 1)
     nets, rate = _nets(task, (theta, buffer), group, "follow", last, **kept)
-    references, found, far, near = nets.kept.values()
+    references, squares, found = nets.kept.values()
     squared_rate = rate[:, 0].double().cpu() ** 2
     where = dict(of=list(group), member=range(settings.members))
     for step in _moments(nets, rate):
@@ -108,11 +106,12 @@ def _follow(task: small.Task, state: small.Weights, group: dict) -> list[tuple]:
             if since == begin:
                 references[r] = nets.theta
             if since - begin in lags:
-                at = (..., r, np.searchsorted(lags, since - begin))
-                far[at] = _squared(nets.theta - references[r]).view(shape[:2])
-                near[at] = (squared_rate * _squared(nets.buffer)).view(shape[:2])
+                far, near = _squared(nets.theta - references[r]), _squared(nets.buffer)
+                both = torch.stack([far, squared_rate * near]).view(2, *nets_of)
+                squares[..., r, np.searchsorted(lags, since - begin)] = both
         if since >= 0 and since % every == 0:
-            found += rows("loss", _losses(nets).view(shape[:2]), **where, step=since)
+            found += rows("loss", _losses(nets).view(nets_of), **where, step=since)
+    far, near = squares
     found += rows("local_displacement_squared", near.mean(2), **where, step=lags)
     where |= dict(index=range(len(begins)), step=lags)
     return found + rows("global_displacement_squared", far, **where)
@@ -150,11 +149,7 @@ def _replicas(task: small.Task, state: small.Weights) -> list[tuple]:
 def _nets(
     task: small.Task, state: small.Weights, group: dict, purpose: str, last: int, **kept
 ) -> tuple[small.Nets, Tensor]:
-    """Return nets that go on from a state for ``last`` steps, and their rates (K, 1).
-
-    Each variation of the group has as many rows of theta as the next. ``purpose`` keys
-    the minibatches, of which each variation has the same.
-    """
+    """Return nets that go on for ``last`` steps, variation by variation, and rates (K, 1)."""
     settings, changes = task.settings, list(group.values())
     each = len(state[0]) // len(group)
     rate, momentum, decay = (

@@ -1,7 +1,7 @@
 """Processes whose displacement is known exactly, and the fitted exponent on them.
 
-Each process has independent coordinates and is simulated exactly, not step by step
-with an error. Source: our section "Anomalous diffusion".
+Each process has independent coordinates and is simulated exactly: its paths are
+(members, steps + 1, dimensions). Source: our section "Anomalous diffusion".
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 import scipy.signal
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import UsageError
 from ...runs.metrics import rows
 from ...stats import displacement
 
@@ -22,21 +21,16 @@ if TYPE_CHECKING:
     from .settings import WalkStudy
 
 
-def brownian(generator, members: int, steps: int, dimensions: int, drift=0.0) -> NDArray:
-    """Return paths (members, steps + 1, dimensions) of unit steps, from 0.
-
-    ``drift`` is added to every step of every coordinate: per coordinate
-    E Δ_k² = k + (drift k)².
-    """
+def brownian(generator, members: int, steps: int, dimensions: int, drift: float) -> NDArray:
+    """Return paths from 0 of unit steps; ``drift`` is added to each step of a coordinate."""
     noise = generator.standard_normal((members, steps, dimensions)) + drift
     return np.pad(noise.cumsum(1), ((0, 0), (1, 0), (0, 0)))
 
 
 def fractional(generator, members: int, steps: int, dimensions: int, hurst: float) -> NDArray:
-    """Return paths of fractional Brownian motion, shaped as :func:`brownian`'s.
+    """Return paths of fractional Brownian motion, 0 < hurst < 1.
 
-    Per coordinate E Δ_k² = k^(2 hurst), 0 < hurst < 1. By circulant embedding (Davies and
-    Harte 1987), which is exact.
+    By circulant embedding (Davies and Harte 1987), which is exact.
     """
     lags = np.arange(steps + 1.0)
     powers = np.abs(lags + np.array([[1], [-1], [0]])) ** (2 * hurst)
@@ -52,30 +46,24 @@ def fractional(generator, members: int, steps: int, dimensions: int, hurst: floa
 def ornstein_uhlenbeck(
     generator, members: int, steps: int, dimensions: int, time: float
 ) -> NDArray:
-    """Return stationary paths of variance 1 and relaxation ``time`` (steps), of that shape."""
+    """Return stationary paths of variance 1 and relaxation ``time`` (steps)."""
     kept = math.exp(-1 / time)
     noise = generator.standard_normal((members, steps + 1, dimensions))
     noise[:, 1:] *= math.sqrt(1 - kept**2)
     return scipy.signal.lfilter([1.0], [1.0, -kept], noise, axis=1)
 
 
-def squared_displacements(paths: ArrayLike, lags: ArrayLike) -> NDArray:
+def squared_displacements(paths: NDArray, lags: ArrayLike) -> NDArray:
     """Return ‖Δ_k‖² of each path (K, T + 1, D) at lags (L,) from reference points, (K, R, L).
 
-    As many points as fit in without overlap. Raises :class:`UsageError` for too short a path.
+    As many points as fit in without overlap.
 
     >>> squared_displacements(np.arange(5.0).reshape(1, 5, 1), [1, 2])
     array([[[1., 4.],
             [1., 4.]]])
     """
-    paths, lags = np.asarray(paths, float), np.asarray(lags)
-    steps, longest = paths.shape[1] - 1, int(np.max(lags))
-    references = np.arange(0, steps - longest + 1, longest)
-    if not references.size:
-        raise UsageError(
-            f"The trajectory is too short: it has {steps} steps, and the lags need "
-            f"{longest}. Follow it for longer, or shorten the lags."
-        )
+    longest = max(lags)
+    references = np.arange(0, paths.shape[1] - longest, longest)
     gone = paths[:, references[:, None] + lags] - paths[:, references, None]
     return (gone**2).sum(3)
 
@@ -99,31 +87,28 @@ def known_walks(settings: WalkStudy, place: Place) -> list[tuple]:
     - ``global_displacement_squared``: of trajectory ``member`` from reference point
       ``index``, at the lag ``step``, in the first ensemble;
     - ``exact``: its exact mean at that lag;
-    - ``coverage``: the share of ``replicates`` ensembles whose interval of the exponent,
-      over the last two thirds of the lags, holds that of the exact means, with its
-      binomial standard error; ``exponent`` the mean of the fitted ones, and
-      ``exact_exponent`` that of the exact means. The step is the longest lag.
+    - ``coverage``: the share of ensembles whose interval of the exponent, over the last two
+      thirds of the lags, holds that of the exact means, ``exact_exponent``; and
+      ``exponent``, the mean of the fitted ones. The step is the longest lag.
     """
-    longest, found = settings.longest, []
+    longest, count, found = settings.longest, settings.replicates, []
     size = (settings.members, settings.references * longest, settings.dimensions)
     lags, within = displacement.spaced_lags(longest), (longest / 3, longest)
     for number, (name, (draw, argument, law)) in enumerate(processes(settings).items()):
         generator = np.random.default_rng([settings.seed, number])
         exact = settings.dimensions * law(lags.astype(float))
         truth = np.log(exact) @ displacement.exponent_weights(lags, within)
-        fits = []
-        for replicate in range(settings.replicates):
-            squares = squared_displacements(draw(generator, *size, argument), lags)
-            fits.append(displacement.exponent(lags, squares, within))
-            if replicate == 0:
-                members, references = map(range, squares.shape[:2])
-                axes = dict(of=name, member=members, index=references, step=lags)
-                found += rows("global_displacement_squared", squares, **axes)
+        ensembles = [
+            squared_displacements(draw(generator, *size, argument), lags) for _ in range(count)
+        ]
+        fits = [displacement.exponent(lags, squares, within) for squares in ensembles]
+        axes = dict(member=range(size[0]), index=range(settings.references), step=lags)
+        found += rows("global_displacement_squared", ensembles[0], of=name, **axes)
         found += rows("exact", exact, 0.0, of=name, step=lags)
         held = np.mean([fit.low <= truth <= fit.high for fit in fits])
         values = np.array([fit.value for fit in fits])
         where = dict(of=name, step=longest)
-        found += rows("coverage", held, math.sqrt(held * (1 - held) / len(fits)), **where)
-        found += rows("exponent", values.mean(), values.std() / math.sqrt(len(fits)), **where)
+        found += rows("coverage", held, math.sqrt(held * (1 - held) / count), **where)
+        found += rows("exponent", values.mean(), values.std() / math.sqrt(count), **where)
         found += rows("exact_exponent", truth, 0.0, **where)
     return found
