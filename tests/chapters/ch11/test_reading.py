@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import stationarity
 from scipy import stats
-from stationarity.chapters.ch11_modified_loss import reading, study, surrogates
+from stationarity.chapters.ch11_modified_loss import reading, study
 from stationarity.theory.simulation import simulate
 
 SHORT = {"trajectories": 24, "steps": 1200, "burn_in": 300, "lags": 20, "segment": 128}
@@ -66,7 +66,7 @@ def test_a_correlated_pair_that_is_reversible_does_not_rotate():
     curvature, members = np.array([4.0, 1.0, 0.3]), 60
     how = {"trajectories": members, "momentum": 0.9, "recorded": range(400, 2400), "seed": 1}
     positions = simulate(curvature, [0.05] * 2400, 1.0, **how).swapaxes(0, 1)
-    one, other = surrogates.reversible_pairs(positions)
+    one, other = reading.reversible_pairs(positions)
     crossed = (one * other).mean((0, 1)) / np.sqrt(
         (one**2).mean((0, 1)) * (other**2).mean((0, 1))
     )

@@ -20,10 +20,10 @@ from ...theory.discrete import check_stable, stationary_covariance, transition
 
 
 def modified_loss(position: ArrayLike, velocity: ArrayLike, *modes: ArrayLike) -> NDArray:
-    """Return Ψ, minus the logarithm of the stationary density up to a constant.
+    """Return Ψ, without unit, summed over the modes.
 
     Position and velocity are (..., D); ``modes`` are D curvatures, the learning rate, D
-    noise variances and the momentum. Ψ, without unit, is summed over the modes.
+    noise variances and the momentum.
 
     >>> float(modified_loss([1.0], [0.0], [2.0], 0.1, [2.0], 0.5))
     5.0
@@ -33,18 +33,11 @@ def modified_loss(position: ArrayLike, velocity: ArrayLike, *modes: ArrayLike) -
     return (squares / variances).sum((-2, -1)) / 2
 
 
-def density(state: NDArray, *mode: float) -> NDArray:
-    """Return the stationary density of one mode at states (..., 2), in continuous time."""
-    normal = 2 * np.pi * np.sqrt(np.linalg.det(limiting_covariance(*mode)))
-    return np.exp(-modified_loss(state[..., :1], state[..., 1:], *mode)) / normal
-
-
 def limiting_rotation(lags, curvature: ArrayLike, rate: float, momentum: float) -> NDArray:
     """Return the area r(t) that the current sweeps within ``lags`` (L,) steps, (L, ...).
 
-    Continuous theory: ``r(t) = e^{−γt} sin(νt) ω/ν`` with t = η k, and a hyperbolic sine
-    where the mode does not oscillate. Its slope at 0 is ω in every mode: in a step it is
-    r(η), less than ηω.
+    ``r(t) = e^{−γt} sin(νt) ω/ν`` with t = η k, and a hyperbolic sine where the mode does
+    not oscillate. Its slope at 0 is ω: in a step it is r(η), less than ηω.
 
     >>> limiting_rotation([1], 1.0, 0.2, 0.9).round(4)
     array([0.4204])
@@ -56,8 +49,7 @@ def limiting_rotation(lags, curvature: ArrayLike, rate: float, momentum: float) 
 def discrete_rotation(lags, curvature, rate: float, momentum: float = 0.0) -> NDArray:
     """Return the rotation within ``lags`` (L,) steps, exact for SGD, (L, ...).
 
-    The antisymmetric part of ``M^k C`` over √det C. At lag 1 it is
-    ``½ √(η h (2 (1 + β) − η h))`` whatever the noise.
+    The antisymmetric part of ``M^k C`` over √det C, whatever the noise.
 
     >>> discrete_rotation([1], 1.0, 0.2, 0.9).round(6)
     array([0.424264])
@@ -72,8 +64,7 @@ def discrete_rotation(lags, curvature, rate: float, momentum: float = 0.0) -> ND
 def pair_rotation(curvature, noise_variance, covariance, rate, momentum) -> float:
     """Return the rotation of the positions of two modes in a step, exactly.
 
-    Both curvature and noise are (2,), and ``covariance`` is that of the two gradients'
-    noise. Where it is 0, so is the rotation: positions then look the same in reversed time.
+    Both curvature and noise are (2,); ``covariance`` is that of the two gradients' noise.
 
     >>> pair_rotation([1.0, 0.2], [1.0, 1.0], 0.0, 0.1, 0.9)
     0.0
@@ -90,7 +81,7 @@ def spectrum_peak(curvature: ArrayLike, rate: float, momentum: float = 0.0) -> N
     """Return where the power spectrum of the position is largest, exactly.
 
     ``cos ω* = (1 + β)(1 + β − η h) / (4 β)``; 0 (or π) where that exceeds 1 (or is
-    below −1), as it does without momentum. It lies below the oscillation's frequency.
+    below −1), as it does without momentum.
 
     >>> spectrum_peak([0.01, 1.0], 0.1, 0.9).round(3)
     array([0.   , 0.318])
@@ -105,9 +96,8 @@ def spectrum_peak(curvature: ArrayLike, rate: float, momentum: float = 0.0) -> N
 def power_spectrum(frequency, curvature, rate, noise_variance, momentum) -> NDArray:
     """Return the spectral density of the position of each mode, exact, (F, ...).
 
-    ``η² s / |z² − (1 + β − η h) z + β|²`` at ``z = e^{i frequency}``, as positions obey
-    θ_{k+1} = (1 + β − η h) θ_k − β θ_{k−1} + noise. Two-sided: its mean over
-    the frequencies from −π to π, in radians per step, is the variance.
+    ``η² s / |z² − (1 + β − η h) z + β|²`` at ``z = e^{i frequency}``. Two-sided: its mean
+    over the frequencies from −π to π is the variance.
     """
     check_stable(curvature, rate, momentum)
     z = np.exp(1j * np.asarray(frequency, float)).reshape(-1, *[1] * np.ndim(curvature))

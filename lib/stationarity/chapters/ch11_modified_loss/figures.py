@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...runs.records import Run
-from ...theory.continuous import limiting_covariance
+from ...theory import damping
 from ..plots import DASHED, DOTTED, THEORY, legend_above, panels, points
 from . import currents, reading
 
@@ -75,16 +75,15 @@ def portraits(run: Run, path: NDArray) -> Figure:
     (steps, 3, 2), of one member of :func:`reading.paths`.
     """
     figure, (axes,) = panels(1, 3, height=3.1, sharey=True)
-    for place, (number, mode) in enumerate(reading.regimes(run).items()):
-        ax = axes[place]
-        scale = np.sqrt(np.diag(limiting_covariance(*mode)))
-        grid = np.linspace(-2.9, 2.9, 49)
-        density = currents.density(np.stack(np.meshgrid(grid, grid), -1) * scale, *mode)
-        shades = {"levels": np.linspace(0.03, 1, 9), "cmap": "Blues", "alpha": 0.8}
-        ax.contourf(grid, grid, density / density.max(), **shades)
+    grid = np.linspace(-2.9, 2.9, 49)
+    density = np.exp(-np.add.outer(grid**2, grid**2) / 2)  # in these units that of all
+    shades = {"levels": np.linspace(0.03, 1, 9), "cmap": "Blues", "alpha": 0.8}
+    modes = reading.regimes(run).items()
+    for place, (ax, (number, (h, rate, _, beta))) in enumerate(zip(axes, modes, strict=True)):
+        ax.contourf(grid, grid, density, **shades)
         ax.plot(*path[:, place].T, color="0.35", linewidth=0.7)
         places, motion = reading.motion(run, number)
-        turn = mode[1] * scale[1] / scale[0]  # ηω
+        turn = rate * damping(h, rate, beta).natural_frequency  # ηω
         flow = turn * places[:, ::-1] * [1, -1]  # the current over the density, times η
         arrows = {"angles": "xy", "scale_units": "xy", "scale": 4.2 * turn}
         ax.quiver(*places.T, *flow.T, color="0.15", width=0.008, **arrows)

@@ -1,36 +1,48 @@
-"""Runs of ensembles in phase space (chapter 11), mode by mode beside both theories."""
+"""Runs of ensembles in phase space (chapter 11), mode by mode beside both theories.
+
+A surrogate obeys a law by construction. It has the modes and the members of one of a
+run's ensembles, and is measured by the functions that measured the run.
+"""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
 from ...stats.estimate import Estimate
+from ...stats.modes import statistics
 from ...theory.continuous import damping, limiting_covariance
 from ...theory.discrete import predictions, stationary_covariance
 from .. import quantity
-from . import currents, surrogates
+from . import currents, study
 from .settings import NOISES
-from .study import EDGES, simulated
 
 MEASURED = [
     "curvature", "noise_variance", "noise_covariance", "mode_variance", "rotation",
     "mode_velocity_variance", "mode_frequency", "position_rotation", "spectrum_peak",
 ]  # fmt: skip
+LONGEST = 4096  # steps of a surrogate
+CASES = {
+    "own_law": "Gaussian noise of the run's variances on its quadratic, as many members",
+    "gibbs": "the same with one temperature in all modes: Gibbs' law in the training loss",
+    "reversible_pair": "two correlated positions that look the same in reversed time, for each mode",
+    "natural_frequency": "modes that oscillate at ω, the rate of the current, and not at ν",
+}
 
 
 def table(run: Run, of: str, case: str = "") -> pd.DataFrame:
     """Return what was measured of each mode, a row, of an ensemble, beside both theories.
 
-    Of one of the :data:`.surrogates.CASES` in its place, what that has. :data:`MEASURED`
-    quantities (see :func:`.study.measured`) have columns ``rotation``, ``rotation_error``,
-    ..., by the exact theory ``rotation_exact``, ..., by the continuous one
-    ``rotation_limit``, ...; ``energy`` is ``h E θ²``, ``kinetic`` ``m E v²``, and
-    ``temperature`` what the continuous theory gives to both. Frequencies are NaN where
-    nothing oscillates, ``position_rotation`` in the last mode.
+    Of one of the :data:`CASES` in its place, what that has. :data:`MEASURED` quantities have
+    columns ``rotation``, ``rotation_error``, ..., by the exact theory ``rotation_exact``,
+    ..., by the continuous one ``rotation_limit``, ...; ``energy`` is ``h E θ²``, ``kinetic``
+    ``m E v²``, and ``temperature`` what the continuous theory gives to both. Frequencies are
+    NaN where nothing oscillates, ``position_rotation`` in the last mode.
     """
     rows = run.metrics[(run.metrics.of == of) & run.metrics.quantity.isin(MEASURED)]
     wide = rows.pivot(index="index", columns="quantity", values=["value", "error"])
@@ -41,37 +53,33 @@ def table(run: Run, of: str, case: str = "") -> pd.DataFrame:
         if name in MEASURED:
             modes[name], modes[f"{name}_error"] = found
     peak, frequency = currents.spectrum_peak(h, rate, beta), rate * damping(h, rate, beta)[2]
-    limit = limiting_covariance(h, rate, noise, beta)
     exact = pd.DataFrame(predictions(h, noise, rate, beta, weight_decay=0.0))
-    modes = modes.join(exact.add_suffix("_exact"))
-    modes["rotation_exact"] = currents.discrete_rotation([1], h, rate, beta)[0]
-    modes["spectrum_peak_exact"] = np.where(peak > 0, peak, math.nan)
-    couples = (slice(k, k + 2) for k in range(len(h) - 1))
-    turns = [
-        currents.pair_rotation(h[two], noise[two], pairs[two.start], rate, beta)
-        for two in couples
-    ]
-    modes["position_rotation_exact"] = [*turns, math.nan]
-    modes["mode_variance_limit"] = limit[:, 0, 0]
-    modes["mode_velocity_variance_limit"] = limit[:, 1, 1]
-    modes["mode_frequency_limit"] = np.where(frequency > 0, frequency, math.nan)
-    modes["rotation_limit"] = currents.limiting_rotation([1], h, rate, beta)[0]
+    exact["rotation"] = currents.discrete_rotation([1], h, rate, beta)[0]
+    exact["spectrum_peak"] = np.where(peak > 0, peak, math.nan)
+    exact["position_rotation"] = [
+        currents.pair_rotation(h[k : k + 2], noise[k : k + 2], pairs[k], rate, beta)
+        for k in range(len(h) - 1)
+    ] + [math.nan]
+    variances = np.diagonal(limiting_covariance(h, rate, noise, beta), axis1=1, axis2=2)
+    limit = pd.DataFrame(variances, columns=["mode_variance", "mode_velocity_variance"])
+    limit["mode_frequency"] = np.where(frequency > 0, frequency, math.nan)
+    limit["rotation"] = currents.limiting_rotation([1], h, rate, beta)[0]
+    modes = modes.join(exact.add_suffix("_exact")).join(limit.add_suffix("_limit"))
     for end in ("", "_error"):
         modes[f"energy{end}"] = h * modes[f"mode_variance{end}"]
         modes[f"kinetic{end}"] = rate * (1 + beta) / 2 * modes[f"mode_velocity_variance{end}"]
-    return modes.assign(temperature=h * limit[:, 0, 0])
+    return modes.assign(temperature=h * limit.mode_variance)
 
 
 def regimes(run: Run) -> dict[int, tuple[float, float, float, float]]:
     """Return an underdamped, a nearly critical and an overdamped mode of the first ensemble.
 
-    Of the underdamped modes the second one: its rotation can be seen. By number,
-    curvature, learning rate, noise variance and momentum.
+    By number: curvature, learning rate, noise variance and momentum.
     """
     settings = run.settings
     curvature, rate, beta = settings.curvatures, settings.learning_rate, settings.momentum
     off = np.abs(np.log(np.array(curvature) * rate / (1 - math.sqrt(beta)) ** 2))
-    chosen = (1, int(off.argmin()), len(curvature) - 1)
+    chosen = (1, int(off.argmin()), len(curvature) - 1)  # of the second the rotation is seen
     return {k: (curvature[k], rate, settings.noise * curvature[k], beta) for k in chosen}
 
 
@@ -82,8 +90,8 @@ def motion(run: Run, number: int) -> tuple[NDArray, NDArray]:
     """
     names = "motion_position", "motion_velocity"
     position, velocity = (run.series(name, of=NOISES[0], index=number) for name in names)
-    cells = np.divmod(position.step.to_numpy(), len(EDGES) - 1)
-    places = ((EDGES[1:] + EDGES[:-1]) / 2)[np.stack(cells, -1)]
+    cells = np.divmod(position.step.to_numpy(), len(study.EDGES) - 1)
+    places = ((study.EDGES[1:] + study.EDGES[:-1]) / 2)[np.stack(cells, -1)]
     inner = np.hypot(*places.T) < 2.2
     return places[inner], np.stack([position.value, velocity.value], -1)[inner]
 
@@ -95,8 +103,10 @@ def paths(run: Run, members: int = 120, steps: int = 48) -> NDArray:
     velocities are over their standard deviations.
     """
     curvature, (rate, *_), noise, (beta, *_) = np.array([*regimes(run).values()]).T
-    recorded = range(run.settings.burn_in - 1, run.settings.burn_in + steps + 1)
-    positions = simulated(run.settings, curvature, noise, recorded, members)
+    before = run.settings.but(burn_in=run.settings.burn_in - 1)
+    positions = study.simulated(before, curvature, noise, beta, members, steps + 1).swapaxes(
+        0, 1
+    )
     states = np.stack([positions[1:], np.diff(positions, axis=0) / rate], -1)
     covariance = stationary_covariance(curvature, rate, noise, beta)
     return states / np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
@@ -105,15 +115,52 @@ def paths(run: Run, members: int = 120, steps: int = 48) -> NDArray:
 def _surrogate(run: Run, of: str, case: str) -> dict[str, tuple]:
     """Return what is measured of a case with the sampling of a run's ensemble."""
     given = (tuple(run.series(name, of=of).value) for name in MEASURED[:2])
-    outputs = int(run.series("outputs").value.iloc[0]) if run.has("outputs") else 1
+    outputs = int(run.series("outputs").value[0]) if run.has("outputs") else 1
     members = run.settings.trajectories * outputs
-    return surrogates.measured(run.settings, members, run.settings.ensembles[of], *given, case)
+    return surrogate(run.settings, members, run.settings.ensembles[of], *given, case)
+
+
+@lru_cache(maxsize=16)
+def surrogate(settings, members, momentum, curvature: tuple, noise: tuple, case: str) -> dict:
+    """Measure one of :data:`CASES`: ``{name: (values, errors)}``, by mode.
+
+    Of the curvatures and noise variances of a run's modes, what :func:`.study.measured`
+    calls ``mode_variance``, ``mode_velocity_variance``, ``mode_frequency`` and ``rotation``,
+    and ``temperature_exponent``, a single one.
+    """
+    curvature, noise, rate = np.array(curvature), np.array(noise), settings.learning_rate
+    if case == "gibbs":
+        noise = np.full_like(noise, scipy.stats.gmean(noise))
+    elif case == "reversible_pair":
+        noise = np.ones_like(noise)  # then variances differ, as 1 / h
+    elif case == "natural_frequency":
+        curvature = curvature + (1 - momentum) ** 2 / (2 * rate * (1 + momentum))
+    steps = min(settings.steps, LONGEST)
+    positions = study.simulated(settings, curvature, noise, momentum, members, steps)
+    position, velocity = positions[:, 1:], np.diff(positions, axis=1) / rate
+    if case == "reversible_pair":
+        turned, errors = study.rotation(*reversible_pairs(position), [1])
+        return {"rotation": (turned[0], errors[0])}
+    turned, errors = study.rotation(position, velocity, [1])
+    found = {"rotation": (turned[0], errors[0]), **statistics(position, rate)}
+    return found | {"temperature_exponent": study.temperature_exponent(position, curvature)}
+
+
+def reversible_pairs(position: NDArray) -> tuple[NDArray, NDArray]:
+    """Return pairs of correlated positions from independent modes (members, T, k).
+
+    A mode and the next one, turned by 45 degrees: their variances differ, so the pair is
+    correlated. Independent stationary Gaussian series look the same in reversed time, in
+    any axes: the pair does not rotate.
+    """
+    other = np.roll(position, 1, axis=2)
+    return position + other, position - other
 
 
 OF_MODES = "simultaneous over the modes (Bonferroni, Student's t over the trajectories)"
 
 
-@quantity(OF_MODES, **surrogates.CASES)
+@quantity(OF_MODES, **CASES)
 def rotation_ratio(run: Run, case: str = "") -> Estimate:
     """The area that a mode sweeps in a step of SGD over r(η), the current's in the time η.
 
@@ -122,7 +169,7 @@ def rotation_ratio(run: Run, case: str = "") -> Estimate:
     return _ratio(run, case, "rotation")
 
 
-@quantity(OF_MODES, **surrogates.CASES)
+@quantity(OF_MODES, **CASES)
 def oscillation_ratio(run: Run, case: str = "") -> Estimate:
     """The frequency of a mode over that of the underdamped Langevin equation.
 
@@ -133,7 +180,7 @@ def oscillation_ratio(run: Run, case: str = "") -> Estimate:
     return _ratio(run, case, "mode_frequency", where=clear)
 
 
-@quantity(OF_MODES, **surrogates.CASES)
+@quantity(OF_MODES, **CASES)
 def variance_ratio(run: Run, case: str = "") -> Estimate:
     """The variance of a position or velocity over that by the modified loss.
 
@@ -144,7 +191,7 @@ def variance_ratio(run: Run, case: str = "") -> Estimate:
 
 @quantity(
     "simultaneous over the momenta (Bonferroni, Student's t over the trajectories)",
-    **surrogates.CASES, isotropic="the quadratic with noise of one variance in all modes",
+    **CASES, isotropic="the quadratic with noise of one variance in all modes",
 )  # fmt: skip
 def temperature_exponent(run: Run, case: str = "") -> Estimate:
     """The power of the curvature that a mode's temperature follows.
@@ -156,7 +203,7 @@ def temperature_exponent(run: Run, case: str = "") -> Estimate:
     for of in run.settings.ensembles:
         if (of == NOISES[1]) == (case == "isotropic"):
             one = run.series(name, of=of)[["value", "error"]].iloc[0]
-            found.append(_surrogate(run, of, case)[name] if case in surrogates.CASES else one)
+            found.append(_surrogate(run, of, case)[name] if case in CASES else one)
     return _furthest(*np.array(found, float).T, run.settings.trajectories - 1)
 
 

@@ -1,10 +1,9 @@
 """Ensembles of SGD in phase space (chapter 11): what their stationary state does.
 
 On quadratics with Gaussian noise, of which the theory is exact, and on true minibatches
-of a regression, which judge it: it is not built into them. Everything is float64.
-
-Measured series are (members, T, k) for k modes, with mean zero; standard errors are by
-the jackknife over members. Source: our section "Modified loss and probability currents".
+of a regression, which judge it. Series are (members, T, k) for k modes, with mean zero,
+in float64; standard errors are by the jackknife over members. Source: our section
+"Modified loss and probability currents".
 """
 
 from __future__ import annotations
@@ -42,12 +41,11 @@ def phase_space(settings: PhaseSpace, place: Place) -> list[tuple]:
     """Measure ensembles of SGD on a quadratic, with two kinds of noise.
 
     The noise of a mode has a variance proportional to its curvature, or the mean of
-    these in every mode: rows are those of :func:`measured`, of one of ``NOISES``. Raises
-    :class:`UsageError` for what is unstable, before any work.
+    these in every mode. Rows are those of :func:`measured`. Raises :class:`UsageError`
+    for what is unstable, before any work.
     """
     curvature, found = np.array(settings.curvatures), []
     check_stable(curvature, settings.learning_rate, settings.momentum)
-    steps = range(settings.burn_in, settings.burn_in + settings.steps + 1)
     like_hessian = settings.noise * curvature
     variances = like_hessian, np.full_like(curvature, like_hessian.mean())
     with place.keeper.progress("phase space", len(NOISES), "part") as bar:
@@ -55,27 +53,30 @@ def phase_space(settings: PhaseSpace, place: Place) -> list[tuple]:
 
             def measure():
                 bar.advance()
-                states = simulated(settings, curvature, variance, steps, settings.trajectories)
-                positions = np.ascontiguousarray(states.swapaxes(0, 1))
+                how = settings.momentum, settings.trajectories, settings.steps
+                positions = np.ascontiguousarray(simulated(settings, curvature, variance, *how))
                 return measured(of, positions, curvature, np.diag(variance), settings)
 
             found += place.keeper.part(of, measure)
     return found
 
 
-def simulated(settings, curvature, variance, steps: range, trajectories: int) -> NDArray:
-    """Return the positions of an ensemble at some steps, (len(steps), trajectories, k)."""
-    how = {"momentum": settings.momentum, "seed": settings.seed, "recorded": steps}
-    rates = [settings.learning_rate] * steps[-1]
-    return simulate(curvature, rates, variance, trajectories=trajectories, **how)
+def simulated(
+    settings: Ensembles, curvature, variance, momentum: float, members: int, steps: int
+) -> NDArray:
+    """Return the positions of an ensemble after its burn-in, (members, steps + 1, k)."""
+    last = settings.burn_in + steps
+    rates, recorded = [settings.learning_rate] * last, range(settings.burn_in, last + 1)
+    how = {"momentum": momentum, "seed": settings.seed, "recorded": recorded}
+    return simulate(curvature, rates, variance, trajectories=members, **how).swapaxes(0, 1)
 
 
 def minibatch_currents(settings: MinibatchCurrents, place: Place) -> list[tuple]:
     """Measure ensembles of minibatch SGD on the regression of one-hot labels.
 
-    Rows are those of :func:`measured`, of ``momentum β``, ``hessian_trace`` and the number
-    of ``outputs``. Raises :class:`UsageError` for what is unstable, and for a mode that the
-    data do not have, before any long work.
+    Rows are those of :func:`measured`, ``hessian_trace`` and the number of ``outputs``.
+    Raises :class:`UsageError` for what is unstable, and for a mode that the data do not
+    have, before any long work.
     """
     inputs, residuals, curvature = problem(settings, place)
     for beta in settings.momenta:
@@ -104,11 +105,10 @@ def minibatch_currents(settings: MinibatchCurrents, place: Place) -> list[tuple]
 def problem(settings: MinibatchCurrents, place: Place) -> tuple[Tensor, Tensor, NDArray]:
     """Return the regression's inputs (n, D), residuals (n, C) and curvatures (D,).
 
-    Pixels, each less its mean, in the basis of the Hessian's eigenvectors, descending, but
-    for directions without curvature, along which no weight moves. The residuals at the
-    minimum of the one-hot labels, less their means, are turned to be uncorrelated and have
-    mean square 1. SGD commutes with both, as every output sees the same minibatches and its
-    loss is half its mean squared error. :class:`UsageError` where labels are fitted exactly.
+    Centred pixels in the basis of the Hessian's eigenvectors, descending, but for those
+    without curvature. The residuals at the minimum, of centred one-hot labels, are turned to
+    be uncorrelated and have mean square 1: SGD commutes with both, as every output sees the
+    same minibatches. :class:`UsageError` where labels are fitted exactly.
     """
     how = {"dtype": torch.float64, "data_root": place.data_root, "device": place.device}
     how |= {"batch_size": settings.batch_size, "examples": settings.examples}
@@ -133,10 +133,7 @@ def problem(settings: MinibatchCurrents, place: Place) -> tuple[Tensor, Tensor, 
 
 
 def noise_covariance(inputs: Tensor, residuals: Tensor) -> NDArray:
-    """Return the covariance of one example's gradient at the minimum, (k, k).
-
-    The mean over outputs, of ``inputs`` (n, k) and ``residuals`` (n, C).
-    """
+    """Return the covariance of one example's gradient at the minimum, mean over outputs."""
     weights = residuals.square().mean(1, keepdim=True)
     return (inputs.T @ (weights * inputs) / len(inputs)).cpu().numpy()
 
@@ -144,8 +141,7 @@ def noise_covariance(inputs: Tensor, residuals: Tensor) -> NDArray:
 def paths(inputs, residuals, settings: MinibatchCurrents, momentum, bar: Progress) -> NDArray:
     """Return the weights along the modes, (members, T + 1, k), from the minimum on.
 
-    Minibatches are drawn with replacement, anew for each trajectory. The outputs of
-    a trajectory share them, and count as members of the ensemble.
+    The outputs of a trajectory, which share its minibatches, count as members.
     """
     generator = torch.Generator(inputs.device)
     generator.manual_seed(seed_of(settings.seed, "currents", f"{momentum:g}"))
@@ -167,12 +163,12 @@ def paths(inputs, residuals, settings: MinibatchCurrents, momentum, bar: Progres
 
 
 def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[tuple]:
-    """Return rows of a stationary ensemble, positions (members, T + 1, k).
+    """Return rows ``of`` a stationary ensemble, positions (members, T + 1, k).
 
-    All are ``of`` the ensemble, and but for a ``temperature_exponent`` of a mode, the index:
+    A ``temperature_exponent``, and of each mode, the index:
 
     - ``curvature``, and of ``noise`` (k, k) ``noise_variance``, and ``noise_covariance``
-      of this mode and the next: what the theory is told (no error);
+      of this mode and the next: what the theory is told;
     - what :func:`stationarity.stats.modes.statistics` gives;
     - ``rotation`` of position and velocity in a step, ``position_rotation`` of the
       positions of this mode and the next, and ``rotation_at`` the lag that is the step;
@@ -213,9 +209,8 @@ def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> tuple[NDArray, ND
 
     ``E[y_t x_{t+k}] − E[x_t y_{t+k}]`` over twice √(E x² E y² − (E x y)²), without unit:
     positive where the pair turns clockwise in the (x, y) plane, 0 where it looks the same
-    in reversed time. Where the pair's covariance is the identity it is the mean area of the
-    triangle of the origin and the states at t and t + k: Lévy's stochastic area, and for
-    small steps the angle in radians, weighted with the square of the radius.
+    in reversed time. Where the pair's covariance is the identity it is Lévy's stochastic
+    area, of the triangle of the origin and the states at t and t + k.
     """
     swept = [(_product(other, one, lag) - _product(one, other, lag)) / 2 for lag in lags]
     moments = [_product(one, one, 0), _product(other, other, 0), _product(one, other, 0)]
@@ -229,9 +224,8 @@ def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> tuple[NDArray, ND
 def temperature_exponent(series: NDArray, curvature: NDArray) -> tuple[NDArray, NDArray]:
     """Measure p in ``h E θ² ∝ h^p`` over modes, by least squares on logarithms.
 
-    The temperature that the Gibbs law exp(−f/T) would need in each mode is h E θ²:
-    p is 0 where one temperature serves all, and 1 (λ = 0) for the modified loss of
-    noise proportional to the Hessian.
+    It is 0 where one temperature h E θ² serves all, as in the Gibbs law, and 1 for the
+    modified loss of noise proportional to the Hessian.
     """
     logarithm = np.log(curvature) - np.log(curvature).mean()
     weights = logarithm / (logarithm**2).sum()
@@ -251,8 +245,8 @@ def spectral_peaks(power: NDArray) -> tuple[NDArray, NDArray]:
     """Return the angles where spectra (bins, members, k), from 0 to π, are largest, (k,).
 
     The inverse spectrum, a parabola in the cosine of the frequency, is fitted over the bins
-    of more than half of the maximum, all of one relative error. NaN where its lowest point
-    is not below cosine 1 by two standard errors: the spectrum may fall from 0 on.
+    of more than half of the maximum. NaN where its lowest point is not below cosine 1 by
+    two standard errors: the spectrum may fall from 0 on.
     """
     cosine, found = np.cos(np.linspace(0, np.pi, len(power))), []
     for one in np.moveaxis(power, -1, 0):
@@ -275,10 +269,10 @@ def spectral_peaks(power: NDArray) -> tuple[NDArray, NDArray]:
 def local_motion(states: NDArray, edges: NDArray) -> tuple[NDArray, NDArray]:
     """Measure the mean motion at each place of phase space: the current over the density.
 
-    For a mode's positions and velocities (2, members, T), each over its root mean square,
-    the mean of (x_{t+1} − x_{t−1}) / 2, in which the symmetric part of the drift cancels,
-    in the cells of a square grid with ``edges`` (G + 1,): cell i G + j begins at the edges i
-    of the position and j of the velocity. Means (2, G²), NaN in an empty cell; counts (G²,).
+    Of a mode's positions and velocities (2, members, T), each over its root mean square,
+    the mean of (x_{t+1} − x_{t−1}) / 2, in which the symmetric part of the drift cancels.
+    Cell i G + j of a grid with ``edges`` (G + 1,) begins at the edges i of the position and
+    j of the velocity. Means (2, G²), NaN in an empty cell; counts (G²,).
     """
     states = states / np.sqrt(np.mean(np.square(states), axis=(1, 2), keepdims=True))
     motion = ((states[..., 2:] - states[..., :-2]) / 2).reshape(2, -1)

@@ -32,8 +32,8 @@ def optimiser(run: Run) -> tuple[float, float, float]:
 def by_mode(run: Run, law: str = "") -> pd.DataFrame:
     """Return a row for each mode: what was measured, with errors, and predicted.
 
-    Columns: ``eigenvalue`` (without decay), ``noise_variance`` (of one minibatch), those of
-    ``discrete.MODES`` that the run has, and of each ``<name>_error``; of the last
+    ``eigenvalue`` (without decay), ``noise_variance`` (of one minibatch) and those of
+    ``discrete.MODES`` that the run has, each with ``<name>_error``; of the last
     ``<name>_predicted`` (NaN where the curvature with decay is not positive), and
     ``<name>_ratio`` with ``<name>_ratio_error``, of measurement and noise. With one of
     :data:`.surrogates.LAWS` a surrogate is what was measured.
@@ -86,10 +86,7 @@ def visited_noise(run: Run) -> float:
 
 
 def whole_spectrum(run: Run) -> tuple[NDArray, NDArray]:
-    """Return curvatures (n,) and the noise of each (n,): modes, then the rest if known.
-
-    Off the modes they are nodes and weights, of each draw as many.
-    """
+    """Return curvatures (n,) and their noise (n,): of the modes, then nodes of the rest."""
     found = by_mode(run)[["eigenvalue", "noise_variance"]].to_numpy().T
     if run.has("rest_node"):
         rest = [run.series(name).value for name in ("rest_node", "rest_weight")]
@@ -98,10 +95,7 @@ def whole_spectrum(run: Run) -> tuple[NDArray, NDArray]:
 
 
 def _law(run: Run) -> tuple[NDArray, float, NDArray, float]:
-    """Return the whole spectrum with decay, as the functions of the theory take it.
-
-    A curvature that is not positive counts as flat.
-    """
+    """Return the whole spectrum with decay, as the functions of the theory take it."""
     (curvature, noise), (rate, momentum, decay) = whole_spectrum(run), optimiser(run)
     return np.maximum(curvature + decay, FLAT), rate, noise, momentum
 
@@ -141,11 +135,11 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
 def displacements(run: Run, law: str = "") -> pd.DataFrame:
     """Return the squared displacement by lag, measured and predicted for stationary motion.
 
-    Columns: ``lag``, ``value`` and ``error`` (over replicas or reference points); where the
-    run has them ``drift``, that of the mean of the replicas, and ``rest_dimension``;
-    ``top_predicted`` (along the modes); along all directions, or NaN, ``predicted`` with
-    ``predicted_error``, of the draws, and ``ratio`` with ``ratio_error``, of both. With one
-    of :data:`.surrogates.MOTIONS` a surrogate is what was measured.
+    ``value`` and ``error`` (over replicas or reference points); where the run has them
+    ``drift``, that of the mean of the replicas, and ``rest_dimension``; ``top_predicted``
+    (along the modes); along all directions, or NaN, ``predicted`` with ``predicted_error``,
+    of the draws, and ``ratio`` with ``ratio_error``, of both. With one of
+    :data:`.surrogates.MOTIONS` a surrogate is what was measured.
     """
     series = _series(run, law)
     table = pd.DataFrame({"value": series.mean(axis=1), "error": series.sem(axis=1)})
@@ -165,10 +159,7 @@ def displacements(run: Run, law: str = "") -> pd.DataFrame:
 
 
 def _predicted(run: Run, lags: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
-    """Return what is predicted along the modes (L,); off them by each draw (L, n), its weight.
-
-    These are zero where the run has the modes alone.
-    """
+    """Return what is predicted along the modes (L,); of each draw off them (L, n), its weight."""
     law, modes = _law(run), len(run.series("eigenvalue"))
     draws = run.settings.draws if run.has("rest_node") else 1
     along, off = np.split(theory.displacement_squared(lags, *law), [modes], axis=1)

@@ -34,23 +34,20 @@ if TYPE_CHECKING:
 def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
     """Train a net, take its Hessian and its noise, follow replicas. Rows:
 
-    - of training ``loss``, ``gradient_norm`` (of f) and ``noise_trace``, of the covariance
-      of one minibatch gradient, all exact; at the reference weights, means over its last
-      steps, ``reference_loss`` ...;
-    - there, of each mode (``index``), ``eigenvalue`` (error: residual) and
-      ``noise_variance`` of a minibatch; of the modes i < j among k ``noise_covariance``,
-      ``index`` i k + j; ``smallest_eigenvalue``, at most so much (error: residual);
-      ``rest_node`` and ``rest_weight``, for each draw the spectrum of H off the modes in
-      which each direction counts with its noise; ``parameters``, their number P;
+    - at the reference weights, means over the last steps of training: ``reference_loss``;
+      ``reference_noise_trace``, of the covariance of one minibatch gradient; of each mode
+      (``index``) ``eigenvalue`` (error: residual) and ``noise_variance`` of a minibatch; of
+      the modes i < j among k ``noise_covariance``, ``index`` i k + j;
+      ``smallest_eigenvalue``, at most so much (error: residual); ``rest_node`` and
+      ``rest_weight``, for each draw the spectrum of H off the modes in which each direction
+      counts with its noise; ``parameters``, their number P;
     - of the replicas after the discarded steps, of each mode, what
       :func:`stationarity.stats.modes.statistics` gives; of random directions off the modes
-      ``rest_variance`` and ``rest_kurtosis``; ``local_displacement_squared``, the mean of
-      ||delta||^2; ``projection`` of the first replica on some modes, its last steps;
-      ``replica_loss`` and ``replica_noise_trace``, exact;
+      ``rest_variance`` and ``rest_kurtosis``; ``projection`` of the first replica on some
+      modes, its last steps; ``replica_loss`` and ``replica_noise_trace``, exact;
     - with the lag as step: ``global_displacement_squared`` of each ``member``, mean over
-      its reference points; ``top_displacement_squared``, its part along the modes;
-      ``drift_squared``, of the mean displacement of the replicas; and ``rest_dimension``,
-      (tr C)^2 / tr C^2 of what is not along the modes.
+      its reference points; ``drift_squared``, of the mean displacement of the replicas; and
+      ``rest_dimension``, (tr C)^2 / tr C^2 of what is not along the modes.
 
     Errors are standard errors over the replicas. Disk: ``steps`` x ``replicas`` x (modes +
     random directions) float32 numbers, which are read at the end; memory: ``points`` x
@@ -66,37 +63,24 @@ def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
             "many others: lower modes, random_directions or nodes."
         )
     with keeper.progress("modes", settings.burn_in + settings.steps):
-        state, reference, rows = keeper.part("training", lambda: _train(task))
+        state, reference = keeper.part("training", lambda: _train(task))
         directions, found = keeper.part("hessian", lambda: _at_reference(task, reference))
-        rows = [*rows, *metrics.rows("parameters", parameters), *found]
+        rows = metrics.rows("parameters", parameters) + found
         return rows + _follow(task, state, reference, directions)
 
 
-def _train(task: Task) -> tuple[small.Weights, Tensor, list[tuple]]:
-    """Return the state after burn-in, the reference weights (P,), and rows."""
+def _train(task: Task) -> tuple[small.Weights, Tensor]:
+    """Return the state after burn-in, and the reference weights (P,)."""
     settings, seeds = task.settings, small.seeds(task.settings.seed, "member", 1)
     start = task.start(seeds)
     total = torch.zeros_like(start[0][0], dtype=torch.float64)
-    nets = small.Nets(task, start, seeds, settings.burn_in, total=total, rows=[])
-    total, rows = nets.kept.values()
+    nets = small.Nets(task, start, seeds, settings.burn_in, total=total)
+    total = nets.kept["total"]
     for step in nets.steps():
-        if step % settings.measure_every == 0:
-            rows += _state(task, step, nets.theta)
         if step >= settings.burn_in - settings.averaged:
             total += nets.theta[0]
         nets.update(settings.learning_rate)
-    rows += _state(task, settings.burn_in, nets.theta)
-    return nets.state, total / settings.averaged, rows
-
-
-def _state(task: Task, step: int, theta: Tensor, of: str = "") -> list[tuple]:
-    exact = task.exact(theta)
-    values = {
-        f"{of}loss": exact.losses[0],
-        f"{of}gradient_norm": exact.gradients[0].norm(),
-        f"{of}noise_trace": exact.variances[0] / task.settings.batch_size,
-    }
-    return metrics.common_rows(values, step=step, epoch=task.epoch)
+    return nets.state, total / settings.averaged
 
 
 def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
@@ -113,7 +97,10 @@ def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
     smallest = -low.eigenvalues[0], low.residuals[0]
     rows = metrics.rows("smallest_eigenvalue", *smallest, **at)
     rows += metrics.rows("eigenvalue", top.eigenvalues, top.residuals, index=range(k), **at)
-    rows += _state(task, settings.burn_in, reference[None], "reference_")
+    exact = task.exact(reference[None])
+    noise_trace = exact.variances[0] / settings.batch_size
+    whole = {"reference_loss": exact.losses[0], "reference_noise_trace": noise_trace}
+    rows += metrics.common_rows(whole, **at)
     generator = torch.Generator().manual_seed(seed_of(settings.seed, "draws"))
     normal = {"generator": generator, "dtype": torch.float64}
     draws = torch.randn(settings.draws, len(task.labels), **normal).to(reference)
@@ -141,10 +128,9 @@ def _follow(
     settings, count = task.settings, task.settings.replicas
     seeds, reference = small.seeds(settings.seed, "replica", count), reference.float()
     theta, buffer = (part.expand(count, -1) for part in state)
-    kept = {"sums": {}, "rows": [], "squares": theta.new_zeros(count, dtype=torch.float64)}
-    kept["places"] = theta.new_zeros(settings.points, *theta.shape)
+    kept = {"sums": {}, "rows": [], "places": theta.new_zeros(settings.points, *theta.shape)}
     nets = small.Nets(task, (theta, buffer), seeds, settings.steps, **kept)
-    sums, rows, squares, places = nets.kept.values()
+    sums, rows, places = nets.kept.values()
     table = task.keeper.table(count * len(directions), nets.step)
     top = directions[: settings.modes].double()
     starts = reference_steps(settings)
@@ -159,28 +145,19 @@ def _follow(
                 sums[step - start] = sums.get(step - start, 0) + gone
         counted = step - settings.discarded
         if counted >= 0 and counted % settings.measure_every == 0:
-            exact = task.exact(nets.theta)
-            traces = exact.variances / settings.batch_size
-            rows += _mean(task, step, "replica_loss", exact.losses)
-            rows += _mean(task, step, "replica_noise_trace", traces)
+            exact, at = task.exact(nets.theta), {"step": step, "epoch": task.epoch}
+            traces = mean_and_error(exact.variances.cpu() / settings.batch_size)
+            rows += metrics.rows("replica_loss", *mean_and_error(exact.losses.cpu()), **at)
+            rows += metrics.rows("replica_noise_trace", *traces, **at)
         nets.update(settings.learning_rate)
-        if counted >= 0:
-            squares += torch.linalg.vecdot(nets.buffer, nets.buffer).double()
-    squares *= settings.learning_rate**2 / (settings.steps - settings.discarded)
-    rows = rows + _mean(task, settings.steps, "local_displacement_squared", squares)
     for lag, total in sorted(sums.items()):
-        every, along, (drift, trace, crossed) = (total / len(starts)).split([count, count, 3])
-        far = {"global_displacement_squared": every, "top_displacement_squared": along}
-        shared = {"drift_squared": drift, "rest_dimension": trace**2 / crossed}
+        every, (drift, trace, crossed) = (total / len(starts)).split([count, 3])
         at = {"step": lag, "epoch": task.epoch}
-        rows += metrics.common_rows(far, member=range(count), **at)
+        shared = {"drift_squared": drift, "rest_dimension": trace**2 / crossed}
+        rows += metrics.rows("global_displacement_squared", every, member=range(count), **at)
         rows += metrics.common_rows(shared, **at)
     series = table.read(settings.steps).view(settings.steps, count, -1).transpose(0, 1)
     return rows + _motion_rows(task, series[:, settings.discarded :].double().numpy())
-
-
-def _mean(task: Task, step: int, name: str, values: Tensor) -> list[tuple]:
-    return metrics.rows(name, *mean_and_error(values.cpu()), step=step, epoch=task.epoch)
 
 
 def reference_steps(settings: ModeStudy) -> list[int]:
@@ -190,13 +167,12 @@ def reference_steps(settings: ModeStudy) -> list[int]:
 
 
 def _distances(gone: Tensor, top: Tensor) -> Tensor:
-    """Return what displacements (K, P) over one lag say, (2 K + 3,).
+    """Return what displacements (K, P) over one lag say, (K + 3,).
 
-    Squares of all and of their parts along the modes (k, P), that of the common drift, and
-    tr C and tr C² of the covariance C of the rest.
+    Their squares, that of the common drift, and tr C and tr C² of the covariance C of what
+    is not along the modes (k, P).
     """
-    along = gone @ top.T
-    rest, total = gone - along @ top, gone.sum(0)
+    rest, total = gone - (gone @ top.T) @ top, gone.sum(0)
     count, squares = len(gone), torch.linalg.vecdot(gone, gone)
     drift = (total @ total - squares.sum()) / (count * (count - 1))
     # Differences of pairs have no drift, and are independent of each other.
@@ -205,8 +181,7 @@ def _distances(gone: Tensor, top: Tensor) -> Tensor:
     trace = products.trace() / len(pairs)
     crossed = products.square().sum() - products.diagonal().square().sum()
     crossed = crossed / (len(pairs) * (len(pairs) - 1))
-    whole = torch.stack([drift, trace, crossed])
-    return torch.cat([squares, torch.linalg.vecdot(along, along), whole])
+    return torch.cat([squares, torch.stack([drift, trace, crossed])])
 
 
 def _motion_rows(task: Task, series: NDArray) -> list[tuple]:
