@@ -59,10 +59,7 @@ def test_the_current_is_drift_less_diffusion_and_has_no_divergence(mode):
     h, rate, s, beta = mode
     scale = np.sqrt(np.diag(theory.limiting_covariance(*mode)))
     points = scaled_points(mode)
-    p, slope = (
-        density(points, *mode),
-        gradient(lambda x: density(x, *mode), points, scale),
-    )
+    p, slope = (density(points, *mode), gradient(lambda x: density(x, *mode), points, scale))
     drift = -points @ langevin_drift(h, rate, beta).T * p[:, None]
     expected = drift - slope @ langevin_diffusion(rate, s, beta).T
     found = current(points, *mode)

@@ -123,7 +123,7 @@ def _weights(task, steps, seeds, state=None):
 def test_what_is_followed_is_that_of_stored_weights(run):
     settings = get("deep_modes", overrides=SMALL)
     task = small.load(settings, Place())
-    branch, reference, _ = study._train(task)
+    branch, reference = study._train(task)
     directions = study._at_reference(task, reference)[0]
     np.testing.assert_allclose(directions @ directions.T, np.eye(7), atol=1e-5)
     seeds = small.seeds(0, "replica", 8)
@@ -140,19 +140,13 @@ def test_what_is_followed_is_that_of_stored_weights(run):
     )
     starts, table = study.reference_steps(settings), reading.displacements(run).set_index("lag")
     assert starts == [100, 150] and table.index.max() == 149
-    top_squares = run.wide("top_displacement_squared").mean(axis=1)
     for lag in (1, 16, 149):
         gone = torch.stack([stored[start + lag] - stored[start] for start in starts])
         squares = gone.square().sum(2)
         assert table.value[lag] == pytest.approx(squares.mean().item(), rel=1e-4)
-        along = (gone @ top.T).square().sum(2).mean().item()
-        assert top_squares[lag] == pytest.approx(along, rel=1e-3)
         products = torch.stack([part @ part.T for part in gone])
         apart = (products.sum((1, 2)) - squares.sum(1)).mean() / (8 * 7)
         assert table.drift[lag] == pytest.approx(apart.item(), rel=1e-3, abs=1e-9)
-    moved = stored.diff(dim=0)[100:].square().sum(2).mean().item()
-    local = run.series("local_displacement_squared").value[0]
-    assert local == pytest.approx(moved, rel=0.02)
 
 
 def made_up(factor=1.0, replicas=8, spectrum=True, **changes):
@@ -179,9 +173,8 @@ def made_up(factor=1.0, replicas=8, spectrum=True, **changes):
         every = np.append(eigenvalues, nodes), 0.01, np.append(noise, weights), 0.9
         value = theory.displacement_squared([lag], *every).sum()
         spread = factor * value * (1 + 0.01 * generator.standard_normal(replicas))
-        for name, values in (("global", spread), ("top", spread / 2)):
-            where = {"member": range(replicas), "step": lag}
-            rows += metrics.rows(f"{name}_displacement_squared", values, **where)
+        where = {"member": range(replicas), "step": lag}
+        rows += metrics.rows("global_displacement_squared", spread, **where)
         for name in ("drift_squared", "rest_dimension"):
             rows += metrics.rows(name, 2.0, step=lag)
     for mode in (0, 2):
@@ -192,7 +185,7 @@ def made_up(factor=1.0, replicas=8, spectrum=True, **changes):
     ):  # fmt: skip
         rows += metrics.rows(name, value)
     if not spectrum:
-        lacking = ("rest", "top", "drift", "noise_c", "replica")
+        lacking = ("rest", "drift", "noise_c", "replica")
         rows = [row for row in rows if not row[0].startswith(lacking)]
     run = Run(PROJECT, {"experiment": "made up", "scale": "classroom"})
     run.__dict__["settings"] = get("deep_modes", overrides=settings | changes)

@@ -33,9 +33,8 @@ def _few_ticks(*axes) -> None:
 def spectrum(run: Run) -> Figure:
     """Draw the top eigenvalues, and how the noise is spread over the whole spectrum.
 
-    Grey bands: plus and minus the residual, within which an eigenvalue lies: a bound and
-    no error bar. Dashed: above it a mode oscillates. Right: the share of the noise's trace
-    in directions with a curvature above that of the axis.
+    Dashed: above it a mode oscillates. Right: the share of the noise's trace in directions
+    with a curvature above that of the axis.
     """
     table, (rate, momentum, decay) = reading.by_mode(run), reading.optimiser(run)
     figure, ((top, right),) = panels(1, 2, 2.8)
@@ -58,9 +57,7 @@ def spectrum(run: Run) -> Figure:
 def by_mode(run: Run) -> Figure:
     """Draw what each mode did and what theory says, above; their ratio below.
 
-    The bars of the ratio hold the error of the noise, too. Shaded: the band of
-    :func:`.shares.inside`. Dashed, where the run has it: what the ratios would be with the
-    noise where the replicas went.
+    Dashed: what the ratios would be with the noise where the replicas went.
     """
     table = reading.by_mode(run)
     if "mode_variance" not in table:
@@ -72,8 +69,7 @@ def by_mode(run: Run) -> Figure:
         predicted = table[f"{name}_predicted"]
         value.plot(rho, predicted, "_", color="C1", markersize=9, label="predicted")
         value.set(ylabel=label, **LOGARITHMIC)
-        found = table[f"{name}_ratio"], table[f"{name}_ratio_error"]
-        points(ratio, rho, *found, color="C0")
+        points(ratio, rho, table[f"{name}_ratio"], table[f"{name}_ratio_error"], color="C0")
         ratio.axhspan(*shares.BAND, color="C1", alpha=0.15, zorder=0)
         ratio.axhline(1, color="C1", linewidth=1.5)
         ratio.set(ylabel="measured / predicted", xlabel="eigenvalue ρ\n(nats/unit²)")
@@ -85,10 +81,7 @@ def by_mode(run: Run) -> Figure:
 
 
 def noise(run: Run) -> Figure:
-    """Draw the noise along the modes against their eigenvalues, and its correlations.
-
-    Left with the multiple of the eigenvalue that fits best.
-    """
+    """Draw the noise along the modes, with the multiple of H that fits best; correlations."""
     table, covariance = reading.by_mode(run), reading.noise_matrix(run)
     figure, ((scatter, matrix),) = panels(1, 2, 3.0)
     rho, variance = table.eigenvalue, table.noise_variance
@@ -130,10 +123,7 @@ def spiral(run: Run) -> Figure:
 
 
 def rest(run: Run) -> Figure:
-    """Draw what is not along the modes: random directions, and its dimension by lag.
-
-    Dashed: the kurtosis of a normal law, and if all directions had one variance.
-    """
+    """Draw what is not along the modes: random directions, and its dimension by lag."""
     figure, ((left, right),) = panels(1, 2, 2.8)
     variance, kurtosis = run.series("rest_variance").value, run.series("rest_kurtosis").value
     left.plot(variance / variance.mean(), kurtosis, "o", color="C0")
@@ -156,8 +146,7 @@ def displacement(run: Run) -> Figure:
         square.plot(table.lag, table.predicted, color="C1", label="predicted")
         slope.plot(*_slopes(table.lag, table.predicted), color="C1")
     else:
-        label = "predicted, top modes only"
-        square.plot(table.lag, table.top_predicted, color="C1", linestyle=":", label=label)
+        square.plot(table.lag, table.top_predicted, "C1:", label="predicted, top modes only")
     if "drift" in table and (clear := table.drift > 0.02 * table.value).any():
         drift = table[clear]
         square.plot(drift.lag, drift.drift, "x", color="C3", label="drift of the mean")

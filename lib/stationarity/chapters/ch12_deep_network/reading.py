@@ -111,10 +111,9 @@ def noise_matrix(run: Run) -> NDArray:
 def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, float]:
     """Say how far a noise covariance (k, k) is proportional to H along k modes.
 
-    ``cosine`` of the angle between the two, as vectors; ``residual``, the norm of what the
-    best multiple of H leaves, over that of the covariance; ``off_diagonal``, the share of
-    its squared norm there; ``least`` and ``most`` of the ratios of its diagonal to the
-    eigenvalues, and ``spread``, the one over the other.
+    ``cosine`` of the angle between the two; ``residual``, the norm of what the best multiple
+    of H leaves, over that of the covariance; ``off_diagonal``, the share of its squared norm
+    there; and of the ratios of its diagonal to the eigenvalues.
 
     >>> proportionality(np.diag([4.0, 2.0]), [2.0, 1.0])["spread"]
     np.float64(1.0)
@@ -204,8 +203,8 @@ def exponents(table: pd.DataFrame, first: float, last: float) -> dict[str, float
 def inherited(run: Run, lag: int) -> float:
     """Return the squared displacement over a lag that replicas share in a stationary state.
 
-    From t to t + k steps after their branch at x = (position, velocity) their mean goes
-    (M^(t+k) - M^t) x, M being the matrix of a step. Mean over the reference points t.
+    From t to t + k steps after their branch at x their mean goes (M^(t+k) - M^t) x, M being
+    the matrix of a step. Mean over the reference points t.
     """
     curvature, rate, _, momentum = law = _law(run)
     step, power = theory.transition(curvature, rate, momentum), np.linalg.matrix_power
@@ -213,6 +212,11 @@ def inherited(run: Run, lag: int) -> float:
     moved = np.stack([power(step, start + lag) - power(step, start) for start in starts])
     shared = moved @ theory.stationary_covariance(*law) @ moved.mT
     return float(shared[..., 0, 0].sum(1).mean())
+
+
+def _need_the_rest(run: Run) -> None:
+    if not run.has("rest_node"):
+        raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
 
 
 OF_DISPLACEMENT = "of one number, by Student's t over replicas, the prediction's error added"
@@ -225,8 +229,7 @@ def displacement_ratio(run: Run, case: str = "", lag: float = 100) -> Estimate:
 
     Or at the measured lag that is nearest to another.
     """
-    if not run.has("rest_node"):
-        raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
+    _need_the_rest(run)
     table = displacements(run, case)
     row = table.iloc[np.abs(np.log(table.lag / min(lag, table.lag.max()))).argmin()]
     return Estimate.of(row.ratio, row.ratio_error, max(_series(run).shape[1] - 1, 1))
@@ -250,8 +253,7 @@ def late_exponent_difference(run: Run, case: str = "") -> Estimate:
 
     The jackknife is over the draws of the prediction, too.
     """
-    if not run.has("rest_node"):
-        raise UsageError(f"{run.name} has no spectrum off the modes to predict from.")
+    _need_the_rest(run)
     series = _series(run, case)
     series = series.loc[series.index.max() / 4 :]
     top, by_draw, weights = _predicted(run, lags := series.index.to_numpy())
@@ -269,9 +271,8 @@ def late_exponent_difference(run: Run, case: str = "") -> Estimate:
 
 def fall_while_followed(run: Run) -> tuple[float, float]:
     """Return the training loss of the first and of the last epoch in which it was followed."""
-    losses = run.series("train_loss")
-    losses = losses.value[losses.step > run.series("followed_from").value[0]]
-    return float(losses.iloc[0]), float(losses.iloc[-1])
+    losses, begun = run.series("train_loss"), run.series("followed_from").value[0]
+    return tuple(losses.value[losses.step > begun].iloc[[0, -1]])
 
 
 def _share(run: Run, case: str, name: str) -> Estimate:

@@ -24,7 +24,7 @@ def inside(table: pd.DataFrame, name: str) -> Estimate:
     left; both at 97.5 %, so jointly at 95 %. Raises :class:`UsageError` without a
     prediction. Source: Paule and Mandel, 1982; Louis, 1984; Viechtbauer, 2007.
     """
-    count = int(table.get(f"{name}_predicted", pd.Series(dtype=float)).notna().sum())
+    count = int(table.filter([f"{name}_predicted"]).count().sum())
     if not count:
         raise UsageError(f"No mode has a prediction of its {name.replace('_', ' ')}.")
     both = table[[f"{name}_ratio", f"{name}_ratio_error"]].dropna()
@@ -46,8 +46,7 @@ def inside(table: pd.DataFrame, name: str) -> Estimate:
 def _beyond(values: NDArray, errors: NDArray, square: float) -> tuple[float, float]:
     """Return the mean of values, and the variance of their scatter beyond their errors.
 
-    That variance which makes the squares of the deviations, over variance and errors,
-    add up to ``square``: 0 where they are smaller without.
+    With it the squares of the deviations, over variance and errors, add up to ``square``.
     """
 
     def mean(scatter):

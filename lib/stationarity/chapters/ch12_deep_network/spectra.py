@@ -1,9 +1,8 @@
 """Gradient noise against the Hessian: exact along directions, a spectrum for the rest.
 
 Sums of a stationary law over all directions are ``tr[Σ g(H)]``, of the Hessian H and the
-covariance Σ of the gradient of one example: that of a minibatch drawn with replacement
-times its size. The loss is the mean cross-entropy over the training set of a task, at
-``theta`` (P,). Everything is float64. Source: our section "Does a deep network obey?".
+covariance Σ of the gradient of one example. The loss is the mean cross-entropy over the
+training set of a task, at ``theta`` (P,), in float64.
 """
 
 from __future__ import annotations
@@ -27,9 +26,8 @@ def noise(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return deviations (n, k) of n examples' gradients, samples (m, P), and the trace of Σ.
 
-    The deviations along directions (k, P) are ``u_j'(g_i - grad L)``: the mean of their
-    products is ``u'Σu``. The samples are normal with mean zero and covariance Σ, for
-    ``draws`` (m, n) of independent standard normal numbers.
+    The deviations along directions (k, P) are ``u_j'(g_i - grad L)``. The samples have mean
+    zero and covariance Σ, and are normal for normal ``draws`` (m, n).
     """
     inputs, labels, count = task.inputs.double(), task.labels, len(task.inputs)
     _, mean, trace = ensembles.exact_statistics(theta[None], task.widths, inputs, labels)
@@ -62,8 +60,7 @@ def quadrature(
 
     Gauss quadrature by Lanczos with full re-orthogonalisation from each start z, (m, P),
     without its part along the eigenvectors ``outside`` (k, P). Exact for polynomials g of
-    degree below 2 ``steps``; the mean over draws z with covariance Σ tends to tr[Σ g(H)]
-    on the rest. ``matvec`` maps (m, P) to products.
+    degree below 2 ``steps``. ``matvec`` maps (m, P) to products.
 
     >>> matrix = torch.diag(torch.tensor([3.0, 2.0, 1.0]))
     >>> starts, none = torch.ones(1, 3), torch.zeros(0, 3)

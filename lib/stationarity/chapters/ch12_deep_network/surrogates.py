@@ -1,8 +1,7 @@
 """Runs that obey a law by construction: what a run is judged beside.
 
 A surrogate has the sampling of a run: its modes and replicas, its lengths, lags and
-reference points, and the errors of its noise. It moves by one of :data:`LAWS`, or by one
-of :data:`MOTIONS`.
+reference points, and the errors of its noise.
 """
 
 import numpy as np
@@ -26,11 +25,7 @@ MOTIONS = {  # of all directions
 
 
 def statistics(curvature, rate, noise, momentum, members: int, length: int, seed=0) -> dict:
-    """Return the statistics of modes of curvatures and noise variances (k,), by name.
-
-    As :func:`stationarity.stats.modes.statistics` of a stationary run of so many members
-    and steps, values and errors (2, k).
-    """
+    """Return :func:`stationarity.stats.modes.statistics` of stationary modes, each (2, k)."""
     generator, found = np.random.default_rng(seed), []
     for h, s in zip(curvature, noise, strict=True):
         kicks = -rate * np.sqrt(s) * generator.standard_normal((members, length))
@@ -48,7 +43,7 @@ def displacements(law, lags: ArrayLike, starts: list[int], replicas: int, seed=0
     """Return squared displacements (lags, replicas) of replicas that branch at one point.
 
     ``law`` is curvatures (k,), learning rate, noise variances (k,) and momentum. Means over
-    the reference points ``starts``, with the joint law of all their times.
+    the reference points ``starts``.
     """
     generator, covariance = np.random.default_rng(seed), theory.stationary_covariance(*law)
     matrix, state = theory.transition(*law[:2], law[3]), _normal(generator, covariance, (1,))
