@@ -214,7 +214,7 @@ def test_ratios_find_a_factor(factor):
     assert reading.visited_noise(made) == 1.5
     fits = reading.exponents(reading.displacements(made), 1, 4)
     assert fits["measured"] == pytest.approx(fits["predicted"], abs=0.05)
-    with pytest.raises(UsageError, match="three lags"):
+    with pytest.raises(UsageError, match="at least three are needed"):
         reading.exponents(reading.displacements(made), 50, 200)
 
 

@@ -18,7 +18,6 @@ from .. import SHARE, SIZE, quantity
 from .study import VARIED
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
-MAIN = ("base", "Brownian", "")  # what a run is about, where it holds several
 # Windows of lags in which the authors' code fits, as shares of the longest lag. Which
 # octave theirs is we do not know: here it is the one before the last.
 WINDOW = "last two thirds"
@@ -30,16 +29,25 @@ WINDOWS = {
 GRID_DECAY, GRID_STEPS = 1e-4, 50_000
 POINTS = 4  # reference points of one trajectory whose lags do not overlap
 LAWS = {  # made-up squared displacements, of the lag as a share of the longest
-    "settled": lambda x: 1 - np.exp(-10 * x),
-    "power_law": np.sqrt,
-    "brownian": lambda x: x,
-    "drift": lambda x: x + 4 * x**2,
-    "ballistic": np.square,
+    "settled": (
+        lambda x: 1 - np.exp(-10 * x),
+        "a process that settles, by 1 - exp(-10 k / K) to the longest lag K",
+    ),
+    "power_law": (np.sqrt, "a power law of the exponent 1/2"),
+    "brownian": (lambda x: x, "Brownian motion"),
+    "drift": (
+        lambda x: x + 4 * x**2,
+        "Brownian motion with a drift, as large at a quarter of the longest lag",
+    ),
+    "ballistic": (np.square, "motion at a constant velocity"),
 }
-SETTLED = "a process that settles, by 1 - exp(-10 k / K) to the longest lag K"
-POWER_LAW = "a power law of the exponent 1/2"
+BOOTSTRAP = "of one number, by a bootstrap over seeds and Student's t"
 SCATTER = ", with the scatter of this run's seeds"
 SHARES = {"forgotten": 1 / 2, "carried": 5 / 6}  # made-up shares of replicas
+
+
+def _made_up(*names: str) -> dict[str, str]:
+    return {name: LAWS[name][1] + SCATTER for name in names}
 
 
 def variations(run: Run) -> list[str]:
@@ -48,9 +56,8 @@ def variations(run: Run) -> list[str]:
 
 
 def main(run: Run) -> str:
-    """Return the variation that the run is about."""
-    names = variations(run)
-    return next((name for name in MAIN if name in names), names[0])
+    """Return the variation that the run is about, which is its first."""
+    return variations(run)[0]
 
 
 def displacements(run: Run, of: str = "") -> tuple[NDArray, NDArray]:
@@ -63,7 +70,7 @@ def displacements(run: Run, of: str = "") -> tuple[NDArray, NDArray]:
     """
     if of in LAWS:
         lags, squares = displacements(run)
-        return lags, squares / squares.mean((0, 1)) * LAWS[of](lags / lags[-1])
+        return lags, squares / squares.mean((0, 1)) * LAWS[of][0](lags / lags[-1])
     series = run.series(GLOBAL, of=of or main(run))
     series = series[series.step > 0].assign(member=series.member.fillna(0))
     table = series.pivot(index=["member", "index"], columns="step", values="value")
@@ -85,12 +92,7 @@ def octave_exponents(lags: NDArray, squares: NDArray) -> list[tuple[float, float
     return octaves
 
 
-@quantity(
-    "of one number, by a bootstrap over seeds and Student's t",
-    settled=SETTLED + SCATTER,
-    ballistic="motion at a constant velocity" + SCATTER,
-    power_law=POWER_LAW + SCATTER,
-)
+@quantity(BOOTSTRAP, **_made_up("settled", "ballistic", "power_law"))
 def displacement_exponent(run: Run, case: str = "", window: str = WINDOW) -> Estimate:
     """The exponent of the squared displacement, fitted over the last two thirds of the lags.
 
@@ -100,12 +102,7 @@ def displacement_exponent(run: Run, case: str = "", window: str = WINDOW) -> Est
     return displacement.exponent(lags, squares, lags[-1] * WINDOWS[window])
 
 
-@quantity(
-    "of one number, by a bootstrap over seeds and Student's t",
-    within=SIZE,
-    brownian="Brownian motion" + SCATTER,
-    power_law=POWER_LAW + SCATTER,
-)
+@quantity(BOOTSTRAP, within=SIZE, **_made_up("brownian", "power_law"))
 def distance_from_brownian(run: Run, case: str = "") -> Estimate:
     """How far that exponent lies from 1, the value of Brownian motion, to either side."""
     fit = displacement_exponent(run, case)
@@ -114,10 +111,8 @@ def distance_from_brownian(run: Run, case: str = "") -> Estimate:
 
 
 @quantity(
-    "of one number, by a bootstrap over seeds and Student's t",
-    settled=SETTLED + SCATTER,
-    drift="Brownian motion with a drift, as large at a quarter of the longest lag" + SCATTER,
-    power_law=POWER_LAW + SCATTER,
+    BOOTSTRAP,
+    **_made_up("settled", "drift", "power_law"),
     **{"Ornstein-Uhlenbeck": "the Ornstein-Uhlenbeck process of the run of known walks"},
 )
 def exponent_change(run: Run, case: str = "") -> Estimate:
@@ -192,8 +187,8 @@ def by_memories(run: Run) -> pd.DataFrame:
     there are none, and no row.
     """
     table = exponents(run)
-    names = "learning_rate", "momentum", "weight_decay"
-    table = table[table.setting.isin([*names, main(run)])]
+    varied = ["learning_rate", "momentum", "weight_decay", main(run)]
+    table = table[table.setting.isin(varied)]
     memories = 2 * table.learning_rate * table.weight_decay * run.settings.longest
     table = table.assign(memories=memories / (1 - table.momentum))
     return table[table.memories > 0].sort_values("memories")
@@ -202,9 +197,8 @@ def by_memories(run: Run) -> pd.DataFrame:
 def off_the_curve(grid: pd.DataFrame, mine: pd.DataFrame) -> tuple[int, int, float]:
     """Return how many settings lie in the range of the authors' sweep, and how many off it.
 
-    Off are those whose interval does not hold the authors' exponent there, interpolated in
-    the logarithm of the memories; the third number is how probable so many or more would be
-    by chance if all lay on it, for intervals at 95 %.
+    Off are those whose interval does not hold the authors' exponent there, interpolated; the
+    third number is how probable so many or more would be by chance if all lay on it.
     """
     curve = grid.groupby("memories").exponent.mean()
     inside = mine[mine.memories.between(curve.index.min(), curve.index.max())]
@@ -238,8 +232,8 @@ def followed_loss_change(run: Run, case: str = "") -> Estimate:
 def shared_parts(run: Run) -> tuple[NDArray, dict[str, Estimate]]:
     """Return lags (L,) and how much of their squared displacement replicas of a net share.
 
-    ``total`` and ``shared`` (unit²) and the ``share`` that the second is of the first are
-    means over the nets (L,), with intervals by Student's t, of each lag alone.
+    ``total``, ``shared`` (unit²) and their ratio, the ``share``: means over the nets (L,),
+    with intervals by Student's t, of each lag alone.
     """
     names = "replica_displacement_squared", "shared_displacement_squared"
     total, shared = (run.wide(name).T for name in names)

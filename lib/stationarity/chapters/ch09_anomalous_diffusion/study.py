@@ -62,12 +62,7 @@ def diffusion(settings: DiffusionStudy, place: Place) -> list[tuple]:
 
 
 def variations(settings: DiffusionStudy) -> dict[str, dict]:
-    """Return name -> the settings that differ from the base; the base comes first.
-
-    >>> from stationarity.runs.settings import get
-    >>> list(variations(get("diffusion")))[:2]
-    ['base', 'learning_rate=0.002']
-    """
+    """Return name, as ``learning_rate=0.01``, -> what differs from the base, the first."""
     found = {BASE: {}}
     for name, values in VARIED.items():
         found |= {f"{name}={value:g}": {name: value} for value in getattr(settings, values)}
@@ -121,9 +116,6 @@ def shared_part(displacements: NDArray) -> tuple[NDArray, NDArray]:
     """Return E‖Δ‖² of replicas (..., M, D) from one state, and ‖E Δ‖² that they share.
 
     Both (...), squared units. The second is unbiased, and negative at times.
-
-    >>> shared_part(np.array([[1.0, 0.0], [1.0, 2.0]]))
-    (np.float64(3.0), np.float64(1.0))
     """
     total = (displacements**2).sum(-1).mean(-1)
     spread = displacements.var(axis=-2, ddof=1).sum(-1)

@@ -1,14 +1,11 @@
 """Modified loss and probability currents of SGD on a quadratic, mode by mode.
 
-A mode is a direction of curvature ``h`` (weight decay included) whose minibatch
-gradient has variance ``s``; its state x = (θ, v) is position and velocity. In the
-continuous theory of :mod:`stationarity.theory` its stationary density is
-exp(−Ψ) with the *modified loss* Ψ = ½ xᵀ C⁻¹ x, and the *probability current*
-J = −Q ∇Ψ exp(−Ψ), Q = A C − D, turns it clockwise in the (θ, v) plane: it is (v, −ω² θ)
-times the density, with the natural frequency ω, in all regimes of damping.
-Frequencies are in radians per step; ``rate`` is the learning rate. All raise
-:class:`UsageError` where there is no stationary state. Source: paper: Kunin et al. 2024;
-our section: Modified loss and probability currents.
+In the continuous theory of :mod:`stationarity.theory` the stationary density of a mode is
+exp(−Ψ) with the *modified loss* Ψ = ½ xᵀ C⁻¹ x, and the *probability current* is (v, −ω² θ)
+times the density, with the natural frequency ω, in all regimes of damping. Frequencies are
+in radians per step; ``rate`` is the learning rate. All raise :class:`UsageError` where
+there is no stationary state. Source: paper: Kunin et al. 2024; our section: Modified loss
+and probability currents.
 """
 
 import numpy as np
@@ -24,9 +21,6 @@ def modified_loss(position: ArrayLike, velocity: ArrayLike, *modes: ArrayLike) -
 
     Position and velocity are (..., D); ``modes`` are D curvatures, the learning rate, D
     noise variances and the momentum.
-
-    >>> float(modified_loss([1.0], [0.0], [2.0], 0.1, [2.0], 0.5))
-    5.0
     """
     variances = np.diagonal(limiting_covariance(*modes), axis1=-2, axis2=-1)
     squares = np.square(np.stack(np.broadcast_arrays(position, velocity), -1))
@@ -38,9 +32,6 @@ def limiting_rotation(lags, curvature: ArrayLike, rate: float, momentum: float) 
 
     ``r(t) = e^{−γt} sin(νt) ω/ν`` with t = η k, and a hyperbolic sine where the mode does
     not oscillate. Its slope at 0 is ω: in a step it is r(η), less than ηω.
-
-    >>> limiting_rotation([1], 1.0, 0.2, 0.9).round(4)
-    array([0.4204])
     """
     natural = damping(curvature, rate, momentum).natural_frequency
     return natural * propagator(lags, curvature, rate, momentum)[..., 0, 1]
@@ -65,9 +56,6 @@ def pair_rotation(curvature, noise_variance, covariance, rate, momentum) -> floa
     """Return the rotation of the positions of two modes in a step, exactly.
 
     Both curvature and noise are (2,); ``covariance`` is that of the two gradients' noise.
-
-    >>> pair_rotation([1.0, 0.2], [1.0, 1.0], 0.0, 0.1, 0.9)
-    0.0
     """
     noise = np.diag(noise_variance) + covariance * (1 - np.eye(2))
     pair = np.diag(curvature), noise, rate, momentum
@@ -82,9 +70,6 @@ def spectrum_peak(curvature: ArrayLike, rate: float, momentum: float = 0.0) -> N
 
     ``cos ω* = (1 + β)(1 + β − η h) / (4 β)``; 0 (or π) where that exceeds 1 (or is
     below −1), as it does without momentum.
-
-    >>> spectrum_peak([0.01, 1.0], 0.1, 0.9).round(3)
-    array([0.   , 0.318])
     """
     check_stable(curvature, rate, momentum)
     first = 1 + momentum - rate * np.asarray(curvature, float)

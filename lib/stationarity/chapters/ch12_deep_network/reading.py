@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ... import theory
 from ...errors import UsageError
 from ...runs.records import Run
+from ...stats.displacement import exponent_weights
 from ...stats.estimate import Estimate, jackknife
 from ...stats.trends import slope_weights
 from ...theory import discrete
@@ -114,9 +115,6 @@ def proportionality(matrix: ArrayLike, eigenvalues: ArrayLike) -> dict[str, floa
     ``cosine`` of the angle between the two; ``residual``, the norm of what the best multiple
     of H leaves, over that of the covariance; ``off_diagonal``, the share of its squared norm
     there; and of the ratios of its diagonal to the eigenvalues.
-
-    >>> proportionality(np.diag([4.0, 2.0]), [2.0, 1.0])["spread"]
-    np.float64(1.0)
     """
     diagonal = np.diag(matrix)
     whole, curvature = np.linalg.norm(matrix), np.linalg.norm(eigenvalues)
@@ -193,11 +191,9 @@ def exponents(table: pd.DataFrame, first: float, last: float) -> dict[str, float
 
     Raises :class:`UsageError` for fewer than three lags.
     """
-    inside = table[table.lag.between(first, last)]
-    if len(inside) < 3:
-        raise UsageError(f"An exponent needs three lags, and {len(inside)} are measured.")
-    slopes = slope_weights(np.log(inside.lag)) @ np.log(inside[["value", "predicted"]])
-    return dict(zip(("measured", "predicted"), slopes, strict=True))
+    weights = exponent_weights(table.lag, (first, last))
+    measured, predicted = weights @ np.log(table[["value", "predicted"]])
+    return {"measured": measured, "predicted": predicted}
 
 
 def inherited(run: Run, lag: int) -> float:
