@@ -43,22 +43,20 @@ def losses() -> Figure:
 
 
 def temperatures(ensembles: dict[str, tuple[Run, str]]) -> Figure:
-    """Draw the temperature of each mode, by its positions and by its velocities.
+    """Draw the temperature of each mode, over the geometric mean of the predicted ones.
 
-    h E θ² and m E v² over the geometric mean of the predicted ones. ``ensembles`` maps a
-    name to a run and what rows of one of its ensembles are of.
+    ``ensembles`` maps a name to a run and what rows of one of its ensembles are of.
     """
     figure, axes = panels(1, len(ensembles), height=3.3, sharey=True)
     for ax, (name, (run, of)) in zip(axes[0], ensembles.items(), strict=True):
         modes = reading.table(run, of)
-        step = run.settings.learning_rate * modes.curvature
         level = scipy.stats.gmean(modes.temperature)
         for shift, kind, text in ((0.96, "energy", "position"), (1.04, "kinetic", "velocity")):
             error = modes[f"{kind}_error"] / level
-            points(ax, step * shift, modes[kind] / level, error, label=text)
-        ax.plot(step, modes.temperature / level, label="modified loss", **THEORY)
+            points(ax, modes.step * shift, modes[kind] / level, error, label=text)
+        ax.plot(modes.step, modes.temperature / level, label="modified loss", **THEORY)
         exact = modes.curvature * modes.mode_variance_exact / level
-        ax.plot(step, exact, label="exact", **DASHED)
+        ax.plot(modes.step, exact, label="exact", **DASHED)
         ax.axhline(1, label="one temperature (Gibbs)", color="C3", linestyle=":", zorder=0)
         ax.set(xlabel="ηh (no unit)", xscale="log", yscale="log")
         ax.set_title(name, fontsize="small")
@@ -70,9 +68,8 @@ def temperatures(ensembles: dict[str, tuple[Run, str]]) -> Figure:
 def portraits(run: Run, path: NDArray) -> Figure:
     """Draw density and motion in phase space of a mode in each regime of damping.
 
-    Arrows: dark, by the current of the theory; red, measured in the run's first
-    ensemble; both are displacements in a step, enlarged alike. Line: ``path``
-    (steps, 3, 2), of one member of :func:`reading.paths`.
+    Arrows: dark, by the current of the theory; red, measured. Line: ``path`` (steps, 3, 2),
+    of one member of :func:`reading.paths`.
     """
     figure, (axes,) = panels(1, 3, height=3.1, sharey=True)
     grid = np.linspace(-2.9, 2.9, 49)
@@ -96,22 +93,20 @@ def portraits(run: Run, path: NDArray) -> Figure:
 
 
 def rotations(run: Run) -> Figure:
-    """Draw the area that each mode sweeps in a step, and after a lag that of some modes.
-
-    Lines: exact; dashes, left: r(η), that of the current in the time η of a step.
-    """
+    """Draw the area that each mode sweeps in a step, and after a lag that of some modes."""
     figure, ((left, right),) = panels(1, 2, height=3.4)
     rate, ensembles = run.settings.learning_rate, run.settings.ensembles
     for index, of in enumerate(ensembles):
         modes, color = reading.table(run, of), f"C{index}"
-        step, pair_error = rate * modes.curvature, modes.position_rotation_error
         pairs = {"fmt": "s", "color": color, "alpha": 0.6, "label": "two positions"}
-        points(left, step, modes.rotation, modes.rotation_error, color=color, label=of)
-        named = index == 0  # once in the legend
-        left.plot(step, modes.rotation_exact, **THEORY, label="exact" if named else None)
-        left.plot(step, modes.rotation_limit, **DASHED, label="r(η)" if named else None)
-        points(left, step, modes.position_rotation, pair_error, **pairs)
-        left.plot(step, modes.position_rotation_exact, "_", color="0.25", markersize=9)
+        exact, limit = ("exact", "r(η)") if index == 0 else ("", "")  # once in the legend
+        points(left, modes.step, modes.rotation, modes.rotation_error, color=color, label=of)
+        left.plot(modes.step, modes.rotation_exact, **THEORY, label=exact)
+        left.plot(modes.step, modes.rotation_limit, **DASHED, label=limit)
+        points(
+            left, modes.step, modes.position_rotation, modes.position_rotation_error, **pairs
+        )
+        left.plot(modes.step, modes.position_rotation_exact, "_", color="0.25", markersize=9)
     of, beta = next(iter(ensembles.items()))
     curvature = run.series("curvature", of=of).value
     for index, number in enumerate((1, len(curvature) // 2, len(curvature) - 1)):
@@ -146,7 +141,7 @@ def spectra(run: Run) -> Figure:
         for place, mark in ((mode.spectrum_peak_exact, "v"), (mode.mode_frequency_exact, "|")):
             height = currents.power_spectrum(place, *given) / variance
             ax.plot(place, height, mark, color=color, markersize=8, zorder=4)
-        ax.plot([], [], color=color, label=f"ηh = {rate * mode.curvature:.2g}")
+        ax.plot([], [], color=color, label=f"ηh = {mode.step:.2g}")
     ax.set(xlabel="frequency (rad/step)", ylabel="power over variance")
     ax.set(xscale="log", yscale="log")
     ax.legend(fontsize="x-small", ncols=2)
@@ -155,19 +150,19 @@ def spectra(run: Run) -> Figure:
 
 def frequencies(ensembles: dict[str, tuple[Run, str]]) -> Figure:
     """Draw measured over exact frequencies and peaks; as :func:`temperatures`."""
-    kinds = {"mode_frequency": "oscillation", "spectrum_peak": "peak of the spectrum"}
+    kinds = (
+        ("mode_frequency", "oscillation", 0.97, "o"),
+        ("spectrum_peak", "peak of the spectrum", 1.03, "s"),
+    )
     figure, axes = panels(1, len(ensembles), height=3.4, sharey=True)
     for ax, (name, (run, of)) in zip(axes[0], ensembles.items(), strict=True):
         modes = reading.table(run, of)
-        step = run.settings.learning_rate * modes.curvature
-        for shift, mark, (quantity, text) in zip(
-            (0.97, 1.03), "os", kinds.items(), strict=True
-        ):
-            exact = modes[f"{quantity}_exact"]
+        for quantity, text, shift, mark in kinds:
+            exact, at = modes[f"{quantity}_exact"], modes.step * shift
             error = modes[f"{quantity}_error"] / exact
-            points(ax, step * shift, modes[quantity] / exact, error, fmt=mark, label=text)
+            points(ax, at, modes[quantity] / exact, error, fmt=mark, label=text)
         limit = modes.mode_frequency_limit / modes.mode_frequency_exact
-        ax.plot(step, limit, "^", color="0.4", markersize=5, label="continuous theory")
+        ax.plot(modes.step, limit, "^", color="0.4", markersize=5, label="continuous theory")
         ax.axhline(1, **DOTTED)
         ax.set(xlabel="ηh (no unit)", xscale="log", title=name)
     axes[0, 0].set(ylabel="over the exact prediction")
@@ -207,11 +202,7 @@ def animation(states: NDArray) -> bytes:
 
 
 def playable(states: NDArray, alt: str) -> str:
-    """Return HTML that shows the ensemble of :func:`reading.paths` at rest, and moves it.
-
-    Nothing moves before the reader opens it, and it stops when it is closed. In print
-    the still remains.
-    """
+    """Return HTML that shows the ensemble of :func:`reading.paths` at rest, and moves it."""
     moments, file = (0, 4, 12), io.BytesIO()
     figure, axes = panels(len(moments), 3, height=2.1, sharex=True, sharey=True)
     for row, step in zip(axes, moments, strict=True):

@@ -41,8 +41,8 @@ def table(run: Run, of: str, case: str = "") -> pd.DataFrame:
     Of one of the :data:`CASES` in its place, what that has. :data:`MEASURED` quantities have
     columns ``rotation``, ``rotation_error``, ..., by the exact theory ``rotation_exact``,
     ..., by the continuous one ``rotation_limit``, ...; ``energy`` is ``h E θ²``, ``kinetic``
-    ``m E v²``, and ``temperature`` what the continuous theory gives to both. Frequencies are
-    NaN where nothing oscillates, ``position_rotation`` in the last mode.
+    ``m E v²``, and ``temperature`` what the continuous theory gives to both; ``step`` is ηh.
+    Frequencies are NaN where nothing oscillates, ``position_rotation`` in the last mode.
     """
     rows = run.metrics[(run.metrics.of == of) & run.metrics.quantity.isin(MEASURED)]
     wide = rows.pivot(index="index", columns="quantity", values=["value", "error"])
@@ -68,13 +68,13 @@ def table(run: Run, of: str, case: str = "") -> pd.DataFrame:
     for end in ("", "_error"):
         modes[f"energy{end}"] = h * modes[f"mode_variance{end}"]
         modes[f"kinetic{end}"] = rate * (1 + beta) / 2 * modes[f"mode_velocity_variance{end}"]
-    return modes.assign(temperature=h * limit.mode_variance)
+    return modes.assign(temperature=h * limit.mode_variance, step=rate * h)
 
 
 def regimes(run: Run) -> dict[int, tuple[float, float, float, float]]:
-    """Return an underdamped, a nearly critical and an overdamped mode of the first ensemble.
+    """Return an underdamped, a critical and an overdamped mode: number -> its ``modes``.
 
-    By number: curvature, learning rate, noise variance and momentum.
+    That is curvature, learning rate, noise variance and momentum, of the first ensemble.
     """
     settings = run.settings
     curvature, rate, beta = settings.curvatures, settings.learning_rate, settings.momentum
@@ -99,8 +99,7 @@ def motion(run: Run, number: int) -> tuple[NDArray, NDArray]:
 def paths(run: Run, members: int = 120, steps: int = 48) -> NDArray:
     """Simulate a stationary ensemble in phase space, (steps + 1, members, 3, 2).
 
-    One mode of each regime of damping, with the settings of the run; positions and
-    velocities are over their standard deviations.
+    Of :func:`regimes`; positions and velocities are over their standard deviations.
     """
     curvature, (rate, *_), noise, (beta, *_) = np.array([*regimes(run).values()]).T
     before = run.settings.but(burn_in=run.settings.burn_in - 1)
@@ -122,11 +121,9 @@ def _surrogate(run: Run, of: str, case: str) -> dict[str, tuple]:
 
 @lru_cache(maxsize=16)
 def surrogate(settings, members, momentum, curvature: tuple, noise: tuple, case: str) -> dict:
-    """Measure one of :data:`CASES`: ``{name: (values, errors)}``, by mode.
+    """Measure one of :data:`CASES`: values and errors by name, as :func:`.study.measured`.
 
-    Of the curvatures and noise variances of a run's modes, what :func:`.study.measured`
-    calls ``mode_variance``, ``mode_velocity_variance``, ``mode_frequency`` and ``rotation``,
-    and ``temperature_exponent``, a single one.
+    ``curvature`` and ``noise`` variances are those of a run's modes.
     """
     curvature, noise, rate = np.array(curvature), np.array(noise), settings.learning_rate
     if case == "gibbs":
@@ -139,19 +136,17 @@ def surrogate(settings, members, momentum, curvature: tuple, noise: tuple, case:
     positions = study.simulated(settings, curvature, noise, momentum, members, steps)
     position, velocity = positions[:, 1:], np.diff(positions, axis=1) / rate
     if case == "reversible_pair":
-        turned, errors = study.rotation(*reversible_pairs(position), [1])
-        return {"rotation": (turned[0], errors[0])}
-    turned, errors = study.rotation(position, velocity, [1])
-    found = {"rotation": (turned[0], errors[0]), **statistics(position, rate)}
-    return found | {"temperature_exponent": study.temperature_exponent(position, curvature)}
+        return {"rotation": study.rotation(*reversible_pairs(position), [1])[:, 0]}
+    found = {"rotation": study.rotation(position, velocity, [1])[:, 0]}
+    found["temperature_exponent"] = study.temperature_exponent(position, curvature)
+    return found | statistics(position, rate)
 
 
 def reversible_pairs(position: NDArray) -> tuple[NDArray, NDArray]:
     """Return pairs of correlated positions from independent modes (members, T, k).
 
-    A mode and the next one, turned by 45 degrees: their variances differ, so the pair is
-    correlated. Independent stationary Gaussian series look the same in reversed time, in
-    any axes: the pair does not rotate.
+    A mode and the next one, turned by 45 degrees: their variances differ. Independent
+    stationary Gaussian series look the same in reversed time in any axes.
     """
     other = np.roll(position, 1, axis=2)
     return position + other, position - other

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from ... import data
 from ...errors import UsageError
-from ...runs.metrics import rows
+from ...runs.metrics import common_rows, rows
 from ...runs.seeds import seed_of
 from ...stats.estimate import jackknife, mean_and_error
 from ...stats.modes import FEW, statistics
+from ...stats.trends import slope_weights
 from ...theory.discrete import check_stable
 from ...theory.simulation import simulate
 from .settings import NOISES
@@ -48,13 +49,13 @@ def phase_space(settings: PhaseSpace, place: Place) -> list[tuple]:
     check_stable(curvature, settings.learning_rate, settings.momentum)
     like_hessian = settings.noise * curvature
     variances = like_hessian, np.full_like(curvature, like_hessian.mean())
+    how = settings.momentum, settings.trajectories, settings.steps
     with place.keeper.progress("phase space", len(NOISES), "part") as bar:
         for of, variance in zip(NOISES, variances, strict=True):
 
             def measure():
                 bar.advance()
-                how = settings.momentum, settings.trajectories, settings.steps
-                positions = np.ascontiguousarray(simulated(settings, curvature, variance, *how))
+                positions = simulated(settings, curvature, variance, *how)
                 return measured(of, positions, curvature, np.diag(variance), settings)
 
             found += place.keeper.part(of, measure)
@@ -159,7 +160,7 @@ def paths(inputs, residuals, settings: MinibatchCurrents, momentum, bar: Progres
         weights = weights + settings.learning_rate * velocity
         bar.advance()
     series = kept.permute(1, 3, 0, 2)  # trajectory, output, step, mode
-    return series.reshape(-1, *series.shape[2:]).contiguous().numpy()
+    return series.reshape(-1, *series.shape[2:]).numpy()
 
 
 def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[tuple]:
@@ -177,35 +178,34 @@ def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[
     - ``motion_position`` and ``motion_velocity`` (:func:`local_motion`), the cell as step.
     """
     rate, lags = settings.learning_rate, np.arange(settings.lags + 1)
+    positions = np.ascontiguousarray(positions)
     velocity, position = np.diff(positions, axis=1) / rate, positions[:, 1:]
-    turned, turned_error = rotation(position, velocity, lags)
-    pairs = rotation(position[..., :-1], position[..., 1:], [1])
-    power = spectra(position, settings.segment)
+    turned, power = rotation(position, velocity, lags), spectra(position, settings.segment)
     by_mode = {
         "curvature": (curvature,), "noise_variance": (np.diag(noise),),
         "noise_covariance": (np.diag(noise, 1),), **statistics(position, rate),
-        "rotation": (turned[1], turned_error[1]),
-        "position_rotation": (pairs[0][0], pairs[1][0]),
+        "rotation": turned[:, 1],
+        "position_rotation": rotation(position[..., :-1], position[..., 1:], [1])[:, 0],
         "spectrum_peak": spectral_peaks(power),
     }  # fmt: skip
     exponent, modes = temperature_exponent(position, curvature), range(len(noise))
     found = rows("temperature_exponent", *exponent, of=of)
     for name, columns in by_mode.items():
         found += rows(name, *columns, of=of, index=range(len(columns[0])))
-    found += rows("rotation_at", turned, turned_error, of=of, step=lags, index=modes)
+    found += rows("rotation_at", *turned, of=of, step=lags, index=modes)
     spectrum, bins = mean_and_error(power, axis=1), range(len(power))
     found += rows("spectrum", *spectrum, of=of, step=bins, index=modes)
     for mode in modes:
         states = np.stack([position[..., mode], velocity[..., mode]])
         motion, counts = local_motion(states, EDGES)
         cells = np.flatnonzero(counts >= VISITED)
-        for name, values in zip(("motion_position", "motion_velocity"), motion, strict=True):
-            found += rows(name, values[cells], of=of, step=cells, index=mode)
+        moved = {"motion_position": motion[0, cells], "motion_velocity": motion[1, cells]}
+        found += common_rows(moved, of=of, step=cells, index=mode)
     return found
 
 
-def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> tuple[NDArray, NDArray]:
-    """Measure how pairs of series rotate within ``lags`` (L,) steps: values, errors (L, k).
+def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> NDArray:
+    """Measure how pairs of series rotate within ``lags`` (L,) steps: value, error (2, L, k).
 
     ``E[y_t x_{t+k}] − E[x_t y_{t+k}]`` over twice √(E x² E y² − (E x y)²), without unit:
     positive where the pair turns clockwise in the (x, y) plane, 0 where it looks the same
@@ -218,7 +218,7 @@ def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> tuple[NDArray, ND
     def scaled(mean):
         return mean[3:] / np.sqrt(mean[0] * mean[1] - mean[2] ** 2)
 
-    return jackknife(scaled, np.stack(moments + swept), axis=1, unbiased=True)
+    return np.array(jackknife(scaled, np.stack(moments + swept), axis=1, unbiased=True))
 
 
 def temperature_exponent(series: NDArray, curvature: NDArray) -> tuple[NDArray, NDArray]:
@@ -227,9 +227,7 @@ def temperature_exponent(series: NDArray, curvature: NDArray) -> tuple[NDArray, 
     It is 0 where one temperature h E θ² serves all, as in the Gibbs law, and 1 for the
     modified loss of noise proportional to the Hessian.
     """
-    logarithm = np.log(curvature) - np.log(curvature).mean()
-    weights = logarithm / (logarithm**2).sum()
-    squares = _product(series, series, 0)
+    weights, squares = slope_weights(np.log(curvature)), _product(series, series, 0)
     return jackknife(lambda mean: np.log(curvature * mean) @ weights, squares, unbiased=True)
 
 
@@ -276,12 +274,10 @@ def local_motion(states: NDArray, edges: NDArray) -> tuple[NDArray, NDArray]:
     """
     states = states / np.sqrt(np.mean(np.square(states), axis=(1, 2), keepdims=True))
     motion = ((states[..., 2:] - states[..., :-2]) / 2).reshape(2, -1)
-    grid = *states[..., 1:-1].reshape(2, -1), motion
-    means, counts = (
-        scipy.stats.binned_statistic_2d(*grid, statistic=name, bins=[edges, edges])[0]
-        for name in ("mean", "count")
-    )
-    return means.reshape(2, -1), counts[0].ravel()
+    at, bins = states[..., 1:-1].reshape(2, -1), [edges, edges]
+    means = scipy.stats.binned_statistic_2d(*at, motion, "mean", bins)[0]
+    counts = np.histogram2d(*at, bins)[0]
+    return means.reshape(2, -1), counts.ravel()
 
 
 def _product(one: NDArray, other: NDArray, lag: int) -> NDArray:
