@@ -9,7 +9,7 @@ import pytest
 import stationarity
 import torch
 from stationarity import theory
-from stationarity.chapters.ch12_deep_network import figures, reading, shares, spectra, study
+from stationarity.chapters.ch12_deep_network import figures, reading, shares, study
 from stationarity.errors import UsageError
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
@@ -52,15 +52,15 @@ def test_noise_and_products_are_those_of_dense_matrices(exact):
     task, theta, matrix, gradients = exact
     directions = torch.linalg.qr(torch.randn(len(theta), 3, dtype=torch.float64)).Q.T
     draws = torch.randn(2000, len(task.labels), dtype=torch.float64)
-    deviations, samples, trace = spectra.noise(task, theta, directions, draws)
+    found = study.example_noise(task, theta, gradients.mean(0), directions, draws)
+    deviations, samples = found
     covariance = torch.cov(gradients.T, correction=0)
-    torch.testing.assert_close(trace, covariance.trace())
     found = deviations.T @ deviations / len(deviations)
     torch.testing.assert_close(found, directions @ covariance @ directions.T)
     size = samples.square().sum(1)  # its mean is the trace
-    assert abs(size.mean() - trace) < 4 * size.std() / len(size) ** 0.5
+    assert abs(size.mean() - covariance.trace()) < 4 * size.std() / len(size) ** 0.5
     vectors = torch.randn(5, len(theta), dtype=torch.float64)
-    product = spectra.hessian(task, theta)
+    product = study.hessian(task, theta)
     torch.testing.assert_close(product(vectors), vectors @ matrix)
 
 
@@ -70,15 +70,15 @@ def test_the_spectrum_off_the_modes_gives_traces(exact):
     values, vectors = torch.linalg.eigh(matrix)
     top, rest = vectors[:, -3:].T, vectors[:, :-3]
     draws = torch.randn(400, len(task.labels), dtype=torch.float64)
-    samples = spectra.noise(task, theta, top, draws)[1]
-    nodes, weights = spectra.quadrature(lambda rows: rows @ matrix, samples, 20, top)
+    samples = study.example_noise(task, theta, gradients.mean(0), top, draws)[1]
+    nodes, weights = study.quadrature(lambda rows: rows @ matrix, samples, 20, top)
     covariance = torch.cov(gradients.T, correction=0)
     along = (rest.T @ covariance @ rest).diagonal()
     for function in (torch.ones_like, torch.abs, lambda h: 1 / (h + 1.0)):
         found = (weights * function(nodes)).sum(1)
         expected = (along * function(values[:-3])).sum()
         assert abs(found.mean() - expected) < 4 * found.std() / len(found) ** 0.5
-    one, weight = spectra.quadrature(lambda rows: rows @ matrix, samples[:1], 20, top)
+    one, weight = study.quadrature(lambda rows: rows @ matrix, samples[:1], 20, top)
     exactly = samples[0] @ rest @ torch.diag(1 / (values[:-3] + 1)) @ rest.T @ samples[0]
     torch.testing.assert_close((weight / (one + 1)).sum(), exactly, rtol=1e-3, atol=0)
 

@@ -1,12 +1,15 @@
 """A small net at the end of training: its Hessian, its noise, and replicas by mode.
 
-Modes are eigenvectors of the Hessian of the loss without decay, descending. Source, as of
-all in this folder: our section "Does a deep network obey?".
+Modes are eigenvectors of the Hessian of the loss without decay, descending. Sums of a
+stationary law over all directions are ``tr[Σ g(H)]``, of the Hessian H and the covariance Σ
+of the gradient of one example: exact along the modes, a spectrum for the rest. Source, as
+of all in this folder: our section "Does a deep network obey?".
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,11 +27,12 @@ from ...stats.displacement import spaced_lags
 from ...stats.estimate import mean_and_error
 from ...train import ensembles, small
 from ...train.small import Task
-from . import spectra
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
     from .settings import ModeStudy
+
+CHUNK = 128  # examples whose own gradients are in memory at once
 
 
 def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
@@ -86,28 +90,29 @@ def _train(task: Task) -> tuple[small.Weights, Tensor]:
 def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
     """Return the directions (k + R, P), float32, and rows of Hessian and noise."""
     settings, k = task.settings, task.settings.modes
-    model, loss = mlp(task.widths).to(reference), measure.cross_entropy
+    model, objective = mlp(task.widths).to(reference), measure.cross_entropy
     nn.utils.vector_to_parameters(reference, model.parameters())
     on = [(task.inputs.double(), task.labels)]
-    top = measure.sharpness(model, loss, on, k=k, tol=1e-3, max_products=40 * k)
+    top = measure.sharpness(model, objective, on, k=k, tol=1e-3, max_products=40 * k)
     if not top.converged:
         raise UsageError(f"{top.products} products do not give the modes: ask for fewer.")
-    low = measure.sharpness(model, lambda *of: -loss(*of), on, tol=0.02, max_products=600)
+    low = measure.sharpness(model, lambda *of: -objective(*of), on, tol=0.02, max_products=600)
     directions, at = top.eigenvectors, {"step": settings.burn_in, "epoch": task.epoch}
     smallest = -low.eigenvalues[0], low.residuals[0]
     rows = metrics.rows("smallest_eigenvalue", *smallest, **at)
     rows += metrics.rows("eigenvalue", top.eigenvalues, top.residuals, index=range(k), **at)
-    exact = task.exact(reference[None])
-    noise_trace = exact.variances[0] / settings.batch_size
-    whole = {"reference_loss": exact.losses[0], "reference_noise_trace": noise_trace}
+    (loss,), (mean,), (trace,) = ensembles.exact_statistics(
+        reference[None], task.widths, *on[0]
+    )
+    whole = {"reference_loss": loss, "reference_noise_trace": trace / settings.batch_size}
     rows += metrics.common_rows(whole, **at)
     generator = torch.Generator().manual_seed(seed_of(settings.seed, "draws"))
     normal = {"generator": generator, "dtype": torch.float64}
     draws = torch.randn(settings.draws, len(task.labels), **normal).to(reference)
-    deviations, samples, trace = spectra.noise(task, reference, directions, draws)
+    deviations, samples = example_noise(task, reference, mean, directions, draws)
     covariance = deviations.T @ deviations / len(deviations)
-    product = spectra.hessian(task, reference)
-    nodes, weights = spectra.quadrature(product, samples, settings.nodes, directions)
+    product = hessian(task, reference)
+    nodes, weights = quadrature(product, samples, settings.nodes, directions)
     # The draws' weights err in their sum, which is known.
     weights *= (trace - covariance.trace()) / weights.sum()
     covariance, weights = covariance / settings.batch_size, weights / settings.batch_size
@@ -120,6 +125,66 @@ def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
     # Orthonormal, and orthogonal to the modes.
     every = torch.linalg.qr(torch.cat([directions, others]).T).Q.T
     return torch.cat([directions, every[k:]]).float(), rows
+
+
+def example_noise(
+    task: Task, theta: Tensor, mean: Tensor, directions: Tensor, draws: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return deviations (n, k) of n examples' gradients from their mean, and samples (m, P).
+
+    The former along directions (k, P). The samples have mean zero and the covariance Σ, and
+    are normal for normal ``draws`` (m, n). All at ``theta`` (P,), in float64.
+    """
+    inputs, labels, count = task.inputs.double(), task.labels, len(task.inputs)
+    deviations = theta.new_empty(count, len(directions))
+    samples = theta.new_zeros(len(draws), len(theta))
+    for start in range(0, count, CHUNK):
+        part = slice(start, start + CHUNK)
+        chosen = inputs[part, None], labels[part, None]
+        many = theta.expand(len(chosen[0]), -1)
+        gradients = ensembles.losses_and_gradients(many, task.widths, *chosen)[1] - mean
+        deviations[part] = gradients @ directions.T
+        samples += draws[:, part] @ gradients
+    return deviations, samples / count**0.5
+
+
+def hessian(task: Task, theta: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the function that maps (m, P) to products with the Hessian."""
+    weights = theta.clone().requires_grad_()
+    logits = ensembles.logits(weights[None], task.widths, task.inputs.double())[0]
+    loss = torch.nn.functional.cross_entropy(logits, task.labels)
+    (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
+    batched = {"retain_graph": True, "is_grads_batched": True}
+    return lambda vectors: torch.autograd.grad(gradient, weights, vectors, **batched)[0]
+
+
+def quadrature(
+    matvec: Callable[[Tensor], Tensor], starts: Tensor, steps: int, outside: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights (m, steps): ``sum_j weights g(nodes)`` is about z'g(H)z.
+
+    Gauss quadrature by Lanczos with full re-orthogonalisation from each start z, (m, P),
+    without its part along the eigenvectors ``outside`` (k, P). Exact for polynomials g of
+    degree below 2 ``steps``. ``matvec`` maps (m, P) to products.
+    """
+
+    def rest(rows: Tensor) -> Tensor:
+        return rows - (rows @ outside.T) @ outside
+
+    starts = rest(starts)
+    norms = starts.norm(dim=1, keepdim=True)
+    basis, diagonal, beside = [starts / norms], [], []
+    for _ in range(steps):
+        image = rest(matvec(basis[-1]))
+        diagonal.append((image * basis[-1]).sum(1))
+        for _ in range(2):  # twice is enough
+            for unit in basis:
+                image = image - (image * unit).sum(1, keepdim=True) * unit
+        beside.append(image.norm(dim=1))
+        basis.append(image / beside[-1][:, None])
+    matrix, below = torch.diag_embed(torch.stack(diagonal, 1)), torch.stack(beside, 1)[:, :-1]
+    nodes, vectors = torch.linalg.eigh(matrix + torch.diag_embed(below, -1))  # lower half
+    return nodes, norms**2 * vectors[:, 0] ** 2
 
 
 def _follow(
