@@ -59,10 +59,7 @@ def settled_loss(run: Run) -> Figure:
 
 
 def trajectory(run: Run) -> Figure:
-    """Draw global and local squared displacement against the lag, with the fitted line.
-
-    Thin lines are the reference points, each a mean over the members.
-    """
+    """Draw global and local squared displacement against the lag, with the fitted line."""
     figure, ((axes,),) = panels(1, 1, height=3.6)
     lags, squares = reading.displacements(run)
     mean = squares.mean((0, 1))
@@ -103,10 +100,7 @@ def fitting_windows(run: Run) -> Figure:
 
 
 def sweeps(run: Run) -> Figure:
-    """Draw exponent and local displacement against each setting that was varied.
-
-    Dashed: ``local_expected`` of :func:`reading.exponents`.
-    """
+    """Draw exponent and local displacement against each setting that was varied."""
     table = reading.exponents(run)
     varied = [name for name in NAMES if (table.setting == name).any()]
     figure, axes = panels(2, len(varied), height=2.3, sharey="row", sharex="col")

@@ -183,8 +183,7 @@ def authors_sweep() -> pd.DataFrame:
 def by_memories(run: Run) -> pd.DataFrame:
     """Return the rows of :func:`exponents` that vary η, β or λ, with their ``memories``.
 
-    Those of the square of a weight, 2ηλK/(1−β), up to the longest lag K; without decay
-    there are none, and no row.
+    Those of the square of a weight, 2ηλK/(1−β), up to the longest lag K; none without decay.
     """
     table = exponents(run)
     varied = ["learning_rate", "momentum", "weight_decay", main(run)]

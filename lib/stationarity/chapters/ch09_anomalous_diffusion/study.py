@@ -42,9 +42,8 @@ def diffusion(settings: DiffusionStudy, place: Place) -> list[tuple]:
     - of replicas of each net at the base settings ``replica_displacement_squared`` and
       ``shared_displacement_squared``, the two of :func:`shared_part`.
 
-    Losses are exact over the training set (nats, without decay). Variations of one batch
-    size share their minibatches. Raises :class:`UsageError` for data that cannot be had,
-    and where a net diverges.
+    Losses are exact over the training set (nats, without decay). Raises :class:`UsageError`
+    for data that cannot be had, and where a net diverges.
     """
     task, keeper = small.load(settings, place), place.keeper
     groups, replicas = {}, settings.longest if settings.branches else 0
@@ -170,6 +169,5 @@ def _losses(nets: small.Nets) -> Tensor:
 
 
 def _squared(vectors: Tensor) -> Tensor:
-    """Return squared norms (K,) in float64 on the CPU."""
     vectors = vectors.double()
     return torch.linalg.vecdot(vectors, vectors).cpu()

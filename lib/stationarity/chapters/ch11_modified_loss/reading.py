@@ -72,10 +72,7 @@ def table(run: Run, of: str, case: str = "") -> pd.DataFrame:
 
 
 def regimes(run: Run) -> dict[int, tuple[float, float, float, float]]:
-    """Return an underdamped, a critical and an overdamped mode: number -> its ``modes``.
-
-    That is curvature, learning rate, noise variance and momentum, of the first ensemble.
-    """
+    """Return number -> curvature, rate, noise variance, momentum: a mode of each regime."""
     settings = run.settings
     curvature, rate, beta = settings.curvatures, settings.learning_rate, settings.momentum
     off = np.abs(np.log(np.array(curvature) * rate / (1 - math.sqrt(beta)) ** 2))
@@ -203,25 +200,18 @@ def temperature_exponent(run: Run, case: str = "") -> Estimate:
 
 
 def _ratio(run: Run, case: str, *names: str, where: str = "curvature > 0") -> Estimate:
-    """Return the ratio furthest from 1 of what was measured to the continuous theory.
-
-    What is predicted and was not found counts as 0.
-    """
+    """Return the ratio furthest from 1 of what was measured to the continuous theory."""
     pairs = run.settings.ensembles.items()
     tables = [table(run, of, case).assign(momentum=beta) for of, beta in pairs]
     modes, found = pd.concat(tables).query(where), []
     for end in ("", "_error"):
         ratios = [modes[f"{name}{end}"] / modes[f"{name}_limit"] for name in names]
-        found.append(np.nan_to_num(np.concatenate(ratios)))
+        found.append(np.nan_to_num(np.concatenate(ratios)))  # 0: predicted, and not found
     return _furthest(*found, run.settings.trajectories - 1)
 
 
 def _furthest(values, errors, degrees: int) -> Estimate:
-    """Return the value furthest from 1, with the interval of the largest distance from 1.
-
-    It lies within a tolerance only if the simultaneous intervals of all values do, and
-    beyond it if one of them does.
-    """
+    """Return the value furthest from 1, with the interval of the largest distance from 1."""
     if not len(values):
         raise UsageError("No mode of this run oscillates: there is no ratio to give.")
     away = Estimate.of(np.abs(values - 1), errors, max(degrees, 1), len(values))

@@ -208,9 +208,8 @@ def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> NDArray:
     """Measure how pairs of series rotate within ``lags`` (L,) steps: value, error (2, L, k).
 
     ``E[y_t x_{t+k}] − E[x_t y_{t+k}]`` over twice √(E x² E y² − (E x y)²), without unit:
-    positive where the pair turns clockwise in the (x, y) plane, 0 where it looks the same
-    in reversed time. Where the pair's covariance is the identity it is Lévy's stochastic
-    area, of the triangle of the origin and the states at t and t + k.
+    positive where the pair turns clockwise in the (x, y) plane. Where the pair's covariance
+    is the identity it is Lévy's stochastic area.
     """
     swept = [(_product(other, one, lag) - _product(one, other, lag)) / 2 for lag in lags]
     moments = [_product(one, one, 0), _product(other, other, 0), _product(one, other, 0)]
@@ -222,11 +221,7 @@ def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> NDArray:
 
 
 def temperature_exponent(series: NDArray, curvature: NDArray) -> tuple[NDArray, NDArray]:
-    """Measure p in ``h E θ² ∝ h^p`` over modes, by least squares on logarithms.
-
-    It is 0 where one temperature h E θ² serves all, as in the Gibbs law, and 1 for the
-    modified loss of noise proportional to the Hessian.
-    """
+    """Measure p in ``h E θ² ∝ h^p`` over modes, by least squares on logarithms."""
     weights, squares = slope_weights(np.log(curvature)), _product(series, series, 0)
     return jackknife(lambda mean: np.log(curvature * mean) @ weights, squares, unbiased=True)
 

@@ -31,18 +31,14 @@ def _few_ticks(*axes) -> None:
 
 
 def spectrum(run: Run) -> Figure:
-    """Draw the top eigenvalues, and how the noise is spread over the whole spectrum.
-
-    Dashed: above it a mode oscillates. Right: the share of the noise's trace in directions
-    with a curvature above that of the axis.
-    """
+    """Draw the top eigenvalues, and how the noise is spread over the whole spectrum."""
     table, (rate, momentum, decay) = reading.by_mode(run), reading.optimiser(run)
     figure, ((top, right),) = panels(1, 2, 2.8)
     rho, residual = table.eigenvalue, table.eigenvalue_error
     band = {"color": "0.6", "alpha": 0.6, "linewidth": 5, "label": "± residual (a bound)"}
     top.vlines(table.index + 1, rho - residual, rho + residual, **band)
     top.plot(table.index + 1, rho, "o", color="C0", label="eigenvalue")
-    top.axhline((1 - np.sqrt(momentum)) ** 2 / rate - decay, **DASHED)
+    top.axhline((1 - np.sqrt(momentum)) ** 2 / rate - decay, **DASHED)  # above it: oscillates
     top.legend(fontsize="x-small")
     top.set(xlabel="mode", ylabel=CURVATURE, yscale="log")
     _few_ticks(top.yaxis)
@@ -55,10 +51,7 @@ def spectrum(run: Run) -> Figure:
 
 
 def by_mode(run: Run) -> Figure:
-    """Draw what each mode did and what theory says, above; their ratio below.
-
-    Dashed: what the ratios would be with the noise where the replicas went.
-    """
+    """Draw what each mode did and what theory says, above; their ratio below."""
     table = reading.by_mode(run)
     if "mode_variance" not in table:
         raise UsageError(f"{run.name} followed its modes for too few steps to measure them.")

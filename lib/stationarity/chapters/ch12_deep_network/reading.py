@@ -76,10 +76,7 @@ def _surrogate_modes(run: Run, law: str, table: pd.DataFrame, of_noise: pd.Serie
 
 
 def visited_noise(run: Run) -> float:
-    """Return the trace of the noise where the replicas went over that at the reference.
-
-    By it the predictions are too small, to first order. NaN where the run lacks it.
-    """
+    """Return the trace of the noise where the replicas went over that at the reference, or NaN."""
     if not run.has("replica_noise_trace"):
         return math.nan
     at_reference = run.series("reference_noise_trace").value[0]
@@ -199,8 +196,7 @@ def exponents(table: pd.DataFrame, first: float, last: float) -> dict[str, float
 def inherited(run: Run, lag: int) -> float:
     """Return the squared displacement over a lag that replicas share in a stationary state.
 
-    From t to t + k steps after their branch at x their mean goes (M^(t+k) - M^t) x, M being
-    the matrix of a step. Mean over the reference points t.
+    From step t to t + k after their branch at x their mean goes (M^(t+k) - M^t) x.
     """
     curvature, rate, _, momentum = law = _law(run)
     step, power = theory.transition(curvature, rate, momentum), np.linalg.matrix_power
@@ -245,10 +241,7 @@ def late_displacement_ratio(run: Run, case: str = "") -> Estimate:
 
 @quantity("of one number, by a jackknife over replicas", **surrogates.MOTIONS)
 def late_exponent_difference(run: Run, case: str = "") -> Estimate:
-    """The exponent over the last two octaves of the lags, measured less predicted.
-
-    The jackknife is over the draws of the prediction, too.
-    """
+    """The exponent over the last two octaves of the lags, measured less predicted."""
     _need_the_rest(run)
     series = _series(run, case)
     series = series.loc[series.index.max() / 4 :]

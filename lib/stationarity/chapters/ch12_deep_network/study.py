@@ -39,12 +39,11 @@ def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
     """Train a net, take its Hessian and its noise, follow replicas. Rows:
 
     - at the reference weights, means over the last steps of training: ``reference_loss``;
-      ``reference_noise_trace``, of the covariance of one minibatch gradient; of each mode
-      (``index``) ``eigenvalue`` (error: residual) and ``noise_variance`` of a minibatch; of
-      the modes i < j among k ``noise_covariance``, ``index`` i k + j;
-      ``smallest_eigenvalue``, at most so much (error: residual); ``rest_node`` and
-      ``rest_weight``, for each draw the spectrum of H off the modes in which each direction
-      counts with its noise; ``parameters``, their number P;
+      ``reference_noise_trace``, of one minibatch gradient; of each mode (``index``)
+      ``eigenvalue`` (error: residual) and ``noise_variance``; of the modes i < j among k
+      ``noise_covariance``, ``index`` i k + j; ``smallest_eigenvalue``, at most so much;
+      ``rest_node`` and ``rest_weight``, for each draw the spectrum of H off the modes in
+      which each direction counts with its noise; ``parameters``, their number P;
     - of the replicas after the discarded steps, of each mode, what
       :func:`stationarity.stats.modes.statistics` gives; of random directions off the modes
       ``rest_variance`` and ``rest_kurtosis``; ``projection`` of the first replica on some
@@ -232,11 +231,7 @@ def reference_steps(settings: ModeStudy) -> list[int]:
 
 
 def _distances(gone: Tensor, top: Tensor) -> Tensor:
-    """Return what displacements (K, P) over one lag say, (K + 3,).
-
-    Their squares, that of the common drift, and tr C and tr C² of the covariance C of what
-    is not along the modes (k, P).
-    """
+    """Return squares (K,), that of the common drift, tr C and tr C² off the modes, in one."""
     rest, total = gone - (gone @ top.T) @ top, gone.sum(0)
     count, squares = len(gone), torch.linalg.vecdot(gone, gone)
     drift = (total @ total - squares.sum()) / (count * (count - 1))
