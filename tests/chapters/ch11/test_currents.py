@@ -92,28 +92,15 @@ def test_q_is_antisymmetric_and_drives_the_current(mode):
     assert np.allclose(current(points, *mode), -slope @ q.T, rtol=1e-10)
 
 
-def test_the_modified_loss_is_minus_the_logarithm_of_the_density():
-    mode = MODES[0]
-    points, (h, rate, s, beta) = scaled_points(mode), mode
-    psi = currents.modified_loss(points[:, :1], points[:, 1:], [h], rate, [s], beta)
-    expected = -np.log(density(points, *mode) / density(np.zeros(2), *mode))
-    assert np.allclose(psi, expected, rtol=1e-9)
-
-
 def test_the_modified_loss_is_isotropic_where_noise_follows_the_hessian():
     rho, noise, rate, beta = np.array([3.0, 0.2]), 0.7, 0.05, 0.9
     for decay in (0.0, 0.1):
-        h, s = rho + decay, noise * rho
-        psi = [
-            currents.modified_loss(unit, np.zeros(2), h, rate, s, beta) for unit in np.eye(2)
-        ]
+        covariance = theory.limiting_covariance(rho + decay, rate, noise * rho, beta)
+        position, velocity = 1 / (2 * np.diagonal(covariance, axis1=1, axis2=2)).T
         # (θ − μ)ᵀ (1 + λ/ρ) (θ − μ) / (η (1 + β)), times κ = (1 − β²) / noise
         expected = (1 + decay / rho) / (rate * (1 + beta)) * (1 - beta**2) / noise
-        assert np.allclose(psi, expected, rtol=1e-12)
-        speed = [
-            currents.modified_loss(np.zeros(2), unit, h, rate, s, beta) for unit in np.eye(2)
-        ]
-        assert np.allclose(speed, (1 - beta**2) / (2 * noise * rho), rtol=1e-12)
+        assert np.allclose(position, expected, rtol=1e-12)
+        assert np.allclose(velocity, (1 - beta**2) / (2 * noise * rho), rtol=1e-12)
 
 
 def test_each_mode_has_one_temperature_also_in_discrete_time():
@@ -241,8 +228,7 @@ def test_local_motion_is_the_current_over_the_density():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: currents.modified_loss([1.0], [0.0], [1.0], 3.0, [1.0], 0.0), "too large"),
-        (lambda: currents.modified_loss([1.0], [0.0], [-1.0], 0.1, [1.0], 0.0), "positive"),
+        (lambda: currents.limiting_rotation([1], 1.0, 3.0, 0.0), "too large"),
         (lambda: currents.discrete_rotation([1], 0.0, 0.1), "positive"),
         (lambda: currents.spectrum_peak(1.0, 0.1, 1.0), "momentum"),
     ],

@@ -254,7 +254,7 @@ def test_a_covariance_that_is_proportional_and_one_that_is_not():
     ("change", "message"),
     [
         ({"modes": 0}, "modes must be greater than 0"),
-        ({"replicas": 5}, "must be even"),
+        ({"replicas": 5}, "replicas takes a multiple of 2"),
         ({"averaged": 41}, "at most burn_in"),
         ({"random_directions": 5000}, "no room for"),
         ({"steps": 110}, "raise steps"),

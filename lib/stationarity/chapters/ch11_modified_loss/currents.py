@@ -1,30 +1,17 @@
-"""Modified loss and probability currents of SGD on a quadratic, mode by mode.
+"""Rotation and spectra of SGD on a quadratic, mode by mode: what its current does.
 
-In the continuous theory of :mod:`stationarity.theory` the stationary density of a mode is
-exp(−Ψ) with the *modified loss* Ψ = ½ xᵀ C⁻¹ x, and the *probability current* is (v, −ω² θ)
-times the density, with the natural frequency ω, in all regimes of damping. Frequencies are
-in radians per step; ``rate`` is the learning rate. All raise :class:`UsageError` where
-there is no stationary state. Source: paper: Kunin et al. 2024; our section: Modified loss
-and probability currents.
+The *probability current* of the continuous theory is (v, −ω² θ) times the stationary
+density, with the natural frequency ω. Frequencies are in radians per step; ``rate`` is the
+learning rate. All raise :class:`UsageError` where there is no stationary state. Source:
+paper: Kunin et al. 2024; our section: Modified loss and probability currents.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...theory import coupled
-from ...theory.continuous import damping, limiting_covariance, propagator
+from ...theory.continuous import damping, propagator
 from ...theory.discrete import check_stable, stationary_covariance, transition
-
-
-def modified_loss(position: ArrayLike, velocity: ArrayLike, *modes: ArrayLike) -> NDArray:
-    """Return Ψ, without unit, summed over the modes.
-
-    Position and velocity are (..., D); ``modes`` are D curvatures, the learning rate, D
-    noise variances and the momentum.
-    """
-    variances = np.diagonal(limiting_covariance(*modes), axis1=-2, axis2=-1)
-    squares = np.square(np.stack(np.broadcast_arrays(position, velocity), -1))
-    return (squares / variances).sum((-2, -1)) / 2
 
 
 def limiting_rotation(lags, curvature: ArrayLike, rate: float, momentum: float) -> NDArray:

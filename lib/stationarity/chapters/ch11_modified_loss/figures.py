@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,14 +22,12 @@ REGIMES = ("underdamped", "critical", "overdamped")
 def losses() -> Figure:
     """Draw level sets of a training loss and of the modified loss, for two noises."""
     figure, axes = panels(1, 2, height=3.3, sharey=True)
-    curvature, rate, momentum = np.array([4.0, 1.0]), 0.05, 0.9
-    levels, grid = (0.5, 2.0, 4.5), np.linspace(-3.2, 3.2, 161)  # of Ψ: 1, 2, 3 deviations
+    curvature, grid = np.array([4.0, 1.0]), np.linspace(-3.2, 3.2, 161)
+    levels = (0.5, 2.0, 4.5)  # of Ψ: 1, 2, 3 deviations
     position = np.stack(np.meshgrid(grid, grid), -1)
-    # In units that make the modified loss ½ ‖θ‖² where the noise is like the Hessian.
-    scaled = position * math.sqrt(rate / (2 * (1 - momentum)))
-    noises = {"isotropic noise": [2.5, 2.5], "noise like the Hessian": curvature}
+    noises = {"isotropic noise": np.full(2, 2.5), "noise like the Hessian": curvature}
     for ax, (name, noise) in zip(axes[0], noises.items(), strict=True):
-        psi = currents.modified_loss(scaled, 0.0, curvature, rate, noise, momentum)
+        psi = position**2 @ (curvature / noise) / 2  # of positions over √(η / (2 (1 − β)))
         training = {"colors": "0.45", "linestyles": "--", "linewidths": 1}
         ax.contour(grid, grid, position**2 @ curvature / 3.2, levels, **training)
         ax.contour(grid, grid, psi, levels, colors="C0", linewidths=1.6)

@@ -27,12 +27,11 @@ from ...stats.modes import FEW, statistics
 from ...stats.trends import slope_weights
 from ...theory.discrete import check_stable
 from ...theory.simulation import simulate
-from .settings import NOISES
+from .settings import NOISES, Ensembles, MinibatchCurrents, PhaseSpace
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
     from ...runs.progress import Progress
-    from .settings import Ensembles, MinibatchCurrents, PhaseSpace
 
 EDGES = np.linspace(-2.4, 2.4, 9)  # of cells in phase space, in standard deviations
 VISITED = 100  # states in a cell: below it no mean motion is noted

@@ -76,7 +76,7 @@ def _surrogate_modes(run: Run, law: str, table: pd.DataFrame, of_noise: pd.Serie
 
 
 def visited_noise(run: Run) -> float:
-    """Return the trace of the noise where the replicas went over that at the reference, or NaN."""
+    """Return the trace of the noise where the replicas went over that at the reference."""
     if not run.has("replica_noise_trace"):
         return math.nan
     at_reference = run.series("reference_noise_trace").value[0]
@@ -153,7 +153,7 @@ def displacements(run: Run, law: str = "") -> pd.DataFrame:
 
 
 def _predicted(run: Run, lags: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
-    """Return what is predicted along the modes (L,); of each draw off them (L, n), its weight."""
+    """Return what is predicted along the modes (L,), by each draw off them (L, n), its weight."""
     law, modes = _law(run), len(run.series("eigenvalue"))
     draws = run.settings.draws if run.has("rest_node") else 1
     along, off = np.split(theory.displacement_squared(lags, *law), [modes], axis=1)
