@@ -36,7 +36,7 @@ def test_every_experiment_runs_and_repeats(name):
         ("finite_chains", {"states": 1}, "states must be greater than or equal to 2"),
         ("noisy_plane", {"learning_rate": 9.0}, "too large"),
         ("noisy_plane", {"curvatures": (1.0, -0.2)}, "must be positive"),
-        ("noisy_plane", {"curvatures": (1.0,)}, "takes two numbers"),
+        ("noisy_plane", {"curvatures": (1.0,)}, "curvatures.1 is missing"),
         (
             "noisy_plane",
             {"noise_variances": (1.0, -1.0)},

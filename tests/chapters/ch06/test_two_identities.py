@@ -8,7 +8,6 @@ from stationarity.chapters.ch06_invariant_measure import reading, two_identities
 from stationarity.chapters.ch06_invariant_measure.two_identities import inner
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Keeper
-from stationarity.runs.progress import Progress
 from stationarity.runs.settings import get
 
 SOFTMAX = get(
@@ -29,11 +28,10 @@ def problem():
 
 @pytest.fixture(scope="module")
 def kept(problem):
-    with Progress("test", 1) as progress:
-        return {
-            sampling: two_identities.chain(problem, SOFTMAX, sampling, progress, Keeper())
-            for sampling in two_identities.SAMPLINGS
-        }
+    return {
+        sampling: two_identities.chain(problem, SOFTMAX, sampling, Keeper())
+        for sampling in two_identities.SAMPLINGS
+    }
 
 
 def some_weights(problem, scale=0.5, seed=0):

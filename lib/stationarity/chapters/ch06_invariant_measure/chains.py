@@ -22,17 +22,11 @@ if TYPE_CHECKING:
 STARTS = (-1, 1)  # the minima of the double well
 
 
-def cubic_gradient(theta: NDArray) -> NDArray:
-    """Return f′(θ) = 4 θ² − 3 θ of f(θ) = 4 θ³ / 3 − 3 θ² / 2.
-
-    A step of descent at learning rate 1 is the logistic map θ ← 4 θ (1 − θ),
-    which maps [0, 1] to itself and leaves the arcsine law invariant.
-    """
-    return 4 * theta**2 - 3 * theta
-
-
 def orbits(starts: ArrayLike, steps: int) -> NDArray:
-    """Return ``steps`` iterates of descent on the cubic, (steps, ...), the starts first."""
+    """Return ``steps`` iterates (steps, ...) of the logistic map, the starts first.
+
+    Its step θ ← 4 θ (1 − θ) is descent at learning rate 1 on f(θ) = 4 θ³ / 3 − 3 θ² / 2.
+    """
     path = [np.asarray(starts, float)]
     while len(path) < steps:
         path.append(4 * path[-1] * (1 - path[-1]))
@@ -40,12 +34,12 @@ def orbits(starts: ArrayLike, steps: int) -> NDArray:
 
 
 def descent_map(settings: DescentMap, place: Place) -> list[tuple]:
-    """Measure how fast histograms of descent on the cubic approach the arcsine law.
+    """Measure how fast histograms of :func:`orbits` approach the arcsine law.
 
-    Of the first T iterates, the ``step``, rows of ``distance``, the largest gap between
-    their distribution function and the law, and ``loss_change``, the size of the mean
-    change of the loss per step, both means over independent uniform starts; and of
-    ``different``, the smallest share of different numbers from any start.
+    Rows at ``step`` T: ``distance``, the largest gap between the distribution function of
+    T iterates and the law, and ``loss_change``, the size of the mean change of the loss per
+    step, both means over independent uniform starts; ``different``, the smallest share of
+    different numbers from any start.
     """
     starts = np.random.default_rng(settings.seed).uniform(size=settings.trajectories)
     rows, paths = [], orbits(starts, max(settings.times) + 1).T
@@ -61,10 +55,7 @@ def descent_map(settings: DescentMap, place: Place) -> list[tuple]:
 
 
 def finite_chains(settings: FiniteChains, place: Place) -> list[tuple]:
-    """Compute :func:`telescoping` for three chains; each starts in its first state.
-
-    Rows are of the chain, ``step`` is T. Nothing is random: errors are zero.
-    """
+    """Compute :func:`telescoping` for three chains from their first states; ``step`` is T."""
     points, states = np.linspace(-4, 4, settings.states), np.eye(settings.states)
     matrices = {
         "rounded SGD": rounded_sgd(points, settings.learning_rate, settings.noise),
@@ -74,19 +65,18 @@ def finite_chains(settings: FiniteChains, place: Place) -> list[tuple]:
     rows = []
     for name, matrix in matrices.items():
         start = np.eye(1, matrix.shape[0])[0]
-        for quantity, values in telescoping(matrix, start, settings.times).items():
-            rows += metrics.rows(quantity, values, 0.0, of=name, step=settings.times)
+        found = telescoping(matrix, start, settings.times)
+        rows += metrics.common_rows(found, errors=0.0, of=name, step=settings.times)
     return rows
 
 
 def telescoping(
     matrix: sparse.csr_array, start: NDArray, times: ArrayLike
 ) -> dict[str, NDArray]:
-    """Follow distributions μ_k = μ_0 P^k and their averages ν_T over the first T.
+    """Follow distributions μ_k = μ_0 P^k from ``start`` (n,), and their averages ν_T over T.
 
-    ``start`` (n,) is μ_0. For each T of ``times`` the total variation: ``gap`` between ν_T P
-    and ν_T; ``identity``, μ_T and μ_0, over T; ``one_step``, μ_T P and μ_T; ``ageing``, ν_T
-    and ν_2T.
+    For each of ``times`` T the total variation: ``gap`` between ν_T P and ν_T; ``identity``,
+    μ_T and μ_0, over T; ``one_step``, μ_T P and μ_T; ``ageing``, ν_T and ν_2T.
     """
     kept, times = [start], np.array(times)
     for _ in range(2 * max(times)):
@@ -108,10 +98,9 @@ def total_variation(one: ArrayLike, other: ArrayLike) -> NDArray:
 
 
 def rounded_sgd(points: NDArray, learning_rate: float, noise: float) -> sparse.csr_array:
-    """Return the transition matrix (n, n) of SGD on θ²/2 with weights on a grid.
+    """Return the transition matrix (n, n) of SGD on θ²/2, rounded to rising ``points`` (n,).
 
-    The gradient is θ plus −noise, 0 or +noise, each with probability 1/3; the new
-    weight is rounded to the nearest of the ``points`` (n,), which ascend.
+    The gradient is θ plus −noise, 0 or +noise, each with probability 1/3.
     """
     matrix = np.zeros((len(points), len(points)))
     middles = (points[1:] + points[:-1]) / 2
@@ -128,10 +117,10 @@ def drifting_walk(states: int) -> sparse.csr_array:
 
 
 def well_interval(learning_rate: float, width: float) -> tuple[float, float]:
-    """Return the ends of an interval about the minimum 1 that SGD never leaves.
+    """Return the ends of an interval about 1 that SGD never leaves: zeros of θ³ − θ ± width.
 
-    They are the zeros of θ³ − θ ± width next to 1 (book: proposition of chapter 6). Raises
-    :class:`UsageError` for noise too wide for two wells, or a rate too large for the proof.
+    Raises :class:`UsageError` for noise too wide for two wells, or a rate too large for the
+    proof. Source: our proposition in chapter 6.
     """
     barrier = 2 / math.sqrt(27)
     if not 0 <= width < barrier:
@@ -162,10 +151,9 @@ def well_paths(settings: DoubleWell, width: float, start: float) -> NDArray:
 
 
 def double_well(settings: DoubleWell, place: Place) -> list[tuple]:
-    """Average paths over the second half of their steps.
+    """Measure the ``average`` of θ over the second half of paths.
 
-    Rows at the last step, of each ``width`` of the noise, as in ``width 0.3``, for each of
-    the ``STARTS`` (``index``): ``average``, the mean over paths of their averages of θ.
+    A row for each width of the noise, of ``width 0.3``, and each of ``STARTS`` (``index``).
     """
     rows = []
     for width in settings.widths:
@@ -184,29 +172,26 @@ def plane_matrices(settings: Plane) -> tuple[NDArray, NDArray]:
 
 
 def plane_sample(settings: Plane, recorded: ArrayLike) -> NDArray:
-    """Return the weights (len(recorded), trajectories, 2) of the ensemble at some steps.
-
-    The state itself is updated, without the matrices of the theory.
-    """
+    """Return the weights (len(recorded), trajectories, 2) of the ensemble at rising steps."""
     hessian, noise = plane_matrices(settings)
     generator, deviations = np.random.default_rng(settings.seed), np.sqrt(np.diag(noise))
     theta = np.tile(np.array(settings.start, float), (settings.trajectories, 1))
-    buffer, kept = np.zeros_like(theta), {}
+    buffer, kept = np.zeros_like(theta), []
     for step in range(settings.steps + 1):
         if step in recorded:
-            kept[step] = theta
+            kept.append(theta)
         errors = deviations * generator.standard_normal(theta.shape)
         buffer = settings.momentum * buffer + theta @ hessian + errors
         theta = theta - settings.learning_rate * buffer
-    return np.array([kept[step] for step in recorded])
+    return np.array(kept)
 
 
 def noisy_plane(settings: Plane, place: Place) -> list[tuple]:
-    """Compare an ensemble of SGD in the plane with its exact distributions.
+    """Compare an ensemble of SGD in the plane with its stationary law N(0, C).
 
     Rows at some steps: ``covariance`` of the weights i and j (``index`` 2 i + j), and
-    ``distance``, the largest gap between the distribution functions of θᵀ C⁻¹ θ, C the
-    stationary covariance, and of χ² with two degrees of freedom.
+    ``distance``, the largest gap between the distribution functions of θᵀ C⁻¹ θ and of χ²
+    with two degrees of freedom.
     """
     chosen = settings.learning_rate, settings.momentum
     stationary = stationary_covariance(*plane_matrices(settings), *chosen)[:2, :2]

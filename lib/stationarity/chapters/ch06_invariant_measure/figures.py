@@ -9,7 +9,6 @@ from scipy.stats import arcsine, chi2
 
 from ...runs.records import Run
 from ..plots import DOTTED, THEORY, legend_above, panels, points
-from .two_identities import SAMPLINGS
 
 
 def wandering(path: NDArray, run: Run) -> Figure:
@@ -76,15 +75,15 @@ def bounded(norms: dict, bound: float, squares: dict) -> Figure:
     figure, ((left, right),) = panels(1, 2, height=3.4)
     for label, values in norms.items():
         left.plot(values, label=label)
+    for label, values in squares.items():
+        right.plot(np.arange(1, len(values)), values[1:], label=label)
     left.axhline(bound, **DOTTED)
     left.annotate("G/λ", (0, bound), (2, 3), textcoords="offset points", fontsize="small")
     left.set(xlabel="step", ylabel="‖θ‖ (unit)", ylim=(0, 1.5 * bound))
-    for label, values in squares.items():
-        right.plot(np.arange(1, len(values)), values[1:], label=label)
     right.axhline(1, **DOTTED)
     right.set(xlabel="step", ylabel="‖w‖² over its balance", xscale="log", yscale="log")
-    left.legend(fontsize="x-small")
-    right.legend(fontsize="x-small")
+    for ax in (left, right):
+        ax.legend(fontsize="x-small")
     return figure
 
 
@@ -121,10 +120,7 @@ def wells(late: dict[float, dict[float, NDArray]]) -> Figure:
 
 
 def cloud(weights: NDArray, limit: NDArray, distances: NDArray) -> Figure:
-    """Draw weights (R, 2) over the normal law of covariance ``limit`` (2, 2), and distances.
-
-    The Wasserstein distances (K + 1,) are those of the ensemble's law to its limit.
-    """
+    """Draw weights (R, 2) over the normal law of covariance ``limit``, and distances to it."""
     figure, ((left, right),) = panels(1, 2, height=3.6)
     left.plot(*weights.T, ".", markersize=2, alpha=0.5, rasterized=True)
     values, vectors = np.linalg.eigh(limit)
@@ -154,7 +150,8 @@ def ratios(run: Run) -> Figure:
     """Draw both identities in both forms, over windows of time, for both samplings."""
     figure, axes = panels(2, 2, height=2.7, sharex=True)
     ends = run.settings.edges
-    for column, sampling in zip(axes.T, SAMPLINGS, strict=True):
+    samplings = {"replacement": "with replacement", "reshuffled": "from reshuffled epochs"}
+    for column, (sampling, title) in zip(axes.T, samplings.items(), strict=True):
         for ax, kind in zip(column, ("ratio", "budget"), strict=True):
             for form, name, fmt, shift in (
                 ("minibatch", "minibatch's own gradient", "C0o-", 0.97),
@@ -167,8 +164,7 @@ def ratios(run: Run) -> Figure:
             ax.set(xscale="log", ylim=(-0.5, 2))
             ax.set_xticks(ends, [f"{end:g}" for end in ends], fontsize="x-small")
             ax.xaxis.set_minor_formatter(NullFormatter())
-        drawn = {"replacement": "with replacement", "reshuffled": "from reshuffled epochs"}
-        column[0].set(title=f"minibatches {drawn[sampling]}")
+        column[0].set(title=f"minibatches {title}")
         column[1].set(xlabel="end of the window (step)")
     axes[0, 0].set(ylabel="θ·gradient over\nη(1+β)/2 ‖b‖²")
     axes[1, 0].set(ylabel="first-order gain over\nsecond-order loss")

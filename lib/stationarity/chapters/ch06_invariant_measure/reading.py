@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import UsageError
 from ...theory.coupled import linear_chain, stationary_covariance
-from ...theory.discrete import iterate
+from ...theory.discrete import decay, iterate
 from .chains import plane_matrices
 from .settings import Identities, Plane
 from .two_identities import Problem, batches, inner
@@ -23,12 +23,9 @@ def largest_decay_rate(momentum: float) -> float:
 
 
 def balanced_square(learning_rate: float, weight_decay: float, gradient: float) -> float:
-    """Return the stationary ‖w‖² of weights with a tangential gradient of norm G/‖w‖.
-
-    ‖w‖⁴ = η G² / (λ (2 − η λ)), the balance of growth and decay (book: chapter 6).
-    """
-    rate, decay = learning_rate, weight_decay
-    return math.sqrt(rate * gradient**2 / (decay * (2 - rate * decay)))
+    """Return the stationary ‖w‖² of weights with a tangential gradient of norm G/‖w‖."""
+    shrinking = weight_decay * (2 - learning_rate * weight_decay)
+    return math.sqrt(learning_rate * gradient**2 / shrinking)
 
 
 def decayed_norms(
@@ -62,18 +59,14 @@ def plane_moments(settings: Plane) -> tuple[NDArray, NDArray]:
     """Return the exact mean (K + 1, 4) and covariance (K + 1, 4, 4) at each step."""
     given = *plane_matrices(settings), settings.learning_rate, settings.momentum
     (matrix, _), limit = linear_chain(*given), stationary_covariance(*given)
-    powers = [np.eye(4)]
-    for _ in range(settings.steps):
-        powers.append(matrix @ powers[-1])
-    powers = np.array(powers)
+    powers = iterate(matrix, np.zeros(4), np.eye(4), np.arange(settings.steps + 1)).mT
     return powers[..., :2] @ settings.start, limit - powers @ limit @ powers.mT
 
 
 def gaussian_distance(means: NDArray, covariances: NDArray, limit: NDArray) -> NDArray:
-    """Return the Wasserstein distances W₂ (...) of normal distributions to N(0, L).
+    """Return the Wasserstein distances (...) of normal laws to that of mean 0 and ``limit``.
 
-    ``means`` are (..., P), ``covariances`` (..., P, P), and ``limit`` (P, P) is L.
-    W₂² = ‖m‖² + tr(C + L − 2 (L^½ C L^½)^½), in squared units of the variable.
+    ``means`` are (..., P), ``covariances`` (..., P, P), and ``limit`` is (P, P).
     """
     root = sqrtm(limit)
     cross = np.linalg.eigvalsh(root @ covariances @ root)
@@ -85,10 +78,9 @@ def gaussian_distance(means: NDArray, covariances: NDArray, limit: NDArray) -> N
 def coupled_distance(
     problem: Problem, settings: Identities, steps: int, spread: float
 ) -> Tensor:
-    """Return distances (steps + 1, R) of chains that share their minibatches.
+    """Return distances (steps + 1, R) of R pairs of chains that share their minibatches.
 
-    Two chains without momentum start at independent normal weights of standard
-    deviation ``spread``; R pairs run at once.
+    All start at independent normal weights of deviation ``spread``, without momentum.
     """
     device = problem.inputs.device
     generator = torch.Generator(device).manual_seed(settings.seed)
@@ -103,50 +95,29 @@ def coupled_distance(
     return torch.stack(squares).sqrt().cpu()
 
 
-def reshuffled_ratio(
+def reshuffled(
     curvature: float, learning_rate: float, momentum: float, per_epoch: int
-) -> float:
-    """Return E[θ f′(θ)] over η (1 + β)/2 E b² where epochs are reshuffled.
+) -> tuple[float, NDArray]:
+    """Return E[θ f′(θ)] over η (1 + β)/2 E b² with reshuffled epochs, and variances of θ.
 
-    One direction of a quadratic, its stationary state, and all positions in an epoch: the
-    noises of the ``per_epoch`` minibatches do not depend on the weight, sum to zero, and
-    come in a new random order in each epoch. With independent minibatches the ratio is 1.
-    Raises :class:`UsageError` without a stationary state, or for a single minibatch.
+    One direction of a quadratic in its stationary state: the noises of the ``per_epoch``
+    minibatches do not depend on the weight, sum to zero, and come in a new random order in
+    each epoch. The variances (``per_epoch``,) at each place of an epoch are over that with
+    independent minibatches, whose ratio is 1. Raises :class:`UsageError` without a
+    stationary state, or for a single minibatch.
     """
-    weight, buffer = _responses(curvature, learning_rate, momentum, per_epoch)
-    products = [-weight[:place].sum() for place in range(per_epoch)]
-    squares = _reshuffled(buffer, per_epoch).mean()
-    return float(1 - np.mean(products) / (learning_rate * (1 + momentum) / 2 * squares))
-
-
-def reshuffled_variance(
-    curvature: float, learning_rate: float, momentum: float, per_epoch: int
-) -> NDArray:
-    """Return the variance of the weight at each place of an epoch, (``per_epoch``,).
-
-    Over that with independent minibatches, for the process of :func:`reshuffled_ratio`;
-    place j has j minibatches of its epoch behind it. It is smallest near place 0, where
-    epochs end and all their noise has cancelled.
-    """
-    weight, _ = _responses(curvature, learning_rate, momentum, per_epoch)
-    return _reshuffled(weight, per_epoch) / (per_epoch - 1) / (weight**2).sum()
-
-
-def _reshuffled(response: NDArray, per_epoch: int) -> NDArray:
-    """Return n − 1 times a response's variance at each of the n places of an epoch."""
-    found = []
-    for place in range(per_epoch):  # so many noises of the epoch came before
-        epochs = np.unique(np.r_[0, np.arange(place, len(response), per_epoch)])
-        sums = np.add.reduceat(response, epochs)
-        found.append(per_epoch * (response**2).sum() - (sums**2).sum())
-    return np.array(found)
-
-
-def _responses(curvature, learning_rate, momentum, per_epoch) -> NDArray:
-    """Return the weight and the buffer (2, M), in units of the noise of m steps ago."""
     if per_epoch < 2:
         raise UsageError("Reshuffling needs at least two minibatches in an epoch.")
     matrix, _ = linear_chain([[curvature]], [[1.0]], learning_rate, momentum)
-    radius = max(abs(np.linalg.eigvals(matrix)))
-    epochs = 2 + math.ceil(40 / (per_epoch * -math.log(radius)))  # what is left: e^-40
-    return iterate(matrix, [0.0, 0.0], [-learning_rate, 1.0], np.arange(epochs * per_epoch)).T
+    epochs = 2 + math.ceil(40 / (per_epoch * decay(curvature, learning_rate, momentum)))
+    steps = np.arange(epochs * per_epoch)  # what earlier ones leave: e^-40
+    # Weight and buffer in units of the noise of so many steps ago.
+    responses = iterate(matrix, [0.0, 0.0], [-learning_rate, 1.0], steps)
+    products, variances = [], []
+    for place in range(per_epoch):  # so many noises of the epoch came before
+        sums = np.add.reduceat(responses, np.unique(np.r_[0, steps[place::per_epoch]]))
+        variances.append(per_epoch * (responses**2).sum(0) - (sums**2).sum(0))
+        products.append(-responses[:place, 0].sum())
+    weight, buffer = np.transpose(variances)  # times per_epoch − 1
+    ratio = 1 - np.mean(products) / (learning_rate * (1 + momentum) / 2 * buffer.mean())
+    return float(ratio), weight / (per_epoch - 1) / (responses[:, 0] ** 2).sum()

@@ -4,7 +4,7 @@ import math
 from typing import ClassVar, Self
 
 import numpy as np
-from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic import model_validator
 
 from ...errors import UsageError
 from ...runs.settings import Count, NotNegative, Positive, Settings, Share, register
@@ -41,22 +41,15 @@ class Plane(Settings):
 
     study: ClassVar[str] = "chapters.ch06_invariant_measure.chains:noisy_plane"
 
-    curvatures: tuple[float, ...]  # two eigenvalues of the Hessian
+    curvatures: tuple[float, float]  # eigenvalues of the Hessian
     angle: float  # of the first eigenvector, in degrees
-    noise_variances: tuple[NotNegative, ...]  # of the gradient, along the two coordinates
+    noise_variances: tuple[NotNegative, NotNegative]  # of the gradient, along the coordinates
     learning_rate: Positive
     momentum: Share
-    start: tuple[float, ...]  # two coordinates
+    start: tuple[float, float]
     steps: Count
     trajectories: AtLeastTwo
     total_steps = property(lambda self: self.trajectories * self.steps)
-
-    @field_validator("curvatures", "noise_variances", "start")
-    @classmethod
-    def _two(cls, numbers: tuple, info: ValidationInfo) -> tuple:
-        if len(numbers) != 2:
-            raise UsageError(f"The setting {info.field_name} takes two numbers.")
-        return numbers
 
     @model_validator(mode="after")
     def _stable(self) -> Self:
@@ -75,22 +68,17 @@ class DoubleWell(Settings):
     trajectories: AtLeastTwo  # for each of two starts
     total_steps = property(lambda self: self.trajectories * self.steps)
 
-    def radius(self, width: float) -> float:
-        """Return an R such that SGD maps [−R, R] to itself; :class:`UsageError` for none."""
-        rate = self.learning_rate
-        # The step without noise is (1 + η) θ − η θ³: its largest value for θ ≥ 0.
-        radius = 2 * rate * ((1 + rate) / (3 * rate)) ** 1.5 + rate * width
-        if (1 + rate) * radius - rate * radius**3 - rate * width < -radius:
-            raise UsageError(
-                f"The learning rate {rate:g} is too large for noise of width {width:g} on "
-                "the double well: weights may leave for good; take less."
-            )
-        return radius
-
     @model_validator(mode="after")
     def _bounded(self) -> Self:
+        rate = self.learning_rate
         for width in self.widths:
-            self.radius(width)
+            # From the largest value of a step for θ ≥ 0; without noise (1 + η) θ − η θ³.
+            radius = 2 * rate * ((1 + rate) / (3 * rate)) ** 1.5 + rate * width
+            if (1 + rate) * radius - rate * radius**3 - rate * width < -radius:
+                raise UsageError(
+                    f"The learning rate {rate:g} is too large for noise of width {width:g} on "
+                    "the double well: weights may leave for good; take less."
+                )
         return self
 
 

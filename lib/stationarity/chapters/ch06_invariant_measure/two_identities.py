@@ -1,11 +1,7 @@
 """Two identities of the invariant measure, measured on softmax regression (chapter 6).
 
-SGD with momentum and weight decay in PyTorch's convention,
-
-    b ← β b + g,    θ ← θ − η b,
-
-where ``g`` is a minibatch gradient of the objective with decay. R independent chains
-run at once: weights are (R, D, C) for D inputs and C classes. Everything is float64.
+SGD is b ← β b + g, θ ← θ − η b, with minibatch gradients g of the objective with decay. R
+independent chains run at once: weights are (R, D, C) for D inputs and C classes, in float64.
 """
 
 from __future__ import annotations
@@ -25,14 +21,12 @@ from ...stats.estimate import mean_and_error
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Keeper, Place
-    from ...runs.progress import Progress
     from .settings import Identities
 
 SAMPLINGS = ("replacement", "reshuffled")
 EACH = ("weight_square", "buffer_product", "minibatch_product", "buffer_square")
 MEASURED = (  # at every stride-th step, over all examples
     "full_product", "gain", "full_gain", "gradient_norm_squared", "second_order", "loss",
-    "objective",
 )  # fmt: skip
 
 
@@ -59,9 +53,8 @@ class Problem(NamedTuple):
     def second_order(self, weights: Tensor, step: Tensor) -> Tensor:
         """Return ∫₀¹ (1 − s) dᵀ H(θ + s d) d ds (R,) for the ``step`` d from ``weights``.
 
-        With the objective's Hessian H: its change beyond the first-order ∇f·d (book:
-        Taylor's formula in chapter 6). A Gauss-Jacobi sum of two nodes, with an error of
-        fourth order in d.
+        H is the objective's Hessian. By Gauss-Jacobi with two nodes: the error is of fourth
+        order in d.
         """
         scores, along = self.inputs @ weights, self.inputs @ step
         nodes, masses = roots_jacobi(2, 1, 0)
@@ -83,10 +76,7 @@ class Problem(NamedTuple):
 
 
 def load(settings: Identities, data_root=None, device="cpu") -> Problem:
-    """Return the learning problem of the settings.
-
-    The pixels are scaled to a root mean square norm of 4, and a constant 1 joins them.
-    """
+    """Return the problem of the settings, on pixels of root mean square norm 4 and a 1."""
     how = {"dtype": torch.float64, "data_root": data_root, "device": device}
     how |= settings.model_dump(include={"examples", "label_noise"})
     dataset = data.load(settings.dataset, batch_size=settings.examples, **how)
@@ -105,11 +95,7 @@ def inner(one: Tensor, other: Tensor) -> Tensor:
 
 
 def batches(settings: Identities, sampling: str, steps: int, device) -> Iterator[Tensor]:
-    """Yield the examples (R, B) of each step's minibatches.
-
-    ``replacement``: all draws independent. ``reshuffled``: each epoch is a
-    new random order of all examples, cut into minibatches.
-    """
+    """Yield the examples (R, B) of each step's minibatches, by one of ``SAMPLINGS``."""
     replicates, examples, size = settings.replicates, settings.examples, settings.batch_size
     how = {"generator": torch.Generator(device).manual_seed(settings.seed), "device": device}
     for first in range(0, steps * size, size):
@@ -123,41 +109,36 @@ def batches(settings: Identities, sampling: str, steps: int, device) -> Iterator
 
 
 def two_identities(settings: Identities, place: Place) -> list[tuple]:
-    """Measure both identities, in both forms, under both samplings.
+    """Measure both identities, in both forms. Rows are of the sampling.
 
-    Rows are of the sampling; errors are standard errors over the independent chains.
     For each window of time, ``step`` being its end:
 
     - ``minibatch_ratio``, ``full_ratio``: mean θ·g, and mean θ·∇f, over
       η (1+β)/2 times the mean of ‖b‖²;
-    - ``drift``: 1 less the first, by :func:`drift`;
+    - ``drift``: :func:`drift`;
     - ``minibatch_budget``, ``full_budget``: first-order gain over second-order
       loss, the gain with the buffer's last gradient, and with ∇f in its place;
     - ``mean_`` ``loss``, ``gradient_norm_squared``, ``weight_square``, ``buffer_square``.
 
-    At the measured steps ``loss``, ``objective``, ``gradient_norm_squared``, ``weight_norm``.
+    At the measured steps ``loss``, ``gradient_norm_squared`` and ``weight_norm``. Errors are
+    standard errors over the chains.
     """
-    problem, rows = load(settings, place.data_root, place.device), []
-    with place.keeper.progress("two_identities", 2 * settings.edges[-1]) as progress:
+    problem, keeper, rows = load(settings, place.data_root, place.device), place.keeper, []
+    with keeper.progress("two_identities", 2 * settings.edges[-1]):
         for sampling in SAMPLINGS:
-
-            def measured() -> list[tuple]:
-                kept = chain(problem, settings, sampling, progress, place.keeper)
-                return windows(kept, settings, sampling)
-
-            rows += place.keeper.part(sampling, measured)
+            how = settings, sampling
+            rows += keeper.part(sampling, lambda: windows(chain(problem, *how, keeper), *how))
     return rows
 
 
 def chain(
-    problem: Problem, settings: Identities, sampling: str, progress: Progress, keeper: Keeper
+    problem: Problem, settings: Identities, sampling: str, keeper: Keeper
 ) -> dict[str, Tensor]:
-    """Run the chains from zero weights; return what the identities need.
+    """Run the chains from zero weights; return what the identities need, by name.
 
-    At each step, (steps + 1, R): ``weight_square`` ‖θ‖² and ``buffer_product`` θ·b before
-    the update, also after the last; ``minibatch_product`` θ·g, ``buffer_square`` ‖b‖². At
-    every ``stride``-th, (measured, R): ``full_product`` θ·∇f, ``gain`` and ``full_gain``,
-    ∇f·b with the buffer's last gradient and with ∇f in its place, the rest of ``MEASURED``.
+    ``EACH`` are (steps + 1, R): ‖θ‖² and θ·b before the step, also after the last; θ·g and
+    ‖b‖². ``MEASURED`` are (measured, R): θ·∇f; ∇f·b with the buffer's last gradient and with
+    ∇f in its place; and so on.
     """
     steps, rate, beta = settings.edges[-1], settings.learning_rate, settings.momentum
     shape = (settings.replicates, problem.inputs.shape[1], problem.targets.shape[1])
@@ -179,12 +160,12 @@ def chain(
         if step % settings.stride == 0:
             full, loss = problem.gradient(weights), problem.losses(weights)
             second = problem.second_order(weights, -rate * buffer)
-            decayed = loss + problem.weight_decay / 2 * inner(weights, weights)
             products = [inner(full, x) for x in (weights, buffer, beta * previous + full, full)]
-            values = torch.stack([*products, second, loss, decayed])
+            values = torch.stack([*products, second, loss])
             state.measured[:, step // settings.stride] = values
         state.step, state.weights, state.buffer = step + 1, weights - rate * buffer, buffer
-        progress.advance()
+        if keeper.bar:
+            keeper.bar.advance()
         keeper.keep(state)
     weights, each = state.weights, state.each
     each[:2, steps] = torch.stack([inner(weights, weights), inner(weights, state.buffer)])
@@ -194,8 +175,7 @@ def chain(
 def drift(kept: dict, settings: Identities, begin: int, end: int) -> Tensor:
     """Return 1 less the minibatch form of the ratio, (R,), from the ends of a window.
 
-    By the pathwise identity the ratio of Σ θ·g to η (1+β)/2 Σ ‖b‖² differs from 1
-    by what ‖θ‖² and θ·b changed between steps ``begin`` and ``end`` (book: chapter 6).
+    Source: our pathwise identity in chapter 6.
     """
     rate, beta = settings.learning_rate, settings.momentum
     squares, products = (kept[name][end] - kept[name][begin] for name in EACH[:2])
@@ -207,10 +187,9 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
     """Return the rows of :func:`two_identities` for what :func:`chain` has kept."""
     rate, beta, rows = settings.learning_rate, settings.momentum, []
     for begin, end in itertools.pairwise((0, *settings.edges)):
-        steps = slice(begin, end)
         measured = slice(-(-begin // settings.stride), -(-end // settings.stride))
         means = {
-            name: values[measured if name in MEASURED else steps].mean(0)
+            name: values[measured if name in MEASURED else slice(begin, end)].mean(0)
             for name, values in kept.items()
         }
         squares, second = rate * (1 + beta) / 2 * means["buffer_square"], means["second_order"]
@@ -230,7 +209,7 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
             pairs[name] = ratio, error  # by the delta method
         for name, pair in pairs.items():
             rows += metrics.rows(name, *pair, of=sampling, step=end, epoch=settings.epochs)
-    courses = {name: kept[name] for name in ("loss", "objective", "gradient_norm_squared")}
+    courses = {name: kept[name] for name in ("loss", "gradient_norm_squared")}
     courses["weight_norm"] = kept["weight_square"][: -1 : settings.stride].sqrt()
     times = range(0, settings.edges[-1], settings.stride)
     at = {"of": sampling, "step": times, "epoch": settings.epochs}
