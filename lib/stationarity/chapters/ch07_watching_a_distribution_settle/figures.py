@@ -22,7 +22,7 @@ from ..plots import (
     panels,
     points,
 )  # fmt: skip
-from . import balancing, reading
+from . import reading
 
 LABELS = {
     "minibatch_loss": "minibatch loss\n(nats)", "loss": "loss (nats)",
@@ -33,16 +33,13 @@ LABELS = {
 }  # fmt: skip
 LABELS |= {f"observed_{name}": label for name, label in LABELS.items()}
 SHORTEST = 12  # values in a window that is drawn: the tests ask for more
-DISTANCE = "distance /\nstandard deviation"
 
 
-def _grid(names, ylabel: str = "", **keywords) -> tuple[Figure, list[Axes]]:
+def _grid(names, **keywords) -> tuple[Figure, np.ndarray]:
     figure, axes = panels(-(-len(names) // 3), 3, 2.3, **keywords)
-    for panel in axes[:, 0]:
-        panel.set_ylabel(ylabel)
     for unused in axes.ravel()[len(names) :]:
         unused.set_visible(False)
-    return figure, list(axes.ravel()[: len(names)])
+    return figure, axes.ravel()[: len(names)]
 
 
 def _title(name: str) -> str:
@@ -74,13 +71,14 @@ def _mark_steps(panel: Axes, steps) -> None:
 
 
 def distances(observables: dict) -> Figure:
-    """Draw the distance of successive growing windows against age, by observable.
+    """Draw the Wasserstein distance of successive growing windows against age, by observable.
 
-    Wasserstein distances over the standard deviation of the later window; the grey bar
-    reaches to the 95 % quantile by chance. A cross marks windows with too few effective
-    samples. The colour is the verdict.
+    The grey bar reaches to the 95 % quantile by chance. A cross marks windows with too few
+    effective samples. The colour is the verdict.
     """
-    figure, axes = _grid(observables, DISTANCE, sharey=True)
+    figure, axes = _grid(observables, sharey=True)
+    for panel in axes[::3]:
+        panel.set_ylabel("distance /\nstandard deviation")
     for panel, (name, series) in zip(axes, observables.items(), strict=True):
         table = invariance.along(*series)
         verdict = invariance.verdict(table)["verdict"]
@@ -89,7 +87,7 @@ def distances(observables: dict) -> Figure:
         panel.bar(known.age, known.resolution, width=0.35 * known.age, color="0.85", zorder=1)
         color = VERDICTS[verdict]
         points(panel, known.age, known["shift"], known.error, fmt="o-", color=color, zorder=2)
-        panel.plot(unknown.age, np.zeros(len(unknown)), "x", color="0.4")
+        panel.plot(unknown.age, 0 * unknown.age, "x", color="0.4")
         panel.set_title(f"{_title(name)}\n{verdict}", color=color, fontsize="small")
         panel.set(xscale="log", xlabel="age (steps)", ylim=(-0.1, 2.5))
         _mark_steps(panel, table.age)
@@ -97,29 +95,30 @@ def distances(observables: dict) -> Figure:
 
 
 def balances(table: pd.DataFrame, drops) -> Figure:
-    """Draw loss, drift of the norm, fluctuation-dissipation ratios and descent budget.
+    """Draw the ``table`` of :func:`~.balancing.balances`.
 
-    ``table`` comes from :func:`balancing.balances`; horizontal bars are the windows,
-    vertical ones 95 % intervals over the members. Bars may leave the axis.
+    Horizontal bars are the windows, vertical ones 95 % intervals over the members.
     """
     figure, axes = panels(4, 1, 1.8, sharex=True)
     loss, ratio, budget, norm = axes[:, 0]
     points(loss, table.middle, table.loss, table.loss_error, xerr=table.half, color="C0")
     loss.set(ylabel="loss (nats)", ylim=(0, None))
-    for name, panel, style in (
-        ("fluctuation_dissipation", ratio, {"color": "C1"}),
-        ("fluctuation_dissipation_full", ratio, {"fmt": "s", "color": "C2", "mfc": "none"}),
-        ("descent_budget", budget, {"color": "C3"}),
-    ):
+    drawn = {
+        "fluctuation_dissipation": (ratio, "fluctuation-dissipation, minibatch gradient", {}),
+        "fluctuation_dissipation_full": (
+            ratio, "fluctuation-dissipation, full gradient", {"fmt": "s", "mfc": "none"}
+        ),
+        "descent_budget": (budget, "descent budget", {}),
+        "norm_drift": (norm, None, {}),
+    }  # fmt: skip
+    for number, (name, (panel, label, style)) in enumerate(drawn.items(), start=1):
         ends = (table[f"{name}{part}"] for part in ("", "_low", "_high"))
-        style |= {"xerr": table.half, "label": balancing.RATIOS[name]}
+        style |= {"xerr": table.half, "color": f"C{number}", "label": label}
         intervals(panel, table.middle, *ends, **style)
     for panel in (ratio, budget):
         panel.axhline(1, **THEORY)
         panel.set(ylim=(-1, 4), ylabel="ratio")
         panel.legend(loc="upper left", framealpha=0.9)
-    ends = (table[f"norm_drift{part}"] for part in ("", "_low", "_high"))
-    intervals(norm, table.middle, *ends, xerr=table.half, color="C4")
     norm.axhline(0, **ZERO)
     norm.set(ylim=(-10, 10), ylabel="drift of ‖θ‖² /\nits spread", xlabel="step")
     for panel in axes[:, 0]:
@@ -139,9 +138,8 @@ def replicas(run: Run, names) -> Figure:
         low, median, high = np.quantile(path, [0.05, 0.5, 0.95])
         panel.axhspan(low, high, color="0.85", zorder=0)
         panel.axhline(median, color="0.5", linewidth=1, zorder=1)
-        values = reading.members(run, name)
-        low, median, high = np.quantile(values, [0.05, 0.5, 0.95], axis=1)
-        steps = values.index
+        spread = reading.members(run, name).quantile([0.05, 0.5, 0.95], axis=1).T
+        steps, low, median, high = spread.index, *spread.to_numpy().T
         panel.fill_between(steps, low, high, color="C0", alpha=0.3, linewidth=0, zorder=2)
         panel.plot(steps, median, "o-", color="C0", linewidth=1, markersize=3, zorder=3)
         panel.set(ylabel=LABELS.get(name, name), xlabel="steps since the branch")
@@ -156,20 +154,19 @@ def relations(run: Run) -> Figure:
     """
     table, settings = reading.relations(run), run.settings
     figure, ((left, right),) = panels(1, 2, 3.2, sharey=True)
-    rows = np.arange(len(table))
-    left.plot(table.time, rows, "o", color="0.25")
+    table["row"] = range(len(table))
+    left.plot(table.time, table.row, "o", color="0.25")
     window = 0.75 * settings.trajectory / 4  # the shorter of the last two
     left.axvline(window / FEWEST, **DOTTED)
     left.axvline(settings.steps, **DASHED)
     left.set(xscale="log", xlabel="memory (steps)")
-    left.set_yticks(rows, [_title(name).replace("\n", " ") for name in table.index])
+    left.set_yticks(table.row, [_title(name).replace("\n", " ") for name in table.index])
     for name, mark, place in (("windows", "o", -0.12), ("replicas", "s", 0.12)):
-        shift, known = table[f"{name}_shift"], table[name] != "undecided"
-        for verdict in table[name][known].unique():
-            chosen = (table[name] == verdict).to_numpy()
-            style = {"color": VERDICTS[verdict], "label": f"{name}: {verdict}"}
-            right.plot(shift[chosen], rows[chosen] + place, mark, **style)
-        right.plot(np.zeros((~known).sum()), rows[~known.to_numpy()] + place, "x", color="0.4")
+        for verdict, part in table.groupby(name, sort=False):
+            fmt, style = mark, {"color": VERDICTS[verdict], "label": f"{name}: {verdict}"}
+            if verdict == "undecided":
+                fmt, style = "x", {"color": "0.4"}
+            right.plot(part[f"{name}_shift"].fillna(0), part.row + place, fmt, **style)
     right.axvline(1, **THRESHOLD)
     right.set(xlabel="shift / what chance gives", xlim=(-0.1, None))
     legend_above(figure, right, 2)

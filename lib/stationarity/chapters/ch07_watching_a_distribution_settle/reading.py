@@ -1,14 +1,13 @@
-"""What the runs of chapter 7 say: which observables have settled, and what balances.
-
-Source: our section "Watching a distribution settle".
-"""
+"""What the runs of chapter 7 say: which observables have settled, in time and by replicas."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import scipy.signal
 from numpy.typing import NDArray
 
 from ...errors import UsageError
@@ -16,10 +15,7 @@ from ...runs.records import Run
 from ...stats import invariance
 from ...stats.autocorrelation import autocorrelation_time, fluctuation_time
 from ...stats.estimate import Estimate
-from .. import SIZE, quantity
-from ..levels import STABLE
-from .balancing import drift_in_spreads
-from .observed import columns, members, observables, stages
+from .. import SIZE, levels, quantity
 from .simulated import fitted_scales, two_scales
 
 LOSSES = ("minibatch_loss", "loss", "gradient_norm", "buffer_norm")  # what the loss sees
@@ -29,19 +25,53 @@ OBSERVED = tuple(f"observed_{name}" for name in ("minibatch_loss", *WEIGHTS[:3])
 SURROGATES = 20  # drawn for a control or a known case, whose estimate is their median
 
 
+def observables(run: Run, names, first: float = 0, last: float = math.inf) -> dict:
+    """Return ``{name: (steps, values)}`` of the records with first <= step < last."""
+    found = {}
+    for name in names:
+        rows = run.series(member=None, **_place(name))
+        rows = rows[rows.step.between(first, last, inclusive="left")]
+        found[name] = (rows.step.to_numpy(), rows.value.to_numpy())
+    return found
+
+
+def members(run: Run, name: str) -> pd.DataFrame:
+    """Return an observable with a row a step, and a column for each member or replica."""
+    return run.wide(**_place(name))
+
+
+def _place(name: str) -> dict:
+    """Return where an observable stands: ``random_2`` is ``random`` of index 1."""
+    stem, _, number = name.rpartition("_")
+    if number.isdigit():
+        return {"quantity": stem, "index": int(number) - 1}
+    return {"quantity": name}
+
+
+def stages(run: Run) -> list[tuple[int, int]]:
+    """Return the first step and the end of each stage of constant learning rate."""
+    settings = run.settings
+    if hasattr(settings, "epochs"):
+        length = run.metrics.step.max() / run.metrics.epoch.max()
+        return [
+            tuple(round(length * epoch) for epoch in one) for one in levels.stages(settings)
+        ]
+    drops = [drop for drop in settings.drops if drop < settings.steps]
+    return list(itertools.pairwise([0, *drops, settings.steps]))
+
+
 def settled_stage(run: Run) -> tuple[int, int] | None:
     """Return the first step and the end of the stage that is judged; None: no such stage.
 
-    Of the stages in whose last two windows the mean loss differs by less than ``STABLE``
-    of all that was lost since the start, that which is longest in steps times step size:
-    the clock of the weights.
+    Of those in whose last two windows the mean loss differs by less than ``levels.STABLE`` of
+    all that was lost, the longest on the clock of the weights: steps times step size.
     """
     name = _named(run, LOSSES[:1] if hasattr(run.settings, "epochs") else ["loss"])[0]
     start, found = observables(run, [name])[name][1][0], {}
     for number, (begin, end) in enumerate(stages(run)):
         with contextlib.suppress(UsageError):  # a stage too short to be judged
             early, late = (part.mean() for part in _last_two(run, name, (begin, end)))
-            if abs(late - early) < STABLE * (start - late):
+            if abs(late - early) < levels.STABLE * (start - late):
                 found[begin, end] = (end - begin) / 10**number
     return max(found, key=found.get) if found else None
 
@@ -50,7 +80,7 @@ def _named(run: Run, names) -> list[str]:
     """Return those of the observables, as a run names them, that it recorded."""
     prefix = "observed_" if hasattr(run.settings, "epochs") else ""
     known = [prefix + name for name in names]
-    known = [name for name in known if run.has(columns(name)["quantity"])]
+    known = [name for name in known if run.has(_place(name)["quantity"])]
     if not known:
         raise UsageError("This run did not record the observables that are compared.")
     return known
@@ -64,78 +94,41 @@ def _last_two(run: Run, name: str, stage: tuple[int, int]) -> tuple[NDArray, NDA
     return tuple(values[window] for window in windows)
 
 
-def memory(observables: dict) -> pd.DataFrame:
-    """Return how long each series ``{name: (steps, values)}`` remembers.
-
-    ``time`` is the autocorrelation time in steps, of the whole series with its drift:
-    where ``effective``, the number of effective samples, is small, it says no more than
-    that the memory is not short against the series.
-    """
-    rows = {}
-    for name, (steps, values) in observables.items():
-        time = autocorrelation_time(values)
-        rows[name] = {"time": time * (steps[1] - steps[0]), "effective": len(values) / time}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def verdicts_by_stage(run: Run, names=(*LOSSES, *WEIGHTS)) -> pd.DataFrame:
-    """Return the verdict of each observable in each stage, one row each."""
-    tables = [
-        invariance.verdicts(observables(run, names, *stage)).assign(stage=number)
+def verdicts_by_stage(run: Run) -> pd.DataFrame:
+    """Return the verdict of each ``observable`` in each ``stage``, one row each."""
+    tables = {
+        number: invariance.verdicts(observables(run, (*LOSSES, *WEIGHTS), *stage))
         for number, stage in enumerate(stages(run), start=1)
-    ]
-    return pd.concat(tables).rename_axis("observable").reset_index()
+    }
+    return pd.concat(tables, names=["stage", "observable"]).reset_index()
 
 
 def said(verdicts) -> str:
-    """Count verdicts in words.
-
-    >>> said(["settled", "drifts", "settled"])
-    '2 settled, 1 drifts, 0 undecided'
-    """
+    """Count verdicts in words, as in ``2 settled, 1 drifts, 0 undecided``."""
     known = list(verdicts)
     return ", ".join(f"{known.count(v)} {v}" for v in ("settled", "drifts", "undecided"))
 
 
 def listed(names) -> str:
-    """Name observables in a sentence.
-
-    >>> listed(["weight_norm", "loss"]), listed([])
-    ('weight norm, loss', 'none')
-    """
+    """Name observables in a sentence."""
     return ", ".join(name.replace("_", " ") for name in names) or "none"
-
-
-def replicas_against_time(run: Run, names, last: int = 0) -> pd.DataFrame:
-    """Compare the replicas at each measured step with the trajectory after its first quarter.
-
-    Of the measured steps only the ``last`` so many are taken, where that is not 0. A row
-    for each ``observable`` and ``step``: what :func:`stationarity.stats.invariance.judge`
-    says, at the level ``LEVEL`` over the number of observables (Bonferroni).
-    """
-    options = {"independent": (True, False), "level": invariance.LEVEL / len(names)}
-    rows = [
-        {"observable": name, "step": step} | invariance.judge(sample, values, **options)
-        for name, (_, values) in observables(run, names, run.settings.trajectory / 4).items()
-        for step, sample in members(run, name)[1:][-last:].iterrows()
-    ]
-    return pd.DataFrame(rows, columns=["observable", "step", *invariance.JUDGED])
 
 
 def relations(run: Run) -> pd.DataFrame:
     """Relate memories, windows in time and replicas of a run, a row for each observable.
 
-    Of the trajectory without its first quarter: ``time`` and ``effective`` of
-    :func:`memory`; and of the last two windows (``windows``) and of the replicas at the
-    end against it (``replicas``, at a joint level) the verdict, and the ``_shift`` over
-    its resolution.
+    Of the trajectory without its first quarter: its autocorrelation ``time`` in steps; and
+    of its last two ``windows``, and of the ``replicas`` at the end against it (at a joint
+    level), the verdict and the ``_shift`` over its resolution.
     """
-    names = [name for name in (*LOSSES, *WEIGHTS) if run.has(columns(name)["quantity"])]
+    names = _named(run, (*LOSSES, *WEIGHTS))
     path = observables(run, names, run.settings.trajectory / 4)
-    windows = invariance.verdicts(path)
-    replicas = replicas_against_time(run, names, last=1).set_index("observable")
-    table = memory(path)
-    for name, part in (("windows", windows), ("replicas", replicas)):
+    table = pd.DataFrame(index=names)
+    table["time"] = [
+        autocorrelation_time(x) * (steps[1] - steps[0]) for steps, x in path.values()
+    ]
+    replicas = _judged(_replica_pairs(run, names).values(), True).set_axis(names)
+    for name, part in (("windows", invariance.verdicts(path)), ("replicas", replicas)):
         table[name] = part.verdict
         table[f"{name}_shift"] = part["shift"] / part.resolution
     return table.sort_values("time")
@@ -144,9 +137,8 @@ def relations(run: Run) -> pd.DataFrame:
 def across_starts(run: Run) -> pd.DataFrame:
     """Compare the later half of stage 1 of each member with that of the first.
 
-    Only of observables that do not depend on the order and the signs of hidden units. A
-    row for each: how many members ``agree``, ``differ`` or are ``undecided``. The level
-    is ``LEVEL`` over the number of all comparisons of the table (Bonferroni).
+    Only of observables that do not depend on the order and the signs of hidden units. A row
+    for each: how many members ``agree``, ``differ`` or are ``undecided``, at a joint level.
     """
     (begin, end), rows = stages(run)[0], {}
     names = ("loss", "gradient_norm", "weight_norm_squared")
@@ -186,8 +178,7 @@ DRIFT = f"{STILL}, with a slow drift"
 def norm_drift(run: Run, case: str = "") -> Estimate:
     """The drift of ||theta||^2 over the last half of the settled stage, over its spread.
 
-    The rise of a fitted line, in standard deviations about it: see
-    :func:`drift_in_spreads` and :func:`settled_stage`.
+    See :func:`drift_in_spreads` and :func:`settled_stage`.
     """
     begin, end = _judged_stage(run)
     values = members(run, "weight_norm_squared").loc[(begin + end) / 2 : end - 1].to_numpy()
@@ -204,50 +195,61 @@ def norm_drift(run: Run, case: str = "") -> Estimate:
     return Estimate(*map(float, np.median(found, axis=0)))
 
 
+def drift_in_spreads(values: NDArray) -> Estimate:
+    """Return by how much K independent series (n, K) rise, along fitted lines from end to end.
+
+    In standard deviations about the lines, by Student's t over the series. NaN for fewer than
+    eight values.
+    """
+    if len(values) < 8:
+        return Estimate(math.nan, math.nan, math.nan)
+    still = scipy.signal.detrend(values, axis=0)
+    line = values - still
+    spread = math.sqrt((still**2).sum() / (still.size - 2 * still.shape[1]))
+    return Estimate.mean(line[-1] - line[0]) / (spread or 1.0)
+
+
 JUDGED = (
     "simultaneous (Bonferroni) over the observables with enough effective samples; "
     "chapter 7 lists the others"
 )
 SHIFT = "of one of them by 1.25 standard deviations between what is compared"
+_in_time = quantity(JUDGED, within=SIZE, still=STILL, drift=f"{DRIFT} {SHIFT}")
+_of_replicas = quantity(
+    JUDGED, within=SIZE, still=STILL, drift=f"{STILL}, with a shift {SHIFT}"
+)
 
 
-@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{DRIFT} {SHIFT}")
+@_in_time
 def largest_shift(run: Run, case: str = "") -> Estimate:
     """The largest shift of losses and gradient norms between the settled stage's windows.
 
-    Between its last two windows, in standard deviations, see
-    :func:`stationarity.stats.invariance.judge`; the interval is what chance could add or
-    hide. See :func:`settled_stage`; of small nets ``LOSSES``, of training runs the loss.
+    Its last two, in standard deviations, see :func:`stationarity.stats.invariance.judge`; the
+    interval is what chance could add or hide. Of training runs only the loss.
     """
     return _shift_in_time(run, LOSSES, case)
 
 
-@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{DRIFT} {SHIFT}")
+@_in_time
 def weight_shift(run: Run, case: str = "") -> Estimate:
-    """The largest shift of the weight norm and of projections of the weights in time.
-
-    As :func:`largest_shift`, of ``WEIGHTS``.
-    """
+    """The largest shift of the weight norm and of projections of the weights in time."""
     return _shift_in_time(run, WEIGHTS, case)
 
 
-@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{STILL}, with a shift {SHIFT}")
+@_of_replicas
 def replica_shift(run: Run, case: str = "") -> Estimate:
     """The largest shift of loss and gradient norm, replicas against time.
 
-    The replicas at the end against the trajectory without its first quarter, in standard
-    deviations of the latter, with an interval as for windows in time.
+    The replicas at the end against the trajectory without its first quarter, as
+    :func:`largest_shift`.
     """
-    return _shift_of_replicas(run, LOSSES, case)
+    return _largest(_replica_pairs(run, LOSSES), True, case)
 
 
-@quantity(JUDGED, within=SIZE, still=STILL, drift=f"{STILL}, with a shift {SHIFT}")
+@_of_replicas
 def replica_weight_shift(run: Run, case: str = "") -> Estimate:
-    """The largest shift of weight norm and projections, replicas against time.
-
-    As :func:`replica_shift`, of ``WEIGHTS``.
-    """
-    return _shift_of_replicas(run, WEIGHTS, case)
+    """The largest shift of weight norm and projections, replicas against time."""
+    return _largest(_replica_pairs(run, WEIGHTS), True, case)
 
 
 def _judged_stage(run: Run) -> tuple[int, int]:
@@ -259,12 +261,7 @@ def _judged_stage(run: Run) -> tuple[int, int]:
 
 def _shift_in_time(run: Run, names, case: str) -> Estimate:
     names, stage = _named(run, names), _judged_stage(run)
-    pairs = {name: _last_two(run, name, stage) for name in names}
-    return _largest(pairs, False, case)
-
-
-def _shift_of_replicas(run: Run, names, case: str) -> Estimate:
-    return _largest(_replica_pairs(run, names), True, case)
+    return _largest({name: _last_two(run, name, stage) for name in names}, False, case)
 
 
 def _replica_pairs(run: Run, names) -> dict[str, tuple[NDArray, NDArray]]:
@@ -276,19 +273,16 @@ def _replica_pairs(run: Run, names) -> dict[str, tuple[NDArray, NDArray]]:
 
 
 def replicas_enough(run: Run, counts=(32, 64, 128, 256), names=LOSSES) -> pd.Series:
-    """Return how often replicas of the trajectory's own law would be told to be of it.
+    """Return how often replicas of the trajectory's own law are told to be of it, by number.
 
-    By their number: the share of ``SURROGATES`` draws in which the whole interval of
-    :func:`replica_shift` lies below 1/2, for the observables ``names``; NaN where the
-    trajectory is too short.
+    The whole interval of :func:`replica_shift` is below 1/2; NaN: the trajectory is too short.
     """
-    shares = pd.Series(math.nan, counts)
-    paths = {name: path for name, (_, path) in _replica_pairs(run, names).items()}
+    shares, found = pd.Series(math.nan, counts), _replica_pairs(run, names)
     for count in counts:
-        pairs = {name: (np.empty(count), path) for name, path in paths.items()}
+        pairs = {name: (np.empty(count), path) for name, (_, path) in found.items()}
         with contextlib.suppress(UsageError):
-            found = _drawn(_enough(pairs, True), True, "still")
-            shares[count] = np.mean([one.high < 0.5 for one in found])
+            drawn = _drawn(_enough(pairs, True), True, "still")
+            shares[count] = np.mean([one.high < 0.5 for one in drawn])
     return shares
 
 
@@ -304,11 +298,9 @@ def _enough(pairs: dict, replicas: bool) -> dict:
     known, faults = {}, []
     for name, pair in pairs.items():
         try:
-            times = [fluctuation_time(one) / len(one) for one in pair[replicas:]]
+            known[name] = max(fluctuation_time(one) / len(one) for one in pair[replicas:])
         except UsageError as error:
             faults.append(str(error))
-        else:
-            known[name] = max(times)
     if not known:
         raise UsageError(f"No observable can be compared: {faults[0]}")
     return {name: pairs[name] for name in sorted(known, key=known.get, reverse=True)}
@@ -319,20 +311,19 @@ def _drawn(known: dict, replicas: bool, case: str) -> list[Estimate]:
     scales = [
         fitted_scales(pair[1] if replicas else np.concatenate(pair)) for pair in known.values()
     ]
-    found = []
+    found, sizes = [], [tuple(map(len, pair)) for pair in known.values()]
     for seed in range(SURROGATES):
-        drawn, shift = [], 1.25 * (case == "drift")
-        for number, (first, second) in enumerate(known.values()):
-            count, key = len(first), seed * len(known) + number
-            length = len(second) + (0 if replicas else count)
+        drawn = []
+        for number, (count, length) in enumerate(sizes):
+            shift = 1.25 * (case == "drift" and number == 0)
+            key, length = seed * len(sizes) + number, length + (0 if replicas else count)
             (values,) = two_scales(1, length, *scales[number], key)
             if replicas:
-                sample = np.random.default_rng([key, 1]).standard_normal(count)
-                drawn.append((sample + shift, values))
+                sample = np.random.default_rng([key, 1]).standard_normal(count) + shift
+                drawn.append((sample, values))
             else:
-                values = values + np.linspace(0, 2 * shift, length)
+                values += np.linspace(0, 2 * shift, length)
                 drawn.append((values[:count], values[count:]))
-            shift = 0.0
         found.append(_widest(drawn, replicas))
     judged = [one for one in found if not math.isnan(one.value)]
     if len(judged) < SURROGATES / 2:
@@ -340,11 +331,15 @@ def _drawn(known: dict, replicas: bool, case: str) -> list[Estimate]:
     return judged
 
 
+def _judged(pairs, replicas: bool) -> pd.DataFrame:
+    """Compare several pairs at a joint level (Bonferroni), a row each."""
+    options = {"independent": (replicas, False), "level": invariance.LEVEL / len(pairs)}
+    return pd.DataFrame([invariance.judge(*pair, **options) for pair in pairs])
+
+
 def _widest(pairs, replicas: bool) -> Estimate:
     """Return the largest shift of several pairs, with a simultaneous interval."""
-    pairs = list(pairs)
-    options = {"independent": (replicas, False), "level": invariance.LEVEL / len(pairs)}
-    rows = pd.DataFrame([invariance.judge(*pair, **options) for pair in pairs])
+    rows = _judged(pairs, replicas)
     shift, chance = rows["shift"], rows["resolution"]
     low = max((shift - chance).max(), 0.0)
     return Estimate(float(shift.max()), float(low), float((shift + chance).max()))

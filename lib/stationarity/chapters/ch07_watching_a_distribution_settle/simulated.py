@@ -1,7 +1,4 @@
-"""Stationary series with two time scales, and how the test of invariance judges them.
-
-Source: our section "Watching a distribution settle".
-"""
+"""Stationary series with two time scales, and how the test of invariance judges them."""
 
 import math
 
@@ -18,8 +15,8 @@ from ...stats import invariance
 def two_scales(count: int, length: int, share: float, time: float, seed: int = 0) -> NDArray:
     """Return stationary series (count, length) of variance 1: white noise and a slow part.
 
-    The slow part is a sampled Ornstein-Uhlenbeck process of autocorrelation time ``time``
-    (samples), and has the ``share`` of the variance.
+    The latter, an Ornstein-Uhlenbeck process of autocorrelation time ``time`` (samples), has
+    the ``share`` of the variance.
     """
     phi, generator = (time - 1) / (time + 1), np.random.default_rng(seed)
     fast, noise = generator.standard_normal((2, count, length))
@@ -48,14 +45,13 @@ def fitted_scales(values: ArrayLike) -> tuple[float, float]:
     return tuple(map(float, found))
 
 
-def controls(length: int, drift: float = 1.5, seed: int = 0) -> dict:
+def controls(length: int, drift: float = 1.5) -> dict:
     """Return two control series, ``{name: (steps, values)}``, of ``length`` samples.
 
-    :func:`two_scales` with a slow part of 10 % whose time is a twentieth of the shorter
-    of the last two windows; and the same plus a line that rises by ``drift`` over the
-    series.
+    :func:`two_scales` with a slow part of 10 % whose time is a twentieth of the shorter of
+    the last two windows; and the same with a line that rises by ``drift``.
     """
-    values, steps = two_scales(1, length, 0.1, length / 80, seed)[0], np.arange(length)
+    values, steps = two_scales(1, length, 0.1, length / 80)[0], np.arange(length)
     return {
         "stationary control": (steps, values),
         "drifting control": (steps, values + np.linspace(0, drift, length)),
@@ -73,9 +69,8 @@ def calibration(
 
     A row for each of the processes: the ``slow part`` of its variance, ``window / time`` of the
     shorter window (``length``; the later is twice as long), the share of ``false alarms``,
-    of ``refused`` pairs, and of ``alarms`` where a slow drift shifts the means of the two
-    windows by ``shift`` standard deviations. ``best`` is that share for a test of the
-    means alone, by someone who knows the memory.
+    of ``refused`` pairs, and of ``alarms`` where a drift shifts the mean by ``shift`` standard
+    deviations; ``best`` is that for a test of the means alone by one who knows the memory.
     """
     rows = []
     for seed, (share, per) in enumerate(processes):

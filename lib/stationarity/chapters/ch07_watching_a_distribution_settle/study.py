@@ -1,8 +1,7 @@
 """Small nets followed for very long, and replicas that branch from one of them.
 
 f is the objective with decay, b PyTorch's momentum buffer after the update, g the
-gradient of a minibatch of f, theta the weights before the step. Source: our section
-"Watching a distribution settle".
+gradient of a minibatch of f, theta the weights before the step.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ def settling(settings: SettlingStudy, place: Place) -> list[tuple]:
       <theta, g>, and ``square``, ||b||^2;
     - of the first member at every ``record_every`` steps, without a number:
       ``minibatch_loss``, ``buffer_norm``, and what :func:`replicas` observes; the
-      Hessian directions are those before the first drop of the rate;
-    - ``learning_rate`` at every ``measure_every`` steps.
+      Hessian directions are those before the first drop of the rate.
     """
     task = small.load(settings, place)
     of_members = {"member": range(settings.members), "epoch": task.epoch}
@@ -53,7 +51,6 @@ def settling(settings: SettlingStudy, place: Place) -> list[tuple]:
     stored = place.keeper.table(nets.theta.shape[1], len(records))
     with place.keeper.progress("settling", settings.steps):
         for step in nets.steps():
-            rate = dropped(settings.learning_rate, step, settings.drops)
             if step % settings.record_every == 0:
                 stored.write(len(records), nets.theta[0])
                 exact, buffer = task.exact(nets.theta[:1]), nets.buffer[0].norm()
@@ -64,9 +61,8 @@ def settling(settings: SettlingStudy, place: Place) -> list[tuple]:
                 before = nets.theta.double()
                 values = _means_since(task, step, sums)
                 rows += metrics.common_rows(values, **of_members, step=step)
-                rows += metrics.rows("learning_rate", rate, step=step, epoch=task.epoch)
             sums[0] += torch.linalg.vecdot(nets.theta, nets.gradients)
-            nets.update(rate)
+            nets.update(dropped(settings.learning_rate, step, settings.drops))
             sums[1] += torch.linalg.vecdot(nets.buffer, nets.buffer)
             if measured:
                 values = _over_step(task, before, nets.theta.double())
@@ -121,16 +117,14 @@ def directions(task: Task, theta: Tensor) -> Tensor:
 
 
 def replicas(settings: ReplicaStudy, place: Place) -> list[tuple]:
-    """Branch replicas from one net; compare them with its own trajectory. Rows:
+    """Branch replicas from one net; follow them and its own trajectory. Rows:
 
-    - of the trajectory, from the branch on at every ``record_every`` steps, and of
-      each replica (``member``) at every ``measure_every`` steps: ``loss``,
-      ``gradient_norm`` (of f), ``weight_norm``, and the projections of the weights on
-      two ``random`` and the two top ``hessian`` directions (``index``). Steps count
-      from the branch; the Hessian directions are those of the branch.
+    - of the trajectory at every ``record_every`` steps from the branch on, and of each replica
+      (``member``) at every ``measure_every``: ``loss``, ``gradient_norm`` (of f),
+      ``weight_norm``, and the projections of the weights on two ``random`` and the two top
+      ``hessian`` directions of the branch (``index``).
 
-    The replicas share weights and momentum buffer at the branch; their minibatches
-    are independent of each other's and of the trajectory's.
+    All share weights and momentum buffer at the branch; their minibatches are independent.
     """
     task, keeper = small.load(settings, place), place.keeper
     one = small.seeds(settings.seed, "member", 1)
@@ -172,6 +166,6 @@ def _follow(
 def _observed(task: Task, step: int, theta: Tensor, unit: Tensor, member) -> list[tuple]:
     exact, theta = task.exact(theta), theta.double()
     values = {"loss": exact.losses, "gradient_norm": exact.gradients.norm(dim=1)}
-    values |= {"weight_norm": theta.norm(dim=1)}
+    values["weight_norm"] = theta.norm(dim=1)
     rows = metrics.common_rows(values, member=member, step=step, epoch=task.epoch)
     return rows + _projected(task, theta, unit, member=member, step=step)
