@@ -101,7 +101,7 @@ def test_only_the_form_with_the_full_gradient_tells_the_sampling(kept):
 
 def test_bounds_of_the_problem_hold(problem, kept):
     norms = kept["replacement"]["weight_square"].sqrt()
-    limit = reading.largest_decay_rate(SOFTMAX.momentum)
+    limit = (1 - math.sqrt(SOFTMAX.momentum)) ** 2
     assert SOFTMAX.learning_rate * SOFTMAX.weight_decay < limit
     size = problem.gradient_bound()
     assert norms.max() <= size / SOFTMAX.weight_decay

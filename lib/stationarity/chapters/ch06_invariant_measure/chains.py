@@ -57,10 +57,13 @@ def descent_map(settings: DescentMap, place: Place) -> list[tuple]:
 def finite_chains(settings: FiniteChains, place: Place) -> list[tuple]:
     """Compute :func:`telescoping` for three chains from their first states; ``step`` is T."""
     points, states = np.linspace(-4, 4, settings.states), np.eye(settings.states)
+    far = 2 * max(settings.times) + 2  # states: more than a walk can pass
     matrices = {
         "rounded SGD": rounded_sgd(points, settings.learning_rate, settings.noise),
         "rotation": sparse.csr_array(np.roll(states, 1, axis=1)),  # one state a step
-        "drifting walk": drifting_walk(2 * max(settings.times) + 2),
+        "drifting walk": sparse.diags_array(
+            [0.5, 0.5], offsets=[0, 1], shape=(far, far)
+        ).tocsr(),
     }
     rows = []
     for name, matrix in matrices.items():
@@ -93,7 +96,7 @@ def telescoping(
 
 
 def total_variation(one: ArrayLike, other: ArrayLike) -> NDArray:
-    """Return the largest differences (...) of the probability of an event, in [0, 1]."""
+    """Return the largest differences (...) of the probability of an event."""
     return np.abs(np.subtract(one, other)).sum(-1) / 2
 
 
@@ -110,17 +113,10 @@ def rounded_sgd(points: NDArray, learning_rate: float, noise: float) -> sparse.c
     return sparse.csr_array(matrix)
 
 
-def drifting_walk(states: int) -> sparse.csr_array:
-    """Return the matrix of a walk that stays or goes one up, each with 1/2, to the end."""
-    half = [0.5] * (states - 1)
-    return sparse.diags_array([[*half, 1.0], half], offsets=[0, 1], format="csr")
-
-
 def well_interval(learning_rate: float, width: float) -> tuple[float, float]:
     """Return the ends of an interval about 1 that SGD never leaves: zeros of θ³ − θ ± width.
 
-    Raises :class:`UsageError` for noise too wide for two wells, or a rate too large for the
-    proof. Source: our proposition in chapter 6.
+    Raises :class:`UsageError` for noise or a rate too large for our proposition in chapter 6.
     """
     barrier = 2 / math.sqrt(27)
     if not 0 <= width < barrier:
@@ -138,10 +134,7 @@ def well_interval(learning_rate: float, width: float) -> tuple[float, float]:
 
 
 def well_paths(settings: DoubleWell, width: float, start: float) -> NDArray:
-    """Return paths (steps, trajectories) of SGD on (θ² − 1)² / 4 from one start.
-
-    The gradient θ³ − θ gets noise that is uniform on [−width, width].
-    """
+    """Return paths (steps, trajectories) of SGD on (θ² − 1)² / 4, with uniform noise."""
     generator = np.random.default_rng([settings.seed, round(1e6 * width), start > 0])
     path = [np.full(settings.trajectories, float(start))]
     for _ in range(settings.steps):

@@ -68,10 +68,7 @@ def observations(run: Run) -> Figure:
 
 
 def bounded(norms: dict, bound: float, squares: dict) -> Figure:
-    """Draw, by label, ‖θ_k‖ (K + 1,) under weight decay with the ``bound`` of the lemma.
-
-    Right: ``squares``, by label ‖w_k‖² (K + 1,) of normalised weights over its balance.
-    """
+    """Draw ‖θ_k‖ (K + 1,) by label with its ``bound``, and ‖w_k‖² over its balance."""
     figure, ((left, right),) = panels(1, 2, height=3.4)
     for label, values in norms.items():
         left.plot(values, label=label)

@@ -17,17 +17,6 @@ from .settings import Identities, Plane
 from .two_identities import Problem, batches, inner
 
 
-def largest_decay_rate(momentum: float) -> float:
-    """Return (1 − √β)²: the largest product of learning rate and decay for the bound."""
-    return (1 - math.sqrt(momentum)) ** 2
-
-
-def balanced_square(learning_rate: float, weight_decay: float, gradient: float) -> float:
-    """Return the stationary ‖w‖² of weights with a tangential gradient of norm G/‖w‖."""
-    shrinking = weight_decay * (2 - learning_rate * weight_decay)
-    return math.sqrt(learning_rate * gradient**2 / shrinking)
-
-
 def decayed_norms(
     gradients: NDArray, learning_rate: float, momentum: float, weight_decay: float
 ) -> NDArray:
@@ -41,7 +30,7 @@ def decayed_norms(
 def normalised_squares(
     start: NDArray, learning_rate: float, weight_decay: float, gradient: float, steps: int
 ) -> NDArray:
-    """Return ‖w_k‖² (steps + 1,) of weights (P,) that feed a normalisation.
+    """Return ‖w_k‖² (steps + 1,), over its balance, of weights (P,) that feed a normalisation.
 
     The gradient is tangential, in a random direction, with norm ``gradient`` / ‖w‖.
     """
@@ -52,7 +41,8 @@ def normalised_squares(
         tangent = direction * gradient / np.linalg.norm(direction) / math.sqrt(squares[-1])
         weights = (1 - learning_rate * weight_decay) * weights - learning_rate * tangent
         squares.append(weights @ weights)
-    return np.array(squares)
+    shrinking = weight_decay * (2 - learning_rate * weight_decay)
+    return np.array(squares) / math.sqrt(learning_rate * gradient**2 / shrinking)
 
 
 def plane_moments(settings: Plane) -> tuple[NDArray, NDArray]:
@@ -100,11 +90,10 @@ def reshuffled(
 ) -> tuple[float, NDArray]:
     """Return E[θ f′(θ)] over η (1 + β)/2 E b² with reshuffled epochs, and variances of θ.
 
-    One direction of a quadratic in its stationary state: the noises of the ``per_epoch``
-    minibatches do not depend on the weight, sum to zero, and come in a new random order in
-    each epoch. The variances (``per_epoch``,) at each place of an epoch are over that with
-    independent minibatches, whose ratio is 1. Raises :class:`UsageError` without a
-    stationary state, or for a single minibatch.
+    One stationary direction of a quadratic: the noises of an epoch's ``per_epoch`` minibatches
+    do not depend on the weight, and sum to zero. The variances at each place of an epoch,
+    (``per_epoch``,), are over that with independent minibatches, whose ratio is 1. Raises
+    :class:`UsageError` without a stationary state, or for a single minibatch.
     """
     if per_epoch < 2:
         raise UsageError("Reshuffling needs at least two minibatches in an epoch.")

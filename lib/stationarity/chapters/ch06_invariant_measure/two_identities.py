@@ -109,19 +109,14 @@ def batches(settings: Identities, sampling: str, steps: int, device) -> Iterator
 
 
 def two_identities(settings: Identities, place: Place) -> list[tuple]:
-    """Measure both identities, in both forms. Rows are of the sampling.
+    """Measure both identities, in both forms, under each of ``SAMPLINGS``. Rows are of it.
 
-    For each window of time, ``step`` being its end:
-
-    - ``minibatch_ratio``, ``full_ratio``: mean θ·g, and mean θ·∇f, over
-      η (1+β)/2 times the mean of ‖b‖²;
-    - ``drift``: :func:`drift`;
-    - ``minibatch_budget``, ``full_budget``: first-order gain over second-order
-      loss, the gain with the buffer's last gradient, and with ∇f in its place;
-    - ``mean_`` ``loss``, ``gradient_norm_squared``, ``weight_square``, ``buffer_square``.
-
-    At the measured steps ``loss``, ``gradient_norm_squared`` and ``weight_norm``. Errors are
-    standard errors over the chains.
+    At the end of each window of time: ``minibatch_ratio`` and ``full_ratio``, of θ·g and of
+    θ·∇f to η (1+β)/2 ‖b‖²; ``minibatch_budget`` and ``full_budget``, first-order gain over
+    second-order loss, with the buffer's last gradient and with ∇f in its place; :func:`drift`;
+    ``mean_`` ``loss``, ``gradient_norm_squared``, ``weight_square``, ``buffer_square``. At the
+    measured steps ``loss``, ``gradient_norm_squared``, ``weight_norm``. Errors are standard
+    errors over the chains.
     """
     problem, keeper, rows = load(settings, place.data_root, place.device), place.keeper, []
     with keeper.progress("two_identities", 2 * settings.edges[-1]):
@@ -173,10 +168,7 @@ def chain(
 
 
 def drift(kept: dict, settings: Identities, begin: int, end: int) -> Tensor:
-    """Return 1 less the minibatch form of the ratio, (R,), from the ends of a window.
-
-    Source: our pathwise identity in chapter 6.
-    """
+    """Return 1 less ``minibatch_ratio`` (R,) from a window's ends: our pathwise identity."""
     rate, beta = settings.learning_rate, settings.momentum
     squares, products = (kept[name][end] - kept[name][begin] for name in EACH[:2])
     boundary = (1 - beta) / (2 * rate) * squares - beta * products
@@ -193,10 +185,9 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
             for name, values in kept.items()
         }
         squares, second = rate * (1 + beta) / 2 * means["buffer_square"], means["second_order"]
-        pairs = {
-            f"mean_{name}": mean_and_error(means[name])
-            for name in ("loss", "gradient_norm_squared", "weight_square", "buffer_square")
-        }
+        at = {"of": sampling, "step": end, "epoch": settings.epochs}
+        for name in ("loss", "gradient_norm_squared", "weight_square", "buffer_square"):
+            rows += metrics.rows(f"mean_{name}", *mean_and_error(means[name]), **at)
         for name, above, below in (
             ("minibatch_ratio", means["minibatch_product"], squares),
             ("full_ratio", means["full_product"], squares),
@@ -206,14 +197,11 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
         ):
             ratio = above.mean() / below.mean()
             error = (above - ratio * below).std() / below.mean() / len(above) ** 0.5
-            pairs[name] = ratio, error  # by the delta method
-        for name, pair in pairs.items():
-            rows += metrics.rows(name, *pair, of=sampling, step=end, epoch=settings.epochs)
+            rows += metrics.rows(name, ratio, error, **at)  # by the delta method
+    at["step"] = range(0, settings.edges[-1], settings.stride)
+    norms = kept["weight_square"][: -1 : settings.stride].sqrt()
     courses = {name: kept[name] for name in ("loss", "gradient_norm_squared")}
-    courses["weight_norm"] = kept["weight_square"][: -1 : settings.stride].sqrt()
-    times = range(0, settings.edges[-1], settings.stride)
-    at = {"of": sampling, "step": times, "epoch": settings.epochs}
-    for name, values in courses.items():
+    for name, values in (courses | {"weight_norm": norms}).items():
         errors = values.std(1) / settings.replicates**0.5
         rows += metrics.rows(name, values.mean(1), errors, **at)
     return rows

@@ -31,8 +31,6 @@ LABELS = {
     "random_1": "random direction 1\n(unit)", "random_2": "random direction 2\n(unit)",
     "hessian_1": "Hessian direction 1\n(unit)", "hessian_2": "Hessian direction 2\n(unit)",
 }  # fmt: skip
-LABELS |= {f"observed_{name}": label for name, label in LABELS.items()}
-SHORTEST = 12  # values in a window that is drawn: the tests ask for more
 
 
 def _grid(names, **keywords) -> tuple[Figure, np.ndarray]:
@@ -43,17 +41,15 @@ def _grid(names, **keywords) -> tuple[Figure, np.ndarray]:
 
 
 def _title(name: str) -> str:
+    name = name.removeprefix("observed_")
     return LABELS.get(name, name).partition("(")[0].strip()  # without its unit
 
 
 def windows(observables: dict) -> Figure:
-    """Draw quantiles of each observable, ``{name: (steps, values)}``, by window.
-
-    Bands hold the middle 50 % and 90 % of a window's values; the line is the median.
-    """
+    """Draw median, middle 50 % and 90 % of each of ``{name: (steps, values)}``, by window."""
     figure, axes = _grid(observables)
     for panel, (name, (steps, values)) in zip(axes, observables.items(), strict=True):
-        parts = invariance.growing_windows(len(values), SHORTEST)
+        parts = invariance.growing_windows(len(values), 12)  # the tests ask for more values
         cuts = [np.quantile(values[part], [0.05, 0.25, 0.5, 0.75, 0.95]) for part in parts]
         lowest, low, median, high, highest = np.reshape(cuts, (-1, 5)).T
         middle = [steps[part].mean() for part in parts]
@@ -71,10 +67,9 @@ def _mark_steps(panel: Axes, steps) -> None:
 
 
 def distances(observables: dict) -> Figure:
-    """Draw the Wasserstein distance of successive growing windows against age, by observable.
+    """Draw distances of successive growing windows against age, by observable.
 
-    The grey bar reaches to the 95 % quantile by chance. A cross marks windows with too few
-    effective samples. The colour is the verdict.
+    Grey bar: the 95 % quantile by chance. Cross: too few effective samples. Colour: verdict.
     """
     figure, axes = _grid(observables, sharey=True)
     for panel in axes[::3]:
@@ -95,10 +90,7 @@ def distances(observables: dict) -> Figure:
 
 
 def balances(table: pd.DataFrame, drops) -> Figure:
-    """Draw the ``table`` of :func:`~.balancing.balances`.
-
-    Horizontal bars are the windows, vertical ones 95 % intervals over the members.
-    """
+    """Draw the ``table`` of :func:`~.balancing.balances`; horizontal bars are the windows."""
     figure, axes = panels(4, 1, 1.8, sharex=True)
     loss, ratio, budget, norm = axes[:, 0]
     points(loss, table.middle, table.loss, table.loss_error, xerr=table.half, color="C0")
@@ -127,11 +119,7 @@ def balances(table: pd.DataFrame, drops) -> Figure:
 
 
 def replicas(run: Run, names) -> Figure:
-    """Draw the replicas' spread as they forget the branch, beside the one trajectory's.
-
-    Median and middle 90 %, blue: of the replicas at each measured step; grey: of the
-    trajectory without its first quarter.
-    """
+    """Draw median and middle 90 % of the replicas, beside the trajectory's after a quarter."""
     figure, axes = _grid(names)
     later = reading.observables(run, names, run.settings.trajectory / 4)
     for panel, (name, (_, path)) in zip(axes, later.items(), strict=True):
@@ -149,8 +137,7 @@ def replicas(run: Run, names) -> Figure:
 def relations(run: Run) -> Figure:
     """Draw memories beside what windows in time and replicas say: a row an observable.
 
-    Left: memory in steps; dotted: the longest that the windows can judge; dashed: the age
-    of the replicas. Right: shift over what chance gives; a cross: too few samples.
+    Dotted: the longest that the windows can judge; dashed: the age of the replicas.
     """
     table, settings = reading.relations(run), run.settings
     figure, ((left, right),) = panels(1, 2, 3.2, sharey=True)

@@ -31,15 +31,13 @@ STATE = ("loss", "gradient_norm", "minibatch_loss", "buffer_norm")  # of the fir
 def settling(settings: SettlingStudy, place: Place) -> list[tuple]:
     """Train ``members`` small nets together and follow them. Rows:
 
-    - of every member at every ``measure_every`` steps, exact and over all the data:
-      ``loss``, ``gradient_norm`` (of f), ``weight_norm_squared``; ``full_product``,
-      <theta, grad f>; ``gain``, -<grad f, delta> of the step delta taken next;
-      ``change``, what f changes by in it;
-    - of every member, mean over the steps since the last of these: ``product``,
-      <theta, g>, and ``square``, ||b||^2;
-    - of the first member at every ``record_every`` steps, without a number:
-      ``minibatch_loss``, ``buffer_norm``, and what :func:`replicas` observes; the
-      Hessian directions are those before the first drop of the rate.
+    - of every member at every ``measure_every`` steps, exact and over all the data: ``loss``,
+      ``gradient_norm`` (of f), ``weight_norm_squared``; ``full_product``, <theta, grad f>;
+      ``gain``, -<grad f, delta> of the step delta taken next; ``change`` of f by it;
+    - mean over the steps since the last of these: ``product``, <theta, g>; ``square``, ||b||^2;
+    - of the first member at every ``record_every`` steps, without a number: ``minibatch_loss``,
+      ``buffer_norm``, and what :func:`replicas` observes, with Hessian directions from before
+      the first drop of the rate.
     """
     task = small.load(settings, place)
     of_members = {"member": range(settings.members), "epoch": task.epoch}
@@ -58,14 +56,12 @@ def settling(settings: SettlingStudy, place: Place) -> list[tuple]:
                 records.append((step, *map(float, state)))
             measured = step % settings.measure_every == 0
             if measured:
-                before = nets.theta.double()
-                values = _means_since(task, step, sums)
-                rows += metrics.common_rows(values, **of_members, step=step)
+                before, values = nets.theta.double(), _means_since(task, step, sums)
             sums[0] += torch.linalg.vecdot(nets.theta, nets.gradients)
             nets.update(dropped(settings.learning_rate, step, settings.drops))
             sums[1] += torch.linalg.vecdot(nets.buffer, nets.buffer)
             if measured:
-                values = _over_step(task, before, nets.theta.double())
+                values |= _over_step(task, before, nets.theta.double())
                 rows += metrics.common_rows(values, **of_members, step=step)
     values = _means_since(task, settings.steps, sums)
     rows += metrics.common_rows(values, **of_members, step=settings.steps)
@@ -117,28 +113,27 @@ def directions(task: Task, theta: Tensor) -> Tensor:
 
 
 def replicas(settings: ReplicaStudy, place: Place) -> list[tuple]:
-    """Branch replicas from one net; follow them and its own trajectory. Rows:
+    """Branch replicas from one net; follow them and its own trajectory.
 
-    - of the trajectory at every ``record_every`` steps from the branch on, and of each replica
-      (``member``) at every ``measure_every``: ``loss``, ``gradient_norm`` (of f),
-      ``weight_norm``, and the projections of the weights on two ``random`` and the two top
-      ``hessian`` directions of the branch (``index``).
-
-    All share weights and momentum buffer at the branch; their minibatches are independent.
+    Rows of the trajectory at every ``record_every`` steps from the branch on, and of each
+    replica (``member``) at every ``measure_every``: ``loss``, ``gradient_norm`` (of f),
+    ``weight_norm``, and the projections of the weights on two ``random`` and the two top
+    ``hessian`` directions of the branch (``index``). Only minibatches differ.
     """
-    task, keeper = small.load(settings, place), place.keeper
+    task, keeper, rows = small.load(settings, place), place.keeper, []
     one = small.seeds(settings.seed, "member", 1)
     many = small.seeds(settings.seed, "replica", settings.replicas)
+    parts = {
+        "trajectory": (one, settings.trajectory, settings.record_every, [None]),
+        "replicas": (many, settings.steps, settings.measure_every, range(len(many))),
+    }
     total = settings.burn_in + settings.trajectory + settings.steps
     with keeper.progress("replicas", total):
         branch = keeper.part("burn-in", lambda: _burned_in(task, one))
         unit = directions(task, branch[0][0].cpu()).to(place.device)
-        branched = task, branch, unit
-        trajectory = one, settings.trajectory, settings.record_every, [None]
-        path = keeper.part("trajectory", lambda: _follow(*branched, *trajectory))
-        replicas = many, settings.steps, settings.measure_every, range(settings.replicas)
-        spread = keeper.part("replicas", lambda: _follow(*branched, *replicas))
-    return path + spread
+        for name, how in parts.items():
+            rows += keeper.part(name, lambda: _follow(task, branch, unit, *how))
+    return rows
 
 
 def _burned_in(task: Task, seeds: list[int]) -> small.Weights:
@@ -154,18 +149,18 @@ def _follow(
     first, state = task.settings.burn_in, (part.expand(len(seeds), -1) for part in branch)
     nets = small.Nets(task, state, seeds, first + steps, first=first, rows=[])
     rows = nets.kept["rows"]
+
+    def observe(step: int) -> None:
+        if step % every == 0:
+            exact, theta = task.exact(nets.theta), nets.theta.double()
+            values = {"loss": exact.losses, "gradient_norm": exact.gradients.norm(dim=1)}
+            values["weight_norm"] = theta.norm(dim=1)
+            at = {"member": member, "step": step}
+            rows.extend(metrics.common_rows(values, **at, epoch=task.epoch))
+            rows.extend(_projected(task, theta, unit, **at))
+
     for step in nets.steps():
-        if (step - first) % every == 0:
-            rows += _observed(task, step - first, nets.theta, unit, member)
+        observe(step - first)
         nets.update(task.settings.learning_rate)
-    if steps % every == 0:
-        rows += _observed(task, steps, nets.theta, unit, member)
+    observe(steps)
     return rows
-
-
-def _observed(task: Task, step: int, theta: Tensor, unit: Tensor, member) -> list[tuple]:
-    exact, theta = task.exact(theta), theta.double()
-    values = {"loss": exact.losses, "gradient_norm": exact.gradients.norm(dim=1)}
-    values["weight_norm"] = theta.norm(dim=1)
-    rows = metrics.common_rows(values, member=member, step=step, epoch=task.epoch)
-    return rows + _projected(task, theta, unit, member=member, step=step)

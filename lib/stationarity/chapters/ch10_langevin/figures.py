@@ -13,9 +13,9 @@ from . import reading, study
 
 LANGEVIN = {"color": "C3", "linestyle": "--", "linewidth": 1.4}
 NOISES = {
-    "gaussian": {"color": "C0", "fmt": "o", "label": "simulated, Gaussian noise"},
-    "replacement": {"color": "C2", "fmt": "^", "label": "simulated minibatches"},
-    "reshuffled": {"color": "C1", "fmt": "s", "label": "reshuffled epochs"},
+    "gaussian": {"fmt": "C0o", "markersize": 3, "label": "simulated, Gaussian noise"},
+    "replacement": {"fmt": "C2^", "markersize": 3, "label": "simulated minibatches"},
+    "reshuffled": {"fmt": "C1s", "markersize": 3, "label": "reshuffled epochs"},
 }
 LABELS = {
     "position_squared": ("E‖θ−μ‖²\n(unit²)", "step k"),
@@ -56,22 +56,19 @@ def three_theories(run: Run, triples: list[tuple]) -> Figure:
     for number, triple in enumerate(triples):
         rows = axes[2 * number : 2 * number + 2]
         for (upper, lower), quantity in zip(rows.T, study.TOTALS, strict=True):
-            exact, langevin = (
-                reading.compared(run, triple, "gaussian", theory, [quantity])
-                for theory in (reading.CONSTANT, "Langevin equation")
-            )
+            exact = reading.compared(run, triple, "gaussian", reading.CONSTANT, [quantity])
+            langevin = reading.constant_noise(run, triple, reading.LANGEVIN, [quantity])
             wide = exact.value.max() > 5 * exact.value.min()
             upper.plot(exact.step, exact.predicted, **THEORY, label="exact, discrete time")
-            upper.plot(exact.step, langevin.predicted, **LANGEVIN, label="Langevin equation")
+            upper.plot(exact.step, langevin, **LANGEVIN, label="Langevin equation")
             lower.axhline(0, **THEORY)
-            lower.plot(exact.step, 100 * (langevin.predicted / exact.predicted - 1), **LANGEVIN)
+            lower.plot(exact.step, 100 * (langevin / exact.predicted - 1), **LANGEVIN)
             for first, noise in enumerate(("gaussian", "replacement")):
                 table = reading.compared(run, triple, noise, reading.CONSTANT, [quantity])
                 shown = table.iloc[first::2]  # they take turns, to be told apart
-                style = {"markersize": 3, **NOISES[noise]}
                 off, error = 100 * (shown.ratio - 1), 100 * shown.ratio_error
-                points(upper, shown.step, shown.value, **style)
-                points(lower, shown.step, off, error, **style)
+                points(upper, shown.step, shown.value, **NOISES[noise])
+                points(lower, shown.step, off, error, **NOISES[noise])
             ylabel, xlabel = LABELS[quantity]
             upper.set(xscale="log", yscale="log" if wide else "linear")
             upper.set_ylabel(ylabel, fontsize="small")
@@ -92,14 +89,10 @@ def sampling(run: Run, triples: list[tuple]) -> Figure:
         for ax, quantity in zip(row, study.TOTALS, strict=True):
             for noise in ("replacement", "reshuffled"):
                 table = reading.compared(run, triple, noise, reading.CONSTANT, [quantity])
-                ratio = table.step, table.ratio, table.ratio_error
-                points(ax, *ratio, markersize=3, **NOISES[noise])
-            constant, exact = (
-                reading.compared(run, triple, "replacement", law, [quantity])
-                for law in (reading.CONSTANT, best)
-            )
-            ratio = exact.predicted / constant.predicted
-            ax.plot(constant.step, ratio, **THEORY, label=f"theory: {best}")
+                points(ax, table.step, table.ratio, table.ratio_error, **NOISES[noise])
+            exact = reading.compared(run, triple, noise, best, [quantity])
+            ratio = exact.predicted / table.predicted
+            ax.plot(table.step, ratio, **THEORY, label=f"theory: {best}")
             ax.axhline(1, **DOTTED)
             ax.set(xlabel=LABELS[quantity][1], xscale="log", yscale="log")
             ax.set_yticks(ticks, map(str, ticks))
@@ -113,21 +106,20 @@ def sampling(run: Run, triples: list[tuple]) -> Figure:
 
 
 def velocity_sums(curvature: float, settings: list[tuple[float, float]], last: int) -> Figure:
-    """Draw one direction's displacement by three formulas, up to a lag.
-
-    ``settings`` are pairs of learning rate and momentum; noise of variance 1.
-    """
+    """Draw displacements by three formulas, by ``settings`` of learning rate and momentum."""
     figure, axes = panels(2, len(settings), height=2.4, sharex=True)
-    lags, styles = study.recorded_steps(last), {"exact": THEORY, "2V(1 − r)": LANGEVIN}
-    styles["velocity correlations"] = {"color": "C0", "linestyle": "-."}
-    laws = displacement_squared, reading.limiting_displacement, reading.velocity_sum_squared
+    lags, dashed = study.recorded_steps(last), {"color": "C0", "linestyle": "-."}
+    laws = {
+        "exact": (displacement_squared, THEORY),
+        "2V(1 − r)": (reading.limiting_displacement, LANGEVIN),
+        "velocity correlations": (reading.velocity_sum_squared, dashed),
+    }
     for (upper, lower), (rate, momentum) in zip(axes.T, settings, strict=True):
         given = (lags, curvature, rate, 1.0, momentum)
-        exact = displacement_squared(*given)
-        for (label, style), law in zip(styles.items(), laws, strict=True):
+        for label, (law, style) in laws.items():
             squares = law(*given)
             upper.plot(lags, squares, **style, label=label)
-            lower.plot(lags, squares / exact, **style)
+            lower.plot(lags, squares / displacement_squared(*given), **style)
         upper.set(xscale="log", yscale="log", title=f"η = {rate:g}, β = {momentum:g}")
         lower.set(xlabel="lag k (steps)", ylim=(0.4, 4))
         lower.axhline(1, **DOTTED)
@@ -152,7 +144,7 @@ def spirals(run: Run, triple: tuple, directions: list[int]) -> Figure:
         ax.plot(*exact.T, **dots, label="exact")
         pair = (run.series(name, of=of, index=direction) for name in study.MOMENTS[:2])
         position, velocity = (one.query("step <= 150") for one in pair)
-        style = NOISES["replacement"] | {"xerr": NORMAL * position.error}
+        style = NOISES["replacement"] | {"xerr": NORMAL * position.error, "markersize": 4}
         points(ax, position.value, velocity.value, velocity.error, **style)
         ax.set(xlabel="E(θ−μ) (unit)", title=f"ηh = {rate * given[0]:.2g}")
         ax.axhline(0, **DOTTED)

@@ -1,8 +1,7 @@
 """Runs of linear regression (chapter 10) beside the theories that should describe them.
 
 The theories are of directions of curvature h and gradient noise of variance s a step, as
-in :mod:`stationarity.theory`, in arrays of any shape (...); states are (position,
-velocity). Source: our section "A quadratic is solved exactly".
+in :mod:`stationarity.theory`, in arrays (...); states are (position, velocity).
 """
 
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from ...stats.estimate import Estimate
 from ...theory import discrete
 from ...theory.continuous import damping, limiting_covariance, propagator
 from .. import SIZE, quantity
-from .study import STATE_DEPENDENT, TOTALS, by_name, ensemble, recorded_steps
+from .study import STATE_DEPENDENT, TOTALS, at_rest, by_name, ensemble, recorded_steps
 
 
 class Theory(NamedTuple):
@@ -34,10 +33,7 @@ class Theory(NamedTuple):
         return (matrix @ np.asarray(start, float)[..., None])[..., 0]
 
     def covariance_at(self, steps, curvature, rate, noise, momentum, *, start=0.0) -> NDArray:
-        """Return ``B − P (B − start) Pᵀ`` after ``steps`` (K,), (K, ..., 2, 2).
-
-        P is the propagator; the rounding error is relative to B.
-        """
+        """Return ``B − P (B − start) Pᵀ``, P the propagator, after ``steps``, (K, ..., 2, 2)."""
         limit = self.stationary(curvature, rate, noise, momentum)
         matrix = self.propagator(steps, curvature, rate, momentum)
         return limit - matrix @ (limit - start) @ matrix.swapaxes(-1, -2)
@@ -58,11 +54,8 @@ THEORIES = {"Langevin equation": LANGEVIN, CONSTANT: EXACT}
 def limiting_displacement(lags, curvature, rate, noise, momentum) -> NDArray:
     """Return E (θ_{t+ηk} − θ_t)² of the stationary Langevin equation, (len(lags), ...).
 
-    It is ``2 V (1 − r(ηk))``, with the variance V and the autocorrelation r of the
-    position: ballistic, E v² (ηk)², at first, and 2 V in the end. Short lags do not cancel.
-
-    >>> limiting_displacement([1, 1000], 1.0, 0.5, 3.0, 0.0).round(3)
-    array([0.396, 1.5  ])
+    It is ``2 V (1 − r(ηk))``, with the variance V and the autocorrelation r of the position,
+    written so that short lags do not cancel.
     """
     limit = limiting_covariance(curvature, rate, noise, momentum)
     friction, natural, *_ = damping(curvature, rate, momentum)
@@ -75,14 +68,9 @@ def limiting_displacement(lags, curvature, rate, noise, momentum) -> NDArray:
 
 
 def velocity_sum_squared(lags, curvature, rate, noise, momentum) -> NDArray:
-    """Return the same displacement by velocity correlations (Green-Kubo), (len(lags), ...).
+    """Return the same by velocity correlations C (Green-Kubo), for whole ``lags`` k.
 
-    ``η² E v² [k + 2 Σ_{0<j<k} (k − j) C(ηj)]`` for whole ``lags`` k sums the steps
-    η v with the continuous autocorrelation C of the velocity. Its trapezoidal rule leaves a
-    slope of (1 − β) / (3 (1 + β)) times η² E v² a step: it is of no use at large k.
-
-    >>> velocity_sum_squared([0, 1], 1.0, 0.5, 3.0, 0.0)
-    array([0.  , 0.75])
+    ``η² E v² [k + 2 Σ_{0<j<k} (k − j) C(ηj)]``; its trapezoidal rule leaves a slope.
     """
     limit = limiting_covariance(curvature, rate, noise, momentum)
     every = np.arange(np.max(lags) + 1)
@@ -101,49 +89,49 @@ def vector(run: Run, name: str) -> NDArray:
     return run.series(name).value.to_numpy()
 
 
-def constant_noise(
-    run: Run, triple: tuple, law: Theory, quantities=TOTALS, directions=None
-) -> NDArray:
+def constant_noise(run: Run, triple: tuple, law: Theory, quantities=TOTALS) -> NDArray:
     """Return what a theory says of the rows of :func:`compared`, in their order.
 
     Its noise is of the covariance at the minimum; the learning rate may be another one.
     """
-    (rate, momentum, size), start = triple, vector(run, "start")
-    given = vector(run, "curvature"), rate, momentum
-    still = np.stack([start, np.zeros_like(start)], -1)
-    lags = recorded_steps(run.settings.lags)
+    (rate, momentum, size), lags = triple, recorded_steps(run.settings.lags)
     every = np.concatenate([recorded_steps(run.settings.steps), run.settings.steps + lags])
+    given = vector(run, "curvature"), rate, momentum
     noise_variance = vector(run, "noise_of_example") / size
-    mean = law.mean_at(every, *given, start=still)
+    mean = law.mean_at(every, *given, start=at_rest(vector(run, "start")))
     covariance = law.covariance_at(every, given[0], rate, noise_variance, momentum)
     each = by_name(mean, covariance, lags, lambda x: law.mean_at(lags, *given, start=x))
-    parts, whole = (each[name] for name in quantities), directions is None
-    columns = [x.sum(-1) if whole else x[:, directions].T.ravel() for x in parts]
-    return np.concatenate(columns)
+    leading = slice(run.settings.directions)
+    return np.concatenate([
+        each[name].sum(-1) if name in TOTALS else each[name][:, leading].T.ravel()
+        for name in quantities
+    ])  # fmt: skip
 
 
 def compared(
-    run: Run, triple: tuple, noise: str, theory: str, quantities=TOTALS, directions=None
+    run: Run, triple: tuple, noise: str, theory: str, quantities=TOTALS
 ) -> pd.DataFrame:
     """Return a theory beside a simulation: a row for each quantity, direction and step.
 
-    ``theory`` is one of :data:`THEORIES`, with noise of the covariance that it has at the
-    minimum, or :data:`STATE_DEPENDENT`; without ``directions`` the quantities are summed
-    over all. Columns: those of the run's metrics, ``predicted``, ``ratio`` to it with
-    ``ratio_error``, and ``sigmas``, the deviation in standard errors. Raises
-    :class:`UsageError` for a run without the exact moments of minibatches.
+    ``theory`` is one of :data:`THEORIES` or :data:`STATE_DEPENDENT`. Columns: those of the
+    run's metrics, ``predicted``, ``ratio`` to it with ``ratio_error``, and ``sigmas``, the
+    deviation in standard errors. Raises :class:`UsageError` for a run without exact moments.
     """
-    table = _rows(run, ensemble(noise, triple), quantities, directions)
+
+    def rows(noise: str) -> pd.DataFrame:
+        found = [run.series(name, of=ensemble(noise, triple)) for name in quantities]
+        return pd.concat(found, ignore_index=True)
+
     if theory in THEORIES:
-        law = THEORIES[theory]
-        return _beside(table, constant_noise(run, triple, law, quantities, directions))
-    if run.settings.state_dependent:
-        exact = _rows(run, ensemble(theory, triple), quantities, directions)
-        return _beside(table, exact.value)
-    raise UsageError(
-        "This run holds no exact moments of minibatches: they come with the setting "
-        "state_dependent=true, at N D² operations a step."
-    )
+        predicted = constant_noise(run, triple, THEORIES[theory], quantities)
+    elif run.settings.state_dependent:
+        predicted = rows(theory).value
+    else:
+        raise UsageError(
+            "This run holds no exact moments of minibatches: they come with the setting "
+            "state_dependent=true, at N D² operations a step."
+        )
+    return _beside(rows(noise), predicted)
 
 
 def _beside(table: pd.DataFrame, predicted) -> pd.DataFrame:
@@ -152,18 +140,11 @@ def _beside(table: pd.DataFrame, predicted) -> pd.DataFrame:
     return table.assign(ratio_error=error / predicted, sigmas=off / error)
 
 
-def _rows(run: Run, of: str, quantities, directions) -> pd.DataFrame:
-    table = pd.concat([run.series(name, of=of) for name in quantities])
-    index = table["index"]
-    chosen = index.isna() if directions is None else index.isin(directions)
-    return table[chosen].reset_index(drop=True)
-
-
 def _largest_error(table: pd.DataFrame, degrees: int) -> Estimate:
-    """Return the largest relative deviation of :func:`compared`, with its interval.
+    """Return the largest relative deviation of :func:`compared`, by Student's t.
 
     It lies below the largest upper end of all rows, each alone, and above the largest lower
-    end of intervals that hold jointly (Bonferroni); by Student's t of so many ``degrees``.
+    end of intervals that hold jointly (Bonferroni).
     """
     off, error = (1 / table.ratio - 1).abs(), (table.ratio_error / table.ratio**2).abs()
     alone, joint = (Estimate.of(off, error, degrees, many) for many in (1, len(table)))
@@ -181,11 +162,7 @@ COARSE = 0.2  # of E‖v‖², that the Langevin equation misses in the case ``c
 
 
 def coarse_rate(run: Run, momentum: float, missed: float = COARSE) -> float:
-    """Return the learning rate at which the Langevin equation misses a share of E‖v‖².
-
-    In the stationary state with constant noise, of all directions together: by the
-    factors 1 − ηh/(2(1+β)) of our theorem on its accuracy.
-    """
+    """Return the learning rate at which the equation misses a share of the stationary E‖v‖²."""
     curvature, noise = vector(run, "curvature"), vector(run, "noise_of_example")
 
     def excess(rate: float) -> float:

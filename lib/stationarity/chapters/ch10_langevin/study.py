@@ -39,22 +39,13 @@ POWERS = [(p, q) for p in range(5) for q in range(5 - p)]  # of position and vel
 
 
 def recorded_steps(last: int) -> NDArray:
-    """Return about 28 steps from 1 to the last, evenly in the logarithm.
-
-    >>> recorded_steps(6)
-    array([1, 2, 3, 4, 5, 6])
-    """
+    """Return about 28 steps from 1 to the last, evenly in the logarithm."""
     return np.unique(np.geomspace(1, last, 28).round().astype(int))
 
 
 def ensemble(noise: str, triple: tuple[float, float, int]) -> str:
-    """Return what rows are of: a noise, and a learning rate, momentum and batch size.
-
-    >>> ensemble("gaussian", (0.1, 0.9, 32))
-    'gaussian, learning rate 0.1, momentum 0.9, batch 32'
-    """
-    rate, momentum, size = triple
-    return f"{noise}, learning rate {rate:g}, momentum {momentum:g}, batch {size}"
+    """Return what rows are of: a noise, and a learning rate, momentum and batch size."""
+    return "{}, learning rate {:g}, momentum {:g}, batch {}".format(noise, *triple)
 
 
 class LeastSquares(NamedTuple):
@@ -62,29 +53,17 @@ class LeastSquares(NamedTuple):
 
     inputs: NDArray  # (N, D)
     errors: NDArray  # (N,): yᵢ − xᵢ·μ, what the minimum leaves
-    hessian: NDArray  # (D,): eigenvalues ρ without decay, descending
     minimum: NDArray  # (D,): μ
+    hessian: NDArray  # (D,): eigenvalues ρ without decay, descending
+    curvature: NDArray  # (D,): h = ρ + λ
+    noise_of_example: NDArray  # (D,): variances of one example's gradient at the minimum
     weight_decay: float
-
-    @property
-    def curvature(self) -> NDArray:
-        """The curvatures h = ρ + λ (D,)."""
-        return self.hessian + self.weight_decay
-
-    @property
-    def noise_of_example(self) -> NDArray:
-        """The variances (D,) of one example's gradient at the minimum."""
-        gradients = self.inputs * self.errors[:, None]
-        return (gradients**2).mean(0) - gradients.mean(0) ** 2
 
 
 def least_squares(inputs: NDArray, targets: NDArray, weight_decay: float = 0.0) -> LeastSquares:
     """Return the regression of ``targets`` (N,) on ``inputs`` (N, D), turned to its axes.
 
     Raises :class:`UsageError` where the minimum is not unique.
-
-    >>> least_squares(np.diag([2.0, 1.0]), np.array([4.0, 3.0])).minimum
-    array([2., 3.])
     """
     values, axes = np.linalg.eigh(inputs.T @ inputs / len(inputs))
     values, axes = values[::-1], axes[:, ::-1]
@@ -94,16 +73,19 @@ def least_squares(inputs: NDArray, targets: NDArray, weight_decay: float = 0.0) 
             f"The Hessian's smallest eigenvalue, {values[-1]:.3g} with the largest "
             f"{values[0]:.3g}, must be positive: take more examples than inputs, or decay."
         )
-    turned = inputs @ axes
-    minimum = turned.T @ targets / len(inputs) / (values + weight_decay)
-    return LeastSquares(turned, targets - turned @ minimum, values, minimum, weight_decay)
+    turned, curvature = inputs @ axes, values + weight_decay
+    minimum = turned.T @ targets / len(inputs) / curvature
+    errors = targets - turned @ minimum
+    slopes = turned * errors[:, None]
+    noise = (slopes**2).mean(0) - slopes.mean(0) ** 2
+    return LeastSquares(turned, errors, minimum, values, curvature, noise, weight_decay)
 
 
 def gradients(given: LeastSquares, batch_size: int, *, reshuffled: bool) -> simulation.Noise:
     """Return the gradients on minibatches, for :func:`stationarity.theory.simulation.follow`.
 
-    Each trajectory draws its own examples: with replacement, or ``reshuffled``, in a new
-    random order in each epoch, without the rest that fills no minibatch.
+    Each trajectory draws its own, with replacement or from ``reshuffled`` epochs, without the
+    rest that fills no minibatch.
     """
     pull = given.weight_decay * given.minimum
 
@@ -142,9 +124,8 @@ def exact_moments(given: LeastSquares, rate, momentum, batch_size, *, start, rec
     """Return the exact moments of SGD on minibatches drawn with replacement.
 
     From ``start`` (D,) with velocity 0, at the ``recorded`` steps (K,), rising: the mean of
-    (position, velocity), (K, D, 2), and the covariance in each direction, (K, D, 2, 2). The
-    noise's covariance is quadratic in the weights, so that first and second moments close:
-    no law of the noise is assumed. A step costs about 4 N D² operations.
+    (position, velocity), (K, D, 2), and the covariance in each direction, (K, D, 2, 2): the
+    noise's is quadratic in the weights, so that these close. 4 N D² operations a step.
     """
     inputs, errors, (count, dimensions) = given.inputs, given.errors, given.inputs.shape
     rows = transition(given.curvature, rate, momentum)
@@ -176,8 +157,8 @@ def exact_moments(given: LeastSquares, rate, momentum, batch_size, *, start, rec
 def problem(settings: Regression, place: Place) -> tuple[LeastSquares, NDArray]:
     """Return the regression of the settings and its start θ₀ − μ (D,).
 
-    Synthetic inputs have the Hessian's eigenvalues exactly. Images are the pixels,
-    normalised in each channel, and start from the weight 0. Raises as :func:`least_squares`.
+    Synthetic inputs have the Hessian's eigenvalues exactly. On images the start is the weight
+    0. Raises as :func:`least_squares`.
     """
     count, dimensions = settings.examples, settings.dimensions
     if settings.images:
@@ -200,12 +181,11 @@ def problem(settings: Regression, place: Place) -> tuple[LeastSquares, NDArray]:
 def linear_regression(settings: Regression, place: Place) -> list[tuple]:
     """Simulate linear regression with each noise and each triple; return rows of metrics.
 
-    ``curvature``, ``noise_of_example`` and ``start`` have the direction as their index;
-    all others are of an :func:`ensemble`: at :func:`recorded_steps` the :data:`MOMENTS` of
-    the leading directions, and summed over all ``position_squared``, E‖θ−μ‖², and
-    ``velocity_squared``; of both ``displacement_squared``, E‖θ_{t+k}−θ_t‖² with t =
-    ``steps``, whose step is the lag k. Errors are standard errors over trajectories; exact
-    values have none. Raises :class:`UsageError` for what is unstable, before long work.
+    ``curvature``, ``noise_of_example`` and ``start`` by direction (``index``); and of each
+    :func:`ensemble` at :func:`recorded_steps` the :data:`MOMENTS` of the leading directions
+    and the :data:`TOTALS`: E‖θ−μ‖², E‖v‖², and E‖θ_{t+k}−θ_t‖² with t = ``steps``, whose step
+    is the lag k. Errors are over trajectories; exact values have none. Raises
+    :class:`UsageError` for what is unstable, before long work.
     """
     given, start = problem(settings, place)
     for triple in settings.triples:
@@ -215,74 +195,65 @@ def linear_regression(settings: Regression, place: Place) -> list[tuple]:
     kinds = NOISES + (STATE_DEPENDENT,) * settings.state_dependent
     parts = list(itertools.product(settings.triples, kinds))
     early, late = recorded_steps(settings.steps), recorded_steps(settings.lags)
-    recorded = np.concatenate([early, settings.steps + late])
+    leading = range(min(settings.directions, len(start)))
+    axes = {name: {"index": leading, "step": early} for name in MOMENTS}
+    axes |= {name: {"step": at} for name, at in zip(TOTALS, (early, early, late), strict=True)}
     with place.keeper.progress("linear regression", len(parts), "part") as bar:
         for triple, noise in parts:
             of = ensemble(noise, triple)
 
             def compute():
                 bar.advance()
-                law, part = _exact if noise == STATE_DEPENDENT else _simulated, []
-                measured = law(settings, given, start, triple, recorded, noise)
-                for name, values, errors in measured:
-                    axes = {"index": range(values.shape[1])} if values.ndim == 2 else {}
-                    axes["step"] = late if name == "displacement_squared" else early
-                    part += rows(name, values.T, np.transpose(errors), of=of, **axes)
-                return part
+                law = _exact if noise == STATE_DEPENDENT else _simulated
+                measured = law(settings, given, start, triple, early, late, noise)
+                return [
+                    row
+                    for name, values, errors in measured
+                    for row in rows(name, values.T, np.transpose(errors), of=of, **axes[name])
+                ]
 
             found += place.keeper.part(of, compute)
     return found
 
 
-def _simulated(settings, given, start, triple, recorded, noise: str) -> list[tuple]:
-    """Return quantities with values (K,), or (K, D') of the leading directions, and errors."""
+def _simulated(settings, given, start, triple, early, late, noise: str) -> list[tuple]:
+    """Return :data:`MOMENTS` (K, D') of the leading directions and :data:`TOTALS` with errors."""
     rate, momentum, size = triple
     if noise == "gaussian":
-        deviations = np.sqrt(given.noise_of_example / size)
-        law = simulation.gaussian(given.curvature, deviations)
+        law = simulation.gaussian(given.curvature, np.sqrt(given.noise_of_example / size))
         many = settings.trajectories
     else:
         law = gradients(given, size, reshuffled=noise == "reshuffled")
         many = settings.minibatch_trajectories
     # The exact means of all simulations but the reshuffled one.
-    still = np.stack([start, np.zeros_like(start)], -1)
-    centre = _moved(given, triple, still, recorded_steps(settings.steps))
-    centre, rates = centre[:, : settings.directions], np.full(recorded[-1], rate)
+    centre = _moved(given, triple, at_rest(start), early)[:, : settings.directions]
+    recorded = np.concatenate([early, settings.steps + late])
     how = {"trajectories": many, "recorded": recorded, "start": start, "momentum": momentum}
     how |= {"seed": settings.seed + NOISES.index(noise)}
+    rates = np.full(recorded[-1], rate)
     blocks = simulation.follow(law, rates, summary=lambda x: _sums(centre, x), **how)
-    powers, totals, moved = (sum(part) / many for part in zip(*blocks, strict=True))
+    powers, (mean, square) = (sum(part) / many for part in zip(*blocks, strict=True))
     values, errors = _moments(dict(zip(POWERS, powers, strict=True)), many)
     values[:2] += centre.transpose(2, 0, 1)
-    squares, displaced = (
-        np.array([mean, np.sqrt(np.maximum(square - mean**2, 0.0) / (many - 1))])
-        for mean, square in (totals, moved)
-    )
-    return [
-        *zip(MOMENTS, values, errors, strict=True),
-        *((name, *squares[..., i]) for i, name in enumerate(TOTALS[:2])),
-        (TOTALS[2], *displaced[..., :-1]),
-        (TOTALS[2], *displaced[..., -1]),
-    ]
+    error = np.sqrt(np.maximum(square - mean**2, 0.0) / (many - 1))
+    totals = (np.split(one, [len(early), 2 * len(early)]) for one in (mean, error))
+    return [*zip(MOMENTS, values, errors, strict=True), *zip(TOTALS, *totals, strict=True)]
 
 
-def _sums(centre: NDArray, states: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Return a block's sums: of products of powers, of total squares, of displacements.
-
-    ``centre`` is (count, D', 2). The last of the first ``count`` ``states`` (K, b, D, 2) is
-    the reference. Powers are of the leading directions about the centre, to be small.
-    """
+def _sums(centre: NDArray, states: NDArray) -> tuple[NDArray, NDArray]:
+    """Return sums over ``states`` (K + L, b, D, 2): of powers; of totals and their squares."""
     count, leading = centre.shape[:2]
+    # About the centre (K, D', 2), to be small.
     x, v = np.moveaxis(states[:count, :, :leading] - centre[:, None], -1, 0)
     powers = np.array([(x**p * v**q).sum(1) for p, q in POWERS])
-    squares = (states[:count] ** 2).sum(2)  # (count, b, 2)
-    change = (states[count:, ..., 0] - states[count - 1, ..., 0]) ** 2
-    moved = np.concatenate([change[..., :leading], change.sum(-1, keepdims=True)], -1)
-    return powers, *(np.array([one.sum(1), (one**2).sum(1)]) for one in (squares, moved))
+    squares = np.moveaxis((states[:count] ** 2).sum(2), -1, 0)
+    moved = ((states[count:, ..., 0] - states[count - 1, ..., 0]) ** 2).sum(-1)
+    totals = np.ascontiguousarray(np.concatenate([*squares, moved]).T)
+    return powers, np.array([totals.sum(0), (totals**2).sum(0)])
 
 
 def _moments(a: dict, many: int) -> tuple[NDArray, NDArray]:
-    """Return means, variances, covariance (5, ...) and their errors, of mean powers a[p, q]."""
+    """Return :data:`MOMENTS` (5, ...) and their errors from mean powers a[p, q]."""
     first, second, third, fourth = (np.array([a[p, 0], a[0, p]]) for p in range(1, 5))
     (x, v), variance = first, second - first**2
     cross = a[1, 1] - x * v
@@ -295,18 +266,22 @@ def _moments(a: dict, many: int) -> tuple[NDArray, NDArray]:
     return values, np.sqrt(np.maximum(squares, 0.0) / many)
 
 
+def at_rest(position: NDArray) -> NDArray:
+    """Return states (..., 2) of these positions and velocity 0."""
+    return np.stack([position, np.zeros_like(position)], -1)
+
+
 def _moved(given: LeastSquares, triple, state: NDArray, steps: NDArray) -> NDArray:
     """Return what the exact mean ``state`` (D, 2) is after some steps, (K, D, 2)."""
     return iterate(transition(given.curvature, *triple[:2]), 0 * state, state, steps)
 
 
-def _exact(settings, given, start, triple, recorded, _) -> list[tuple]:
-    """Return what :func:`_simulated` does, exactly, of minibatches with replacement."""
-    mean, covariance = exact_moments(given, *triple, start=start, recorded=recorded)
-    lags = recorded_steps(settings.lags)
-    values = by_name(mean, covariance, lags, lambda one: _moved(given, triple, one, lags))
-    leading = slice(settings.directions)
-    each = [(name, values[name][:, leading], math.nan) for name in (*MOMENTS, TOTALS[-1])]
+def _exact(settings, given, start, triple, early, late, _) -> list[tuple]:
+    """Return the same, exactly, of minibatches with replacement."""
+    recorded = np.concatenate([early, settings.steps + late])
+    moments = exact_moments(given, *triple, start=start, recorded=recorded)
+    values = by_name(*moments, late, lambda one: _moved(given, triple, one, late))
+    each = [(name, values[name][:, : settings.directions], math.nan) for name in MOMENTS]
     return each + [(name, values[name].sum(-1), math.nan) for name in TOTALS]
 
 
@@ -314,8 +289,8 @@ def by_name(mean, covariance, lags, moved: Callable) -> dict[str, NDArray]:
     """Return the quantities (K, D) of a theory, those of displacements (L, D).
 
     Of its means (K + L, D, 2) and covariances (K + L, D, 2, 2) at K steps, and at L ``lags``
-    after the last; ``moved`` gives a mean (D, 2) after the lags, (L, D, 2). As noise has
-    mean zero given the past, E θ_{t+k} θ_t moves as a mean does.
+    after the last. ``moved`` gives a mean (D, 2) after the lags, (L, D, 2): E θ_{t+k} θ_t
+    moves like one.
     """
     second = covariance + mean[..., :, None] * mean[..., None, :]
     later, last = second[-len(lags) :, :, 0, 0], second[-len(lags) - 1]
