@@ -74,12 +74,11 @@ def test_epochs_see_every_example_once_and_independent_draws_do_not():
 
 @pytest.mark.parametrize("sampling", two_identities.SAMPLINGS)
 def test_the_minibatch_form_is_an_identity_along_any_path(kept, sampling):
-    rate, beta, found = SOFTMAX.learning_rate, SOFTMAX.momentum, kept[sampling]
-    for begin, end in ((0, 1), (0, 60), (17, 300), (300, 1500)):
-        squares = rate * (1 + beta) / 2 * found["buffer_square"][begin:end].sum(0)
-        ratio = found["minibatch_product"][begin:end].sum(0) / squares
-        left = two_identities.drift(found, SOFTMAX, begin, end)
-        torch.testing.assert_close(ratio, 1 - left, rtol=1e-9, atol=1e-9)
+    for edges in (SOFTMAX.edges, (17, 305, 1500)):
+        rows = two_identities.windows(kept[sampling], SOFTMAX.but(edges=edges), sampling)
+        values = metrics.frame(rows).pivot(index="step", columns="quantity", values="value")
+        off = (values.minibatch_ratio + values.drift - 1).dropna()
+        assert len(off) == len(edges) and off.abs().max() < 1e-9
 
 
 def test_only_the_form_with_the_full_gradient_tells_the_sampling(kept):
@@ -103,7 +102,7 @@ def test_bounds_of_the_problem_hold(problem, kept):
     norms = kept["replacement"]["weight_square"].sqrt()
     limit = (1 - math.sqrt(SOFTMAX.momentum)) ** 2
     assert SOFTMAX.learning_rate * SOFTMAX.weight_decay < limit
-    size = problem.gradient_bound()
+    size, smooth = problem.bounds()
     assert norms.max() <= size / SOFTMAX.weight_decay
     one, other = some_weights(problem, 2.0), some_weights(problem, 2.0, seed=3)
     chosen = torch.randint(SOFTMAX.examples, (4, 3))
@@ -112,7 +111,7 @@ def test_bounds_of_the_problem_hold(problem, kept):
     assert inner(loss_part, loss_part).sqrt().max() <= size
     rise = inner(first - second, first - second).sqrt()
     apart = inner(one - other, one - other).sqrt()
-    assert (rise <= problem.smoothness() * apart).all()
+    assert (rise <= smooth * apart).all()
     scores = problem.inputs.square().sum(1).max().sqrt() * math.sqrt(2)
     top = math.log(10) + scores * inner(one, one).sqrt()
     assert (problem.losses(one) <= top).all()
@@ -125,14 +124,15 @@ def test_one_example_attains_the_bounds_of_the_problem():
     rise = one.gradient(1e-4 * away) - one.gradient(0 * away)
     norm = inner(away, away).sqrt()
     found = inner(rise, rise).sqrt() / norm / 1e-4
-    assert found.item() == pytest.approx(one.smoothness(), rel=1e-6)
+    bound, smooth = one.bounds()
+    assert found.item() == pytest.approx(smooth, rel=1e-6)
     steep = one.gradient(9 * away) - one.weight_decay * 9 * away
     found = inner(steep, steep).sqrt().item()
-    assert found == pytest.approx(one.gradient_bound(), rel=1e-6)
+    assert found == pytest.approx(bound, rel=1e-6)
 
 
 def test_chains_that_share_their_minibatches_meet(problem):
-    settings = SOFTMAX.but(learning_rate=1 / problem.smoothness())
+    settings = SOFTMAX.but(learning_rate=1 / problem.bounds()[1])
     distances = reading.coupled_distance(problem, settings, 400, spread=2.0)
     factor = 1 - settings.learning_rate * settings.weight_decay
     assert (distances[1:] <= factor * distances[:-1] * (1 + 1e-9)).all()

@@ -266,7 +266,7 @@ def test_the_stage_that_has_settled_is_judged_and_not_the_longest():
         + 0.01 * simulated.two_scales(1, 4000, 0.0, 1.0)[0]
     )
     run = series_run(loss=loss)
-    assert reading.settled_stage(run) is None
+    assert reading.settled_stage(run, (0, 1)) == (0, 1)
     with pytest.raises(UsageError, match="In no stage of this run has the loss become stable"):
         reading.norm_drift(run)
     run.__dict__["settings"] = get("settling", overrides={"steps": 4000, "drops": (2400, 3200)})

@@ -12,7 +12,7 @@ PLACE, MIDDLE, DECAY = np.array([0.7, -1.0, 2.0]), np.array([1.0, 2.0, 3.0]), 0.
 
 def one_step(size, reshuffled, steps=1, rate=1e-9, count=20_000):
     """Minus the gradients of the first step at PLACE, and the change over all steps."""
-    given = study.LeastSquares(INPUTS, ERRORS, None, MIDDLE, DECAY)
+    given = study.LeastSquares(INPUTS, ERRORS, MIDDLE, *3 * [None], DECAY)
     noise = study.gradients(given, size, reshuffled=reshuffled)
     blocks = simulation.follow(
         noise,

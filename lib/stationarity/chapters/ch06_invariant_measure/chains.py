@@ -61,9 +61,7 @@ def finite_chains(settings: FiniteChains, place: Place) -> list[tuple]:
     matrices = {
         "rounded SGD": rounded_sgd(points, settings.learning_rate, settings.noise),
         "rotation": sparse.csr_array(np.roll(states, 1, axis=1)),  # one state a step
-        "drifting walk": sparse.diags_array(
-            [0.5, 0.5], offsets=[0, 1], shape=(far, far)
-        ).tocsr(),
+        "drifting walk": sparse.diags_array([0.5, 0.5], offsets=[0, 1], shape=(far, far)),
     }
     rows = []
     for name, matrix in matrices.items():
@@ -73,9 +71,7 @@ def finite_chains(settings: FiniteChains, place: Place) -> list[tuple]:
     return rows
 
 
-def telescoping(
-    matrix: sparse.csr_array, start: NDArray, times: ArrayLike
-) -> dict[str, NDArray]:
+def telescoping(matrix: sparse.sparray, start: NDArray, times: ArrayLike) -> dict[str, NDArray]:
     """Follow distributions μ_k = μ_0 P^k from ``start`` (n,), and their averages ν_T over T.
 
     For each of ``times`` T the total variation: ``gap`` between ν_T P and ν_T; ``identity``,

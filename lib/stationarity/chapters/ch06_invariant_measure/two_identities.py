@@ -1,7 +1,7 @@
 """Two identities of the invariant measure, measured on softmax regression (chapter 6).
 
-SGD is b ← β b + g, θ ← θ − η b, with minibatch gradients g of the objective with decay. R
-independent chains run at once: weights are (R, D, C) for D inputs and C classes, in float64.
+SGD is b ← β b + g, θ ← θ − η b. R independent chains run at once: weights are (R, D, C) for D
+inputs and C classes, in float64.
 """
 
 from __future__ import annotations
@@ -66,13 +66,10 @@ class Problem(NamedTuple):
             total = total + mass * curvature.mean(-1)
         return total
 
-    def smoothness(self) -> float:
-        """Return a Lipschitz constant of every minibatch gradient: λ + max ‖x‖² / 2."""
-        return self.weight_decay + self.inputs.square().sum(1).max().item() / 2
-
-    def gradient_bound(self) -> float:
-        """Return a bound of every minibatch gradient of the loss: √2 max ‖x‖."""
-        return math.sqrt(2 * self.inputs.square().sum(1).max().item())
+    def bounds(self) -> tuple[float, float]:
+        """Return a bound √2 max ‖x‖ of the loss's gradients, and λ + max ‖x‖² / 2 of slopes."""
+        largest = self.inputs.square().sum(1).max().item()
+        return math.sqrt(2 * largest), self.weight_decay + largest / 2
 
 
 def load(settings: Identities, data_root=None, device="cpu") -> Problem:
@@ -113,8 +110,8 @@ def two_identities(settings: Identities, place: Place) -> list[tuple]:
 
     At the end of each window of time: ``minibatch_ratio`` and ``full_ratio``, of θ·g and of
     θ·∇f to η (1+β)/2 ‖b‖²; ``minibatch_budget`` and ``full_budget``, first-order gain over
-    second-order loss, with the buffer's last gradient and with ∇f in its place; :func:`drift`;
-    ``mean_`` ``loss``, ``gradient_norm_squared``, ``weight_square``, ``buffer_square``. At the
+    second-order loss, with the buffer's last gradient and with ∇f in its place; ``drift``, 1 less
+    ``minibatch_ratio``; ``mean_`` ``loss``, ``gradient_norm_squared``, ``weight_square``, ``buffer_square``. At the
     measured steps ``loss``, ``gradient_norm_squared``, ``weight_norm``. Errors are standard
     errors over the chains.
     """
@@ -167,14 +164,6 @@ def chain(
     return dict(zip(EACH + MEASURED, (*each.cpu(), *state.measured.cpu()), strict=True))
 
 
-def drift(kept: dict, settings: Identities, begin: int, end: int) -> Tensor:
-    """Return 1 less ``minibatch_ratio`` (R,) from a window's ends: our pathwise identity."""
-    rate, beta = settings.learning_rate, settings.momentum
-    squares, products = (kept[name][end] - kept[name][begin] for name in EACH[:2])
-    boundary = (1 - beta) / (2 * rate) * squares - beta * products
-    return boundary / (rate * (1 + beta) / 2 * kept["buffer_square"][begin:end].sum(0))
-
-
 def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
     """Return the rows of :func:`two_identities` for what :func:`chain` has kept."""
     rate, beta, rows = settings.learning_rate, settings.momentum, []
@@ -185,13 +174,17 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
             for name, values in kept.items()
         }
         squares, second = rate * (1 + beta) / 2 * means["buffer_square"], means["second_order"]
+        # By our pathwise identity, from the ends of the window.
+        square, product = (kept[name][end] - kept[name][begin] for name in EACH[:2])
+        drift = (1 - beta) / (2 * rate) * square - beta * product
+        drift = drift / (rate * (1 + beta) / 2 * kept["buffer_square"][begin:end].sum(0))
         at = {"of": sampling, "step": end, "epoch": settings.epochs}
         for name in ("loss", "gradient_norm_squared", "weight_square", "buffer_square"):
             rows += metrics.rows(f"mean_{name}", *mean_and_error(means[name]), **at)
         for name, above, below in (
             ("minibatch_ratio", means["minibatch_product"], squares),
             ("full_ratio", means["full_product"], squares),
-            ("drift", drift(kept, settings, begin, end) * squares, squares),
+            ("drift", drift * squares, squares),
             ("minibatch_budget", rate * means["gain"], second),
             ("full_budget", rate * means["full_gain"], second),
         ):

@@ -2,7 +2,6 @@
 
 import itertools
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -31,23 +30,21 @@ def ratios(means: dict[str, NDArray], rate: float, momentum: float) -> dict[str,
     }
 
 
-def balances(run: Run, windows: int = 5) -> pd.DataFrame:
-    """Return what must balance, over windows of every stage of a run.
+def balances(run: Run) -> pd.DataFrame:
+    """Return what must balance, over five windows of every stage, each twice the one before.
 
-    Each stage is cut into ``windows`` that double in length. One row a window: ``first``
-    and ``last`` step, their ``middle`` and ``half`` the length, ``learning_rate``, ``loss``
-    with ``loss_error``, and of each of :func:`ratios`, and of ``norm_drift``
-    (:func:`drift_in_spreads` of ||theta||^2), the value, ``_low`` and ``_high``.
-    Raises :class:`UsageError` for a window without a measurement.
+    A row a window: ``first`` and ``last`` step, their ``middle`` and ``half`` the length,
+    ``learning_rate``, ``loss`` with ``loss_error``, and of each of :func:`ratios`, and of
+    ``norm_drift`` (:func:`drift_in_spreads` of ||theta||^2), the value, ``_low`` and
+    ``_high``. Raises :class:`UsageError` for a window without a measurement.
     """
     norms = members(run, "weight_norm_squared")
     series, rows = {name: members(run, name) for name in MEANS}, []
     for name in ("product", "square"):  # of the steps before the one they stand at
         series[name].index -= 1
-    shares = (2 ** np.arange(windows + 1) - 1).tolist()
     for number, (begin, end) in enumerate(stages(run)):
         rate = run.settings.learning_rate / 10**number
-        cuts = [begin + (end - begin) * share // shares[-1] for share in shares]
+        cuts = [begin + (end - begin) * share // 31 for share in (0, 1, 3, 7, 15, 31)]
         for first, last in itertools.pairwise(cuts):
             inside = {name: values.loc[first : last - 1] for name, values in series.items()}
             if any(part.empty for part in inside.values()):

@@ -60,11 +60,12 @@ def stages(run: Run) -> list[tuple[int, int]]:
     return list(itertools.pairwise([0, *drops, settings.steps]))
 
 
-def settled_stage(run: Run) -> tuple[int, int] | None:
-    """Return the first step and the end of the stage that is judged; None: no such stage.
+def settled_stage(run: Run, otherwise: tuple | None = None) -> tuple[int, int]:
+    """Return the first step and the end of the stage that is judged.
 
     Of those in whose last two windows the mean loss differs by less than ``levels.STABLE`` of
-    all that was lost, the longest on the clock of the weights: steps times step size.
+    all that was lost, the longest on the clock of the weights: steps times step size. Where
+    there is none, ``otherwise``, or :class:`UsageError`.
     """
     name = _named(run, LOSSES[:1] if hasattr(run.settings, "epochs") else ["loss"])[0]
     start, found = observables(run, [name])[name][1][0], {}
@@ -73,7 +74,9 @@ def settled_stage(run: Run) -> tuple[int, int] | None:
             early, late = (part.mean() for part in _last_two(run, name, (begin, end)))
             if abs(late - early) < levels.STABLE * (start - late):
                 found[begin, end] = (end - begin) / 10**number
-    return max(found, key=found.get) if found else None
+    if not found and not otherwise:
+        raise UsageError("In no stage of this run has the loss become stable.")
+    return max(found, key=found.get, default=otherwise)
 
 
 def _named(run: Run, names) -> list[str]:
@@ -176,11 +179,8 @@ DRIFT = f"{STILL}, with a slow drift"
     drift=f"{DRIFT} of each by four standard deviations over the window",
 )
 def norm_drift(run: Run, case: str = "") -> Estimate:
-    """The drift of ||theta||^2 over the last half of the settled stage, over its spread.
-
-    See :func:`drift_in_spreads` and :func:`settled_stage`.
-    """
-    begin, end = _judged_stage(run)
+    """The drift of ||theta||^2 over the last half of the settled stage, over its spread."""
+    begin, end = settled_stage(run)
     values = members(run, "weight_norm_squared").loc[(begin + end) / 2 : end - 1].to_numpy()
     if len(values) < 8:
         raise UsageError("The settled stage holds too few measurements: lower measure_every.")
@@ -196,10 +196,9 @@ def norm_drift(run: Run, case: str = "") -> Estimate:
 
 
 def drift_in_spreads(values: NDArray) -> Estimate:
-    """Return by how much K independent series (n, K) rise, along fitted lines from end to end.
+    """Return the rise of fitted lines, in standard deviations about them, of series (n, K).
 
-    In standard deviations about the lines, by Student's t over the series. NaN for fewer than
-    eight values.
+    By Student's t over the K, which are independent. NaN for fewer than eight values.
     """
     if len(values) < 8:
         return Estimate(math.nan, math.nan, math.nan)
@@ -240,8 +239,7 @@ def weight_shift(run: Run, case: str = "") -> Estimate:
 def replica_shift(run: Run, case: str = "") -> Estimate:
     """The largest shift of loss and gradient norm, replicas against time.
 
-    The replicas at the end against the trajectory without its first quarter, as
-    :func:`largest_shift`.
+    That is, against the trajectory without its first quarter.
     """
     return _largest(_replica_pairs(run, LOSSES), True, case)
 
@@ -252,15 +250,8 @@ def replica_weight_shift(run: Run, case: str = "") -> Estimate:
     return _largest(_replica_pairs(run, WEIGHTS), True, case)
 
 
-def _judged_stage(run: Run) -> tuple[int, int]:
-    stage = settled_stage(run)
-    if stage is None:
-        raise UsageError("In no stage of this run has the loss become stable.")
-    return stage
-
-
 def _shift_in_time(run: Run, names, case: str) -> Estimate:
-    names, stage = _named(run, names), _judged_stage(run)
+    names, stage = _named(run, names), settled_stage(run)
     return _largest({name: _last_two(run, name, stage) for name in names}, False, case)
 
 

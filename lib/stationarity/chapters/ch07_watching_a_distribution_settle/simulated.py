@@ -26,10 +26,7 @@ def two_scales(count: int, length: int, share: float, time: float, seed: int = 0
 
 
 def fitted_scales(values: ArrayLike) -> tuple[float, float]:
-    """Return share and time of :func:`two_scales` that series (n,) or (K, n) resemble.
-
-    By least squares on their correlations about fitted lines, at lags up to n / 8.
-    """
+    """Return share and time of :func:`two_scales` that series (n,) or (K, n) resemble."""
     parts = scipy.signal.detrend(np.atleast_2d(np.asarray(values, float)))
     length = parts.shape[1]
     power = np.abs(np.fft.rfft(parts, 2 * length)) ** 2

@@ -1,7 +1,6 @@
 """Runs of linear regression (chapter 10) beside the theories that should describe them.
 
-The theories are of directions of curvature h and gradient noise of variance s a step, as
-in :mod:`stationarity.theory`, in arrays (...); states are (position, velocity).
+Curvatures and noise variances are arrays (...), as in :mod:`stationarity.theory`.
 """
 
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from ...stats.estimate import Estimate
 from ...theory import discrete
 from ...theory.continuous import damping, limiting_covariance, propagator
 from .. import SIZE, quantity
-from .study import STATE_DEPENDENT, TOTALS, at_rest, by_name, ensemble, recorded_steps
+from .study import STATE_DEPENDENT, TOTALS, by_name, ensemble, recorded_steps
 
 
 class Theory(NamedTuple):
@@ -52,18 +51,14 @@ THEORIES = {"Langevin equation": LANGEVIN, CONSTANT: EXACT}
 
 
 def limiting_displacement(lags, curvature, rate, noise, momentum) -> NDArray:
-    """Return E (θ_{t+ηk} − θ_t)² of the stationary Langevin equation, (len(lags), ...).
-
-    It is ``2 V (1 − r(ηk))``, with the variance V and the autocorrelation r of the position,
-    written so that short lags do not cancel.
-    """
+    """Return E (θ_{t+ηk} − θ_t)² of the stationary Langevin equation, (len(lags), ...)."""
     limit = limiting_covariance(curvature, rate, noise, momentum)
     friction, natural, *_ = damping(curvature, rate, momentum)
     root = np.sqrt(((friction - natural) * (friction + natural)).astype(complex))  # iν
     slow = natural**2 / (friction + root)  # γ − iν, without cancellation
     sine = propagator(lags, curvature, rate, momentum)[..., 0, 1]
     times = rate * np.reshape(lags, (-1, *[1] * np.ndim(friction)))
-    # As r = e^{−slow t} + slow e^{−γt} sin νt / ν.
+    # 2 V (1 − r) without cancellation, as r = e^{−slow t} + slow e^{−γt} sin νt / ν.
     return 2 * limit[..., 0, 0] * (-np.expm1(-slow * times) - slow * sine).real
 
 
@@ -94,11 +89,12 @@ def constant_noise(run: Run, triple: tuple, law: Theory, quantities=TOTALS) -> N
 
     Its noise is of the covariance at the minimum; the learning rate may be another one.
     """
-    (rate, momentum, size), lags = triple, recorded_steps(run.settings.lags)
+    (rate, momentum, size), start = triple, vector(run, "start")
+    lags = recorded_steps(run.settings.lags)
     every = np.concatenate([recorded_steps(run.settings.steps), run.settings.steps + lags])
     given = vector(run, "curvature"), rate, momentum
     noise_variance = vector(run, "noise_of_example") / size
-    mean = law.mean_at(every, *given, start=at_rest(vector(run, "start")))
+    mean = law.mean_at(every, *given, start=np.stack([start, np.zeros_like(start)], -1))
     covariance = law.covariance_at(every, given[0], rate, noise_variance, momentum)
     each = by_name(mean, covariance, lags, lambda x: law.mean_at(lags, *given, start=x))
     leading = slice(run.settings.directions)
@@ -141,11 +137,7 @@ def _beside(table: pd.DataFrame, predicted) -> pd.DataFrame:
 
 
 def _largest_error(table: pd.DataFrame, degrees: int) -> Estimate:
-    """Return the largest relative deviation of :func:`compared`, by Student's t.
-
-    It lies below the largest upper end of all rows, each alone, and above the largest lower
-    end of intervals that hold jointly (Bonferroni).
-    """
+    """Return the largest relative deviation: a joint lower end, the upper ends alone."""
     off, error = (1 / table.ratio - 1).abs(), (table.ratio_error / table.ratio**2).abs()
     alone, joint = (Estimate.of(off, error, degrees, many) for many in (1, len(table)))
     return Estimate(*map(float, (off.max(), max(joint.low.max(), 0.0), alone.high.max())))

@@ -1,8 +1,7 @@
 """Linear regression by SGD with momentum (chapter 10): simulations, and exact moments.
 
-The loss of example i is (xᵢ·w − yᵢ)² / 2, that of the data their mean, and weight decay
-adds λ ‖w‖² / 2. Everything is in the eigenbasis of the Hessian H = XᵀX / N, with
-positions θ = w − μ measured from the minimum μ, in float64.
+The loss is the mean of (xᵢ·w − yᵢ)² / 2, and λ ‖w‖² / 2. Everything is in the eigenbasis of the
+Hessian H = XᵀX / N, with positions θ = w − μ measured from the minimum μ, in float64.
 """
 
 from __future__ import annotations
@@ -226,7 +225,8 @@ def _simulated(settings, given, start, triple, early, late, noise: str) -> list[
         law = gradients(given, size, reshuffled=noise == "reshuffled")
         many = settings.minibatch_trajectories
     # The exact means of all simulations but the reshuffled one.
-    centre = _moved(given, triple, at_rest(start), early)[:, : settings.directions]
+    still = np.stack([start, np.zeros_like(start)], -1)
+    centre = _moved(given, triple, still, early)[:, : settings.directions]
     recorded = np.concatenate([early, settings.steps + late])
     how = {"trajectories": many, "recorded": recorded, "start": start, "momentum": momentum}
     how |= {"seed": settings.seed + NOISES.index(noise)}
@@ -266,11 +266,6 @@ def _moments(a: dict, many: int) -> tuple[NDArray, NDArray]:
     return values, np.sqrt(np.maximum(squares, 0.0) / many)
 
 
-def at_rest(position: NDArray) -> NDArray:
-    """Return states (..., 2) of these positions and velocity 0."""
-    return np.stack([position, np.zeros_like(position)], -1)
-
-
 def _moved(given: LeastSquares, triple, state: NDArray, steps: NDArray) -> NDArray:
     """Return what the exact mean ``state`` (D, 2) is after some steps, (K, D, 2)."""
     return iterate(transition(given.curvature, *triple[:2]), 0 * state, state, steps)
@@ -286,11 +281,10 @@ def _exact(settings, given, start, triple, early, late, _) -> list[tuple]:
 
 
 def by_name(mean, covariance, lags, moved: Callable) -> dict[str, NDArray]:
-    """Return the quantities (K, D) of a theory, those of displacements (L, D).
+    """Return a theory's quantities (K, D), or (L, D) of displacements, by name.
 
-    Of its means (K + L, D, 2) and covariances (K + L, D, 2, 2) at K steps, and at L ``lags``
-    after the last. ``moved`` gives a mean (D, 2) after the lags, (L, D, 2): E θ_{t+k} θ_t
-    moves like one.
+    From means (K + L, D, 2) and covariances (K + L, D, 2, 2) at K steps, and at L ``lags``
+    after the last. ``moved`` gives a mean, or E θ_{t+k} θ_t, after the lags, (L, D, 2).
     """
     second = covariance + mean[..., :, None] * mean[..., None, :]
     later, last = second[-len(lags) :, :, 0, 0], second[-len(lags) - 1]
