@@ -1,8 +1,10 @@
 """Gradient statistics are unbiased, their errors calibrated, and leave no trace."""
 
 import copy
+import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from stationarity import measure
@@ -282,6 +284,46 @@ def test_the_whole_partition_is_known_exactly():
         assert found.standard_error == found.loss_standard_error == 0.0
         spread = (points[:count] - mean).square().sum(1).mean().item()
         assert found.noise_norm == pytest.approx(spread**0.5, abs=1e-12)
+
+
+def test_two_partitions_are_unbiased_where_a_minibatch_couples_its_examples():
+    torch.manual_seed(0)
+    points = torch.randn(4, 3, dtype=DOUBLE)
+    model, decay = Point(0.3, -0.2, 0.1), 0.5
+
+    def coupled(model, batch):  # the gradient depends on which examples meet
+        return linear(model, batch.prod(0))
+
+    splits = [[(0, 1), (2, 3)], [(0, 2), (1, 3)], [(0, 3), (1, 2)]]
+    partitions = [[points[list(part)] for part in split] for split in splits]
+    means = torch.stack([torch.stack([b.prod(0) for b in p]).mean(0) for p in partitions])
+    found = [
+        measure.partition_statistics(model, coupled, pair, weight_decay=decay)
+        for pair in itertools.product(partitions, repeat=2)
+    ]
+    truth = means.mean(0)
+    regularised = truth + decay * measure.parameter_vector(model)
+    for name, expected in (("", truth), ("regularised_", regularised)):
+        squares = [getattr(one, f"{name}gradient_norm_squared") for one in found]
+        assert np.mean(squares) == pytest.approx(expected.square().sum().item())
+    one = found[1]  # of the first partition and the second
+    torch.testing.assert_close(one.mean_gradient, means[:2].mean(0))
+    assert one.gradient_norm_naive == pytest.approx(means[:2].mean(0).norm().item())
+    assert one.gradient_norm_squared == pytest.approx((means[0] @ means[1]).item())
+    assert (one.batches, found[0].standard_error) == (4, 0)
+    single = measure.partition_statistics(model, coupled, partitions[:1])
+    assert single.standard_error == 0 and single.batches == 2
+
+
+def test_the_error_of_two_partitions_is_that_of_their_composition():
+    generator = torch.Generator().manual_seed(0)
+    draws = 0.7 + torch.randn(2000, 2, 1, 5, dtype=DOUBLE, generator=generator)
+    model = Point(*[0.0] * 5)
+    found = [measure.partition_statistics(model, linear, list(pair)) for pair in draws]
+    squares = np.array([one.gradient_norm_squared for one in found])
+    errors = np.array([one.standard_error for one in found])
+    assert abs(squares.mean() - 5 * 0.7**2) < 4 * squares.std() / 2000**0.5
+    assert (errors**2).mean() / squares.var() == pytest.approx(1, abs=0.15)
 
 
 def test_batches_of_unequal_size_count_equally():

@@ -66,8 +66,8 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
         # A step's batch once more with the memory that training kept, and with one made anew.
         further = batch * 2 * measured.gradient
     if settings.measure_on == "partition":
-        examples = data.examples
-        few = min(few, examples)
+        examples = data.examples * min(steps_per_epoch(settings), 2)
+        few = min(few, data.examples)
     # Each ends with the losses before a step and after it, but for the last.
     curvature = few * ((products + 1) * measured.product + 2 * measured.forward)
     once = examples * measured.gradient + curvature + tests * counts.forward + further

@@ -134,9 +134,14 @@ class TensorImages(Images):
         other.train = self.train[:, inner, inner][:, : self.size, : self.size]
         return other
 
-    def partition(self) -> Batches:
-        """Return the whole training set in batches (the last may be smaller)."""
-        parts = torch.arange(self.count, device=self.device).split(self.batch_size)
+    def partition(self, *key) -> Batches:
+        """Return the whole training set in batches (the last may be smaller).
+
+        They are in the order of the data, or with a key in a random one, which it decides.
+        """
+        generator = np.random.default_rng(seed_of(self.seed, "partition", *key))
+        order = generator.permutation(self.count) if key else np.arange(self.count)
+        parts = torch.from_numpy(order).to(self.device).split(self.batch_size)
         return Batches(len(parts), lambda: map(self._batch, parts))
 
     def test_batches(self) -> Iterator:

@@ -12,5 +12,10 @@ the means over them, and each gets the same answer.
 
 from .curvature import Sharpness, directional_sharpness, sharpness
 from .derivatives import displacement, float32_products, parameter_vector, without_trace
-from .gradients import GradientStatistics, gradient_statistics, projected_gradients
+from .gradients import (
+    GradientStatistics,
+    gradient_statistics,
+    partition_statistics,
+    projected_gradients,
+)
 from .objectives import LOSSES, Batch, Objective, cross_entropy, mean_loss, squared_error

@@ -46,14 +46,18 @@ class Measurement(_Rows):
         self.seed = seed_of(settings.seed, "measure", step, *distributed.key())
         torch.manual_seed(self.seed)  # of dropout
         distributed.equal_buffers(state.model)
-        batches, population = dataset.draws(settings.measure_batches, "measure", step), None
-        few = dataset.draws(settings.sharpness_batches, "sharpness")
+        few, decay = (
+            dataset.draws(settings.sharpness_batches, "sharpness"),
+            settings.weight_decay,
+        )
         if settings.measure_on == "partition":
-            batches = few = dataset.partition()
-            population = len(batches)
+            few = dataset.partition()
+            pair = [dataset.partition("measure", step, k) for k in range(min(len(few), 2))]
+            statistics = measure.partition_statistics(*state.measured, pair, weight_decay=decay)
+        else:
+            drawn = dataset.draws(settings.measure_batches, "measure", step)
+            statistics = measure.gradient_statistics(*state.measured, drawn, weight_decay=decay)
         self.few = list(itertools.islice(few, settings.sharpness_batches))
-        how = {"population": population, "weight_decay": settings.weight_decay}
-        statistics = measure.gradient_statistics(*state.measured, batches, **how)
         for name, error in ERRORS.items():
             self.note(name, getattr(statistics, name), getattr(statistics, error, math.nan))
         self._note_curvature(state, statistics)

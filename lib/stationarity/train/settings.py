@@ -32,7 +32,7 @@ class AnyTraining(Settings):
     drops: Drops = ()  # stages: epochs at which the rate is divided by 10
     precision: Path = "auto"  # of training, see train.precision; auto: the fastest
     measure_every: Whole = 5  # epochs between measurements; 0: never
-    measure_on: Literal["draws", "partition"] = "draws"  # independent, or all the data
+    measure_on: Literal["draws", "partition"] = "draws"  # independent, or all the data, twice
     measure_batches: AtLeastTwo = 100  # independent minibatches of one measurement
     sharpness_batches: Count = 10  # fixed minibatches of sharpness and of loss change
     sharpness_products: Count = 30  # Hessian-vector products of one measurement, at most
