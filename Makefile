@@ -17,6 +17,8 @@ extras-benchmark := benchmark
 
 # A shell's own settings must not change what the book is made with.
 unexport PYTHONHOME PYTHONPATH MPLBACKEND
+# Threads of NumPy's small products only wait for each other; PyTorch has its own.
+export OPENBLAS_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PREFER_ENV_PATH := 1

@@ -7,6 +7,7 @@ import matplotlib
 import pytest
 import torch
 from hub import Hub
+from threadpoolctl import threadpool_limits
 
 matplotlib.use("Agg")  # no window; not MPLBACKEND, which kernels would inherit
 
@@ -30,8 +31,10 @@ def apart_from_the_reader(tmp_path_factory):
         workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
         threads = max(torch.get_num_threads() // workers, 1)
         torch.set_num_threads(threads)
-        patch.setenv("OMP_NUM_THREADS", str(threads))
-        yield
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # of processes it starts
+            patch.setenv(name, str(threads))
+        with threadpool_limits(threads, user_api="blas"):  # NumPy's, which spin while they wait
+            yield
 
 
 @pytest.fixture(scope="module")
