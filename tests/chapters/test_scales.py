@@ -57,6 +57,19 @@ def test_a_scale_model_has_the_memories_of_the_paper(tmp_path, factor, said):
     assert scales.kind(run_of(tmp_path, "little_decay")) == "analogue"
 
 
+def test_a_run_with_adam_has_the_clock_of_its_second_moment(tmp_path):
+    settings = get("wikitext_transformer_xl", "paper")
+    found = scales.of_settings(settings)
+    assert np.allclose(found.second_moment, 0.001 * 200_000)
+    assert np.allclose(found.order, 0.1 * settings.steps_per_epoch)
+    run = run_of(tmp_path, "wikitext_transformer_xl")
+    mine = scales.of_run(run)
+    assert np.allclose(mine["clip"], run.settings.clip / (9 + 0.5) ** 0.5)
+    assert mine.curvature.isna().all()
+    table = scales.table(found, {"ours": mine})
+    assert scales.NUMBERS["memories"] not in table.index  # nobody has them
+
+
 def test_a_number_that_is_not_known_does_not_match():
     one, none = pd.Series([1.0, 2.0]), pd.Series([1.0, np.nan])
     assert scales.matches(one, none) is None and scales.matches(none, one) is None

@@ -18,41 +18,44 @@ from ..train.settings import AnyTraining
 from .levels import stages, windows
 from .sizes import data_of, net, steps_per_epoch
 
-MATCH = 2.0  # two numbers match where they differ by less than this factor
+MATCH = 2.0  # numbers match within this factor: as little is known of the paper's batch size
 DECIDING = "memories"  # the number that a scale model must have in every stage
+BETAS = (0.9, 0.999)  # of Adam, as PyTorch has them by default
 CONTROLS = ("little_decay",)  # no settings of theirs are the authors'
 NUMBERS = {  # and what each is
     "memories": "memories of the weights in the stage, ηλT/(1−β)",
-    "angular_step": "angle of a step of normalised weights at rest, √(2ηλ/(1−β))",
+    "angular_step": "turn of normalised weights a step, in the long run, √(2ηλ/(1−β))",
     "curvature": "top curvature over the largest stable one, ηh₁/(2(1+β))",
     "noise_over_signal": "noise in the naive square over the signal, σ²/(M‖∇L‖²)",
     "noise_scale": "gradient noise scale over the batch size, σ²/‖∇L‖²",
     "order": "steps of an epoch over those of momentum's memory",
+    "second_moment": "steps of the stage over those of Adam's second moment, (1−β₂)T",
+    "clip": "clip over the norm of a minibatch gradient",
     "loss_left": "loss over that of guessing",
     "examples": "training examples over parameters",
 }
 
 
 def clocks(settings: AnyTraining) -> pd.DataFrame:
-    """Return ``rate``, ``memories``, ``angular_step`` and ``order``, a row a ``stage``.
+    """Return ``rate`` and the numbers that are clocks, a row a ``stage``.
 
-    Memories and angular step need weight decay, and are those of SGD: NaN without.
+    Memories and angular step need weight decay, and are those of SGD: NaN without. The
+    second moment is Adam's.
     """
-    per_epoch, rows = steps_per_epoch(settings), []
+    per_epoch, rows, sgd = steps_per_epoch(settings), [], settings.optimizer == "sgd"
+    beta = settings.momentum if sgd else BETAS[0]
     for number, (begin, end) in enumerate(stages(settings), start=1):
         rate = learning_rate(
             settings, begin * per_epoch, settings.epochs * per_epoch, per_epoch
         )
-        forgetting = rate * settings.weight_decay / (1 - settings.momentum)
-        if settings.optimizer != "sgd" or not forgetting or settings.schedule == "cosine":
+        forgetting, steps = rate * settings.weight_decay / (1 - beta), (end - begin) * per_epoch
+        if not sgd or not forgetting or settings.schedule == "cosine":
             forgetting = math.nan
-        row = {
-            "stage": number,
-            "rate": rate,
-            "memories": forgetting * (end - begin) * per_epoch,
-        }
-        row |= {"angular_step": math.sqrt(2 * forgetting)}
-        rows.append(row | {"order": (1 - settings.momentum) * per_epoch})
+        rows.append({
+            "stage": number, "rate": rate, "memories": forgetting * steps,
+            "angular_step": math.sqrt(2 * forgetting), "order": (1 - beta) * per_epoch,
+            "second_moment": math.nan if sgd else (1 - BETAS[1]) * steps,
+        })  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -83,7 +86,9 @@ def of_run(run: Run) -> pd.DataFrame:
     noise, square = mean("noise_norm") ** 2, mean("gradient_norm_squared")
     inflation, signal = mean("gradient_norm_naive", np.square) - square, square.clip(lower=0)
     rates = clocks(settings).rate.to_numpy()
-    table["curvature"] = mean("sharpness") * rates / (2 * (1 + settings.momentum))
+    if settings.optimizer == "sgd":
+        table["curvature"] = mean("sharpness") * rates / (2 * (1 + settings.momentum))
+    table["clip"] = (settings.clip or math.nan) / (noise + signal) ** 0.5
     table["noise_scale"] = noise / signal
     table["noise_over_signal"] = (inflation / signal).where(noise.notna())
     table["loss_left"] = mean("loss") / math.log(data_of(settings).classes)
@@ -122,12 +127,12 @@ def _number(value: float) -> str:
 def table(paper: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the numbers of the paper and of runs beside each other, as text.
 
-    Each cell holds the stages in turn; a run's has ``=`` where it matches, ``≠`` where it
+    Those that are not known of any are left out. Each cell holds the stages in turn; a run's has ``=`` where it matches, ``≠`` where it
     does not, and neither where that is not known.
     """
 
     def text(values: pd.Series) -> str:
-        known = values.drop_duplicates() if values.nunique() == 1 else values
+        known = values.drop_duplicates() if values.nunique(dropna=False) == 1 else values
         return " | ".join(_number(v) for v in known)
 
     columns = {"paper": {name: text(paper[name]) for name in NUMBERS}}
@@ -136,4 +141,5 @@ def table(paper: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
         columns[label] = {
             name: signs[matches(mine[name], paper[name])] + text(mine[name]) for name in NUMBERS
         }
-    return pd.DataFrame(columns).rename(index=NUMBERS)
+    found = pd.DataFrame(columns)
+    return found[(found != "?").any(axis=1)].rename(index=NUMBERS)
