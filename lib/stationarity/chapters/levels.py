@@ -232,7 +232,8 @@ def described(run: Run) -> pd.DataFrame:
 
     Over its value at the start; over the square of one minibatch's noise; the norm of
     grad L over that of the decay (NaN without one, 1 at a stationary point). The change
-    and its interval are shares of the level; ``memory`` is that of :func:`stage_levels`.
+    and its interval are shares of the level; ``correlation`` is the ``memory`` of
+    :func:`stage_levels`.
     """
     table = stage_levels(run, "regularised_gradient_norm_squared")
     loss, level_ = stage_levels(run), table["mean"]
@@ -248,7 +249,7 @@ def described(run: Run) -> pd.DataFrame:
         "over the decay": loss["mean"].clip(lower=0) ** 0.5 / decay,
         "change": table.change / level_, "change, low": table.change_low / level_,
         "change, high": table.change_high / level_,
-        "memory": table.memory.where(table.low < table.high),
+        "correlation": table.memory.where(table.low < table.high),
     }  # fmt: skip
     return pd.DataFrame(columns)
 

@@ -222,11 +222,15 @@ def test_memories_are_those_of_the_square_of_a_weight(live):
     assert "weight_decay=0" not in mine.index
 
 
-def test_chance_is_told_from_settings_that_lie_off_a_curve():
+def test_settings_lie_off_a_curve_by_intervals_that_hold_jointly():
     grid = pd.DataFrame({"memories": [0.01, 0.01, 1.0], "exponent": [1.0, 1.2, 0.5]})
-    mine = pd.DataFrame({"memories": [0.001, 0.1, 0.1, 1.0], "low": [0, 0.7, 0.9, 0.4]})
-    mine["high"] = mine.low + 0.15  # the curve is at 0.8 in the middle
-    assert reading.off_the_curve(grid, mine) == (3, 1, pytest.approx(1 - 0.95**3))
+    mine = pd.DataFrame({"memories": [0.001, 0.1, 0.1, 1.0], "value": [0, 0.9, 1.0, 0.5]})
+    mine = mine.assign(low=mine.value - 0.08, high=mine.value + 0.08)
+    # The curve is at 0.8 in the middle. Alone the first of the two there would be off it.
+    assert reading.off_the_curve(grid, mine, seeds=6) == (3, 1)
+    pairs = reading.equal_memories(grid)
+    assert pairs.gap.tolist() == [pytest.approx(0.2)]
+    assert pairs.change.tolist() == [0]  # beyond its ends the curve is not known
 
 
 @pytest.mark.parametrize(("points", "kept", "longest"), [(8, 4, 16), (6, 3, 19), (3, 3, 19)])

@@ -15,6 +15,7 @@ from .. import SIZE, levels, quantity
 SQUARE, NAIVE = "regularised_gradient_norm_squared", "gradient_norm_naive"
 # What the numbers of the paper's Figure 1 yield, too.
 READ_OFF = ("gradient_left", "settled_loss_change", "norm_rise")
+FEWEST = 3  # measurements in a quarter of a stage that one run needs for an interval
 FALL = 3  # by which the norm falls in the case `falling`
 # Times the criterion, the change of the loss in the case `cut_early`: the smallest whole
 # number by which every run so far can show it. By 3 the classroom's ResNet cannot.
@@ -120,13 +121,14 @@ def of_all_seeds(run: Run) -> list[Run]:
 def quarters(run: Run) -> pd.DataFrame:
     """Return the means of the naive norm over the first and the last quarter of each stage.
 
-    One row a stage: ``stage``, ``first``, ``last``, and their relative standard errors
-    ``first_error`` and ``last_error`` from the scatter there (NaN of one value alone).
+    One row a stage: ``stage``, ``first``, ``last``, their relative standard errors
+    ``first_error`` and ``last_error`` from the scatter there (NaN of one value alone), and
+    ``fewest``, the measurements of the quarter that has fewer.
     Raises :class:`UsageError` for a stage without a measurement in one of the two.
     """
     series, rows = run.series(NAIVE), []
     for number, (begin, end) in enumerate(levels.stages(run.settings), start=1):
-        row = {"stage": number}
+        row = {"stage": number, "fewest": len(series)}
         for name, low, high in (("first", 0, 0.25), ("last", 0.75, 1)):
             passed = (series.epoch - begin) / (end - begin)
             values = series.value[(passed > low) & (passed <= high)]
@@ -137,6 +139,7 @@ def quarters(run: Run) -> pd.DataFrame:
                 )
             row[name] = mean = values.mean()
             row[f"{name}_error"] = values.std() / len(values) ** 0.5 / mean
+            row["fewest"] = min(row["fewest"], len(values))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -147,14 +150,16 @@ def rises(run: Run) -> pd.DataFrame:
     A row a stage: ``rise``, the last quarter's mean over the first's, a geometric mean over
     the runs of :func:`of_all_seeds`, with ``low`` and ``high`` by Student's t over them, and
     ``joint_low`` and ``joint_high`` for all stages together. Of one seed the interval is that
-    of the scatter in the two quarters, held for independent.
+    of the scatter in the two quarters, held for independent, by Student's t with as many
+    degrees of freedom as the quarter with fewer measurements has: NaN of a single one.
     """
     parts = [quarters(one).iloc[1:] for one in of_all_seeds(run)]
     logarithms = np.log([one["last"] / one["first"] for one in parts])
     together = len(parts[0])
     if len(parts) == 1:
         errors = np.hypot(parts[0].first_error, parts[0].last_error).to_numpy()
-        each = joint = Estimate.of(logarithms[0], errors)
+        degrees = parts[0].fewest.to_numpy() - 1
+        each, joint = (Estimate.of(logarithms[0], errors, degrees, n) for n in (1, together))
     else:
         each, joint = (Estimate.mean(logarithms, many) for many in (1, together))
     columns = {"stage": parts[0].stage.to_numpy()}
@@ -186,8 +191,9 @@ def shape(run: Run) -> pd.DataFrame:
 
 
 @quantity(
-    "of the smallest over the stages after the first, simultaneous, by Student's t over seeds: "
-    "its lower end needs no correction, its upper end is by Bonferroni",
+    "of the smallest over the stages after the first, simultaneous, by Student's t over seeds, "
+    "or of one seed over the measurements in the quarters: its lower end needs no correction, "
+    "its upper end is by Bonferroni",
     within=SIZE,
     halving="a norm that halves within every stage, with the scatter of this run's seeds",
     doubling="a norm that doubles within every stage, with the scatter of this run's seeds",
@@ -195,14 +201,22 @@ def shape(run: Run) -> pd.DataFrame:
 def norm_rise(run: Run, case: str = "") -> Estimate:
     """The naive norm in the last quarter of a stage over that in the first, where smallest.
 
-    Of the stages after the first, in which the step size has dropped.
+    Of the stages after the first, in which the step size has dropped. Raises
+    :class:`UsageError` for one seed with fewer than ``FEWEST`` measurements in a quarter.
     """
-    table = rises(run)
+    seeds, table = of_all_seeds(run), rises(run)
+    fewest = quarters(run).fewest.iloc[1:].min()
+    if len(seeds) == 1 and fewest < FEWEST:
+        raise UsageError(
+            f"One run tells a rise where each quarter of a stage has {FEWEST} measurements, and "
+            f"one has {fewest} here: lower measure_every, or make runs of several seeds."
+        )
     if case:
         made_up = (0.5 if case == "halving" else 2.0) / table.rise
         ends = ["rise", "low", "high", "joint_low", "joint_high"]
         table[ends] = table[ends].mul(made_up, axis=0)
-    return Estimate(*map(float, (table.rise.min(), table.low.min(), table.joint_high.min())))
+    ends = table.rise, table.low, table.joint_high
+    return Estimate(*(float(end.min(skipna=False)) for end in ends))
 
 
 def figure_1() -> Run:

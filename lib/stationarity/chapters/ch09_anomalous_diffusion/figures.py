@@ -153,7 +153,11 @@ def memories(grid: pd.DataFrame, mine: pd.DataFrame) -> Figure:
         style = {"color": f"C{number}", "label": f"ours, {setting.replace('_', ' ')}"}
         intervals(axes, rows.memories, rows.value, rows.low, rows.high, **style)
     axes.axhline(1, **DOTTED)
-    axes.set(xscale="log", xlabel="memories 2ηλT / (1 − β)", ylabel="exponent c")
+    axes.set(
+        xscale="log",
+        xlabel="memories of a weight's square, 2ηλT / (1 − β)",
+        ylabel="exponent c",
+    )
     axes.legend(loc="lower left")
     return figure
 

@@ -193,17 +193,36 @@ def by_memories(run: Run) -> pd.DataFrame:
     return table[table.memories > 0].sort_values("memories")
 
 
-def off_the_curve(grid: pd.DataFrame, mine: pd.DataFrame) -> tuple[int, int, float]:
+def _curve(grid: pd.DataFrame, memories) -> NDArray:
+    """Return the authors' exponents, interpolated in the logarithm of the memories."""
+    curve = grid.groupby(grid.memories.round(6)).exponent.mean()
+    return np.interp(np.log(memories), np.log(curve.index), curve)
+
+
+def equal_memories(grid: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each number of memories that several settings of the authors have.
+
+    ``gap`` is by how much their exponents differ, ``change`` by how much the curve changes
+    there while the memories double, from half as many or to twice: the smaller of the two.
+    """
+    groups = grid.groupby(grid.memories.round(6)).exponent
+    pairs = groups.agg(np.ptp)[groups.size() > 1].rename("gap").reset_index()
+    here, *beside = (_curve(grid, factor * pairs.memories) for factor in (1, 0.5, 2))
+    return pairs.assign(change=np.abs(np.subtract(beside, here)).min(0))
+
+
+def off_the_curve(grid: pd.DataFrame, mine: pd.DataFrame, seeds: int) -> tuple[int, int]:
     """Return how many settings lie in the range of the authors' sweep, and how many off it.
 
-    Off are those whose interval does not hold the authors' exponent there, interpolated; the
-    third number is how probable so many or more would be by chance if all lay on it.
+    Off are those whose interval does not hold the authors' exponent there. The intervals of
+    ``mine``, each alone by Student's t over so many seeds, are made to hold jointly: the
+    settings branch from the same nets, so that their errors are not independent.
     """
-    curve = grid.groupby("memories").exponent.mean()
-    inside = mine[mine.memories.between(curve.index.min(), curve.index.max())]
-    there = np.interp(np.log(inside.memories), np.log(curve.index), curve)
-    off = int(((inside.low > there) | (inside.high < there)).sum())
-    return len(inside), off, float(scipy.stats.binom.sf(off - 1, len(inside), 0.05))
+    inside = mine[mine.memories.between(grid.memories.min(), grid.memories.max())]
+    joint, alone = (scipy.stats.t.isf(0.025 / n, seeds - 1) for n in (max(len(inside), 1), 1))
+    margin = (inside.high - inside.low) / 2 * joint / alone
+    off = (inside.value - _curve(grid, inside.memories)).abs() > margin
+    return len(inside), int(off.sum())
 
 
 @quantity(
