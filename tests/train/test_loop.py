@@ -1,5 +1,6 @@
 """The loop: schedules, measurement, checkpoints, resume, records of a run."""
 
+import warnings
 from typing import get_args
 
 import numpy as np
@@ -42,11 +43,10 @@ def test_a_run_measures_what_it_says():
     assert {
         "loss", "train_loss", "gradient_norm_squared", "gradient_norm_naive", "noise_norm",
         "regularised_gradient_norm_squared", "sharpness", "directional_sharpness",
-        "update_norm", "loss_change", "displacement", "weight_norm", "accuracy",
+        "update_norm", "loss_change", "weight_norm", "accuracy",
         "test_loss", "learning_rate",
     } <= quantities  # fmt: skip
     assert run.series("loss").epoch.tolist() == [0, 1, 2, 3, 4]
-    assert run.series("displacement").value[0] == 0
     assert np.isfinite(run.metrics.value).all()
     rates = run.series("learning_rate").value
     assert np.allclose(rates, [0.2, 0.2, 0.02, 0.002])
@@ -173,6 +173,19 @@ def test_the_step_at_which_the_loss_turned_nan_is_named(monkeypatch):
     monkeypatch.setattr(loop.State, "take_step", take_step)
     with pytest.raises(UsageError, match="at step 7 "):
         tiny(measure_every=0)
+
+
+def test_a_net_that_its_decay_makes_collapse_is_told_of_once():
+    plain = {"measure_every": 0, "batch_norm": False, "epochs": 16, "drops": "15"}
+    with pytest.warns(
+        UserWarning, match=r"guessing, ln 10 = 2.30 nats.*lower weight_decay"
+    ) as told:
+        run = tiny(weight_decay=0.3, **plain)
+    assert len([one for one in told if "guessing" in str(one.message)]) == 1
+    assert abs(run.series("train_loss").value.iloc[-4:] - np.log(10)).max() < 0.023
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny(weight_decay=0.0, **plain)  # nothing to lower
 
 
 def test_full_batch_descent_measures_the_exact_gradient():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..runs.progress import Progress
     from .settings import LanguageTraining, Training
 
+GUESSING = 4  # epochs with the loss of guessing, after which it is told
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
 
 
@@ -180,6 +182,23 @@ class State:
             at = {"step": self.step, "epoch": self.epoch}
             self.rows += rows("train_loss", losses.mean(), error, **at)
             self.losses, self.read = [], 0
+            self._tell_collapse()
+
+    def _tell_collapse(self) -> None:
+        """Warn, once, where decay leaves the loss at that of guessing among the classes."""
+        settings, classes = self.settings, getattr(self.dataset, "classes", 0)
+        latest = [row for row in self.rows if row[0] == "train_loss"][-GUESSING - 1 :]
+        if not classes or not settings.weight_decay or settings.loss != "cross_entropy":
+            return
+        guesses = [abs(row[-2] / math.log(classes) - 1) < 0.01 for row in latest]
+        if guesses[-GUESSING:] == [True] * GUESSING and guesses[:-GUESSING] != [True]:
+            warnings.warn(
+                f"For {GUESSING} epochs the loss has stayed within 1 % of that of guessing, "
+                f"ln {classes} = {math.log(classes):.2f} nats: the net learns nothing. A weight "
+                f"decay of {settings.weight_decay:g} may be too strong for it: lower "
+                "weight_decay, or learning_rate.",
+                stacklevel=2,
+            )
 
     def state_dict(self) -> dict:
         """Return all that changes; all processes call it together."""
