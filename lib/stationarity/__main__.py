@@ -146,13 +146,13 @@ def _doctor(options) -> int:
     if not os.access(existing, os.W_OK):
         wrong.append(f"{existing} cannot be written: set STATIONARITY_RUNS.")
     print(f"runs          {runs}, {shutil.disk_usage(existing).free / 1e9:.0f} GB free")
-    root = options.data_root or os.environ.get("STATIONARITY_DATA")
-    print(f"data root     {root or 'not set: data are downloaded'}")
-    if root and not (folder := Path(root).expanduser()).is_dir():
-        wrong.append(f"The data root {root} is not a folder.")
-    elif root:
-        for name, there in data.available(folder).items():
+    try:
+        root = data.root_of(options.data_root)
+        print(f"data root     {root or 'not set: data are downloaded'}")
+        for name, there in data.available(root).items() if root else ():
             print(f"  {name:<14}{there}")
+    except UsageError as error:
+        wrong.append(error)
     token = "there" if get_token() else "missing: only a download of ImageNet needs one"
     print(f"hub token     {token}")
     for message in wrong:

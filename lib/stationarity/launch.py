@@ -144,9 +144,7 @@ def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
     return earlier
 
 
-def _start_processes(
-    devices: int, name: str, scale: str, settings: Settings, data_root, device, other_code: bool
-) -> None:
+def _start_processes(devices, name, scale, settings, data_root, device, other_code) -> None:
     """Make the run by ``torchrun`` on so many processes, which say why where they fail."""
     start = f"-m torch.distributed.run --standalone --nproc-per-node {devices}"
     command = [sys.executable, *start.split(), "-m", "stationarity", "run", name]

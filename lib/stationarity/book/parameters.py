@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ..data import root_of
 from ..errors import UsageError, known_name
 from ..runs.devices import usable_device
 from ..runs.settings import EXPERIMENTS, SCALES, get
@@ -53,8 +54,11 @@ def checked(
         if isinstance(value, str) or (isinstance(value, numbers.Real) and not value > 0):
             said = f"The parameter {name} cannot be {value!r}"
             raise UsageError(f"{said}: give a positive number.")
+    if not isinstance(data_root, str | Path | None):
+        said = f"The parameter data_root takes the path of a folder, and {data_root!r} is not"
+        raise UsageError(f"{said} that (papermill passes a number as text by -r).")
     usable_device(device, devices)
-    where = {"data_root": _folder(data_root), "device": device, "devices": devices}
+    where = {"data_root": root_of(data_root), "device": device, "devices": devices}
     changes = {n: {"scale": (scales or {}).get(n, scale), "seed": seed} for n in names}
     for name, setting, value in _overrides(names, settings):
         changes[name][setting] = value
@@ -80,18 +84,6 @@ def _injected() -> list[str]:
     inserted = (ast.parse(cell).body for cell in cells if cell.startswith("# Parameters"))
     statements = itertools.chain.from_iterable(inserted)
     return [one.targets[0].id for one in statements if isinstance(one, ast.Assign)]
-
-
-def _folder(data_root) -> Path | None:
-    if data_root is None:
-        return None
-    if not isinstance(data_root, str | Path):
-        said = f"The parameter data_root takes the path of a folder, and {data_root!r} is not"
-        raise UsageError(f"{said} that (papermill passes a number as text by -r).")
-    folder = Path(data_root).expanduser().resolve()
-    if not folder.is_dir():
-        raise UsageError(f"The data root {data_root} is not a folder ({folder}).")
-    return folder
 
 
 def _overrides(names: tuple[str, ...], settings) -> Iterator[tuple[str, str, object]]:

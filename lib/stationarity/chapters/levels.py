@@ -52,9 +52,7 @@ def windows(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
     return found
 
 
-def stage_levels(
-    run: Run, quantity: str = "gradient_norm_squared", *, jointly: bool = False
-) -> pd.DataFrame:
+def stage_levels(run: Run, quantity="gradient_norm_squared", *, jointly=False) -> pd.DataFrame:
     """Return the level of a quantity in the settled part of each stage.
 
     One row a stage, of columns ``LEVEL``: level, change and trend of

@@ -22,7 +22,9 @@ from .embedded import embedded_hash
 from .images import Images, TensorImages, decode, whole, with_wrong_labels
 from .text import TokenStreams, words
 
-__all__ = ["available", "embedded_hash", "load", "load_text", "whole", "with_wrong_labels"]
+__all__ = [
+    "available", "embedded_hash", "load", "load_text", "root_of", "whole", "with_wrong_labels",
+]  # fmt: skip
 
 
 def load(name: str, *, data_root=None, classes=0, image_size=224, **how) -> Images:
@@ -37,9 +39,9 @@ def load(name: str, *, data_root=None, classes=0, image_size=224, **how) -> Imag
     small = {"cifar10": parquet.CIFAR, "tiny-imagenet": parquet.TINY}
     known_name(name, ("digits", *small, "imagenet"), "dataset of images")
     if name == "imagenet":
-        return _imagenet(_root(data_root), image_size=image_size, **how)
+        return _imagenet(root_of(data_root), image_size=image_size, **how)
     if name in small:
-        arrays, provenance = _small_images(small[name], _root(data_root))
+        arrays, provenance = _small_images(small[name], root_of(data_root))
     else:
         arrays = embedded.digits()
         provenance = {"source": "scikit-learn", "sha256": embedded_hash(name)}
@@ -60,7 +62,7 @@ def load_text(name: str, *, data_root: str | Path | None = None, **how) -> Token
     """
     known_name(name, ("python-reference", "wikitext103"), "text")
     if name == "wikitext103":
-        files, provenance = parquet.parquet_files(parquet.WIKITEXT, _root(data_root))
+        files, provenance = parquet.parquet_files(parquet.WIKITEXT, root_of(data_root))
         tables = (parquet.read(files[split], ("text",)) for split in ("train", "validation"))
         parts = tuple(words(table.column("text")) for table in tables)
     else:  # nine tenths for training, then the rest
@@ -85,11 +87,16 @@ def available(root: Path) -> dict[str, str]:
     return held
 
 
-def _root(data_root: str | Path | None) -> Path | None:
-    data_root = data_root or os.environ.get("STATIONARITY_DATA")
-    root = Path(data_root).expanduser() if data_root else None
-    if root and not root.is_dir():
-        raise UsageError(f"The data root {root} is not a folder.")
+def root_of(data_root: str | Path | None) -> Path | None:
+    """Return the data root of a call, or else the environment's; None without both.
+
+    Raises :class:`UsageError` where it is not a folder.
+    """
+    if not (data_root := data_root or os.environ.get("STATIONARITY_DATA")):
+        return None
+    root = Path(data_root).expanduser().resolve()
+    if not root.is_dir():
+        raise UsageError(f"The data root {data_root} is not a folder ({root}).")
     return root
 
 

@@ -91,10 +91,8 @@ class StreamedImages(Images):
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            said = (
-                "A process that loads images was killed, perhaps for lack of memory: give the"
-            )
-            remedy = "run more memory or fewer CPU cores; the same call goes on with it"
+            said = "A process that loads images was killed, perhaps for lack of memory: give"
+            remedy = "the run more memory or fewer CPU cores; the same call goes on with it"
             raise UsageError(f"{said} {remedy}.") from None
 
 

@@ -164,10 +164,9 @@ def _why_not(source: Source, error: Exception) -> str:
         remedy = "call again, which fetches what is missing, or put its files under a data root"
         return f"{said} {remedy}."
     if get_token() is None:
-        said = (
-            f"{source.name} is a gated dataset, and there is no token of the hub here: accept"
-        )
-        return f"{said} its terms at {page}, then log in by `hf auth login` or set HF_TOKEN."
+        said = f"{source.name} is a gated dataset, and there is no token of the hub here"
+        remedy = f"accept its terms at {page}, then log in by `hf auth login` or set HF_TOKEN"
+        return f"{said}: {remedy}."
     said = f"The Hugging Face hub refuses {source.name} to this token: accept the terms at"
     return f"{said} {page} with its account, and let it read gated repositories."
 

@@ -7,7 +7,6 @@ point; each is empty where there is none.
 
 import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -15,9 +14,7 @@ import pandas as pd
 COLUMNS = ("quantity", "of", "member", "index", "step", "epoch", "value", "error")
 
 
-def rows(
-    quantity: str, values, errors=math.nan, *, epoch: float | Callable = math.nan, **axes
-) -> list[tuple]:
+def rows(quantity: str, values, errors=math.nan, *, epoch=math.nan, **axes) -> list[tuple]:
     """Return a row for each of the values.
 
     ``axes`` are of, member, index and step: one value for all rows (by default none, and

@@ -35,9 +35,7 @@ class Run:
     folder: Path
     info: dict  # what run.json holds
     name = property(lambda self: self.info["experiment"])
-    scale = property(
-        lambda self: self.info["scale"]
-    )  # one of stationarity.runs.settings.SCALES
+    scale = property(lambda self: self.info["scale"])
     label = scale  # what figures call the run
     complete = property(lambda self: self.info["status"] == "complete")
 
@@ -66,10 +64,10 @@ class Run:
             # This engine reads exact floats.
             return metrics.typed(pd.read_csv(path.with_suffix(".csv"), engine="pyarrow"))
         except (OSError, ValueError, KeyError):  # pyarrow's errors are among the second
-            said = (
-                f"The metrics in {self.folder} are missing or damaged: delete run.json there,"
+            said = f"The metrics in {self.folder} are missing or damaged: delete run.json"
+            remedy = (
+                "there, and the same call writes them again, from a checkpoint if there is one"
             )
-            remedy = "and the same call writes them again, from the checkpoint if there is one"
             raise UsageError(f"{said} {remedy}.") from None
 
     def series(self, quantity: str, **where) -> pd.DataFrame:

@@ -29,9 +29,7 @@ def count_parameters(widths: tuple) -> int:
     return sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
 
 
-def initialise(
-    widths: tuple, seeds: Sequence[int], *, dtype=torch.float32, device="cpu"
-) -> Tensor:
+def initialise(widths: tuple, seeds: Sequence, *, dtype=torch.float32, device="cpu") -> Tensor:
     """Return initial weights (K, P), one member a seed, by PyTorch's default law.
 
     Global random state is left as it was.

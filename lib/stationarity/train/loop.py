@@ -94,9 +94,8 @@ def take_steps(state: State, keeper: Keeper, progress: Progress) -> None:
         # Several processes must do so at the same step.
         if together or distributed.size() == 1:
             keeper.keep(state, state.rows)
-        progress.advance(
-            lambda: f"epoch {state.epoch:.1f} of {settings.epochs}, loss {loss:.3f}"
-        )
+        of = f"of {settings.epochs}, loss"
+        progress.advance(lambda: f"epoch {state.epoch:.1f} {of} {loss:.3f}")
 
 
 class State:

@@ -77,9 +77,8 @@ class Task:
         if size == 0:
             yield from itertools.repeat((inputs, labels), last - first)
             return
-        for chosen in ensembles.batches(
-            len(inputs), size, seeds, last, first=first, sampling=self.sampling
-        ):
+        how = {"first": first, "sampling": self.sampling}
+        for chosen in ensembles.batches(len(inputs), size, seeds, last, **how):
             chosen = chosen.repeat(copies, 1).to(inputs.device)
             own = labels[chosen] if labels.dim() == 1 else labels.gather(1, chosen)
             yield inputs[chosen], own

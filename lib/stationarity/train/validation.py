@@ -49,9 +49,7 @@ def on_validation_text(model: nn.Module, dataset) -> dict[str, tuple[float, floa
     return quantities
 
 
-def memory_gaps(
-    model: nn.Module, dataset, step: int, memory: Tensor | None
-) -> dict[str, tuple[float, float]]:
+def memory_gaps(model: nn.Module, dataset, step: int, memory) -> dict[str, tuple]:
     """Compare the memory that training kept with one that the weights make now.
 
     On the training batch of the step: the difference of the loss (kept less made), and

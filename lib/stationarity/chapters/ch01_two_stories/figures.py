@@ -92,9 +92,7 @@ def drops(run: Run) -> Figure:
     return figure
 
 
-def settling(
-    positions: dict[int, NDArray], variance: float, steps: NDArray, path: NDArray
-) -> Figure:
+def settling(positions: dict, variance: float, steps: NDArray, path: NDArray) -> Figure:
     """Draw the distribution of one coordinate at several steps, and one trajectory.
 
     ``positions`` holds the ensemble's coordinates (R,) by step, ``variance`` is the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ...runs import metrics
 from ...stats.estimate import mean_and_error
@@ -32,9 +32,7 @@ def recorded_steps(settings: NoisyQuadratic) -> NDArray:
     return np.unique(np.concatenate([[0], early, late, *near]))
 
 
-def sample(
-    settings: NoisyQuadratic, rate: float, recorded: ArrayLike, trajectories: int | None = None
-) -> NDArray:
+def sample(settings: NoisyQuadratic, rate: float, recorded, trajectories=0) -> NDArray:
     """Return positions (len(recorded), R, D) at some steps; R: the settings' if not given."""
     how = settings.model_dump(include={"start", "momentum", "seed"})
     how |= {"trajectories": trajectories or settings.trajectories, "recorded": recorded}

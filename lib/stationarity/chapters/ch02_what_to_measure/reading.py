@@ -60,9 +60,7 @@ def one_channel(epsilon: float, decay: float, target: float) -> Channel:
     )  # fmt: skip
 
 
-def misses(
-    rank: int, strength: float, *, batches: int = 40, replicates: int = 1000, seed: int = 0
-) -> dict:
+def misses(rank: int, strength: float, *, batches=40, replicates=1000, seed=0) -> dict:
     """Return how often intervals of ||grad f||^2 miss it, simulated with the real estimator.
 
     The noise is Gaussian and equal in ``rank`` directions, in one of which the gradient

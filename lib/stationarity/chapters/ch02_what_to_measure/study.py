@@ -205,8 +205,8 @@ def normalised_loss(settings: NormalisationStudy, place: Place) -> list[tuple]:
       with a ``negligible`` one, and of the ``other`` tensors;
     - ``decay_product``, ``decay_square``: w . grad f and weight_decay ||w||^2, w
       being all the convolutions' weights;
-    - ``loss_scaled``, ``gradient_norm_scaled``, ``scale_free_norm_scaled``: with w
-      times each of the ``scales`` (``index``), gradients in w.
+    - ``gradient_norm_scaled``, ``scale_free_norm_scaled``: with w times each of the
+      ``scales`` (``index``), gradients in w.
 
     Losses are measured in float32, angles and scalings in float64 on one minibatch.
     """
@@ -258,8 +258,7 @@ def _scalings(model: nn.Module, batch, settings: NormalisationStudy) -> list[tup
                 weight.mul_(scale / previous)
         previous, norm = scale, _norm(_gradients(model, batch, weights, "negligible"))
         norms = {"gradient_norm_scaled": norm, "scale_free_norm_scaled": norm * _norm(weights)}
-        loss = measure.mean_loss(model, measure.cross_entropy, [batch])
-        rows += metrics.common_rows({"loss_scaled": loss} | norms, index=index)
+        rows += metrics.common_rows(norms, index=index)
     return rows
 
 

@@ -18,9 +18,7 @@ from ...train.loop import load_data
 from ..levels import squared_norm
 
 
-def memory_effects(
-    run: Run, contexts=(0, 1, 2, 3), batches: int = 30, data_root=None, device="cpu"
-) -> pd.DataFrame:
+def memory_effects(run: Run, contexts, batches, data_root=None, device="cpu") -> pd.DataFrame:
     """Compare objectives that differ in their memory with the one of longest context.
 
     At the run's last weights, in evaluation mode, on the same draws for every row. The

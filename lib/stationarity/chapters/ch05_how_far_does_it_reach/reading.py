@@ -70,9 +70,7 @@ def _row(run: Run, regime: Regime) -> dict:
     return row
 
 
-def agreement(
-    rows: pd.DataFrame, ways_out: Iterable[str], thresholds: Iterable[float]
-) -> pd.DataFrame:
+def agreement(rows: pd.DataFrame, ways_out: Iterable, thresholds: Iterable) -> pd.DataFrame:
     """Return how verdicts and expectations agree at each threshold, one row each.
 
     ``rows`` are of :func:`table`; the gradient is expected to vanish in the regimes

@@ -15,16 +15,15 @@ from ...runs.metrics import common_rows
 from ...train import ensembles, small
 
 if TYPE_CHECKING:
-    from ...runs.checkpoints import Keeper, Place
+    from ...runs.checkpoints import Place
     from .settings import Regime, RegimeStudy
 
 
 def regimes(settings: RegimeStudy, place: Place) -> list[tuple]:
     """Train every regime's nets. Rows ``of`` each regime, of each net ``member``:
 
-    - ``objective``: the mean loss plus (weight_decay / 2) ||theta||^2, in the loss's
-      units (nats for cross-entropy);
-    - ``gradient_norm_squared``: ||grad f||^2 of that objective;
+    - ``gradient_norm_squared``: ||grad f||^2 of the mean loss plus (weight_decay / 2)
+      ||theta||^2, in the loss's units (nats for cross-entropy);
     - ``noise_norm``: the root of E||g_B - grad f||^2, 0 for the whole set;
     - ``weight_norm``, and ``learning_rate`` (that of the last step taken).
 
@@ -66,9 +65,7 @@ def recorded_steps(steps: int) -> NDArray:
     return np.unique(np.concatenate([[0], early, late]))
 
 
-def _train(
-    group: list[Regime], settings: RegimeStudy, inputs: Tensor, labels: Tensor, keeper: Keeper
-) -> list[tuple]:
+def _train(group: list[Regime], settings: RegimeStudy, inputs, labels, keeper) -> list[tuple]:
     alike, members, steps = group[0], settings.members, settings.steps_of(group[0])
     seeds, classes = small.seeds(settings.seed, "net", members), int(labels.max()) + 1
     inputs = inputs[: alike.examples or None].to(getattr(torch, settings.precision))
@@ -99,18 +96,16 @@ def _measured(nets: small.Nets, group: list[Regime], step: int, rate: Tensor) ->
     size, count = task.settings.batch_size, len(task.inputs)
     apart = 1 if task.sampling == "replacement" else (count - size) / (count - 1)
     share = apart / size if size else 0.0  # of the variance of one example's gradient
-    losses, gradients, variances = ensembles.exact_statistics(
+    _, gradients, variances = ensembles.exact_statistics(
         nets.theta, task.widths, task.inputs, task.labels, loss=task.loss
     )
     decay = torch.tensor([regime.weight_decay for regime in group], dtype=torch.float64)
     decay = decay.repeat_interleave(len(nets.seeds)).to(weights.device)
-    squares = weights.square().sum(1)
     gradients = gradients.double() + decay.unsqueeze(1) * weights
     values = {
-        "objective": losses + decay / 2 * squares,
         "gradient_norm_squared": gradients.square().sum(1),
         "noise_norm": (variances * share).sqrt(),
-        "weight_norm": squares.sqrt(),
+        "weight_norm": weights.square().sum(1).sqrt(),
         "learning_rate": rate.squeeze(1),
     }
     values = {quantity: each.view(len(group), -1) for quantity, each in values.items()}

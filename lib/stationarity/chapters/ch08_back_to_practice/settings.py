@@ -28,12 +28,8 @@ class AveragingStudy(SmallNets):
         if len(windows) < 2 or sorted(set(windows)) != list(windows):
             raise UsageError(f"The setting windows must be two or more, rising, not {windows}.")
         if windows[-1] > self.steps or every > min(windows[-1] / 4, windows[-2]):
-            said = (
-                f"The longest window, {windows[-1]}, must fit into the {self.steps} steps and"
-            )
-            said += (
-                f" hold at least four moments, {every} steps apart, and the last window but one"
-            )
+            said = f"The longest window, {windows[-1]}, must fit into the {self.steps} steps"
+            said += f" and hold four moments, {every} steps apart, and the last window but one"
             raise UsageError(
                 f"{said}, {windows[-2]}, must hold one: lower it, or record_every."
             )

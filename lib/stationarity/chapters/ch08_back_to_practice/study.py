@@ -50,9 +50,7 @@ def averaging(settings: AveragingStudy, place: Place) -> list[tuple]:
     return _rows(task, averages, moments, after)
 
 
-def _stage(
-    task: small.Task, seeds: list, state: small.Weights, rate: Tensor, first, last, windows=()
-) -> tuple[small.Weights, list, dict]:
+def _stage(task: small.Task, seeds, state, rate: Tensor, first, last, windows=()) -> tuple:
     """Return the last state; moments (steps since the first, loss, accuracy); averages."""
     kept = dict(total=torch.zeros_like(state[0], dtype=torch.float64), sums={}, moments=[])
     nets = small.Nets(task, state, seeds, last, first=first, **kept)
