@@ -155,10 +155,8 @@ def _start_processes(devices, name, scale, settings, data_root, device, other_co
     command += ["--other-code"] if other_code else []
     threads = str(max((os.cpu_count() or 1) // devices, 1))
     if status := follow(command, {"OMP_NUM_THREADS": threads} | os.environ):
-        said = f"The run of {name} on {devices} processes stopped (status {status}): what they"
-        raise UsageError(
-            f"{said} said is above. The same call goes on from its last checkpoint."
-        )
+        said = f"The run of {name} on {devices} processes stopped (status {status}), see above"
+        raise UsageError(f"{said}: the same call goes on from its last checkpoint.")
 
 
 @contextlib.contextmanager

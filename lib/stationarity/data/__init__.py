@@ -107,11 +107,8 @@ def _small_images(source: parquet.Source, root: Path | None) -> tuple[dict, dict
         table = parquet.read(files[split], source.columns)
         labels = table.column("label").to_numpy().astype(np.int64)
         if part == "train" and set(labels) != set(range(source.classes)):
-            raise UsageError(
-                f"{files[split][0]} has {len(set(labels))} classes, and {source.name} has "
-                f"{source.classes}: get all its files from "
-                f"https://huggingface.co/datasets/{source.hub}."
-            )
+            said = f"{files[split][0]} has {len(set(labels))} classes, and {source.name} has"
+            raise UsageError(f"{said} {source.classes}: get all its files from {source.page}.")
         names = (f"Image {i} of {source.name}'s {split} part" for i in range(len(table)))
         encoded = (cell["bytes"] for cell in table.column(source.columns[0]).to_pylist())
         with ThreadPoolExecutor() as pool:
@@ -137,8 +134,7 @@ def _imagenet(root: Path | None, crop_padding=0, label_noise=0.0, **how):  # it 
                 f"No ImageNet in {root}: it must hold imagenet/train/<class>/*.JPEG (and "
                 "imagenet/val/<class>/*.JPEG), from https://image-net.org, or "
                 "imagenet/train-*.parquet (and validation-*.parquet), from "
-                f"https://huggingface.co/datasets/{parquet.IMAGENET.hub}; without a data "
-                "root, the latter are downloaded."
+                f"{parquet.IMAGENET.page}; without a data root, the latter are downloaded."
             )
         files, provenance = parquet.parquet_files(parquet.IMAGENET, root, "validation")
         parts = folders.table(parquet.memory_mapped(parquet.IMAGENET, files))

@@ -150,10 +150,8 @@ def table(tables) -> tuple:
     parts = {split: _Rows(rows, split) for split, rows in tables.items()}
     train, test = parts["train"], parts.get("validation")
     if test and test.classes > train.classes:
-        raise UsageError(
-            f"ImageNet's validation part has {test.classes} classes here and its train part "
-            f"{train.classes}: fetch the missing train-*.parquet files."
-        )
+        said = f"ImageNet's validation part has {test.classes} classes here and its train part"
+        raise UsageError(f"{said} {train.classes}: fetch the missing train-*.parquet files.")
     return train, test
 
 

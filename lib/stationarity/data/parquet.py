@@ -38,6 +38,7 @@ class Source:
     folders: tuple[str, ...]  # where the files are looked for below a data root
     classes: int = 0  # of small images
     size: int = 0  # of small images, a side in pixels
+    page = property(lambda self: f"https://huggingface.co/datasets/{self.hub}")
 
 
 CIFAR = Source(
@@ -72,11 +73,11 @@ def parquet_files(source: Source, root: Path | None, optional: str = "") -> tupl
         files, provenance = find(source, root), {"source": "parquet files"}
     for split in source.rows:
         if split not in files and not (files and split == optional):
+            columns = " and ".join(source.columns)
             raise UsageError(
-                f"No {source.name} in {root}: put {split}-*.parquet (columns "
-                f"{' and '.join(source.columns)}, from "
-                f"https://huggingface.co/datasets/{source.hub}) there or into its folder "
-                f"{source.folders[0]}, or set no data root, and it is downloaded."
+                f"No {source.name} in {root}: put {split}-*.parquet (columns {columns}, from "
+                f"{source.page}) there or into its folder {source.folders[0]}, or set no data "
+                "root, and it is downloaded."
             )
     hashes = sha256([*itertools.chain(*files.values())])
     by_name = {file.name: digest for file, digest in hashes.items()}
@@ -118,11 +119,10 @@ def memory_mapped(source: Source, files: dict[str, list[Path]]):
         return datasets.load_dataset("parquet", data_files=files, columns=list(source.columns))
     except Exception as error:  # whatever it raises for damage, or for a full disk
         reason = _first_line(error.__cause__ or error)
-        raise UsageError(
-            f"{source.name}'s parquet files cannot be laid out for random access in "
-            f"{datasets.config.HF_DATASETS_CACHE} ({reason}): fetch a damaged file again, or "
-            "set HF_DATASETS_CACHE to a disk with as much room as they take."
-        ) from error
+        cache = datasets.config.HF_DATASETS_CACHE
+        said = f"{source.name}'s parquet files cannot be laid out for random access in {cache}"
+        remedy = "fetch a damaged file again, or set HF_DATASETS_CACHE to a disk with more room"
+        raise UsageError(f"{said} ({reason}): {remedy}.") from error
 
 
 def _download(source: Source) -> dict[str, list[Path]]:
@@ -146,18 +146,17 @@ def _download(source: Source) -> dict[str, list[Path]]:
     for split, expected in source.rows.items():
         rows = sum(pyarrow.parquet.read_metadata(f).num_rows for f in files.get(split, ()))
         if rows != expected:
-            raise UsageError(
-                f"{source.name} of the hub has {rows} rows in its {split} part, and "
-                f"{expected} are expected: put the files of an earlier revision of "
-                f"https://huggingface.co/datasets/{source.hub} under a data root."
+            said = (
+                f"{source.name} of the hub has {rows} rows in its {split} part, and {expected}"
             )
+            remedy = f"put the files of an earlier revision of {source.page} under a data root"
+            raise UsageError(f"{said} are expected: {remedy}.")
     return files
 
 
 def _why_not(source: Source, error: Exception) -> str:
     from huggingface_hub import errors, get_token
 
-    page = f"https://huggingface.co/datasets/{source.hub}"
     status = getattr(getattr(error, "response", None), "status_code", None)
     if not isinstance(error, errors.GatedRepoError) and status not in (401, 403):
         said = f"{source.name} could not be downloaded ({_first_line(error)}): go online and"
@@ -165,10 +164,10 @@ def _why_not(source: Source, error: Exception) -> str:
         return f"{said} {remedy}."
     if get_token() is None:
         said = f"{source.name} is a gated dataset, and there is no token of the hub here"
-        remedy = f"accept its terms at {page}, then log in by `hf auth login` or set HF_TOKEN"
+        remedy = f"accept its terms at {source.page}, then `hf auth login` or set HF_TOKEN"
         return f"{said}: {remedy}."
     said = f"The Hugging Face hub refuses {source.name} to this token: accept the terms at"
-    return f"{said} {page} with its account, and let it read gated repositories."
+    return f"{said} {source.page} with its account, and let it read gated repositories."
 
 
 def sha256(files: list[Path]) -> dict[Path, str]:

@@ -85,10 +85,8 @@ class TokenStreams:
         self.device = torch.device(self.device)
         training, validation, self.vocabulary = encode(parts[0][: tokens or None], parts[1])
         if len(training) and training.max() == 0:
-            raise UsageError(
-                f"The training text of {self.name} has a vocabulary of one token, and a loss "
-                "of zero: take more of it (tokens=0), or another text."
-            )
+            said = f"The training text of {self.name} has a vocabulary of one token, a loss of zero"
+            raise UsageError(f"{said}: take more of it (tokens=0), or another text.")
         streams = self.batch_size
         self.steps_per_pass = (len(training) - 1) // (streams * self.segment)
         self.count, needed = streams * self.steps_per_pass, self.context + streams

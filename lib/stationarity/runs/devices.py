@@ -12,8 +12,7 @@ from . import distributed
 def usable_device(device: str | None, devices: int = 1) -> str:
     """Return a device that is here: by default a GPU where there is one, else the CPU.
 
-    Of several processes it is each one's own. Raises :class:`UsageError` where it is
-    not here, or not as many times as ``devices`` says.
+    Raises :class:`UsageError` where it is not here, or not as often as ``devices`` says.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and distributed.started() > 1:
@@ -25,10 +24,10 @@ def usable_device(device: str | None, devices: int = 1) -> str:
         raise UsageError(f"There is no device {device!r} here: cpu always is.") from None
     there = torch.cuda.device_count() if device == "cuda" else devices
     if not 1 <= devices <= there or (devices > 1 and device not in ("cpu", "cuda")):
-        raise UsageError(
-            f"devices={devices} cannot be with device={device!r}: it is a number from 1 on, "
-            f"of cpu or cuda, and of cuda there are {torch.cuda.device_count()} here."
+        said = (
+            f"devices={devices} cannot be with device={device!r}: it is a number from 1 on, of"
         )
+        raise UsageError(f"{said} cpu or cuda, of which {torch.cuda.device_count()} are here.")
     return device
 
 

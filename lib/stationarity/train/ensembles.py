@@ -43,7 +43,7 @@ def initialise(widths: tuple, seeds: Sequence, *, dtype=torch.float32, device="c
 
 
 def losses_and_gradients(
-    theta: Tensor, widths: tuple, inputs: Tensor, targets: Tensor, loss: str = "cross_entropy"
+    theta: Tensor, widths: tuple, inputs: Tensor, targets: Tensor, loss="cross_entropy"
 ) -> tuple[Tensor, Tensor]:
     """Return each member's mean loss (K,) on its batch, and the gradients (K, P).
 
@@ -92,10 +92,9 @@ def logits(theta: Tensor, widths: tuple, inputs: Tensor) -> Tensor:
 def _layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
     """Views of ``theta`` (K, P): weights (K, out, in) and biases (K, out)."""
     if theta.shape[1] != count_parameters(widths):
-        raise UsageError(
-            f"Nets of widths {tuple(widths)} have {count_parameters(widths)} parameters, "
-            f"and theta has {theta.shape[1]}: pass the widths that it was made with."
-        )
+        said = f"Nets of widths {tuple(widths)} have {count_parameters(widths)} parameters, and"
+        told = f"theta has {theta.shape[1]}: pass the widths that it was made with"
+        raise UsageError(f"{said} {told}.")
     shapes = list(itertools.pairwise(widths))
     sizes = [size for inputs, outputs in shapes for size in (inputs * outputs, outputs)]
     pieces = theta.split(sizes, dim=1)
@@ -107,10 +106,9 @@ def _layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
 
 def _forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
     """Return the inputs of every layer, each (K, B, in), and the logits."""
-    layers = _layers(theta, widths)
+    layers, inner = _layers(theta, widths), [inputs]
     if inputs.dim() == 2:
-        inputs = inputs.expand(len(theta), *inputs.shape)
-    inner = [inputs]
+        inner = [inputs.expand(len(theta), *inputs.shape)]
     for weight, bias in layers:
         outputs = torch.baddbmm(bias.unsqueeze(1), inner[-1], weight.mT)
         if len(inner) < len(layers):
@@ -151,9 +149,7 @@ def _gradients(pairs: list) -> Tensor:
     return torch.cat(pieces, 1)
 
 
-def sgd_step(
-    theta: Tensor, gradients: Tensor, buffer: Tensor, rate, momentum=0.0, weight_decay=0.0
-) -> None:
+def sgd_step(theta: Tensor, gradients, buffer, rate, momentum=0.0, weight_decay=0.0) -> None:
     """Take one step of SGD in place, as ``torch.optim.SGD`` does.
 
     ``theta`` and ``buffer`` (K, P), zero at first, change, ``gradients`` (K, P) do not. The
@@ -163,9 +159,7 @@ def sgd_step(
     theta.sub_(rate * buffer)
 
 
-def adam_step(
-    theta: Tensor, gradients: Tensor, moments: Tensor, step: int, rate, weight_decay=0.0
-) -> None:
+def adam_step(theta: Tensor, gradients, moments, step: int, rate, weight_decay=0.0) -> None:
     """Take one step of Adam in place, as ``torch.optim.Adam`` does by default.
 
     ``moments`` (2, K, P) are zero at first; ``step`` counts from 1; the rest is as for

@@ -23,7 +23,6 @@ from .schedules import learning_rate
 
 if TYPE_CHECKING:
     from ..runs.checkpoints import Keeper, Place
-    from ..runs.progress import Progress
     from .settings import LanguageTraining, Training
 
 GUESSING = 4  # epochs with the loss of guessing, after which it is told
@@ -50,12 +49,10 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
     state.choose_path()
     keeper.info["path"] = state.path
     label = f"{keeper.info['experiment']} {keeper.info['scale']}"
-    with (
-        keeper.progress(label, state.total) as progress,
-        precision.backends(state.path, settings.deterministic),
-    ):
+    backends = precision.backends(state.path, settings.deterministic)
+    with keeper.progress(label, state.total), backends:
         try:
-            take_steps(state, keeper, progress)
+            take_steps(state, keeper)
             keeper.save(state, state.rows, last=True)
             final = Measurement(state).rows if settings.measure_every else []
             return state.rows + final + directions.rows_of_motion(state)
@@ -66,9 +63,10 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
             keeper.stop(told, state.rows)
 
 
-def take_steps(state: State, keeper: Keeper, progress: Progress) -> None:
+def take_steps(state: State, keeper: Keeper) -> None:
     """Take the steps that are left: measure, follow, and write checkpoints."""
     settings, per_epoch, following = state.settings, state.dataset.steps_per_epoch, False
+    progress, epochs = keeper.bar, f"of {settings.epochs}"
     for batch in state.batches():
         if state.step >= state.trained and not following:
             progress.set_postfix_str("computing the directions")
@@ -94,8 +92,7 @@ def take_steps(state: State, keeper: Keeper, progress: Progress) -> None:
         # Several processes must do so at the same step.
         if together or distributed.size() == 1:
             keeper.keep(state, state.rows)
-        of = f"of {settings.epochs}, loss"
-        progress.advance(lambda: f"epoch {state.epoch:.1f} {of} {loss:.3f}")
+        progress.advance(lambda: f"epoch {state.epoch:.1f} {epochs}, loss {loss:.3f}")
 
 
 class State:

@@ -93,9 +93,7 @@ class Training(AnyTraining):
             said = "Weights are followed at a constant rate"
             raise UsageError(f"{said}: set followed_rate to it.")
         if self.direction_products < self.directions:
-            raise UsageError(
-                "The setting direction_products must be at least that of directions."
-            )
+            raise UsageError("The setting direction_products is at least that of directions.")
         return self
 
 

@@ -49,6 +49,7 @@ class RegimeStudy(Settings):
     total_steps = property(lambda self: self.members * self.steps)
 
     def steps_of(self, regime: Regime) -> int:
+        """Return the number of steps that a regime takes."""
         return max(1, round(regime.length * self.steps))
 
     @model_validator(mode="after")
