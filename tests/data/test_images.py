@@ -161,7 +161,7 @@ def test_a_damaged_download_is_noticed_and_fetched_again(hub):
 def test_a_hub_with_other_rows_than_expected_is_refused(hub, monkeypatch):
     more = dataclasses.replace(parquet.CIFAR, rows={"train": 21, "test": 20})
     monkeypatch.setattr(parquet, "CIFAR", more)
-    with pytest.raises(UsageError, match="has 20 rows in its train part, and 21 are expected"):
+    with pytest.raises(UsageError, match="has 20 rows in its train part, not 21"):
         cifar()
 
 

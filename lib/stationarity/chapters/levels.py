@@ -168,7 +168,7 @@ def gradient_left(run: Run) -> pd.DataFrame:
 
 
 def loss_change(run: Run, *, jointly: bool = False) -> pd.DataFrame:
-    """Return each stage's change of the loss as a share of what it lost before: :func:`_shares`.
+    """Return each stage's change of the loss over what it lost before: :func:`_shares`.
 
     The change is that of the line through the settled part; lost is what the loss fell
     from the start to there. Raises :class:`UsageError` where it fell nowhere.

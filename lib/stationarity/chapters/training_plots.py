@@ -128,10 +128,11 @@ def two_runs(run: Run, control: Run) -> Figure:
     Estimates of a squared norm that are not positive are drawn at the lower end.
     """
     figure, axes = panels(1, 2, 2.9)
-    for one, loss in zip((run, control), axes[0], strict=True):
+    titles = {"SGD, ResNet": run, "full-batch descent, small net": control}
+    for (title, one), loss in zip(titles.items(), axes[0], strict=True):
         measured = one.series("loss")
         loss.plot(measured.epoch, measured.value, color="C0")
-        loss.set(xlabel="epoch", ylim=(0, None))
+        loss.set(xlabel="epoch", ylim=(0, None), title=title)
         loss.set_ylabel("training loss (nats)", color="C0")
         norm = loss.twinx()
         squared = one.series("regularised_gradient_norm_squared")
@@ -141,6 +142,4 @@ def two_runs(run: Run, control: Run) -> Figure:
         norm.set_ylabel("gradient norm", color="C1")
         norm.grid(False)
         mark_drops(loss, drops(one))
-    axes[0, 0].set_title("SGD, ResNet")
-    axes[0, 1].set_title("full-batch descent, small net")
     return figure

@@ -147,10 +147,10 @@ def _download(source: Source) -> dict[str, list[Path]]:
         rows = sum(pyarrow.parquet.read_metadata(f).num_rows for f in files.get(split, ()))
         if rows != expected:
             said = (
-                f"{source.name} of the hub has {rows} rows in its {split} part, and {expected}"
+                f"{source.name} of the hub has {rows} rows in its {split} part, not {expected}"
             )
             remedy = f"put the files of an earlier revision of {source.page} under a data root"
-            raise UsageError(f"{said} are expected: {remedy}.")
+            raise UsageError(f"{said}: {remedy}.")
     return files
 
 

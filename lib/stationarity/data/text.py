@@ -85,17 +85,18 @@ class TokenStreams:
         self.device = torch.device(self.device)
         training, validation, self.vocabulary = encode(parts[0][: tokens or None], parts[1])
         if len(training) and training.max() == 0:
-            said = f"The training text of {self.name} has a vocabulary of one token, a loss of zero"
+            said = f"The training text of {self.name} has a vocabulary of one token"
             raise UsageError(f"{said}: take more of it (tokens=0), or another text.")
         streams = self.batch_size
         self.steps_per_pass = (len(training) - 1) // (streams * self.segment)
         self.count, needed = streams * self.steps_per_pass, self.context + streams
         if self.count < needed:
-            raise UsageError(
-                f"The training text has {len(training)} tokens here, and {streams} streams with "
-                f"measure_context={self.context} need at least {needed} segments of "
-                f"{self.segment}: lower segment, batch_size or measure_context, or take more text."
+            said = (
+                f"The training text has {len(training)} tokens here, and {streams} streams with"
             )
+            said += f" measure_context={self.context} need at least {needed} segments of"
+            remedy = "lower segment, batch_size or measure_context, or take more text"
+            raise UsageError(f"{said} {self.segment}: {remedy}.")
         self.steps_per_epoch = self.steps_per_epoch or self.steps_per_pass
         self.train, self.validation = (
             torch.from_numpy(part).to(self.device) for part in (training, validation)

@@ -86,7 +86,7 @@ def register(name: str, classroom: Settings, **scales: dict) -> None:
 
 
 def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> Settings:
-    """Return the settings of an experiment at a scale, some overridden as by :func:`checked`."""
+    """Return the settings of an experiment at a scale, some changed as by :func:`checked`."""
     scales = EXPERIMENTS[known_name(name, EXPERIMENTS, "experiment")]
     settings = scales[known_name(scale, scales, "scale")]
     for key in overrides or {}:
