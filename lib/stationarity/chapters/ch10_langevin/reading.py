@@ -115,8 +115,10 @@ def compared(
     """
 
     def rows(noise: str) -> pd.DataFrame:
-        found = [run.series(name, of=ensemble(noise, triple)) for name in quantities]
-        return pd.concat(found, ignore_index=True)
+        of, totals = ensemble(noise, triple), {"index": None}  # earlier runs have others, too
+        where = [totals if name in TOTALS else {} for name in quantities]
+        parts = [run.series(name, of=of, **at) for name, at in zip(quantities, where)]
+        return pd.concat(parts, ignore_index=True)
 
     if theory in THEORIES:
         predicted = constant_noise(run, triple, THEORIES[theory], quantities)
