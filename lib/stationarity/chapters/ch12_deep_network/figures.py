@@ -2,7 +2,6 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
@@ -94,7 +93,7 @@ def noise(run: Run) -> Figure:
 def spiral(run: Run) -> Figure:
     """Draw the last steps of modes in phase space, and two ellipses of the stationary law."""
     table, (rate, momentum, decay) = reading.by_mode(run), reading.optimiser(run)
-    paths = run.wide("projection", "index")
+    paths, angles = run.wide("projection", "index"), np.linspace(0, 2 * np.pi, 181)
     figure, (row,) = panels(1, paths.shape[1], 3.2)
     for panel, (mode, path) in zip(row, paths.items(), strict=True):
         velocity, position = path.diff()[1:][-250:] / rate, (path - path.mean())[1:][-250:]
@@ -107,11 +106,9 @@ def spiral(run: Run) -> Figure:
         if rho + decay <= 0:
             continue
         law = theory.stationary_covariance(rho + decay, rate, noise, momentum)
-        values, vectors = np.linalg.eigh(law)
-        angle = np.degrees(np.arctan2(*vectors[::-1, 1]))
-        for size in (2, 4):
-            shape = {"angle": angle, "fill": False, "color": "C1", "zorder": 3}
-            panel.add_patch(Ellipse((0, 0), *size * np.sqrt(values[::-1]), **shape))
+        ellipse = np.linalg.cholesky(law) @ [np.cos(angles), np.sin(angles)]
+        for deviations in (1, 2):
+            panel.plot(*deviations * ellipse, color="C1", linewidth=1, zorder=3)
     return figure
 
 
