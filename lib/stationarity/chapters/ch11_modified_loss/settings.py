@@ -79,6 +79,7 @@ register(
         noise=1.0, trajectories=300, burn_in=1000, steps=4096, lags=60, segment=1024,
         threads=1,
     ),
+    two_cores=dict(trajectories=1000, steps=8192, segment=2048),
     single_gpu=dict(trajectories=500, steps=8192, segment=2048),
     paper=dict(trajectories=1000, steps=8192, segment=2048),
 )  # fmt: skip
@@ -90,6 +91,10 @@ register(
         dataset="digits", examples=0, batch_size=128, learning_rate=0.02, momenta=(0.9,),
         modes=(0, 1, 3, 6, 10, 20, 30, 45), trajectories=24, burn_in=1000, steps=4096,
         lags=60, segment=1024, threads=1,
+    ),
+    two_cores=AUTHORS | dict(
+        examples=10000, modes=(0, 1, 2, 3, 5, 10), trajectories=8, burn_in=4000,
+        steps=16384, lags=120, segment=2048,
     ),
     single_gpu=AUTHORS | dict(
         examples=10000, modes=(0, 1, 2, 3, 5, 10), trajectories=16, burn_in=4000,
