@@ -43,6 +43,10 @@ SHORT_RUNS = {
     "imagenet_resnet": SHORT_RUN, "wikitext_transformer_xl": SHORT_LANGUAGE,
     "settling": SHORT_SETTLING, "replicas": SHORT_REPLICAS,
 }  # fmt: skip
+SHORT_CLOCKS = {
+    "examples": 96, "hidden": [5], "batch_size": 16, "stages": [40, 80, 40], "full_steps": 40,
+    "members": 2, "measure_every": 5,
+}  # fmt: skip
 SHORT_REGRESSION = {
     "examples": 256, "dimensions": 4, "directions": 4, "steps": 200, "lags": 100,
     "trajectories": 300, "minibatch_trajectories": 100,
@@ -63,7 +67,9 @@ SHORT_CONTINUED = {
     "epochs": 140, "followed_epochs": 130, "directions": 3, "direction_batches": 2,
     "noise_batches": 8,
 }  # fmt: skip
-SHORT_PART_ONE = SHORT_RUNS | {"full_batch": SHORT_CONTROL, "little_decay": SHORT_RUN}
+SHORT_PART_ONE = SHORT_RUNS | {
+    "full_batch": SHORT_CONTROL, "little_decay": SHORT_RUN, "two_clocks": SHORT_CLOCKS,
+}  # fmt: skip
 SHORT_LEDGER = SHORT_PART_ONE | SHORT_DIFFUSION | SHORT_CURRENTS | {
     "linear_regression": SHORT_REGRESSION, "*_modes": SHORT_MODES, "continued": SHORT_CONTINUED,
 }  # fmt: skip
@@ -120,6 +126,7 @@ SMALL = {
     "10-langevin": {"settings": SHORT_REGRESSION},
     "11-modified-loss": {"settings": SHORT_CURRENTS},
     "12-deep-network": {"settings": {"*_modes": SHORT_MODES, "continued": SHORT_CONTINUED}},
+    "13-two-clocks": {"settings": SHORT_CLOCKS | {"two_clocks_by_heart": SHORT_CLOCKS}},
     "claims": {"settings": SHORT_LEDGER},
     "full-size": {"timed": []},
 }  # fmt: skip

@@ -136,6 +136,11 @@ STUDIES = {
         "examples": 100, "hidden": (4,), "learning_rates": (0.01, 0.1), "steps": 24,
         "annealed": 8, "windows": (1, 4, 16), "members": 2, "record_every": 3,
     },
+    "two_clocks": {
+        "examples": 64, "hidden": (3,), "batch_size": 16, "stages": (16, 16, 16),
+        "full_steps": 16, "members": 2, "measure_every": 2, "learning_rates": (0.1, 0.2),
+        "decays": (0.01, 0.02),
+    },
     "diffusion": {
         "examples": 64, "hidden": (4,), "settle": 8, "longest": 12, "members": 2,
         "burn_in": 3, "spacing": 5, "batch_size": 8, "learning_rates": (0.05,),

@@ -1,0 +1,276 @@
+"""What the runs of chapter 13 say: rises within a stage, their parts, and their rates."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ...runs import records
+from ...runs.records import Run
+from ...stats.estimate import Estimate
+from ...stats.trends import slope_weights
+from .. import quantity
+from . import relaxation
+from .arms import FULL, Arm, first_arms, interventions, slower
+
+NORM = "gradient_norm"
+HELD = "norm held"
+SKIPPED = 1 / 20  # of a stage, left out of fits: the loss settles in it
+PARTS = {  # of a rise; each a quantity, or one over another
+    "gradient": (NORM,),
+    "others": ("others_norm",),
+    "normalised": ("normalised_norm",),
+    "angular": ("angular_norm",),
+    "1/‖w‖": ("normalised_norm", "angular_norm"),
+    "noise": ("noise_norm",),
+}
+PAPER_STAGES = {2: (30, 60), 3: (60, 90)}  # epochs of Figure 1
+
+
+def rate_arms(run: Run) -> list[Arm]:
+    """Return the arms of normalised nets in their second stage, with that rate."""
+    return slower(first_arms(run.settings)[:-1])
+
+
+def second_stage(run: Run) -> list[str]:
+    """Return the names of all arms of the second stage, the first arm first."""
+    first, *more = rate_arms(run)
+    others = [arm.name for arm in interventions(run.settings)]
+    return [first.name, *others, FULL, "no normalisation", *(arm.name for arm in more)]
+
+
+def forgetting(run: Run, arm: Arm) -> float:
+    """Return eta lambda / (1 - beta), one over the memory of the weights in steps."""
+    return arm.rate * arm.decay / (1 - run.settings.momentum)
+
+
+def curves(run: Run, name: str, arm: str, stage: int = 2) -> tuple[NDArray, NDArray]:
+    """Return the steps (n,) since the stage began, and a quantity (members, n)."""
+    table = run.wide(name, of=arm, index=stage)
+    return table.index.to_numpy(float), table.to_numpy().T
+
+
+def rise(
+    run: Run, names, arm: str, stage=2, parts=((0, 0.25), (0.75, 1)), over: str = ""
+) -> Estimate:
+    """Return by what factor a quantity rises from one part of a stage to another.
+
+    The mean over the last quarter over that over the first, a geometric mean over the
+    members with its interval by Student's t; of two names, the rise of the one over the
+    rise of the other; ``over`` that of another arm, member by member.
+    """
+    return Estimate.geometric_mean(factors(run, names, arm, stage, parts, over))
+
+
+def factors(
+    run: Run, names, arm: str, stage=2, parts=((0, 0.25), (0.75, 1)), over: str = ""
+) -> NDArray:
+    """Return the factors of :func:`rise`, one a member."""
+    found = 1.0
+    for one, sign in ((arm, 1), (over, -1)) if over else ((arm, 1),):
+        for name, power in zip(names, (sign, -sign)):
+            steps, values = curves(run, name, one, stage)
+            found = found * _growth(steps, values, parts) ** power
+    return found
+
+
+def shares(run: Run) -> dict[str, Estimate]:
+    """Return three shares of the logarithm of the rise of the normalised part, first arm.
+
+    What is seen with the norm held, too, and what the angular gradient and the quotient
+    1/‖w‖ rise beyond it; they add up to one. By Student's t over members, each alone.
+    """
+    first = rate_arms(run)[0].name
+    whole = np.log(factors(run, PARTS["normalised"], first))
+    parts = {
+        "geometry, 1/‖w‖": factors(run, PARTS["1/‖w‖"], first, over=HELD),
+        "temperature": factors(run, PARTS["angular"], first, over=HELD),
+        "with the norm held": factors(run, PARTS["normalised"], HELD),
+    }
+    return {name: Estimate.mean(np.log(part) / whole) for name, part in parts.items()}
+
+
+def _growth(steps: NDArray, values: NDArray, parts=((0, 0.25), (0.75, 1))) -> NDArray:
+    passed = steps / steps[-1]
+    means = [values[..., (passed > low) & (passed <= high)].mean(-1) for low, high in parts]
+    return means[1] / means[0]
+
+
+def rises(run: Run) -> pd.DataFrame:
+    """Return the :func:`rise` of the gradient and its ``PARTS``, a row an arm.
+
+    The normalised part is a product, *angular* times *1/‖w‖*: the square of the gradient is
+    the sum of the squares of *normalised* and *others*. The first has ``low`` and ``high``.
+    """
+    rows = []
+    for arm in second_stage(run):
+        found = {part: rise(run, names, arm) for part, names in PARTS.items()}
+        whole = found["gradient"]
+        row = {"arm": arm, "low": whole.low, "high": whole.high}
+        rows.append(row | {part: one.value for part, one in found.items()})
+    return pd.DataFrame(rows)[["arm", "gradient", "low", "high", *list(PARTS)[1:]]]
+
+
+def against_sphere(run: Run) -> pd.DataFrame:
+    """Return rises of 1/‖w‖ and of the angular gradient beside theory's, a row a rate arm.
+
+    On the sphere both rise alike: where the angle that a step turns has the gradient that
+    goes with it at every moment.
+    """
+    rows = []
+    for arm in rate_arms(run):
+        steps, _ = curves(run, NORM, arm.name)
+        row = {"arm": arm.name, "memories": forgetting(run, arm) * steps[-1]}
+        row["sphere"] = _growth(steps, 1 / relaxation.sphere(forgetting(run, arm) * steps))
+        for part in ("1/‖w‖", "angular"):
+            row |= dict(
+                zip((part, f"{part}, low", f"{part}, high"), rise(run, PARTS[part], arm.name))
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def half_way(run: Run, arm: Arm, name: str = "weight_norm") -> float:
+    """Return after how many memories a quantity has gone half its way in the second stage.
+
+    From its value at the drop to its mean over the last quarter; of the mean over members.
+    """
+    steps, values = curves(run, name, arm.name)
+    mean = values.mean(0)
+    left = mean - mean[steps > 0.75 * steps[-1]].mean()
+    return forgetting(run, arm) * steps[np.argmax(abs(left) < abs(left[0]) / 2)]
+
+
+def settled_curves(run: Run, arm: str, skipped: float = SKIPPED) -> tuple[NDArray, NDArray]:
+    """Return steps and gradient norms of the second stage without its first part."""
+    steps, values = curves(run, NORM, arm)
+    kept = steps >= skipped * steps[-1]
+    return steps[kept], values[:, kept]
+
+
+def rates(run: Run) -> pd.DataFrame:
+    """Return fitted and predicted rates of settling, a row an arm of a rate and a decay.
+
+    ``memories`` in the stage; ``predicted`` 2 eta lambda / (1 - beta) a step; ``ratio``,
+    ``low`` and ``high`` of fitted over predicted, the mean over members by Student's t;
+    ``sphere``, the same of the curve ||w||^-2 of scale-invariant weights.
+    """
+    rows = []
+    for arm in rate_arms(run):
+        (steps, values), forgotten = settled_curves(run, arm.name), forgetting(run, arm)
+        ratio = Estimate.mean(relaxation.fit(steps, values).rate / (2 * forgotten))
+        ideal = relaxation.fit(steps, relaxation.sphere(forgotten * steps) ** -2)
+        row = {"arm": arm.name, "memories": forgotten * steps[-1], "predicted": 2 * forgotten}
+        row |= dict(zip(("ratio", "low", "high"), ratio, strict=True))
+        rows.append(row | {"sphere": ideal.rate[0] / (2 * forgotten)})
+    return pd.DataFrame(rows)
+
+
+def power_of_decay(run: Run) -> Estimate:
+    """Return the power of eta lambda with which the fitted rate goes, by Student's t.
+
+    Of each member a line through the logarithms of its rates at all rate arms: one is the
+    hypothesis, zero a clock that knows nothing of decay.
+    """
+    arms = rate_arms(run)
+    fitted = [relaxation.fit(*settled_curves(run, arm.name)).rate for arm in arms]
+    predicted = np.log([forgetting(run, arm) for arm in arms])
+    return Estimate.mean(slope_weights(predicted) @ np.log(fitted))
+
+
+SPEEDS = {"predicted": 1, "quarter": 1 / 4, "fourfold": 4}  # over the predicted rate
+MADE_UP = "a curve that settles at {} the predicted rate, with the scatter of this run"
+
+
+@quantity(
+    "of one number, by Student's t over seeds",
+    quarter=MADE_UP.format("a quarter of"),
+    fourfold=MADE_UP.format("four times"),
+    predicted=MADE_UP.format("just"),
+)
+def settling_ratio(run: Run, case: str = "", skipped: float = SKIPPED) -> Estimate:
+    """The rate at which the gradient norm settles after a drop, over 2 eta lambda / (1 - beta).
+
+    Fitted is N = level - rise exp(-rate t), for each member, to the second stage of the
+    first arm but for its first part, by default ``SKIPPED``.
+    """
+    arm = rate_arms(run)[0]
+    steps, values = settled_curves(run, arm.name, skipped)
+    found, predicted = relaxation.fit(steps, values), 2 * forgetting(run, arm)
+    if case:
+        passed = np.exp(-SPEEDS[case] * predicted * (steps - steps[0]))
+        ideal = found.level[:, None] - found.rise[:, None] * passed
+        found = relaxation.fit(steps, ideal + values - found.curve)
+    return Estimate.mean(found.rate / predicted)
+
+
+def paper_stage(stage: int, place: float = 0.5) -> tuple[NDArray, NDArray]:
+    """Return the epochs since a stage of the paper's Figure 1 began, and its norms.
+
+    When in its epoch a point was measured is not known: ``place`` of it is assumed.
+    """
+    curve, (begin, end) = records.reference("zhang2022-figure1"), PAPER_STAGES[stage]
+    inside = curve[(curve.epoch >= begin) & (curve.epoch < end)]
+    return inside.epoch.to_numpy() - begin + place, inside.gradient_norm.to_numpy()
+
+
+def paper_rates(fitted: dict, predicted: dict) -> pd.DataFrame:
+    """Return the paper's rates as :func:`rates` does ours, a row a stage and batch size.
+
+    ``fitted`` has a curve for each stage, ``predicted`` a rate an epoch for each (stage,
+    batch size). ``factor`` is the level over the value at the drop, with its interval,
+    where the rate is the predicted one and both are fitted.
+    """
+    rows = []
+    for (stage, size), rate in predicted.items():
+        epochs, norms = paper_stage(stage)
+        ideal = relaxation.fit(epochs, relaxation.sphere(rate / 2 * epochs) ** -2).rate[0]
+        if ideal * np.ptp(epochs) < 2 * relaxation.RATES[0]:
+            ideal = np.nan  # a straight line, or one that bends upwards
+        row = {"arm": f"paper, stage {stage}, batches of {size}", "predicted": rate}
+        row |= dict(zip(("ratio", "low", "high"), fitted[stage].rate / rate))
+        factor = relaxation.factor(epochs, norms, rate)
+        row |= dict(zip(("factor", "factor_low", "factor_high"), factor, strict=True))
+        rows.append(row | {"memories": 15 * rate, "sphere": ideal / rate})
+    return pd.DataFrame(rows)
+
+
+def one_number(fitted: dict, rates: dict) -> pd.DataFrame:
+    """Return the scatter of the paper's points about curves whose rate is predicted.
+
+    Their root mean square residual; a row a curve, a column a stage: ``rates`` has one an
+    epoch for each. The level alone is fitted, or a constant, too; last stands the fit of
+    three numbers.
+    """
+    scatter = {}
+    for stage, rate in rates.items():
+        epochs, norms = paper_stage(stage)
+        sphere = relaxation.sphere(rate / 2 * epochs)
+        shapes = {
+            "exponential from level/√10": [1 - (1 - 0.1**0.5) * np.exp(-rate * epochs)],
+            "‖w‖⁻² on the sphere": [sphere**-2],
+            "‖w‖⁻² on the sphere, and a constant": [sphere**-2, np.ones_like(epochs)],
+        }
+        found = {}
+        for name, shape in shapes.items():
+            basis = np.transpose(shape)
+            rest = norms - basis @ (np.linalg.pinv(basis) @ norms)
+            found[name] = np.sqrt(np.mean(rest**2))
+        found["exponential, three numbers"] = fitted[stage].scatter
+        scatter[f"stage {stage}"] = found
+    return pd.DataFrame(scatter)
+
+
+def coverage(fitted: relaxation.Curve, epochs: NDArray, lag: float, curves: int = 100) -> float:
+    """Return how often the interval of a rate holds it, in made-up curves like a fitted one.
+
+    Their scatter is Gaussian, as large as that of the paper's stage, and that of successive
+    points has the correlation ``lag``.
+    """
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(curves):
+        noise = rng.normal(0, fitted.scatter, len(epochs))
+        for k in range(1, len(noise)):
+            noise[k] = lag * noise[k - 1] + np.sqrt(1 - lag**2) * noise[k]
+        rate = relaxation.fit_one(epochs, fitted.fitted + noise).rate
+        covered += rate.low < fitted.rate.value < rate.high
+    return covered / curves

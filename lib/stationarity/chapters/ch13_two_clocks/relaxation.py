@@ -1,0 +1,140 @@
+"""Relaxations: a level that a curve approaches at some rate, and what theory says of it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import UsageError
+from ...stats.estimate import Estimate
+
+DRAWS = 999  # of a bootstrap
+BLOCK = 5  # successive residuals that it draws together
+RATES = np.geomspace(1e-2, 1e2, 600)  # that are tried, over the length of the curve
+
+
+class Fit(NamedTuple):
+    """Curves N = level - rise exp(-rate t), fitted by least squares; numbers (R,)."""
+
+    rate: NDArray  # in units of one over those of the times
+    level: NDArray
+    rise: NDArray
+    curve: NDArray  # (R, n), what was fitted
+
+
+def fit(times: ArrayLike, curves: ArrayLike) -> Fit:
+    """Fit curves (R, n) at times (n,), with rate, level and rise free.
+
+    A rate at the end of the range that is tried, a hundredth to a hundred over the length,
+    is that of a straight line, or of a curve that is flat. Raises :class:`UsageError` for fewer than five points.
+
+    >>> times = np.arange(20)
+    >>> float(fit(times, [3 - np.exp(-0.2 * times)]).rate[0].round(3))
+    0.2
+    """
+    times, curves = np.asarray(times, float), np.atleast_2d(np.asarray(curves, float))
+    if len(times) < 5:
+        raise UsageError("A relaxation needs five points: measure more often.")
+    passed = (times - times[0]) / np.ptp(times)
+    mean = curves.mean(1, keepdims=True)
+
+    def shapes_of(rates: NDArray) -> NDArray:
+        shapes = np.exp(-rates[:, None] * passed)
+        return shapes - shapes.mean(1, keepdims=True)
+
+    shapes = shapes_of(RATES)
+    caught = ((curves - mean) @ shapes.T) ** 2 / (shapes**2).sum(1)  # squares explained
+    rate = _peaks(RATES, caught)
+    shapes = shapes_of(rate)
+    rise = -((curves - mean) * shapes).sum(1) / (shapes**2).sum(1)
+    level = mean[:, 0] + rise * np.exp(-rate[:, None] * passed).mean(1)
+    return Fit(rate / np.ptp(times), level, rise, mean - rise[:, None] * shapes)
+
+
+def _peaks(places: NDArray, heights: NDArray) -> NDArray:
+    """Return where the highest of heights (R, n) and its neighbours have their parabola."""
+    top = heights.argmax(1).clip(1, len(places) - 2)
+    rows = np.arange(len(heights))
+    (a, b, c), (fa, fb, fc) = (
+        [of(top + k) for k in (-1, 0, 1)] for of in (places.take, lambda k: heights[rows, k])
+    )
+    left, right = (fb - fa) / (b - a), (fc - fb) / (c - b)
+    bend = (right - left) / (c - a)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        summit = (a + b) / 2 - left / (2 * bend)
+    summit = np.where(bend < 0, summit, places[heights.argmax(1)])
+    return np.clip(summit, a, c)
+
+
+class Curve(NamedTuple):
+    """One curve's fit with intervals, of each number alone."""
+
+    rate: Estimate
+    level: Estimate
+    lag: float  # correlation of successive residuals
+    scatter: float  # their standard deviation
+    fitted: NDArray
+
+
+def fit_one(times: ArrayLike, curve: ArrayLike, seed: int = 0) -> Curve:
+    """Fit one curve, with intervals by a bootstrap of its residuals.
+
+    They are drawn with replacement, one by one and again in blocks of ``BLOCK`` successive
+    ones, which keep what correlation there is; an interval reaches as far as the wider of
+    the two. Squared residuals are scaled by n / (n - 3), for the numbers that are fitted.
+    Source of the blocks: Kunsch, 1989.
+    """
+    curve = np.asarray(curve, float)
+    found = fit(times, curve)
+    rest = curve - found.curve[0]
+    lag = (rest[1:] * rest[:-1]).sum() / (rest @ rest or 1.0)
+
+    def numbers(curves: NDArray) -> list:
+        return fit(times, curves)[:2]
+
+    rate, level = _drawn(numbers, found.curve[0], rest, 3, seed)
+    return Curve(rate, level, float(lag), float(rest.std()), found.curve[0])
+
+
+def _drawn(numbers: Callable, curve: NDArray, rest: NDArray, fitted: int, seed: int) -> list:
+    """Return estimates of the numbers of a curve plus its residuals, by their bootstrap."""
+    count, rng, ends = len(rest), np.random.default_rng(seed), []
+    wide = (rest - rest.mean()) * np.sqrt(count / (count - fitted))
+    for block in (1, BLOCK):
+        starts = rng.integers(count, size=(DRAWS, -(-count // block), 1))
+        chosen = (starts + np.arange(block)).reshape(DRAWS, -1)[:, :count] % count
+        drawn = numbers(curve + wide[chosen])
+        ends.append(np.quantile(drawn, [0.025, 0.975], axis=1))
+    values = np.concatenate(numbers((curve + rest)[None]))
+    low, high = np.min(ends, 0)[0], np.max(ends, 0)[1]
+    return [Estimate(*map(float, one)) for one in zip(values, low, high)]
+
+
+def factor(times: ArrayLike, curve: ArrayLike, rate: float, seed: int = 0) -> Estimate:
+    """Return the level over the value at time zero of a curve that relaxes at a rate.
+
+    Both are fitted; the interval is by the bootstrap of :func:`fit_one`.
+    """
+    times, curve = np.asarray(times, float), np.asarray(curve, float)
+    shapes = np.stack([np.ones_like(times), -np.exp(-rate * times)], 1)
+    solve = np.linalg.pinv(shapes)
+
+    def numbers(curves: NDArray) -> list:
+        level, rise = solve @ curves.T
+        return [level / (level - rise)]
+
+    fitted = shapes @ (solve @ curve)
+    return _drawn(numbers, fitted, curve - fitted, 2, seed)[0]
+
+
+def sphere(memories: ArrayLike, drop: float = 10.0) -> NDArray:
+    """Return ||w|| of scale-invariant weights, over its balance, after a drop of the rate.
+
+    u = ||w||^4 relaxes to its balance at four over the memory (1 - beta) / (eta lambda),
+    from ``drop`` times it. Source: our section "Two clocks".
+
+    >>> sphere([0.0, 20.0]).round(3).tolist()
+    [1.778, 1.0]
+    """
+    return (1 + (drop - 1) * np.exp(-4 * np.asarray(memories, float))) ** 0.25
