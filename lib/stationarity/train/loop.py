@@ -181,10 +181,14 @@ class State:
             self._tell_collapse()
 
     def _tell_collapse(self) -> None:
-        """Warn, once, where decay leaves the loss at that of guessing among the classes."""
+        """Warn, once, where decay leaves the loss at that of guessing among the classes.
+
+        It has had the time for it: a memory of the weights, at the first rate.
+        """
         settings, classes = self.settings, getattr(self.dataset, "classes", 0)
         latest = [row for row in self.rows if row[0] == "train_loss"][-GUESSING - 1 :]
-        if not classes or not settings.weight_decay or settings.loss != "cross_entropy":
+        forgotten = settings.learning_rate * settings.weight_decay * self.step
+        if not classes or settings.loss != "cross_entropy" or forgotten < 1 - settings.momentum:
             return
         guesses = [abs(row[-2] / math.log(classes) - 1) < 0.01 for row in latest]
         if guesses[-GUESSING:] == [True] * GUESSING and guesses[:-GUESSING] != [True]:
