@@ -124,7 +124,9 @@ def _verify(options) -> None:
                 continue
             limits = claim.evidence[int(row["piece"]) - 1].criteria[-1]
             value = f"{row['quantity']} {verdicts.estimate_text(row)}, {limits}"
-            print(f"    {row['verdict']}  {row['experiment']} {row['run']}: {value}")
+            print(
+                f"    {row['verdict']}  {row['experiment']} {row['run']} ({row['kind']}): {value}"
+            )
             if row["reason"]:
                 print(f"        {row['reason']}")
     print(f"\n{verdicts.summary(table).to_string()}")

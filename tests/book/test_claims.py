@@ -157,7 +157,7 @@ def test_the_command_line_says_the_same(piece, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(verdicts, "verdicts", lambda ledger: table)
     assert main(["verify"]) == 0
     said = capsys.readouterr().out
-    assert "void  full_batch classroom: level 1 (0.804 to 1.2), above 0.5" in said
+    assert "void  full_batch classroom (analogue): level 1 (0.804 to 1.2), above 0.5" in said
     assert "The control, shrunk, has the verdict 'holds' here" in said
     assert "an argument: no verdict" in said
     assert "void (1 of 1), analogue" in said

@@ -55,9 +55,11 @@ def judge(quantity: str, criterion: Criterion, run: Run, case: str = "") -> dict
         return row | {"verdict": CANNOT, "reason": str(error)}
     row |= found._asdict() | {"verdict": criterion.judge(found)}
     row |= dict(zip(MARGINS, criterion.margin(found), strict=True))
-    if row["verdict"] == "undecided" and not criterion.needed(found, known.within):
-        reason = "With an interval as wide, no value that it can have would hold."
-        row |= {"verdict": CANNOT, "reason": reason}
+    if row["verdict"] == "undecided":
+        row["reason"] = "The interval lies on both sides of a limit."
+        if not criterion.needed(found, known.within):
+            reason = "With an interval as wide, no value that it can have would hold."
+            row |= {"verdict": CANNOT, "reason": reason}
     return row
 
 

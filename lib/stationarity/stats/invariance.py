@@ -4,10 +4,10 @@ The null hypothesis is that one stationary process made both windows. Its p-valu
 allow for autocorrelation, of several time scales too. At the level of 5 % the test promises
 at most 7 % of false alarms where the autocorrelation time of a slow part is up to a
 twentieth of the shorter window, and no more than that: with a tenth they are about 8.5 %,
-with a fifth 10 to 16 %. (Simulation of 500 to 1,000 series of 4,000 values, windows of
-1,000 and 2,000, slow part 2 to 10 % of the variance. Blocks of the estimated memory, the
-usual way, give 10 to 18 % with a twentieth, 17 to 26 % with a tenth, 32 to 40 % with a
-fifth.) benchmarks/invariance.py repeats the count, tests/stats/test_invariance.py guards
+with a fifth 10 to 16 %; on one time scale 5 to 6 %. (Simulation of 500 to 1,000 series
+of 4,000 values, windows of 1,000 and 2,000, slow part 2 to 10 % of the variance. Blocks of
+the estimated memory, the usual way, give 10 to 18 % with a twentieth, 17 to 26 % with a
+tenth, 32 to 40 % with a fifth.) benchmarks/invariance.py repeats the count, tests/stats/test_invariance.py guards
 the promise. Source: our section "Watching a distribution settle".
 """
 
