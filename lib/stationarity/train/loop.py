@@ -186,10 +186,10 @@ class State:
         It has had the time for it: a memory of the weights, at the first rate.
         """
         settings, classes = self.settings, getattr(self.dataset, "classes", 0)
-        latest = [row for row in self.rows if row[0] == "train_loss"][-GUESSING - 1 :]
         forgotten = settings.learning_rate * settings.weight_decay * self.step
         if not classes or settings.loss != "cross_entropy" or forgotten < 1 - settings.momentum:
             return
+        latest = [row for row in self.rows if row[0] == "train_loss"][-GUESSING - 1 :]
         guesses = [abs(row[-2] / math.log(classes) - 1) < 0.01 for row in latest]
         if guesses[-GUESSING:] == [True] * GUESSING and guesses[:-GUESSING] != [True]:
             warnings.warn(

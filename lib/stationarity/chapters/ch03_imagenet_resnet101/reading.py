@@ -1,6 +1,7 @@
 """What a training run says of its gradient and its loss, for the ledger."""
 
 import contextlib
+import math
 
 import numpy as np
 import pandas as pd
@@ -152,6 +153,7 @@ def rises(run: Run) -> pd.DataFrame:
     ``joint_low`` and ``joint_high`` for all stages together. Of one seed the interval is that
     of the scatter in the two quarters, held for independent, by Student's t with as many
     degrees of freedom as the quarter with fewer measurements has: NaN of a single one.
+    ``fewest`` is how many that has, and infinite of several seeds, where it does not matter.
     """
     parts = [quarters(one).iloc[1:] for one in of_all_seeds(run)]
     logarithms = np.log([one["last"] / one["first"] for one in parts])
@@ -163,6 +165,7 @@ def rises(run: Run) -> pd.DataFrame:
     else:
         each, joint = (Estimate.mean(logarithms, many) for many in (1, together))
     columns = {"stage": parts[0].stage.to_numpy()}
+    columns["fewest"] = parts[0].fewest.to_numpy() if len(parts) == 1 else math.inf
     columns |= dict(zip(("rise", "low", "high"), np.exp(each), strict=True))
     columns |= dict(zip(("joint_low", "joint_high"), np.exp(joint[1:]), strict=True))
     return pd.DataFrame(columns)
@@ -204,12 +207,12 @@ def norm_rise(run: Run, case: str = "") -> Estimate:
     Of the stages after the first, in which the step size has dropped. Raises
     :class:`UsageError` for one seed with fewer than ``FEWEST`` measurements in a quarter.
     """
-    seeds, table = of_all_seeds(run), rises(run)
-    fewest = quarters(run).fewest.iloc[1:].min()
-    if len(seeds) == 1 and fewest < FEWEST:
+    table = rises(run)
+    if table.fewest.min() < FEWEST:
         raise UsageError(
             f"One run tells a rise where each quarter of a stage has {FEWEST} measurements, and "
-            f"one has {fewest} here: lower measure_every, or make runs of several seeds."
+            f"one has {table.fewest.min()} here: lower measure_every, or make runs of several "
+            "seeds."
         )
     if case:
         made_up = (0.5 if case == "halving" else 2.0) / table.rise

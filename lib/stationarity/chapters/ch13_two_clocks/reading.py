@@ -6,9 +6,11 @@ from numpy.typing import NDArray
 
 from ...runs import records
 from ...runs.records import Run
+from ...runs.settings import get
 from ...stats.estimate import Estimate
 from ...stats.trends import slope_weights
 from .. import quantity
+from ..levels import stages
 from . import relaxation
 from .arms import FULL, Arm, first_arms, interventions, slower
 
@@ -23,7 +25,8 @@ PARTS = {  # of a rise; each a quantity, or one over another
     "1/‖w‖": ("normalised_norm", "angular_norm"),
     "noise": ("noise_norm",),
 }
-PAPER_STAGES = {2: (30, 60), 3: (60, 90)}  # epochs of Figure 1
+PAPER_STAGES = (2, 3)  # of Figure 1, after a drop
+QUARTERS = (0, 0.25), (0.75, 1)  # of a stage, which a rise compares
 
 
 def rate_arms(run: Run) -> list[Arm]:
@@ -49,9 +52,7 @@ def curves(run: Run, name: str, arm: str, stage: int = 2) -> tuple[NDArray, NDAr
     return table.index.to_numpy(float), table.to_numpy().T
 
 
-def rise(
-    run: Run, names, arm: str, stage=2, parts=((0, 0.25), (0.75, 1)), over: str = ""
-) -> Estimate:
+def rise(run: Run, names, arm: str, stage: int = 2, parts=QUARTERS, over: str = "") -> Estimate:
     """Return by what factor a quantity rises from one part of a stage to another.
 
     The mean over the last quarter over that over the first, a geometric mean over the
@@ -62,7 +63,7 @@ def rise(
 
 
 def factors(
-    run: Run, names, arm: str, stage=2, parts=((0, 0.25), (0.75, 1)), over: str = ""
+    run: Run, names, arm: str, stage: int = 2, parts=QUARTERS, over: str = ""
 ) -> NDArray:
     """Return the factors of :func:`rise`, one a member."""
     found = 1.0
@@ -89,7 +90,7 @@ def shares(run: Run) -> dict[str, Estimate]:
     return {name: Estimate.mean(np.log(part) / whole) for name, part in parts.items()}
 
 
-def _growth(steps: NDArray, values: NDArray, parts=((0, 0.25), (0.75, 1))) -> NDArray:
+def _growth(steps: NDArray, values: NDArray, parts=QUARTERS) -> NDArray:
     passed = steps / steps[-1]
     means = [values[..., (passed > low) & (passed <= high)].mean(-1) for low, high in parts]
     return means[1] / means[0]
@@ -203,12 +204,17 @@ def settling_ratio(run: Run, case: str = "", skipped: float = SKIPPED) -> Estima
     return Estimate.mean(found.rate / predicted)
 
 
+def _epochs(stage: int) -> tuple[float, float]:
+    """Return the epochs between which a stage of the paper's run lies."""
+    return stages(get("imagenet_resnet", "paper"))[stage - 1]
+
+
 def paper_stage(stage: int, place: float = 0.5) -> tuple[NDArray, NDArray]:
     """Return the epochs since a stage of the paper's Figure 1 began, and its norms.
 
     When in its epoch a point was measured is not known: ``place`` of it is assumed.
     """
-    curve, (begin, end) = records.reference("zhang2022-figure1"), PAPER_STAGES[stage]
+    curve, (begin, end) = records.reference("zhang2022-figure1"), _epochs(stage)
     inside = curve[(curve.epoch >= begin) & (curve.epoch < end)]
     return inside.epoch.to_numpy() - begin + place, inside.gradient_norm.to_numpy()
 
@@ -230,7 +236,8 @@ def paper_rates(fitted: dict, predicted: dict) -> pd.DataFrame:
         row |= dict(zip(("ratio", "low", "high"), fitted[stage].rate / rate))
         factor = relaxation.factor(epochs, norms, rate)
         row |= dict(zip(("factor", "factor_low", "factor_high"), factor, strict=True))
-        rows.append(row | {"memories": 15 * rate, "sphere": ideal / rate})
+        memories = rate / 2 * np.ptp(_epochs(stage))
+        rows.append(row | {"memories": memories, "sphere": ideal / rate})
     return pd.DataFrame(rows)
 
 

@@ -27,7 +27,8 @@ def fit(times: ArrayLike, curves: ArrayLike) -> Fit:
     """Fit curves (R, n) at times (n,), with rate, level and rise free.
 
     A rate at the end of the range that is tried, a hundredth to a hundred over the length,
-    is that of a straight line, or of a curve that is flat. Raises :class:`UsageError` for fewer than five points.
+    is that of a straight line, or of a curve that is flat. Raises :class:`UsageError` for
+    fewer than five points.
 
     >>> times = np.arange(20)
     >>> float(fit(times, [3 - np.exp(-0.2 * times)]).rate[0].round(3))

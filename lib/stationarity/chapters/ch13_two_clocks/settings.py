@@ -7,6 +7,7 @@ from pydantic import model_validator
 from ...errors import UsageError
 from ...runs.settings import Count, Positive, Positives, Share, register
 from ...train.settings import AtLeastTwo, SmallNets
+from .arms import first_arms, interventions
 
 
 class TwoClocks(SmallNets):
@@ -30,8 +31,8 @@ class TwoClocks(SmallNets):
     @property
     def total_steps(self) -> int:
         first, second, third = self.stages
-        arms = len(self.decays) + 1  # and five interventions more in the second stage
-        return self.members * (arms * first + (arms + 5) * second + third)
+        arms, more = len(first_arms(self)), len(interventions(self))
+        return self.members * (arms * first + (arms + more) * second + third)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
