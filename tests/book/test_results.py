@@ -37,7 +37,7 @@ def test_a_record_of_the_book_keeps_every_bit_and_names_no_path():
     )
     text = json.dumps(found.info)
     assert str(records.runs_root()) not in text and str(PROJECT) not in text
-    assert sorted(p.name for p in target.iterdir()) == ["metrics.csv", "run.json"]
+    assert sorted(p.name for p in target.iterdir()) == ["metrics.parquet", "run.json"]
     assert results.beside(run) == [run]
     other = stationarity.run("full_batch", settings=SMALL | {"seed": 1})
     assert [r.settings.seed for r in results.beside(other)] == [1, 0]
@@ -52,6 +52,11 @@ def test_only_a_complete_run_is_recorded(tmp_path):
 
 RECORDS = sorted((PROJECT / "book" / "results").glob("*/*"))
 each_record = pytest.mark.parametrize("folder", RECORDS, ids=lambda folder: folder.name)
+
+
+@each_record
+def test_no_record_of_the_book_is_large(folder):
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 300_000
 
 
 @each_record
@@ -145,7 +150,7 @@ def test_a_record_that_cannot_be_read_is_left_out(tampered):
 
 def test_metrics_of_another_version_are_told(tampered):
     record = tampered()
-    (record.folder / "metrics.csv").write_text("epoch,loss\n1,2\n")
+    pd.DataFrame({"epoch": [1], "loss": [2]}).to_parquet(record.folder / records.METRICS)
     with pytest.raises(UsageError, match="metrics in .* are missing or damaged"):
         record.series("loss")
 

@@ -5,6 +5,7 @@ where it comes from, and whether its settings are still those of the book.
 """
 
 import json
+import shutil
 import textwrap
 import warnings
 from pathlib import Path
@@ -67,8 +68,8 @@ def record(run: Run, note: str | None = None) -> Path:
     target = root() / run.name / run.folder.name
     target.mkdir(parents=True, exist_ok=True)
     text = json.dumps(run.info | ({"note": note} if note else {}), indent=1) + "\n"
-    metrics = run.metrics.to_csv(index=False)
-    records.write_whole(target / "metrics.csv", lambda path: path.write_text(metrics))
+    source = run.folder / records.METRICS
+    records.write_whole(target / source.name, lambda path: shutil.copy(source, path))
     records.write_whole(target / "run.json", lambda path: path.write_text(text))
     return target
 

@@ -26,6 +26,19 @@ def mlp(widths: tuple) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def normalised_weights(model: nn.Module) -> list[nn.Parameter]:
+    """Return the convolutions' weights where each is followed by a batch normalisation.
+
+    None where they are not as many: those that are cannot be told by their modules alone.
+
+    >>> [len(w) for w in normalised_weights(nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)))]
+    [8]
+    """
+    convolutions = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    return convolutions if norms == len(convolutions) else []
+
+
 def build(settings, like) -> nn.Module:
     """Return the settings' model with its initial weights, drawn by the seed.
 

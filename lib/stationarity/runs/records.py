@@ -1,7 +1,7 @@
 """What a run leaves on disk, and reading it back.
 
-A run is a folder: ``run.json`` (settings, provenance, status), ``metrics.parquet`` (in a
-record of the book ``metrics.csv``) and, while it may still go on, its checkpoints.
+A run is a folder: ``run.json`` (settings, provenance, status), ``metrics.parquet`` and,
+while it may still go on, its checkpoints.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from . import distributed, metrics
 from .provenance import PROJECT, code_hash, commit, device_name, now, version
 from .settings import EXPERIMENTS, Settings, checked, get
 
+METRICS = "metrics.parquet"
 KEYS = {  # what run.json holds of every run
     "experiment", "scale", "settings", "fingerprint", "code", "commit", "device", "seed",
     "start", "wall_seconds", "status",
@@ -59,10 +60,7 @@ class Run:
     def metrics(self) -> pd.DataFrame:
         """All :mod:`~stationarity.runs.metrics`; :class:`UsageError` if they are damaged."""
         try:
-            if (path := self.folder / "metrics.parquet").exists():
-                return metrics.typed(pd.read_parquet(path))
-            # This engine reads exact floats.
-            return metrics.typed(pd.read_csv(path.with_suffix(".csv"), engine="pyarrow"))
+            return metrics.typed(pd.read_parquet(self.folder / METRICS))
         except (OSError, ValueError, KeyError):  # pyarrow's errors are among the second
             said = f"The metrics in {self.folder} are missing or damaged: delete run.json"
             remedy = (
@@ -139,8 +137,8 @@ def prepare(folder: Path, needed: int = 0) -> None:
 
 def write(folder: Path, info: dict, rows: list[tuple]) -> Run:
     """Write a run's metrics, then its run.json; return the run."""
-    frame = metrics.frame(rows)
-    write_whole(folder / "metrics.parquet", lambda path: frame.to_parquet(path, index=False))
+    frame, how = metrics.frame(rows), {"compression": "zstd", "index": False}
+    write_whole(folder / METRICS, lambda path: frame.to_parquet(path, **how))
     write_info(folder, info)
     return Run(folder, info)
 

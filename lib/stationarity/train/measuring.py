@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from .. import measure
+from .. import measure, nets
 from ..runs import distributed
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
@@ -100,6 +100,9 @@ class Observation(_Rows):
         vector, seed = self.vector, seed_of(state.settings.seed, "observe")
         generator = torch.Generator(vector.device).manual_seed(seed)
         self.note("observed_weight_norm", vector.norm())
+        if normalised := nets.normalised_weights(state.model):
+            squares = [weight.detach().double().square().sum() for weight in normalised]
+            self.note("observed_normalised_norm", torch.stack(squares).sum().sqrt())
         for index in range(2):
             direction = torch.empty_like(vector).normal_(generator=generator)
             self.note("observed_random", direction @ vector / direction.norm(), index=index)
