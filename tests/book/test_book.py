@@ -61,6 +61,8 @@ SHORT_DIFFUSION = {
     },
     "diffusion_convex": {"settle": 300, "longest": 64, "members": 2, "examples": 200},
     "walks": {"replicates": 8},
+    "quenched": {"settle": 300, "longest": 64, "members": 2, "examples": 200},
+    "quenched_more_decay": {"settle": 300, "longest": 64, "members": 2, "examples": 200},
 }  # fmt: skip
 SHORT_CONTINUED = {
     "model": "mlp", "hidden": [8], "examples": 96, "batch_size": 8, "crop_padding": 0,

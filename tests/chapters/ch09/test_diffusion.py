@@ -20,6 +20,7 @@ SMALL = {
     "examples": 100, "hidden": [4], "settle": 40, "longest": 24, "members": 3, "burn_in": 5,
     "references": 2, "spacing": 10, "batch_size": 16, "learning_rates": [0.05],
     "batch_sizes": [8], "momenta": [0.5], "weight_decays": [0.0], "branches": 2,
+    "crossed": True,
 }  # fmt: skip
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -70,6 +71,7 @@ CHANGES = {
     "momentum=0.5": {"momentum": 0.5},
     "batch_size=8": {"batch_size": 8}, "weight_decay=0": {"weight_decay": 0.0},
     "sampling=reshuffled": {"sampling": "reshuffled"},
+    "learning_rate=0.05 momentum=0.5": {"learning_rate": 0.05, "momentum": 0.5},
 }  # fmt: skip
 
 
@@ -135,7 +137,10 @@ def test_a_variation_does_not_depend_on_the_others(settled):
         ({"learning_rates": [0.0]}, "learning_rates.0 must be greater than 0"),
         ({"weight_decays": [-1.0]}, "weight_decays.0 must be greater than or equal to 0"),
         ({"batch_size": 101}, "batch size 101 is larger than the data"),
-        ({"learning_rates": [1e9], "longest": 120}, "weights of 'learning_rate=1e.09' are no"),
+        (
+            {"learning_rates": [1e9], "longest": 120, "crossed": False},
+            "weights of 'learning_rate=1e.09' are no",
+        ),
     ],
 )
 def test_bad_settings_are_refused(changes, message):
@@ -220,6 +225,51 @@ def test_memories_are_those_of_the_square_of_a_weight(live):
         at = mine.memories[f"learning_rate={rate:g}"]
         assert at == pytest.approx(base * rate / given.learning_rate)
     assert "weight_decay=0" not in mine.index
+
+
+def quench(power, decay=0.002):
+    """A run of nine settings, one of each power of the effective rate, with a known curve."""
+    names = ["base", "learning_rate=0.002", "learning_rate=0.0002", "momentum=0.8"]
+    pairs = [f"learning_rate={rate} momentum=0.8" for rate in ("0.002", "0.0002")]
+    rows = []
+    for name in names + pairs:
+        rate = 0.02 if "=0.00" not in name else float(name.split()[0].split("=")[1])
+        effective = rate / (0.2 if "momentum" in name else 0.1)
+        squares = [a * LAGS ** power(effective, decay) for a in (2, 3)]
+        where = dict(of=name, member=range(2), index=[0], step=LAGS)
+        rows += metrics.rows("global_displacement_squared", np.array(squares)[:, None], **where)
+    return made_up(rows, "quenched", longest=int(LAGS[-1]), weight_decay=decay)
+
+
+def test_a_slope_is_that_of_the_exponent_against_the_decades_of_the_effective_rate():
+    run = quench(lambda rate, decay: 0.6 - 0.2 * np.log10(rate))
+    effective, found = reading.of_members(run)
+    assert effective == pytest.approx([0.001, 0.002, 0.01, 0.02, 0.1, 0.2])
+    assert found[0] == pytest.approx([1.2, 1.2])
+    assert reading.exponent_slope(run).value == pytest.approx(-0.2)
+    assert reading.exponent_slope(run, "brownian").value == pytest.approx(0)
+    theirs = np.polyfit(*np.log10([grid().memories, 10 ** grid().exponent]), 1)[0]
+    assert reading.exponent_slope(run, "authors").value == pytest.approx(theirs)
+    assert reading.rates(run, "learning_rate=0.002 momentum=0.8")[1] == pytest.approx(
+        2 * 0.01 * 0.002 * LAGS[-1]
+    )
+
+
+@pytest.mark.parametrize("axis", ["effective rate", "memories"])
+def test_two_decays_lie_on_one_curve_on_the_axis_that_decides(axis):
+    def power(rate, decay):
+        at = rate if axis == "effective rate" else rate * decay
+        return 0.6 - 0.2 * np.log10(at)
+
+    apart = reading.axes_apart(*(quench(power, decay) for decay in (0.002, 0.008)))
+    assert apart[axis].value == pytest.approx(0, abs=1e-6)
+    (other,) = set(apart) - {axis}
+    sign = 1 if other == "memories" else -1
+    assert apart[other].value == pytest.approx(sign * 0.2 * np.log10(4))
+
+
+def grid():
+    return reading.authors_sweep()
 
 
 def test_settings_lie_off_a_curve_by_intervals_that_hold_jointly():

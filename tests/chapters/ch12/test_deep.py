@@ -15,6 +15,8 @@ from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.records import PROJECT, Run
 from stationarity.runs.settings import get
+from stationarity.stats.displacement import exponent_weights, spaced_lags
+from stationarity.stats.estimate import Estimate
 from stationarity.theory import discrete
 from stationarity.train import ensembles, small
 
@@ -300,6 +302,31 @@ def test_what_replicas_inherit_is_their_mean_motion_from_a_stationary_state():
     error = products.std() / math.sqrt(count)
     assert abs(reading.inherited(run, lag) - products.mean()) < 4 * error
     assert error < 0.05 * products.mean()
+
+
+def test_a_quenched_net_has_the_exponent_of_its_simulation():
+    """From the stationary state at one rate, at a tenth of it and with less momentum."""
+    curvature = np.array([9.0, 3.0, 1.0, 0.5, 0.1, 0.4, 0.2])
+    noise = np.array([5.0, 2.0, 0.4, 0.1, 0.3, 0.2, 0.2])
+    sweep = pd.DataFrame({"learning_rate": [0.0001], "momentum": [0.8]}, index=[7])
+    foretold = reading.quenched(made_up(), sweep, 256).loc[7]
+    lags, generator = spaced_lags(256), np.random.default_rng(0)
+    weights = exponent_weights(lags, (256 / 3, 256))
+    for name, start in (("quenched", (0.01, noise, 0.9)), ("settled", (0.0001, noise, 0.8))):
+        root = np.linalg.cholesky(theory.stationary_covariance(curvature, *start))
+        state = root @ generator.standard_normal((4000, 7, 2, 1))
+        begun, position, velocity = state[..., 0, 0], state[..., 0, 0], state[..., 1, 0]
+        squares = []
+        for step in range(1, 257):
+            kick = np.sqrt(noise) * generator.standard_normal(position.shape)
+            velocity = 0.8 * velocity - curvature * position - kick
+            position = position + 0.0001 * velocity
+            if step in lags:
+                squares.append(((position - begun) ** 2).sum(1))
+        squares = np.array(squares).reshape(len(lags), 20, -1).mean(2)
+        found = Estimate.mean(weights @ np.log(squares))
+        assert found.low - 0.01 < foretold[name] < found.high + 0.01
+    assert foretold.quenched > foretold.settled + 0.1
 
 
 def modes_with(ratios, errors=0.02, predicted=30):

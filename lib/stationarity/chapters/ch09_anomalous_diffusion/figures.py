@@ -162,6 +162,25 @@ def memories(grid: pd.DataFrame, mine: pd.DataFrame) -> Figure:
     return figure
 
 
+def quenched(grid: pd.DataFrame, runs: list[Run]) -> Figure:
+    """Draw exponents of sweeps against effective rate and memories; ``grid`` is the authors'."""
+    figure, both = panels(1, 2, height=3.4)
+    effective = grid.learning_rate / (1 - grid.momentum)
+    for axes, theirs, number in zip(both[0], (effective, grid.memories), (0, 1), strict=True):
+        axes.plot(theirs, grid.exponent, "o", color="black", label="the authors")
+        for run, mark in zip(runs, "sD", strict=True):
+            table = reading.exponents(run)
+            place = [reading.rates(run, name)[number] for name in table.variation]
+            style = {"fmt": mark, "label": f"ours, λ = {run.settings.weight_decay:g}"}
+            intervals(axes, place, table.value, table.low, table.high, **style)
+        axes.axhline(1, **DOTTED)
+        axes.set(xscale="log", ylabel="exponent c")
+    both[0, 0].set_xlabel("effective rate η / (1 − β)")
+    both[0, 1].set_xlabel("memories 2ηλT / (1 − β)")
+    both[0, 0].legend()
+    return figure
+
+
 def replicas(run: Run) -> Figure:
     """Draw the squared displacement of replicas, the part that they share, and its share."""
     figure, ((left, right),) = panels(1, 2, height=3.4)

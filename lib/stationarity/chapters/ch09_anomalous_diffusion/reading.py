@@ -130,20 +130,25 @@ def local(run: Run, of: str = "") -> pd.Series:
     return series.groupby("member", dropna=False).value.mean()
 
 
+def _settings(run: Run, variation: str) -> dict[str, float]:
+    """Return those settings of a variation, as ``learning_rate=0.01``, that can be varied."""
+    changed = [one.partition("=") for one in variation.split()]
+    given = {name: getattr(run.settings, name) for name in VARIED}
+    return given | {name: float(value) for name, _, value in changed if name in given}
+
+
 def exponents(run: Run) -> pd.DataFrame:
     """Return a row for every variation: its exponent ``value``, ``low``, ``high``.
 
-    Also ``variation``, ``setting`` (of ``learning_rate=0.01``), and all settings that are
+    Also ``variation``, ``setting`` (the names that it changes), and all settings that are
     varied; ``local``, the squared displacement of one step, and ``distance``, that at the
     longest lag (unit²), means over seeds with ends ``_low`` and ``_high`` by Student's t;
     and ``local_expected``, what ‖δ‖² ∝ η² / (S (1 − β²)) gives from the base settings on.
     """
     rows = []
     for variation in variations(run):
-        setting, _, number = variation.partition("=")
-        given = {name: getattr(run.settings, name) for name in VARIED}
-        if setting in given:
-            given[setting] = float(number)
+        given = _settings(run, variation)
+        setting = " ".join(one.partition("=")[0] for one in variation.split())
         row = {"variation": variation, "setting": setting, **given}
         row |= displacement_exponent(run, variation)._asdict()
         far = displacements(run, variation)[1].mean(1)[:, -1]
@@ -191,6 +196,63 @@ def by_memories(run: Run) -> pd.DataFrame:
     memories = 2 * table.learning_rate * table.weight_decay * run.settings.longest
     table = table.assign(memories=memories / (1 - table.momentum))
     return table[table.memories > 0].sort_values("memories")
+
+
+def rates(run: Run, variation: str) -> tuple[float, float]:
+    """Return the effective rate η/(1−β) of a variation (unit² per nat), and its memories.
+
+    Those of the square of a weight, as in :func:`by_memories`.
+    """
+    one = _settings(run, variation)
+    rate = one["learning_rate"] / (1 - one["momentum"])
+    return rate, 2 * rate * one["weight_decay"] * run.settings.longest
+
+
+def of_members(run: Run) -> tuple[NDArray, NDArray]:
+    """Return effective rates (V,) of all variations, sorted, and exponents of members (V, K)."""
+    found = []
+    for name in variations(run):
+        lags, squares = displacements(run, name)
+        weights = displacement.exponent_weights(lags, tuple(lags[-1] * WINDOWS[WINDOW]))
+        found.append((rates(run, name)[0], np.log(squares.mean(1)) @ weights))
+    found.sort(key=lambda one: one[0])
+    return tuple(map(np.array, zip(*found, strict=True)))
+
+
+@quantity(
+    "of one number, by Student's t over seeds",
+    brownian="Brownian motion at every setting" + SCATTER,
+    authors="the authors' nine exponents" + SCATTER,
+)
+def exponent_slope(run: Run, case: str = "") -> Estimate:
+    """The change of the exponent with each decade of the effective rate, over all settings.
+
+    Of a line through the exponents of a seed, for nets that go on at several rates.
+    """
+    effective, found = of_members(run)
+    slopes = slope_weights(np.log10(effective)) @ found
+    if case:
+        grid = authors_sweep()
+        theirs = slope_weights(np.log10(grid.memories)) @ grid.exponent
+        slopes += (theirs if case == "authors" else 0.0) - slopes.mean()
+    return Estimate.mean(slopes)
+
+
+def axes_apart(run: Run, other: Run) -> dict[str, Estimate]:
+    """Return how far two sweeps with the same rates and two decays lie apart on two axes.
+
+    ``effective rate``: the exponents of ``other`` less those of the run at the same rate.
+    ``memories``: less those at the same number of memories, interpolated, where the run has
+    it. Means over the settings; intervals by Student's t over seeds, whose nets settled
+    apart.
+    """
+    (effective, mine), (_, theirs) = of_members(run), of_members(other)
+    times = other.settings.weight_decay / run.settings.weight_decay
+    at = np.log(effective)
+    inside = (at + np.log(times) >= at[0]) & (at + np.log(times) <= at[-1])
+    moved = np.transpose([np.interp(at + np.log(times), at, one) for one in mine.T])
+    apart = {"effective rate": theirs - mine, "memories": (theirs - moved)[inside]}
+    return {name: Estimate.mean(one.mean(0)) for name, one in apart.items()}
 
 
 def _curve(grid: pd.DataFrame, memories) -> NDArray:

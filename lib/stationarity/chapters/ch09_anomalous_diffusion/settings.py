@@ -21,6 +21,7 @@ class DiffusionStudy(SmallNet):
     batch_sizes: tuple[Count, ...] = ()
     momenta: tuple[Share, ...] = ()
     weight_decays: tuple[NotNegative, ...] = ()
+    crossed: bool = False  # go on with each pair of those learning rates and momenta, too
     reshuffled: bool = False  # go on with reshuffled epochs, too
     burn_in: Whole = 0  # steps of everything that goes on, before its first reference point
     references: Count = 2  # reference points of each trajectory
@@ -41,7 +42,8 @@ class DiffusionStudy(SmallNet):
     @property
     def total_steps(self) -> int:
         varied = (self.learning_rates, self.batch_sizes, self.momenta, self.weight_decays)
-        trajectories = 1 + sum(map(len, varied)) + self.reshuffled
+        pairs = self.crossed * len(self.learning_rates) * len(self.momenta)
+        trajectories = 1 + sum(map(len, varied)) + pairs + self.reshuffled
         followed = trajectories * (self.burn_in + self.followed)
         return self.members * (self.settle + followed + self.branches * self.longest)
 
@@ -87,6 +89,20 @@ register(
         burn_in=131072, spacing=0, label_noise=0.0, weight_decay=0.0005, threads=0,
     ),
 )  # fmt: skip
+# Nets that settled at a rate and go on at it, at a tenth and at a hundredth, as the authors'
+# nets did after their training; each with three momenta, as in the authors' sweep.
+_QUENCHED = DiffusionStudy(
+    dataset="digits", hidden=(32,), batch_size=128, learning_rate=0.02, settle=30000,
+    longest=1024, members=6, learning_rates=(0.002, 0.0002), momenta=(0.8, 0.99), crossed=True,
+    references=1, label_noise=0.15, momentum=0.9, weight_decay=0.002, threads=1,
+)  # fmt: skip
+_LARGER = dict(dataset="cifar10", hidden=(64,), examples=10000, threads=0)
+_quenched = {
+    "two_cores": dict(settle=200000, members=12), "single_gpu": _LARGER | dict(settle=200000),
+    "paper": _LARGER | dict(hidden=(512, 512), settle=500000, longest=50000),
+}  # fmt: skip
+register("quenched", _QUENCHED, **_quenched)
+register("quenched_more_decay", _QUENCHED.but(weight_decay=0.008), **_quenched)
 register(
     "diffusion_convex",
     DiffusionStudy(

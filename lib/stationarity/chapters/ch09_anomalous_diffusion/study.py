@@ -7,6 +7,7 @@ its own in one place. Source: our section "Anomalous diffusion".
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,10 @@ def variations(settings: DiffusionStudy) -> dict[str, dict]:
     found = {BASE: {}}
     for name, values in VARIED.items():
         found |= {f"{name}={value:g}": {name: value} for value in getattr(settings, values)}
+    if settings.crossed:
+        for rate, momentum in itertools.product(settings.learning_rates, settings.momenta):
+            both = {"learning_rate": rate, "momentum": momentum}
+            found[" ".join(f"{name}={value:g}" for name, value in both.items())] = both
     if settings.reshuffled:
         found["sampling=reshuffled"] = {"sampling": "reshuffled"}
     return found

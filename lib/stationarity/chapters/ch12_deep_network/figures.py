@@ -1,6 +1,7 @@
 """Figures of chapter 12: Hessian modes, noise and displacement, measured and predicted."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
@@ -8,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from ... import theory
 from ...errors import UsageError
 from ...runs.records import Run
-from ..plots import DASHED, panels, points
+from ..plots import DASHED, DOTTED, intervals, panels, points
 from . import reading, shares
 
 QUANTITIES = {
@@ -151,6 +152,20 @@ def _slopes(lags: ArrayLike, values: ArrayLike) -> tuple[NDArray, NDArray]:
     lags, values = np.log([lags, values])
     slopes = (values[2:] - values[:-2]) / (lags[2:] - lags[:-2])
     return np.exp((lags[2:] + lags[:-2]) / 2), slopes
+
+
+def quenched(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
+    """Draw exponents by effective rate: measured, and the two of ``reading.quenched``."""
+    figure, ((axes,),) = panels(1, 1, 3.4)
+    rates = measured.learning_rate / (1 - measured.momentum)
+    intervals(axes, rates, measured.value, measured.low, measured.high, label="measured")
+    axes.plot(rates, predicted.quenched, "_", color="C1", markersize=18, label="predicted")
+    style = {"color": "C2", "markersize": 7, "label": "predicted, if settled"}
+    axes.plot(rates, predicted.settled, "x", **style)
+    axes.axhline(1, **DOTTED)
+    axes.set(xscale="log", xlabel="effective rate η / (1 − β)", ylabel="exponent c")
+    axes.legend()
+    return figure
 
 
 def ratios(runs: dict[str, Run]) -> Figure:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ... import theory
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats.displacement import exponent_weights
+from ...stats.displacement import exponent_weights, spaced_lags
 from ...stats.estimate import Estimate, jackknife
 from ...stats.trends import slope_weights
 from ...theory import discrete
@@ -181,6 +181,28 @@ def _series(run: Run, law: str = "") -> pd.DataFrame:
         end = theory.displacement_squared(lags[-1:], *own).sum()
         squares += end / 2 * (lags[:, None] / lags[-1]) ** 2
     return pd.DataFrame(squares, series.index)
+
+
+def quenched(run: Run, sweep: pd.DataFrame, longest: int) -> pd.DataFrame:
+    """Return the exponents that the run's spectrum predicts where its nets go on differently.
+
+    A row for each of ``sweep``, with its ``learning_rate`` and ``momentum``, and two columns:
+    ``quenched`` from the stationary state at the run's own settings, ``settled`` from that
+    at the new ones. The fit is that of chapter 9, over the last two thirds of the lags.
+    """
+    curvature, rate, noise, momentum = _law(run)
+    hot = theory.stationary_covariance(curvature, rate, noise, momentum)
+    lags, rows = spaced_lags(longest), []
+    weights = exponent_weights(lags, (longest / 3, longest))
+    for new in sweep[["learning_rate", "momentum"]].itertuples(index=False):
+        law = theory.stationary_covariance(curvature, new[0], noise, new[1])
+        step, squares = theory.transition(curvature, *new), []
+        for power in (np.linalg.matrix_power(step, lag) for lag in lags):
+            moved, spread = power - np.eye(2), law - power @ law @ power.mT
+            both = (moved @ start @ moved.mT + spread for start in (hot, law))
+            squares.append([one[..., 0, 0].sum() for one in both])
+        rows.append(weights @ np.log(squares))
+    return pd.DataFrame(rows, sweep.index, ["quenched", "settled"])
 
 
 def exponents(table: pd.DataFrame, first: float, last: float) -> dict[str, float]:
