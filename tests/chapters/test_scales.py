@@ -84,3 +84,18 @@ def test_the_table_marks_what_matches(tmp_path):
     assert table.ours.loc[scales.NUMBERS["order"]].startswith("≠ ")
     assert table.ours.loc[scales.NUMBERS["loss_left"]] == "0.5"
     assert "?" in table.paper.loc[scales.NUMBERS["curvature"]]
+
+
+def test_of_a_run_whose_weights_are_followed_that_part_counts(tmp_path):
+    settings = get("continued")
+    forgetting = settings.followed_rate * settings.weight_decay / (1 - settings.momentum)
+    steps = settings.followed_epochs * (1437 // settings.batch_size)
+    (row,) = scales.of_settings(settings).itertuples()
+    assert row.memories == pytest.approx(forgetting * steps)
+    info = {"experiment": "continued", "scale": "classroom", "settings": settings.plain()}
+    at = {"step": [40, 75, 85], "epoch": float}
+    values = {"loss": np.log(10) * np.array([0.9, 0.5, 0.5])}
+    found = metrics.common_rows(values, **at) + metrics.rows("eigenvalue", [7, 3], index=[0, 1])
+    (row,) = scales.of_run(records.write(tmp_path, info, found)).itertuples()
+    assert row.curvature == pytest.approx(7 * 0.01 / 3.8)
+    assert np.isnan(row.noise_scale) and np.isnan(row.loss_left)  # too few were measured

@@ -28,7 +28,12 @@ LEFT = 0.5  # between a steady gradient, 1, and one that falls along a line to n
 
 
 def stages(settings) -> list[tuple[float, float]]:
-    """Return the epochs at which each stage of constant step size begins and ends."""
+    """Return the epochs at which each stage of constant step size begins and ends.
+
+    Of a run whose weights are followed, that part alone counts.
+    """
+    if settings.followed_epochs:
+        return [(settings.epochs - settings.followed_epochs, settings.epochs)]
     drops = settings.drops if settings.schedule == "stages" else ()
     last = settings.epochs
     return list(itertools.pairwise([0, *(drop for drop in drops if drop < last), last]))

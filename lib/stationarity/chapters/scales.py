@@ -4,12 +4,14 @@ A run at whose stages these numbers are those of the paper's is a *scale model* 
 other an *analogue*. Source: our section "Numbers without units" of "What to measure".
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
+from ..errors import UsageError
 from ..measure.derivatives import count_entries
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS
@@ -49,7 +51,8 @@ def clocks(settings: AnyTraining) -> pd.DataFrame:
             settings, begin * per_epoch, settings.epochs * per_epoch, per_epoch
         )
         forgetting, steps = rate * settings.weight_decay / (1 - beta), (end - begin) * per_epoch
-        if not sgd or not forgetting or settings.schedule == "cosine":
+        changing = settings.schedule == "cosine" and not settings.followed_epochs
+        if not sgd or not forgetting or changing:
             forgetting = math.nan
         rows.append({
             "stage": number, "rate": rate, "memories": forgetting * steps,
@@ -73,21 +76,25 @@ def of_run(run: Run) -> pd.DataFrame:
     """Return all the numbers of a run, a row a stage; NaN where a number was not measured.
 
     Those that are measured are means over the settled part of the stage. A signal that is
-    not seen above zero, an unbiased square below it, has infinite noise over it.
+    not seen above zero, an unbiased square below it, has infinite noise over it. The top
+    curvature of a run that is followed is that of the directions that it is followed along.
     """
     settings, table = run.settings, of_settings(run.settings).set_index("stage")
 
     def mean(quantity: str, of: Callable = np.asarray) -> pd.Series:
-        if not run.has(quantity):
-            return pd.Series(math.nan, table.index)
-        found = {n: of(part.value).mean() for n, part in windows(run, quantity).items()}
-        return pd.Series(found).reindex(table.index)
+        found = {}
+        with contextlib.suppress(UsageError):  # not measured, or not often enough
+            found = {n: of(part.value).mean() for n, part in windows(run, quantity).items()}
+        return pd.Series(found, dtype=float).reindex(table.index)
 
     noise, square = mean("noise_norm") ** 2, mean("gradient_norm_squared")
     inflation, signal = mean("gradient_norm_naive", np.square) - square, square.clip(lower=0)
     rates = clocks(settings).rate.to_numpy()
     if settings.optimizer == "sgd":
-        table["curvature"] = mean("sharpness") * rates / (2 * (1 + settings.momentum))
+        top = (
+            run.series("eigenvalue").value.max() if run.has("eigenvalue") else mean("sharpness")
+        )
+        table["curvature"] = top * rates / (2 * (1 + settings.momentum))
     table["clip"] = (settings.clip or math.nan) / (noise + signal) ** 0.5
     table["noise_scale"] = noise / signal
     table["noise_over_signal"] = (inflation / signal).where(noise.notna())
@@ -127,8 +134,9 @@ def _number(value: float) -> str:
 def table(paper: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the numbers of the paper and of runs beside each other, as text.
 
-    Those that are not known of any are left out. Each cell holds the stages in turn; a run's has ``=`` where it matches, ``≠`` where it
-    does not, and neither where that is not known.
+    Those that are not known of any are left out. Each cell holds the stages in turn; a
+    run's has ``=`` where it matches, ``≠`` where it does not, and neither where that is not
+    known.
     """
 
     def text(values: pd.Series) -> str:
