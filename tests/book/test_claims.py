@@ -96,6 +96,18 @@ def test_a_control_and_a_known_case_stand_before_a_verdict(
     assert reason in row.reason
 
 
+def test_runs_that_differ_in_the_seed_alone_are_judged_once(piece, tmp_path):
+    runs = []
+    for seed, batch in ((1, 8), (0, 8), (0, 16)):
+        run = synthetic(tmp_path / f"{seed} {batch}", level=1.0, level_shrunk=0.1)
+        run.info["settings"] |= {"seed": seed, "batch_size": batch}
+        runs.append(run)
+    claim, _ = judged(piece, run)
+    table = verdicts.verdicts([claim], {"full_batch": runs}.get)
+    assert (table.role == "claim").sum() == 2  # of two settings
+    assert [one.info["settings"]["seed"] for one in verdicts._of_one_seed_each(runs)] == [0, 0]
+
+
 def test_a_control_of_another_scale_is_none(piece, tmp_path):
     alone = piece.model_copy(update={"controls": (claims.Case(experiment="walks"),)})
     run = synthetic(tmp_path, level=1.0, level_raised=2.0)

@@ -51,6 +51,12 @@ class Run:
             raise UsageError(f"{said}: {remedy}. {error}") from None
 
     @property
+    def but_for_the_seed(self) -> str:
+        """What runs have in common that differ in nothing but the seed."""
+        shared = [self.info.get(key) for key in ("experiment", "scale", "code", "status")]
+        return json.dumps([*shared, self.info["settings"] | {"seed": None}], sort_keys=True)
+
+    @property
     def made_by_this_code(self) -> bool:
         """Whether the library code that decides results is the run's own."""
         known = EXPERIMENTS.get(self.name)

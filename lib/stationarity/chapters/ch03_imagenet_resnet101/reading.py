@@ -104,17 +104,11 @@ def of_all_seeds(run: Run) -> list[Run]:
 
     The run itself is among them; those that other code made are not.
     """
-
-    def but_for_the_seed(one: Run) -> list:
-        return [one.info.get(key) for key in ("experiment", "scale", "code", "status")] + [
-            one.info["settings"] | {"seed": None}
-        ]
-
     by_seed = {run.info["settings"]["seed"]: run}
     for folder in run.folder.parent.glob("*"):
         with contextlib.suppress(UsageError):  # one that cannot be read is none of these
             one = records.read(folder)
-            if one and but_for_the_seed(one) == but_for_the_seed(run):
+            if one and one.but_for_the_seed == run.but_for_the_seed:
                 by_seed.setdefault(one.info["settings"]["seed"], one)
     return [by_seed[seed] for seed in sorted(by_seed)]
 
