@@ -177,7 +177,7 @@ def quenched(grid: pd.DataFrame, runs: list[Run]) -> Figure:
         axes.set(xscale="log", ylabel="exponent c")
     both[0, 0].set_xlabel("effective rate η / (1 − β)")
     both[0, 1].set_xlabel("memories 2ηλT / (1 − β)")
-    both[0, 0].legend()
+    both[0, 1].legend(loc="lower left")
     return figure
 
 
