@@ -1,6 +1,7 @@
 """The one error that is the user's to mend, not the library's."""
 
 import difflib
+import os
 
 
 class UsageError(ValueError):
@@ -11,6 +12,15 @@ class UsageError(ValueError):
 
     def _render_traceback_(self) -> list[str]:  # so IPython calls it
         return [f"{type(self).__name__}: {self}"]
+
+
+def readable(path, read):
+    """Return ``read(path)``; :class:`UsageError` for what cannot be read, with its name."""
+    try:
+        return read(path)
+    except OSError as error:
+        said = f"{os.fsdecode(path)} cannot be read ({error.strerror or error})"
+        raise UsageError(f"{said}: make it readable, fetch it again or remove it.") from None
 
 
 def known_name(name: str, valid, what: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from stationarity import UsageError, data
 from stationarity.data import folders, parquet
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 
@@ -217,3 +219,112 @@ def test_damage_of_imagenet_s_parquet_files_is_named(table_root, monkeypatch):
         UsageError, match="ImageNet's parquet files cannot be laid out .* fetch"
     ):
         imagenet(table_root)
+
+
+# --- what lies in a folder tree, and is no image of its class -------------------------
+
+
+def paths(root):
+    return [os.fsdecode(path) for path in imagenet(root).train.paths.to_pylist()]
+
+
+def test_a_tree_is_read_in_the_order_of_torchvision_without_what_is_hidden(folder_root):
+    train = folder_root / "train"
+    for inner in ("n01/b", "n01/b/x", "n01/b-c", "n02/a"):
+        (train / inner).mkdir()
+        (train / inner / "7.JPEG").write_bytes((train / "n01" / "0.JPEG").read_bytes())
+    plain = ImageFolder(train)
+    before = imagenet(folder_root)
+    assert paths(folder_root) == [path for path, _ in plain.samples]
+    assert before.train.labels.tolist() == plain.targets
+    for hidden in (".ipynb_checkpoints", "n01/.ipynb_checkpoints", ".git"):
+        (train / hidden).mkdir()
+        (train / hidden / "0-checkpoint.JPEG").write_bytes(b"")
+    (train / "n02" / "._3.JPEG").write_bytes(b"of macOS")
+    (folder_root / "val" / ".ipynb_checkpoints").mkdir()
+    after = imagenet(folder_root)
+    assert after.classes == 2 and paths(folder_root) == [path for path, _ in plain.samples]
+    assert after.provenance == before.provenance
+
+
+def test_a_class_without_images_is_named(folder_root):
+    (folder_root / "train" / "n00").mkdir()
+    (folder_root / "val" / "n00").mkdir()
+    (folder_root / "train" / "n00" / "0.gif").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"\(.jpg .*\) a class: there are none in n00\."):
+        imagenet(folder_root)
+    with pytest.raises(UsageError, match="there are none in it"):
+        folders._Files(folder_root / "train" / "n00")
+
+
+@pytest.mark.parametrize("link, to", [("n01/up", ".."), ("n02/x", "../n01"), ("n03", "n01")])
+def test_a_folder_that_a_link_reaches_twice_is_refused(folder_root, link, to):
+    """Round a loop torchvision would take each image forty times."""
+    (folder_root / "train" / link).symlink_to(to)
+    with pytest.raises(UsageError, match="whose images would count twice: remove it") as error:
+        imagenet(folder_root)
+    assert "\n" not in str(error.value)
+
+
+def test_links_that_lead_nowhere_are_named(folder_root, monkeypatch):
+    monkeypatch.setattr(folders, "_workers", lambda: 0)
+    train = folder_root / "train"
+    for link, to in (("n01/7.JPEG", "gone"), ("n01/7.JPEG", "7.JPEG"), ("n03", "n03")):
+        (train / link).symlink_to(to)
+        with pytest.raises(UsageError, match=rf"{link} cannot be read \(\w.*fetch it again"):
+            list(imagenet(folder_root).training_batches(0, 3))
+        (train / link).unlink()
+
+    def closed(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(UsageError, match=r"train cannot be read \(Permission denied\)"):
+        imagenet(folder_root)
+
+
+def test_an_image_whose_name_is_not_utf8_is_read_and_named(folder_root):
+    before, streamed = imagenet(folder_root), list(imagenet(folder_root).training_batches(0, 3))
+    name = os.fsencode(folder_root / "train" / "n02") + b"/5\xe9.JPEG"
+    os.rename(folder_root / "train" / "n02" / "5.JPEG", name)
+    again = imagenet(folder_root)
+    assert same(streamed, again.training_batches(0, 3))
+    assert before.provenance != again.provenance
+    with open(name, "wb") as file:
+        file.write(b"no image")
+    with pytest.raises(UsageError, match=r"n02/5.{1,8}\.JPEG cannot be read as an image"):
+        list(imagenet(folder_root).training_batches(0, 3))
+
+
+def test_names_are_hashed_alike_in_every_locale(folder_root):
+    os.rename(
+        folder_root / "train" / "n02" / "5.JPEG", folder_root / "train" / "n02" / "\u00e9.JPEG"
+    )
+    program = f"""
+from stationarity.data import folders
+from pathlib import Path
+print(folders.tree(Path({str(folder_root)!r}))[1])
+"""
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", program]
+    plain = subprocess.check_output(command, env=environment, text=True)
+    assert plain.strip() == str(folders.tree(folder_root)[1])
+
+
+def test_a_small_shared_memory_is_named(folder_root, monkeypatch):
+    folder = imagenet(folder_root)
+    killed = "DataLoader worker (pid 7) is killed by signal: "
+    for reason, lack in (
+        ("Bus error. It is possible that workers are out of shared memory.", "/dev/shm"),
+        ("unable to write to file </torch_7_8_9>: No space left on device (28)", "/dev/shm"),
+        ("Killed. ", "lack of memory"),
+    ):
+
+        def fail(*_, **__):
+            raise RuntimeError(killed + reason)
+
+        monkeypatch.setattr(folders, "DataLoader", fail)
+        loader = type("Loader", (), {"__init__": lambda *_, **__: None, "__iter__": fail})
+        monkeypatch.setattr(folders, "DataLoader", loader)
+        with pytest.raises(UsageError, match=f"perhaps for .*{lack}.* goes on with it"):
+            list(folder.training_batches(0, 3))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from stationarity import UsageError, data
-from stationarity.data import embedded, parquet
+from stationarity.data import embedded, images, parquet
 
 
 def digits(**how):
@@ -258,3 +258,134 @@ def test_unknown_names_have_a_hint():
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(UsageError, match="2000 is larger than the data: digits has 1437"):
         digits(batch_size=2000)
+
+
+# --- files that are not one whole set -----------------------------------------------
+
+
+def shards(root, *names):
+    """Lay the twenty training images of CIFAR-10 into files of these names, ten in each."""
+    whole = root / "cifar10" / "train-00000-of-00001.parquet"
+    table = pd.read_parquet(whole)
+    whole.unlink()
+    for k, name in enumerate(names):
+        table[10 * (k % 2) : 10 * (k % 2) + 10].to_parquet(root / "cifar10" / name)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet"),
+        ("train-00000-of-00002-0123456789abcdef.parquet", "train-00001-of-00002-a.parquet"),
+        ("train-a.parquet", "train-b.parquet"),  # one's own
+    ],
+)
+def test_files_of_one_set_are_taken_together(cifar_root, names):
+    shards(cifar_root, *names)
+    assert cifar(cifar_root).count == 20
+
+
+NOT_WHOLE = {
+    "a shard is missing": (
+        ("train-00001-of-00002.parquet",),
+        r"lacks \*-00000-of-00002\*.parquet in .*cifar10: get all its files from https",
+    ),
+    "a browser's second copy": (
+        ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet",
+         "train-00000-of-00002 (1).parquet"),
+        r"train-00000-of-00002 \(1\).parquet is of another copy or revision",
+    ),
+    "two revisions": (
+        ("train-00000-of-00001.parquet", "train-00001-of-00002.parquet",
+         "train-00000-of-00002.parquet"),
+        "train-00000-of-00002.parquet is of another copy or revision.*keep the files of one",
+    ),
+    "two revisions of one name": (
+        ("train-00000-of-00001-aaaaaaaaaaaaaaaa.parquet", "train-00000-of-00001.parquet"),
+        "is of another copy or revision",
+    ),
+    "two ways of naming": (
+        ("train-00000-of-00001.parquet", "train-all.parquet"),
+        "train-all.parquet is of another copy or revision",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_WHOLE)
+def test_files_that_are_not_one_whole_set_are_refused(cifar_root, case):
+    names, message = NOT_WHOLE[case]
+    shards(cifar_root, *names)
+    with pytest.raises(UsageError, match=message) as error:
+        cifar(cifar_root)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_partial_snapshot_says_go_online(hub, monkeypatch, cifar_root, knows):
+    """Offline, a client that does not know what there should be returns what there is."""
+    shards(cifar_root, "train-00000-of-00002.parquet", "train-00001-of-00002.parquet")
+    hub.files = {f"plain_text/{f.name}": f.read_bytes() for f in cifar_root.glob("cifar10/*")}
+    assert cifar().count == 20
+    (snapshot,) = cifar_root.glob("hub/*/snapshots/*")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    if not knows:
+        monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: snapshot)
+    assert cifar().count == 20
+    for part in ("train-00001", "test"):
+        next(snapshot.glob(f"*/{part}*")).unlink()
+        with pytest.raises(
+            UsageError, match=f"{part[-5:]}.* go online and call again"
+        ) as error:
+            cifar()
+        assert "revision of" not in str(error.value)
+
+
+def test_a_parquet_file_that_cannot_be_read_is_named(cifar_root):
+    file = cifar_root / "cifar10" / "train-00000-of-00001.parquet"
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(UsageError, match="of-00001.parquet cannot be read .Is a directory"):
+        cifar(cifar_root)
+    file.rmdir()
+    file.symlink_to("gone")
+    with pytest.raises(UsageError, match="of-00001.parquet cannot be read .No such file"):
+        cifar(cifar_root)
+
+
+# --- images that are not of eight bits ------------------------------------------------
+
+
+def of_kind(pixels, kind):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind, type_", [("PNG", "<u2"), ("TIFF", "<u2"), ("TIFF", ">u2")])
+def test_sixteen_bits_become_eight(kind, type_):
+    grey = np.linspace(0, 65535, 64 * 64).round().astype(type_).reshape(64, 64)
+    image = np.asarray(images.decode(of_kind(grey, kind), "x", 64))
+    assert image.shape == (64, 64, 3) and np.array_equal(image[..., 0], grey >> 8)
+
+
+@pytest.mark.parametrize("type_", [np.int32, np.float32])
+def test_pixels_of_unknown_range_are_refused(type_):
+    data = of_kind(np.ones((4, 4), type_), "TIFF")
+    with pytest.raises(UsageError, match=r"^a/b.tif cannot be read .* not of 8 or 16 bits"):
+        images.decode(data, "a/b.tif")
+
+
+def test_an_image_too_large_or_damaged_in_any_way_is_named(monkeypatch):
+    data = of_kind(np.zeros((64, 64, 3), np.uint8), "PNG")
+    for error in (IndexError("?"), EOFError("?"), OverflowError("?")):
+
+        def fail(*_):
+            raise error
+
+        monkeypatch.setattr(Image, "open", fail)
+        with pytest.raises(UsageError, match=r"^a/b.png cannot be read as an image"):
+            images.decode(data, "a/b.png")
+    monkeypatch.undo()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(UsageError, match=r"^a/b.png cannot be read as an image .*4096 pixels"):
+        images.decode(data, "a/b.png")

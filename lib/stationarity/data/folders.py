@@ -15,10 +15,10 @@ import pyarrow
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
-from ..errors import UsageError
+from ..errors import UsageError, readable
 from ..runs import distributed
 from ..runs.seeds import seed_of
 from .images import Images, decode
@@ -91,8 +91,10 @@ class StreamedImages(Images):
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            said = "A process that loads images was killed, perhaps for lack of memory: give"
-            remedy = "the run more memory or fewer CPU cores; the same call goes on with it"
+            shared = "shared memory" in str(error) or "</torch_" in str(error)
+            lack = "room in /dev/shm (docker run --shm-size=8g)" if shared else "memory"
+            said = f"A process that loads images was killed, perhaps for lack of {lack}: give"
+            remedy = "the run more of it or fewer CPU cores; the same call goes on with it"
             raise UsageError(f"{said} {remedy}.") from None
 
 
@@ -119,30 +121,47 @@ def tree(root: Path) -> tuple[tuple, dict]:
         said = f"{root}/val and {root}/train have different class folders"
         raise UsageError(f"{said}: sort the validation images into those of their classes.")
     paths = train.paths.to_pylist()
-    sizes = [os.path.getsize(path) for path in paths[:: -(-len(paths) // 1000)]]
-    known = {"names": "\n".join(map(os.path.basename, paths)), "sizes": repr(sizes)}
-    hashes = {f"{k}_sha256": hashlib.sha256(v.encode()).hexdigest() for k, v in known.items()}
+    sizes = [readable(path, os.path.getsize) for path in paths[:: -(-len(paths) // 1000)]]
+    known = {"names": b"\n".join(map(os.path.basename, paths)), "sizes": repr(sizes).encode()}
+    hashes = {f"{k}_sha256": hashlib.sha256(v).hexdigest() for k, v in known.items()}
     return (train, test), {"source": "ImageFolder", "images": len(paths)} | hashes
 
 
 class _Files:
-    """The image files of a folder tree, one folder for each class."""
+    """The image files of a folder tree, one folder for each class, in torchvision's order.
+
+    Hidden ones are left out: notebooks and macOS make them.
+    """
 
     def __init__(self, root: Path):
-        try:
-            folder = ImageFolder(root)
-        except FileNotFoundError as error:
-            said = f"{root} must hold a folder of images for each class"
-            raise UsageError(f"{said}: {str(error).splitlines()[0]}") from None
-        self.names, self.classes = folder.classes, len(folder.classes)
+        found, homes, top = [], {}, os.fspath(root)
+        again = {"onerror": lambda error: readable(error.filename, os.scandir)}
+        for at, inner, names in os.walk(top, followlinks=True, **again):
+            inner[:] = [name for name in inner if name[0] != "."]
+            if (other := homes.setdefault(os.path.realpath(at), at)) != at:
+                told = f"{at} leads to {other}, whose images would count twice: remove it."
+                raise UsageError(told)
+            if at == top:
+                self.names, self.classes = sorted(inner), len(inner)
+                for name in names:  # links that lead nowhere are among them
+                    readable(os.path.join(at, name), os.stat)
+                continue
+            label = self.names.index(os.path.relpath(at, top).partition(os.sep)[0])
+            images = (n for n in names if n[0] != "." and n.lower().endswith(IMG_EXTENSIONS))
+            found += ((label, at, name) for name in images)
+        there = {label for label, *_ in found}
+        lacking = [name for label, name in enumerate(self.names) if label not in there]
+        if lacking or not found:
+            said = f"{root} must hold a folder of images ({' '.join(IMG_EXTENSIONS)}) a class"
+            raise UsageError(f"{said}: there are none in {', '.join(lacking or ['it'])}.")
+        found.sort()
         # Of a list each worker would come to have a copy, as it counts references.
-        self.paths = pyarrow.array([path for path, _ in folder.samples])
-        self.labels = np.array(folder.targets)
+        self.paths = pyarrow.array([os.fsencode(os.path.join(*place)) for _, *place in found])
+        self.labels = np.array([label for label, *_ in found])
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        path = self.paths[index].as_py()
-        with open(path, "rb") as file:
-            return file.read(), path
+        path = os.fsdecode(self.paths[index].as_py())
+        return readable(path, lambda path: Path(path).read_bytes()), path
 
 
 def table(tables) -> tuple:

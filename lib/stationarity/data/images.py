@@ -191,10 +191,15 @@ def whole(batches) -> tuple[Tensor, Tensor]:
 def decode(data: bytes, name, size: int = 0) -> Image.Image:
     """Return an encoded image in RGB, of ``size`` pixels on each side if that is given."""
     try:
-        image = Image.open(io.BytesIO(data)).convert("RGB")
+        image = Image.open(io.BytesIO(data))
+        if image.mode.startswith("I;16"):  # what is above 255 would become white
+            image = image.convert("I").point(lambda value: value * (1 / 256))
+        elif image.mode in ("I", "F"):
+            raise ValueError(f"its pixels, of mode {image.mode}, are not of 8 or 16 bits")
+        image = image.convert("RGB")
         if size and image.size != (size, size):
             raise ValueError(f"it has {image.size} pixels, and not {size, size}")
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # too large, damaged or foreign: Pillow raises many kinds
         said = f"{name} cannot be read as an image ({error})"
         raise UsageError(f"{said}: fetch it again or remove it.") from None
     return image

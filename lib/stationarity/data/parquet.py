@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
-from ..errors import UsageError
+from ..errors import UsageError, readable
 
+ONLINE = "go online and call again, which fetches what is missing"
 LARGE = 1e9  # bytes; to hash more takes seconds, and is announced
 
 
@@ -89,13 +91,31 @@ def parquet_files(source: Source, root: Path | None, optional: str = "") -> tupl
 
 
 def find(source: Source, root: Path) -> dict[str, list[Path]]:
-    """Return the files of the splits that lie below the root."""
+    """Return the files of the splits that lie below the root.
+
+    Raises :class:`UsageError` where files ``-00000-of-00002`` are not one set of so many.
+    """
     for folder in (*(root / part for part in source.folders), root):
         names = {split: "valid*" if split == "valid" else split for split in source.rows}
         parts = {s: sorted(folder.glob(f"{name}-*.parquet")) for s, name in names.items()}
         if any(parts.values()):
-            return {split: files for split, files in parts.items() if files}
+            return {s: _whole(files, source) for s, files in parts.items() if files}
     return {}
+
+
+def _whole(files: list[Path], source: Source) -> list[Path]:
+    named = [re.search(r"-(\d+)-of-(\d+)", file.name) for file in files]
+    parts = [(int(n[2]), int(n[1])) if n else (0, f) for n, f in zip(named, files)]
+    count = parts[0][0]
+    for file, part in zip(files, parts):
+        if part[0] != count or parts.count(part) > 1:
+            said = f"{file} is of another copy or revision than a file beside it"
+            raise UsageError(f"{said}: keep the files of one.")
+    if lacking := [f"-{k:05}-of-{count:05}" for k in range(count) if (count, k) not in parts]:
+        said = f"{source.name} lacks *{lacking[0]}*.parquet in {files[0].parent}"
+        remedy = f"get all its files from {source.page}; where they come from the hub"
+        raise UsageError(f"{said}: {remedy}, {ONLINE}.")
+    return files
 
 
 def read(files: list[Path], columns: tuple[str, ...]) -> pyarrow.Table:
@@ -145,12 +165,12 @@ def _download(source: Source) -> dict[str, list[Path]]:
         raise UsageError(f"{said}: the same call fetches it again.")
     for split, expected in source.rows.items():
         rows = sum(pyarrow.parquet.read_metadata(f).num_rows for f in files.get(split, ()))
+        if not rows:
+            raise UsageError(f"The {split} part of {source.name} is missing: {ONLINE}.")
         if rows != expected:
-            said = (
-                f"{source.name} of the hub has {rows} rows in its {split} part, not {expected}"
-            )
+            said = f"{source.name} of the hub has {rows} rows in its {split} part, not"
             remedy = f"put the files of an earlier revision of {source.page} under a data root"
-            raise UsageError(f"{said}: {remedy}.")
+            raise UsageError(f"{said} {expected}: {remedy}.")
     return files
 
 
@@ -159,9 +179,8 @@ def _why_not(source: Source, error: Exception) -> str:
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     if not isinstance(error, errors.GatedRepoError) and status not in (401, 403):
-        said = f"{source.name} could not be downloaded ({_first_line(error)}): go online and"
-        remedy = "call again, which fetches what is missing, or put its files under a data root"
-        return f"{said} {remedy}."
+        said = f"{source.name} could not be downloaded ({_first_line(error)}): {ONLINE}"
+        return f"{said}, or put its files under a data root."
     if get_token() is None:
         said = f"{source.name} is a gated dataset, and there is no token of the hub here"
         remedy = f"accept its terms at {source.page}, then `hf auth login` or set HF_TOKEN"
@@ -177,13 +196,14 @@ def sha256(files: list[Path]) -> dict[Path, str]:
     known = {}
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(memory.read_text())
-    states = {file: file.stat() for file in files}
+    states = {file: readable(file, Path.stat) for file in files}
     keys = {f: f"{f.resolve()} {s.st_size} {s.st_mtime_ns}" for f, s in states.items()}
     new = [file for file in files if keys[file] not in known]
     if (size := sum(states[file].st_size for file in new)) > LARGE:
         sys.stderr.write(f"Hashing {size / 1e9:.0f} GB in {len(new)} files, once.\n")
     with ThreadPoolExecutor() as pool:
-        known |= zip((keys[file] for file in new), pool.map(_hash, new))
+        hashes = pool.map(lambda file: readable(file, _hash), new)
+        known |= zip((keys[file] for file in new), hashes)
     if new:
         with contextlib.suppress(OSError):  # then they are hashed again next time
             memory.parent.mkdir(parents=True, exist_ok=True)

@@ -91,10 +91,8 @@ class TokenStreams:
         self.steps_per_pass = (len(training) - 1) // (streams * self.segment)
         self.count, needed = streams * self.steps_per_pass, self.context + streams
         if self.count < needed:
-            said = (
-                f"The training text has {len(training)} tokens here, and {streams} streams with"
-            )
-            said += f" measure_context={self.context} need at least {needed} segments of"
+            said = f"The training text has {len(training)} tokens here, and {streams} streams"
+            said += f" with measure_context={self.context} need at least {needed} segments of"
             remedy = "lower segment, batch_size or measure_context, or take more text"
             raise UsageError(f"{said} {self.segment}: {remedy}.")
         self.steps_per_epoch = self.steps_per_epoch or self.steps_per_pass

@@ -24,10 +24,9 @@ def usable_device(device: str | None, devices: int = 1) -> str:
         raise UsageError(f"There is no device {device!r} here: cpu always is.") from None
     there = torch.cuda.device_count() if device == "cuda" else devices
     if not 1 <= devices <= there or (devices > 1 and device not in ("cpu", "cuda")):
-        said = (
-            f"devices={devices} cannot be with device={device!r}: it is a number from 1 on, of"
-        )
-        raise UsageError(f"{said} cpu or cuda, of which {torch.cuda.device_count()} are here.")
+        said = f"devices={devices} cannot be with device={device!r}: it is a number from 1 on"
+        gpus = torch.cuda.device_count()
+        raise UsageError(f"{said}, of cpu or cuda, of which {gpus} are here.")
     return device
 
 

@@ -68,11 +68,9 @@ class Run:
         try:
             return metrics.typed(pd.read_parquet(self.folder / METRICS))
         except (OSError, ValueError, KeyError):  # pyarrow's errors are among the second
-            said = f"The metrics in {self.folder} are missing or damaged: delete run.json"
-            remedy = (
-                "there, and the same call writes them again, from a checkpoint if there is one"
-            )
-            raise UsageError(f"{said} {remedy}.") from None
+            said = f"The metrics in {self.folder} are missing or damaged: delete run.json there"
+            remedy = "and the same call writes them again, from a checkpoint if there is one"
+            raise UsageError(f"{said}, {remedy}.") from None
 
     def series(self, quantity: str, **where) -> pd.DataFrame:
         """Return the rows of one quantity; ``where`` gives ``of``, ``member`` or ``index``.
