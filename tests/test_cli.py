@@ -1,10 +1,15 @@
 """The command line: what it prints, and one clear sentence for bad input."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
+from stationarity import UsageError
 from stationarity.__main__ import main
 from stationarity.book import results
+from stationarity.data import root_of
 from stationarity.runs import records
 from stationarity.runs.settings import EXPERIMENTS, SCALES, get
 
@@ -92,6 +97,11 @@ def test_doctor_says_which_data_are_found(capsys, tmp_path, monkeypatch):
             "Unknown model 'resnt18'.*Did you mean 'resnet18'",
         ),
         (["run", "full_batch", "--set", "model=resnet18"], "images of three channels"),
+        (["run", "full_batch", "--set", "hidden=-4"], "hidden.0 must be greater than 0"),
+        (["run", "full_batch", "--set", "seed=-1"], "seed must be greater than or equal to 0"),
+        (["run", "full_batch", "--set", f"seed={2**63}"], f"seed must be less than {2**63}"),
+        (["run", "noisy_quadratic", "--set", f"seed={10**80}"], "seed must be less than"),
+        (["run", "noisy_quadratic", "--set", f"seed={'9' * 5000}"], "seed is too large"),
         (["run", "full_batch", "--device", "gpu"], "There is no device 'gpu' here"),
         (["record", "nothing"], "No run at nothing"),
     ],
@@ -109,3 +119,76 @@ def test_every_experiment_exists_at_every_scale(name):
     assert {"classroom", "single-gpu", "paper"} <= set(scales) <= set(SCALES)
     for scale in scales:
         get(name, scale)
+
+
+def process(command, **environment):
+    """Return what the command line in a process of its own ends with."""
+    line = f"{sys.executable} -m stationarity {command}"
+    kinds = {"capture_output": True, "encoding": "utf-8", "env": os.environ | environment}
+    return subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], **kinds)
+
+
+@pytest.mark.parametrize("command", ["list | head -n 1", "doctor | true"])
+def test_output_that_is_read_no_longer_is_no_error(command):
+    done = process(command)
+    assert done.returncode == 141 and done.stderr == ""  # as of any other program
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_a_locale_without_utf8_does(tmp_path):
+    here = ASCII | {"STATIONARITY_RUNS": str(tmp_path)}
+    made = process("run noisy_quadratic --set steps=5", **here)
+    assert made.returncode == 0 and "complete" in made.stdout, made.stderr
+    assert records.read(next(tmp_path.glob("*/classroom-*"))).made_by_this_code
+    listed = process("list", **here)
+    assert listed.returncode == 0 and "1 runs in" in listed.stdout, listed.stderr
+    assert "other code" not in listed.stdout.partition("1 runs in")[2]
+    verified = process("verify", **here)
+    assert verified.returncode == 0 and verified.stdout.isascii(), verified.stderr
+
+
+@pytest.mark.parametrize("name", ["STATIONARITY_RUNS", "STATIONARITY_DATA"])
+def test_a_folder_whose_name_is_not_utf8_is_told(tmp_path, name):
+    (tmp_path / "r\u00fcns").mkdir()
+    here = ASCII | {"STATIONARITY_RUNS": str(tmp_path), name: str(tmp_path / "r\u00fcns")}
+    made = process("run full_batch --set dataset=cifar10 --set classes=3", **here)
+    assert made.returncode == 2 and len(made.stderr.splitlines()) == 1, made.stderr
+    assert re.search(r"r\\xc3\\xbcns' has no name in UTF-8 here: set PYTHONUTF8=1", made.stderr)
+
+
+def test_a_home_is_found_and_a_loop_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, find in (
+        ("STATIONARITY_RUNS", records.runs_root),
+        ("STATIONARITY_DATA", find_data),
+    ):
+        monkeypatch.setenv(name, "~")
+        assert find() == tmp_path.resolve()
+    monkeypatch.setenv("STATIONARITY_RUNS", "~/runs")
+    assert records.runs_root() == tmp_path.resolve() / "runs"
+    (tmp_path / "loop").symlink_to("loop")
+    for place in ("~/loop", "~nobody-is-called-so/data"):
+        with pytest.raises(UsageError, match="is not a folder"):
+            root_of(place)
+        monkeypatch.setenv("STATIONARITY_RUNS", place)
+        assert place[2:] in str(records.runs_root())
+
+
+def find_data():
+    return root_of(None)
+
+
+@pytest.mark.parametrize(
+    "world, rest", [("2", {}), ("8", {"RANK": "0", "LOCAL_RANK": "0"}), ("two", {"RANK": "0"})]
+)
+def test_a_part_of_what_torchrun_sets_is_told(world, rest, monkeypatch, capsys):
+    for name, value in ({"WORLD_SIZE": world} | rest).items():
+        monkeypatch.setenv(name, value)
+    for name in ("full_batch", "noisy_quadratic"):
+        assert main(["run", name]) == 2
+        error = capsys.readouterr().err
+        assert f"WORLD_SIZE is {world!r} here, without" in error and "torchrun" in error
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert main(["run", "noisy_quadratic", "--set", "steps=5"]) == 0

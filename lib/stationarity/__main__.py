@@ -1,11 +1,13 @@
 """The command line: ``stationarity list | run | record | verify | doctor``."""
 
 import argparse
+import contextlib
 import importlib.metadata
 import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,24 +21,38 @@ from .runs import records
 from .runs.provenance import device_name
 from .runs.settings import EXPERIMENTS
 
+ENDS = (signal.SIGINT, signal.SIGTERM)
+_HEARD = [-5.0]  # when one of them interrupted, in seconds
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its status: 2 for bad input, 130 after Ctrl-C, 143 SIGTERM."""
     options = _parser().parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, _terminate)
+    with contextlib.suppress(AttributeError):  # a terminal may lack Greek letters
+        sys.stdout.reconfigure(errors="backslashreplace")
+    heard = [number for number in ENDS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) for number in heard}
+    if options.command is not _run:  # what reads the others' output may end, as ``head`` does
+        before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         return options.command(options) or 0
     except UsageError as error:
         sys.stderr.write(f"stationarity: {error}\n")
         return 2
     except KeyboardInterrupt as interrupt:
-        return 143 if interrupt.args else 130
+        before.clear()  # nothing shall cut the end of the process
+        return 128 + interrupt.args[0]
     finally:
-        signal.signal(signal.SIGTERM, before)
+        sys.stdout.flush()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _terminate(*_):
-    raise KeyboardInterrupt("SIGTERM")  # as schedulers and ``docker stop`` send it
+def _interrupt(number, _):
+    """Raise KeyboardInterrupt, but once in five seconds: torchrun and schedulers repeat it."""
+    if time.monotonic() > _HEARD[-1] + 5:
+        _HEARD.append(time.monotonic())
+        raise KeyboardInterrupt(number)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,9 +140,8 @@ def _verify(options) -> None:
                 continue
             limits = claim.evidence[int(row["piece"]) - 1].criteria[-1]
             value = f"{row['quantity']} {verdicts.estimate_text(row)}, {limits}"
-            print(
-                f"    {row['verdict']}  {row['experiment']} {row['run']} ({row['kind']}): {value}"
-            )
+            run = f"{row['experiment']} {row['run']} ({row['kind']})"
+            print(f"    {row['verdict']}  {run}: {value}")
             if row["reason"]:
                 print(f"        {row['reason']}")
     print(f"\n{verdicts.summary(table).to_string()}")

@@ -2,6 +2,8 @@
 
 import difflib
 import os
+import re
+from pathlib import Path
 
 
 class UsageError(ValueError):
@@ -21,6 +23,15 @@ def readable(path, read):
     except OSError as error:
         said = f"{os.fsdecode(path)} cannot be read ({error.strerror or error})"
         raise UsageError(f"{said}: make it readable, fetch it again or remove it.") from None
+
+
+def whole_path(given: str | os.PathLike) -> Path:
+    """Return a path without ``~`` and links; :class:`UsageError` where it is not UTF-8."""
+    path = os.path.realpath(os.path.expanduser(given))
+    if re.search(r"[\ud800-\udfff]", path):  # Arrow and PyTorch take none else
+        said = f"The folder {os.fsencode(path)} has no name in UTF-8 here"
+        raise UsageError(f"{said}: set PYTHONUTF8=1, or choose another folder.")
+    return Path(path)
 
 
 def known_name(name: str, valid, what: str) -> str:

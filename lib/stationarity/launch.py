@@ -146,8 +146,8 @@ def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
 
 def _start_processes(devices, name, scale, settings, data_root, device, other_code) -> None:
     """Make the run by ``torchrun`` on so many processes, which say why where they fail."""
-    start = f"-m torch.distributed.run --standalone --nproc-per-node {devices}"
-    command = [sys.executable, *start.split(), "-m", "stationarity", "run", name]
+    start = "-m torch.distributed.run --standalone --local-addr 127.0.0.1 --nproc-per-node"
+    command = [sys.executable, *start.split(), str(devices), "-m", "stationarity", "run", name]
     command += ["--scale", scale, "--device", device]
     for (key, value), (_, usual) in zip(settings, get(name, scale), strict=True):
         command += ["--set", f"{key}={value}"] if value != usual else []

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from sittings import calls, command, printed, run, sitting, steps_taken
 from stationarity import UsageError, launch
+from stationarity.__main__ import main
 from stationarity.runs import checkpoints, records
 from stationarity.runs.settings import EXPERIMENTS, get
 from stationarity.train import ensembles
@@ -259,6 +260,30 @@ def test_an_interrupted_command_says_how_the_run_goes_on(case, photographs, tmp_
     assert not the_run(tmp_path).complete
     assert sitting(command, tmp_path, **given) == 0, printed(tmp_path)
     assert the_run(tmp_path).complete
+
+
+def command_interrupted_again(arguments, again):
+    """Run the command line, which hears another signal while it says how to go on."""
+    way_on = launch._way_on
+
+    def say(folder):
+        os.kill(os.getpid(), again)
+        return way_on(folder)
+
+    launch._way_on = say
+    return main(arguments)
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_cut_the_end(first, again, tmp_path):
+    """As torchrun sends it to processes that have heard a terminal's Ctrl-C."""
+    given = {"arguments": line("settling", SETTLING, tmp_path), "again": again}
+    moment = ("losses_and_gradients", 5)
+    status = sitting(command_interrupted_again, tmp_path, moment, first, **given)
+    said = printed(tmp_path)
+    assert status == 128 + first and "Traceback" not in said
+    assert "the same call starts anew" in said
 
 
 def test_an_interruption_before_the_first_checkpoint_is_told(tmp_path):

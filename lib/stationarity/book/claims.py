@@ -134,7 +134,7 @@ class Claim(BaseModel, extra="forbid", frozen=True, str_strip_whitespace=True):
 def read(path: Path = PROJECT / "book" / "claims.yml") -> list[Claim]:
     """Return a ledger's claims; :class:`UsageError` for an unknown name or a missing entry."""
     ledger = []
-    for entry in yaml.safe_load(path.read_text()):
+    for entry in yaml.safe_load(path.read_text(encoding="utf-8")):
         name = entry.get("claim", "without a name")
         try:
             claim = Claim(**entry)

@@ -70,7 +70,9 @@ def record(run: Run, note: str | None = None) -> Path:
     text = json.dumps(run.info | ({"note": note} if note else {}), indent=1) + "\n"
     source = run.folder / records.METRICS
     records.write_whole(target / source.name, lambda path: shutil.copy(source, path))
-    records.write_whole(target / "run.json", lambda path: path.write_text(text))
+    records.write_whole(
+        target / "run.json", lambda path: path.write_text(text, encoding="utf-8")
+    )
     return target
 
 

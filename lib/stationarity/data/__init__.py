@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 
-from ..errors import UsageError, known_name
+from ..errors import UsageError, known_name, whole_path
 from . import embedded, parquet
 from .embedded import embedded_hash
 from .images import Images, TensorImages, decode, whole, with_wrong_labels
@@ -94,7 +94,7 @@ def root_of(data_root: str | Path | None) -> Path | None:
     """
     if not (data_root := data_root or os.environ.get("STATIONARITY_DATA")):
         return None
-    root = Path(data_root).expanduser().resolve()
+    root = whole_path(data_root)
     if not root.is_dir():
         raise UsageError(f"The data root {data_root} is not a folder ({root}).")
     return root
@@ -130,12 +130,10 @@ def _imagenet(root: Path | None, crop_padding=0, label_noise=0.0, **how):  # it 
         parts, provenance = folders.tree(tree)
     else:
         if root and not parquet.find(parquet.IMAGENET, root):
-            raise UsageError(
-                f"No ImageNet in {root}: it must hold imagenet/train/<class>/*.JPEG (and "
-                "imagenet/val/<class>/*.JPEG), from https://image-net.org, or "
-                "imagenet/train-*.parquet (and validation-*.parquet), from "
-                f"{parquet.IMAGENET.page}; without a data root, the latter are downloaded."
-            )
+            said = f"No ImageNet in {root}: it must hold imagenet/train/<class>/*.JPEG (and"
+            said += " imagenet/val/<class>/*.JPEG), from https://image-net.org, or imagenet/"
+            said += f"train-*.parquet (and validation-*.parquet), from {parquet.IMAGENET.page}"
+            raise UsageError(f"{said}; without a data root, the latter are downloaded.")
         files, provenance = parquet.parquet_files(parquet.IMAGENET, root, "validation")
         parts = folders.table(parquet.memory_mapped(parquet.IMAGENET, files))
     return folders.StreamedImages("imagenet", *parts, provenance, **how)

@@ -42,10 +42,8 @@ class StreamedImages(Images):
         super().__init__(name, provenance, len(self.chosen), **how)
         self.train, self.test = train, test
         self.classes, self.size = train.classes, image_size
-        self.mean, self.std = (
-            torch.tensor(v, dtype=self.dtype, device=self.device).view(3, 1, 1)
-            for v in MEAN_AND_STD
-        )
+        like = {"dtype": self.dtype, "device": self.device}
+        self.mean, self.std = (torch.tensor(v, **like).view(3, 1, 1) for v in MEAN_AND_STD)
 
     def made(self, draws: Iterable[tuple]) -> Iterator[tuple[Tensor, Tensor]]:
         def items(chosen: Tensor, *key) -> list[tuple[int, int]]:
@@ -60,10 +58,8 @@ class StreamedImages(Images):
             return iter(())
         count = len(self.test.labels)
         indices = range(count)[distributed.share(count)]
-        items = (
-            [(i, None) for i in indices[k : k + TEST_BATCH]] for k in indices[::TEST_BATCH]
-        )
-        return self._load(self.test, items, augment=False)
+        parts = (indices[k : k + TEST_BATCH] for k in range(0, len(indices), TEST_BATCH))
+        return self._load(self.test, ([(i, None) for i in part] for part in parts), False)
 
     def _load(self, images, items, augment: bool) -> Iterator:
         loader = DataLoader(

@@ -111,10 +111,9 @@ class TensorImages(Images):
         pixels = images.reshape(-1, self.channels).T
         counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels])
         means, squares = (counts @ np.arange(256.0) ** k / len(pixels.T) for k in (1, 2))
-        self.mean, self.std = (
-            torch.tensor(v, dtype=self.dtype, device=self.device)
-            for v in (means, (squares - means**2) ** 0.5)
-        )
+        like = {"dtype": self.dtype, "device": self.device}
+        moments = means, (squares - means**2) ** 0.5
+        self.mean, self.std = (torch.tensor(v, **like) for v in moments)
         around = (crop_padding, crop_padding)
         padded = np.pad(images, ((0, 0), around, around, (0, 0)))
         self.train, self.labels, self.test, self.test_labels = (

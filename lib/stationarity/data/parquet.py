@@ -76,11 +76,9 @@ def parquet_files(source: Source, root: Path | None, optional: str = "") -> tupl
     for split in source.rows:
         if split not in files and not (files and split == optional):
             columns = " and ".join(source.columns)
-            raise UsageError(
-                f"No {source.name} in {root}: put {split}-*.parquet (columns {columns}, from "
-                f"{source.page}) there or into its folder {source.folders[0]}, or set no data "
-                "root, and it is downloaded."
-            )
+            said = f"No {source.name} in {root}: put {split}-*.parquet (columns {columns}, from"
+            said += f" {source.page}) there or into its folder {source.folders[0]}"
+            raise UsageError(f"{said}, or set no data root, and it is downloaded.")
     hashes = sha256([*itertools.chain(*files.values())])
     by_name = {file.name: digest for file, digest in hashes.items()}
     if len(by_name) > 16:  # ImageNet has hundreds: the hash of their hashes
@@ -195,7 +193,7 @@ def sha256(files: list[Path]) -> dict[Path, str]:
     memory = Path(cache) / "stationarity" / "sha256.json"
     known = {}
     with contextlib.suppress(OSError, ValueError):
-        known = json.loads(memory.read_text())
+        known = json.loads(memory.read_text(encoding="utf-8"))
     states = {file: readable(file, Path.stat) for file in files}
     keys = {f: f"{f.resolve()} {s.st_size} {s.st_mtime_ns}" for f, s in states.items()}
     new = [file for file in files if keys[file] not in known]
@@ -208,7 +206,7 @@ def sha256(files: list[Path]) -> dict[Path, str]:
         with contextlib.suppress(OSError):  # then they are hashed again next time
             memory.parent.mkdir(parents=True, exist_ok=True)
             whole = memory.with_suffix(f".{os.getpid()}")
-            whole.write_text(json.dumps(known, indent=1))
+            whole.write_text(json.dumps(known, indent=1), encoding="utf-8")
             whole.replace(memory)
     return {file: known[keys[file]] for file in files}
 

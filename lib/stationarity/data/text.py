@@ -96,9 +96,8 @@ class TokenStreams:
             remedy = "lower segment, batch_size or measure_context, or take more text"
             raise UsageError(f"{said} {self.segment}: {remedy}.")
         self.steps_per_epoch = self.steps_per_epoch or self.steps_per_pass
-        self.train, self.validation = (
-            torch.from_numpy(part).to(self.device) for part in (training, validation)
-        )
+        parts = (torch.from_numpy(part) for part in (training, validation))
+        self.train, self.validation = (part.to(self.device) for part in parts)
 
     def training_batches(self, first: int, last: int) -> Iterator:
         """Yield the training batches of the steps ``first`` to ``last - 1``."""

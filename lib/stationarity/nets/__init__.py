@@ -66,8 +66,6 @@ def build(settings, like) -> nn.Module:
     from torchvision import models  # takes seconds
 
     if like.channels != 3:
-        raise UsageError(
-            f"{settings.model} takes images of three channels, and these have "
-            f"{like.channels}: set model=cifar_resnet or model=mlp."
-        )
+        said = f"{settings.model} takes images of three channels, and these have"
+        raise UsageError(f"{said} {like.channels}: set model=cifar_resnet or model=mlp.")
     return getattr(models, settings.model)(num_classes=like.classes)

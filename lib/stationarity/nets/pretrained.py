@@ -19,10 +19,8 @@ def weights(model: str, classes: int, root: str | Path | None = None) -> tuple[d
     where the file is damaged or cannot be had.
     """
     if classes != 1000:
-        raise UsageError(
-            f"The pretrained {model} tells 1000 classes apart, and the images here have "
-            f"{classes}: give all of ImageNet-1k, or set pretrained=false."
-        )
+        said = f"The pretrained {model} tells 1000 classes apart, and the images here have"
+        raise UsageError(f"{said} {classes}: give all of ImageNet-1k, or set pretrained=false.")
     from torchvision.models import get_model_weights  # takes seconds to import
 
     address = get_model_weights(model).IMAGENET1K_V1.url

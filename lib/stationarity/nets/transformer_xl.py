@@ -200,10 +200,8 @@ class AdaptiveVocabulary(nn.Module):
         super().__init__()
         self.clusters = list(itertools.pairwise((0, *cutoffs, size)))
         if any(last <= first for first, last in self.clusters):
-            raise UsageError(
-                f"The cutoffs {tuple(cutoffs)} must rise within the vocabulary, which has "
-                f"{size} tokens here: set others, or none."
-            )
+            said = f"The cutoffs {tuple(cutoffs)} must rise within the vocabulary, which has"
+            raise UsageError(f"{said} {size} tokens here: set others, or none.")
         self.width = width
         widths = [max(width // divisor**i, 1) for i in range(len(self.clusters))]
         self.tables = nn.ParameterList(

@@ -13,10 +13,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..errors import UsageError
+
 
 def started() -> int:
-    """Return how many processes ``torchrun`` has started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return how many processes ``torchrun`` has started; :class:`UsageError` if in part."""
+    if (count := os.environ.get("WORLD_SIZE") or "1") != "1":
+        rest = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+        lacking = [name for name in rest if not os.environ.get(name)]
+        if lacking or not count.isdigit():
+            said = f"WORLD_SIZE is {count!r} here, without {', '.join(lacking) or 'a number'}"
+            raise UsageError(f"{said}: start the run by torchrun, or unset WORLD_SIZE.")
+    return int(count)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ class Progress(tqdm):
 def follow(command: list[str], environment: dict[str, str]) -> int:
     """Run a command and return its status; show its progress as that of this process."""
     outlet, ended = _outlet(), False
-    with tempfile.NamedTemporaryFile("r") as log:
+    with tempfile.NamedTemporaryFile("r", encoding="ascii") as log:
         if outlet:
             environment = {"STATIONARITY_PROGRESS": log.name} | environment
         process = subprocess.Popen(command, env=environment)

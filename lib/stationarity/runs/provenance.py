@@ -73,7 +73,7 @@ class _AsItRuns(ast.NodeTransformer):
 
 @cache
 def _running(path: Path) -> ast.Module:
-    return _AsItRuns().visit(ast.parse(path.read_text()))
+    return _AsItRuns().visit(ast.parse(path.read_bytes()))
 
 
 def device_name(device) -> str:
@@ -82,7 +82,7 @@ def device_name(device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
     model = re.search(r"^model name\s*: *(.*\S)", text, re.MULTILINE)
     name, count = model[1] if model else platform.machine(), torch.get_num_threads()
     return f"{device.type.upper()} ({name}), {count} thread{'s' if count > 1 else ''}"
@@ -94,14 +94,15 @@ def commit() -> str | None:
         return told
     command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL).decode().strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
 def version() -> str:
     """Return the library's version."""
-    return tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    text = (PROJECT / "pyproject.toml").read_bytes().decode()
+    return tomllib.loads(text)["project"]["version"]
 
 
 def now() -> str:

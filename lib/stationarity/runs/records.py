@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ..errors import UsageError
+from ..errors import UsageError, whole_path
 from . import distributed, metrics
 from .provenance import PROJECT, code_hash, commit, device_name, now, version
 from .settings import EXPERIMENTS, Settings, checked, get
@@ -106,7 +106,7 @@ class Run:
 
 def runs_root() -> Path:
     """Return the folder of runs: ``STATIONARITY_RUNS``, or ``runs`` in the project."""
-    return Path(os.environ.get("STATIONARITY_RUNS") or PROJECT / "runs").resolve()
+    return whole_path(os.environ.get("STATIONARITY_RUNS") or PROJECT / "runs")
 
 
 def new_info(name: str, scale: str, settings, fingerprint: str, device) -> dict:
@@ -151,7 +151,7 @@ def write_info(folder: Path, info: dict) -> None:
     """Write run.json, with the time of its writing as the run's end so far."""
     info["end"] = now()
     text = json.dumps(info, indent=1) + "\n"
-    write_whole(folder / "run.json", lambda path: path.write_text(text))
+    write_whole(folder / "run.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def write_whole(path: Path, save: Callable, previous: Path | None = None) -> None:
@@ -194,7 +194,7 @@ def read(folder: Path) -> Run | None:
     Raises :class:`UsageError` where run.json is damaged or lacks what every run has.
     """
     try:
-        info = json.loads((folder / "run.json").read_text())
+        info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

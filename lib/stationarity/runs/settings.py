@@ -46,7 +46,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     shares_its_work: ClassVar[bool] = False  # among the processes of torchrun
 
     threads: Whole = 0  # of the CPU; 0: all. Small nets are faster, and the same, with 1
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     @field_validator("*", mode="before")
     @classmethod
@@ -116,6 +116,7 @@ SENTENCES = {  # by pydantic's types of faults
     "missing": "The setting {key} is missing: give it.",
     "extra_forbidden": "There is no setting {key}: leave it out.",
     "literal_error": "The setting {key} cannot be {value!r}: it is one of {expected}.",
+    "int_parsing_size": "The setting {key} is too large: it is {value!r}.",
     "too_short": "The setting {key} is empty: give at least one.",
 }
 

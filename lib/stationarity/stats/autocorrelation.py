@@ -32,10 +32,8 @@ def autocorrelation_time(chains: ArrayLike) -> float:
     """
     chains = np.atleast_2d(np.asarray(chains, float))
     if chains.shape[1] < 8:
-        raise UsageError(
-            f"An autocorrelation time needs at least 8 values, not {chains.shape[1]}: "
-            "record more often, or for longer."
-        )
+        said = f"An autocorrelation time needs at least 8 values, not {chains.shape[1]}"
+        raise UsageError(f"{said}: record more often, or for longer.")
     if not np.isfinite(chains).all():
         raise UsageError("A series holds values that are not finite: its run diverged.")
     scale = np.ptp(chains)  # arviz calls small numbers constant
@@ -58,8 +56,7 @@ def fluctuation_time(window: ArrayLike) -> float:
     time = autocorrelation_time(residuals)
     effective = len(window) / max(time, 1.0)
     if effective < FEWEST:
-        raise UsageError(
-            f"A window of {len(window)} values has only {effective:.0f} effective "
-            f"samples, and {FEWEST} are needed: run for longer or take a longer window."
-        )
+        said = f"A window of {len(window)} values has only {effective:.0f} effective samples"
+        remedy = "run for longer or take a longer window"
+        raise UsageError(f"{said}, and {FEWEST} are needed: {remedy}.")
     return time

@@ -79,11 +79,10 @@ def exponent_weights(lags: ArrayLike, within: tuple[float, float] = (0, np.inf))
     inside = (lags >= first) & (lags <= last) & (lags > 0)
     chosen = lags[inside]
     if len(chosen) < 3 or chosen[-1] < SPAN * chosen[0]:
-        raise UsageError(
-            f"The trajectory is too short for an exponent: the window from {within[0]:g} to "
-            f"{within[1]:g} steps holds {len(chosen)} lags, and at least three are needed, "
-            f"the last {SPAN:g} times the first. Follow it for longer, or widen the window."
-        )
+        said = f"The trajectory is too short for an exponent: the window from {within[0]:g} to"
+        said += f" {within[1]:g} steps holds {len(chosen)} lags, and at least three are needed"
+        remedy = "Follow it for longer, or widen the window"
+        raise UsageError(f"{said}, the last {SPAN:g} times the first. {remedy}.")
     weights = np.zeros(len(lags))
     weights[inside] = slope_weights(np.log(chosen))
     return weights
@@ -95,17 +94,13 @@ def _estimate(lags: ArrayLike, squares: ArrayLike, weights: NDArray) -> Estimate
     if units.ndim == 3:  # means of seeds, or one's reference points
         units = units[0] if len(units) == 1 else units.mean(1)
     if units.shape[0] < 2 or units.shape[1] != np.size(lags):
-        raise UsageError(
-            "An interval of an exponent needs squared displacements at all lags, of at least "
-            "two seeds or two reference points."
-        )
+        said = "An interval of an exponent needs squared displacements at all lags, of at least"
+        raise UsageError(f"{said} two seeds or two reference points.")
     used = weights != 0
     units, weights = units[:, used], weights[used]
     if not (np.isfinite(units).all() and (units > 0).all()):
-        raise UsageError(
-            "A squared displacement is zero or not finite, and has no logarithm: a trajectory "
-            "stood still or diverged."
-        )
+        said = "A squared displacement is zero or not finite, and has no logarithm"
+        raise UsageError(f"{said}: a trajectory stood still or diverged.")
     count = len(units)
     generator = np.random.default_rng(0)
     drawn = generator.multinomial(count, np.full(count, 1 / count), RESAMPLES)

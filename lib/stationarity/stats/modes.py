@@ -56,10 +56,8 @@ def _groups(series: NDArray) -> NDArray:
     parts = 1 if members >= FEW else -(-GROUPS // members)
     steps = length // parts
     if steps < 2 * LAGS - 1:  # a velocity less
-        raise UsageError(
-            f"A series of {length} steps is too short for {members} members: follow them for "
-            f"at least {2 * LAGS * parts} steps."
-        )
+        said = f"A series of {length} steps is too short for {members} members"
+        raise UsageError(f"{said}: follow them for at least {2 * LAGS * parts} steps.")
     return series[:, : parts * steps].reshape(members * parts, steps, modes)
 
 

@@ -25,10 +25,8 @@ def check_stable(curvature: ArrayLike, rates: ArrayLike, momentum: float = 0.0) 
     """
     curvature = np.asarray(curvature, float)
     if not np.all(curvature > 0):
-        raise UsageError(
-            f"A curvature must be positive, not {curvature.min():g}: without it the "
-            "quadratic has no minimum to settle around."
-        )
+        said = f"A curvature must be positive, not {curvature.min():g}"
+        raise UsageError(f"{said}: without it the quadratic has no minimum to settle around.")
     if not 0 <= momentum < 1:
         raise UsageError(f"The momentum must lie in [0, 1), not {momentum:g}.")
     smallest, largest = np.min(rates), np.max(rates)
@@ -36,11 +34,9 @@ def check_stable(curvature: ArrayLike, rates: ArrayLike, momentum: float = 0.0) 
     if not smallest > 0:
         raise UsageError(f"A learning rate must be positive, not {smallest:g}.")
     if not largest < limit:
-        raise UsageError(
-            f"The learning rate {largest:g} is too large: at curvature "
-            f"{curvature.max():g} and momentum {momentum:g} the iterates stay "
-            f"bounded only below 2 (1 + momentum) / curvature = {limit:g}."
-        )
+        said = f"The learning rate {largest:g} is too large: at curvature {curvature.max():g}"
+        said += f" and momentum {momentum:g} the iterates stay bounded only below"
+        raise UsageError(f"{said} 2 (1 + momentum) / curvature = {limit:g}.")
 
 
 def broadcast(*given: ArrayLike) -> tuple[NDArray, ...]:
@@ -194,10 +190,9 @@ def predictions(
     positive = total > 0
     if not positive_only and not positive.all():
         first = int(np.argmin(positive))
-        raise UsageError(
-            f"Mode {first} has curvature {total[first]:.3g}, with decay, and no stationary "
-            "law: it needs a positive one. Leave such modes out by positive_only=True."
-        )
+        said = f"Mode {first} has curvature {total[first]:.3g}, with decay, and no stationary"
+        remedy = "Leave such modes out by positive_only=True"
+        raise UsageError(f"{said} law: it needs a positive one. {remedy}.")
     noise = np.broadcast_to(np.asarray(noise_variance, float), total.shape)[positive]
     optimiser = (learning_rate, momentum)
     covariance = stationary_covariance(total[positive], learning_rate, noise, momentum)

@@ -85,10 +85,8 @@ def follow(
     """
     recorded, start = [int(step) for step in recorded], np.asarray(start, float)
     if trajectories < 1 or not all(0 <= step <= len(rates) for step in recorded):
-        raise UsageError(
-            f"Recorded steps lie between 0 and {len(rates)}, the number of steps, and "
-            "there is at least one trajectory."
-        )
+        said = f"Recorded steps lie between 0 and {len(rates)}, the number of steps"
+        raise UsageError(f"{said}, and there is at least one trajectory.")
     count = -(-trajectories * len(start) // BLOCK)
     sizes = [len(part) for part in np.array_split(np.empty(trajectories), count)]
 

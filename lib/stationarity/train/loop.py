@@ -258,7 +258,8 @@ def load_data(settings: Training | LanguageTraining, place: Place):
 
 
 def _check_data(state: State, keeper: Keeper) -> None:
-    told = "This run was begun on other data: give the data root that it was begun with"
+    told = "This run was begun on other data: give the data root that it was begun with, or"
+    told += ' where files were but mended, delete the entry "data" of its run.json'
     keeper.hold("data", state.dataset.provenance, told)
     told = "This run was begun on {} processes: go on with it on as many, by --devices"
     keeper.hold("processes", distributed.size(), told)

@@ -82,10 +82,9 @@ class Training(AnyTraining):
             told = "plain_images=true, label_noise and classes are for small images"
             raise UsageError(f"{told}, which imagenet's are not.")
         if self.pretrained and not (large and self.model.startswith("resnet")):
-            told = "There are pretrained weights of torchvision's nets on imagenet alone: set"
-            raise UsageError(
-                f"{told} dataset=imagenet and model=resnet18, or pretrained=false."
-            )
+            told = "There are pretrained weights of torchvision's nets on imagenet alone"
+            remedy = "set dataset=imagenet and model=resnet18, or pretrained=false"
+            raise UsageError(f"{told}: {remedy}.")
         if self.followed_epochs > self.epochs:
             told = f"The last {self.followed_epochs} of {self.epochs} epochs cannot be followed"
             raise UsageError(f"{told}: lower followed_epochs, or raise epochs.")
