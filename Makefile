@@ -20,6 +20,8 @@ unexport PYTHONHOME PYTHONPATH MPLBACKEND
 # Threads of NumPy's small products only wait for each other; PyTorch has its own.
 export OPENBLAS_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# For the shell, which takes a path whole, whatever characters it has.
+export PLACE := $(CURDIR)
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
@@ -61,7 +63,8 @@ endef
 
 # An environment states its place once it is complete. One that was moved, lost
 # its Python, or was interrupted half-made states another or none: it is made anew.
-ifneq ($(shell $(BIN) -c 'print(open("$(VENV)/.place").read())' 2>/dev/null),$(CURDIR))
+state-place := import sys; sys.stdout.buffer.write(open("$(VENV)/.place", "rb").read())
+ifneq ($(shell $(BIN) -c '$(state-place)' 2>/dev/null),$(CURDIR))
 unfit := stale
 endif
 
@@ -75,7 +78,7 @@ $(VENV)/.ready-%: pyproject.toml constraints.txt $(VENV)/.made
 	@$(BIN) -m pip install -c constraints.txt -e '.[$(extras-$*)]'
 	@mkdir -p $(VENV)/etc/ipython
 	@echo 'get_config().IPKernelApp.log_level = "ERROR"' > $(VENV)/etc/ipython/ipython_kernel_config.py
-	@printf '%s' '$(CURDIR)' > $(VENV)/.place
+	@printf '%s' "$$PLACE" > $(VENV)/.place
 	@touch $@ $(if $(filter test,$*),$(VENV)/.ready-book)
 
 # --- what it serves ----------------------------------------------------------
@@ -86,8 +89,8 @@ book: $(VENV)/.ready-book
 	@mkdir -p _build && : > $(PROGRESS)
 	@tail -f $(PROGRESS) & follow=$$!; \
 	trap 'kill $$follow 2>/dev/null' EXIT; trap 'exit 130' HUP INT TERM; \
-	STATIONARITY_PROGRESS='$(CURDIR)/$(PROGRESS)' $(VENV)/bin/jupyter-book build . -W --keep-going
-	@echo "The book is built. Open $(CURDIR)/_build/html/index.html"
+	STATIONARITY_PROGRESS="$$PLACE/$(PROGRESS)" $(VENV)/bin/jupyter-book build . -W --keep-going
+	@echo "The book is built. Open $$PLACE/_build/html/index.html"
 
 test: $(VENV)/.ready-test
 	$(BIN) -m pytest $(ARGS)

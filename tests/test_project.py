@@ -176,3 +176,39 @@ def test_make_without_a_suitable_python_says_so_in_one_sentence(tmp_path):
     assert "no-such-python is no working Python" in done.stderr
     assert len(done.stderr.splitlines()) == 2  # the sentence, and make's own line
     assert not (tmp_path / ".venv").exists()
+
+
+PLAIN = """#!/bin/sh
+# Stands for Python, pip and Jupyter Book.
+case "$*" in
+*"-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python && cp "$0" .venv/bin/jupyter-book ;;
+*.place*) cat .venv/.place ;;
+build*) echo "progress in $STATIONARITY_PROGRESS" ;;
+*pytest*) echo tested ;;
+esac
+"""
+
+
+@needs_make
+@pytest.mark.parametrize(
+    "name", ["it's here", 'a "book" `x` $HOME $(x) #1', "B\u00fccher, (2)"]
+)
+def test_make_works_in_a_folder_of_any_name(tmp_path, name):
+    place = tmp_path / name
+    place.mkdir()
+    for file in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / file, place)
+    (place / "plain").write_text(PLAIN)
+    (place / "plain").chmod(0o755)
+
+    def make(target: str) -> str:
+        command = ["make", "--no-print-directory", target, "PYTHON=./plain"]
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        return done.stdout
+
+    said = make("book")
+    assert "Making .venv" in said and f"progress in {place}/_build/progress.log\n" in said
+    assert f"Open {place}/_build/html/index.html\n" in said
+    assert "tested" in make("test")
+    assert "Making .venv" not in make("book")

@@ -5,9 +5,12 @@ import re
 
 import IPython.display
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
+import papermill
 import pytest
 import stationarity
+from nbformat.v4 import new_code_cell, new_notebook
 from stationarity import UsageError
 from stationarity.book import page, results
 
@@ -87,3 +90,22 @@ def test_a_finding_shows_the_sentence_that_its_condition_allows(monkeypatch):
     assert "admonition" in still
     assert held == {"finding": {"text": "It drifts.", "holds": True}}
     assert failed["finding"]["holds"] is False
+
+
+@pytest.mark.parametrize("backend", ["Agg", "svg", "TkAgg"])
+def test_a_page_shows_its_figures_whatever_mplbackend_says(backend, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", backend)
+    cells = (
+        "from stationarity.book import page",
+        "page.begin('full_batch');",
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
+    )
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new_notebook(
+        cells=list(map(new_code_cell, cells)), metadata={"kernelspec": kernel}
+    )
+    nbformat.write(notebook, tmp_path / "page.ipynb")
+    where = tmp_path / "page.ipynb", tmp_path / "out.ipynb"
+    done = papermill.execute_notebook(*where, progress_bar=False)
+    begun, (shown,) = (cell.outputs for cell in done.cells[-2:])
+    assert not begun and "image/svg+xml" in shown.data

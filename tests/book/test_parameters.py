@@ -58,6 +58,13 @@ def test_the_seed_is_that_of_all_experiments_unless_one_has_its_own():
     assert (found["imagenet_resnet"].seed, found["full_batch"].seed) == (3, 5)
 
 
+def test_a_seed_may_have_an_exponent():
+    """Of which papermill makes a number with a point."""
+    found = chosen("full_batch.seed=5", seed=1e3)["imagenet_resnet"]
+    assert found == chosen("full_batch.seed=5", seed=1000)["imagenet_resnet"]
+    assert repr(found.seed) == "1000"
+
+
 def test_the_scale_is_that_of_all_experiments_unless_one_has_its_own():
     two = {"scale": "two-cores", "scales": {"full_batch": "classroom"}}
     found = parameters.checked(*BOTH, **two)
@@ -98,6 +105,15 @@ def test_a_data_root_is_found_from_anywhere(tmp_path, monkeypatch):
         ({"settings": "full_batch.scale=papr"}, "Unknown scale 'papr'"),
         ({"seed": 1.5}, "seed takes a valid integer, and 1.5 is not that"),
         ({"seed": "one"}, "seed takes a valid integer"),
+        ({"seed": -1}, "seed must be greater than or equal to 0"),
+        ({"seed": 2**64}, "seed must be less than 9223372036854775808"),
+        ({"seed": 1e30}, r"seed is too large: it is 1e\+30"),
+        ({"settings": "full_batch.hidden=-4"}, r"hidden\.0 must be greater than 0: it is '-4'"),
+        (
+            {"settings": {"full_batch": {"hidden": [8, -4]}}},
+            r"hidden\.1 must be greater than 0",
+        ),
+        ({"devices": 1e1}, "devices takes a whole number from 1, and 10.0"),
         ({"devices": 0}, "devices takes a whole number from 1, and 0"),
         ({"devices": "many"}, "devices takes a whole number from 1, and 'many'"),
         ({"devices": True}, "devices takes a whole number"),

@@ -1,6 +1,8 @@
 """The book's results: records keep every bit, and say where their settings are old."""
 
+import errno
 import json
+import os
 
 import pandas as pd
 import pytest
@@ -158,3 +160,19 @@ def test_metrics_of_another_version_are_told(tampered):
 def test_the_papers_numbers_are_at_hand():
     curve = records.reference("zhang2022-figure1")
     assert len(curve) == 90 and curve.gradient_norm.between(0, 1).all()
+
+
+@pytest.mark.parametrize("name", ["mkdir", "fsync"])
+def test_a_place_where_no_record_can_be_written_is_told(name, monkeypatch):
+    run = stationarity.run("full_batch", settings=SMALL)
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, refuse)
+        message = r"could not be written to .*results.*\(Permission denied\): make that folder"
+        with pytest.raises(UsageError, match=message) as error:
+            results.record(run)
+    assert "STATIONARITY_RUNS" not in str(error.value) and not results.recorded("full_batch")
+    assert results.record(run).is_dir()

@@ -93,6 +93,16 @@ def test_an_image_folder_streams_the_same_batches_whatever_the_workers(
     assert len(list(folder.draws(2, "measure", 0))) == 2
 
 
+def test_processes_share_the_test_images(folder_root, monkeypatch):
+    folder = imagenet(folder_root)
+    whole, parts = data.whole(folder.test_batches()), []
+    monkeypatch.setattr(folders, "TEST_BATCH", 4)
+    for share in (slice(0, 5), slice(5, 12)):
+        monkeypatch.setattr(folders.distributed, "share", lambda _: share)
+        parts += folder.test_batches()
+    assert same([whole], [data.whole(parts)])
+
+
 def test_a_process_ends_though_something_keeps_its_workers(folder_root):
     """They do not hear the SIGTERM by which a process that ends would end them."""
     program = f"""

@@ -14,6 +14,7 @@ from stationarity import UsageError, launch
 from stationarity.runs import distributed
 from stationarity.runs.settings import get
 from stationarity.train import loop
+from torch.distributed.run import get_args_parser
 
 IMAGES = {
     "measure_on": "draws", "crop_padding": 4,
@@ -154,6 +155,14 @@ def test_a_batch_that_has_no_equal_shares_is_refused(tmp_path):
 def test_what_does_not_train_is_no_matter_for_several_processes(tmp_path):
     said = run_on(2, tmp_path, "noisy_quadratic", {"steps": 5})
     assert all("without torchrun" in one for one in said)
+
+
+def test_devices_meet_where_the_name_of_the_host_leads_nowhere(monkeypatch):
+    commands = []
+    monkeypatch.setattr(launch, "follow", lambda command, _: commands.append(command))
+    launch._start_processes(2, "full_batch", "classroom", get("full_batch"), None, "cpu", False)
+    options = get_args_parser().parse_args(commands[0][3:])
+    assert (options.local_addr, options.nproc_per_node) == ("127.0.0.1", "2")
 
 
 def test_torchrun_is_started_for_several_devices(tmp_path, monkeypatch):

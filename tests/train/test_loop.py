@@ -103,8 +103,12 @@ def test_a_run_goes_on_with_the_data_it_was_begun_on(monkeypatch):
     folder = next(records.runs_root().glob("imagenet_resnet/classroom-*"))
     info = records.read(folder).info
     records.write_info(folder, info | {"data": {"source": "elsewhere"}})
-    with pytest.raises(UsageError, match="begun on other data"):
+    told = 'begun on other data: give the data root .* files were but mended, .* entry "data"'
+    with pytest.raises(UsageError, match=told):
         tiny()
+    del info["data"]  # as it is told
+    records.write_info(folder, info)
+    assert tiny().complete
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 truncated"])

@@ -19,8 +19,10 @@ def begin(*names: str, **given) -> dict[str, dict]:
     from IPython import get_ipython
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    arguments = parameters.checked(*names, **given)
-    if get_ipython() is not None:
+    arguments, shell = parameters.checked(*names, **given), get_ipython()
+    if hasattr(shell, "kernel"):  # figures are shown, whatever MPLBACKEND says
+        shell.run_line_magic("matplotlib", "inline")
+    if shell is not None:
         set_matplotlib_formats("svg")
     use_style()
     pd.set_option("display.max_colwidth", None)  # a verdict is read whole

@@ -60,19 +60,20 @@ def beside(run: Run) -> list[Run]:
 def record(run: Run, note: str | None = None) -> Path:
     """Copy a complete run into the book's results, with a note on what its settings lack.
 
-    Raises :class:`UsageError` for a run that is not complete.
+    Raises :class:`UsageError` for a run that is not complete, and without rights or room.
     """
     if not run.complete:
         said = f"{run.folder.name} is {run.info['status']}, and only a complete run is recorded"
         raise UsageError(f"{said}: stationarity run {run.name} --scale {run.scale} ends it.")
     target = root() / run.name / run.folder.name
-    target.mkdir(parents=True, exist_ok=True)
+    how = {"remedy": "make that folder writable, with room, and record the run again"}
+    with records.writing(target, **how):
+        target.mkdir(parents=True, exist_ok=True)
     text = json.dumps(run.info | ({"note": note} if note else {}), indent=1) + "\n"
     source = run.folder / records.METRICS
-    records.write_whole(target / source.name, lambda path: shutil.copy(source, path))
-    records.write_whole(
-        target / "run.json", lambda path: path.write_text(text, encoding="utf-8")
-    )
+    records.write_whole(target / source.name, lambda path: shutil.copy(source, path), **how)
+    written = target / "run.json"
+    records.write_whole(written, lambda path: path.write_text(text, encoding="utf-8"), **how)
     return target
 
 

@@ -23,6 +23,7 @@ from .provenance import PROJECT, code_hash, commit, device_name, now, version
 from .settings import EXPERIMENTS, Settings, checked, get
 
 METRICS = "metrics.parquet"
+GO_ON = "make room, or move the runs and set STATIONARITY_RUNS, then run again: it goes on"
 KEYS = {  # what run.json holds of every run
     "experiment", "scale", "settings", "fingerprint", "code", "commit", "device", "seed",
     "start", "wall_seconds", "status",
@@ -154,13 +155,13 @@ def write_info(folder: Path, info: dict) -> None:
     write_whole(folder / "run.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def write_whole(path: Path, save: Callable, previous: Path | None = None) -> None:
+def write_whole(path: Path, save: Callable, previous: Path | None = None, **how) -> None:
     """Write a file by ``save(path)``, whole under another name, then rename it.
 
     The one that it replaces gets the name ``previous``. Raises as :func:`writing`.
     """
     partial = path.with_name(path.name + ".partial")
-    with writing(path):
+    with writing(path, **how):
         try:
             save(partial)
             with open(partial, "rb") as file:
@@ -175,7 +176,7 @@ def write_whole(path: Path, save: Callable, previous: Path | None = None) -> Non
 
 
 @contextlib.contextmanager
-def writing(path: Path):
+def writing(path: Path, remedy=f"{GO_ON} from what was written before"):
     """Raise :class:`UsageError` for a file that cannot be written."""
     try:
         yield
@@ -183,9 +184,8 @@ def writing(path: Path):
         if isinstance(error, torch.OutOfMemoryError):
             raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        said = f"{path.name} could not be written to {path.parent} ({reason}): make room, or"
-        remedy = "move the runs and set STATIONARITY_RUNS, then run again: it goes on from what"
-        raise UsageError(f"{said} {remedy} was written before.") from None
+        said = f"{path.name} could not be written to {path.parent} ({reason})"
+        raise UsageError(f"{said}: {remedy}.") from None
 
 
 def read(folder: Path) -> Run | None:
