@@ -175,4 +175,7 @@ def test_a_place_where_no_record_can_be_written_is_told(name, monkeypatch):
         with pytest.raises(UsageError, match=message) as error:
             results.record(run)
     assert "STATIONARITY_RUNS" not in str(error.value) and not results.recorded("full_batch")
-    assert results.record(run).is_dir()
+    target = results.record(
+        run, note="f\u00fcr \udcc3\udcbc"
+    )  # the latter as LC_ALL=C reads it
+    assert records.read(target).info["note"] == "f\u00fcr \u00fc"

@@ -285,14 +285,22 @@ def test_links_that_lead_nowhere_are_named(folder_root, monkeypatch):
             list(imagenet(folder_root).training_batches(0, 3))
         (train / link).unlink()
 
+
+@pytest.mark.parametrize("name", ["train", "train/n02", "val/n01"])
+def test_a_folder_that_cannot_be_read_is_named(folder_root, monkeypatch, name):
+    scandir = os.scandir
+
     def closed(path):
-        raise PermissionError(13, "Permission denied", path)
+        if path == str(folder_root / name):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    with pytest.raises(UsageError, match=r"train cannot be read \(Permission denied\)"):
+    with pytest.raises(UsageError, match=rf"{name} cannot be read \(Permission denied\)"):
         imagenet(folder_root)
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take no such name")
 def test_an_image_whose_name_is_not_utf8_is_read_and_named(folder_root):
     before, streamed = imagenet(folder_root), list(imagenet(folder_root).training_batches(0, 3))
     name = os.fsencode(folder_root / "train" / "n02") + b"/5\xe9.JPEG"

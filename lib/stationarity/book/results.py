@@ -69,6 +69,8 @@ def record(run: Run, note: str | None = None) -> Path:
     how = {"remedy": "make that folder writable, with room, and record the run again"}
     with records.writing(target, **how):
         target.mkdir(parents=True, exist_ok=True)
+    if note:  # a locale without UTF-8 has taken it for bytes
+        note = note.encode(errors="surrogateescape").decode(errors="replace")
     text = json.dumps(run.info | ({"note": note} if note else {}), indent=1) + "\n"
     source = run.folder / records.METRICS
     records.write_whole(target / source.name, lambda path: shutil.copy(source, path), **how)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 
-from ..errors import UsageError, known_name, whole_path
+from ..errors import UsageError, known_name, readable, whole_path
 from . import embedded, parquet
 from .embedded import embedded_hash
 from .images import Images, TensorImages, decode, whole, with_wrong_labels
@@ -79,7 +79,7 @@ def available(root: Path) -> dict[str, str]:
     for source in (parquet.CIFAR, parquet.TINY, parquet.IMAGENET, parquet.WIKITEXT):
         held[source.name] = "not found"
         if files := list(itertools.chain(*parquet.find(source, root).values())):
-            megabytes = sum(file.stat().st_size for file in files) / 1e6
+            megabytes = sum(readable(file, Path.stat).st_size for file in files) / 1e6
             there = f"{len(files)} parquet files in {files[0].parent}, {megabytes:,.0f} MB"
             held[source.name] = there
     if tree := _imagenet_tree(root):

@@ -130,9 +130,8 @@ class _Files:
     """
 
     def __init__(self, root: Path):
-        found, homes, top = [], {}, os.fspath(root)
-        again = {"onerror": lambda error: readable(error.filename, os.scandir)}
-        for at, inner, names in os.walk(top, followlinks=True, **again):
+        found, homes, closed, top = [], {}, [], os.fspath(root)
+        for at, inner, names in os.walk(top, followlinks=True, onerror=closed.append):
             inner[:] = [name for name in inner if name[0] != "."]
             if (other := homes.setdefault(os.path.realpath(at), at)) != at:
                 told = f"{at} leads to {other}, whose images would count twice: remove it."
@@ -145,6 +144,9 @@ class _Files:
             label = self.names.index(os.path.relpath(at, top).partition(os.sep)[0])
             images = (n for n in names if n[0] != "." and n.lower().endswith(IMG_EXTENSIONS))
             found += ((label, at, name) for name in images)
+        if closed:
+            said = f"{closed[0].filename} cannot be read ({closed[0].strerror})"
+            raise UsageError(f"{said}: make it readable, or remove it.")
         there = {label for label, *_ in found}
         lacking = [name for label, name in enumerate(self.names) if label not in there]
         if lacking or not found:
