@@ -19,7 +19,7 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import flop_registry
 
 from ..chapters.sizes import data_of, net
-from ..measure.derivatives import count_entries, gradients, hessian_product, trainable
+from ..measure.derivatives import count_entries, gradients, hessian, trainable
 from ..train import loop, precision
 from ..train.settings import AnyTraining, LanguageTraining, Training
 
@@ -54,7 +54,7 @@ def _passes(model: nn.Module, objective: Callable, batch) -> list[Callable]:
     return [
         lambda: torch.no_grad()(objective)(model, batch),
         lambda: gradients(objective(model, batch), parameters),
-        lambda: hessian_product(objective(model, batch), parameters, vector),
+        lambda: hessian(objective(model, batch), parameters)(vector, retain_graph=False),
     ]
 
 

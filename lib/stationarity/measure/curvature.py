@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ..runs import distributed
-from .derivatives import hessian_product, parameter_vector, trainable, without_trace
+from .derivatives import hessian, norms, parameter_vector, without_trace
 from .lanczos import Sharpness, largest_eigenpairs
 from .objectives import Batch, Objective
+from .subspace import check_symmetric
 
 
 def sharpness(
@@ -48,18 +49,17 @@ def sharpness(
     >>> round(sharpness(model, objective, [None]).eigenvalues.item(), 3)
     3.0
     """
-    like = parameter_vector(model)
-    if not 1 <= k <= min(len(like), max_products):
-        raise ValueError(
-            f"k={k} must be at least 1 and at most max_products={max_products} and "
-            f"the number of trainable parameters, {len(like)}"
-        )
     generator = torch.Generator().manual_seed(seed)
     with without_trace(model, curvature=True) as before:
-        batches = list(batches)
+        batches, like = list(batches), parameter_vector(model)
+        if not 1 <= k <= min(len(like), max_products):
+            raise ValueError(
+                f"k={k} must be at least 1 and at most max_products={max_products} and "
+                f"the number of trainable parameters, {len(like)}"
+            )
 
         def product(vector: Tensor) -> Tensor:
-            return _mean_product(model, objective, batches, before, vector)
+            return _mean_product(before, objective, batches, vector)
 
         how = {"k": k, "tol": tol, "max_products": max_products, "generator": generator}
         return largest_eigenpairs(product, like, **how)
@@ -82,29 +82,35 @@ def directional_sharpness(
     >>> directional_sharpness(model, objective, [None], torch.tensor([0.0, 2.0]))
     -10.0
     """
-    shape = tuple(parameter_vector(model).shape)
-    if direction.shape != shape:
-        raise ValueError(
-            f"direction has shape {tuple(direction.shape)}; the model's trainable "
-            f"parameters make {shape}"
-        )
-    norm = torch.linalg.vector_norm(direction)
-    if norm == 0:
-        raise ValueError("a zero direction has no curvature: pass a nonzero one")
-    unit = direction / norm
     with without_trace(model, curvature=True) as before:
-        image = _mean_product(model, objective, list(batches), before, unit)
-    return (unit @ image).item()
+        like, norm = parameter_vector(model), norms(direction)
+        if direction.shape != like.shape:
+            shapes = tuple(direction.shape), tuple(like.shape)
+            raise ValueError(f"direction has shape {shapes[0]}, the parameters {shapes[1]}")
+        if norm == 0:
+            raise ValueError("a zero direction has no curvature: pass a nonzero one")
+        unit = (direction.to(norm.dtype) / norm).to(like)
+        image = _mean_product(before, objective, list(batches), unit, check=True)
+        return (unit @ image).item()
 
 
-def _mean_product(model, objective, batches, before, vector: Tensor) -> Tensor:
+def _mean_product(before, objective, batches, vector: Tensor, check=False) -> Tensor:
     """Return the Hessian of the mean objective times a flat vector.
 
     Every product starts from the same random state, every batch from the same buffers.
     """
     before.restore_random_state()
     total = torch.zeros_like(vector)
+    parameters = [p for p, _ in before.weights if p.requires_grad]
     for loss in before.losses(objective, batches):
-        total += hessian_product(loss, trainable(model), vector)
-        del loss  # with its graph, before the next is built
-    return distributed.mean(total / len(batches))
+        product = hessian(loss, parameters)
+        image = product(vector, retain_graph=check)
+        if check and (norm := norms(image)) > 0:
+            rows = torch.stack([vector, (image.to(norm.dtype) / norm).to(vector)])
+            check_symmetric(product, rows, torch.stack([image, product(rows[1])]))
+        check, total = False, total.add_(image)
+        del loss, product  # with its graph, before the next is built
+    total = distributed.mean(total / len(batches))
+    if not torch.isfinite(total).all():
+        raise FloatingPointError("the Hessian's product is not finite")
+    return total

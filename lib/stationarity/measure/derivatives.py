@@ -1,19 +1,35 @@
 """A model's parameters as a vector, and derivatives of a loss that leave no trace."""
 
+import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import checkpoint
+
+SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
+REMEDIES = {  # by what PyTorch says
+    "nference tensor": "a tensor was made under torch.inference_mode(): pass its clone()",
+    "does not require grad": "the objective differentiates: it must use torch.enable_grad()",
+    "derivative for": "an operation lacks a derivative: write it with elementary ones",
+}
 
 
 def trainable(model: nn.Module) -> list[Tensor]:
-    """Return the trainable parameters; ``ValueError`` where there are none."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
+    """Return the trainable parameters; ``ValueError`` where there are none, or complex ones."""
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not named:
         raise ValueError("the model has no trainable parameters: nothing to measure")
-    return parameters
+    for name, p in named.items():
+        if p.is_complex():
+            raise ValueError(f"the parameter {name!r} is complex: make it two real ones")
+        if p.is_inference():
+            raise ValueError(f"the parameter {name!r} was made in inference_mode(): clone it")
+    return list(named.values())
 
 
 def count_entries(tensors: Iterable[Tensor]) -> int:
@@ -44,46 +60,81 @@ def parameter_vector(model: nn.Module) -> Tensor:
 
 def displacement(model: nn.Module, origin: Tensor) -> float:
     """Return ||theta - origin||, ``origin`` being an earlier :func:`parameter_vector`."""
-    return torch.linalg.vector_norm(parameter_vector(model) - origin).item()
+    return norms(parameter_vector(model) - origin).item()
 
 
-def gradients(loss: Tensor, parameters: list[Tensor], graph: bool = False) -> tuple:
-    """Return the gradients of the loss, zeros for what it does not use."""
-    if not loss.requires_grad:
-        return tuple(torch.zeros_like(p) for p in parameters)
-    return torch.autograd.grad(loss, parameters, create_graph=graph, materialize_grads=True)
+def norms(rows: Tensor) -> Tensor:
+    """Return norms along the last dimension, float64 where others may not hold the squares."""
+    found = torch.linalg.vector_norm(rows, dim=-1)
+    held = (found > 1e-16) & (found < math.inf)
+    if held.all():
+        return found
+    return found.double().where(held, torch.linalg.vector_norm(rows.double(), dim=-1))
 
 
-def hessian_product(loss: Tensor, parameters: list[Tensor], vector: Tensor) -> Tensor:
-    """Return the Hessian of the loss times a flat vector: the gradient of <grad, v>."""
-    pairs = zip(gradients(loss, parameters, graph=True), parts(vector[None], parameters)[0])
-    pairs = [pair for pair in pairs if pair[0].requires_grad]  # else the loss is linear there
-    if not pairs:
-        return torch.zeros_like(vector)
-    slopes, along = zip(*pairs)
-    return flat(torch.autograd.grad(slopes, parameters, along, materialize_grads=True))
+def gradients(ends, parameters: list[Tensor], along=None, **how) -> tuple[Tensor, ...]:
+    """Return dense gradients (of ends along vectors); ``ValueError`` where a loss has none."""
+    found = [None]
+    if along or ends.requires_grad:
+        found = torch.autograd.grad(ends, parameters, along, allow_unused=True, **how)
+    if not along and all(one is None for one in found):
+        raise ValueError("the loss depends on no trainable parameter: compute it with a graph")
+    whole = (torch.zeros_like(p) if one is None else one for one, p in zip(found, parameters))
+    return tuple(one.to_dense() if one.is_sparse else one for one in whole)
+
+
+def hessian(loss: Tensor, parameters: list[Tensor]) -> Callable[..., Tensor]:
+    """Return the function that maps a flat v to Hessian times v: the gradient of <grad, v>."""
+    slopes = gradients(loss, parameters, create_graph=True)
+
+    def product(vector: Tensor, retain_graph: bool = True) -> Tensor:
+        pairs = zip(slopes, parts(vector[None], parameters)[0])
+        pairs = [(s, v.to(s.dtype)) for s, v in pairs if s.requires_grad]  # else it is linear
+        if not pairs:
+            return torch.zeros_like(vector)
+        ends, along = zip(*pairs)
+        return flat(gradients(ends, parameters, along, retain_graph=retain_graph))
+
+    return product
 
 
 class Before:
-    """Buffers, modes and random state of a model before it is measured."""
+    """Parameters, buffers, modes and random state of a model before it is measured."""
 
     def __init__(self, model: nn.Module):
         self.model = model
-        self.buffers = [
-            (module._buffers, name, buffer, buffer.clone())
-            for module in model.modules()
-            for name, buffer in module._buffers.items()
-            if buffer is not None
-        ]
+        things = *model.modules(), *model.parameters()
+        if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
+            raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
+        owners = [(m._buffers, m._parameters) for m in model.modules()]
+        self.tables = [(table, dict(table)) for tables in owners for table in tables]
+        own = (b for b in model.buffers() if b.is_sparse or 0 not in b.stride())  # not expanded
+        self.buffers = [(buffer, buffer.clone()) for buffer in own]
+        self.weights = [(p, p.detach().clone()) for p in model.parameters()]
         self.modes = [(module, module.training) for module in model.modules()]
         self.random_state = torch.get_rng_state()
         devices = {p.device for p in model.parameters() if p.device.type != "cpu"}
         self.device_states = {d: torch.get_device_module(d).get_rng_state(d) for d in devices}
 
     def restore_buffers(self) -> None:
-        for owner, name, buffer, value in self.buffers:
-            owner[name] = buffer
+        for table, entries in self.tables:
+            table.clear()
+            table.update(entries)
+        for buffer, value in self.buffers:
             buffer.detach().copy_(value)
+
+    def restore(self) -> bool:
+        """Put everything back; return whether the parameters had changed."""
+        found, changed = list(self.model.parameters()), False
+        self.restore_buffers()
+        self.restore_random_state()
+        for module, training in self.modes:
+            module.training = training
+        for now, (p, old) in zip(found, self.weights):
+            if now is not p or not (p.equal(old) or p.nan_to_num().equal(old.nan_to_num())):
+                p.detach().copy_(old)
+                changed = True
+        return changed
 
     def restore_random_state(self) -> None:
         torch.set_rng_state(self.random_state)
@@ -95,26 +146,42 @@ class Before:
         empty = True
         for batch in batches:
             self.restore_buffers()
-            yield objective(self.model, batch)
+            yield _one_number(objective(self.model, batch))
             empty = False
         if empty:
             raise ValueError("no batch was given: pass a list or a fresh iterator of batches")
 
 
+def _one_number(loss) -> Tensor:
+    if isinstance(loss, Tensor) and loss.numel() == 1 and not loss.is_complex():
+        return loss
+    raise ValueError(
+        f"the objective must return its loss, a real scalar tensor, not {loss!s:.30}"
+    )
+
+
 @contextmanager
 def without_trace(model: nn.Module, curvature: bool = False) -> Iterator[Before]:
-    """Measure inside; the model and the random state come out as they went in."""
-    before = Before(model)
-    # Fused attention kernels have no second derivative.
+    """Measure inside, then put all back; ``ValueError`` where parameters had changed."""
+    # Fused attention and compiled models have no second derivative; a re-entrant checkpoint
+    # loses gradients.
     attention = sdpa_kernel(SDPBackend.MATH) if curvature else nullcontext()
-    try:
-        with torch.enable_grad(), float32_products("ieee"), attention:
+    compiles = "torch._dynamo" in sys.modules
+    eager = torch.compiler.set_stance("force_eager") if compiles else nullcontext()
+    apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
+    replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
+    with torch.inference_mode(False), float32_products("ieee"), attention, eager, replay:
+        before = Before(model)
+        try:
             yield before
-    finally:
-        before.restore_buffers()
-        before.restore_random_state()
-        for module, training in before.modes:
-            module.training = training
+        except RuntimeError as error:
+            for said in [said for said in REMEDIES if said in str(error)]:
+                raise ValueError(REMEDIES[said]) from error
+            raise
+        finally:
+            changed = before.restore()
+        if changed:
+            raise ValueError("the forward pass changes parameters: move that out of it")
 
 
 @contextmanager

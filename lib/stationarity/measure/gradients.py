@@ -86,9 +86,7 @@ def gradient_statistics(
             losses.append(loss.detach())
     count = len(losses)
     if population is not None and population < count:
-        raise ValueError(
-            f"population={population} is less than the {count} batches drawn from it"
-        )
+        raise ValueError(f"population={population} is less than the {count} batches drawn")
     if count == 1 and population != 1:
         raise ValueError(
             "one batch does not tell gradient from noise: pass at least two, or "
@@ -182,15 +180,13 @@ def projected_gradients(
     >>> projected_gradients(model, objective, [1.0, 2.0], torch.eye(2)[:1]).flatten()
     tensor([1., 2.], dtype=torch.float64)
     """
-    parameters, size = trainable(model), len(parameter_vector(model))
-    if directions.dim() != 2 or directions.shape[1] != size:
-        raise ValueError(
-            f"directions have shape {tuple(directions.shape)}; the model has {size} "
-            "trainable parameters"
-        )
     with without_trace(model) as before:
+        parameters, like = trainable(model), parameter_vector(model)
+        if directions.dim() != 2 or directions.shape[1] != len(like):
+            shape = tuple(directions.shape)
+            raise ValueError(f"directions have shape {shape}, not (k, {len(like)})")
         rows = [
-            directions @ flat(gradients(loss, parameters))
+            directions.to(like) @ flat(gradients(loss, parameters))
             for loss in before.losses(objective, batches)
         ]
     return distributed.mean(torch.stack(rows).double()).cpu()

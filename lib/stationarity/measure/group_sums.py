@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..runs import distributed
-from .derivatives import count_entries, parts
+from .derivatives import flat, norms, parts
 
 GROUPS = 16  # of the jackknife: as many gradients are held in memory,
 BLOCK = 8  # and the last few, to be added together
@@ -31,8 +31,8 @@ class GroupSums:
         if row == 0 and self.count <= GROUPS:
             if self.count == GROUPS:
                 self.norms = [_norms(block) for block in self.blocks]
-            size = count_entries(self.parameters)
-            self.blocks.append(self.parameters[0].new_empty(BLOCK, size))
+            like = flat(p.detach() for p in self.parameters)
+            self.blocks.append(like.new_empty(BLOCK, len(like)))
             self.rows = parts(self.blocks[-1], self.parameters)
         torch._foreach_copy_(self.rows[row], gradients)
         self.count += 1
@@ -62,14 +62,13 @@ class GroupSums:
 
 def _norms(rows: Tensor) -> Tensor:
     """Return norms of rows by parts: of whole rows float32 would lose four digits."""
-    pieces = rows.split(2**16, dim=1)
-    return torch.stack([torch.linalg.vector_norm(piece, dim=1) for piece in pieces])
+    return torch.stack([norms(piece) for piece in rows.split(2**16, dim=1)])
 
 
 def inner_products(blocks: list[Tensor]) -> np.ndarray:
     """Return all inner products of rows of blocks (R, P), float64, by slices."""
     total = sum(len(block) for block in blocks)
-    gram = torch.zeros(total, total, dtype=torch.float64)
+    gram = torch.zeros(total, total, dtype=torch.float64, device="cpu")
     for begin in range(0, blocks[0].shape[1], 2**16):
         rows = torch.cat([block[:, begin : begin + 2**16] for block in blocks]).double()
         gram += (rows @ rows.T).cpu()

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .subspace import Ritz, Subspace
+from .subspace import Ritz, Subspace, check_symmetric
 
 SMALL = 2500  # up to this size k = 1 is verified as well: products cost next to nothing
 LEAST = 4  # fewer products show too little of what a start near an eigenvector hides
@@ -70,6 +70,7 @@ def largest_eigenpairs(
         trusted = space.count == space.size or (k == 1 and space.size > SMALL)
         converged = trusted or nothing_missed(space, tol, max_products)
     ritz = Ritz(space)
+    check_symmetric(matvec, space.rows, space.images)
     values, residuals = ritz.values[:k].to(like), ritz.norms[:k].to(like)
     return Sharpness(values, ritz.vectors(0, k), residuals, space.products, converged)
 
@@ -175,7 +176,7 @@ def nothing_missed(space: Subspace, tol: float, max_products: int) -> bool:
         space.append(unit)
         image = space.images[-1]
         diagonal.append((unit @ image).item())
-        bands = (torch.tensor(band, dtype=torch.float64) for band in (diagonal, beside))
+        bands = map(torch.DoubleTensor, (diagonal, beside))  # on the CPU
         values = torch.linalg.eigvalsh(sum(map(torch.diag, bands, (0, -1))))  # lower half
         if values.max() >= threshold:
             return False

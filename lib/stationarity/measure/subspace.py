@@ -5,6 +5,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .derivatives import norms
+
+
+def check_symmetric(product: Callable, rows: Tensor, images: Tensor) -> None:
+    """Raise ``ValueError`` where rows' images (k, P) are not symmetric, up to rounding."""
+    matrix = rows @ images.T
+    apart, top = (matrix - matrix.T).abs().max(), matrix.abs().max()
+    half = torch.finfo(rows.dtype).eps ** 0.5  # of the digits
+    if apart > half * top and apart > 10 * norms(product(3 * rows[0]) / 3 - images[0]):
+        raise ValueError(
+            "the Hessian's products are not symmetric: PyTorch has a layer's second derivative "
+            "wrong, so write it with elementary operations (weight_norm as v * (g / v.norm()))"
+        )
+
 
 class Ritz:
     """Ritz pairs of a basis, values descending (float64, on the CPU).
@@ -20,11 +34,11 @@ class Ritz:
         self.values, self.coefficients = values.flip(0), coefficients.flip(1)
         self.scale = self.values.abs().max().item()
         count = min(self.k + 1, len(values))
-        norms = [
-            torch.linalg.vector_norm(self.residuals(begin, min(begin + 8, count)), dim=1)
+        found = [
+            norms(self.residuals(begin, min(begin + 8, count)))
             for begin in range(0, count, 8)  # few at a time: they are long
         ]
-        self.norms = torch.cat(norms).double().cpu()
+        self.norms = torch.cat(found).double().cpu()
 
     def vectors(self, begin: int, end: int) -> Tensor:
         return self.coefficients[:, begin:end].T.to(self.rows) @ self.rows
@@ -77,8 +91,8 @@ class Subspace:
         return self._images[: self.count]
 
     def random(self) -> Tensor:
-        numbers = torch.randn(self.size, generator=self.generator, dtype=torch.float64)
-        return numbers.to(self._rows)  # the same on every device
+        how = {"generator": self.generator, "dtype": torch.float64, "device": "cpu"}
+        return torch.randn(self.size, **how).to(self._rows)  # the same on every device
 
     def outside(self, direction: Tensor, scale: float) -> tuple[Tensor, float]:
         """Return the unit part of a direction outside the basis, and its norm.
@@ -88,7 +102,7 @@ class Subspace:
         """
         for _ in range(2):  # twice is enough
             direction = direction - self.rows.T @ (self.rows @ direction)
-        norm = torch.linalg.vector_norm(direction).item()
+        norm = norms(direction).item()
         if norm <= 10 * self.precision * scale:
             return self.outside(self.random(), 0.0)[0], 0.0
         return direction / norm, norm
@@ -96,11 +110,9 @@ class Subspace:
     def append(self, unit: Tensor) -> None:
         """Add a unit direction outside the basis, and its image."""
         image = self.matvec(unit)
-        if not torch.isfinite(image).all():
-            raise FloatingPointError("the operator's product is not finite")
         if self.count == self.capacity:  # keep leading Ritz vectors, and the last row's span
             leading = Ritz(self).coefficients[:, : self.k + 4]
-            last = torch.zeros(self.count, 1, dtype=torch.float64)
+            last = torch.zeros(self.count, 1, dtype=torch.float64, device="cpu")
             last[-1] = 1.0
             self._select(torch.linalg.qr(torch.cat([leading, last], dim=1)).Q)
         self._rows[self.count], self._images[self.count] = unit, image

@@ -1,0 +1,389 @@
+"""Models and objectives of others: measured right, or refused in a clear sentence."""
+
+import contextlib
+import math
+
+import pytest
+import torch
+import torch.distributed as dist
+from stationarity import measure
+from stationarity.measure import (
+    directional_sharpness,
+    gradient_statistics,
+    mean_loss,
+    sharpness,
+)
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.utils import weight_norm
+from torch.utils.checkpoint import checkpoint
+
+DOUBLE = torch.float64
+INPUTS = torch.linspace(-1, 1, 12, dtype=DOUBLE).view(4, 3).sin()
+
+
+def cubes(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    return (model(inputs) + 1).pow(3).mean()
+
+
+def net(*layers: nn.Module) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = layers or (nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    return nn.Sequential(*layers).double()
+
+
+def gradient_of(model, objective=cubes, inputs=INPUTS) -> torch.Tensor:
+    return gradient_statistics(model, objective, [inputs], population=1).mean_gradient
+
+
+def along_ones(model, objective=cubes, inputs=INPUTS) -> float:
+    direction = torch.ones_like(measure.parameter_vector(model))
+    return directional_sharpness(model, objective, [inputs], direction)
+
+
+def top_of(model, objective=cubes, inputs=INPUTS) -> float:
+    found = sharpness(model, objective, [inputs], tol=1e-8)
+    assert found.converged
+    return found.eigenvalues.item()
+
+
+DERIVATIVES = {"gradient": gradient_of, "sharpness": top_of, "directional": along_ones}
+EVERYTHING = DERIVATIVES | {"loss": lambda m, f, b=INPUTS: mean_loss(m, f, [b])}
+derivatives = pytest.mark.parametrize("name", DERIVATIVES)
+everything = pytest.mark.parametrize("name", EVERYTHING)
+
+
+def assert_equal(model, other) -> None:
+    for function in DERIVATIVES.values():
+        found, expected = function(model), function(other)
+        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-10)
+
+
+class Function(nn.Module):
+    """A net whose forward pass is a function of it and its inputs."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function, self.inner = function, net()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, inputs):
+        return self.function(self, inputs)
+
+
+@everything
+@pytest.mark.parametrize("guard", [torch.inference_mode, torch.no_grad])
+def test_inside_a_mode_without_graphs(name, guard):
+    model = net()
+    outside = EVERYTHING[name](model, cubes)
+    with guard():
+        inside = EVERYTHING[name](model, cubes)
+    torch.testing.assert_close(inside, outside, rtol=0, atol=0)
+    assert not torch.is_inference(INPUTS)
+
+
+@derivatives
+def test_batches_and_models_made_in_inference_mode(name):
+    model = net()
+    with torch.inference_mode():
+        inputs, born = INPUTS + 0, net()
+        with pytest.raises(ValueError, match=r"inference_mode\(\): pass its clone"):
+            DERIVATIVES[name](model, cubes, inputs)
+        with pytest.raises(ValueError, match=r"'0.weight' was made in inference_mode"):
+            DERIVATIVES[name](born, cubes, INPUTS)
+        assert mean_loss(born, cubes, [inputs]) == mean_loss(model, cubes, [INPUTS])
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_reentrant_checkpoints_in_front_of_which_nothing_is_trained(starts):
+    """What they hold is measured, with gradients of their inputs or without."""
+    plain = net()
+    plain[0].requires_grad_(False)
+
+    def forward(model, inputs):
+        frozen, *trained = model.inner
+        hidden = frozen(inputs).requires_grad_(starts)
+        return checkpoint(nn.Sequential(*trained), hidden, use_reentrant=True)
+
+    model = Function(forward)
+    model.inner[0].requires_grad_(False)
+    assert_equal(model, plain)
+    model.inner[0].requires_grad_(True)
+    model.function = lambda model, inputs: checkpoint(model.inner, inputs, use_reentrant=True)
+    assert_equal(model, net())
+    head = Function(lambda model, x: model.head(forward(model, x)), head=nn.Linear(2, 2))
+    head.double().inner[0].requires_grad_(False)
+    assert gradient_of(head)[: 4 * 2 + 2].abs().min() > 0
+
+
+@derivatives
+@pytest.mark.parametrize(
+    "objective",
+    [
+        torch.no_grad()(cubes),
+        lambda model, inputs: cubes(model, inputs).detach(),
+        lambda model, inputs: cubes(model, inputs).detach().requires_grad_(),
+        lambda model, inputs: inputs.sum(),
+    ],
+)
+def test_a_loss_without_a_graph_to_the_parameters(name, objective):
+    with pytest.raises(ValueError, match="depends on no trainable parameter"):
+        DERIVATIVES[name](net(), objective)
+
+
+def test_a_loss_that_is_constant_stays_zero():
+    model, constant = net(), lambda model, inputs: 0 * cubes(model, inputs)
+    assert not gradient_of(model, constant).any()
+    assert top_of(model, constant) == along_ones(model, constant) == 0
+
+
+@everything
+@pytest.mark.parametrize("present", [False, True])
+def test_a_buffer_of_the_first_forward_pass_does_not_stay(name, present):
+    def forward(model, inputs):
+        seen = getattr(model, "seen", None)
+        counts.append(0 if seen is None else 1)
+        model.register_buffer("seen", inputs.mean(0))
+        return model.inner(inputs)
+
+    model, counts = Function(forward), []
+    if present:
+        model.register_buffer("seen", None)
+    EVERYTHING[name](model, cubes)
+    assert not any(counts) and list(model._buffers) == ["seen"] * present
+    assert getattr(model, "seen", None) is None
+
+
+def clamped(model, inputs):
+    for weight in model.inner.parameters():
+        weight.data.clamp_(-0.1, 0.1)
+    return model.inner(inputs)
+
+
+def replaced(model, inputs):
+    model.inner[0].weight = nn.Parameter(2 * model.inner[0].weight.detach())
+    return model.inner(inputs)
+
+
+def averaged(model, inputs):
+    model.inner[0].bias.data = model.inner[0].bias.data + 1
+    return model.inner(inputs)
+
+
+@everything
+@pytest.mark.parametrize("forward", [clamped, replaced, averaged])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_forward_pass_that_changes_parameters_is_undone_and_refused(name, forward, frozen):
+    model = Function(forward)
+    model.inner[0].requires_grad_(not frozen)
+    before = list(model.parameters())
+    values = [p.detach().clone() for p in before]
+    with pytest.raises(ValueError, match="forward pass changes parameters"):
+        EVERYTHING[name](model, cubes)
+    assert all(a is b for a, b in zip(before, model.parameters(), strict=True))
+    assert all(map(torch.equal, before, values))
+
+
+def test_weights_that_are_not_numbers_have_not_changed():
+    model = net()
+    model[0].bias.data.fill_(math.nan)
+    assert gradient_of(model).isnan().any()
+    with pytest.raises(FloatingPointError, match="not finite"):
+        top_of(model)
+
+
+def test_a_complex_parameter_is_refused_by_name():
+    model = nn.ParameterDict({"z": torch.tensor([1.0 + 2.0j])})
+    for function in DERIVATIVES.values():
+        with pytest.raises(ValueError, match="'z' is complex"):
+            function(model, lambda model, batch: model["z"].abs().square().sum())
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e-25])
+def test_very_long_and_very_short_vectors(scale):
+    model, inputs = net().float(), INPUTS.float()
+    direction = torch.ones_like(measure.parameter_vector(model))
+    usual = directional_sharpness(model, cubes, [inputs], direction)
+    for dtype in (torch.float32, DOUBLE):
+        long = directional_sharpness(model, cubes, [inputs], direction.to(dtype) * scale)
+        assert long == pytest.approx(usual, rel=1e-5)
+
+    def scaled(model, inputs):
+        return scale * cubes(model, inputs)
+
+    def ratio(function, *arguments) -> float:
+        return function(model, scaled, *arguments) / function(model, cubes, *arguments) / scale
+
+    assert ratio(along_ones, inputs) == pytest.approx(1, rel=1e-4)
+    assert sharpness(model, scaled, [inputs]).eigenvalues.item() / scale == pytest.approx(
+        sharpness(model, cubes, [inputs]).eigenvalues.item(), rel=1e-2
+    )
+    batches = [inputs + shift for shift in torch.linspace(0, 1, 40)]
+    ours, theirs = (gradient_statistics(model, f, batches) for f in (scaled, cubes))
+    for name in ("gradient_norm_naive", "noise_norm"):
+        assert getattr(ours, name) / scale == pytest.approx(getattr(theirs, name), rel=1e-4)
+    origin = measure.parameter_vector(model)
+    with torch.no_grad():
+        model[0].bias.copy_(torch.full((4,), scale))
+        model[0].weight.zero_(), model[2].weight.zero_(), model[2].bias.zero_()
+    if scale > 1:
+        assert measure.displacement(model, origin) == pytest.approx(2 * scale)
+
+
+def test_directions_of_another_dtype():
+    model, inputs = net().float(), INPUTS.float()
+    direction = torch.ones_like(measure.parameter_vector(model))
+    rows = measure.projected_gradients(model, cubes, [inputs], direction[None].double())
+    assert rows.item() == pytest.approx(
+        gradient_of(model, inputs=inputs).sum().item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("norm", [weight_norm, nn.utils.parametrizations.weight_norm])
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_second_derivative_that_pytorch_has_wrong_is_noticed(norm, dtype):
+    model, inputs = net(norm(nn.Linear(3, 2))).to(dtype), INPUTS.to(dtype)
+    assert gradient_of(model, inputs=inputs).isfinite().all()
+    for function in (top_of, along_ones):
+        with pytest.raises(ValueError, match="not symmetric"):
+            function(model, inputs=inputs)
+
+
+def test_rounding_is_not_taken_for_a_wrong_derivative():
+    """The curvature of a net that knows its data by heart is little but rounding."""
+    model, inputs = net().float(), INPUTS.float()
+    labels = torch.tensor([0, 1, 0, 1])
+    optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
+    for scale in (1.0, 1e2, 1e4):
+        for _ in range(200):
+            optimiser.zero_grad()
+            measure.cross_entropy(model, (inputs, labels)).backward()
+            optimiser.step()
+        stretched = lambda model, batch: measure.cross_entropy(
+            lambda x: scale * model(x), batch
+        )
+        top_of_stretched = sharpness(model, stretched, [(inputs, labels)], max_products=20)
+        assert top_of_stretched.eigenvalues.isfinite().all()
+        assert math.isfinite(along_ones(model, stretched, (inputs, labels)))
+
+
+@everything
+def test_an_expanded_buffer(name):
+    model = Function(lambda model, inputs: model.inner(inputs + model.shift))
+    model.register_buffer("shift", torch.zeros(1, dtype=DOUBLE).expand(3))
+    found, expected = (EVERYTHING[name](m, cubes) for m in (model, net()))
+    torch.testing.assert_close(found, expected)
+
+
+def test_sparse_gradients():
+    tokens = torch.tensor([[0, 1], [1, 3]])
+    embeddings = [nn.Embedding(4, 3, sparse=sparse) for sparse in (True, False)]
+    models = [net(embedding, nn.Linear(3, 1)) for embedding in embeddings]
+    models[1].load_state_dict(models[0].state_dict())
+    for function in DERIVATIVES.values():
+        found, expected = (function(model, inputs=tokens) for model in models)
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_compiled_model_is_measured_uncompiled_and_stays_compiled(whole):
+    calls = []
+
+    def backend(graph, inputs):
+        calls.append("compiled")
+        return lambda *given: calls.append("run") or graph(*given)
+
+    compiled = torch.compile(net(), backend=backend) if whole else net()
+    if not whole:
+        compiled[0] = torch.compile(compiled[0], backend=backend)
+    compiled(INPUTS)
+    before = list(calls)
+    assert_equal(compiled, net())
+    assert calls == before
+    compiled(INPUTS)
+    assert calls == [*before, "run"]
+
+
+def test_another_default_device():
+    found = [function(net()) for function in DERIVATIVES.values()]
+    model = net()
+    with torch.device("meta"):
+        other = [function(model) for function in DERIVATIVES.values()]
+        restarted = sharpness(model, cubes, [INPUTS], k=1, tol=1e-12, max_products=60)
+        assert sharpness(model, cubes, [INPUTS], k=3).converged
+    torch.testing.assert_close(other, found, rtol=0, atol=0)
+    assert restarted.eigenvalues.isfinite().all()
+
+
+@everything
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda loss: (loss, loss),
+        lambda loss: {"loss": loss},
+        lambda loss: type("Output", (), {"loss": loss})(),
+        lambda loss: loss.item(),
+        lambda loss: None,
+        lambda loss: loss.expand(3),
+    ],
+)
+def test_an_objective_that_returns_no_loss(name, wrap):
+    with pytest.raises(ValueError, match="must return its loss, a real scalar tensor"):
+        EVERYTHING[name](net(), lambda model, inputs: wrap(cubes(model, inputs)))
+
+
+def test_directional_sharpness_of_what_is_not_a_number():
+    with pytest.raises(FloatingPointError, match="not finite"):
+        along_ones(net(), lambda model, inputs: math.nan * cubes(model, inputs))
+    direction = torch.full_like(measure.parameter_vector(net()), math.nan)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        directional_sharpness(net(), cubes, [INPUTS], direction)
+
+
+def test_mean_loss_of_an_objective_that_differentiates():
+    def slopes(model, inputs, guard=contextlib.nullcontext):
+        inputs = inputs.clone().requires_grad_()
+        with guard():
+            loss = cubes(model, inputs)
+            return torch.autograd.grad(loss, inputs, create_graph=True)[0].square().sum()
+
+    with pytest.raises(ValueError, match="differentiates: it must use torch.enable_grad"):
+        mean_loss(net(), slopes, [INPUTS])
+    guarded = lambda model, inputs: slopes(model, inputs, torch.enable_grad)
+    found = gradient_statistics(net(), slopes, [INPUTS], population=1).loss
+    assert mean_loss(net(), guarded, [INPUTS]) == pytest.approx(found)
+
+
+def test_an_operation_without_a_second_derivative():
+    model = net(nn.EmbeddingBag(4, 3), nn.Linear(3, 2))
+    tokens = torch.tensor([[0, 1], [1, 3]])
+    assert gradient_of(model, inputs=tokens).isfinite().all()
+    for function in (top_of, along_ones):
+        with pytest.raises(ValueError, match="write it with elementary ones"):
+            function(model, inputs=tokens)
+
+
+def test_a_sharded_model_is_refused(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/all", rank=0, world_size=1)
+    try:
+        model = fully_shard(net(), mesh=init_device_mesh("cpu", (1,)))
+        for function in EVERYTHING.values():
+            with pytest.raises(ValueError, match="sharded .*: measure an unsharded copy"):
+                function(model, cubes)
+    finally:
+        dist.destroy_process_group()
+
+
+def test_parameters_of_several_dtypes():
+    model, whole = net(), net()
+    model[0].half().forward = lambda x, layer=model[0]: nn.functional.linear(
+        x, layer.weight.double(), layer.bias.double()
+    )
+    whole.load_state_dict(model.state_dict())
+    found, expected = gradient_of(model), gradient_of(whole)
+    assert found.dtype == DOUBLE
+    torch.testing.assert_close(found[-10:], expected[-10:])
+    assert along_ones(model) == pytest.approx(along_ones(whole), rel=1e-2)
