@@ -253,21 +253,19 @@ def test_a_second_derivative_that_pytorch_has_wrong_is_noticed(norm, dtype):
 
 
 def test_rounding_is_not_taken_for_a_wrong_derivative():
-    """The curvature of a net that knows its data by heart is little but rounding."""
-    model, inputs = net().float(), INPUTS.float()
-    labels = torch.tensor([0, 1, 0, 1])
-    optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
-    for scale in (1.0, 1e2, 1e4):
-        for _ in range(200):
-            optimiser.zero_grad()
-            measure.cross_entropy(model, (inputs, labels)).backward()
-            optimiser.step()
+    """The curvature of a net that is sure of its answers is little but rounding."""
+    model, inputs = net().float(), 3 * torch.randn(16, 3)
+    outputs = model(inputs).detach()
+    sure = (outputs[:, 0] - outputs[:, 1]).abs() > 0.2
+    batch = inputs[sure], outputs[sure].argmax(1)
+    for scale in (10.0, 20.0, 30.0, 40.0, 50.0):
         stretched = lambda model, batch: measure.cross_entropy(
             lambda x: scale * model(x), batch
         )
-        top_of_stretched = sharpness(model, stretched, [(inputs, labels)], max_products=20)
-        assert top_of_stretched.eigenvalues.isfinite().all()
-        assert math.isfinite(along_ones(model, stretched, (inputs, labels)))
+        for seed in range(3):
+            found = sharpness(model, stretched, [batch], max_products=20, seed=seed)
+            assert found.eigenvalues.isfinite().all()
+        assert math.isfinite(along_ones(model, stretched, batch))
 
 
 @everything
@@ -331,7 +329,7 @@ def test_another_default_device():
     ],
 )
 def test_an_objective_that_returns_no_loss(name, wrap):
-    with pytest.raises(ValueError, match="must return its loss, a real scalar tensor"):
+    with pytest.raises(ValueError, match="must return its loss, a scalar tensor"):
         EVERYTHING[name](net(), lambda model, inputs: wrap(cubes(model, inputs)))
 
 

@@ -19,7 +19,7 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import flop_registry
 
 from ..chapters.sizes import data_of, net
-from ..measure.derivatives import count_entries, gradients, hessian, trainable
+from ..measure.derivatives import count_entries, gradients, hessian_product, trainable
 from ..train import loop, precision
 from ..train.settings import AnyTraining, LanguageTraining, Training
 
@@ -51,10 +51,14 @@ class Operations(TorchDispatchMode):
 def _passes(model: nn.Module, objective: Callable, batch) -> list[Callable]:
     parameters = trainable(model)
     vector = torch.ones(count_entries(parameters), device=parameters[0].device)
+
+    def slopes(create_graph: bool = True) -> tuple:
+        return gradients(objective(model, batch), parameters, create_graph=create_graph)
+
     return [
         lambda: torch.no_grad()(objective)(model, batch),
-        lambda: gradients(objective(model, batch), parameters),
-        lambda: hessian(objective(model, batch), parameters)(vector, retain_graph=False),
+        lambda: slopes(create_graph=False),
+        lambda: hessian_product(slopes(), parameters, vector),
     ]
 
 

@@ -1,12 +1,13 @@
 """Curvature: the largest eigenvalues of the Hessian, and its value along a vector."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..runs import distributed
-from .derivatives import hessian, norms, parameter_vector, without_trace
+from .derivatives import gradients, hessian_product, norms, parameter_vector, without_trace
 from .lanczos import Sharpness, largest_eigenpairs
 from .objectives import Batch, Objective
 from .subspace import check_symmetric
@@ -85,8 +86,7 @@ def directional_sharpness(
     with without_trace(model, curvature=True) as before:
         like, norm = parameter_vector(model), norms(direction)
         if direction.shape != like.shape:
-            shapes = tuple(direction.shape), tuple(like.shape)
-            raise ValueError(f"direction has shape {shapes[0]}, the parameters {shapes[1]}")
+            raise ValueError(f"direction has shape {direction.shape}, not {like.shape}")
         if norm == 0:
             raise ValueError("a zero direction has no curvature: pass a nonzero one")
         unit = (direction.to(norm.dtype) / norm).to(like)
@@ -103,13 +103,14 @@ def _mean_product(before, objective, batches, vector: Tensor, check=False) -> Te
     total = torch.zeros_like(vector)
     parameters = [p for p, _ in before.weights if p.requires_grad]
     for loss in before.losses(objective, batches):
-        product = hessian(loss, parameters)
-        image = product(vector, retain_graph=check)
+        slopes = gradients(loss, parameters, create_graph=True)
+        product = partial(hessian_product, slopes, parameters, retain_graph=check)
+        image = product(vector)
         if check and (norm := norms(image)) > 0:
             rows = torch.stack([vector, (image.to(norm.dtype) / norm).to(vector)])
             check_symmetric(product, rows, torch.stack([image, product(rows[1])]))
         check, total = False, total.add_(image)
-        del loss, product  # with its graph, before the next is built
+        del loss, slopes, product  # with its graph, before the next is built
     total = distributed.mean(total / len(batches))
     if not torch.isfinite(total).all():
         raise FloatingPointError("the Hessian's product is not finite")

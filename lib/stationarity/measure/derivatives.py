@@ -1,7 +1,6 @@
 """A model's parameters as a vector, and derivatives of a loss that leave no trace."""
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from unittest import mock
@@ -66,9 +65,9 @@ def displacement(model: nn.Module, origin: Tensor) -> float:
 def norms(rows: Tensor) -> Tensor:
     """Return norms along the last dimension, float64 where others may not hold the squares."""
     found = torch.linalg.vector_norm(rows, dim=-1)
-    held = (found > 1e-16) & (found < math.inf)
-    if held.all():
+    if all(1e-16 < norm < math.inf for norm in found.reshape(-1).tolist()):
         return found
+    held = (found > 1e-16) & found.isfinite()
     return found.double().where(held, torch.linalg.vector_norm(rows.double(), dim=-1))
 
 
@@ -79,23 +78,18 @@ def gradients(ends, parameters: list[Tensor], along=None, **how) -> tuple[Tensor
         found = torch.autograd.grad(ends, parameters, along, allow_unused=True, **how)
     if not along and all(one is None for one in found):
         raise ValueError("the loss depends on no trainable parameter: compute it with a graph")
-    whole = (torch.zeros_like(p) if one is None else one for one, p in zip(found, parameters))
+    whole = [torch.zeros_like(p) if one is None else one for one, p in zip(found, parameters)]
     return tuple(one.to_dense() if one.is_sparse else one for one in whole)
 
 
-def hessian(loss: Tensor, parameters: list[Tensor]) -> Callable[..., Tensor]:
-    """Return the function that maps a flat v to Hessian times v: the gradient of <grad, v>."""
-    slopes = gradients(loss, parameters, create_graph=True)
-
-    def product(vector: Tensor, retain_graph: bool = True) -> Tensor:
-        pairs = zip(slopes, parts(vector[None], parameters)[0])
-        pairs = [(s, v.to(s.dtype)) for s, v in pairs if s.requires_grad]  # else it is linear
-        if not pairs:
-            return torch.zeros_like(vector)
-        ends, along = zip(*pairs)
-        return flat(gradients(ends, parameters, along, retain_graph=retain_graph))
-
-    return product
+def hessian_product(slopes: tuple, parameters: list[Tensor], vector: Tensor, **how) -> Tensor:
+    """Return the Hessian times a flat vector: the gradient of <slopes, v>, ``how`` as there."""
+    pairs = zip(slopes, parts(vector[None], parameters)[0])
+    pairs = [(s, v.to(s.dtype)) for s, v in pairs if s.requires_grad]  # else it is linear there
+    if not pairs:
+        return torch.zeros_like(vector)
+    ends, along = zip(*pairs)
+    return flat(gradients(ends, parameters, along, **how))
 
 
 class Before:
@@ -106,8 +100,7 @@ class Before:
         things = *model.modules(), *model.parameters()
         if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
             raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
-        owners = [(m._buffers, m._parameters) for m in model.modules()]
-        self.tables = [(table, dict(table)) for tables in owners for table in tables]
+        self.kept = [(t, dict(t)) for m in model.modules() for t in (m._buffers, m._parameters)]
         own = (b for b in model.buffers() if b.is_sparse or 0 not in b.stride())  # not expanded
         self.buffers = [(buffer, buffer.clone()) for buffer in own]
         self.weights = [(p, p.detach().clone()) for p in model.parameters()]
@@ -117,7 +110,7 @@ class Before:
         self.device_states = {d: torch.get_device_module(d).get_rng_state(d) for d in devices}
 
     def restore_buffers(self) -> None:
-        for table, entries in self.tables:
+        for table, entries in self.kept:
             table.clear()
             table.update(entries)
         for buffer, value in self.buffers:
@@ -155,18 +148,15 @@ class Before:
 def _one_number(loss) -> Tensor:
     if isinstance(loss, Tensor) and loss.numel() == 1 and not loss.is_complex():
         return loss
-    raise ValueError(
-        f"the objective must return its loss, a real scalar tensor, not {loss!s:.30}"
-    )
+    raise ValueError(f"the objective must return its loss, a scalar tensor, not {loss!s:.30}")
 
 
 @contextmanager
 def without_trace(model: nn.Module, curvature: bool = False) -> Iterator[Before]:
     """Measure inside, then put all back; ``ValueError`` where parameters had changed."""
-    # Fused attention and compiled models have no second derivative; a re-entrant checkpoint
-    # loses gradients.
+    # Fused attention, compiled models and re-entrant checkpoints have no second derivative.
     attention = sdpa_kernel(SDPBackend.MATH) if curvature else nullcontext()
-    compiles = "torch._dynamo" in sys.modules
+    compiles = "_dynamo" in vars(torch)
     eager = torch.compiler.set_stance("force_eager") if compiles else nullcontext()
     apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
     replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)

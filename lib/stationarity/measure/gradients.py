@@ -183,8 +183,7 @@ def projected_gradients(
     with without_trace(model) as before:
         parameters, like = trainable(model), parameter_vector(model)
         if directions.dim() != 2 or directions.shape[1] != len(like):
-            shape = tuple(directions.shape)
-            raise ValueError(f"directions have shape {shape}, not (k, {len(like)})")
+            raise ValueError(f"directions have shape {directions.shape}, not (k, {len(like)})")
         rows = [
             directions.to(like) @ flat(gradients(loss, parameters))
             for loss in before.losses(objective, batches)

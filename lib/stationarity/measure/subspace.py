@@ -15,8 +15,8 @@ def check_symmetric(product: Callable, rows: Tensor, images: Tensor) -> None:
     half = torch.finfo(rows.dtype).eps ** 0.5  # of the digits
     if apart > half * top and apart > 10 * norms(product(3 * rows[0]) / 3 - images[0]):
         raise ValueError(
-            "the Hessian's products are not symmetric: PyTorch has a layer's second derivative "
-            "wrong, so write it with elementary operations (weight_norm as v * (g / v.norm()))"
+            "PyTorch has a layer's second derivative wrong, as the Hessian's products are not "
+            "symmetric: write it with elementary operations (weight_norm as v * (g / v.norm()))"
         )
 
 
@@ -91,8 +91,7 @@ class Subspace:
         return self._images[: self.count]
 
     def random(self) -> Tensor:
-        how = {"generator": self.generator, "dtype": torch.float64, "device": "cpu"}
-        return torch.randn(self.size, **how).to(self._rows)  # the same on every device
+        return torch.DoubleTensor(self.size).normal_(generator=self.generator).to(self._rows)
 
     def outside(self, direction: Tensor, scale: float) -> tuple[Tensor, float]:
         """Return the unit part of a direction outside the basis, and its norm.

@@ -1,0 +1,111 @@
+"""The contract of measuring, on random small nets: right, without a trace, never silently zero."""
+
+import contextlib
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stationarity import measure
+from torch import nn
+
+DOUBLE = torch.float64
+WIDTH = 3
+MIDDLE = {
+    "linear": lambda: nn.Linear(WIDTH, WIDTH),
+    "tanh": nn.Tanh,
+    "gelu": nn.GELU,
+    "layer": lambda: nn.LayerNorm(WIDTH),
+    "batch": lambda: nn.BatchNorm1d(WIDTH),
+    "group": lambda: nn.GroupNorm(1, WIDTH),
+    "frozen": lambda: nn.Linear(WIDTH, WIDTH).requires_grad_(False),
+}
+ENDS = {
+    "kept": torch.positive,
+    "detached": torch.detach,
+    "renewed": lambda loss: loss.detach().requires_grad_(),
+    "constant": lambda loss: 0 * loss,
+}
+MODES = (contextlib.nullcontext, torch.no_grad, torch.inference_mode)
+PROFILE = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+
+
+def state_of(model: nn.Module) -> list:
+    tensors = [value.detach().clone() for value in model.state_dict().values()]
+    grads = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    return [tensors, grads, modes, list(model.state_dict()), torch.get_rng_state().clone()]
+
+
+def same(first, second) -> bool:
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first is second or first == second
+
+
+def dense(model: nn.Module, objective, batches: list) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradient and Hessian of the mean objective, entry by entry, of a copy in float64."""
+    model = copy.deepcopy(model).double()
+    weights = [p for p in model.parameters() if p.requires_grad]
+    loss = sum(objective(model, batch.double()) for batch in batches) / len(batches)
+
+    def row(value: torch.Tensor) -> torch.Tensor:
+        how = {"create_graph": True, "materialize_grads": True}
+        return torch.cat([g.flatten() for g in torch.autograd.grad(value, weights, **how)])
+
+    slopes = row(loss)
+    return slopes.detach(), torch.stack([row(slope).detach() for slope in slopes])
+
+
+@PROFILE
+@given(
+    middle=st.lists(st.sampled_from(sorted(MIDDLE)), max_size=3),
+    dtype=st.sampled_from([torch.float32, DOUBLE]),
+    training=st.booleans(),
+    dropout=st.booleans(),
+    count=st.integers(2, 4),
+    end=st.sampled_from(sorted(ENDS)),
+    mode=st.sampled_from(MODES),
+    seed=st.integers(0, 99),
+)
+def test_the_contract(middle, dtype, training, dropout, count, end, mode, seed):
+    torch.manual_seed(seed)
+    last = [nn.Dropout(0.3)] * (dropout and not training)  # another dtype, other numbers
+    layers = [nn.Linear(2, WIDTH), *(MIDDLE[name]() for name in middle), *last]
+    model = nn.Sequential(*layers, nn.Linear(WIDTH, 1)).to(dtype).train(training)
+    model[0].weight.grad = torch.randn_like(model[0].weight)
+    batches = list(torch.randn(count, 5, 2, dtype=dtype))
+
+    def objective(model, batch):
+        return ENDS[end]((model(batch) + 1).pow(3).mean())
+
+    direction = torch.randn_like(measure.parameter_vector(model))
+    functions = {
+        "gradient": lambda: (
+            measure.gradient_statistics(model, objective, batches).mean_gradient
+        ),
+        "top": lambda: measure.sharpness(model, objective, batches, tol=1e-4).eigenvalues,
+        "along": lambda: measure.directional_sharpness(model, objective, batches, direction),
+        "loss": lambda: measure.mean_loss(model, objective, batches),
+    }
+    before, found = state_of(model), {}
+    with mode():
+        for name, function in functions.items():
+            if end in ("detached", "renewed") and name != "loss":
+                with pytest.raises(ValueError, match="depends on no trainable parameter"):
+                    function()
+            else:
+                found[name] = torch.as_tensor(function(), dtype=DOUBLE)
+    assert same(before, state_of(model))
+    if len(found) > 1:
+        slopes, curvature = dense(model, objective, batches)
+        unit = direction.double() / direction.double().norm()
+        size = curvature.norm()
+        near = 1e-9 if dtype == DOUBLE else 1e-4
+        top = torch.linalg.eigvalsh(curvature)[-1]
+        assert (found["gradient"] - slopes).norm() <= near * slopes.norm()
+        assert (found["along"] - unit @ curvature @ unit).abs() <= near * size
+        assert (found["top"] - top).abs().max() <= (1e-3 + near) * size
