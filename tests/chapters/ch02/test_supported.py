@@ -6,7 +6,6 @@ from stationarity.chapters.ch02_what_to_measure import supported
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("case", supported.CASES, ids=lambda case: case.name)
 def test_each_case_is_measured_right_or_refused(case):
     row = supported.outcomes(case)

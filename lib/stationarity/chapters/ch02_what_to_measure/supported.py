@@ -4,6 +4,7 @@ Source: our section "What to measure".
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -259,7 +260,8 @@ def outcomes(case: Case) -> dict[str, str]:
     for name in ALL:
         torch.manual_seed(2)  # as the differences do
         try:
-            with case.measured():
+            with case.measured(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # PyTorch's, of what is old
                 found = measurements(model, loss, inputs)[name]()
         except ValueError as error:
             row[name], says = "refused", str(error)
