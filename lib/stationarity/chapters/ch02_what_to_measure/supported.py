@@ -260,8 +260,7 @@ def outcomes(case: Case) -> dict[str, str]:
     for name in ALL:
         torch.manual_seed(2)  # as the differences do
         try:
-            with case.measured(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # PyTorch's, of what is old
+            with case.measured():
                 found = measurements(model, loss, inputs)[name]()
         except ValueError as error:
             row[name], says = "refused", str(error)
@@ -273,4 +272,6 @@ def outcomes(case: Case) -> dict[str, str]:
 
 def table() -> pd.DataFrame:
     """Return the outcomes of all cases: a few seconds."""
-    return pd.DataFrame([outcomes(case) for case in CASES]).set_index("layer or wrapper")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's, of what is old
+        return pd.DataFrame([outcomes(case) for case in CASES]).set_index("layer or wrapper")
