@@ -70,6 +70,8 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
         few = min(few, data.examples)
     # Each ends with the losses before a step and after it, but for the last.
     curvature = few * ((products + 1) * measured.product + 2 * measured.forward)
+    # The directional sharpness checks one minibatch's graph with a second product.
+    curvature += min(few, batch) * (measured.product - measured.gradient)
     once = examples * measured.gradient + curvature + tests * counts.forward + further
     per_epoch = steps_per_epoch(settings)
     steps, every = settings.epochs * per_epoch, settings.measure_every * per_epoch

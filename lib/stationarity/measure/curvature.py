@@ -38,8 +38,8 @@ def sharpness(
     max_products: the most products.
     seed: of the random directions; global random state is not used.
 
-    Memory: 6k + 40 gradients beside one batch's graph. Raises ``ValueError`` without a
-    batch or parameters, and for k outside [1, min(P, max_products)];
+    Memory: 6k + 41 gradients beside one batch's graph. Raises ``ValueError`` as that, for k
+    outside [1, min(P, max_products)], and where products are not symmetric beyond rounding;
     ``FloatingPointError`` where a product is not finite.
 
     Source: Zhang et al. 2022 (power iteration there); our section "What to measure".
@@ -71,8 +71,8 @@ def directional_sharpness(
 ) -> float:
     """Return v'Hv / v'v: the curvature of the mean objective along v.
 
-    ``direction``, (P,), is a flat vector such as ``mean_gradient``; M calls of the
-    objective. Raises ``ValueError`` for a zero direction, or one of another size, and
+    ``direction``, (P,), of any dtype, is a flat vector such as ``mean_gradient``; M calls of
+    the objective. Raises ``ValueError`` for a zero direction, or one of another size, and
     as :func:`sharpness`.
 
     Source: Zhang et al. 2022, whose code takes ||Hv|| / ||v||.

@@ -66,9 +66,9 @@ def gradient_statistics(
     weight_decay: the ``regularised_`` fields are those of the objective plus
         (weight_decay / 2) ||theta||^2; the others are not affected.
 
-    One objective and one backward a batch; about 26 gradients of memory. With two batches
-    the standard errors of the norms are infinite. Raises ``ValueError`` without a batch or
-    parameters, with one batch that is not the whole population, or more than that.
+    One objective and one backward a batch; about 27 gradients of memory. With two batches the
+    standard errors of the norms are infinite. Raises ``ValueError`` without a batch, parameters
+    or a graph; with one batch that is not the whole population, or more than that.
 
     Source: Zhang et al. 2022 (the naive norm); our section "What to measure".
 
