@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ..chapters.sizes import data_of, net, steps_per_epoch
-from ..measure.derivatives import count_entries
+from ..chapters.sizes import count_entries, data_of, net, steps_per_epoch
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS, Settings
 from ..train import directions

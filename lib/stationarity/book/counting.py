@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import flop_registry
 
-from ..chapters.sizes import data_of, net
-from ..measure.derivatives import count_entries, gradients, hessian_product, trainable
+from ..chapters.sizes import count_entries, data_of, net
+from ..measure.derivatives import gradients, hessian_product, trainable
 from ..train import loop, precision
 from ..train.settings import AnyTraining, LanguageTraining, Training
 

@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UsageError
-from ..measure.derivatives import count_entries
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS
 from ..train.schedules import learning_rate
 from ..train.settings import AnyTraining
 from .levels import stages, windows
-from .sizes import data_of, net, steps_per_epoch
+from .sizes import count_entries, data_of, net, steps_per_epoch
 
 MATCH = 2.0  # numbers match within this factor: as little is known of the paper's batch size
 DECIDING = "memories"  # the number that a scale model must have in every stage

@@ -1,10 +1,11 @@
 """The sizes of datasets and nets, without loading or making them."""
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import nets
 from ..train.settings import LanguageTraining, Training
@@ -67,3 +68,8 @@ def net(settings: Training | LanguageTraining, words: int = 0, device="meta") ->
     with torch.random.fork_rng(devices=[]), torch.device(device):
         model = nets.build(settings, SimpleNamespace(vocabulary=vocabulary, **like._asdict()))
     return model.train()
+
+
+def count_entries(tensors: Iterable[Tensor]) -> int:
+    """Return the number P of entries of all the tensors."""
+    return sum(tensor.numel() for tensor in tensors)

@@ -54,10 +54,8 @@ def sharpness(
     with without_trace(model, curvature=True) as before:
         batches, like = list(batches), parameter_vector(model)
         if not 1 <= k <= min(len(like), max_products):
-            raise ValueError(
-                f"k={k} must be at least 1 and at most max_products={max_products} and "
-                f"the number of trainable parameters, {len(like)}"
-            )
+            most = f"max_products={max_products} and the {len(like)} trainable parameters"
+            raise ValueError(f"k={k} must be at least 1 and at most {most}")
 
         def product(vector: Tensor) -> Tensor:
             return _mean_product(before, objective, batches, vector)

@@ -31,11 +31,6 @@ def trainable(model: nn.Module) -> list[Tensor]:
     return list(named.values())
 
 
-def count_entries(tensors: Iterable[Tensor]) -> int:
-    """Return the number P of entries of all the tensors."""
-    return sum(tensor.numel() for tensor in tensors)
-
-
 def flat(tensors: Iterable[Tensor]) -> Tensor:
     """The tensors' entries in one new vector (P,)."""
     return torch.cat([tensor.reshape(-1) for tensor in tensors])

@@ -88,10 +88,8 @@ def gradient_statistics(
     if population is not None and population < count:
         raise ValueError(f"population={population} is less than the {count} batches drawn")
     if count == 1 and population != 1:
-        raise ValueError(
-            "one batch does not tell gradient from noise: pass at least two, or "
-            "population=1 where it is the whole training set"
-        )
+        remedy = "pass at least two, or population=1 where it is the whole training set"
+        raise ValueError(f"one batch does not tell gradient from noise: {remedy}")
     losses = distributed.mean(torch.stack(losses).double()).cpu().numpy()
     blocks, squares = sums.by_group()
     groups = sum(len(block) for block in blocks)

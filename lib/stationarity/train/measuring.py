@@ -101,8 +101,7 @@ class Observation(_Rows):
         generator = torch.Generator(vector.device).manual_seed(seed)
         self.note("observed_weight_norm", vector.norm())
         if normalised := nets.normalised_weights(state.model):
-            squares = [weight.detach().double().square().sum() for weight in normalised]
-            self.note("observed_normalised_norm", torch.stack(squares).sum().sqrt())
+            self.note("observed_normalised_norm", torch.nn.utils.get_total_norm(normalised))
         for index in range(2):
             direction = torch.empty_like(vector).normal_(generator=generator)
             self.note("observed_random", direction @ vector / direction.norm(), index=index)

@@ -18,7 +18,7 @@ from stationarity.chapters.ch07_watching_a_distribution_settle import (
     study,
 )
 from stationarity.errors import UsageError
-from stationarity.nets import mlp
+from stationarity.nets import mlp, normalised_weights
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.records import Run
@@ -187,10 +187,15 @@ def test_what_is_observed_is_so():
     losses = run.series("observed_minibatch_loss").value.to_numpy().reshape(2, -1)
     np.testing.assert_allclose(losses.mean(1), run.series("train_loss").value, rtol=1e-6)
     assert (run.series("observed_update_square").value > 0).all()
-    final = measure.parameter_vector(load_model(run)[0]).norm().item()
-    last = run.series("observed_weight_norm").value.iloc[-1]
+    model, _ = load_model(run)
+    normalised = torch.cat([w.flatten() for w in normalised_weights(model)])
     step = math.sqrt(run.series("observed_update_square").value.iloc[-1])
-    assert abs(final - last) <= step
+    for name, final in (
+        ("weight", measure.parameter_vector(model)),
+        ("normalised", normalised),
+    ):
+        last = run.series(f"observed_{name}_norm").value.iloc[-1]
+        assert abs(final.norm().item() - last) <= step
 
 
 # --- tables and figures -----------------------------------------------------------
