@@ -181,6 +181,7 @@ def test_the_command_line_says_the_same(piece, tmp_path, monkeypatch, capsys):
         ({"above": 0.1}, (0.4, 0.2, 0.8), (4, 2, 8)),
         ({"above": 0.1}, (-1, -2, 0.1), (0, 0, 1)),
         ({"below": 0.5}, (0.25, 0.0, 1.0), (2, 0.5, math.inf)),
+        ({"below": -0.1}, (-0.2, -0.4, 0.1), (2, 0, 4)),
         ({"above": -0.1, "below": 0.1}, (0.05, -0.2, 0.1), (2, 0.5, math.inf)),
         ({"above": 0.5, "below": 2.0}, (4.0, 2.0, 8.0), (1 / 2, 1 / 3, 1)),
     ],

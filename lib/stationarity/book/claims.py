@@ -25,8 +25,8 @@ from ..stats.estimate import Estimate
 class Criterion:
     """Where a quantity must lie, since a moment: between ``above`` and ``below``.
 
-    A limit on one side alone is positive. ``reason`` says why the limits lie there,
-    ``why`` what was wrong with the criterion that this one replaced.
+    Alone, ``above`` is positive, and ``below`` not zero. ``reason`` says why the limits lie
+    there, ``why`` what was wrong with the criterion that this one replaced.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -49,6 +49,8 @@ class Criterion:
                 margins = np.full(3, np.nan)
             elif math.isinf(self.below):
                 margins = positive[:3] / self.above
+            elif math.isinf(self.above) and self.below < 0:
+                margins = np.maximum(-given[[0, 2, 1]], 0.0) / -self.below
             elif math.isinf(self.above):
                 margins = self.below / positive[[0, 2, 1]]
             else:
