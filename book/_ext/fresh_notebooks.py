@@ -29,8 +29,9 @@ def execute_every_page(app, env, added, changed, removed):
     for page in pages:
         if page.endswith(".ipynb"):
             cache.add_nb_to_project(page)
-    executor = load_executor("local-parallel", cache, logging.getLogger(__name__))
-    executor.run_and_cache(timeout=None)
+    logger = logging.getLogger(__name__)
+    logger.setLevel(logging.INFO)  # says which chapters have begun and ended
+    load_executor("local-parallel", cache, logger).run_and_cache(timeout=None)
     return env.found_docs
 
 
