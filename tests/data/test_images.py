@@ -295,6 +295,10 @@ NOT_WHOLE = {
          "train-00000-of-00002 (1).parquet"),
         r"train-00000-of-00002 \(1\).parquet is of another copy or revision",
     ),
+    "a browser's second copy of one's own": (
+        ("train-a.parquet", "train-a (1).parquet"),
+        r"train-a \(1\).parquet is of another copy or revision",
+    ),
     "two revisions": (
         ("train-00000-of-00001.parquet", "train-00001-of-00002.parquet",
          "train-00000-of-00002.parquet"),

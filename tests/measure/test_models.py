@@ -385,3 +385,112 @@ def test_parameters_of_several_dtypes():
     assert found.dtype == DOUBLE
     torch.testing.assert_close(found[-10:], expected[-10:])
     assert along_ones(model) == pytest.approx(along_ones(whole), rel=1e-2)
+
+
+class Square(torch.autograd.Function):
+    """A square whose derivative PyTorch cannot differentiate, and takes for constant."""
+
+    @staticmethod
+    def forward(context, x):
+        context.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context, slope):
+        return 2 * context.saved_tensors[0] * slope
+
+
+class Replayed(torch.autograd.Function):
+    """A re-entrant checkpoint of one's own: its inner gradients go to ``.grad``."""
+
+    @staticmethod
+    def forward(context, function, x):
+        context.function = function
+        context.save_for_backward(x)
+        with torch.no_grad():
+            return function(x)
+
+    @staticmethod
+    def backward(context, slope):
+        x = context.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            torch.autograd.backward(context.function(x), slope)
+        return None, x.grad
+
+
+class Forward(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(3, 4), nn.Linear(4, 2)])
+        self.function = function
+
+    def forward(self, x):
+        return self.function(*self.layers, x)
+
+
+def cubed(model, x):
+    return (model(x) + 1).pow(3).mean()
+
+
+SHORT = torch.linspace(-1, 1, 12).view(4, 3).sin()  # in float32
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda a, b, x: Square.apply(b(a(x).tanh())), lambda a, b, x: Square.apply(a(x))],
+)
+def test_an_operation_that_is_differentiable_once_is_refused(function):
+    model = Forward(function)
+    for measured in (
+        lambda: measure.sharpness(model, cubed, [SHORT]),
+        lambda: measure.directional_sharpness(model, cubed, [SHORT], torch.ones(26)),
+    ):
+        with pytest.raises(ValueError, match="lacks a derivative: write it"):
+            measured()
+    assert measure.gradient_statistics(model, cubed, [SHORT] * 2).gradient_norm_naive > 0
+
+
+def test_a_backward_pass_that_writes_gradients_is_refused_and_leaves_none():
+    model = Forward(lambda a, b, x: Replayed.apply(lambda h: b(h.tanh()), a(x)))
+    kept = torch.ones(4, 3)
+    model.layers[0].weight.grad = kept
+    with pytest.raises(ValueError, match=r"writes \.grad: use non-reentrant checkpoints"):
+        measure.gradient_statistics(model, cubed, [SHORT] * 2)
+    assert model.layers[0].weight.grad is kept and bool((kept == 1).all())
+    assert [p.grad is None for p in model.parameters()] == [False, True, True, True]
+
+
+def test_a_traced_model_is_measured_as_the_model():
+    model = nn.Linear(3, 2)
+    script = torch.jit.trace(model, SHORT)
+    found, truth = (measure.sharpness(m, cubed, [SHORT]).eigenvalues for m in (script, model))
+    assert found == pytest.approx(truth)
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_csr, torch.sparse_coo])
+def test_a_sparse_buffer_stays_as_it_was(layout):
+    model = nn.Linear(3, 2)
+    model.register_buffer("mask", torch.eye(3).to_sparse(layout=layout))
+    measure.mean_loss(model, cubed, [SHORT])
+    assert torch.equal(model.mask.to_dense(), torch.eye(3))
+
+
+@pytest.mark.parametrize("length", [1e200, 1e-170])
+def test_directions_of_any_length_in_float64_and_of_whole_numbers(length):
+    model = nn.Linear(3, 2)
+    truth = measure.directional_sharpness(model, cubed, [SHORT], torch.ones(8))
+    for along in (torch.full((8,), length, dtype=torch.float64), torch.ones(8).long()):
+        found = measure.directional_sharpness(model, cubed, [SHORT], along)
+        assert found == pytest.approx(truth)
+
+
+def test_a_layer_that_the_first_pass_adds_is_taken_out_again():
+    def add(a, b, x):
+        if not hasattr(a, "late"):
+            a.late = nn.Linear(4, 4).requires_grad_(False)
+        return b(a(x).tanh())
+
+    model = Forward(add)
+    measure.mean_loss(model, cubed, [SHORT])
+    assert not hasattr(model.layers[0], "late")

@@ -116,9 +116,8 @@ class TensorImages(Images):
         self.mean, self.std = (torch.tensor(v, **like) for v in moments)
         around = (crop_padding, crop_padding)
         padded = np.pad(images, ((0, 0), around, around, (0, 0)))
-        self.train, self.labels, self.test, self.test_labels = (
-            torch.from_numpy(a).to(self.device) for a in (padded, labels, *arrays["test"])
-        )
+        held = [torch.from_numpy(a).to(self.device) for a in (padded, labels, *arrays["test"])]
+        self.train, self.labels, self.test, self.test_labels = held
         self.labels = with_wrong_labels(self.labels, label_noise, self.classes, "label noise")
         self.generator = torch.Generator(self.device)
 

@@ -106,7 +106,8 @@ def _whole(files: list[Path], source: Source) -> list[Path]:
     parts = [(int(n[2]), int(n[1])) if n else (0, f) for n, f in zip(named, files)]
     count = parts[0][0]
     for file, part in zip(files, parts):
-        if part[0] != count or parts.count(part) > 1:
+        copied = re.search(r"( \(\d+\)| copy| - Copy)\.", file.name)
+        if part[0] != count or parts.count(part) > 1 or copied:
             said = f"{file} is of another copy or revision than a file beside it"
             raise UsageError(f"{said}: keep the files of one.")
     if lacking := [f"-{k:05}-of-{count:05}" for k in range(count) if (count, k) not in parts]:

@@ -58,12 +58,14 @@ def displacement(model: nn.Module, origin: Tensor) -> float:
 
 
 def norms(rows: Tensor) -> Tensor:
-    """Return norms along the last dimension, float64 where others may not hold the squares."""
+    """Return norms along the last dimension, float64 and scaled where squares have no room."""
+    rows = rows if rows.is_floating_point() else rows.double()
     found = torch.linalg.vector_norm(rows, dim=-1)
     if all(1e-16 < norm < math.inf for norm in found.reshape(-1).tolist()):
         return found
-    held = (found > 1e-16) & found.isfinite()
-    return found.double().where(held, torch.linalg.vector_norm(rows.double(), dim=-1))
+    held, top = (found > 1e-16) & found.isfinite(), rows.double().abs().amax(-1, keepdim=True)
+    unit = torch.linalg.vector_norm(rows.double() / top.clamp(min=1e-300), dim=-1)
+    return found.double().where(held, unit * top[..., 0])
 
 
 def gradients(ends, parameters: list[Tensor], along=None, **how) -> tuple[Tensor, ...]:
@@ -84,20 +86,35 @@ def hessian_product(slopes: tuple, parameters: list[Tensor], vector: Tensor, **h
     if not pairs:
         return torch.zeros_like(vector)
     ends, along = zip(*pairs)
+    if any("Error" in name or "NotImpl" in name for name in _operations(ends)):
+        raise ValueError(REMEDIES["derivative for"])  # PyTorch would take it for zero
     return flat(gradients(ends, parameters, along, **how))
 
 
+def _operations(ends: tuple) -> set[str]:
+    """Return the names of all operations of a graph."""
+    known, nodes = set(), {end.grad_fn for end in ends}
+    while nodes := {node for node in nodes if node} - known:
+        known |= nodes
+        nodes = {before for node in nodes for before, _ in node.next_functions}
+    return {node.name() for node in known}
+
+
 class Before:
-    """Parameters, buffers, modes and random state of a model before it is measured."""
+    """Parameters, gradients, buffers, modes and random state of a model before it is measured."""
 
     def __init__(self, model: nn.Module):
         self.model = model
         things = *model.modules(), *model.parameters()
         if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
             raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
-        self.kept = [(t, dict(t)) for m in model.modules() for t in (m._buffers, m._parameters)]
-        own = (b for b in model.buffers() if b.is_sparse or 0 not in b.stride())  # not expanded
+        tables = [t for m in model.modules() for t in (m._buffers, m._parameters, m._modules)]
+        self.kept = [(t, dict(t)) for t in tables if isinstance(t, dict)]  # of no script
+        own = (b for b in model.buffers() if b.layout != torch.strided or 0 not in b.stride())
         self.buffers = [(buffer, buffer.clone()) for buffer in own]
+        self.gradients = [(p, p.grad) for p in model.parameters()]
+        for p, _ in self.gradients:
+            p.grad = None
         self.weights = [(p, p.detach().clone()) for p in model.parameters()]
         self.modes = [(module, module.training) for module in model.modules()]
         self.random_state = torch.get_rng_state()
@@ -111,18 +128,23 @@ class Before:
         for buffer, value in self.buffers:
             buffer.detach().copy_(value)
 
-    def restore(self) -> bool:
-        """Put everything back; return whether the parameters had changed."""
-        found, changed = list(self.model.parameters()), False
+    def restore(self) -> str:
+        """Put everything back; return what must not have happened."""
+        said, had = "", ((t, k, v) for t, kept in self.kept for k, v in kept.items())
+        replaced = any(t.get(k) is not v for t, k, v in had if isinstance(v, nn.Parameter))
+        for p, gradient in self.gradients:
+            if p.grad is not None:
+                said = "the backward pass writes .grad: use non-reentrant checkpoints"
+            p.grad = gradient
         self.restore_buffers()
         self.restore_random_state()
         for module, training in self.modes:
             module.training = training
-        for now, (p, old) in zip(found, self.weights):
-            if now is not p or not (p.equal(old) or p.nan_to_num().equal(old.nan_to_num())):
+        for p, old in self.weights:
+            if replaced or not (p.equal(old) or p.nan_to_num().equal(old.nan_to_num())):
                 p.detach().copy_(old)
-                changed = True
-        return changed
+                said = "the forward pass changes parameters: move that out of it"
+        return said
 
     def restore_random_state(self) -> None:
         torch.set_rng_state(self.random_state)
@@ -164,9 +186,9 @@ def without_trace(model: nn.Module, curvature: bool = False) -> Iterator[Before]
                 raise ValueError(REMEDIES[said]) from error
             raise
         finally:
-            changed = before.restore()
-        if changed:
-            raise ValueError("the forward pass changes parameters: move that out of it")
+            wrong = before.restore()
+        if wrong:
+            raise ValueError(wrong)
 
 
 @contextmanager

@@ -14,10 +14,9 @@ def check_symmetric(product: Callable, rows: Tensor, images: Tensor) -> None:
     apart, top = (matrix - matrix.T).abs().max(), matrix.abs().max()
     half = torch.finfo(rows.dtype).eps ** 0.5  # of the digits
     if apart > half * top and apart > 10 * norms(product(3 * rows[0]) / 3 - images[0]):
-        raise ValueError(
-            "PyTorch has a layer's second derivative wrong, as the Hessian's products are not "
-            "symmetric: write it with elementary operations (weight_norm as v * (g / v.norm()))"
-        )
+        said = "a second derivative is wrong, as the Hessian's products are not symmetric"
+        remedy = "write it with elementary operations (weight_norm as v * (g / v.norm()))"
+        raise ValueError(f"{said}: {remedy}")
 
 
 class Ritz:

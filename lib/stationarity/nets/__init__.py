@@ -27,13 +27,7 @@ def mlp(widths: tuple) -> nn.Sequential:
 
 
 def normalised_weights(model: nn.Module) -> list[nn.Parameter]:
-    """Return the convolutions' weights where each is followed by a batch normalisation.
-
-    None where they are not as many: those that are cannot be told by their modules alone.
-
-    >>> [len(w) for w in normalised_weights(nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)))]
-    [8]
-    """
+    """Return the convolutions' weights if there are as many batch normalisations, else none."""
     convolutions = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
     norms = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     return convolutions if norms == len(convolutions) else []

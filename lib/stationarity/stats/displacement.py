@@ -53,20 +53,7 @@ def exponent(
     >>> exponent(lags, [lags**1.5, 2 * lags**1.5]).value.round(6)
     np.float64(1.5)
     """
-    return _estimate(lags, squares, exponent_weights(lags, within))
-
-
-def change_of_exponent(
-    lags: ArrayLike, squares: ArrayLike, within: tuple[float, float]
-) -> Estimate:
-    """Return the exponent of the later half of a window less that of the earlier one.
-
-    The halves are those of the logarithm of the lag; each must hold what a window must.
-    Arguments, interval and errors are those of :func:`exponent`.
-    """
-    middle = np.sqrt(np.prod(within))
-    late = exponent_weights(lags, (middle, within[1]))
-    return _estimate(lags, squares, late - exponent_weights(lags, (within[0], middle)))
+    return weighted(lags, squares, exponent_weights(lags, within))
 
 
 def exponent_weights(lags: ArrayLike, within: tuple[float, float] = (0, np.inf)) -> NDArray:
@@ -88,8 +75,8 @@ def exponent_weights(lags: ArrayLike, within: tuple[float, float] = (0, np.inf))
     return weights
 
 
-def _estimate(lags: ArrayLike, squares: ArrayLike, weights: NDArray) -> Estimate:
-    """Return the weighted sum of log E‖Δ_k‖², with the interval of the bootstrap."""
+def weighted(lags: ArrayLike, squares: ArrayLike, weights: NDArray) -> Estimate:
+    """Return the weighted sum of log E‖Δ_k‖², with interval and errors of :func:`exponent`."""
     units = np.asarray(squares, float)
     if units.ndim == 3:  # means of seeds, or one's reference points
         units = units[0] if len(units) == 1 else units.mean(1)

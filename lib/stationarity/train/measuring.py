@@ -46,10 +46,8 @@ class Measurement(_Rows):
         self.seed = seed_of(settings.seed, "measure", step, *distributed.key())
         torch.manual_seed(self.seed)  # of dropout
         distributed.equal_buffers(state.model)
-        few, decay = (
-            dataset.draws(settings.sharpness_batches, "sharpness"),
-            settings.weight_decay,
-        )
+        few = dataset.draws(settings.sharpness_batches, "sharpness")
+        decay = settings.weight_decay
         if settings.measure_on == "partition":
             few = dataset.partition()
             pair = [dataset.partition("measure", step, k) for k in range(min(len(few), 2))]

@@ -121,7 +121,9 @@ def exponent_change(run: Run, case: str = "") -> Estimate:
     That of the later two octaves less that of the two before: zero for a power law.
     """
     lags, squares = displacements(run, case)
-    return displacement.change_of_exponent(lags, squares, (lags[-1] / 2**4, lags[-1]))
+    ends = [lags[-1] / 2**octaves for octaves in (4, 2, 0)]
+    early, late = (displacement.exponent_weights(lags, ends[k : k + 2]) for k in (0, 1))
+    return displacement.weighted(lags, squares, late - early)
 
 
 def local(run: Run, of: str = "") -> pd.Series:
