@@ -137,6 +137,17 @@ def test_output_that_is_read_no_longer_is_no_error(command):
     assert done.returncode == 141 and done.stderr == ""  # as of any other program
 
 
+def test_no_output_at_all_is_no_error():
+    done = process("list >&-")
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_a_rank_without_other_processes_does_not_silence_a_run(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "3")
+    assert main(["run", "full_batch", *SMALL]) == 0
+    assert "complete" in capsys.readouterr().out
+
+
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         before.clear()  # nothing shall cut the end of the process
         return 128 + interrupt.args[0]
     finally:
-        sys.stdout.flush()
+        print(end="", flush=True)  # also where there is no output
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -111,7 +111,7 @@ def _run(options) -> None:
             raise UsageError(f"--set takes KEY=VALUE, not {pair!r}.")
     given["settings"] = dict(pair.split("=", 1) for pair in options.settings)
     result = run(**given)
-    if os.environ.get("RANK", "0") == "0":  # of several, the first speaks
+    if "0" in (os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "0")):  # the first
         print(f"{result.folder}: {result.info['status']}, {result.info['wall_seconds']:.0f} s")
 
 

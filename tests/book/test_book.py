@@ -61,9 +61,9 @@ SHORT_DIFFUSION = {
     },
     "diffusion_convex": {"settle": 300, "longest": 64, "members": 2, "examples": 200},
     "walks": {"replicates": 8},
-    "quenched": {"settle": 300, "longest": 64, "members": 2, "examples": 200},
-    "quenched_more_decay": {"settle": 300, "longest": 64, "members": 2, "examples": 200},
 }  # fmt: skip
+SHORT_QUENCH = {"settle": 300, "longest": 64, "members": 2, "examples": 200}
+BOTH_QUENCHES = {"quenched": SHORT_QUENCH, "quenched_more_decay": SHORT_QUENCH}
 SHORT_CONTINUED = {
     "model": "mlp", "hidden": [8], "examples": 96, "batch_size": 8, "crop_padding": 0,
     "epochs": 140, "followed_epochs": 130, "directions": 3, "direction_batches": 2,
@@ -74,6 +74,7 @@ SHORT_PART_ONE = SHORT_RUNS | {
 }  # fmt: skip
 SHORT_LEDGER = SHORT_PART_ONE | SHORT_DIFFUSION | SHORT_CURRENTS | {
     "linear_regression": SHORT_REGRESSION, "*_modes": SHORT_MODES, "continued": SHORT_CONTINUED,
+    "quenched": SHORT_QUENCH,
 }  # fmt: skip
 SHORT_AXIS = {
     "epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4,
@@ -124,10 +125,15 @@ SMALL = {
             }
         },
     },
-    "09-anomalous-diffusion": {"settings": SHORT_DIFFUSION | {"continued": SHORT_CONTINUED}},
+    "09-anomalous-diffusion": {
+        "settings": SHORT_DIFFUSION | BOTH_QUENCHES | {"continued": SHORT_CONTINUED}
+    },
     "10-langevin": {"settings": SHORT_REGRESSION},
     "11-modified-loss": {"settings": SHORT_CURRENTS},
-    "12-deep-network": {"settings": {"*_modes": SHORT_MODES, "continued": SHORT_CONTINUED}},
+    "12-deep-network": {
+        "settings": {"*_modes": SHORT_MODES, "continued": SHORT_CONTINUED}
+        | {"quenched": SHORT_QUENCH}
+    },
     "13-two-clocks": {"settings": SHORT_CLOCKS | {"two_clocks_by_heart": SHORT_CLOCKS}},
     "claims": {"settings": SHORT_LEDGER},
     "full-size": {"timed": []},

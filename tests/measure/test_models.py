@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from stationarity import measure
+from stationarity.chapters.ch02_what_to_measure.supported import Square
 from stationarity.measure import (
     directional_sharpness,
     gradient_statistics,
@@ -385,20 +386,6 @@ def test_parameters_of_several_dtypes():
     assert found.dtype == DOUBLE
     torch.testing.assert_close(found[-10:], expected[-10:])
     assert along_ones(model) == pytest.approx(along_ones(whole), rel=1e-2)
-
-
-class Square(torch.autograd.Function):
-    """A square whose derivative PyTorch cannot differentiate, and takes for constant."""
-
-    @staticmethod
-    def forward(context, x):
-        context.save_for_backward(x)
-        return x * x
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(context, slope):
-        return 2 * context.saved_tensors[0] * slope
 
 
 class Replayed(torch.autograd.Function):

@@ -198,6 +198,6 @@ def decode(data: bytes, name, size: int = 0) -> Image.Image:
         if size and image.size != (size, size):
             raise ValueError(f"it has {image.size} pixels, and not {size, size}")
     except Exception as error:  # too large, damaged or foreign: Pillow raises many kinds
-        said = f"{name} cannot be read as an image ({error})"
+        said = f"{name} cannot be read as an image ({str(error).partition(' <')[0]})"
         raise UsageError(f"{said}: fetch it again or remove it.") from None
     return image

@@ -77,7 +77,7 @@ def stepping(model: nn.Module, loss, dataset, path: str) -> nn.Module:
         # here, a resumed run adds gradients up in the order of one never interrupted.
         with without_trace(model):
             _times(stepped, loss, next(iter(dataset.training_batches(1, 2))), path, 1)
-        model.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
     return torch.compile(stepped) if PATHS[path].compiled else stepped
 
 

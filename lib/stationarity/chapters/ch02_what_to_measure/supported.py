@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call, grad, hessian
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parameters_to_vector, parametrizations, vector_to_parameters
@@ -115,6 +116,26 @@ def complex_layer() -> nn.Module:
     return model
 
 
+class Square(torch.autograd.Function):
+    """A square whose derivative is not differentiable: PyTorch would take it for constant."""
+
+    @staticmethod
+    def forward(context, x):
+        context.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @once_differentiable
+    def backward(context, slope):
+        return 2 * context.saved_tensors[0] * slope
+
+
+def traced() -> nn.Module:
+    torch.manual_seed(0)  # the net is made here, and not when it is called
+    with warnings.catch_warnings(action="ignore"):
+        return torch.jit.trace(net().double(), torch.zeros(5, 3, dtype=torch.float64))
+
+
 TEXT = {"shape": (2, 3), "tokens": True}
 IMAGE = {"shape": (4, 1, 4, 4)}
 CASES = (
@@ -172,6 +193,13 @@ CASES = (
         twin=lambda: checkpointed(False),
     ),
     Case("torch.compile", lambda: torch.compile(net(), backend="aot_eager"), twin=net),
+    Case("torch.jit.trace", traced, twin=net),
+    Case(
+        "a Function that is differentiable once",
+        lambda: Through(lambda layer, x: Square.apply(layer(x)), nn.Linear(3, 2)),
+        DIFFERENCES,
+        CURVATURES,
+    ),
     Case("an expanded buffer", expanded),
     Case("inside inference_mode", net, measured=torch.inference_mode),
     Case("a complex parameter", complex_layer, DIFFERENCES, ALL),
