@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from stationarity import measure
-from stationarity.chapters.ch02_what_to_measure.supported import Square
+from stationarity.chapters.ch02_what_to_measure.supported import Square, Through
 from stationarity.measure import (
     directional_sharpness,
     gradient_statistics,
@@ -406,14 +406,8 @@ class Replayed(torch.autograd.Function):
         return None, x.grad
 
 
-class Forward(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(3, 4), nn.Linear(4, 2)])
-        self.function = function
-
-    def forward(self, x):
-        return self.function(*self.layers, x)
+def two_layers(function):
+    return Through(function, nn.Linear(3, 4), nn.Linear(4, 2))
 
 
 def cubed(model, x):
@@ -428,7 +422,7 @@ SHORT = torch.linspace(-1, 1, 12).view(4, 3).sin()  # in float32
     [lambda a, b, x: Square.apply(b(a(x).tanh())), lambda a, b, x: Square.apply(a(x))],
 )
 def test_an_operation_that_is_differentiable_once_is_refused(function):
-    model = Forward(function)
+    model = two_layers(function)
     for measured in (
         lambda: measure.sharpness(model, cubed, [SHORT]),
         lambda: measure.directional_sharpness(model, cubed, [SHORT], torch.ones(26)),
@@ -439,7 +433,7 @@ def test_an_operation_that_is_differentiable_once_is_refused(function):
 
 
 def test_a_backward_pass_that_writes_gradients_is_refused_and_leaves_none():
-    model = Forward(lambda a, b, x: Replayed.apply(lambda h: b(h.tanh()), a(x)))
+    model = two_layers(lambda a, b, x: Replayed.apply(lambda h: b(h.tanh()), a(x)))
     kept = torch.ones(4, 3)
     model.layers[0].weight.grad = kept
     with pytest.raises(ValueError, match=r"writes \.grad: use non-reentrant checkpoints"):
@@ -478,6 +472,6 @@ def test_a_layer_that_the_first_pass_adds_is_taken_out_again():
             a.late = nn.Linear(4, 4).requires_grad_(False)
         return b(a(x).tanh())
 
-    model = Forward(add)
+    model = two_layers(add)
     measure.mean_loss(model, cubed, [SHORT])
     assert not hasattr(model.layers[0], "late")

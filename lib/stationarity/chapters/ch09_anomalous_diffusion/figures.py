@@ -165,14 +165,13 @@ def memories(grid: pd.DataFrame, mine: pd.DataFrame) -> Figure:
 def quenched(grid: pd.DataFrame, runs: list[Run]) -> Figure:
     """Draw exponents of sweeps against effective rate and memories; ``grid`` is the authors'."""
     figure, both = panels(1, 2, height=3.4)
-    effective = grid.learning_rate / (1 - grid.momentum)
-    for axes, theirs, number in zip(both[0], (effective, grid.memories), (0, 1), strict=True):
-        axes.plot(theirs, grid.exponent, "o", color="black", label="the authors")
-        for run, mark in zip(runs, "sD", strict=True):
-            table = reading.exponents(run)
-            place = [reading.rates(run, name)[number] for name in table.variation]
+    theirs = grid.assign(effective_rate=grid.learning_rate / (1 - grid.momentum))
+    tables = [reading.exponents(run) for run in runs]
+    for axes, place in zip(both[0], ("effective_rate", "memories"), strict=True):
+        axes.plot(theirs[place], theirs.exponent, "o", color="black", label="the authors")
+        for run, table, mark in zip(runs, tables, "sD", strict=True):
             style = {"fmt": mark, "label": f"ours, λ = {run.settings.weight_decay:g}"}
-            intervals(axes, place, table.value, table.low, table.high, **style)
+            intervals(axes, table[place], table.value, table.low, table.high, **style)
         axes.axhline(1, **DOTTED)
         axes.set(xscale="log", ylabel="exponent c")
     both[0, 0].set_xlabel("effective rate η / (1 − β)")

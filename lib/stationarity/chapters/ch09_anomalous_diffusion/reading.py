@@ -139,11 +139,21 @@ def _settings(run: Run, variation: str) -> dict[str, float]:
     return given | {name: float(value) for name, _, value in changed if name in given}
 
 
+def rates(run: Run, variation: str) -> tuple[float, float]:
+    """Return the effective rate η/(1−β) of a variation (unit² per nat), and its memories.
+
+    Those of the square of a weight, as in :func:`by_memories`.
+    """
+    one = _settings(run, variation)
+    rate = one["learning_rate"] / (1 - one["momentum"])
+    return rate, 2 * rate * one["weight_decay"] * run.settings.longest
+
+
 def exponents(run: Run) -> pd.DataFrame:
     """Return a row for every variation: its exponent ``value``, ``low``, ``high``.
 
-    Also ``variation``, ``setting`` (the names that it changes), and all settings that are
-    varied; ``local``, the squared displacement of one step, and ``distance``, that at the
+    Also ``variation``, ``setting`` (the names that it changes), all settings that are
+    varied, and :func:`rates` as ``effective_rate`` and ``memories``; ``local``, the squared displacement of one step, and ``distance``, that at the
     longest lag (unit²), means over seeds with ends ``_low`` and ``_high`` by Student's t;
     and ``local_expected``, what ‖δ‖² ∝ η² / (S (1 − β²)) gives from the base settings on.
     """
@@ -152,6 +162,7 @@ def exponents(run: Run) -> pd.DataFrame:
         given = _settings(run, variation)
         setting = " ".join(one.partition("=")[0] for one in variation.split())
         row = {"variation": variation, "setting": setting, **given}
+        row |= zip(("effective_rate", "memories"), rates(run, variation))
         row |= displacement_exponent(run, variation)._asdict()
         far = displacements(run, variation)[1].mean(1)[:, -1]
         for name, values in (("local", local(run, variation)), ("distance", far)):
@@ -171,7 +182,6 @@ def effective_rates(run: Run) -> pd.DataFrame:
     """
     table = exponents(run)
     table = table[table.setting.isin(["learning_rate", "momentum", main(run)])]
-    table = table.assign(effective_rate=table.learning_rate / (1 - table.momentum))
     table = table.sort_values("effective_rate")
     known, rates = table[table.setting != "momentum"], table.effective_rate
     expected = np.interp(np.log(rates), np.log(known.effective_rate), known.value)
@@ -195,19 +205,7 @@ def by_memories(run: Run) -> pd.DataFrame:
     table = exponents(run)
     varied = ["learning_rate", "momentum", "weight_decay", main(run)]
     table = table[table.setting.isin(varied)]
-    memories = 2 * table.learning_rate * table.weight_decay * run.settings.longest
-    table = table.assign(memories=memories / (1 - table.momentum))
     return table[table.memories > 0].sort_values("memories")
-
-
-def rates(run: Run, variation: str) -> tuple[float, float]:
-    """Return the effective rate η/(1−β) of a variation (unit² per nat), and its memories.
-
-    Those of the square of a weight, as in :func:`by_memories`.
-    """
-    one = _settings(run, variation)
-    rate = one["learning_rate"] / (1 - one["momentum"])
-    return rate, 2 * rate * one["weight_decay"] * run.settings.longest
 
 
 def of_members(run: Run) -> tuple[NDArray, NDArray]:

@@ -157,7 +157,7 @@ def _slopes(lags: ArrayLike, values: ArrayLike) -> tuple[NDArray, NDArray]:
 def quenched(measured: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
     """Draw exponents by effective rate: measured, and the two of ``reading.quenched``."""
     figure, ((axes,),) = panels(1, 1, 3.4)
-    rates = measured.learning_rate / (1 - measured.momentum)
+    rates = measured.effective_rate
     intervals(axes, rates, measured.value, measured.low, measured.high, label="measured")
     axes.plot(rates, predicted.quenched, "_", color="C1", markersize=18, label="predicted")
     style = {"color": "C2", "markersize": 7, "label": "predicted, if settled"}
