@@ -11,7 +11,14 @@ the means over them, and each gets the same answer.
 """
 
 from .curvature import Sharpness, directional_sharpness, sharpness
-from .derivatives import displacement, float32_products, parameter_vector, without_trace
+from .derivatives import (
+    displacement,
+    float32_products,
+    inner,
+    norms,
+    parameter_vector,
+    without_trace,
+)
 from .gradients import (
     GradientStatistics,
     gradient_statistics,

@@ -1,16 +1,31 @@
 """Curvature: the largest eigenvalues of the Hessian, and its value along a vector."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor, nn
 
 from ..runs import distributed
-from .derivatives import gradients, hessian_product, norms, parameter_vector, without_trace
+from .derivatives import (
+    Before,
+    check_differentiable,
+    gradients,
+    hessian_product,
+    inner,
+    norms,
+    parameter_vector,
+    random_states,
+    without_trace,
+)
 from .lanczos import Sharpness, largest_eigenpairs
 from .objectives import Batch, Objective
 from .subspace import check_symmetric
+
+LIMIT = "memory.max", "memory.current"  # of a control group, such as a container's
 
 
 def sharpness(
@@ -27,7 +42,7 @@ def sharpness(
 
     It is that of the mean objective over these fixed batches, in training mode with their
     statistics in batch normalisations; dropout draws the same numbers in every product,
-    which is one objective a batch and about three gradients of work. The stopping rule is
+    which is about two gradients a batch, three where its graph is not kept. The stopping rule is
     that of :mod:`stationarity.measure.lanczos`.
 
     Parameters
@@ -38,7 +53,8 @@ def sharpness(
     max_products: the most products.
     seed: of the random directions; global random state is not used.
 
-    Memory: 6k + 41 gradients beside one batch's graph. Raises ``ValueError`` as that, for k
+    Memory: 6k + 41 gradients beside one batch's graph, and the graphs of further batches
+    while they take at most half of what is free: they save a third of the work. Raises ``ValueError`` as that, for k
     outside [1, min(P, max_products)], and where products are not symmetric beyond rounding;
     ``FloatingPointError`` where a product is not finite.
 
@@ -52,16 +68,12 @@ def sharpness(
     """
     generator = torch.Generator().manual_seed(seed)
     with without_trace(model, curvature=True) as before:
-        batches, like = list(batches), parameter_vector(model)
+        like = parameter_vector(model)
         if not 1 <= k <= min(len(like), max_products):
             most = f"max_products={max_products} and the {len(like)} trainable parameters"
             raise ValueError(f"k={k} must be at least 1 and at most {most}")
-
-        def product(vector: Tensor) -> Tensor:
-            return _mean_product(before, objective, batches, vector)
-
         how = {"k": k, "tol": tol, "max_products": max_products, "generator": generator}
-        return largest_eigenpairs(product, like, **how)
+        return largest_eigenpairs(MeanHessian(before, objective, batches), like, **how)
 
 
 def directional_sharpness(
@@ -82,34 +94,92 @@ def directional_sharpness(
     -10.0
     """
     with without_trace(model, curvature=True) as before:
-        like, norm = parameter_vector(model), norms(direction)
+        like = parameter_vector(model)
+        direction = torch.as_tensor(direction, device=direction.device)  # of NumPy, too
         if direction.shape != like.shape:
             raise ValueError(f"direction has shape {direction.shape}, not {like.shape}")
-        if norm == 0:
+        if (norm := norms(direction)) == 0:
             raise ValueError("a zero direction has no curvature: pass a nonzero one")
-        unit = (direction.to(norm.dtype) / norm).to(like)
-        image = _mean_product(before, objective, list(batches), unit, check=True)
-        return (unit @ image).item()
+        unit = (direction / norm).to(like)
+        image = MeanHessian(before, objective, batches, keeps=False)(unit, check=True)
+        return inner(unit[None], image[None]).item()
 
 
-def _mean_product(before, objective, batches, vector: Tensor, check=False) -> Tensor:
-    """Return the Hessian of the mean objective times a flat vector.
+class MeanHessian:
+    """The Hessian of the mean objective over fixed batches, by its products.
 
-    Every product starts from the same random state, every batch from the same buffers.
+    Every product starts from the same random state, every batch from the same buffers. The
+    graphs of the first batches' gradients, a third of a product's work, are kept for the
+    next product while they take at most half of the memory that was free.
     """
-    before.restore_random_state()
-    total = torch.zeros_like(vector)
-    parameters = [p for p, _ in before.weights if p.requires_grad]
-    for loss in before.losses(objective, batches):
-        slopes = gradients(loss, parameters, create_graph=True)
-        product = partial(hessian_product, slopes, parameters, retain_graph=check)
-        image = product(vector)
-        if check and (norm := norms(image)) > 0:
-            rows = torch.stack([vector, (image.to(norm.dtype) / norm).to(vector)])
-            check_symmetric(product, rows, torch.stack([image, product(rows[1])]))
-        check, total = False, total.add_(image)
-        del loss, slopes, product  # with its graph, before the next is built
-    total = distributed.mean(total / len(batches))
-    if not torch.isfinite(total).all():
-        raise FloatingPointError("the Hessian's product is not finite")
-    return total
+
+    def __init__(self, before: Before, objective: Objective, batches, keeps=True):
+        self.before, self.objective, self.batches = before, objective, list(batches)
+        self.parameters = [p for p, _, trained in before.weights if trained]
+        self.device = self.parameters[0].device
+        self.least = spare_memory(self.device) / 2  # which stays free
+        self.kept, self.after_kept = [], before.random_states
+        self.keeps, self.checked = keeps, False
+
+    def __call__(self, vector: Tensor, check=False) -> Tensor:
+        """Return the product with a flat vector; ``check`` as :func:`check_symmetric` does."""
+        total = None
+        try:
+            total = self._sum(vector, check)
+        except RuntimeError as error:
+            full = isinstance(error, torch.OutOfMemoryError)
+            if not self.kept or not (full or "inplace operation" in str(error)):
+                raise
+        if total is None:
+            self.kept, self.after_kept, self.keeps = [], self.before.random_states, False
+            total = self._sum(vector, check)
+        self.checked = True
+        total = distributed.mean(total / len(self.batches))
+        if not torch.isfinite(total).all():
+            raise FloatingPointError("the Hessian's product is not finite")
+        return total
+
+    def _sum(self, vector: Tensor, check: bool) -> Tensor:
+        total = torch.zeros_like(vector)
+        for slopes, stays in self._slopes():
+            how = {"retain_graph": stays or check}
+            product = partial(hessian_product, slopes, self.parameters, **how)
+            image = product(vector)
+            if check and (norm := norms(image)) > 0:
+                rows = torch.stack([vector, (image / norm).to(vector)])
+                check_symmetric(product, rows, torch.stack([image, product(rows[1])]))
+            check, total = False, total.add_(image)
+            del slopes, product  # with its graph, before the next is built
+        return total
+
+    def _slopes(self) -> Iterator[tuple[tuple, bool]]:
+        """Yield the gradient of each batch with its graph, and whether that is kept."""
+        for slopes in self.kept:
+            self.before.lend_buffers()
+            yield slopes, True
+        for put, state in self.after_kept:
+            put(state)
+        rest = self.batches[len(self.kept) :]
+        for loss in self.before.losses(self.objective, rest) if rest or not self.kept else ():
+            slopes = gradients(loss, self.parameters, create_graph=True)
+            if not self.checked:
+                check_differentiable(loss, slopes)
+            self.keeps = self.keeps and spare_memory(self.device) > self.least
+            if self.keeps:
+                self.kept.append(slopes)
+                self.after_kept = random_states(self.before.devices)
+            del loss
+            yield slopes, self.keeps
+            del slopes
+
+
+def spare_memory(device: torch.device) -> int:
+    """Return the bytes that are free."""
+    if device.type == "cuda":
+        used = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + used
+    spare = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):  # no control group, or one without a limit
+        limit, used = (int(Path("/sys/fs/cgroup", name).read_text("utf-8")) for name in LIMIT)
+        spare = min(spare, limit - used)
+    return spare

@@ -1,15 +1,20 @@
 """A model's parameters as a vector, and derivatives of a loss that leave no trace."""
 
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import checkpoint
 
+PIECE = 4096  # entries that are added in their own dtype
 SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
 REMEDIES = {  # by what PyTorch says
     "nference tensor": "a tensor was made under torch.inference_mode(): pass its clone()",
@@ -32,8 +37,9 @@ def trainable(model: nn.Module) -> list[Tensor]:
 
 
 def flat(tensors: Iterable[Tensor]) -> Tensor:
-    """The tensors' entries in one new vector (P,)."""
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+    """The tensors' entries in one new vector (P,), float32 at least."""
+    vector = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    return vector.to(torch.promote_types(vector.dtype, torch.float32))
 
 
 def parts(rows: Tensor, parameters: list[Tensor]) -> list[tuple[Tensor, ...]]:
@@ -44,7 +50,7 @@ def parts(rows: Tensor, parameters: list[Tensor]) -> list[tuple[Tensor, ...]]:
 
 
 def parameter_vector(model: nn.Module) -> Tensor:
-    """Return a detached copy of the trainable parameters, flat ``(P,)``.
+    """Return a copy of the trainable parameters, flat ``(P,)``, in float32 at least.
 
     >>> parameter_vector(nn.Linear(3, 2)).shape
     torch.Size([8])
@@ -57,15 +63,32 @@ def displacement(model: nn.Module, origin: Tensor) -> float:
     return norms(parameter_vector(model) - origin).item()
 
 
+def _pieces(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows (..., P) in pieces, (..., n, PIECE), and what is left of them."""
+    count = rows.shape[-1] // PIECE
+    return rows[..., : count * PIECE].unflatten(-1, (count, PIECE)), rows[..., count * PIECE :]
+
+
 def norms(rows: Tensor) -> Tensor:
-    """Return norms along the last dimension, float64 and scaled where squares have no room."""
-    rows = rows if rows.is_floating_point() else rows.double()
-    found = torch.linalg.vector_norm(rows, dim=-1)
+    """Return norms along the last dimension, float64; scaled where squares have no room."""
+    rows = rows if rows.dtype in {torch.float32, torch.float64} else rows.double()
+    sums = [torch.linalg.vector_norm(one, dim=-1) for one in _pieces(rows)]
+    found = torch.hypot(sums[0].double().norm(dim=-1), sums[1].double())
     if all(1e-16 < norm < math.inf for norm in found.reshape(-1).tolist()):
         return found
     held, top = (found > 1e-16) & found.isfinite(), rows.double().abs().amax(-1, keepdim=True)
     unit = torch.linalg.vector_norm(rows.double() / top.clamp(min=1e-300), dim=-1)
-    return found.double().where(held, unit * top[..., 0])
+    return found.where(held, unit * top[..., 0])
+
+
+def inner(rows: Tensor, others: Tensor) -> Tensor:
+    """Return inner products (R, S) of rows (R, P) and (S, P), float64.
+
+    Sums over pieces are in float64: over millions of entries float32 keeps three digits.
+    """
+    (pieces, rest), (across, left) = _pieces(rows), _pieces(others)
+    sums = torch.einsum("rcp,scp->crs", pieces, across).double().sum(0)
+    return sums + (rest @ left.T).double()
 
 
 def gradients(ends, parameters: list[Tensor], along=None, **how) -> tuple[Tensor, ...]:
@@ -86,18 +109,34 @@ def hessian_product(slopes: tuple, parameters: list[Tensor], vector: Tensor, **h
     if not pairs:
         return torch.zeros_like(vector)
     ends, along = zip(*pairs)
-    if any("Error" in name or "NotImpl" in name for name in _operations(ends)):
-        raise ValueError(REMEDIES["derivative for"])  # PyTorch would take it for zero
     return flat(gradients(ends, parameters, along, **how))
 
 
-def _operations(ends: tuple) -> set[str]:
-    """Return the names of all operations of a graph."""
-    known, nodes = set(), {end.grad_fn for end in ends}
+def check_differentiable(loss: Tensor, slopes: tuple) -> None:
+    """Raise ``ValueError`` where PyTorch would take a second derivative that lacks for zero."""
+    ends = [one for one in slopes if one.requires_grad]
+    known, nodes = set(), {end.grad_fn for end in ends or [loss]}
     while nodes := {node for node in nodes if node} - known:
         known |= nodes
         nodes = {before for node in nodes for before, _ in node.next_functions}
-    return {node.name() for node in known}
+    if ends:
+        lacking = any("Error" in node.name() or "NotImpl" in node.name() for node in known)
+    else:  # linear in all parameters, or so it seems
+        lacking = any(isinstance(node, BackwardCFunction) for node in known)
+    if lacking:
+        raise ValueError(REMEDIES["derivative for"])
+
+
+def random_states(devices: Iterable = ()) -> list[tuple[Callable, object]]:
+    """Return what sets the random states of Python, NumPy and PyTorch, each with its state."""
+    found = [(random.setstate, random.getstate()), (np.random.set_state, np.random.get_state())]
+    found.append((torch.set_rng_state, torch.get_rng_state()))
+    for device in devices:
+        module = torch.get_device_module(device)
+        found.append(
+            (partial(module.set_rng_state, device=device), module.get_rng_state(device))
+        )
+    return found
 
 
 class Before:
@@ -108,30 +147,45 @@ class Before:
         things = *model.modules(), *model.parameters()
         if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
             raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
-        tables = [t for m in model.modules() for t in (m._buffers, m._parameters, m._modules)]
+        self.weights = [(p, p.detach().clone(), p.requires_grad) for p in model.parameters()]
+        if any(p.is_meta for p, *_ in self.weights):
+            raise ValueError(
+                "the model is on the meta device: give its parameters values first"
+            )
+        tables = [t for m in model.modules() for t in (m._parameters, m._modules, m._buffers)]
         self.kept = [(t, dict(t)) for t in tables if isinstance(t, dict)]  # of no script
+        held = [(t, k, b) for t, kept in self.kept for k, b in kept.items()]
+        self.lent = [one for one in held if type(one[2]) is Tensor]
+        self.replaced = False  # a parameter, by the forward pass
         own = (b for b in model.buffers() if b.layout != torch.strided or 0 not in b.stride())
         self.buffers = [(buffer, buffer.clone()) for buffer in own]
         self.gradients = [(p, p.grad) for p in model.parameters()]
         for p, _ in self.gradients:
             p.grad = None
-        self.weights = [(p, p.detach().clone()) for p in model.parameters()]
         self.modes = [(module, module.training) for module in model.modules()]
-        self.random_state = torch.get_rng_state()
-        devices = {p.device for p in model.parameters() if p.device.type != "cpu"}
-        self.device_states = {d: torch.get_device_module(d).get_rng_state(d) for d in devices}
+        self.devices = {p.device for p in model.parameters() if p.device.type != "cpu"}
+        self.random_states = random_states(self.devices)
 
     def restore_buffers(self) -> None:
+        """Put all tables back, and their buffers' values."""
         for table, entries in self.kept:
+            weights = ((k, v) for k, v in entries.items() if isinstance(v, nn.Parameter))
+            self.replaced |= any(table.get(k) is not v for k, v in weights)
             table.clear()
             table.update(entries)
         for buffer, value in self.buffers:
             buffer.detach().copy_(value)
 
+    def lend_buffers(self) -> None:
+        """Give the model copies of its buffers, so that nothing changes what a graph holds."""
+        self.restore_buffers()
+        copies = {id(buffer): buffer.clone() for *_, buffer in self.lent}
+        for table, name, buffer in self.lent:
+            table[name] = copies[id(buffer)]
+
     def restore(self) -> str:
         """Put everything back; return what must not have happened."""
-        said, had = "", ((t, k, v) for t, kept in self.kept for k, v in kept.items())
-        replaced = any(t.get(k) is not v for t, k, v in had if isinstance(v, nn.Parameter))
+        said = ""
         for p, gradient in self.gradients:
             if p.grad is not None:
                 said = "the backward pass writes .grad: use non-reentrant checkpoints"
@@ -140,22 +194,22 @@ class Before:
         self.restore_random_state()
         for module, training in self.modes:
             module.training = training
-        for p, old in self.weights:
-            if replaced or not (p.equal(old) or p.nan_to_num().equal(old.nan_to_num())):
-                p.detach().copy_(old)
+        for p, old, trained in self.weights:
+            same = p.equal(old) or p.nan_to_num().equal(old.nan_to_num())
+            if self.replaced or not same or p.requires_grad != trained:
+                p.requires_grad_(trained).detach().copy_(old)
                 said = "the forward pass changes parameters: move that out of it"
         return said
 
     def restore_random_state(self) -> None:
-        torch.set_rng_state(self.random_state)
-        for device, state in self.device_states.items():
-            torch.get_device_module(device).set_rng_state(state, device)
+        for put, state in self.random_states:
+            put(state)
 
     def losses(self, objective: Callable, batches: Iterable) -> Iterator[Tensor]:
         """Yield the objective on each batch, from these buffers; ``ValueError`` without one."""
         empty = True
         for batch in batches:
-            self.restore_buffers()
+            self.lend_buffers()
             yield _one_number(objective(self.model, batch))
             empty = False
         if empty:

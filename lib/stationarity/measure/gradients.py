@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..runs import distributed
-from .derivatives import flat, gradients, parameter_vector, trainable, without_trace
+from .derivatives import flat, gradients, inner, parameter_vector, trainable, without_trace
 from .group_sums import GROUPS, GroupSums, Sample, inner_products
 from .objectives import Batch, Objective
 
@@ -183,7 +183,7 @@ def projected_gradients(
         if directions.dim() != 2 or directions.shape[1] != len(like):
             raise ValueError(f"directions have shape {directions.shape}, not (k, {len(like)})")
         rows = [
-            directions.to(like) @ flat(gradients(loss, parameters))
+            inner(directions.to(like), flat(gradients(loss, parameters))[None])[:, 0]
             for loss in before.losses(objective, batches)
         ]
-    return distributed.mean(torch.stack(rows).double()).cpu()
+    return distributed.mean(torch.stack(rows)).cpu()

@@ -24,13 +24,13 @@ class GroupSums:
     def __init__(self, parameters: list[Tensor]):
         self.parameters, self.count = parameters, 0
         self.blocks: list[Tensor] = []  # (BLOCK, P): the sums, then the last gradients
-        self.norms: list[Tensor] = []  # of each block's gradients, once there are more
+        self.norms: list[Tensor] = []  # of gradients, by block, once there are more
 
     def add(self, gradients: tuple[Tensor, ...]) -> None:
         row = self.count % BLOCK
         if row == 0 and self.count <= GROUPS:
             if self.count == GROUPS:
-                self.norms = [_norms(block) for block in self.blocks]
+                self.norms = [norms(block) for block in self.blocks]
             like = flat(p.detach() for p in self.parameters)
             self.blocks.append(like.new_empty(BLOCK, len(like)))
             self.rows = parts(self.blocks[-1], self.parameters)
@@ -42,7 +42,7 @@ class GroupSums:
     def _close(self, rows: Tensor) -> None:
         distributed.mean(rows)
         if self.count > GROUPS:
-            self.norms.append(_norms(rows))
+            self.norms.append(norms(rows))
             sums = self.blocks[(len(self.norms) - 1) % (GROUPS // BLOCK)]
             sums[: len(rows)].add_(rows)
 
@@ -56,13 +56,8 @@ class GroupSums:
             self._close(self.blocks[-1][:rest])
         if not self.norms:
             return [*self.blocks[:-1], self.blocks[-1][: rest or BLOCK]], None
-        squares = torch.cat(self.norms, dim=1).double().square().sum(dim=0).cpu().numpy()
+        squares = torch.cat(self.norms).square().cpu().numpy()
         return self.blocks[:-1], np.bincount(np.arange(self.count) % GROUPS, squares)
-
-
-def _norms(rows: Tensor) -> Tensor:
-    """Return norms of rows by parts: of whole rows float32 would lose four digits."""
-    return torch.stack([norms(piece) for piece in rows.split(2**16, dim=1)])
 
 
 def inner_products(blocks: list[Tensor]) -> np.ndarray:

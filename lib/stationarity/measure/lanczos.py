@@ -25,6 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .derivatives import inner
 from .subspace import Ritz, Subspace, check_symmetric
 
 SMALL = 2500  # up to this size k = 1 is verified as well: products cost next to nothing
@@ -175,7 +176,7 @@ def nothing_missed(space: Subspace, tol: float, max_products: int) -> bool:
     while space.products < max_products:
         space.append(unit)
         image = space.images[-1]
-        diagonal.append((unit @ image).item())
+        diagonal.append(inner(unit[None], image[None]).item())
         bands = map(torch.DoubleTensor, (diagonal, beside))  # on the CPU
         values = torch.linalg.eigvalsh(sum(map(torch.diag, bands, (0, -1))))  # lower half
         if values.max() >= threshold:

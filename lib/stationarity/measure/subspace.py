@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .derivatives import norms
+from .derivatives import inner, norms
 
 
 def check_symmetric(product: Callable, rows: Tensor, images: Tensor) -> None:
     """Raise ``ValueError`` where rows' images (k, P) are not symmetric, up to rounding."""
-    matrix = rows @ images.T
+    matrix = inner(rows, images)
     apart, top = (matrix - matrix.T).abs().max(), matrix.abs().max()
     half = torch.finfo(rows.dtype).eps ** 0.5  # of the digits
     if apart > half * top and apart > 10 * norms(product(3 * rows[0]) / 3 - images[0]):
@@ -28,7 +28,7 @@ class Ritz:
     def __init__(self, space: "Subspace"):
         self.rows, self.images, self.k = space.rows, space.images, space.k
         self.precision = space.precision
-        matrix = (self.rows @ self.images.T).double().cpu()
+        matrix = inner(self.rows, self.images).cpu()
         values, coefficients = torch.linalg.eigh((matrix + matrix.T) / 2)
         self.values, self.coefficients = values.flip(0), coefficients.flip(1)
         self.scale = self.values.abs().max().item()
@@ -37,7 +37,7 @@ class Ritz:
             norms(self.residuals(begin, min(begin + 8, count)))
             for begin in range(0, count, 8)  # few at a time: they are long
         ]
-        self.norms = torch.cat(found).double().cpu()
+        self.norms = torch.cat(found).cpu()
 
     def vectors(self, begin: int, end: int) -> Tensor:
         return self.coefficients[:, begin:end].T.to(self.rows) @ self.rows

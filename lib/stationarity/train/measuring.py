@@ -59,7 +59,7 @@ class Measurement(_Rows):
         for name, error in ERRORS.items():
             self.note(name, getattr(statistics, name), getattr(statistics, error, math.nan))
         self._note_curvature(state, statistics)
-        self.note("weight_norm", torch.linalg.vector_norm(self.vector))
+        self.note("weight_norm", measure.norms(self.vector))
         for quantity, pair in validation.measured(state).items():
             self.note(quantity, *pair)
         self.losses = self._losses(state)
@@ -97,12 +97,13 @@ class Observation(_Rows):
         super().__init__(state)
         vector, seed = self.vector, seed_of(state.settings.seed, "observe")
         generator = torch.Generator(vector.device).manual_seed(seed)
-        self.note("observed_weight_norm", vector.norm())
+        self.note("observed_weight_norm", measure.norms(vector))
         if normalised := nets.normalised_weights(state.model):
             self.note("observed_normalised_norm", torch.nn.utils.get_total_norm(normalised))
         for index in range(2):
             direction = torch.empty_like(vector).normal_(generator=generator)
-            self.note("observed_random", direction @ vector / direction.norm(), index=index)
+            along = measure.inner(direction[None], vector[None]) / measure.norms(direction)
+            self.note("observed_random", along.item(), index=index)
 
     def after(self, state) -> list[tuple]:
         self.note("observed_minibatch_loss", distributed.mean(state.losses[-1].clone()))

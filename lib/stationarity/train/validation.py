@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..measure.derivatives import flat, gradients, trainable, without_trace
+from ..measure.derivatives import flat, gradients, norms, trainable, without_trace
 from ..nets.transformer_xl import remember
 from ..runs import distributed
 
@@ -68,7 +68,7 @@ def memory_gaps(model: nn.Module, dataset, step: int, memory) -> dict[str, tuple
             loss = model(tokens, targets, one)[0].mean()
             losses.append(distributed.mean(loss.detach().clone()))
             slopes.append(distributed.mean(flat(gradients(loss, trainable(model)))))
-    relative = (slopes[0] - slopes[1]).norm() / slopes[1].norm()
+    relative = norms(slopes[0] - slopes[1]) / norms(slopes[1])
     return {
         "memory_loss_gap": ((losses[0] - losses[1]).item(), math.nan),
         "memory_gradient_gap": (relative.item(), math.nan),
