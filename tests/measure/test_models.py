@@ -2,12 +2,14 @@
 
 import contextlib
 import math
+import random
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 from stationarity import measure
-from stationarity.chapters.ch02_what_to_measure.supported import Square, Through
+from stationarity.chapters.ch02_what_to_measure.supported import Deaf, Replayed, Square, Through
 from stationarity.measure import (
     directional_sharpness,
     gradient_statistics,
@@ -388,24 +390,6 @@ def test_parameters_of_several_dtypes():
     assert along_ones(model) == pytest.approx(along_ones(whole), rel=1e-2)
 
 
-class Replayed(torch.autograd.Function):
-    """A re-entrant checkpoint of one's own: its inner gradients go to ``.grad``."""
-
-    @staticmethod
-    def forward(context, function, x):
-        context.function = function
-        context.save_for_backward(x)
-        with torch.no_grad():
-            return function(x)
-
-    @staticmethod
-    def backward(context, slope):
-        x = context.saved_tensors[0].detach().requires_grad_()
-        with torch.enable_grad():
-            torch.autograd.backward(context.function(x), slope)
-        return None, x.grad
-
-
 def two_layers(function):
     return Through(function, nn.Linear(3, 4), nn.Linear(4, 2))
 
@@ -475,3 +459,89 @@ def test_a_layer_that_the_first_pass_adds_is_taken_out_again():
     model = two_layers(add)
     measure.mean_loss(model, cubed, [SHORT])
     assert not hasattr(model.layers[0], "late")
+
+
+def test_an_operation_whose_derivative_has_no_graph_is_refused_where_the_loss_looks_linear():
+    """Its Hessian would be zero, which no product shows."""
+    model = two_layers(lambda a, b, x: Deaf.apply(a(x)))
+    with pytest.raises(ValueError, match="lacks a derivative: write it"):
+        measure.sharpness(model, lambda model, x: model(x).mean(), [SHORT])
+    linear = two_layers(lambda a, b, x: a(x))
+    assert measure.sharpness(linear, lambda model, x: model(x).mean(), [SHORT]).converged
+
+
+@everything
+def test_random_numbers_of_python_and_numpy_are_those_of_the_caller(name):
+    def drawn(model, inputs):
+        noise = random.random() + np.random.random()
+        draws.append(noise)
+        return model.inner(inputs) * noise
+
+    model, draws = Function(drawn), []
+    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    EVERYTHING[name](model, cubes)
+    assert random.getstate() == states[0] and (np.random.get_state()[1] == states[1]).all()
+    assert torch.equal(torch.get_rng_state(), states[2]) and len(set(draws)) == 1
+
+
+@everything
+def test_a_forward_pass_that_freezes_parameters_is_undone_and_refused(name):
+    def freezing(model, inputs):
+        model.inner[0].weight.requires_grad_(False)
+        return model.inner(inputs)
+
+    model = Function(freezing)
+    with pytest.raises(ValueError, match="forward pass changes parameters"):
+        EVERYTHING[name](model, cubes)
+    assert model.inner[0].weight.requires_grad
+
+
+@everything
+def test_a_buffer_that_grows_in_the_forward_pass_has_its_size_again(name):
+    def growing(model, inputs):
+        sizes.append(len(model.seen))
+        model.seen.resize_(len(model.seen) + 1).zero_()
+        return model.inner(inputs)
+
+    model, sizes = Function(growing), []
+    model.register_buffer("seen", torch.ones(2))
+    kept = model.seen
+    EVERYTHING[name](model, cubes)
+    assert model.seen is kept and kept.tolist() == [1, 1] and set(sizes) == {2}
+
+
+@everything
+def test_a_model_without_values_is_refused(name):
+    with torch.device("meta"):
+        model = nn.Linear(3, 2)
+    with pytest.raises(ValueError, match="on the meta device: give its parameters values"):
+        EVERYTHING[name](model, cubes)
+
+
+def test_directions_of_numpy():
+    model = net()
+    ones = np.ones(len(measure.parameter_vector(model)))
+    assert directional_sharpness(model, cubes, [INPUTS], ones) == along_ones(model)
+    found = measure.projected_gradients(model, cubes, [INPUTS], ones[None])
+    assert found.item() == pytest.approx(gradient_of(model).sum().item())
+
+
+@pytest.mark.parametrize("scale", [1e160, 1e-170])
+def test_gradients_whose_square_has_no_room_in_float64(scale):
+    with pytest.raises(FloatingPointError, match=r"no square in float64: multiply the obj"):
+        gradient_of(net(), lambda model, inputs: scale * cubes(model, inputs))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_measured_in_float32(dtype):
+    model, inputs = net().to(dtype), INPUTS.to(dtype)
+    whole = net().to(dtype).double()
+    found = gradient_of(model, inputs=inputs)
+    assert found.dtype == torch.float32 == measure.parameter_vector(model).dtype
+    for function in (
+        along_ones,
+        lambda *a, **b: sharpness(a[0], cubes, [b["inputs"]])[0].item(),
+    ):
+        close = pytest.approx(function(whole, inputs=inputs.double()), rel=2e-2)
+        assert function(model, inputs=inputs) == close
+    assert (found - gradient_of(whole, inputs=inputs.double())).norm() < 2e-2 * found.norm()

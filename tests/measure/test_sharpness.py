@@ -5,6 +5,8 @@ import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from stationarity.measure import (
     cross_entropy,
+    curvature,
+    derivatives,
     directional_sharpness,
     lanczos,
     parameter_vector,
@@ -367,3 +369,91 @@ def test_many_pairs_with_a_multiple_one_among_them_in_a_large_operator():
     )[0]
     exact = spectrum.sort(descending=True).values[:12]
     torch.testing.assert_close(values, exact, rtol=1e-2, atol=0)
+
+
+class Noisy(nn.Module):
+    """Its forward pass draws random numbers and changes buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.3))
+        self.head, self.calls = nn.Linear(6, 2), 0
+        self.register_buffer("seen", torch.ones(6))
+
+    def forward(self, inputs):
+        self.calls += 1
+        self.seen.add_(1)
+        return self.head((self.layers(inputs) * self.seen / 2).tanh())
+
+
+def top_and_calls(batches: list) -> tuple[torch.Tensor, int, int]:
+    torch.manual_seed(0)
+    model = Noisy().double()
+    found = sharpness(model, cross_entropy, batches)
+    assert model.seen.tolist() == [1.0] * 6
+    return found.eigenvalues, found.products, model.calls
+
+
+def noisy_batches(count: int) -> list:
+    torch.manual_seed(1)
+    return [(torch.randn(8, 3, dtype=DOUBLE), torch.arange(8) % 2) for _ in range(count)]
+
+
+@pytest.mark.parametrize("kept", range(4))
+def test_graphs_are_kept_while_half_of_the_memory_stays_free(kept, monkeypatch):
+    """With any number of them the products are the same, bit for bit."""
+    free = iter([100, *[60] * kept, *[40] * 99])
+    monkeypatch.setattr(curvature, "spare_memory", lambda device: next(free))
+    values, products, calls = top_and_calls(noisy_batches(3))
+    assert calls == 3 + (products - 1) * (3 - kept)
+    monkeypatch.setattr(curvature, "spare_memory", lambda device: 0)
+    assert torch.equal(values, top_and_calls(noisy_batches(3))[0])
+
+
+def test_a_product_that_runs_out_of_memory_is_made_again_without_kept_graphs(monkeypatch):
+    values, products, _ = top_and_calls(noisy_batches(3))
+    calls, product = 0, curvature.hessian_product
+
+    def failing(*arguments, **how):
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return product(*arguments, **how)
+
+    monkeypatch.setattr(curvature, "hessian_product", failing)
+    again, _, passes = top_and_calls(noisy_batches(3))
+    assert torch.equal(values, again) and passes == 3 * products
+    assert curvature.spare_memory(torch.device("cpu")) > 0
+
+
+def test_a_graph_that_was_changed_in_place_is_made_anew():
+    """A traced model's buffers cannot be lent: they are written back before each batch."""
+    torch.manual_seed(0)
+    layers = nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 2)
+    model = nn.Sequential(*layers).double().eval()
+    batches = noisy_batches(2)
+    traced = torch.jit.trace(model, batches[0][0])
+    found, truth = (sharpness(m, cross_entropy, batches).eigenvalues for m in (traced, model))
+    torch.testing.assert_close(found, truth, rtol=1e-9, atol=0)
+
+
+def test_a_curvature_of_a_million_parameters_has_the_digits_of_float32():
+    weights = torch.rand(2**20, generator=seeded(0)) ** 4
+
+    def bowl(model, batch):
+        return (weights * model.theta.square()).sum() / 2
+
+    model = nn.Module()
+    model.theta = nn.Parameter(torch.zeros(2**20))
+    direction = torch.rand(2**20, generator=seeded(1)) ** 4
+    wide, curvatures = direction.double(), weights.double()
+    truth = (curvatures @ wide**2 / (wide @ wide)).item()
+    assert directional_sharpness(model, bowl, ONE, direction) == pytest.approx(truth, rel=1e-6)
+    rows = torch.stack([weights, direction])[:, :-3]  # no whole number of pieces
+    torch.testing.assert_close(
+        derivatives.inner(rows, rows), rows.double() @ rows.double().T, rtol=1e-6, atol=0
+    )
+    torch.testing.assert_close(
+        derivatives.norms(rows), rows.double().norm(dim=1), rtol=1e-6, atol=0
+    )

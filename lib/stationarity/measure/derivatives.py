@@ -16,7 +16,9 @@ from torch.utils import checkpoint
 
 PIECE = 4096  # entries that are added in their own dtype
 SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
+CHANGED = "the forward pass changes parameters: move that out of it"
 REMEDIES = {  # by what PyTorch says
+    "differentiated Tensors": CHANGED,
     "nference tensor": "a tensor was made under torch.inference_mode(): pass its clone()",
     "does not require grad": "the objective differentiates: it must use torch.enable_grad()",
     "derivative for": "an operation lacks a derivative: write it with elementary ones",
@@ -198,7 +200,7 @@ class Before:
             same = p.equal(old) or p.nan_to_num().equal(old.nan_to_num())
             if self.replaced or not same or p.requires_grad != trained:
                 p.requires_grad_(trained).detach().copy_(old)
-                said = "the forward pass changes parameters: move that out of it"
+                said = CHANGED
         return said
 
     def restore_random_state(self) -> None:

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ..runs import distributed
-from .derivatives import flat, gradients, inner, parameter_vector, trainable, without_trace
+from .derivatives import (
+    flat,
+    gradients,
+    inner,
+    norms,
+    parameter_vector,
+    trainable,
+    without_trace,
+)
 from .group_sums import GROUPS, GroupSums, Sample, inner_products
 from .objectives import Batch, Objective
 
@@ -68,7 +76,8 @@ def gradient_statistics(
 
     One objective and one backward a batch; about 27 gradients of memory. With two batches the
     standard errors of the norms are infinite. Raises ``ValueError`` without a batch, parameters
-    or a graph; with one batch that is not the whole population, or more than that.
+    or a graph; with one batch that is not the whole population, or more than that;
+    ``FloatingPointError`` where the square of the gradient's norm has no room in float64.
 
     Source: Zhang et al. 2022 (the naive norm); our section "What to measure".
 
@@ -92,6 +101,10 @@ def gradient_statistics(
         raise ValueError(f"one batch does not tell gradient from noise: {remedy}")
     losses = distributed.mean(torch.stack(losses).double()).cpu().numpy()
     blocks, squares = sums.by_group()
+    mean_gradient = sum(block.sum(0) for block in blocks).div_(count)
+    if 0 < (size := norms(mean_gradient).item()) < 1e-150 or 1e150 < size < math.inf:
+        said = f"the gradient's norm, {size:.0e}, has no square in float64"
+        raise FloatingPointError(f"{said}: multiply the objective by a constant")
     groups = sum(len(block) for block in blocks)
     theta = [parameter_vector(model)[None]] if weight_decay else []
     products = inner_products(blocks + theta)
@@ -112,7 +125,7 @@ def gradient_statistics(
         regularised_standard_error=regularised.standard_error,
         noise_norm=math.sqrt(sample.variance * (1 - 1 / sample.population)),
         batches=count,
-        mean_gradient=sum(block.sum(0) for block in blocks).div_(count),
+        mean_gradient=mean_gradient,
     )
 
 
@@ -180,6 +193,7 @@ def projected_gradients(
     """
     with without_trace(model) as before:
         parameters, like = trainable(model), parameter_vector(model)
+        directions = torch.as_tensor(directions, device=directions.device)
         if directions.dim() != 2 or directions.shape[1] != len(like):
             raise ValueError(f"directions have shape {directions.shape}, not (k, {len(like)})")
         rows = [

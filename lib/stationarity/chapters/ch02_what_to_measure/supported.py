@@ -63,20 +63,25 @@ class Case:
 
 
 def net(*middle: nn.Module) -> nn.Sequential:
+    """Return a small net with layers in its middle."""
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), *middle, nn.Linear(4, 2))
 
 
 def adapted() -> nn.Module:
+    """Return a net whose first layer is frozen, as with adapters."""
     model = net(nn.Linear(4, 4), nn.Tanh())
     model[0].requires_grad_(False)
     return model
 
 
 def tied() -> nn.Module:
+    """Return a net that uses its weights twice."""
     return Through(lambda layer, x: layer(layer(x).tanh()), nn.Linear(3, 3))
 
 
 def checkpointed(reentrant: bool) -> nn.Module:
+    """Return a net that computes its last layers again in the backward pass."""
+
     def forward(first, second, x):
         return checkpoint(second, first(x), use_reentrant=reentrant)
 
@@ -85,31 +90,42 @@ def checkpointed(reentrant: bool) -> nn.Module:
 
 
 def recurrent(kind: type[nn.Module]) -> nn.Module:
+    """Return a recurrent layer's outputs, without its last state."""
     return Through(lambda layer, x: layer(x)[0], kind(3, 2, batch_first=True))
 
 
 def attention() -> nn.Module:
+    """Return self-attention, without its weights."""
     layer = nn.MultiheadAttention(4, 2, batch_first=True)
     return Through(lambda layer, x: layer(x, x, x, need_weights=False)[0], layer)
 
 
 def expanded() -> nn.Module:
+    """Return a layer with a buffer whose entries share one place in memory."""
     model = Through(lambda layer, x: layer(x).tanh(), nn.Linear(3, 2))
     model.register_buffer("shift", torch.zeros(1).expand(3))
     return model
 
 
 def written_out(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Normalise weights by elementary operations; lengths are the layer's bias."""
     direction = layer.weight / layer.weight.norm(dim=1, keepdim=True)
     return x @ (layer.bias[:, None] * direction).T
 
 
 def clamping(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Change weights in the forward pass."""
     layer.weight.data.clamp_(-0.1, 0.1)
     return layer(x)
 
 
+def replaying(first: nn.Linear, second: nn.Linear, x: Tensor) -> Tensor:
+    """Compute the second layer again in the backward pass."""
+    return Replayed.apply(lambda h: second(h.tanh()), first(x))
+
+
 def complex_layer() -> nn.Module:
+    """Return a layer with complex weights."""
     weight = nn.ParameterList([torch.ones(3, 2, dtype=torch.complex128)])
     model = Through(lambda parameters, x: (x @ parameters[0].real).tanh(), weight)
     model.double = lambda: model  # which would make it real
@@ -130,7 +146,40 @@ class Square(torch.autograd.Function):
         return 2 * context.saved_tensors[0] * slope
 
 
+class Replayed(torch.autograd.Function):
+    """A re-entrant checkpoint of one's own: its inner gradients go to ``.grad``."""
+
+    @staticmethod
+    def forward(context, function, x):
+        context.function = function
+        context.save_for_backward(x)
+        with torch.no_grad():
+            return function(x)
+
+    @staticmethod
+    def backward(context, slope):
+        x = context.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            torch.autograd.backward(context.function(x), slope)
+        return None, x.grad
+
+
+class Deaf(torch.autograd.Function):
+    """A square whose derivative is computed without a graph, as by a kernel of one's own."""
+
+    @staticmethod
+    def forward(context, x):
+        context.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(context, slope):
+        with torch.no_grad():
+            return 2 * context.saved_tensors[0] * slope
+
+
 def traced() -> nn.Module:
+    """Return a net as PyTorch has traced it."""
     torch.manual_seed(0)  # the net is made here, and not when it is called
     with warnings.catch_warnings(action="ignore"):
         return torch.jit.trace(net().double(), torch.zeros(5, 3, dtype=torch.float64))
@@ -199,6 +248,18 @@ CASES = (
         lambda: Through(lambda layer, x: Square.apply(layer(x)), nn.Linear(3, 2)),
         DIFFERENCES,
         CURVATURES,
+    ),
+    Case(
+        "a Function that hides its derivative",
+        lambda: Through(lambda layer, x: Deaf.apply(layer(x)), nn.Linear(3, 2)),
+        DIFFERENCES,
+        CURVATURES,
+    ),
+    Case(
+        "a re-entrant checkpoint of one's own",
+        lambda: Through(replaying, nn.Linear(3, 4), nn.Linear(4, 2)),
+        DIFFERENCES,
+        ALL,
     ),
     Case("an expanded buffer", expanded),
     Case("inside inference_mode", net, measured=torch.inference_mode),
