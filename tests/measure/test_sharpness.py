@@ -287,6 +287,24 @@ def test_directional_sharpness():
         directional_sharpness(model, quadratic, ONE, direction[:2])
 
 
+def test_sharpness_and_a_direction_of_the_same_graphs():
+    torch.manual_seed(0)
+    model, batches, calls = mlp((3, 5, 2)).double(), noisy_batches(2), []
+    direction = torch.ones(len(parameter_vector(model)), dtype=DOUBLE)
+
+    def counted(model, batch):
+        calls.append(batch)
+        return cross_entropy(model, batch)
+
+    found = sharpness(model, counted, batches, direction=direction)
+    assert len(calls) == 2 and found.products > 3
+    alone = directional_sharpness(model, cross_entropy, batches, direction)
+    assert found.directional == pytest.approx(alone, rel=1e-12)
+    with pytest.raises(ValueError, match="zero direction"):
+        sharpness(model, counted, batches, direction=0 * direction)
+    assert len(calls) == 2  # before long work
+
+
 def test_attention():
     """Fused attention has no second derivative; the measurement avoids it."""
 
@@ -342,7 +360,7 @@ def test_many_pairs_take_no_more_products_than_arpack():
     ranks = torch.arange(1, 5001, dtype=DOUBLE)
     spectrum = torch.cat([12 * ranks**-0.6, -3 * ranks**-0.6])
     generator = torch.Generator().manual_seed(0)
-    values, _, _, products, converged = largest_eigenpairs(
+    values, _, _, products, converged, _ = largest_eigenpairs(
         lambda v: spectrum * v, spectrum, k=30, max_products=600, generator=generator
     )
     assert converged

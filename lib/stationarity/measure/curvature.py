@@ -37,13 +37,14 @@ def sharpness(
     tol: float = 1e-2,
     max_products: int = 100,
     seed: int = 0,
+    direction: Tensor | None = None,
 ) -> Sharpness:
     """Return the k algebraically largest eigenvalues of the Hessian.
 
     It is that of the mean objective over these fixed batches, in training mode with their
     statistics in batch normalisations; dropout draws the same numbers in every product,
-    which is about two gradients a batch, three where its graph is not kept. The stopping rule is
-    that of :mod:`stationarity.measure.lanczos`.
+    which is about two gradients a batch, three where its graph is not kept. The stopping
+    rule is that of :mod:`stationarity.measure.lanczos`.
 
     Parameters
     ----------
@@ -52,11 +53,12 @@ def sharpness(
     tol: relative error of each eigenvalue.
     max_products: the most products.
     seed: of the random directions; global random state is not used.
+    direction: as in :func:`directional_sharpness`, at one product more.
 
     Memory: 6k + 41 gradients beside one batch's graph, and the graphs of further batches
-    while they take at most half of what is free: they save a third of the work. Raises ``ValueError`` as that, for k
-    outside [1, min(P, max_products)], and where products are not symmetric beyond rounding;
-    ``FloatingPointError`` where a product is not finite.
+    while they take at most half of what is free: they save a third of the work. Raises
+    ``ValueError`` as that, for k outside [1, min(P, max_products)], and where products are
+    not symmetric beyond rounding; ``FloatingPointError`` where one is not finite.
 
     Source: Zhang et al. 2022 (power iteration there); our section "What to measure".
 
@@ -72,8 +74,11 @@ def sharpness(
         if not 1 <= k <= min(len(like), max_products):
             most = f"max_products={max_products} and the {len(like)} trainable parameters"
             raise ValueError(f"k={k} must be at least 1 and at most {most}")
+        unit = None if direction is None else _unit(direction, like)
+        hessian = MeanHessian(before, objective, batches)
         how = {"k": k, "tol": tol, "max_products": max_products, "generator": generator}
-        return largest_eigenpairs(MeanHessian(before, objective, batches), like, **how)
+        found = largest_eigenpairs(hessian, like, **how)
+        return found if unit is None else found._replace(directional=_along(hessian, unit))
 
 
 def directional_sharpness(
@@ -94,15 +99,22 @@ def directional_sharpness(
     -10.0
     """
     with without_trace(model, curvature=True) as before:
-        like = parameter_vector(model)
-        direction = torch.as_tensor(direction, device=direction.device)  # of NumPy, too
-        if direction.shape != like.shape:
-            raise ValueError(f"direction has shape {direction.shape}, not {like.shape}")
-        if (norm := norms(direction)) == 0:
-            raise ValueError("a zero direction has no curvature: pass a nonzero one")
-        unit = (direction / norm).to(like)
-        image = MeanHessian(before, objective, batches, keeps=False)(unit, check=True)
-        return inner(unit[None], image[None]).item()
+        unit = _unit(direction, parameter_vector(model))
+        return _along(MeanHessian(before, objective, batches, keeps=False), unit)
+
+
+def _unit(direction: Tensor, like: Tensor) -> Tensor:
+    direction = torch.as_tensor(direction, device=direction.device)  # of NumPy, too
+    if direction.shape != like.shape:
+        raise ValueError(f"direction has shape {direction.shape}, not {like.shape}")
+    if (norm := norms(direction)) == 0:
+        raise ValueError("a zero direction has no curvature: pass a nonzero one")
+    return (direction / norm).to(like)
+
+
+def _along(hessian: "MeanHessian", unit: Tensor) -> float:
+    image = hessian(unit, check=not hessian.checked)
+    return inner(unit[None], image[None]).item()
 
 
 class MeanHessian:

@@ -46,6 +46,7 @@ class Sharpness(NamedTuple):
     residuals: Tensor  # (k,), ||A v - value v||
     products: int
     converged: bool
+    directional: float = math.nan  # along the direction given
 
 
 def largest_eigenpairs(

@@ -67,13 +67,13 @@ class Measurement(_Rows):
     def _note_curvature(self, state, statistics: measure.GradientStatistics) -> None:
         settings = state.settings
         how = {"max_products": settings.sharpness_products, "seed": settings.seed}
+        moves = statistics.gradient_norm_naive > 0
+        how["direction"] = statistics.mean_gradient if moves else None
         sharpness = measure.sharpness(*state.measured, self.few, **how)
         self.note("sharpness", sharpness.eigenvalues[0], sharpness.residuals[0])
         self.note("sharpness_products", sharpness.products)
-        if statistics.gradient_norm_naive > 0:
-            gradient = statistics.mean_gradient
-            along = measure.directional_sharpness(*state.measured, self.few, gradient)
-            self.note("directional_sharpness", along)
+        if moves:
+            self.note("directional_sharpness", sharpness.directional)
 
     def _losses(self, state) -> Tensor:
         torch.manual_seed(self.seed)
