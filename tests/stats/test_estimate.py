@@ -25,17 +25,6 @@ def test_a_geometric_mean_is_that_of_the_logarithms():
     assert Estimate.geometric_mean([0.0, 1.0]).low > 0
 
 
-def test_a_ratio_has_the_error_of_its_spread():
-    generator = np.random.default_rng(3)
-    below = generator.uniform(1, 3, (4000, 20))
-    above = 0.5 * below + 0.2 * generator.standard_normal((4000, 20))
-    found = [Estimate.ratio(*pair) for pair in zip(above, below, strict=True)]
-    spread = np.std([one.value for one in found])
-    margins = np.array([one.high - one.value for one in found])
-    assert np.mean(margins) / 2.093 == pytest.approx(spread, rel=0.05)  # t of 19 degrees
-    assert abs(held(found, 0.5) - 0.95) < 0.015
-
-
 def test_an_estimate_is_scaled_and_rooted_with_its_interval():
     assert Estimate(4.0, -2.0, 16.0) / 4 == (1.0, -0.5, 4.0)
     assert Estimate(4.0, -2.0, 16.0).root() == (2.0, 0.0, 4.0)
@@ -69,7 +58,3 @@ def test_the_jackknife_takes_off_the_bias_of_a_square():
 def test_what_has_no_error_is_refused():
     with pytest.raises(UsageError, match="no error bar"):
         Estimate.mean([1.0])
-    with pytest.raises(UsageError, match="two independent parts"):
-        Estimate.ratio([1.0], [1.0])
-    with pytest.raises(UsageError, match="nothing moves"):
-        Estimate.ratio([1.0, 1.0], [0.0, 0.0])

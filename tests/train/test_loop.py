@@ -9,9 +9,10 @@ import pytest
 import stationarity
 import torch
 from stationarity import UsageError, launch, measure
+from stationarity.chapters.ch04_wikitext_transformer_xl.reading import load_model
 from stationarity.runs import checkpoints, records
 from stationarity.runs.settings import get
-from stationarity.train import load_model, loop, precision
+from stationarity.train import loop, precision
 from stationarity.train.settings import Path
 
 TINY = {

@@ -7,7 +7,8 @@ import pyarrow
 import pytest
 import stationarity
 import torch
-from stationarity import UsageError, measure, nets, train
+from stationarity import UsageError, measure, nets
+from stationarity.chapters.ch04_wikitext_transformer_xl.reading import load_model
 from stationarity.data import text
 from stationarity.runs.checkpoints import Keeper, Place
 from stationarity.runs.settings import get
@@ -57,12 +58,12 @@ def test_a_run_measures_what_it_says():
     assert np.allclose(perplexity.error, perplexity.value * loss.error)
     assert np.allclose(run.series("learning_rate").value, [1e-2, 1e-3, 1e-4])
     assert abs(run.series("loss").value[0] - math.log(80)) < 0.5
-    model, streams = train.load_model(run)
+    model, streams = load_model(run)
     assert model.width == 8 and streams.count == 4 * streams.steps_per_pass
 
 
 def flat_weights(run):
-    return measure.parameter_vector(train.load_model(run)[0])
+    return measure.parameter_vector(load_model(run)[0])
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])

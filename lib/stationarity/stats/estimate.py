@@ -58,28 +58,6 @@ class Estimate(NamedTuple):
         """
         return cls(*np.exp(cls.mean(np.log(np.maximum(values, SMALLEST)))))
 
-    @classmethod
-    def ratio(cls, numerators: ArrayLike, denominators: ArrayLike) -> Self:
-        """Make sum(numerators) / sum(denominators) over independent parts (m,).
-
-        The error is that of the residuals numerator - ratio * denominator (delta method),
-        with m - 1 degrees of freedom. Raises :class:`UsageError` for fewer than two
-        parts, or a sum below that is zero.
-
-        >>> Estimate.ratio([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]).value
-        0.5
-        """
-        above, below = np.asarray(numerators, float), np.asarray(denominators, float)
-        count, total = len(above), float(below.sum())
-        if count < 2:
-            raise UsageError(f"An error needs at least two independent parts, not {count}.")
-        if total == 0:
-            raise UsageError("A ratio has zero below the line: nothing moves in this window.")
-        value = float(above.sum()) / total
-        residuals = above - value * below
-        error = np.sqrt((residuals**2).sum() * count / (count - 1)) / abs(total)
-        return cls.of(value, float(error), count - 1)
-
     @property
     def trend(self) -> str:
         """Of a change: ``falls``, ``rises``, or ``no trend`` where the interval holds zero."""

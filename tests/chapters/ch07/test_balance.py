@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from stationarity.chapters.ch07_watching_a_distribution_settle import balancing
+from stationarity.errors import UsageError
 
 RATE, MOMENTUM, CURVATURES = 0.1, 0.9, np.array([2.0, 0.5, 1.0])
 
@@ -53,3 +54,21 @@ def test_the_minibatch_ratio_is_the_drift_of_the_norm_exactly():
     drift = MOMENTUM * old - (1 - MOMENTUM) / (2 * RATE) * norm
     exact = 1 + drift / (RATE * (1 + MOMENTUM) / 2 * seen["square"][:-1].sum())
     assert ratio.value == pytest.approx(exact, rel=1e-9)
+
+
+def test_a_ratio_has_the_error_of_its_spread():
+    generator = np.random.default_rng(3)
+    below = generator.uniform(1, 3, (4000, 20))
+    above = 0.5 * below + 0.2 * generator.standard_normal((4000, 20))
+    found = [balancing.ratio_of_sums(*pair) for pair in zip(above, below, strict=True)]
+    spread = np.std([one.value for one in found])
+    margins = np.array([one.high - one.value for one in found])
+    assert np.mean(margins) / 2.093 == pytest.approx(spread, rel=0.05)  # t of 19 degrees
+    assert abs(np.mean([one.low < 0.5 < one.high for one in found]) - 0.95) < 0.015
+
+
+def test_a_ratio_without_an_error_is_refused():
+    with pytest.raises(UsageError, match="two independent parts"):
+        balancing.ratio_of_sums([1.0], [1.0])
+    with pytest.raises(UsageError, match="nothing moves"):
+        balancing.ratio_of_sums([1.0, 1.0], [0.0, 0.0])

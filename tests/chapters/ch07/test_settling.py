@@ -10,6 +10,7 @@ import stationarity
 import torch
 from processes import ornstein_uhlenbeck
 from stationarity import measure
+from stationarity.chapters.ch04_wikitext_transformer_xl.reading import load_model
 from stationarity.chapters.ch07_watching_a_distribution_settle import (
     balancing,
     figures,
@@ -17,14 +18,16 @@ from stationarity.chapters.ch07_watching_a_distribution_settle import (
     simulated,
     study,
 )
+from stationarity.chapters.ch07_watching_a_distribution_settle.autocorrelation import (
+    autocorrelation_time,
+)
 from stationarity.errors import UsageError
 from stationarity.nets import mlp, normalised_weights
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.records import Run
 from stationarity.runs.settings import get
-from stationarity.stats.autocorrelation import autocorrelation_time
-from stationarity.train import load_model, small
+from stationarity.train import small
 from torch import nn
 
 SMALL = {

@@ -9,13 +9,26 @@ from functools import partial
 import pandas as pd
 from torch import Tensor, nn
 
+from ...errors import UsageError
 from ...measure import gradient_statistics
 from ...nets.transformer_xl import next_token_loss, remember
-from ...runs.checkpoints import Place
+from ...runs.checkpoints import Keeper, Place
 from ...runs.records import Run
-from ...train import load_model
-from ...train.loop import load_data
+from ...train.loop import State, load_data
 from ..levels import squared_norm
+
+
+def load_model(run: Run, data_root=None, device="cpu") -> tuple:
+    """Return the trained model of a training run and its dataset.
+
+    Raises :class:`UsageError` where the run left no checkpoint, as records do not.
+    """
+    keeper = Keeper(run.folder, run.info, device=device)
+    if keeper.state is None:
+        raise UsageError(f"{run.folder.name} holds no weights: repeat the run first.")
+    state = State(run.settings, load_data(run.settings, Place(data_root, device)))
+    keeper.restore(state)
+    return state.model, state.dataset
 
 
 def memory_effects(run: Run, contexts, batches, data_root=None, device="cpu") -> pd.DataFrame:

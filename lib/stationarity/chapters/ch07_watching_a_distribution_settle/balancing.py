@@ -2,8 +2,9 @@
 
 import itertools
 
+import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
@@ -20,14 +21,33 @@ def ratios(means: dict[str, NDArray], rate: float, momentum: float) -> dict[str,
     <theta, grad f> in its ``full`` form, over (eta (1 + beta) / 2) ||b||^2; with the
     minibatch's g it is 1 as soon as ||theta||^2 no longer drifts, for every sequence of
     gradients. The budget is the first-order gain over gain + change, the second-order loss.
-    Raises as :meth:`Estimate.ratio`. Source: our theorems thm-fdr and thm-budget.
+    Raises as :func:`ratio_of_sums`. Source: our theorems thm-fdr and thm-budget.
     """
     push, gain = rate * (1 + momentum) / 2 * means["square"], means["gain"]
     return {
-        "fluctuation_dissipation": Estimate.ratio(means["product"], push),
-        "fluctuation_dissipation_full": Estimate.ratio(means["full_product"], push),
-        "descent_budget": Estimate.ratio(gain, gain + means["change"]),
+        "fluctuation_dissipation": ratio_of_sums(means["product"], push),
+        "fluctuation_dissipation_full": ratio_of_sums(means["full_product"], push),
+        "descent_budget": ratio_of_sums(gain, gain + means["change"]),
     }
+
+
+def ratio_of_sums(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
+    """Return sum(numerators) / sum(denominators) over independent parts (m,).
+
+    The error is that of the residuals numerator - ratio * denominator (delta method),
+    with m - 1 degrees of freedom. Raises :class:`UsageError` for fewer than two
+    parts, or a sum below that is zero.
+    """
+    above, below = np.asarray(numerators, float), np.asarray(denominators, float)
+    count, total = len(above), float(below.sum())
+    if count < 2:
+        raise UsageError(f"An error needs at least two independent parts, not {count}.")
+    if total == 0:
+        raise UsageError("A ratio has zero below the line: nothing moves in this window.")
+    value = float(above.sum()) / total
+    residuals = above - value * below
+    error = np.sqrt((residuals**2).sum() * count / (count - 1)) / abs(total)
+    return Estimate.of(value, float(error), count - 1)
 
 
 def balances(run: Run) -> pd.DataFrame:

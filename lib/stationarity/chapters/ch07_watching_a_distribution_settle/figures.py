@@ -7,8 +7,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from ...runs.records import Run
-from ...stats import invariance
-from ...stats.autocorrelation import FEWEST
 from ..plots import (
     DASHED,
     DOTTED,
@@ -22,7 +20,8 @@ from ..plots import (
     panels,
     points,
 )  # fmt: skip
-from . import reading
+from . import invariance, reading
+from .autocorrelation import FEWEST
 
 LABELS = {
     "minibatch_loss": "minibatch loss\n(nats)", "loss": "loss (nats)",

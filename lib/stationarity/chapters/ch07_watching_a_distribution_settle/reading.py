@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats import invariance
-from ...stats.autocorrelation import autocorrelation_time, fluctuation_time
 from ...stats.estimate import Estimate
 from .. import SIZE, levels, quantity
+from . import invariance
+from .autocorrelation import autocorrelation_time, fluctuation_time
 from .simulated import fitted_scales, two_scales
 
 LOSSES = ("minibatch_loss", "loss", "gradient_norm", "buffer_norm")  # what the loss sees
@@ -223,7 +223,7 @@ _of_replicas = quantity(
 def largest_shift(run: Run, case: str = "") -> Estimate:
     """The largest shift of losses and gradient norms between the settled stage's windows.
 
-    Its last two, in standard deviations, see :func:`stationarity.stats.invariance.judge`; the
+    Its last two, in standard deviations, see :func:`~.invariance.judge`; the
     interval is what chance could add or hide. Of training runs only the loss.
     """
     return _shift_in_time(run, LOSSES, case)

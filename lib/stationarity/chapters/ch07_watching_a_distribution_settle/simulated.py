@@ -9,7 +9,7 @@ import scipy.signal
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
-from ...stats import invariance
+from . import invariance
 
 
 def two_scales(count: int, length: int, share: float, time: float, seed: int = 0) -> NDArray:

@@ -7,8 +7,9 @@ twentieth of the shorter window, and no more than that: with a tenth they are ab
 with a fifth 10 to 16 %; on one time scale 5 to 6 %. (Simulation of 500 to 1,000 series
 of 4,000 values, windows of 1,000 and 2,000, slow part 2 to 10 % of the variance. Blocks of
 the estimated memory, the usual way, give 10 to 18 % with a twentieth, 17 to 26 % with a
-tenth, 32 to 40 % with a fifth.) benchmarks/invariance.py repeats the count, tests/stats/test_invariance.py guards
-the promise. Source: our section "Watching a distribution settle".
+tenth, 32 to 40 % with a fifth.) benchmarks/invariance.py repeats the count,
+tests/chapters/ch07/test_invariance.py guards the promise. Source: our section "Watching a
+distribution settle".
 """
 
 import itertools
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import UsageError
+from ...errors import UsageError
 from .autocorrelation import FEWEST, fluctuation_time
 
 LEVEL = 0.05  # of each test

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from processes import ornstein_uhlenbeck
+from stationarity.chapters.ch07_watching_a_distribution_settle import autocorrelation
 from stationarity.errors import UsageError
-from stationarity.stats import autocorrelation
 
 
 def test_the_process_has_its_exact_law():

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import scipy.stats
 from processes import TIME, ornstein_uhlenbeck
+from stationarity.chapters.ch07_watching_a_distribution_settle import (
+    autocorrelation,
+    invariance,
+)
 from stationarity.errors import UsageError
-from stationarity.stats import autocorrelation, invariance
 
 RUNS = 400
 
