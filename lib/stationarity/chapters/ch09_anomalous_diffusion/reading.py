@@ -15,6 +15,7 @@ from ...stats import displacement
 from ...stats.estimate import Estimate
 from ...stats.trends import slope_weights
 from .. import SHARE, SIZE, quantity
+from . import bootstrap
 from .study import VARIED
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
@@ -87,7 +88,7 @@ def octave_exponents(lags: NDArray, squares: NDArray) -> list[tuple[float, float
     """Return first lag, last lag and exponent of each octave of three lags, the last first."""
     octaves, last = [], float(lags.max())
     while np.sum((lags >= last / 2) & (lags <= last)) >= 3:
-        octaves.append((last / 2, last, displacement.exponent(lags, squares, (last / 2, last))))
+        octaves.append((last / 2, last, bootstrap.exponent(lags, squares, (last / 2, last))))
         last /= 2
     return octaves
 
@@ -99,7 +100,7 @@ def displacement_exponent(run: Run, case: str = "", window: str = WINDOW) -> Est
     Or over another of ``WINDOWS``. Of a single net the bootstrap is over reference points.
     """
     lags, squares = displacements(run, case)
-    return displacement.exponent(lags, squares, lags[-1] * WINDOWS[window])
+    return bootstrap.exponent(lags, squares, lags[-1] * WINDOWS[window])
 
 
 @quantity(BOOTSTRAP, within=SIZE, **_made_up("brownian", "power_law"))
@@ -123,7 +124,7 @@ def exponent_change(run: Run, case: str = "") -> Estimate:
     lags, squares = displacements(run, case)
     ends = [lags[-1] / 2**octaves for octaves in (4, 2, 0)]
     early, late = (displacement.exponent_weights(lags, ends[k : k + 2]) for k in (0, 1))
-    return displacement.weighted(lags, squares, late - early)
+    return bootstrap.weighted(lags, squares, late - early)
 
 
 def local(run: Run, of: str = "") -> pd.Series:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...runs.metrics import rows
 from ...stats import displacement
+from . import bootstrap
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
@@ -101,7 +102,7 @@ def known_walks(settings: WalkStudy, place: Place) -> list[tuple]:
         ensembles = [
             squared_displacements(draw(generator, *size, argument), lags) for _ in range(count)
         ]
-        fits = [displacement.exponent(lags, squares, within) for squares in ensembles]
+        fits = [bootstrap.exponent(lags, squares, within) for squares in ensembles]
         axes = dict(member=range(size[0]), index=range(settings.references), step=lags)
         found += rows("global_displacement_squared", ensembles[0], of=name, **axes)
         found += rows("exact", exact, 0.0, of=name, step=lags)
