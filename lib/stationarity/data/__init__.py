@@ -22,10 +22,6 @@ from .embedded import embedded_hash
 from .images import Images, TensorImages, decode, whole, with_wrong_labels
 from .text import TokenStreams, words
 
-__all__ = [
-    "available", "embedded_hash", "load", "load_text", "root_of", "whole", "with_wrong_labels",
-]  # fmt: skip
-
 
 def load(name: str, *, data_root=None, classes=0, image_size=224, **how) -> Images:
     """Return images, in batches ``(images, labels)``.
