@@ -25,11 +25,7 @@ VALIDATION_STEPS = 32  # segments that a validation stream reads, at least
 
 
 def words(lines: pyarrow.ChunkedArray) -> pyarrow.Array:
-    """Return the words of lines of text, with ``<eos>`` at the end of each line.
-
-    >>> words(pyarrow.chunked_array([["to be\\n", "", "or  not"]])).to_pylist()
-    ['to', 'be', '<eos>', '<eos>', 'or', 'not', '<eos>']
-    """
+    """Return the words of lines of text, with ``<eos>`` at the end of each line."""
     compute, kind = pyarrow.compute, pyarrow.large_string()
     end, space = (pyarrow.scalar(text, kind) for text in (END_OF_LINE, " "))
     ended = compute.binary_join_element_wise(lines.cast(kind), end, space)
@@ -42,10 +38,6 @@ def encode(training: pyarrow.Array, validation: pyarrow.Array) -> tuple:
 
     That is the training part's by falling frequency (ties: by first occurrence), and
     ``<unk>``, which stands for all others.
-
-    >>> training, validation = (pyarrow.array(list(t)) for t in ("abbb", "cab"))
-    >>> encode(training, validation)
-    (array([1, 0, 0, 0], dtype=int32), array([2, 1, 0], dtype=int32), ['b', 'a', '<unk>'])
     """
     encoded = training.dictionary_encode()
     numbers = encoded.indices.to_numpy()

@@ -27,12 +27,6 @@ class TransformerXL(nn.Module):
     (even); ``heads`` of ``head_width``; ``inner_width`` of the feed-forward nets;
     ``cutoffs`` and ``divisor``: see :class:`AdaptiveVocabulary`; ``dropout``, but none of
     attention. Raises :class:`UsageError` for an odd width, or cutoffs that do not rise.
-
-    >>> sizes = dict(layers=2, width=8, heads=2, head_width=4, inner_width=16, memory=6)
-    >>> tokens = torch.zeros(3, 5, dtype=torch.int64)
-    >>> losses, memory = TransformerXL(50, **sizes)(tokens, tokens)
-    >>> losses.shape, memory.shape
-    (torch.Size([3, 5]), torch.Size([2, 3, 5, 8]))
     """
 
     def __init__(

@@ -38,9 +38,6 @@ class Estimate(NamedTuple):
         """Make the mean of independent values (n, ...) over the first axis, by Student's t.
 
         ``together`` as for :meth:`of`. Raises :class:`UsageError` for fewer than two.
-
-        >>> [round(float(part), 3) for part in Estimate.mean([1.0, 2.0, 3.0])]
-        [2.0, -0.484, 4.484]
         """
         if len(values) < 2:
             raise UsageError("One value has no error bar: set members to at least 2.")
@@ -52,9 +49,6 @@ class Estimate(NamedTuple):
 
         The interval is that of the mean logarithm. Values below ``SMALLEST`` count as
         that. Raises as :meth:`mean`.
-
-        >>> round(float(Estimate.geometric_mean([1.0, 4.0]).value), 3)
-        2.0
         """
         return cls(*np.exp(cls.mean(np.log(np.maximum(values, SMALLEST)))))
 

@@ -31,10 +31,6 @@ def statistics(series: ArrayLike, learning_rate: float) -> dict[str, tuple[NDArr
     into parts in time, 16 in all, which must be long against 1 / ``mode_decay``, or the
     variance is taken for too small and too certain. Raises :class:`UsageError` where parts
     are shorter than 80 steps. Source: our section "What theory predicts of one mode".
-
-    >>> walk = np.random.default_rng(0).standard_normal((8, 200, 2))
-    >>> statistics(walk, learning_rate=0.1)["mode_variance"][0].shape
-    (2,)
     """
     series = np.asarray(series, float)
     velocity = np.diff(series, axis=1) / learning_rate

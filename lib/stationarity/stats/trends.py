@@ -33,9 +33,6 @@ def level(
     their scatter about the fitted line, use Student's t with n - 2 degrees of freedom and
     hold the residuals for independent; they can hold ``together`` with those of other
     series, so many in all. Raises :class:`UsageError` for fewer values.
-
-    >>> level([0, 1, 2, 3], [4.0, 3.0, 2.0, 1.0]).change.trend
-    'falls'
     """
     times, values = np.asarray(times, float), np.asarray(values, float)
     n = len(values)
@@ -53,10 +50,6 @@ def level(
 
 
 def slope_weights(x: ArrayLike) -> NDArray:
-    """Return the weights (n,) by which values (n, ...) at x add up to their lines' slopes.
-
-    >>> slope_weights([0, 1, 2]) @ [5.0, 7.0, 9.0]
-    np.float64(2.0)
-    """
+    """Return the weights (n,) by which values (n, ...) at x add up to their lines' slopes."""
     centred = np.asarray(x, float) - np.mean(x)
     return centred / (centred @ centred)

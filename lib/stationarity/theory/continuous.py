@@ -33,9 +33,6 @@ def damping(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -
     """Return the damping of each direction (...).
 
     Raises :class:`UsageError` where SGD has no stationary state.
-
-    >>> damping([0.5, 2.0], 0.5).regime  # at momentum 0 the border is η h = 1/2
-    array(['overdamped', 'underdamped'], dtype='<U11')
     """
     check_stable(curvature, learning_rate, momentum)
     mass = learning_rate * (1 + momentum) / 2
@@ -55,9 +52,6 @@ def propagator(
     Its diagonal holds the stationary autocorrelations of the position and of the
     velocity. One formula serves all regimes, with a complex ν. Raises
     :class:`UsageError` for a negative time, and without a stationary state.
-
-    >>> propagator([0.0, 1.0], 1.0, 0.5)[:, 0, 0].round(3)
-    array([1.   , 0.736])
     """
     rate, natural, *_ = damping(curvature, learning_rate, momentum)
     times = learning_rate * np.atleast_1d(np.asarray(steps, float))
@@ -83,10 +77,6 @@ def limiting_covariance(
 
     It solves ``A C + C Aᵀ = 2 D`` and is diagonal, (..., 2, 2). Raises
     :class:`UsageError` where SGD has no stationary state.
-
-    >>> limiting_covariance(1.0, 0.5, 3.0)
-    array([[0.75, 0.  ],
-           [0.  , 3.  ]])
     """
     check_stable(curvature, learning_rate, momentum)
     curvature, noise_variance = broadcast(curvature, noise_variance)

@@ -67,9 +67,6 @@ def stationary_covariance(
     """Return the exact stationary covariance of (position, velocity), (..., 2, 2).
 
     It solves ``C = M C Mᵀ + N``. Raises :class:`UsageError` where there is none.
-
-    >>> stationary_covariance(1.0, 0.5, 3.0)[0, 0]
-    np.float64(1.0)
     """
     check_stable(curvature, learning_rate, momentum)
     curvature, noise_variance = broadcast(curvature, noise_variance)
@@ -95,9 +92,6 @@ def displacement_squared(
     stationary variance of the position and r its autocorrelation, with
     ``r_{k+1} = (1 + β − η h) r_k − β r_{k−1}``. What is iterated is 1 − r, which does not
     cancel for slow directions. Raises :class:`UsageError` where SGD has no stationary state.
-
-    >>> displacement_squared([0, 1, 1000], 1.0, 0.5, 3.0)
-    array([0., 1., 2.])
     """
     stationary = stationary_covariance(curvature, learning_rate, noise_variance, momentum)
     step = learning_rate * np.asarray(curvature, float)
@@ -114,9 +108,6 @@ def oscillation(curvature: ArrayLike, learning_rate: float, momentum: float = 0.
     """Return the angle in radians by which a direction turns in one step, (...).
 
     It is 0 for small ``η h`` (no oscillation) and π for large (it turns at every step).
-
-    >>> float(oscillation(1.0, 1.0, 0.25))  # cos φ = 1/4
-    1.318116071652818
     """
     check_stable(curvature, learning_rate, momentum)
     step = learning_rate * np.asarray(curvature, float)
@@ -130,9 +121,6 @@ def decay(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> 
     """Return the rate per step at which a direction forgets its state, (...).
 
     Minus the logarithm of the largest modulus of the eigenvalues of :func:`transition`.
-
-    >>> float(decay(0.5, 1.0))  # without momentum, -log(1 - η h)
-    0.6931471805599453
     """
     check_stable(curvature, learning_rate, momentum)
     eigenvalues = np.linalg.eigvals(transition(curvature, learning_rate, momentum))
@@ -182,9 +170,6 @@ def predictions(
 
     Raises :class:`UsageError` for a mode without a stationary law; where ``positive_only``
     those whose ρ + λ is not positive are NaN.
-
-    >>> predictions([4.0], [1.0], 0.1, 0.9, 0.0)["mode_frequency"].round(3)
-    array([0.659])
     """
     total = np.asarray(curvature, float) + weight_decay
     positive = total > 0

@@ -78,10 +78,6 @@ def follow(
     where the velocity is 0. The states of a block of b trajectories at the ``recorded``
     steps come to ``summary`` as an array (len(recorded), b, D, 2) of positions and
     velocities, and are dropped afterwards. Stability is not checked here.
-
-    >>> still = gaussian(np.array([1.0]), np.array([0.0]))
-    >>> follow(still, [0.5], trajectories=3, recorded=[1], start=[4.0], summary=np.shape)
-    [(1, 3, 1, 2)]
     """
     recorded, start = [int(step) for step in recorded], np.asarray(start, float)
     if trajectories < 1 or not all(0 <= step <= len(rates) for step in recorded):
