@@ -3,7 +3,7 @@
 
 # Another Python: make book PYTHON=/path/to/python3.12
 PYTHON ?=
-# Arguments for pytest or benchmarks/measure.py: make test ARGS="-k sharpness"
+# Arguments for pytest or for a benchmark: make test ARGS="-k sharpness"
 ARGS ?=
 
 VENV := .venv
@@ -25,18 +25,19 @@ export PLACE := $(CURDIR)
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help book test benchmark lock clean stale
+.PHONY: help book test benchmark gpu lock clean stale
 .NOTPARALLEL:
 
 help:
 	@echo "make book       build the book: _build/html/index.html"
 	@echo "make test       run the tests"
 	@echo "make benchmark  time measurements and training against their floors"
+	@echo "make gpu        on a machine with a GPU: its tests, rates and records, 12 minutes"
 	@echo "make lock       choose the pinned versions in constraints.txt anew"
 	@echo "make clean      remove the built pages and the environment; runs stay"
 	@echo
 	@echo "PYTHON=...      the Python to make the environment with (3.11 to 3.13)"
-	@echo "ARGS=...        arguments for pytest or benchmarks/measure.py"
+	@echo "ARGS=...        arguments for pytest, benchmarks/measure.py or benchmarks/gpu.py"
 
 # --- the environment ---------------------------------------------------------
 
@@ -101,6 +102,9 @@ benchmark: $(VENV)/.ready-benchmark
 	$(BIN) benchmarks/training.py
 	$(BIN) benchmarks/langevin.py
 	$(BIN) benchmarks/invariance.py
+
+gpu: $(VENV)/.ready-test
+	$(BIN) benchmarks/gpu.py $(ARGS)
 
 lock:
 	@mkdir -p _build; $(find-python); $(call make-environment,_build/lock)
