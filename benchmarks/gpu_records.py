@@ -17,8 +17,8 @@ from stationarity.runs.settings import get
 SCALE = "single-gpu"
 NOTE = "pack.json"  # in a data root: what each dataset is a part of
 CIFAR = dict(
-    examples=20_000, epochs=90, drops=(30, 60), weight_decay=0.0032, precision="bfloat16",
-    measure_every=3, measure_batches=40, sharpness_batches=3,
+    examples=20_000, epochs=60, drops=(20, 40), weight_decay=0.0048, precision="bfloat16",
+    measure_every=2, measure_batches=30, sharpness_batches=2, sharpness_products=8,
 )  # fmt: skip
 TINY = dict(
     dataset="tiny-imagenet", model="resnet101", classes=50, examples=12_500, crop_padding=8,
@@ -45,7 +45,7 @@ DRY = {  # of the dry run, where the experiment has a setting other than 0
 
 RECORDS = {  # a step's experiment, and what differs from its settings at single-gpu
     "imagenet_resnet": ("imagenet_resnet", CIFAR),
-    "little_decay": ("little_decay", CIFAR | dict(weight_decay=0.000128)),
+    "little_decay": ("little_decay", CIFAR | dict(weight_decay=0.000192)),
     "tiny_imagenet": ("imagenet_resnet", TINY),
     "wikitext": ("wikitext_transformer_xl", TEXT),
     "continued": ("continued", CONTINUED),

@@ -104,7 +104,7 @@ def test_a_dry_day_makes_records_and_goes_on_where_one_failed(gpu, root, tmp_pat
     assert "imagenet_resnet: failed" in said and "No CIFAR-10 in" in said
     assert "matrix: done" in said and "| matrix | bfloat16 |" in said
     before = (out / "home" / "steps" / "matrix.json").read_text()
-    gpu.main([*line, "--data-root", str(root), "--note", "noise"])
+    assert gpu.main([*line, "--data-root", str(root), "--note", "noise"]) == 0
     said = capsys.readouterr().out
     assert "imagenet_resnet: done" in said and "matrix: " not in said
     assert (out / "home" / "steps" / "matrix.json").read_text() == before
@@ -151,7 +151,7 @@ def test_a_step_that_fails_or_is_stopped_does_not_stop_the_day(
     assert [line for line in lines if line in told] == told
     state = json.loads((tmp_path / "home" / "steps" / "bad.json").read_text())
     assert (state["status"], state["said"]) == ("failed", "it is broken")
-    assert gpu.day(options(gpu, out=tmp_path, only=["good"], minutes=0)) == 1
+    assert gpu.day(options(gpu, out=tmp_path, only=["good"], minutes=0)) == 0
 
 
 def test_a_missing_package_is_named_as_pip_takes_it(gpu, monkeypatch):
@@ -207,9 +207,12 @@ def test_rates_say_what_bounds_them(gpu, tmp_path, step):
 
 
 def test_stages_are_as_many_memories_long_as_the_papers(gpu):
+    import gpu_data
     import gpu_records
     from stationarity.chapters import scales
 
+    for step in gpu_records.RECORDS:
+        assert gpu_records.settings_of(step).dataset in gpu_data.SOURCES
     for step in ("imagenet_resnet", "tiny_imagenet"):
         memories = scales.clocks(gpu_records.settings_of(step)).memories
         assert memories.tolist() == pytest.approx([15, 1.5, 0.15], rel=0.01)
