@@ -38,8 +38,9 @@ PACKAGES = {  # of a module
 }  # fmt: skip
 MEASURING = ("torch", "numpy")
 LIBRARY = (
-    *MEASURING, "torchvision", "PIL", "filelock", "pandas", "pyarrow", "scipy", "sklearn", "tqdm",
-    "pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection",
+    *MEASURING, "torchvision", "PIL", "filelock", "pandas", "pyarrow", "scipy", "sklearn",
+    "tqdm", "pydantic", "pydantic_core", "annotated_types", "typing_extensions",
+    "typing_inspection",
 )  # fmt: skip
 
 
