@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from stationarity import measure
-from stationarity.chapters.ch02_what_to_measure.supported import Deaf, Replayed, Square, Through
+from stationarity.chapters.ch02_what_to_measure.models import Deaf, Replayed, Square, Through
 from stationarity.measure import (
     directional_sharpness,
     gradient_statistics,

@@ -68,9 +68,9 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
         examples = data.examples * min(steps_per_epoch(settings), 2)
         few = min(few, data.examples)
     # Each ends with the losses before a step and after it, but for the last.
-    curvature = few * ((products + 1) * measured.product + 2 * measured.forward)
-    # The directional sharpness checks one minibatch's graph with a second product.
-    curvature += min(few, batch) * (measured.product - measured.gradient)
+    # The products, with that along the gradient, are of one graph, which is kept.
+    each = measured.product - measured.gradient
+    curvature = few * (measured.gradient + (products + 1) * each + 2 * measured.forward)
     once = examples * measured.gradient + curvature + tests * counts.forward + further
     per_epoch = steps_per_epoch(settings)
     steps, every = settings.epochs * per_epoch, settings.measure_every * per_epoch
@@ -80,7 +80,7 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
     if settings.followed_epochs:
         few, noise = (n * batch for n in (settings.direction_batches, settings.noise_batches))
         directed = min(EACH * settings.directions, settings.direction_products)
-        measuring += few * directed * measured.product + noise * measured.gradient
+        measuring += few * (measured.gradient + directed * each) + noise * measured.gradient
         images += few + noise
     images = images if settings.dataset == "imagenet" else 0.0
     return Work(steps, steps * batch * counts.gradient, measuring, images)

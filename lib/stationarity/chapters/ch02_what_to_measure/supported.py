@@ -11,29 +11,33 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.func import functional_call, grad, hessian
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parameters_to_vector, parametrizations, vector_to_parameters
-from torch.utils.checkpoint import checkpoint
 
 from ... import measure
+from .models import (
+    Deaf,
+    Square,
+    Through,
+    adapted,
+    attention,
+    checkpointed,
+    clamping,
+    complex_layer,
+    expanded,
+    net,
+    recurrent,
+    replaying,
+    tied,
+    traced,
+    written_out,
+)
 
 DENSE, DIFFERENCES = "dense autograd", "finite differences"
 STEP, TOLERANCE = 1e-5, 1e-6  # of differences; relative error that still counts as right
 CURVATURES = ("sharpness", "directional")
 ALL = ("gradient", *CURVATURES)
-
-
-class Through(nn.Module):
-    """A model whose forward pass is a given function of its layers and the inputs."""
-
-    def __init__(self, function: Callable, *layers: nn.Module):
-        super().__init__()
-        self.function, self.layers = function, nn.ModuleList(layers)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.function(*self.layers, inputs)
 
 
 @dataclass(frozen=True)
@@ -60,129 +64,6 @@ class Case:
         if self.tokens:
             return torch.randint(0, 4, self.shape, generator=generator)
         return torch.randn(self.shape, generator=generator, dtype=torch.float64)
-
-
-def net(*middle: nn.Module) -> nn.Sequential:
-    """Return a small net with layers in its middle."""
-    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), *middle, nn.Linear(4, 2))
-
-
-def adapted() -> nn.Module:
-    """Return a net whose first layer is frozen, as with adapters."""
-    model = net(nn.Linear(4, 4), nn.Tanh())
-    model[0].requires_grad_(False)
-    return model
-
-
-def tied() -> nn.Module:
-    """Return a net that uses its weights twice."""
-    return Through(lambda layer, x: layer(layer(x).tanh()), nn.Linear(3, 3))
-
-
-def checkpointed(reentrant: bool) -> nn.Module:
-    """Return a net that computes its last layers again in the backward pass."""
-
-    def forward(first, second, x):
-        return checkpoint(second, first(x), use_reentrant=reentrant)
-
-    layers = nn.Linear(3, 4).requires_grad_(False), nn.Sequential(nn.Tanh(), nn.Linear(4, 2))
-    return Through(forward, *layers)
-
-
-def recurrent(kind: type[nn.Module]) -> nn.Module:
-    """Return a recurrent layer's outputs, without its last state."""
-    return Through(lambda layer, x: layer(x)[0], kind(3, 2, batch_first=True))
-
-
-def attention() -> nn.Module:
-    """Return self-attention, without its weights."""
-    layer = nn.MultiheadAttention(4, 2, batch_first=True)
-    return Through(lambda layer, x: layer(x, x, x, need_weights=False)[0], layer)
-
-
-def expanded() -> nn.Module:
-    """Return a layer with a buffer whose entries share one place in memory."""
-    model = Through(lambda layer, x: layer(x).tanh(), nn.Linear(3, 2))
-    model.register_buffer("shift", torch.zeros(1).expand(3))
-    return model
-
-
-def written_out(layer: nn.Linear, x: Tensor) -> Tensor:
-    """Normalise weights by elementary operations; lengths are the layer's bias."""
-    direction = layer.weight / layer.weight.norm(dim=1, keepdim=True)
-    return x @ (layer.bias[:, None] * direction).T
-
-
-def clamping(layer: nn.Linear, x: Tensor) -> Tensor:
-    """Change weights in the forward pass."""
-    layer.weight.data.clamp_(-0.1, 0.1)
-    return layer(x)
-
-
-def replaying(first: nn.Linear, second: nn.Linear, x: Tensor) -> Tensor:
-    """Compute the second layer again in the backward pass."""
-    return Replayed.apply(lambda h: second(h.tanh()), first(x))
-
-
-def complex_layer() -> nn.Module:
-    """Return a layer with complex weights."""
-    weight = nn.ParameterList([torch.ones(3, 2, dtype=torch.complex128)])
-    model = Through(lambda parameters, x: (x @ parameters[0].real).tanh(), weight)
-    model.double = lambda: model  # which would make it real
-    return model
-
-
-class Square(torch.autograd.Function):
-    """A square whose derivative is not differentiable: PyTorch would take it for constant."""
-
-    @staticmethod
-    def forward(context, x):
-        context.save_for_backward(x)
-        return x * x
-
-    @staticmethod
-    @once_differentiable
-    def backward(context, slope):
-        return 2 * context.saved_tensors[0] * slope
-
-
-class Replayed(torch.autograd.Function):
-    """A re-entrant checkpoint of one's own: its inner gradients go to ``.grad``."""
-
-    @staticmethod
-    def forward(context, function, x):
-        context.function = function
-        context.save_for_backward(x)
-        with torch.no_grad():
-            return function(x)
-
-    @staticmethod
-    def backward(context, slope):
-        x = context.saved_tensors[0].detach().requires_grad_()
-        with torch.enable_grad():
-            torch.autograd.backward(context.function(x), slope)
-        return None, x.grad
-
-
-class Deaf(torch.autograd.Function):
-    """A square whose derivative is computed without a graph, as by a kernel of one's own."""
-
-    @staticmethod
-    def forward(context, x):
-        context.save_for_backward(x)
-        return x * x
-
-    @staticmethod
-    def backward(context, slope):
-        with torch.no_grad():
-            return 2 * context.saved_tensors[0] * slope
-
-
-def traced() -> nn.Module:
-    """Return a net as PyTorch has traced it."""
-    torch.manual_seed(0)  # the net is made here, and not when it is called
-    with warnings.catch_warnings(action="ignore"):
-        return torch.jit.trace(net().double(), torch.zeros(5, 3, dtype=torch.float64))
 
 
 TEXT = {"shape": (2, 3), "tokens": True}
