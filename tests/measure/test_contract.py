@@ -1,4 +1,4 @@
-"""The contract of measuring, on random small nets: right, without a trace, never silently zero."""
+"""The contract of measuring, on random small nets: right, without a trace, never zero."""
 
 import contextlib
 import copy

@@ -142,7 +142,7 @@ def random_states(devices: Iterable = ()) -> list[tuple[Callable, object]]:
 
 
 class Before:
-    """Parameters, gradients, buffers, modes and random state of a model before it is measured."""
+    """Parameters, gradients, buffers, modes and random state of a model to be measured."""
 
     def __init__(self, model: nn.Module):
         self.model = model

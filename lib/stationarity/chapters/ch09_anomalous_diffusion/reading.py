@@ -154,9 +154,10 @@ def exponents(run: Run) -> pd.DataFrame:
     """Return a row for every variation: its exponent ``value``, ``low``, ``high``.
 
     Also ``variation``, ``setting`` (the names that it changes), all settings that are
-    varied, and :func:`rates` as ``effective_rate`` and ``memories``; ``local``, the squared displacement of one step, and ``distance``, that at the
-    longest lag (unit²), means over seeds with ends ``_low`` and ``_high`` by Student's t;
-    and ``local_expected``, what ‖δ‖² ∝ η² / (S (1 − β²)) gives from the base settings on.
+    varied, and :func:`rates` as ``effective_rate`` and ``memories``; ``local``, the squared
+    displacement of one step, and ``distance``, that at the longest lag (unit²), means over
+    seeds with ends ``_low`` and ``_high`` by Student's t; and ``local_expected``, what
+    ‖δ‖² ∝ η² / (S (1 − β²)) gives from the base settings on.
     """
     rows = []
     for variation in variations(run):
