@@ -126,25 +126,7 @@ def _record(options) -> None:
 def _verify(options) -> None:
     from .book import claims, verdicts  # takes seconds to import
 
-    ledger = claims.read()
-    table = verdicts.verdicts(ledger)
-    for claim in ledger:
-        print(f"{claim.name}  {claim.text}")
-        if claim.kind == "argument":
-            print("    an argument: no verdict")
-        rows = table[(table.claim == claim.name) & (table.role == "claim")]
-        for row in rows.to_dict("records"):
-            if row["verdict"] == verdicts.NOT_RUN:
-                where = row["experiment"] if claim.evidence else ""
-                print(f"    {verdicts.NOT_RUN}  {where}".rstrip())
-                continue
-            limits = claim.evidence[int(row["piece"]) - 1].criteria[-1]
-            value = f"{row['quantity']} {verdicts.estimate_text(row)}, {limits}"
-            run = f"{row['experiment']} {row['run']} ({row['kind']})"
-            print(f"    {row['verdict']}  {run}: {value}")
-            if row["reason"]:
-                print(f"        {row['reason']}")
-    print(f"\n{verdicts.summary(table).to_string()}")
+    print(verdicts.plain_report(claims.read()))
 
 
 def _doctor(options) -> int:

@@ -193,6 +193,27 @@ def report(claims: list[Claim], table: pd.DataFrame) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def plain_report(claims: list[Claim]) -> str:
+    """Return what the runs say of every claim, and in sum, as text for a terminal."""
+    table, lines = verdicts(claims), []
+    for claim in claims:
+        lines.append(f"{claim.name}  {claim.text}")
+        if claim.kind == "argument":
+            lines.append("    an argument: no verdict")
+        rows = table[(table.claim == claim.name) & (table.role == "claim")]
+        for row in rows.to_dict("records"):
+            if row["verdict"] == NOT_RUN:
+                where = row["experiment"] if claim.evidence else ""
+                lines.append(f"    {NOT_RUN}  {where}".rstrip())
+                continue
+            limits = claim.evidence[int(row["piece"]) - 1].criteria[-1]
+            value = f"{row['quantity']} {estimate_text(row)}, {limits}"
+            run = f"{row['experiment']} {row['run']} ({row['kind']})"
+            lines.append(f"    {row['verdict']}  {run}: {value}")
+            lines += [f"        {row['reason']}"] if row["reason"] else []
+    return "\n".join([*lines, "", summary(table).to_string()])
+
+
 def _lines(evidence: Evidence, rows: pd.DataFrame) -> list[str]:
     quantity, criterion = quantities()[evidence.quantity], evidence.criteria[-1]
     asked = f"- {quantity.meaning} ({evidence.experiment}, {{numref}}`{evidence.shown}`): "
