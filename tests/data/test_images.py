@@ -324,6 +324,20 @@ def test_files_that_are_not_one_whole_set_are_refused(cifar_root, case):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("copy", ["train-b.parquet", "test-00000-of-00001.parquet"])
+def test_a_copy_under_another_name_is_told(cifar_root, copy):
+    """Of equal size and content; files of other content may be as large."""
+    shards(cifar_root, "train-a.parquet", "train-c.parquet")
+    (cifar_root / "cifar10" / copy).write_bytes(
+        (cifar_root / "cifar10" / "train-a.parquet").read_bytes()
+    )
+    with pytest.raises(
+        UsageError, match=r"is a copy of .*\.parquet beside it.*keep one"
+    ) as told:
+        cifar(cifar_root)
+    assert "train-a.parquet" in str(told.value) and copy in str(told.value)
+
+
 @pytest.mark.parametrize("knows", [True, False])
 def test_a_partial_snapshot_says_go_online(hub, monkeypatch, cifar_root, knows):
     """Offline, a client that does not know what there should be returns what there is."""

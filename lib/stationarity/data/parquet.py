@@ -65,8 +65,8 @@ IMAGENET = Source(
 def parquet_files(source: Source, root: Path | None, optional: str = "") -> tuple[dict, dict]:
     """Return the files of each split, below the root or downloaded, and their provenance.
 
-    Raises :class:`UsageError` where a split is missing that is not optional, where the hub
-    refuses, and where a download is damaged.
+    Raises :class:`UsageError` where a split is missing that is not optional, where a file is
+    a copy of another, where the hub refuses, and where a download is damaged.
     """
     if root is None:
         files, provenance = _download(source), {"source": f"Hugging Face hub, {source.hub}"}
@@ -81,6 +81,11 @@ def parquet_files(source: Source, root: Path | None, optional: str = "") -> tupl
             raise UsageError(f"{said}, or set no data root, and it is downloaded.")
     hashes = sha256([*itertools.chain(*files.values())])
     by_name = {file.name: digest for file, digest in hashes.items()}
+    latest = {digest: file for file, digest in hashes.items()}
+    for file, digest in hashes.items():
+        if (copy := latest[digest]) != file:
+            said = f"{copy} is a copy of {file.name} beside it, and its rows would count twice"
+            raise UsageError(f"{said}: keep one of them.")
     if len(by_name) > 16:  # ImageNet has hundreds: the hash of their hashes
         lines = "\n".join(f"{name} {digest}" for name, digest in sorted(by_name.items()))
         digest = hashlib.sha256(lines.encode()).hexdigest()
