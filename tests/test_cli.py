@@ -105,7 +105,14 @@ def test_doctor_says_which_data_are_found(capsys, tmp_path, monkeypatch):
         (["run", "full_batch", "--set", f"seed={2**63}"], f"seed must be less than {2**63}"),
         (["run", "noisy_quadratic", "--set", f"seed={10**80}"], "seed must be less than"),
         (["run", "noisy_quadratic", "--set", f"seed={'9' * 5000}"], "seed is too large"),
+        (["run", "full_batch", "--set", f"hidden=8,{10**20}"], "hidden.1 must be less than"),
+        (["run", "full_batch", "--set", "threads=3000000000"], "threads must be less than or"),
+        (["run", "full_batch", "--set", f"hidden={10**18}"], "memory of cpu does not suffice"),
+        (["run", "noisy_plane", "--set", f"trajectories={10**18}"], "memory of cpu does not"),
+        (["run", "walks", "--set", f"references={10**18}"], "memory of cpu does not suffice"),
         (["run", "full_batch", "--device", "gpu"], "There is no device 'gpu' here"),
+        (["run", "full_batch", "--device", "meta"], "no device 'meta' here .*: cpu does, and"),
+        (["run", "full_batch", "--device", "hpu"], "There is no device 'hpu' here"),
         (["record", "nothing"], "No run at nothing"),
     ],
 )
@@ -114,6 +121,16 @@ def test_bad_input_gets_one_sentence_and_no_traceback(arguments, message, capsys
     error = capsys.readouterr().err
     assert re.search(message, error) and "Traceback" not in error
     assert not list(records.runs_root().glob("*/*/run.json"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_no_setting_takes_a_number_beyond_64_bits(name):
+    for key, value in get(name):
+        numbers = value if isinstance(value, tuple) else (value,)
+        if numbers and all(type(number) is int for number in numbers):
+            large = [*numbers, 10**20] if isinstance(value, tuple) else 10**20
+            with pytest.raises(UsageError, match=rf"{key}.* (must|cannot|takes)"):
+                get(name, overrides={key: large})
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -166,13 +166,14 @@ def _explained(folder: Path, device: str):
     except KeyboardInterrupt:
         sys.stderr.write(f"\nInterrupted. {_way_on(folder)}\n")
         raise
-    except (RuntimeError, MemoryError) as error:
-        # PyTorch has no one error for it.
+    except (RuntimeError, MemoryError, ValueError) as error:
+        # PyTorch has no one error for it, nor for a size beyond all memories.
         words = "out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"
+        words += "|size calculation overflowed|array is too big|allowed dimension exceeded"
         if not (isinstance(error, MemoryError) or re.search(words, str(error))):
             raise
-        told = f"The memory of {device} does not suffice: lower batch_size, which makes another"
-        told += f" run, or give this one more memory or devices. {_way_on(folder)}"
+        told = f"The memory of {device} does not suffice: lower batch_size or another size,"
+        told += f" for another run, or give this one more memory or devices. {_way_on(folder)}"
         raise UsageError(told) from None
 
 

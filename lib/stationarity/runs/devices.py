@@ -19,9 +19,10 @@ def usable_device(device: str | None, devices: int = 1) -> str:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError):
-        raise UsageError(f"There is no device {device!r} here: cpu always is.") from None
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, TypeError, ImportError):
+        said = f"There is no device {device!r} here that computes"
+        raise UsageError(f"{said}: cpu does, and cuda where there is a GPU.") from None
     there = torch.cuda.device_count() if device == "cuda" else devices
     if not 1 <= devices <= there or (devices > 1 and device not in ("cpu", "cuda")):
         said = f"devices={devices} cannot be with device={device!r}: it is a number from 1 on"

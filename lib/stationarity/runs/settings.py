@@ -18,9 +18,9 @@ from ..errors import UsageError, known_name
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
 EXPERIMENTS: dict[str, dict[str, "Settings"]] = {}
 
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
-Whole = Annotated[int, Field(ge=0)]
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]  # of a whole, or a momentum
 Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
@@ -32,7 +32,7 @@ def _rising(drops: tuple) -> tuple:
     return drops
 
 
-Drops = Annotated[tuple[int, ...], AfterValidator(_rising)]  # of a rate, by a factor of 10
+Drops = Annotated[tuple[Count, ...], AfterValidator(_rising)]  # of a rate, by a factor of 10
 
 
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -45,8 +45,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     study: ClassVar[str]  # what computes the metrics: module:function below the package
     shares_its_work: ClassVar[bool] = False  # among the processes of torchrun
 
-    threads: Whole = 0  # of the CPU; 0: all. Small nets are faster, and the same, with 1
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    threads: Annotated[Whole, Field(le=1024)] = 0  # 0: all. Small nets are faster with 1
+    seed: Whole = 0
 
     @field_validator("*", mode="before")
     @classmethod

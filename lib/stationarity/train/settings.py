@@ -12,7 +12,7 @@ Path = Literal[
     "tf32 compiled", "bfloat16 compiled",
 ]  # of precision.PATHS, which takes seconds to import  # fmt: skip
 SmallImages = Literal["digits", "cifar10", "tiny-imagenet"]
-AtLeastTwo = Annotated[int, Field(ge=2)]
+AtLeastTwo = Annotated[Count, Field(ge=2)]
 
 
 class AnyTraining(Settings):

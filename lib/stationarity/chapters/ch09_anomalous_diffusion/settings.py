@@ -15,7 +15,7 @@ class DiffusionStudy(SmallNet):
     study: ClassVar[str] = "chapters.ch09_anomalous_diffusion.study:diffusion"
 
     settle: Count  # steps at these settings before anything else
-    longest: Annotated[int, Field(ge=12)]  # the longest lag, in steps: enough for a slope
+    longest: Annotated[Count, Field(ge=12)]  # the longest lag, in steps: enough for a slope
     members: AtLeastTwo  # independent initial weights and minibatches
     learning_rates: tuple[Positive, ...] = ()  # with which the nets go on, beside the above
     batch_sizes: tuple[Count, ...] = ()

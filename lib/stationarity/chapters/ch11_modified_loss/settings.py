@@ -42,7 +42,7 @@ class PhaseSpace(Ensembles):
 
     curvatures: tuple[Positive, ...]  # eigenvalues of the Hessian, descending
     momentum: Share
-    trajectories: Annotated[int, Field(ge=FEW)]  # as many as an error needs
+    trajectories: Annotated[Count, Field(ge=FEW)]  # as many as an error needs
     noise: Positive  # variance of the gradient over the curvature (of noise like the Hessian)
 
     @property

@@ -18,7 +18,7 @@ class ModeStudy(SmallNet):
     averaged: Count  # last of them, whose mean weights are the reference of the Hessian
     steps: Count  # of every replica, of which all but the first ``discarded`` count
     discarded: Whole
-    replicas: Annotated[int, Field(ge=4, multiple_of=2)]  # pairs of them are compared
+    replicas: Annotated[Count, Field(ge=4, multiple_of=2)]  # pairs of them are compared
     reshuffled: bool = False  # epochs without replacement instead of independent draws
     modes: Count = 30  # top eigenpairs of the Hessian
     random_directions: Count = 16  # random ones, orthogonal to these
