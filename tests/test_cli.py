@@ -157,6 +157,59 @@ def test_output_that_is_read_no_longer_is_no_error(command):
 def test_no_output_at_all_is_no_error():
     done = process("list >&-")
     assert done.returncode == 0 and done.stderr == ""
+    done = process("run noisy_quadratic --set steps=5 2>&-")
+    assert done.returncode == 0 and "complete" in done.stdout
+
+
+def the_only_run():
+    (path,) = records.runs_root().glob("*/*/run.json")
+    return records.read(path.parent)
+
+
+@pytest.mark.parametrize("pipe", ["| true", "2>&1 | head -c 20"])
+def test_a_run_that_is_heard_no_longer_goes_on_to_its_end(pipe):
+    done = process(f"run full_batch {' '.join(SMALL)} {pipe}")
+    assert done.returncode == 141 and "Traceback" not in done.stderr + done.stdout
+    assert the_only_run().complete
+
+
+needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has /dev/full")
+
+
+@needs_full
+@pytest.mark.parametrize(
+    "command, unbuffered",
+    [("list", ""), ("list", "1"), ("--help", ""), ("run noisy_quadratic --set steps=5", "")],
+)
+def test_output_that_cannot_be_written_is_told(command, unbuffered):
+    done = process(f"{command} >/dev/full", PYTHONUNBUFFERED=unbuffered)
+    said = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert said.startswith("stationarity: What is printed here cannot be written (No space")
+    if command.startswith("run"):
+        assert the_only_run().complete
+
+
+@needs_full
+def test_what_cannot_be_told_changes_no_status():
+    line = "run noisy_quadratic --set steps=5 2>/dev/full"
+    assert process(line, PYTHONUNBUFFERED="").returncode == 0
+    assert process("run nothing 2>/dev/full", PYTHONUNBUFFERED="").returncode == 2
+
+
+@needs_full
+def test_progress_that_cannot_be_written_stops_no_run(monkeypatch):
+    monkeypatch.setenv("STATIONARITY_PROGRESS", "/dev/full")
+    assert main(["run", "full_batch", *SMALL]) == 0
+
+
+@pytest.mark.parametrize("backend, heeded", [("nonsense", None), ("svg", "svg")])
+def test_an_mplbackend_that_matplotlib_does_not_know_is_set_aside(backend, heeded):
+    shown = "print(os.environ.get('MPLBACKEND'), matplotlib.get_backend())"
+    code = f"import os, stationarity.book.verdicts, matplotlib; {shown}"
+    environment = os.environ | {"MPLBACKEND": backend}
+    done = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert done.split()[0] == str(heeded) and (heeded or "agg") in done.lower()
 
 
 def test_a_rank_without_other_processes_does_not_silence_a_run(monkeypatch, capsys):

@@ -18,6 +18,7 @@ from .book import results
 from .errors import UsageError
 from .launch import run
 from .runs import records
+from .runs.progress import Unfailing
 from .runs.provenance import device_name
 from .runs.settings import EXPERIMENTS
 
@@ -27,25 +28,43 @@ _HEARD = [-5.0]  # when one of them interrupted, in seconds
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its status: 2 for bad input, 130 after Ctrl-C, 143 SIGTERM."""
-    options = _parser().parse_args(arguments)
-    with contextlib.suppress(AttributeError):  # a terminal may lack Greek letters
-        sys.stdout.reconfigure(errors="backslashreplace")
     heard = [number for number in ENDS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, _interrupt) for number in heard}
-    if options.command is not _run:  # what reads the others' output may end, as ``head`` does
-        before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = outputs = [*map(Unfailing, streams)]
+    with contextlib.suppress(AttributeError):  # a terminal may lack Greek letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return options.command(options) or 0
+        return _command(arguments)
     except UsageError as error:
         sys.stderr.write(f"stationarity: {error}\n")
         return 2
     except KeyboardInterrupt as interrupt:
-        before.clear()  # nothing shall cut the end of the process
+        before = dict.fromkeys(heard, signal.SIG_IGN)  # nothing shall cut the end
         return 128 + interrupt.args[0]
     finally:
-        print(end="", flush=True)  # also where there is no output
         for number, handler in before.items():
             signal.signal(number, handler)
+        for output in outputs:
+            output.flush()
+            if output.error:  # else the end of the process would try again
+                output.close()
+        sys.stdout, sys.stderr = streams
+
+
+def _command(arguments: list[str] | None) -> int:
+    try:
+        options = _parser().parse_args(arguments)
+        status = options.command(options) or 0
+    except SystemExit as told:  # argparse has shown the help, or what is wrong
+        status = told.code
+    sys.stdout.flush()
+    if error := sys.stdout.error:
+        if isinstance(error, BrokenPipeError):  # its reader has ended, as ``head`` does
+            return 128 + signal.SIGPIPE
+        said = f"What is printed here cannot be written ({error.strerror})"
+        raise UsageError(f"{said}: make room for it, or send it elsewhere.")
+    return status
 
 
 def _interrupt(number, _):

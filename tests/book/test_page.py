@@ -92,7 +92,7 @@ def test_a_finding_shows_the_sentence_that_its_condition_allows(monkeypatch):
     assert failed["finding"]["holds"] is False
 
 
-@pytest.mark.parametrize("backend", ["Agg", "svg", "TkAgg"])
+@pytest.mark.parametrize("backend", ["Agg", "svg", "TkAgg", "nonsense"])
 def test_a_page_shows_its_figures_whatever_mplbackend_says(backend, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", backend)
     cells = (

@@ -233,3 +233,8 @@ def test_the_progress_of_another_process_shows_as_ones_own(monkeypatch):
     monkeypatch.setattr(progress, "_outlet", lambda: outlet)
     assert progress.follow(["sh", "-c", f"{other}; exit 3"], dict(os.environ)) == 3
     assert outlet.getvalue() == "other: 9%\n"
+
+
+def test_what_another_process_prints_is_said_here_alone(capfd):
+    assert progress.follow(["echo", "complete"], dict(os.environ)) == 0
+    assert capfd.readouterr().out == ""

@@ -5,6 +5,9 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
+import time
 
 import pandas as pd
 import pytest
@@ -53,6 +56,7 @@ KILLED = {  # experiment, settings, steps
     "study": ("settling", SETTLING, 30),
 }
 KILLS = 3  # of each
+LONG = {"epochs": 1000000, "measure_every": 0}
 
 
 def the_run(folder):
@@ -284,6 +288,26 @@ def test_a_second_signal_does_not_cut_the_end(first, again, tmp_path):
     said = printed(tmp_path)
     assert status == 128 + first and "Traceback" not in said
     assert "the same call starts anew" in said
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_signals_until_the_end_of_the_process_change_no_status(first, tmp_path):
+    command = [sys.executable, "-m", "stationarity", *line("full_batch", LONG, tmp_path)]
+    environment = os.environ | {"STATIONARITY_RUNS": str(tmp_path)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    for number, word in ((first, b"0/1000000"), (signal.SIGINT, b"Interrupted")):
+        said = b""
+        while word not in said:
+            said += process.stderr.read1()
+            assert process.poll() is None, said
+        process.send_signal(number)
+    while process.poll() is None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process.send_signal(number)
+            time.sleep(0.005)
+    said += process.stderr.read()
+    assert process.returncode == 128 + first and b"Traceback" not in said
+    assert b"the same call starts anew" in said
 
 
 def test_an_interruption_before_the_first_checkpoint_is_told(tmp_path):

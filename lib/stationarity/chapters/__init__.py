@@ -9,9 +9,12 @@ The quantities of the ledger register themselves where a chapter's ``reading`` d
     def settled_loss_change(run: Run) -> Estimate: ...
 """
 
+import contextlib
 import importlib.util
 import math
+import os
 import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -70,5 +73,17 @@ def quantities() -> dict[str, Quantity]:
     return _QUANTITIES
 
 
+def _without_an_unknown_backend() -> None:
+    """Forget an MPLBACKEND that matplotlib does not know, with which none can import it."""
+    if "matplotlib" in sys.modules or not (backend := os.environ.pop("MPLBACKEND", "")):
+        return
+    import matplotlib
+
+    with contextlib.suppress(ValueError):
+        matplotlib.rcParams["backend"] = backend
+        os.environ["MPLBACKEND"] = backend  # of the processes that this one starts
+
+
+_without_an_unknown_backend()
 for _folder in _FOLDERS:
     importlib.import_module(f".{_folder}.settings", __name__)

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 
 from tqdm import tqdm
 
@@ -25,7 +27,8 @@ class Progress(tqdm):
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "step"):
         shown = {"desc": label, "unit": unit, "disable": distributed.rank() > 0}
-        super().__init__(total=total, initial=done, file=_outlet(), **shown)
+        file = _outlet() or Unfailing(sys.stderr)
+        super().__init__(total=total, initial=done, file=file, **shown)
         self.next_line = time.monotonic() + SECONDS
 
     def advance(self, describe=None) -> None:
@@ -38,18 +41,17 @@ class Progress(tqdm):
 
 def follow(command: list[str], environment: dict[str, str]) -> int:
     """Run a command and return its status; show its progress as that of this process."""
-    outlet, ended = _outlet(), False
+    outlet = _outlet()
     with tempfile.NamedTemporaryFile("r", encoding="ascii") as log:
         if outlet:
             environment = {"STATIONARITY_PROGRESS": log.name} | environment
-        process = subprocess.Popen(command, env=environment)
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         try:
-            while not ended:
+            while process.returncode is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=SECONDS)
-                    ended = True
                 for line in log.read().splitlines()[-1:]:
-                    outlet.write(line + "\n" * ended)
+                    outlet.write(line + "\n" * (process.returncode is not None))
         finally:  # after an interruption
             process.terminate()
             process.wait()
@@ -58,10 +60,27 @@ def follow(command: list[str], environment: dict[str, str]) -> int:
 
 def _outlet():
     if path := os.environ.get("STATIONARITY_PROGRESS"):
-        return open(path, "a", encoding="ascii")
+        return Unfailing(open(path, "a", encoding="ascii"))
     ipython = sys.modules.get("IPython")
     in_kernel = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
-    return _Notebook() if in_kernel else None
+    return Unfailing(_Notebook()) if in_kernel else None
+
+
+class Unfailing:
+    """A stream that stops nothing: what it cannot write is lost, and the ``error`` kept."""
+
+    def __init__(self, stream):
+        self.stream, self.error = stream or io.StringIO(), None
+
+    def __getattr__(self, name: str):
+        found = getattr(self.stream, name)
+        return partial(self._try, found) if name in ("write", "flush", "close") else found
+
+    def _try(self, call: Callable, *given) -> None:
+        try:
+            call(*given)
+        except OSError as error:
+            self.error = error
 
 
 class _Notebook(io.TextIOBase):
