@@ -10,11 +10,6 @@ VENV := .venv
 BIN := $(VENV)/bin/python
 PROGRESS := _build/progress.log
 
-# What an environment needs for each command: the extras of pyproject.toml.
-extras-book := book
-extras-test := book,test
-extras-benchmark := benchmark
-
 # A shell's own settings must not change what the book is made with.
 unexport PYTHONHOME PYTHONPATH MPLBACKEND
 # Threads of NumPy's small products only wait for each other; PyTorch has its own.
@@ -33,7 +28,7 @@ help:
 	@echo "make test       run the tests"
 	@echo "make benchmark  time measurements and training against their floors"
 	@echo "make gpu        on a machine with a GPU: its tests, rates and records, 12 minutes"
-	@echo "make lock       choose the pinned versions in constraints.txt anew"
+	@echo "make lock       choose the pinned versions in requirements.txt anew"
 	@echo "make clean      remove the built pages and the environment; runs stay"
 	@echo
 	@echo "PYTHON=...      the Python to make the environment with (3.11 to 3.13)"
@@ -55,10 +50,10 @@ fi
 endef
 comma := ,
 
-# $(call make-environment,FOLDER): without ensurepip (Debian), by the outer pip.
+# Without ensurepip (Debian), by the outer pip.
 define make-environment
-"$$python" -m venv --clear $(1) >/dev/null 2>&1 \
-	|| { "$$python" -m venv --clear --without-pip $(1) && "$$python" -m pip --python $(1)/bin/python install pip; } \
+"$$python" -m venv --clear $(VENV) >/dev/null 2>&1 \
+	|| { "$$python" -m venv --clear --without-pip $(VENV) && "$$python" -m pip --python $(BIN) install pip; } \
 	|| { echo "$$python cannot make a virtual environment: install its venv module (Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
 endef
 
@@ -70,47 +65,46 @@ unfit := stale
 endif
 
 $(VENV)/.made: $(unfit)
-	@$(find-python); echo "Making $(VENV) with $$("$$python" --version)."; $(call make-environment,$(VENV))
+	@$(find-python); echo "Making $(VENV) with $$("$$python" --version)."; $(make-environment)
 	@touch $@
 
-$(VENV)/.ready-%: pyproject.toml constraints.txt $(VENV)/.made
+$(VENV)/.ready: pyproject.toml requirements.txt install.py $(VENV)/.made
 	@rm -f $(VENV)/.place
-	@echo "Installing the pinned packages: some minutes, once."
-	@$(BIN) -m pip install -c constraints.txt -e '.[$(extras-$*)]'
+	@echo "Installing the pinned packages, once."
+	@$(BIN) install.py
 	@mkdir -p $(VENV)/etc/ipython
 	@echo 'get_config().IPKernelApp.log_level = "ERROR"' > $(VENV)/etc/ipython/ipython_kernel_config.py
 	@printf '%s' "$$PLACE" > $(VENV)/.place
-	@touch $@ $(if $(filter test,$*),$(VENV)/.ready-book)
+	@touch $@
 
 # --- what it serves ----------------------------------------------------------
 
 # Sphinx is silent while a chapter runs: training writes its progress to a
 # file, and `tail` shows it until the build ends, in whatever way.
-book: $(VENV)/.ready-book
+book: $(VENV)/.ready
 	@mkdir -p _build && : > $(PROGRESS)
 	@tail -f $(PROGRESS) & follow=$$!; \
 	trap 'kill $$follow 2>/dev/null' EXIT; trap 'exit 130' HUP INT TERM; \
 	STATIONARITY_PROGRESS="$$PLACE/$(PROGRESS)" $(VENV)/bin/jupyter-book build . -W --keep-going
 	@echo "The book is built. Open $$PLACE/_build/html/index.html"
 
-test: $(VENV)/.ready-test
+test: $(VENV)/.ready
 	$(BIN) -m pytest $(ARGS)
 
-benchmark: $(VENV)/.ready-benchmark
+benchmark: $(VENV)/.ready
 	$(BIN) benchmarks/measure.py $(ARGS)
 	$(BIN) benchmarks/transformer_xl.py
 	$(BIN) benchmarks/training.py
 	$(BIN) benchmarks/langevin.py
 	$(BIN) benchmarks/invariance.py
 
-gpu: $(VENV)/.ready-test
+gpu: $(VENV)/.ready
 	$(BIN) benchmarks/gpu.py $(ARGS)
 
-lock:
-	@mkdir -p _build; $(find-python); $(call make-environment,_build/lock)
-	@_build/lock/bin/python -m pip install --quiet uv
-	_build/lock/bin/uv pip compile --universal --python-version 3.11 --all-extras --upgrade \
-		--no-annotate --custom-compile-command "make lock" --quiet -o constraints.txt pyproject.toml
+lock: $(VENV)/.made
+	@$(BIN) -m pip install --quiet uv
+	$(BIN) -m uv pip compile --universal --python-version 3.11 --all-extras --upgrade --generate-hashes \
+		--no-annotate --custom-compile-command "make lock" --quiet -o requirements.txt pyproject.toml
 
 clean:
 	rm -rf _build $(VENV) .pytest_cache

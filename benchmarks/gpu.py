@@ -36,7 +36,7 @@ PACKAGES = {  # of a module
     "pydantic_core": "pydantic-core", "typing_extensions": "typing-extensions",
     "typing_inspection": "typing-inspection",
 }  # fmt: skip
-MEASURING = ("torch", "numpy")
+MEASURING = ("torch", "numpy", "psutil")
 LIBRARY = (
     *MEASURING, "torchvision", "PIL", "filelock", "pandas", "pyarrow", "scipy", "sklearn",
     "tqdm", "pydantic", "pydantic_core", "annotated_types", "typing_extensions",
@@ -102,10 +102,11 @@ def write(path: Path, content: dict) -> None:
 
 
 def lacking() -> dict[str, list[str]]:
-    """Return what is not here, a module with the lines of constraints.txt for its package."""
+    """Return what is not here, a module with the lines of requirements.txt for its package."""
     needed = dict.fromkeys(module for step in STEPS.values() for module in step.needs)
     missing = [module for module in needed if importlib.util.find_spec(module) is None]
-    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    text = (ROOT / "requirements.txt").read_text("utf-8")
+    lines = [line.rstrip(" \\") for line in text.splitlines()]  # without their hashes
     packages = {module: PACKAGES.get(module, module) for module in missing}
     return {m: [x for x in lines if x.startswith(f"{p}==")] for m, p in packages.items()}
 

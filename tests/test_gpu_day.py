@@ -160,8 +160,8 @@ def test_a_missing_package_is_named_as_pip_takes_it(gpu, monkeypatch):
     monkeypatch.setattr(gpu.importlib.util, "find_spec", gone)
     missing = gpu.lacking()
     assert set(missing) == {"pydantic", "PIL"}
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    assert all(line in lines for found in missing.values() for line in found)
+    lock = (ROOT / "requirements.txt").read_text()
+    assert all(f"\n{line} \\\n" in lock for found in missing.values() for line in found)
     assert missing["PIL"][0].startswith("pillow==")
 
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from stationarity.runs.settings import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
@@ -23,28 +21,6 @@ needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not in
 def targets() -> set[str]:
     text = (ROOT / "Makefile").read_text()
     return set(re.findall(r"^([a-z]+):", text, re.MULTILINE))
-
-
-def test_conda_users_get_their_packages_from_pyproject_and_constraints():
-    *conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    assert sorted(re.match(r"[a-z-]+", name)[0] for name in conda) == ["pip", "python"]
-    assert pip == {"pip": ["-c constraints.txt", "-e .[book,test]"]}
-
-
-def test_every_direct_dependency_is_pinned_within_its_bounds():
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    versions = {}
-    for pin in pins:
-        (bound,) = pin.specifier
-        assert bound.operator == "==", pin
-        versions.setdefault(canonicalize_name(pin.name), []).append(bound.version)
-    extras = PROJECT["optional-dependencies"].values()
-    for text in PROJECT["dependencies"] + [text for extra in extras for text in extra]:
-        need = Requirement(text)
-        found = versions.get(canonicalize_name(need.name))
-        assert found, f"constraints.txt does not pin {need.name}: run `make lock`"
-        assert all(need.specifier.contains(version) for version in found), (need, found)
 
 
 def test_the_table_of_contents_lists_every_page_of_the_book():
@@ -148,12 +124,6 @@ def test_no_function_of_the_library_has_more_than_fifty_lines_of_code():
     assert long == []
 
 
-def test_the_extras_that_make_installs_exist():
-    lists = re.findall(r"^extras-\w+ := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    extras = {extra for names in lists for extra in names.split(",")}
-    assert extras == set(PROJECT["optional-dependencies"])
-
-
 def test_the_citation_states_the_version_and_the_licence():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == PROJECT["version"]
@@ -168,7 +138,7 @@ def test_the_continuous_integration_runs_the_tests():
 
 @needs_make
 def test_make_without_a_suitable_python_says_so_in_one_sentence(tmp_path):
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    for name in ("Makefile", "pyproject.toml", "requirements.txt", "install.py"):
         shutil.copy(ROOT / name, tmp_path)
     command = ["make", "--no-print-directory", "book", "PYTHON=no-such-python"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -196,7 +166,7 @@ esac
 def test_make_works_in_a_folder_of_any_name(tmp_path, name):
     place = tmp_path / name
     place.mkdir()
-    for file in ("Makefile", "pyproject.toml", "constraints.txt"):
+    for file in ("Makefile", "pyproject.toml", "requirements.txt", "install.py"):
         shutil.copy(ROOT / file, place)
     (place / "plain").write_text(PLAIN)
     (place / "plain").chmod(0o755)
