@@ -56,7 +56,7 @@ def done(command: list, packages: list[str] = ()) -> bool:
 
 
 def pip_has_an_index() -> bool:
-    """Say whether pip is set to an index other than PyPI, or to none: then only pip is asked."""
+    """Say whether pip is set to another index than PyPI, or to none: then pip does it all."""
     said = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True).stdout
     return bool(re.search(r"\.(index-url|no-index)=", said))
 

@@ -22,6 +22,20 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "root", lambda: tmp_path / "results")
 
 
+@pytest.mark.parametrize("command", ["import stationarity", "--help", "list"])
+def test_what_takes_seconds_to_import_is_imported_where_it_is_needed(command):
+    if command != "import stationarity":
+        command = f"import stationarity.__main__ as m; m.main([{command!r}])"
+    ends = (
+        "import atexit, sys; atexit.register(lambda: sys.stderr.write(' '.join(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", f"{ends}; {command}"], capture_output=True)
+    loaded = done.stderr.decode().split()
+    assert done.returncode == 0 and "stationarity.runs.settings" in loaded
+    slow = {"torch", "pandas", "scipy.stats", "sklearn", "matplotlib", "datasets", "pyarrow"}
+    assert slow & set(loaded) == set()
+
+
 def test_run_list_and_record(capsys):
     assert main(["run", "full_batch", *SMALL]) == 0
     assert "complete" in capsys.readouterr().out

@@ -95,7 +95,7 @@ class Machine:
         return (tool, what) not in self.failing
 
     def packages(self) -> list[str]:
-        """Install; return how each step was done, and the packages of the last from the lock."""
+        """Install; return each step, and the packages of the last one from the lock."""
         install.main()
         assert self.ran[-1][:2] == ("pip", "library")
         steps = [f"{tool} {what}" for tool, what, _ in self.ran[:-1]]

@@ -11,12 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from . import data
 from .book import results
 from .errors import UsageError
-from .launch import run
 from .runs import records
 from .runs.progress import Unfailing
 from .runs.provenance import device_name
@@ -123,6 +119,8 @@ def _list(options) -> None:
 
 
 def _run(options) -> None:
+    from .launch import run  # as PyTorch, it takes seconds to import
+
     given = vars(options)
     del given["command"]
     for pair in options.settings:
@@ -136,8 +134,7 @@ def _run(options) -> None:
 
 def _record(options) -> None:
     folders = (Path(options.run), records.runs_root() / options.run)
-    chosen = next(filter(None, map(records.read, folders)), None)
-    if chosen is None:
+    if not (chosen := next(filter(None, map(records.read, folders)), None)):
         raise UsageError(f"No run at {options.run}: `stationarity list` shows the runs.")
     print(f"recorded in {results.record(chosen, options.note)}")
 
@@ -149,7 +146,10 @@ def _verify(options) -> None:
 
 
 def _doctor(options) -> int:
+    import torch
     from huggingface_hub import get_token  # runs do without it
+
+    from . import data
 
     wrong = []
     for package in ("torch", "torchvision", "datasets", "seaborn", "papermill", "jupyter-book"):
@@ -157,8 +157,7 @@ def _doctor(options) -> int:
             print(f"{package:<14}{importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             print(f"{package:<14}missing: only the paths that use it fail")
-    gpu = torch.cuda.is_available()
-    print(f"device        {device_name('cuda' if gpu else 'cpu')}")
+    print(f"device        {device_name('cuda' if torch.cuda.is_available() else 'cpu')}")
     runs = records.runs_root()
     existing = next(p for p in (runs, *runs.parents) if p.exists())
     if not os.access(existing, os.W_OK):

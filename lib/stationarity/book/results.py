@@ -9,14 +9,16 @@ import shutil
 import textwrap
 import warnings
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..runs import records
 from ..runs.provenance import PROJECT
 from ..runs.records import Run
 from ..runs.settings import SCALES, get
+
+if TYPE_CHECKING:  # it takes a second to import
+    import pandas as pd
 
 
 class Record(Run):
@@ -106,8 +108,10 @@ def stale_note(run: Run) -> str:
     return said and f"Recorded with settings that the book no longer has ({said})."
 
 
-def provenance(runs: list[Run]) -> pd.DataFrame:
+def provenance(runs: list[Run]) -> "pd.DataFrame":
     """Return a table of where runs come from; the last column flags stale records."""
+    import pandas as pd
+
     rows = []
     for run in runs:
         commit = (run.info["commit"] or "?")[:8]

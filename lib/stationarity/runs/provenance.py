@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import torch
-
 PACKAGE = Path(__file__).resolve().parents[1]
 PROJECT = PACKAGE.parents[1]
 
@@ -78,6 +76,8 @@ def _running(path: Path) -> ast.Module:
 
 def device_name(device) -> str:
     """Return the name of a device, such as ``NVIDIA H200`` or ``CPU (arm64), 8 threads``."""
+    import torch
+
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -101,8 +101,7 @@ def commit() -> str | None:
 
 def version() -> str:
     """Return the library's version."""
-    text = (PROJECT / "pyproject.toml").read_bytes().decode()
-    return tomllib.loads(text)["project"]["version"]
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 
 def now() -> str:

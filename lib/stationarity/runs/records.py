@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-import pandas as pd
-import torch
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError, whole_path
-from . import distributed, metrics
 from .provenance import PROJECT, code_hash, commit, device_name, now, version
 from .settings import EXPERIMENTS, Settings, checked, get
+
+if TYPE_CHECKING:  # what takes seconds to import waits until it is needed
+    import pandas as pd
 
 METRICS = "metrics.parquet"
 GO_ON = "make room, or move the runs and set STATIONARITY_RUNS, then run again: it goes on"
@@ -64,8 +64,12 @@ class Run:
         return bool(known) and self.info["code"] == code_hash(known["classroom"].study)
 
     @cached_property
-    def metrics(self) -> pd.DataFrame:
+    def metrics(self) -> "pd.DataFrame":
         """All :mod:`~stationarity.runs.metrics`; :class:`UsageError` if they are damaged."""
+        import pandas as pd
+
+        from . import metrics
+
         try:
             return metrics.typed(pd.read_parquet(self.folder / METRICS))
         except (OSError, ValueError, KeyError):  # pyarrow's errors are among the second
@@ -73,7 +77,7 @@ class Run:
             remedy = "and the same call writes them again, from a checkpoint if there is one"
             raise UsageError(f"{said}, {remedy}.") from None
 
-    def series(self, quantity: str, **where) -> pd.DataFrame:
+    def series(self, quantity: str, **where) -> "pd.DataFrame":
         """Return the rows of one quantity; ``where`` gives ``of``, ``member`` or ``index``.
 
         None chooses those where it is empty. Raises :class:`UsageError` where there are none.
@@ -92,7 +96,7 @@ class Run:
             rows = chosen
         return rows.reset_index(drop=True)
 
-    def wide(self, quantity: str, columns: str = "member", **where) -> pd.DataFrame:
+    def wide(self, quantity: str, columns: str = "member", **where) -> "pd.DataFrame":
         """Return a quantity with a row a step and a column for each member (or index, of).
 
         Values that are of no member are left out.
@@ -112,6 +116,10 @@ def runs_root() -> Path:
 
 def new_info(name: str, scale: str, settings, fingerprint: str, device) -> dict:
     """Return what run.json holds at the start of a run. It names no path."""
+    import torch
+
+    from . import distributed
+
     processes = f"{distributed.size()} x " if distributed.size() > 1 else ""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     return {
@@ -142,6 +150,8 @@ def prepare(folder: Path, needed: int = 0) -> None:
 
 def write(folder: Path, info: dict, rows: list[tuple]) -> Run:
     """Write a run's metrics, then its run.json; return the run."""
+    from . import metrics
+
     frame, how = metrics.frame(rows), {"compression": "zstd", "index": False}
     write_whole(folder / METRICS, lambda path: frame.to_parquet(path, **how))
     write_info(folder, info)
@@ -181,7 +191,7 @@ def writing(path: Path, remedy=f"{GO_ON} from what was written before"):
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch.save raises the latter
-        if isinstance(error, torch.OutOfMemoryError):
+        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's
             raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         said = f"{path.name} could not be written to {path.parent} ({reason})"
@@ -208,6 +218,8 @@ def read(folder: Path) -> Run | None:
     return Run(folder, info)
 
 
-def reference(name: str) -> pd.DataFrame:
+def reference(name: str) -> "pd.DataFrame":
     """Return a table of the papers' own numbers, from ``book/reference``."""
+    import pandas as pd
+
     return pd.read_csv(PROJECT / "book" / "reference" / f"{name}.csv")

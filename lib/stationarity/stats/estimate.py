@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import numpy as np
-import scipy.stats
+import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
