@@ -10,7 +10,6 @@ One verb runs, continues or loads any experiment of the book::
 
 import importlib
 
-from . import chapters  # noqa: F401  its settings register the experiments
 from .errors import UsageError
 
 __all__ = ["Run", "UsageError", "recorded", "run"]

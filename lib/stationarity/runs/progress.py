@@ -16,8 +16,6 @@ from functools import partial
 
 from tqdm import tqdm
 
-from . import distributed
-
 SECONDS = 2.0  # between two lines
 SECONDS_IN_LOG = 60.0  # of a batch job, that nobody watches
 
@@ -26,6 +24,8 @@ class Progress(tqdm):
     """Count steps; show the loss and the time that is left."""
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "step"):
+        from . import distributed  # as PyTorch, it takes seconds to import
+
         shown = {"desc": label, "unit": unit, "disable": distributed.rank() > 0}
         file = _outlet() or Unfailing(sys.stderr)
         super().__init__(total=total, initial=done, file=file, **shown)

@@ -5,6 +5,7 @@ A scale is data, sizes and lengths, never another code path.
 """
 
 import hashlib
+import importlib
 import itertools
 import json
 import typing
@@ -16,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, Field, field_validator
 from ..errors import UsageError, known_name
 
 SCALES = ("classroom", "two-cores", "single-gpu", "paper")
-EXPERIMENTS: dict[str, dict[str, "Settings"]] = {}
+_REGISTER: dict[str, dict[str, "Settings"]] = {}
 
 Count = Annotated[int, Field(gt=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
@@ -82,12 +83,20 @@ def register(name: str, classroom: Settings, **scales: dict) -> None:
     The names of scales have underscores here: ``single_gpu={"dataset": "cifar10"}``.
     """
     others = {scale.replace("_", "-"): classroom.but(**new) for scale, new in scales.items()}
-    EXPERIMENTS[name] = {"classroom": classroom} | others
+    _REGISTER[name] = {"classroom": classroom} | others
+
+
+def __getattr__(name: str):
+    """Return ``EXPERIMENTS``: the chapters' settings register them when first asked for."""
+    if name != "EXPERIMENTS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    importlib.import_module("stationarity.chapters")
+    return _REGISTER
 
 
 def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> Settings:
     """Return the settings of an experiment at a scale, some changed as by :func:`checked`."""
-    scales = EXPERIMENTS[known_name(name, EXPERIMENTS, "experiment")]
+    scales = (known := __getattr__("EXPERIMENTS"))[known_name(name, known, "experiment")]
     settings = scales[known_name(scale, scales, "scale")]
     for key in overrides or {}:
         known_name(key, type(settings).model_fields, f"setting of {name}")
