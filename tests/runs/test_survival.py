@@ -294,7 +294,9 @@ def test_a_second_signal_does_not_cut_the_end(first, again, tmp_path):
 def test_signals_until_the_end_of_the_process_change_no_status(first, tmp_path):
     command = [sys.executable, "-m", "stationarity", *line("full_batch", LONG, tmp_path)]
     environment = os.environ | {"STATIONARITY_RUNS": str(tmp_path)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job ignores it
+    kinds = {"env": environment, "stderr": subprocess.PIPE, "preexec_fn": heard}
+    process = subprocess.Popen(command, **kinds)
     for number, word in ((first, b"0/1000000"), (signal.SIGINT, b"Interrupted")):
         said = b""
         while word not in said:
