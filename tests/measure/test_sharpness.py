@@ -401,7 +401,7 @@ class Noisy(nn.Module):
     def forward(self, inputs):
         self.calls += 1
         self.seen.add_(1)
-        return self.head((self.layers(inputs) * self.seen / 2).tanh())
+        return self.head(self.layers(inputs).tanh())
 
 
 def top_and_calls(batches: list) -> tuple[torch.Tensor, int, int]:
@@ -445,8 +445,29 @@ def test_a_product_that_runs_out_of_memory_is_made_again_without_kept_graphs(mon
     assert curvature.spare_memory(torch.device("cpu")) > 0
 
 
-def test_a_graph_that_was_changed_in_place_is_made_anew():
-    """A traced model's buffers cannot be lent: they are written back before each batch."""
+def test_a_graph_that_holds_a_buffer_which_changes_is_made_anew():
+    """Buffers that share memory do so while they are measured, too."""
+    model, plain = Noisy().double(), Noisy().double()
+    plain.load_state_dict(model.state_dict())
+    for one in (model, plain):
+        one.layers.eval()
+    model.register_buffer("part", model.seen[:2])
+    passes = lambda inputs: model.head((model.layers(inputs) * model.seen).tanh())
+    fixed = lambda inputs: plain.head((plain.layers(inputs) * 2).tanh())
+
+    def counting(one, batch):
+        if one is plain:
+            return cross_entropy(fixed, batch)
+        one.seen.add_(1)
+        assert one.part.tolist() == [2.0, 2.0]
+        return cross_entropy(passes, batch)
+
+    found, truth = (sharpness(m, counting, noisy_batches(2)) for m in (model, plain))
+    torch.testing.assert_close(found.eigenvalues, truth.eigenvalues, rtol=1e-9, atol=0)
+    assert model.seen.tolist() == [1.0] * 6
+
+
+def test_a_traced_model_with_batch_normalisation():
     torch.manual_seed(0)
     layers = nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 2)
     model = nn.Sequential(*layers).double().eval()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import checkpoint
 
 PIECE = 4096  # entries that are added in their own dtype
@@ -156,8 +157,8 @@ class Before:
             )
         tables = [t for m in model.modules() for t in (m._parameters, m._modules, m._buffers)]
         self.kept = [(t, dict(t)) for t in tables if isinstance(t, dict)]  # of no script
-        held = [(t, k, b) for t, kept in self.kept for k, b in kept.items()]
-        self.lent = [one for one in held if type(one[2]) is Tensor]
+        norms = (m._buffers for m in model.modules() if isinstance(m, _BatchNorm))
+        self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]
         self.replaced = False  # a parameter, by the forward pass
         own = (b for b in model.buffers() if b.layout != torch.strided or 0 not in b.stride())
         self.buffers = [(buffer, buffer.clone()) for buffer in own]
@@ -176,10 +177,16 @@ class Before:
             table.clear()
             table.update(entries)
         for buffer, value in self.buffers:
-            buffer.detach().copy_(value)
+            if buffer.shape != value.shape:
+                buffer.data = value.clone()
+            elif buffer.layout != torch.strided or not buffer.equal(value):
+                buffer.detach().copy_(value)
 
     def lend_buffers(self) -> None:
-        """Give the model copies of its buffers, so that nothing changes what a graph holds."""
+        """Put buffers back; lend batch normalisations copies, as graphs hold their buffers.
+
+        Others may share memory, and stay: a graph that holds one that changes says so.
+        """
         self.restore_buffers()
         copies = {id(buffer): buffer.clone() for *_, buffer in self.lent}
         for table, name, buffer in self.lent:
