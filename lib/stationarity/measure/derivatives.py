@@ -1,6 +1,7 @@
 """A model's parameters as a vector, and derivatives of a loss that leave no trace."""
 
 import math
+import operator
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -142,10 +143,17 @@ def random_states(devices: Iterable = ()) -> list[tuple[Callable, object]]:
     return found
 
 
+def _same(table: dict, other: dict) -> bool:
+    """Return whether two tables hold the same things; most of a model's are empty."""
+    if not (table or other):
+        return True
+    return [*table] == [*other] and all(map(operator.is_, table.values(), other.values()))
+
+
 class Before:
     """Parameters, gradients, buffers, modes and random state of a model to be measured."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, lends: bool):
         self.model = model
         things = *model.modules(), *model.parameters()
         if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
@@ -157,7 +165,7 @@ class Before:
             )
         tables = [t for m in model.modules() for t in (m._parameters, m._modules, m._buffers)]
         self.kept = [(t, dict(t)) for t in tables if isinstance(t, dict)]  # of no script
-        norms = (m._buffers for m in model.modules() if isinstance(m, _BatchNorm))
+        norms = (m._buffers for m in model.modules() if lends and isinstance(m, _BatchNorm))
         self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]
         self.replaced = False  # a parameter, by the forward pass
         own = (b for b in model.buffers() if b.layout != torch.strided or 0 not in b.stride())
@@ -172,10 +180,11 @@ class Before:
     def restore_buffers(self) -> None:
         """Put all tables back, and their buffers' values."""
         for table, entries in self.kept:
-            weights = ((k, v) for k, v in entries.items() if isinstance(v, nn.Parameter))
-            self.replaced |= any(table.get(k) is not v for k, v in weights)
-            table.clear()
-            table.update(entries)
+            if not _same(table, entries):
+                weights = ((k, v) for k, v in entries.items() if isinstance(v, nn.Parameter))
+                self.replaced |= any(table.get(k) is not v for k, v in weights)
+                table.clear()
+                table.update(entries)
         for buffer, value in self.buffers:
             if buffer.shape != value.shape:
                 buffer.data = value.clone()
@@ -183,7 +192,7 @@ class Before:
                 buffer.detach().copy_(value)
 
     def lend_buffers(self) -> None:
-        """Put buffers back; lend batch normalisations copies, as graphs hold their buffers.
+        """Put buffers back; for graphs that stay lend batch normalisations copies of theirs.
 
         Others may share memory, and stay: a graph that holds one that changes says so.
         """
@@ -241,7 +250,7 @@ def without_trace(model: nn.Module, curvature: bool = False) -> Iterator[Before]
     apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
     replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
     with torch.inference_mode(False), float32_products("ieee"), attention, eager, replay:
-        before = Before(model)
+        before = Before(model, lends=curvature)
         try:
             yield before
         except RuntimeError as error:

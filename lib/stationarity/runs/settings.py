@@ -86,17 +86,22 @@ def register(name: str, classroom: Settings, **scales: dict) -> None:
     _REGISTER[name] = {"classroom": classroom} | others
 
 
-def __getattr__(name: str):
-    """Return ``EXPERIMENTS``: the chapters' settings register them when first asked for."""
-    if name != "EXPERIMENTS":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def _filled() -> dict[str, dict[str, Settings]]:
+    """Return the register, which the chapters' settings fill when they are imported."""
     importlib.import_module("stationarity.chapters")
     return _REGISTER
 
 
+def __getattr__(name: str):
+    """Return ``EXPERIMENTS``, the register, when it is first asked for."""
+    if name != "EXPERIMENTS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _filled()
+
+
 def get(name: str, scale: str = "classroom", overrides: dict | None = None) -> Settings:
     """Return the settings of an experiment at a scale, some changed as by :func:`checked`."""
-    scales = (known := __getattr__("EXPERIMENTS"))[known_name(name, known, "experiment")]
+    scales = _filled()[known_name(name, _filled(), "experiment")]
     settings = scales[known_name(scale, scales, "scale")]
     for key in overrides or {}:
         known_name(key, type(settings).model_fields, f"setting of {name}")

@@ -125,13 +125,8 @@ class Replayed(torch.autograd.Function):
         return None, x.grad
 
 
-class Deaf(torch.autograd.Function):
+class Deaf(Square):
     """A square whose derivative is computed without a graph, as by a kernel of one's own."""
-
-    @staticmethod
-    def forward(context, x):
-        context.save_for_backward(x)
-        return x * x
 
     @staticmethod
     def backward(context, slope):
