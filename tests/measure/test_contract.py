@@ -2,12 +2,14 @@
 
 import contextlib
 import copy
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stationarity import measure
+from stationarity.measure import curvature
 from torch import nn
 
 DOUBLE = torch.float64
@@ -21,7 +23,29 @@ STARTS = {  # layers from a batch of 5 to (5, WIDTH), and the batch
     "embedding": (lambda: [nn.Embedding(4, WIDTH)], lambda: torch.randint(4, (5,))),
 }
 NEAR = {DOUBLE: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.1}  # the errors that dtypes allow
+
+
+class Counted(nn.Module):
+    """What it does depends on how often it was called."""
+
+    calls = 0
+
+    def forward(self, inputs):
+        self.calls += 1
+        return inputs * self.calls
+
+
+def hooked() -> nn.Module:
+    """A layer whose gradients are changed as they are computed."""
+    layer = nn.Linear(WIDTH, WIDTH)
+    layer.weight.register_hook(lambda slope: 5 * slope)
+    layer.register_full_backward_hook(lambda layer, into, out: (2 * into[0],))
+    return layer
+
+
 MIDDLE = {
+    "counted": Counted,
+    "hooked": hooked,
     "linear": lambda: nn.Linear(WIDTH, WIDTH),
     "tanh": nn.Tanh,
     "gelu": nn.GELU,
@@ -37,13 +61,13 @@ ENDS = {
     "constant": lambda loss: 0 * loss,
 }
 MODES = (contextlib.nullcontext, torch.no_grad, torch.inference_mode)
-PROFILE = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+PROFILE = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 
 def state_of(model: nn.Module) -> list:
     tensors = [value.detach().clone() for value in model.state_dict().values()]
     grads = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(one, one.training, getattr(one, "calls", 0)) for one in model.modules()]
     return [tensors, grads, modes, list(model.state_dict()), torch.get_rng_state().clone()]
 
 
@@ -61,9 +85,16 @@ def as_dtype(batch: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def dense(model: nn.Module, objective, batches: list) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradient and Hessian of the mean objective, entry by entry, of a copy in float64."""
-    model = copy.deepcopy(model).double()
+    model = copy.deepcopy(model).double()  # without hooks of parameters
+    for module in model.modules():
+        module._backward_hooks.clear()
     weights = [p for p in model.parameters() if p.requires_grad]
-    loss = sum(objective(model, as_dtype(batch, DOUBLE)) for batch in batches) / len(batches)
+    losses = []
+    for batch in batches:
+        for module in model.modules():
+            vars(module).pop("calls", None)
+        losses.append(objective(model, as_dtype(batch, DOUBLE)))
+    loss = sum(losses) / len(losses)
 
     def row(value: torch.Tensor) -> torch.Tensor:
         how = {"create_graph": True, "materialize_grads": True}
@@ -81,11 +112,13 @@ def dense(model: nn.Module, objective, batches: list) -> tuple[torch.Tensor, tor
     training=st.booleans(),
     dropout=st.booleans(),
     count=st.integers(2, 4),
+    kept=st.integers(0, 4),
     end=st.sampled_from(sorted(ENDS)),
     mode=st.sampled_from(MODES),
     seed=st.integers(0, 99),
 )
-def test_the_contract(start, middle, dtype, training, dropout, count, end, mode, seed):
+def test_the_contract(start, middle, dtype, training, dropout, count, kept, end, mode, seed):
+    """Also with memory for so many graphs of the first derivative."""
     torch.manual_seed(seed)
     # In training its numbers are those of the caller's random state, and of the dtype.
     last = [nn.Dropout(0.3)] * (dropout and (not training or dtype == DOUBLE))
@@ -108,8 +141,9 @@ def test_the_contract(start, middle, dtype, training, dropout, count, end, mode,
         "loss": lambda: measure.mean_loss(model, objective, batches),
     }
     before, found = state_of(model), {}
-    with mode():
+    with mode(), mock.patch.object(curvature, "spare_memory") as spare:
         for name, function in functions.items():
+            spare.side_effect = [100, *[60] * kept, *[40] * 999]
             if end in ("detached", "renewed") and name != "loss":
                 with pytest.raises(ValueError, match="depends on no trainable parameter"):
                     function()
@@ -118,11 +152,11 @@ def test_the_contract(start, middle, dtype, training, dropout, count, end, mode,
     assert same(before, state_of(model))
     if len(found) > 1:
         torch.set_rng_state(before[-1])
-        slopes, curvature = dense(model, objective, batches)
+        slopes, matrix = dense(model, objective, batches)
         unit = direction.double() / direction.double().norm()
-        size = curvature.norm()
+        size = matrix.norm()
         near = NEAR[dtype]
-        top = torch.linalg.eigvalsh(curvature)[-1]
+        top = torch.linalg.eigvalsh(matrix)[-1]
         assert (found["gradient"] - slopes).norm() <= near * slopes.norm()
-        assert (found["along"] - unit @ curvature @ unit).abs() <= near * size
+        assert (found["along"] - unit @ matrix @ unit).abs() <= near * size
         assert (found["top"] - top).abs().max() <= (1e-3 + near) * size

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from stationarity import measure
-from stationarity.chapters.ch02_what_to_measure.models import Deaf, Replayed, Square, Through
+from stationarity.chapters.ch02_what_to_measure.models import Replayed, Square, Through
 from stationarity.measure import (
     directional_sharpness,
     gradient_statistics,
@@ -92,7 +92,7 @@ def test_batches_and_models_made_in_inference_mode(name):
     model = net()
     with torch.inference_mode():
         inputs, born = INPUTS + 0, net()
-        with pytest.raises(ValueError, match=r"inference_mode\(\): pass its clone"):
+        with pytest.raises(ValueError, match=r"inference_mode\(\): make it, or a clone"):
             DERIVATIVES[name](model, cubes, inputs)
         with pytest.raises(ValueError, match=r"'0.weight' was made in inference_mode"):
             DERIVATIVES[name](born, cubes, INPUTS)
@@ -380,7 +380,7 @@ def test_a_sharded_model_is_refused(tmp_path):
 
 def test_parameters_of_several_dtypes():
     model, whole = net(), net()
-    model[0].half().forward = lambda x, layer=model[0]: nn.functional.linear(
+    model[0].bfloat16().forward = lambda x, layer=model[0]: nn.functional.linear(
         x, layer.weight.double(), layer.bias.double()
     )
     whole.load_state_dict(model.state_dict())
@@ -461,11 +461,7 @@ def test_a_layer_that_the_first_pass_adds_is_taken_out_again():
     assert not hasattr(model.layers[0], "late")
 
 
-def test_an_operation_whose_derivative_has_no_graph_is_refused_where_the_loss_looks_linear():
-    """Its Hessian would be zero, which no product shows."""
-    model = two_layers(lambda a, b, x: Deaf.apply(a(x)))
-    with pytest.raises(ValueError, match="lacks a derivative: write it"):
-        measure.sharpness(model, lambda model, x: model(x).mean(), [SHORT])
+def test_a_linear_loss_has_no_curvature():
     linear = two_layers(lambda a, b, x: a(x))
     assert measure.sharpness(linear, lambda model, x: model(x).mean(), [SHORT]).converged
 
@@ -532,8 +528,8 @@ def test_gradients_whose_square_has_no_room_in_float64(scale):
         gradient_of(net(), lambda model, inputs: scale * cubes(model, inputs))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_measured_in_float32(dtype):
+def test_half_precision_is_measured_in_float32():
+    dtype = torch.bfloat16
     model, inputs = net().to(dtype), INPUTS.to(dtype)
     whole = net().to(dtype).double()
     found = gradient_of(model, inputs=inputs)

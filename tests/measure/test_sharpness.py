@@ -1,5 +1,7 @@
 """Hessian eigenpairs against dense and closed-form ones."""
 
+import itertools
+
 import pytest
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
@@ -395,11 +397,11 @@ class Noisy(nn.Module):
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.3))
-        self.head, self.calls = nn.Linear(6, 2), 0
+        self.head, self.calls = nn.Linear(6, 2), itertools.count()
         self.register_buffer("seen", torch.ones(6))
 
     def forward(self, inputs):
-        self.calls += 1
+        next(self.calls)
         self.seen.add_(1)
         return self.head(self.layers(inputs).tanh())
 
@@ -409,7 +411,7 @@ def top_and_calls(batches: list) -> tuple[torch.Tensor, int, int]:
     model = Noisy().double()
     found = sharpness(model, cross_entropy, batches)
     assert model.seen.tolist() == [1.0] * 6
-    return found.eigenvalues, found.products, model.calls
+    return found.eigenvalues, found.products, next(model.calls)
 
 
 def noisy_batches(count: int) -> list:

@@ -1,6 +1,7 @@
 """Curvature: the largest eigenvalues of the Hessian, and its value along a vector."""
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,13 @@ from torch import Tensor, nn
 from ..runs import distributed
 from .derivatives import (
     Before,
-    check_differentiable,
+    dense,
+    differentiable_gradients,
     gradients,
     hessian_product,
     inner,
     norms,
     parameter_vector,
-    random_states,
     without_trace,
 )
 from .lanczos import Sharpness, largest_eigenpairs
@@ -69,7 +70,7 @@ def sharpness(
     3.0
     """
     generator = torch.Generator().manual_seed(seed)
-    with without_trace(model, curvature=True) as before:
+    with without_trace(model, objective, curvature=True) as before:
         like = parameter_vector(model)
         if not 1 <= k <= min(len(like), max_products):
             most = f"max_products={max_products} and the {len(like)} trainable parameters"
@@ -98,15 +99,13 @@ def directional_sharpness(
     >>> directional_sharpness(model, objective, [None], torch.tensor([0.0, 2.0]))
     -10.0
     """
-    with without_trace(model, curvature=True) as before:
+    with without_trace(model, objective, curvature=True) as before:
         unit = _unit(direction, parameter_vector(model))
         return _along(MeanHessian(before, objective, batches, keeps=False), unit)
 
 
 def _unit(direction: Tensor, like: Tensor) -> Tensor:
-    direction = torch.as_tensor(direction, device=direction.device)  # of NumPy, too
-    if direction.shape != like.shape:
-        raise ValueError(f"direction has shape {direction.shape}, not {like.shape}")
+    direction = dense(direction, like.shape, "direction")
     if (norm := norms(direction)) == 0:
         raise ValueError("a zero direction has no curvature: pass a nonzero one")
     return (direction / norm).to(like)
@@ -131,6 +130,7 @@ class MeanHessian:
         self.device = self.parameters[0].device
         self.least = spare_memory(self.device) / 2  # which stays free
         self.kept, self.after_kept = [], before.random_states
+        self.losses: dict[int, float] = {}  # at the first product
         self.keeps, self.checked = keeps, False
 
     def __call__(self, vector: Tensor, check=False) -> Tensor:
@@ -172,17 +172,31 @@ class MeanHessian:
         for put, state in self.after_kept:
             put(state)
         rest = self.batches[len(self.kept) :]
-        for loss in self.before.losses(self.objective, rest) if rest or not self.kept else ():
-            slopes = gradients(loss, self.parameters, create_graph=True)
-            if not self.checked:
-                check_differentiable(loss, slopes)
+        losses = self.before.losses(self.objective, rest) if rest or not self.kept else ()
+        for number, loss in enumerate(losses, len(self.kept)):
+            self._check_value(number, loss)
+            if self.checked:
+                slopes = gradients(loss, self.parameters, create_graph=True)
+            else:
+                slopes = differentiable_gradients(loss, self.parameters)
             self.keeps = self.keeps and spare_memory(self.device) > self.least
             if self.keeps:
                 self.kept.append(slopes)
-                self.after_kept = random_states(self.before.devices)
+                self.after_kept = self.before.random_states_now()
             del loss
             yield slopes, self.keeps
             del slopes
+
+    def _check_value(self, number: int, loss: Tensor) -> None:
+        """Raise ``ValueError`` where a batch's loss is not what it was, beyond rounding."""
+        first = self.losses.setdefault(number, loss.item())
+        rounding = torch.finfo(loss.dtype).eps ** 0.5  # half of the digits
+        if math.isfinite(first) and not math.isclose(loss.item(), first, rel_tol=rounding):
+            said = "the objective gives a batch another loss when it is asked again"
+            remedy = (
+                "keep what it changes in buffers of the model, and leave the batch as it is"
+            )
+            raise ValueError(f"{said}: {remedy}")
 
 
 def spare_memory(device: torch.device) -> int:

@@ -1,5 +1,6 @@
 """A model's parameters as a vector, and derivatives of a loss that leave no trace."""
 
+import copy
 import math
 import operator
 import random
@@ -19,9 +20,12 @@ from torch.utils import checkpoint
 PIECE = 4096  # entries that are added in their own dtype
 SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
 CHANGED = "the forward pass changes parameters: move that out of it"
+HOOKS = "_backward_hooks", "_backward_pre_hooks"  # which change gradients, not the loss
+TABLES = vars(nn.Module()).keys() - {"_parameters", "_modules", "_buffers"}  # of PyTorch's own
 REMEDIES = {  # by what PyTorch says
     "differentiated Tensors": CHANGED,
-    "nference tensor": "a tensor was made under torch.inference_mode(): pass its clone()",
+    "nference tensor": "a tensor was made in inference_mode(): make it, or a clone, outside",
+    "graph a second time": "a graph stays between calls, as in parametrize.cached(): leave it",
     "does not require grad": "the objective differentiates: it must use torch.enable_grad()",
     "derivative for": "an operation lacks a derivative: write it with elementary ones",
 }
@@ -36,7 +40,11 @@ def trainable(model: nn.Module) -> list[Tensor]:
         if p.is_complex():
             raise ValueError(f"the parameter {name!r} is complex: make it two real ones")
         if p.is_inference():
-            raise ValueError(f"the parameter {name!r} was made in inference_mode(): clone it")
+            said = "was made in inference_mode(): make it, or a clone, outside"
+            raise ValueError(f"the parameter {name!r} {said}")
+        if p.dtype == torch.float16:
+            said = "is float16, without room for small gradients: measure model.float()"
+            raise ValueError(f"the parameter {name!r} {said}")
     return list(named.values())
 
 
@@ -64,7 +72,16 @@ def parameter_vector(model: nn.Module) -> Tensor:
 
 def displacement(model: nn.Module, origin: Tensor) -> float:
     """Return ||theta - origin||, ``origin`` being an earlier :func:`parameter_vector`."""
-    return norms(parameter_vector(model) - origin).item()
+    theta = parameter_vector(model)
+    return norms(theta - dense(origin, theta.shape, "origin").to(theta.device)).item()
+
+
+def dense(values, shape: tuple, name: str) -> Tensor:
+    """Return tensors of any layout, arrays or lists as a tensor; ``ValueError`` by shape."""
+    values = torch.as_tensor(values, device=getattr(values, "device", "cpu"))
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}, not {tuple(shape)}")
+    return values.detach().to_dense()
 
 
 def _pieces(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +98,7 @@ def norms(rows: Tensor) -> Tensor:
     if all(1e-16 < norm < math.inf for norm in found.reshape(-1).tolist()):
         return found
     held, top = (found > 1e-16) & found.isfinite(), rows.double().abs().amax(-1, keepdim=True)
-    unit = torch.linalg.vector_norm(rows.double() / top.clamp(min=1e-300), dim=-1)
+    unit = torch.linalg.vector_norm(rows.double() / top.where(top > 0, 1), dim=-1)
     return found.where(held, unit * top[..., 0])
 
 
@@ -116,75 +133,114 @@ def hessian_product(slopes: tuple, parameters: list[Tensor], vector: Tensor, **h
     return flat(gradients(ends, parameters, along, **how))
 
 
-def check_differentiable(loss: Tensor, slopes: tuple) -> None:
-    """Raise ``ValueError`` where PyTorch would take a second derivative that lacks for zero."""
-    ends = [one for one in slopes if one.requires_grad]
-    known, nodes = set(), {end.grad_fn for end in ends or [loss]}
+def _nodes(ends: Iterable[Tensor]) -> set:
+    """Return the operations that tensors were computed by."""
+    known, nodes = set(), {end.grad_fn for end in ends}
     while nodes := {node for node in nodes if node} - known:
         known |= nodes
         nodes = {before for node in nodes for before, _ in node.next_functions}
-    if ends:
-        lacking = any("Error" in node.name() or "NotImpl" in node.name() for node in known)
-    else:  # linear in all parameters, or so it seems
-        lacking = any(isinstance(node, BackwardCFunction) for node in known)
-    if lacking:
+    return known
+
+
+def differentiable_gradients(loss: Tensor, parameters: list[Tensor]) -> tuple[Tensor, ...]:
+    """Return gradients with their graph, as :func:`gradients` does.
+
+    Raises ``ValueError`` where PyTorch would take a second derivative that lacks for zero.
+    """
+    lacking = []
+
+    def look(node, found: tuple, given: tuple) -> None:
+        """Ask whether a Function's own derivative depends on what it cannot know."""
+        used = (one for one, (before, _) in zip(found, node.next_functions) if before)
+        if any(one is not None and not one.requires_grad and one.any() for one in used):
+            tensors = (*node.saved_tensors, *(v for v in vars(node).values()))
+            if any(one.requires_grad for one in given if one is not None) or any(
+                isinstance(one, Tensor) for one in tensors
+            ):
+                lacking.append(node)
+
+    own = [node for node in _nodes([loss]) if isinstance(node, BackwardCFunction)]
+    handles = [node.register_hook(partial(look, node)) for node in own]
+    slopes = gradients(loss, parameters, create_graph=True)
+    for handle in handles:
+        handle.remove()
+    names = [node.name() for node in _nodes(slopes)]
+    if lacking or any("Error" in name or "NotImpl" in name for name in names):
         raise ValueError(REMEDIES["derivative for"])
+    return slopes
 
 
-def random_states(devices: Iterable = ()) -> list[tuple[Callable, object]]:
-    """Return what sets the random states of Python, NumPy and PyTorch, each with its state."""
-    found = [(random.setstate, random.getstate()), (np.random.set_state, np.random.get_state())]
-    found.append((torch.set_rng_state, torch.get_rng_state()))
-    for device in devices:
-        module = torch.get_device_module(device)
-        found.append(
-            (partial(module.set_rng_state, device=device), module.get_rng_state(device))
-        )
-    return found
-
-
-def _same(table: dict, other: dict) -> bool:
-    """Return whether two tables hold the same things; most of a model's are empty."""
-    if not (table or other):
-        return True
-    return [*table] == [*other] and all(map(operator.is_, table.values(), other.values()))
+def _same(table: dict | list | set, before: dict | list | set) -> bool:
+    """Return whether a table holds the very things that it held."""
+    if isinstance(table, dict):
+        same = all(map(operator.is_, table.values(), before.values()))
+        return same and table.keys() == before.keys()
+    return len(table) == len(before) and all(map(operator.is_, table, before))
 
 
 class Before:
-    """Parameters, gradients, buffers, modes and random state of a model to be measured."""
+    """All that a model and an objective know, before they are measured."""
 
-    def __init__(self, model: nn.Module, lends: bool):
+    def __init__(self, model: nn.Module, objective: Callable, lends: bool):
         self.model = model
-        things = *model.modules(), *model.parameters()
+        owner = getattr(objective, "__self__", objective)  # of a method
+        both = (one for one in (model, owner) if isinstance(one, nn.Module))
+        modules = [*dict.fromkeys(module for one in both for module in one.modules())]
+        parameters = list(model.parameters())
+        things = *modules, *parameters
         if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
             raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
-        self.weights = [(p, p.detach().clone(), p.requires_grad) for p in model.parameters()]
+        self.weights = [(p, p.detach().clone(), p.requires_grad) for p in parameters]
         if any(p.is_meta for p, *_ in self.weights):
             raise ValueError(
                 "the model is on the meta device: give its parameters values first"
             )
-        tables = [t for m in model.modules() for t in (m._parameters, m._modules, m._buffers)]
-        self.kept = [(t, dict(t)) for t in tables if isinstance(t, dict)]  # of no script
-        norms = (m._buffers for m in model.modules() if lends and isinstance(m, _BatchNorm))
+        self.hooks = [(o, k, h) for o in things for k in HOOKS if (h := getattr(o, k, None))]
+        for thing, name, hooks in self.hooks:
+            setattr(thing, name, type(hooks)())
+        known = [vars(m) for m in modules]
+        held = [v for table in known for k, v in table.items() if k not in TABLES]
+        tables = *known, *(one for one in held if isinstance(one, dict | list | set))
+        self.kept = [(table, copy.copy(table)) for table in tables]
+        norms = (m._buffers for m in modules if lends and isinstance(m, _BatchNorm))
         self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]
         self.replaced = False  # a parameter, by the forward pass
-        own = (b for b in model.buffers() if b.layout != torch.strided or 0 not in b.stride())
-        self.buffers = [(buffer, buffer.clone()) for buffer in own]
-        self.gradients = [(p, p.grad) for p in model.parameters()]
-        for p, _ in self.gradients:
+        tensors = (v for one in (held, *(m._buffers.values() for m in modules)) for v in one)
+        tensors = [v for v in tensors if isinstance(v, Tensor)]
+        own = (v for v in tensors if v.layout != torch.strided or 0 not in v.stride())
+        self.buffers = [(buffer, buffer.detach().clone()) for buffer in own]
+        self.gradients = [(p, p.grad) for p in parameters]
+        for p in parameters:
             p.grad = None
-        self.modes = [(module, module.training) for module in model.modules()]
-        self.devices = {p.device for p in model.parameters() if p.device.type != "cpu"}
-        self.random_states = random_states(self.devices)
+        scripts = (m for m in modules if "training" not in vars(m))
+        self.modes = [(script, script.training) for script in scripts]
+        self.devices = {p.device for p in parameters if p.device.type != "cpu"}
+        self.generators = [one for one in held if isinstance(one, torch.Generator)]
+        self.random_states = self.random_states_now()
 
-    def restore_buffers(self) -> None:
-        """Put all tables back, and their buffers' values."""
-        for table, entries in self.kept:
-            if not _same(table, entries):
-                weights = ((k, v) for k, v in entries.items() if isinstance(v, nn.Parameter))
-                self.replaced |= any(table.get(k) is not v for k, v in weights)
+    def random_states_now(self) -> list[tuple[Callable, object]]:
+        """Return what sets each random state of Python, NumPy and PyTorch, with that state."""
+        found = [(random.setstate, random.getstate())]
+        found.append((np.random.set_state, np.random.get_state()))
+        found.append((torch.set_rng_state, torch.get_rng_state()))
+        for device in self.devices:
+            module = torch.get_device_module(device)
+            put = partial(module.set_rng_state, device=device)
+            found.append((put, module.get_rng_state(device)))
+        return found + [(one.set_state, one.get_state()) for one in self.generators]
+
+    def restore_state(self) -> None:
+        """Put modes, attributes and tables back, and the values of buffers."""
+        for table, before in self.kept:
+            if (table or before) and not _same(table, before):
+                if isinstance(table, dict):
+                    weights = ((k, v) for k, v in before.items() if isinstance(v, nn.Parameter))
+                    self.replaced |= any(table.get(k) is not v for k, v in weights)
                 table.clear()
-                table.update(entries)
+                (table.extend if isinstance(table, list) else table.update)(before)
+        for module, training in self.modes:
+            if module.training != training:
+                module.training = training
         for buffer, value in self.buffers:
             if buffer.shape != value.shape:
                 buffer.data = value.clone()
@@ -192,11 +248,11 @@ class Before:
                 buffer.detach().copy_(value)
 
     def lend_buffers(self) -> None:
-        """Put buffers back; for graphs that stay lend batch normalisations copies of theirs.
+        """Put all back; for graphs that stay lend batch normalisations copies of buffers.
 
         Others may share memory, and stay: a graph that holds one that changes says so.
         """
-        self.restore_buffers()
+        self.restore_state()
         copies = {id(buffer): buffer.clone() for *_, buffer in self.lent}
         for table, name, buffer in self.lent:
             table[name] = copies[id(buffer)]
@@ -208,10 +264,10 @@ class Before:
             if p.grad is not None:
                 said = "the backward pass writes .grad: use non-reentrant checkpoints"
             p.grad = gradient
-        self.restore_buffers()
+        self.restore_state()
         self.restore_random_state()
-        for module, training in self.modes:
-            module.training = training
+        for thing, name, hooks in self.hooks:
+            setattr(thing, name, hooks)
         for p, old, trained in self.weights:
             same = p.equal(old) or p.nan_to_num().equal(old.nan_to_num())
             if self.replaced or not same or p.requires_grad != trained:
@@ -241,7 +297,9 @@ def _one_number(loss) -> Tensor:
 
 
 @contextmanager
-def without_trace(model: nn.Module, curvature: bool = False) -> Iterator[Before]:
+def without_trace(
+    model: nn.Module, objective: Callable | None = None, curvature: bool = False
+) -> Iterator[Before]:
     """Measure inside, then put all back; ``ValueError`` where parameters had changed."""
     # Fused attention, compiled models and re-entrant checkpoints have no second derivative.
     attention = sdpa_kernel(SDPBackend.MATH) if curvature else nullcontext()
@@ -250,7 +308,7 @@ def without_trace(model: nn.Module, curvature: bool = False) -> Iterator[Before]
     apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
     replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
     with torch.inference_mode(False), float32_products("ieee"), attention, eager, replay:
-        before = Before(model, lends=curvature)
+        before = Before(model, objective, lends=curvature)
         try:
             yield before
         except RuntimeError as error:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..runs import distributed
 from .derivatives import (
+    dense,
     flat,
     gradients,
     inner,
@@ -89,7 +90,7 @@ def gradient_statistics(
     """
     parameters, losses = trainable(model), []
     sums = GroupSums(parameters)
-    with without_trace(model) as before:
+    with without_trace(model, objective) as before:
         for loss in before.losses(objective, batches):
             sums.add(gradients(loss, parameters))
             losses.append(loss.detach())
@@ -102,9 +103,11 @@ def gradient_statistics(
     losses = distributed.mean(torch.stack(losses).double()).cpu().numpy()
     blocks, squares = sums.by_group()
     mean_gradient = sum(block.sum(0) for block in blocks).div_(count)
-    if 0 < (size := norms(mean_gradient).item()) < 1e-150 or 1e150 < size < math.inf:
-        said = f"the gradient's norm, {size:.0e}, has no square in float64"
-        raise FloatingPointError(f"{said}: multiply the objective by a constant")
+    if mean_gradient.dtype == torch.float64:
+        size = torch.cat([*map(norms, blocks), *sums.norms]).max().item()
+        if 0 < size < 1e-150 or 1e150 < size < math.inf:
+            said = f"the gradients' norm, {size:.0e}, has no square in float64"
+            raise FloatingPointError(f"{said}: multiply the objective by a constant")
     groups = sum(len(block) for block in blocks)
     theta = [parameter_vector(model)[None]] if weight_decay else []
     products = inner_products(blocks + theta)
@@ -191,13 +194,13 @@ def projected_gradients(
     >>> projected_gradients(model, objective, [1.0, 2.0], torch.eye(2)[:1]).flatten()
     tensor([1., 2.], dtype=torch.float64)
     """
-    with without_trace(model) as before:
+    with without_trace(model, objective) as before:
         parameters, like = trainable(model), parameter_vector(model)
-        directions = torch.as_tensor(directions, device=directions.device)
-        if directions.dim() != 2 or directions.shape[1] != len(like):
-            raise ValueError(f"directions have shape {directions.shape}, not (k, {len(like)})")
+        directions = dense(directions, (len(directions), len(like)), "directions").double()
+        top = directions.abs().amax(1)  # whose square may have no room
+        units = (directions / top.where(top > 0, 1)[:, None]).to(like)
         rows = [
-            inner(directions.to(like), flat(gradients(loss, parameters))[None])[:, 0]
+            inner(units, flat(gradients(loss, parameters))[None])[:, 0]
             for loss in before.losses(objective, batches)
         ]
-    return distributed.mean(torch.stack(rows)).cpu()
+    return distributed.mean(torch.stack(rows)).cpu() * top.cpu()

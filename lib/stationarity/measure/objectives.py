@@ -51,6 +51,6 @@ def mean_loss(model: nn.Module, objective: Objective, batches: Iterable[Batch]) 
     >>> mean_loss(nn.Linear(1, 1), lambda model, batch: batch, [torch.tensor(2.0)])
     2.0
     """
-    with without_trace(model) as before, torch.no_grad():
+    with without_trace(model, objective) as before, torch.no_grad():
         losses = list(before.losses(objective, batches))
     return distributed.mean(torch.stack(losses).double().mean()).item()

@@ -85,6 +85,33 @@ def replaying(first: nn.Linear, second: nn.Linear, x: Tensor) -> Tensor:
     return Replayed.apply(lambda h: second(h.tanh()), first(x))
 
 
+def counting() -> nn.Module:
+    """Return a net that is another with every call, by what it keeps in an attribute."""
+
+    def forward(layers, x):
+        model.calls += 1
+        return model.calls * layers(x)
+
+    model = Through(forward, net())
+    model.calls = 0
+    return model
+
+
+def hooked() -> nn.Module:
+    """Return a net whose gradients are cut as they are computed."""
+    model = net()
+    for weight in model.parameters():
+        weight.register_hook(lambda slope: slope.clamp(-1e-3, 1e-3))
+    return model
+
+
+def of_half_precision() -> nn.Module:
+    """Return a net in float16, in which small gradients are zero."""
+    model = net().half()
+    model.double = lambda: model
+    return model
+
+
 def complex_layer() -> nn.Module:
     """Return a layer with complex weights."""
     weight = nn.ParameterList([torch.ones(3, 2, dtype=torch.complex128)])
