@@ -32,7 +32,7 @@ help:
 	@echo "make clean      remove the built pages and the environment; runs stay"
 	@echo
 	@echo "PYTHON=...      the Python to make the environment with (3.11 to 3.13)"
-	@echo "ARGS=...        arguments for pytest, benchmarks/measure.py or benchmarks/gpu.py"
+	@echo "ARGS=...        arguments for pytest, benchmarks/curvature.py or benchmarks/gpu.py"
 
 # --- the environment ---------------------------------------------------------
 
@@ -92,7 +92,8 @@ test: $(VENV)/.ready
 	$(BIN) -m pytest $(ARGS)
 
 benchmark: $(VENV)/.ready
-	$(BIN) benchmarks/measure.py $(ARGS)
+	$(BIN) benchmarks/measure.py
+	$(BIN) benchmarks/curvature.py $(ARGS)
 	$(BIN) benchmarks/transformer_xl.py
 	$(BIN) benchmarks/training.py
 	$(BIN) benchmarks/langevin.py
