@@ -5,7 +5,7 @@
 A gradient is a plain forward-backward pass over the same batches. Times are CPU time of one
 thread, and what is compared runs in turns, so a ratio survives a busy machine; attention is
 the elementary one, whose second derivative PyTorch has. Without ``--data-root`` (a folder
-with ``cifar10/*.parquet``) the images are noisy smooth templates, one a class. About six
+with ``cifar10/*.parquet``) the images are noisy smooth templates, one a class. About eight
 minutes on a free core.
 """
 
@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--width", type=int, default=8, help="of the eigenpairs' net")
-    parser.add_argument("--size", type=int, default=16, help="of their batches")
+    parser.add_argument("--size", type=int, default=8, help="of their batches")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
