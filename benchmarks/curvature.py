@@ -24,7 +24,8 @@ import torch
 from measure import cpu_seconds, plain_pass
 from stationarity.measure import cross_entropy, sharpness
 from stationarity.measure.curvature import MeanHessian
-from stationarity.measure.derivatives import parameter_vector, without_trace
+from stationarity.measure.derivatives import parameter_vector
+from stationarity.measure.state import without_trace
 from stationarity.nets import mlp
 from stationarity.nets.resnets import CifarResNet
 from torch import nn

@@ -299,12 +299,12 @@ def test_sharpness_and_a_direction_of_the_same_graphs():
         return cross_entropy(model, batch)
 
     found = sharpness(model, counted, batches, direction=direction)
-    assert len(calls) == 2 and found.products > 3
+    assert len(calls) == 3 and found.products > 3  # one batch is asked again
     alone = directional_sharpness(model, cross_entropy, batches, direction)
     assert found.directional == pytest.approx(alone, rel=1e-12)
     with pytest.raises(ValueError, match="zero direction"):
         sharpness(model, counted, batches, direction=0 * direction)
-    assert len(calls) == 2  # before long work
+    assert len(calls) == 3  # before long work
 
 
 def test_attention():
@@ -425,7 +425,7 @@ def test_graphs_are_kept_while_half_of_the_memory_stays_free(kept, monkeypatch):
     free = iter([100, *[60] * kept, *[40] * 99])
     monkeypatch.setattr(curvature, "spare_memory", lambda device: next(free))
     values, products, calls = top_and_calls(noisy_batches(3))
-    assert calls == 3 + (products - 1) * (3 - kept)
+    assert calls == 3 + (products - 1) * (3 - kept) + (kept > 0)  # the first is asked again
     monkeypatch.setattr(curvature, "spare_memory", lambda device: 0)
     assert torch.equal(values, top_and_calls(noisy_batches(3))[0])
 
@@ -443,7 +443,7 @@ def test_a_product_that_runs_out_of_memory_is_made_again_without_kept_graphs(mon
 
     monkeypatch.setattr(curvature, "hessian_product", failing)
     again, _, passes = top_and_calls(noisy_batches(3))
-    assert torch.equal(values, again) and passes == 3 * products
+    assert torch.equal(values, again) and passes == 3 * products + 1
     assert curvature.spare_memory(torch.device("cpu")) > 0
 
 

@@ -1,7 +1,12 @@
 """State of models and objectives that is neither parameter nor buffer, and hooks."""
 
+import collections
+import copy
+import functools
 import itertools
+import random
 
+import numpy as np
 import pytest
 import torch
 from stationarity import measure
@@ -9,6 +14,7 @@ from stationarity.chapters.ch02_what_to_measure.models import Deaf, Square, Thro
 from stationarity.measure import curvature
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
+from torch.utils.data import DataLoader, TensorDataset
 
 DOUBLE = torch.float64
 BATCHES = [torch.linspace(-1, i, 12, dtype=DOUBLE).view(4, 3).sin() for i in (1, 2)]
@@ -92,6 +98,25 @@ def once(model) -> float:
     return 2.0
 
 
+def nested(model) -> int:
+    model.memory.setdefault("seen", []).append(0)
+    return len(model.memory["seen"])
+
+
+def deep(model) -> int:
+    model.kept["seen"].append(0)
+    return len(model.kept["seen"])
+
+
+def inside(model) -> torch.Tensor:
+    return model.held[0]["total"].add_(1)
+
+
+def array(model) -> float:
+    model.numbers += 1
+    return float(model.numbers)
+
+
 def leave(model) -> float:
     mode = model.training
     model.eval()
@@ -103,7 +128,14 @@ STATES = {
     "a list": lambda: Stateful(append, memory=[]),
     "a dict": lambda: Stateful(store, memory={}),
     "a set": lambda: Stateful(collect, memory=set()),
+    "a dict of lists": lambda: Stateful(nested, memory={}),
+    "a list in a dict": lambda: Stateful(deep, kept={"seen": []}),
+    "a queue": lambda: Stateful(append, memory=collections.deque(maxlen=9)),
     "a tensor": lambda: Stateful(add, total=torch.zeros((), dtype=DOUBLE)),
+    "a tensor in containers": lambda: Stateful(
+        inside, held=[{"total": torch.zeros((), dtype=DOUBLE)}]
+    ),
+    "an array": lambda: Stateful(array, numbers=np.zeros(())),
     "a first pass": lambda: Stateful(once, fresh=True),
     "a mode": lambda: Stateful(leave),
 }
@@ -116,25 +148,35 @@ def test_every_batch_begins_from_the_same_state(name, kind, keeps, monkeypatch):
     free = itertools.chain([100], itertools.repeat(60 * keeps))
     monkeypatch.setattr(curvature, "spare_memory", lambda device: next(free))
     model = STATES[kind]()
-    before = {k: v.clone() if k == "total" else v for k, v in vars(model).items()}
+    before = copy.deepcopy({k: v for k, v in vars(model).items() if k[0] != "_"})
     truth = EVERYTHING[name](model.inner)
     for _ in range(2):
         torch.testing.assert_close(EVERYTHING[name](model), truth, rtol=1e-9, atol=0)
-    assert vars(model) == before and not getattr(model, "memory", None)
+    assert {k: v for k, v in vars(model).items() if k[0] != "_"} == before
     if model.remember is leave:
         assert all(module.training for module in model.modules())
 
 
-@everything
-def test_a_generator_of_the_model_is_put_back(name):
-    def draw(model):
-        return 1 + torch.rand((), generator=model.source, dtype=DOUBLE)
+GENERATORS = {
+    "PyTorch": (lambda: torch.Generator().manual_seed(3), lambda g: torch.rand(1, generator=g)),
+    "PyTorch, in a list": (
+        lambda: [torch.Generator().manual_seed(3)],
+        lambda g: torch.rand(1, generator=g[0]),
+    ),
+    "NumPy": (lambda: np.random.default_rng(3), lambda g: g.random()),
+    "NumPy, old": (lambda: np.random.RandomState(3), lambda g: g.random()),
+    "Python": (lambda: random.Random(3), lambda g: g.random()),
+}
 
-    model = Stateful(draw, source=torch.Generator().manual_seed(3))
+
+@pytest.mark.parametrize("kind", GENERATORS)
+@everything
+def test_a_generator_of_the_model_is_put_back(name, kind):
+    make, draw = GENERATORS[kind]
+    model = Stateful(lambda model: 1 + draw(model.source), source=make())
     first = EVERYTHING[name](model)
     assert torch.equal(first, EVERYTHING[name](model))
-    fresh = torch.rand((), generator=torch.Generator().manual_seed(3))
-    assert torch.equal(torch.rand((), generator=model.source), fresh)
+    assert draw(model.source) == draw(make())
 
 
 class Centred(nn.Module):
@@ -154,7 +196,16 @@ class Centred(nn.Module):
         return self(model, inputs)
 
 
-@pytest.mark.parametrize("way", [lambda o: o, lambda o: o.method])
+WAYS = (
+    lambda o: o,
+    lambda o: o.method,
+    lambda o: functools.partial(o),
+    lambda o: functools.partial(lambda o, model, inputs: o(model, inputs), o),
+    lambda o: lambda model, inputs: o(model, inputs),
+)
+
+
+@pytest.mark.parametrize("way", WAYS)
 @everything
 def test_the_state_of_an_objective_is_put_back(name, way):
     objective, model = Centred(), net()
@@ -172,10 +223,14 @@ def in_place():
     return lambda model, inputs: cubes(model, inputs.mul_(1.1))
 
 
+@pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize("objective", [counting, in_place])
-def test_a_loss_that_is_another_when_it_is_asked_again_is_refused(objective, monkeypatch):
+def test_a_loss_that_is_another_when_it_is_asked_again_is_refused(
+    objective, keeps, monkeypatch
+):
     """What changes it lies outside the model: nothing can put it back."""
-    monkeypatch.setattr(curvature, "spare_memory", lambda device: 0)
+    free = itertools.chain([100], itertools.repeat(60 * keeps))
+    monkeypatch.setattr(curvature, "spare_memory", lambda device: next(free))
     batches = [batch.clone() for batch in BATCHES]
     with pytest.raises(ValueError, match="gives a batch another loss when it is asked again"):
         measure.sharpness(net(), objective(), batches)
@@ -246,10 +301,94 @@ def test_a_function_with_its_whole_derivative_is_measured(loss):
     assert top_of(model, lambda model, x: model(x).pow(3).mean()).isfinite().all()
 
 
-def test_a_graph_that_stays_between_calls_is_named():
+class SquaredError(torch.autograd.Function):
+    """It has its whole derivative, whatever its name."""
+
+    @staticmethod
+    def forward(context, x):
+        context.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    def backward(context, slope):
+        return 2 * context.saved_tensors[0] * slope
+
+
+def test_functions_that_are_whole_are_not_refused():
+    model = net()
+    squared = Through(lambda layers, x: SquaredError.apply(layers(x)), model)
+    truth = top_of(model, lambda model, x: model(x).square().mean())
+    found = top_of(squared, lambda model, x: model(x).mean())
+    torch.testing.assert_close(found, truth, rtol=1e-9, atol=0)
+
+
+class Auxiliary(torch.autograd.Function):
+    """Adds a loss by its gradient, as routers of experts do: with each product again."""
+
+    @staticmethod
+    def forward(context, x, loss):
+        context.save_for_backward(loss)
+        return x.clone()
+
+    @staticmethod
+    def backward(context, slope):
+        (loss,) = context.saved_tensors
+        return slope, 1 + 0 * loss if slope.requires_grad else torch.ones_like(loss)
+
+
+def test_a_gradient_that_is_put_in_is_refused():
+    """Its product with a vector of zeros is not zero, so that rounding seems large."""
+    model = Through(lambda net, x: Auxiliary.apply(net(x), net(x).square().mean()), net())
+    for name in ("sharpness", "directional"):
+        with pytest.raises(ValueError, match="not symmetric"):
+            EVERYTHING[name](model)
+
+
+class Discarding(torch.autograd.Function):
+    """A checkpoint of one's own, which forgets its inputs in the backward pass."""
+
+    @staticmethod
+    def forward(context, function, x, *weights):
+        context.function, context.inputs = function, [x, *weights]
+        return function(x)
+
+    @staticmethod
+    def backward(context, slope):
+        x, *weights = context.inputs
+        with torch.enable_grad():
+            found = torch.autograd.grad(context.function(x), weights, slope)
+        del context.inputs
+        return None, None, *(one.detach() for one in found)
+
+
+@pytest.mark.parametrize("loss", [torch.mean, lambda y: (y + 1).pow(3).mean()])
+def test_a_checkpoint_of_ones_own_around_all_is_refused(loss):
+    layers = net()
+    model = Through(lambda net, x: Discarding.apply(net, x, *net.parameters()), layers)
+    with pytest.raises(ValueError, match="lacks a derivative"):
+        top_of(model, lambda model, x: loss(model(x)))
+
+
+@everything
+def test_parametrisations_that_are_cached_are_computed_and_stay(name):
     model = nn.Sequential(parametrizations.orthogonal(nn.Linear(3, 3))).double()
-    with parametrize.cached(), pytest.raises(ValueError, match=r"in parametrize.cached\(\)"):
-        gradient_of(model)
+    truth = EVERYTHING[name](model)
+    with parametrize.cached():
+        assert torch.equal(EVERYTHING[name](model), truth)
+        cubes(model, BATCHES[0]).backward()
+    assert model[0].parametrizations.weight.original.grad.abs().sum() > 0
+
+
+def test_an_objective_that_uses_up_its_graph_is_told():
+    def backward(model, inputs):
+        loss = cubes(model, inputs)
+        loss.backward(inputs=[extra])
+        return loss
+
+    model, extra = net(), torch.ones(3, dtype=DOUBLE, requires_grad=True)
+    objective = lambda model, inputs: backward(model, inputs * extra)
+    with pytest.raises(ValueError, match=r"a graph is used twice: .* without calling backward"):
+        gradient_of(model, objective)
 
 
 def test_float16_is_refused():
@@ -310,3 +449,174 @@ def test_gradients_that_cancel_and_whose_square_has_no_room(scale):
     for count in (2, 40):
         with pytest.raises(FloatingPointError, match="no square in float64"):
             measure.gradient_statistics(net(), objective, [1.0, -1.0] * (count // 2))
+
+
+def test_partitions_are_drawn_one_after_the_other():
+    """A shuffling loader gives two partitions, and not one twice."""
+    data = TensorDataset(
+        torch.randn(40, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
+    )
+    loader = DataLoader(data, batch_size=8, shuffle=True)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
+    state = torch.get_rng_state()
+    found = measure.partition_statistics(model, lambda m, b: cubes(m, b[0]), [loader, loader])
+    assert found.standard_error > 0 and found.loss_standard_error > 0
+    assert torch.equal(torch.get_rng_state(), state)
+    for wrong in ([], [loader] * 3, [(batch for batch in loader)]):
+        with pytest.raises(ValueError, match="one or two, each with a length"):
+            measure.partition_statistics(model, cubes, wrong)
+
+
+def test_at_an_exact_stationary_point():
+    for seed in range(10):
+        torch.manual_seed(seed)
+        inputs, targets = torch.randn(64, 5, dtype=DOUBLE), torch.randn(64, 1, dtype=DOUBLE)
+        model = nn.Linear(5, 1, bias=False).double()
+        model.weight.data = torch.linalg.lstsq(inputs, targets).solution.T.contiguous()
+
+        def objective(model, rows, inputs=inputs, targets=targets):
+            return (model(inputs[rows]) - targets[rows]).square().mean()
+
+        parts = [list(torch.randperm(64).split(8)) for _ in range(2)]
+        for decay in (0.0, 1e-3):
+            found = measure.gradient_statistics(
+                model, objective, parts[0], population=8, weight_decay=decay
+            )
+            assert found.gradient_norm_naive == pytest.approx(
+                found.mean_gradient.norm().item(), rel=1e-6, abs=1e-30
+            )
+            both = measure.partition_statistics(model, objective, parts, weight_decay=decay)
+            assert both.gradient_norm_naive < 1e-14
+
+
+@everything
+def test_a_forward_pass_of_the_caller_may_go_backward_afterwards(name):
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
+    loss = cubes(model, BATCHES[0])
+    EVERYTHING[name](model)
+    loss.backward()
+
+
+@everything
+def test_what_a_forward_pass_writes_into_a_buffer_leaves_no_graph(name):
+    model = Stateful(lambda model: 1.0)
+    model.register_buffer("running", torch.zeros(2, dtype=DOUBLE))
+
+    def average(model):
+        model.running.mul_(0.9).add_(model.inner(BATCHES[0]).mean(0))
+        return 1.0
+
+    model.remember = average
+    truth = EVERYTHING[name](model.inner)
+    torch.testing.assert_close(EVERYTHING[name](model), truth, rtol=1e-9, atol=0)
+    assert model.running.grad_fn is None and not model.running.requires_grad
+    assert model.running.tolist() == [0, 0]
+
+
+def test_a_module_in_a_list_keeps_its_buffers():
+    teacher = nn.BatchNorm1d(3).double()
+    model = Stateful(lambda model: model.others[0](BATCHES[0]).abs().mean().detach())
+    model.others = [teacher]
+    top_of(model)
+    assert teacher.num_batches_tracked == 0 and (teacher.running_mean == 0).all()
+
+
+@everything
+def test_hooks_stay_where_measuring_is_refused(name):
+    calls, model = [], nn.Sequential(nn.Linear(3, 2), nn.LazyBatchNorm1d()).double()
+    model[0].weight.register_hook(calls.append)
+    with pytest.raises((ValueError, RuntimeError)):
+        EVERYTHING[name](model)
+    model[0](BATCHES[0]).sum().backward()
+    assert len(calls) == 1
+
+    def failing(model, inputs):
+        if next(asked):
+            raise KeyboardInterrupt
+        return cubes(model, inputs)
+
+    model, asked = net(), itertools.count()
+    model[0].weight.register_hook(calls.append)
+    with pytest.raises(KeyboardInterrupt):
+        EVERYTHING[name](model, failing)
+    cubes(model, BATCHES[0]).backward()
+    assert len(calls) == 2
+
+
+@everything
+def test_forward_hooks_that_remove_themselves_stay(name):
+    model, calls = net(), []
+
+    def once(module, inputs, output):
+        calls.append(1)
+        handle.remove()
+
+    handle = model[0].register_forward_hook(once)
+    EVERYTHING[name](model)
+    assert len(calls) >= len(BATCHES) and len(model[0]._forward_hooks) == 1
+
+
+@everything
+def test_trainable_weights_made_in_the_forward_pass_are_refused(name):
+    def grow(model):
+        if not hasattr(model, "head"):
+            model.head = nn.Linear(2, 2).double()
+        return 1.0
+
+    model = Stateful(grow)
+    with pytest.raises(ValueError, match="forward pass changes parameters"):
+        EVERYTHING[name](model)
+    assert not hasattr(model, "head")
+
+
+def test_recurrent_layers_do_without_cudnn_where_it_has_no_second_derivative():
+    seen = []
+
+    def forward(layer, x):
+        seen.append(torch.backends.cudnn.enabled)
+        return layer(x)[0]
+
+    model = Through(forward, nn.LSTM(3, 2)).double()
+    before = torch.backends.cudnn.enabled
+    gradient_of(model)
+    assert seen == [before] * 2
+    seen.clear()
+    top_of(model)
+    assert set(seen) == {False} and torch.backends.cudnn.enabled == before
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_directions_in_half_precision(dtype):
+    model = net()
+    along = ones(model)
+    truth = measure.directional_sharpness(model, cubes, BATCHES, along)
+    found = measure.directional_sharpness(model, cubes, BATCHES, along.to(dtype))
+    assert found == pytest.approx(truth, rel=1e-12)
+
+
+def test_what_is_no_direction_is_told():
+    model = net()
+    for wrong, said in (
+        (1j * ones(model), "direction is complex: pass real numbers"),
+        (None, "direction must be numbers, not None"),
+        ("up", "direction must be numbers, not up"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            measure.directional_sharpness(model, cubes, BATCHES, wrong)
+    with pytest.raises(ValueError, match=r"directions has shape \(26,\), not \(k, 26\)"):
+        measure.projected_gradients(model, cubes, BATCHES, ones(model))
+    rows = [ones(model), 2 * ones(model)]
+    found = measure.projected_gradients(model, cubes, BATCHES, rows)
+    torch.testing.assert_close(2 * found[:, 0], found[:, 1])
+
+
+def test_losses_of_several_shapes_and_of_whole_numbers():
+    model, shapes = net(), iter([(), (1,), (), (1, 1)])
+
+    def shaped(model, inputs):
+        return cubes(model, inputs).reshape(next(shapes))
+
+    for function in (gradient_of, EVERYTHING["loss"]):
+        assert torch.equal(function(model, shaped), function(model))
+    with pytest.raises(ValueError, match="depends on no trainable parameter"):
+        top_of(model, lambda model, inputs: model(inputs).argmax())

@@ -11,14 +11,7 @@ the means over them, and each gets the same answer.
 """
 
 from .curvature import Sharpness, directional_sharpness, sharpness
-from .derivatives import (
-    displacement,
-    float32_products,
-    inner,
-    norms,
-    parameter_vector,
-    without_trace,
-)
+from .derivatives import displacement, inner, norms, parameter_vector
 from .gradients import (
     GradientStatistics,
     gradient_statistics,
@@ -26,3 +19,4 @@ from .gradients import (
     projected_gradients,
 )
 from .objectives import LOSSES, Batch, Objective, cross_entropy, mean_loss, squared_error
+from .state import float32_products, without_trace

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ..runs import distributed
 from .derivatives import (
-    Before,
     dense,
     differentiable_gradients,
     gradients,
@@ -20,10 +19,10 @@ from .derivatives import (
     inner,
     norms,
     parameter_vector,
-    without_trace,
 )
 from .lanczos import Sharpness, largest_eigenpairs
 from .objectives import Batch, Objective
+from .state import Before, without_trace
 from .subspace import check_symmetric
 
 LIMIT = "memory.max", "memory.current"  # of a control group, such as a container's
@@ -108,7 +107,7 @@ def _unit(direction: Tensor, like: Tensor) -> Tensor:
     direction = dense(direction, like.shape, "direction")
     if (norm := norms(direction)) == 0:
         raise ValueError("a zero direction has no curvature: pass a nonzero one")
-    return (direction / norm).to(like)
+    return (direction.double() / norm).to(like)
 
 
 def _along(hessian: "MeanHessian", unit: Tensor) -> float:
@@ -131,7 +130,7 @@ class MeanHessian:
         self.least = spare_memory(self.device) / 2  # which stays free
         self.kept, self.after_kept = [], before.random_states
         self.losses: dict[int, float] = {}  # at the first product
-        self.keeps, self.checked = keeps, False
+        self.keeps, self.checked, self.asked = keeps, False, False
 
     def __call__(self, vector: Tensor, check=False) -> Tensor:
         """Return the product with a flat vector; ``check`` as :func:`check_symmetric` does."""
@@ -148,7 +147,8 @@ class MeanHessian:
         self.checked = True
         total = distributed.mean(total / len(self.batches))
         if not torch.isfinite(total).all():
-            raise FloatingPointError("the Hessian's product is not finite")
+            said = "the Hessian's product is not finite"
+            raise FloatingPointError(f"{said}: a weight, a loss or a derivative has no room")
         return total
 
     def _sum(self, vector: Tensor, check: bool) -> Tensor:
@@ -166,6 +166,12 @@ class MeanHessian:
 
     def _slopes(self) -> Iterator[tuple[tuple, bool]]:
         """Yield the gradient of each batch with its graph, and whether that is kept."""
+        if self.kept and self.checked and not self.asked:
+            self.asked = True
+            self.before.restore_random_state()
+            with torch.no_grad():
+                losses = self.before.losses(self.objective, self.batches[:1])
+                self._check_value(0, next(losses))
         for slopes in self.kept:
             self.before.lend_buffers()
             yield slopes, True
@@ -174,11 +180,11 @@ class MeanHessian:
         rest = self.batches[len(self.kept) :]
         losses = self.before.losses(self.objective, rest) if rest or not self.kept else ()
         for number, loss in enumerate(losses, len(self.kept)):
-            self._check_value(number, loss)
             if self.checked:
                 slopes = gradients(loss, self.parameters, create_graph=True)
             else:
                 slopes = differentiable_gradients(loss, self.parameters)
+            self._check_value(number, loss)
             self.keeps = self.keeps and spare_memory(self.device) > self.least
             if self.keeps:
                 self.kept.append(slopes)
@@ -189,9 +195,11 @@ class MeanHessian:
 
     def _check_value(self, number: int, loss: Tensor) -> None:
         """Raise ``ValueError`` where a batch's loss is not what it was, beyond rounding."""
-        first = self.losses.setdefault(number, loss.item())
-        rounding = torch.finfo(loss.dtype).eps ** 0.5  # half of the digits
-        if math.isfinite(first) and not math.isclose(loss.item(), first, rel_tol=rounding):
+        value = loss.item()
+        first = self.losses.setdefault(number, value)
+        rounding = max(torch.finfo(p.dtype).eps for p in self.parameters) ** 0.5
+        apart, size = abs(value - first), max(map(abs, self.losses.values()))
+        if math.isfinite(first) and not apart <= rounding * size:  # half of the digits
             said = "the objective gives a batch another loss when it is asked again"
             remedy = (
                 "keep what it changes in buffers of the model, and leave the batch as it is"

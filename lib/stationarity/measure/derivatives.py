@@ -1,33 +1,25 @@
 """A model's parameters as a vector, and derivatives of a loss that leave no trace."""
 
-import copy
 import math
-import operator
-import random
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
-from unittest import mock
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils import checkpoint
 
 PIECE = 4096  # entries that are added in their own dtype
-SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
-CHANGED = "the forward pass changes parameters: move that out of it"
-HOOKS = "_backward_hooks", "_backward_pre_hooks"  # which change gradients, not the loss
-TABLES = vars(nn.Module()).keys() - {"_parameters", "_modules", "_buffers"}  # of PyTorch's own
+LACKING = "an operation lacks a derivative: write it with elementary ones"
 REMEDIES = {  # by what PyTorch says
-    "differentiated Tensors": CHANGED,
+    "differentiated Tensors": "the forward pass changes parameters: move that out of it",
     "nference tensor": "a tensor was made in inference_mode(): make it, or a clone, outside",
-    "graph a second time": "a graph stays between calls, as in parametrize.cached(): leave it",
+    "graph a second time": "a graph is used twice: keep none between calls, and let the "
+    "objective return its loss without calling backward()",
     "does not require grad": "the objective differentiates: it must use torch.enable_grad()",
-    "derivative for": "an operation lacks a derivative: write it with elementary ones",
+    "derivative for": LACKING,
+    "double backwards on": LACKING,
+    "no autograd formula": LACKING,
 }
 
 
@@ -45,6 +37,8 @@ def trainable(model: nn.Module) -> list[Tensor]:
         if p.dtype == torch.float16:
             said = "is float16, without room for small gradients: measure model.float()"
             raise ValueError(f"the parameter {name!r} {said}")
+    if len({p.device for p in named.values()}) > 1:
+        raise ValueError("parameters are on several devices: move the model to one")
     return list(named.values())
 
 
@@ -77,11 +71,25 @@ def displacement(model: nn.Module, origin: Tensor) -> float:
 
 
 def dense(values, shape: tuple, name: str) -> Tensor:
-    """Return tensors of any layout, arrays or lists as a tensor; ``ValueError`` by shape."""
-    values = torch.as_tensor(values, device=getattr(values, "device", "cpu"))
-    if values.shape != shape:
-        raise ValueError(f"{name} has shape {tuple(values.shape)}, not {tuple(shape)}")
-    return values.detach().to_dense()
+    """Return numbers of any kind as a tensor; ``ValueError`` where the shape is another.
+
+    They may be a tensor of any layout, an array, or a list; None stands for any size.
+    """
+    try:
+        whole = torch.stack(values) if isinstance(values, list | tuple) else values
+    except TypeError:  # of numbers
+        whole = values
+    try:
+        whole = torch.as_tensor(whole, device=getattr(whole, "device", "cpu"))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be numbers, not {values!s:.40}") from error
+    if whole.is_complex():
+        raise ValueError(f"{name} is complex: pass real numbers")
+    sizes = zip(whole.shape, shape)
+    if whole.dim() != len(shape) or any(size not in (n, None) for n, size in sizes):
+        wanted = ", ".join("k" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} has shape {tuple(whole.shape)}, not ({wanted})")
+    return whole.detach().to_dense()
 
 
 def _pieces(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,17 +155,19 @@ def differentiable_gradients(loss: Tensor, parameters: list[Tensor]) -> tuple[Te
 
     Raises ``ValueError`` where PyTorch would take a second derivative that lacks for zero.
     """
-    lacking = []
+    lacking, doubtful = [], []
 
     def look(node, found: tuple, given: tuple) -> None:
-        """Ask whether a Function's own derivative depends on what it cannot know."""
+        """Ask whether a Function's own derivative depends on what PyTorch cannot know."""
         used = (one for one, (before, _) in zip(found, node.next_functions) if before)
-        if any(one is not None and not one.requires_grad and one.any() for one in used):
-            tensors = (*node.saved_tensors, *(v for v in vars(node).values()))
-            if any(one.requires_grad for one in given if one is not None) or any(
-                isinstance(one, Tensor) for one in tensors
-            ):
-                lacking.append(node)
+        used = [one for one in used if one is not None and not one.requires_grad]
+        if not any(one.any() for one in used):
+            return
+        saved = [v for v in vars(node).values() if isinstance(v, Tensor | list | tuple)]
+        with suppress(RuntimeError):  # of a checkpoint, which gives them once
+            saved += node.saved_tensors
+        linear = not saved and not any(one is not None and one.requires_grad for one in given)
+        (doubtful if linear else lacking).append(node)
 
     own = [node for node in _nodes([loss]) if isinstance(node, BackwardCFunction)]
     handles = [node.register_hook(partial(look, node)) for node in own]
@@ -165,171 +175,8 @@ def differentiable_gradients(loss: Tensor, parameters: list[Tensor]) -> tuple[Te
     for handle in handles:
         handle.remove()
     names = [node.name() for node in _nodes(slopes)]
-    if lacking or any("Error" in name or "NotImpl" in name for name in names):
-        raise ValueError(REMEDIES["derivative for"])
+    if not any(slope.requires_grad for slope in slopes):
+        lacking += doubtful
+    if lacking or any(name.endswith(("Error", "NotImplemented")) for name in names):
+        raise ValueError(LACKING)
     return slopes
-
-
-def _same(table: dict | list | set, before: dict | list | set) -> bool:
-    """Return whether a table holds the very things that it held."""
-    if isinstance(table, dict):
-        same = all(map(operator.is_, table.values(), before.values()))
-        return same and table.keys() == before.keys()
-    return len(table) == len(before) and all(map(operator.is_, table, before))
-
-
-class Before:
-    """All that a model and an objective know, before they are measured."""
-
-    def __init__(self, model: nn.Module, objective: Callable, lends: bool):
-        self.model = model
-        owner = getattr(objective, "__self__", objective)  # of a method
-        both = (one for one in (model, owner) if isinstance(one, nn.Module))
-        modules = [*dict.fromkeys(module for one in both for module in one.modules())]
-        parameters = list(model.parameters())
-        things = *modules, *parameters
-        if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
-            raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
-        self.weights = [(p, p.detach().clone(), p.requires_grad) for p in parameters]
-        if any(p.is_meta for p, *_ in self.weights):
-            raise ValueError(
-                "the model is on the meta device: give its parameters values first"
-            )
-        self.hooks = [(o, k, h) for o in things for k in HOOKS if (h := getattr(o, k, None))]
-        for thing, name, hooks in self.hooks:
-            setattr(thing, name, type(hooks)())
-        known = [vars(m) for m in modules]
-        held = [v for table in known for k, v in table.items() if k not in TABLES]
-        tables = *known, *(one for one in held if isinstance(one, dict | list | set))
-        self.kept = [(table, copy.copy(table)) for table in tables]
-        norms = (m._buffers for m in modules if lends and isinstance(m, _BatchNorm))
-        self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]
-        self.replaced = False  # a parameter, by the forward pass
-        tensors = (v for one in (held, *(m._buffers.values() for m in modules)) for v in one)
-        tensors = [v for v in tensors if isinstance(v, Tensor)]
-        own = (v for v in tensors if v.layout != torch.strided or 0 not in v.stride())
-        self.buffers = [(buffer, buffer.detach().clone()) for buffer in own]
-        self.gradients = [(p, p.grad) for p in parameters]
-        for p in parameters:
-            p.grad = None
-        scripts = (m for m in modules if "training" not in vars(m))
-        self.modes = [(script, script.training) for script in scripts]
-        self.devices = {p.device for p in parameters if p.device.type != "cpu"}
-        self.generators = [one for one in held if isinstance(one, torch.Generator)]
-        self.random_states = self.random_states_now()
-
-    def random_states_now(self) -> list[tuple[Callable, object]]:
-        """Return what sets each random state of Python, NumPy and PyTorch, with that state."""
-        found = [(random.setstate, random.getstate())]
-        found.append((np.random.set_state, np.random.get_state()))
-        found.append((torch.set_rng_state, torch.get_rng_state()))
-        for device in self.devices:
-            module = torch.get_device_module(device)
-            put = partial(module.set_rng_state, device=device)
-            found.append((put, module.get_rng_state(device)))
-        return found + [(one.set_state, one.get_state()) for one in self.generators]
-
-    def restore_state(self) -> None:
-        """Put modes, attributes and tables back, and the values of buffers."""
-        for table, before in self.kept:
-            if (table or before) and not _same(table, before):
-                if isinstance(table, dict):
-                    weights = ((k, v) for k, v in before.items() if isinstance(v, nn.Parameter))
-                    self.replaced |= any(table.get(k) is not v for k, v in weights)
-                table.clear()
-                (table.extend if isinstance(table, list) else table.update)(before)
-        for module, training in self.modes:
-            if module.training != training:
-                module.training = training
-        for buffer, value in self.buffers:
-            if buffer.shape != value.shape:
-                buffer.data = value.clone()
-            elif buffer.layout != torch.strided or not buffer.equal(value):
-                buffer.detach().copy_(value)
-
-    def lend_buffers(self) -> None:
-        """Put all back; for graphs that stay lend batch normalisations copies of buffers.
-
-        Others may share memory, and stay: a graph that holds one that changes says so.
-        """
-        self.restore_state()
-        copies = {id(buffer): buffer.clone() for *_, buffer in self.lent}
-        for table, name, buffer in self.lent:
-            table[name] = copies[id(buffer)]
-
-    def restore(self) -> str:
-        """Put everything back; return what must not have happened."""
-        said = ""
-        for p, gradient in self.gradients:
-            if p.grad is not None:
-                said = "the backward pass writes .grad: use non-reentrant checkpoints"
-            p.grad = gradient
-        self.restore_state()
-        self.restore_random_state()
-        for thing, name, hooks in self.hooks:
-            setattr(thing, name, hooks)
-        for p, old, trained in self.weights:
-            same = p.equal(old) or p.nan_to_num().equal(old.nan_to_num())
-            if self.replaced or not same or p.requires_grad != trained:
-                p.requires_grad_(trained).detach().copy_(old)
-                said = CHANGED
-        return said
-
-    def restore_random_state(self) -> None:
-        for put, state in self.random_states:
-            put(state)
-
-    def losses(self, objective: Callable, batches: Iterable) -> Iterator[Tensor]:
-        """Yield the objective on each batch, from these buffers; ``ValueError`` without one."""
-        empty = True
-        for batch in batches:
-            self.lend_buffers()
-            yield _one_number(objective(self.model, batch))
-            empty = False
-        if empty:
-            raise ValueError("no batch was given: pass a list or a fresh iterator of batches")
-
-
-def _one_number(loss) -> Tensor:
-    if isinstance(loss, Tensor) and loss.numel() == 1 and not loss.is_complex():
-        return loss
-    raise ValueError(f"the objective must return its loss, a scalar tensor, not {loss!s:.30}")
-
-
-@contextmanager
-def without_trace(
-    model: nn.Module, objective: Callable | None = None, curvature: bool = False
-) -> Iterator[Before]:
-    """Measure inside, then put all back; ``ValueError`` where parameters had changed."""
-    # Fused attention, compiled models and re-entrant checkpoints have no second derivative.
-    attention = sdpa_kernel(SDPBackend.MATH) if curvature else nullcontext()
-    compiles = "_dynamo" in vars(torch)
-    eager = torch.compiler.set_stance("force_eager") if compiles else nullcontext()
-    apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
-    replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
-    with torch.inference_mode(False), float32_products("ieee"), attention, eager, replay:
-        before = Before(model, objective, lends=curvature)
-        try:
-            yield before
-        except RuntimeError as error:
-            for said in [said for said in REMEDIES if said in str(error)]:
-                raise ValueError(REMEDIES[said]) from error
-            raise
-        finally:
-            wrong = before.restore()
-        if wrong:
-            raise ValueError(wrong)
-
-
-@contextmanager
-def float32_products(precision: str) -> Iterator[None]:
-    """Compute CUDA's products of float32 in full (``ieee``) or rounded (``tf32``)."""
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    settings = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = precision
-    try:
-        yield
-    finally:
-        for backend, setting in zip(backends, settings):
-            backend.fp32_precision = setting

@@ -9,18 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..runs import distributed
-from .derivatives import (
-    dense,
-    flat,
-    gradients,
-    inner,
-    norms,
-    parameter_vector,
-    trainable,
-    without_trace,
-)
+from .derivatives import dense, flat, gradients, inner, norms, parameter_vector, trainable
 from .group_sums import GROUPS, GroupSums, Sample, inner_products
 from .objectives import Batch, Objective
+from .state import Before, without_trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +61,8 @@ def gradient_statistics(
     ----------
     model: its trainable parameters are the variables; unused ones count as zeros.
     objective: scalar mean loss of the model on one batch.
-    batches: independent draws that count equally; an iterable, consumed once.
+    batches: independent draws that count equally; an iterable, consumed once. One that
+        shuffles by PyTorch's random state draws the same in each call: it is put back.
     population: N, where the batches were drawn without replacement from N.
         M = N is the whole partition: no correction, standard errors 0.
     weight_decay: the ``regularised_`` fields are those of the objective plus
@@ -88,12 +81,20 @@ def gradient_statistics(
     >>> round(measured.gradient_norm_squared, 4)    # 2^2 - 1/3
     3.6667
     """
-    parameters, losses = trainable(model), []
-    sums = GroupSums(parameters)
+    trainable(model)
     with without_trace(model, objective) as before:
-        for loss in before.losses(objective, batches):
-            sums.add(gradients(loss, parameters))
-            losses.append(loss.detach())
+        return _measured(before, objective, batches, population, weight_decay)
+
+
+def _measured(
+    before: Before, objective: Objective, batches, population: int | None, weight_decay: float
+) -> GradientStatistics:
+    """Return the statistics from the random state as it is."""
+    parameters, losses = trainable(before.model), []
+    sums = GroupSums(parameters)
+    for loss in before.losses(objective, batches):
+        sums.add(gradients(loss, parameters))
+        losses.append(loss.detach())
     count = len(losses)
     if population is not None and population < count:
         raise ValueError(f"population={population} is less than the {count} batches drawn")
@@ -102,22 +103,27 @@ def gradient_statistics(
         raise ValueError(f"one batch does not tell gradient from noise: {remedy}")
     losses = distributed.mean(torch.stack(losses).double()).cpu().numpy()
     blocks, squares = sums.by_group()
-    mean_gradient = sum(block.sum(0) for block in blocks).div_(count)
+    mean = sum(block.sum(0, dtype=torch.float64) for block in blocks).div_(count)
+    mean_gradient = mean.to(blocks[0].dtype)
     if mean_gradient.dtype == torch.float64:
         size = torch.cat([*map(norms, blocks), *sums.norms]).max().item()
         if 0 < size < 1e-150 or 1e150 < size < math.inf:
             said = f"the gradients' norm, {size:.0e}, has no square in float64"
             raise FloatingPointError(f"{said}: multiply the objective by a constant")
     groups = sum(len(block) for block in blocks)
-    theta = [parameter_vector(model)[None]] if weight_decay else []
+    theta = [parameter_vector(before.model)[None]] if weight_decay else []
     products = inner_products(blocks + theta)
     sample = Sample(
         products=products[:groups, :groups],
         squares=products.diagonal()[:groups] if squares is None else squares,
         sizes=np.bincount(np.arange(count) % GROUPS),
         population=math.inf if population is None else population,
+        square_of_sum=(count * norms(mean).item()) ** 2,
     )
-    regularised = sample.shifted(weight_decay, products[-1]) if weight_decay else sample
+    regularised = sample
+    if weight_decay:
+        square = (count * norms(mean + weight_decay * theta[0][0]).item()) ** 2
+        regularised = sample.shifted(weight_decay, products[-1], square)
     return GradientStatistics(
         loss=float(losses.mean()),
         loss_standard_error=sample.standard_error_of_mean(losses),
@@ -149,10 +155,11 @@ def partition_statistics(
 
     Source: our section "What to measure".
     """
-    each = [
-        gradient_statistics(model, objective, p, population=len(p), weight_decay=weight_decay)
-        for p in partitions
-    ]
+    if len(partitions) not in (1, 2) or not all(hasattr(p, "__len__") for p in partitions):
+        raise ValueError("partitions must be one or two, each with a length, as lists have")
+    trainable(model)
+    with without_trace(model, objective) as before:
+        each = [_measured(before, objective, p, len(p), weight_decay) for p in partitions]
     if len(each) == 1:
         return each[0]
     first, second = each
@@ -167,7 +174,7 @@ def partition_statistics(
         loss=(first.loss + second.loss) / 2,
         loss_standard_error=half_difference("loss"),
         gradient_norm_squared=float(plain[0, 1]),
-        gradient_norm_naive=math.sqrt(plain.sum()) / 2,
+        gradient_norm_naive=norms((means[0] + means[1]).double()).item() / 2,
         standard_error=half_difference("gradient_norm_squared"),
         regularised_gradient_norm_squared=float(regularised[0, 1]),
         regularised_standard_error=half_difference("regularised_gradient_norm_squared"),
@@ -196,7 +203,7 @@ def projected_gradients(
     """
     with without_trace(model, objective) as before:
         parameters, like = trainable(model), parameter_vector(model)
-        directions = dense(directions, (len(directions), len(like)), "directions").double()
+        directions = dense(directions, (None, len(like)), "directions").double()
         top = directions.abs().amax(1)  # whose square may have no room
         units = (directions / top.where(top > 0, 1)[:, None]).to(like)
         rows = [

@@ -78,25 +78,23 @@ class Sample:
     squares: np.ndarray  # (G,) sums of ||g_i||^2
     sizes: np.ndarray  # (G,) batches in each group
     population: float
+    square_of_sum: float  # of all gradients
 
     @cached_property
     def count(self) -> int:
         return int(self.sizes.sum())
 
-    def shifted(self, weight_decay: float, parameters: np.ndarray) -> "Sample":
+    def shifted(self, weight_decay: float, parameters: np.ndarray, square: float) -> "Sample":
         """Return the sample with weight_decay theta added to every gradient.
 
-        ``parameters`` (G + 1,) are the products of theta with the group sums and itself.
+        ``parameters`` (G + 1,) are the products of theta with the group sums and itself,
+        ``square`` is that of the new sum.
         """
         crossed, norm = weight_decay * parameters[:-1], weight_decay**2 * parameters[-1]
         across = np.outer(crossed, self.sizes)
         products = self.products + across + across.T + norm * np.outer(self.sizes, self.sizes)
         squares = self.squares + 2 * crossed + self.sizes * norm
-        return Sample(products, squares, self.sizes, self.population)
-
-    @cached_property
-    def square_of_sum(self) -> float:
-        return float(self.products.sum())
+        return Sample(products, squares, self.sizes, self.population, square)
 
     @cached_property
     def variance(self) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..runs import distributed
-from .derivatives import without_trace
+from .state import without_trace
 
 Batch = Any
 Objective = Callable[[nn.Module, Batch], Tensor]  # scalar mean loss on one batch

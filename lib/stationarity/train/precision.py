@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import measure
-from ..measure.derivatives import without_trace
+from ..measure.state import without_trace
 from ..runs import distributed
 
 

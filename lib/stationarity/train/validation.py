@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..measure.derivatives import flat, gradients, norms, trainable, without_trace
+from ..measure.derivatives import flat, gradients, norms, trainable
+from ..measure.state import without_trace
 from ..nets.transformer_xl import remember
 from ..runs import distributed
 
