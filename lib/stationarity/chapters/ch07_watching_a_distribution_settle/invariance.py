@@ -14,6 +14,7 @@ distribution settle".
 
 import itertools
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -81,8 +82,11 @@ def compare(
         for part, alone in zip(parts, independent, strict=True)
     ]
     sizes, uncertain = np.sum([rest for _, *rest in chance], axis=0)
-    generator, degrees = np.random.default_rng(0), sizes**2 / uncertain if uncertain else 1.0
-    null = sum(generator.standard_normal((replicates, len(f))) @ f for f, *_ in chance)
+    degrees = sizes**2 / uncertain if uncertain else 1.0
+    normals, state = _normals(replicates, tuple(len(f) for f, *_ in chance))
+    generator = np.random.default_rng(0)
+    generator.bit_generator.state = state
+    null = sum(normal @ f for normal, (f, *_) in zip(normals, chance, strict=True))
     null /= np.sqrt(generator.chisquare(degrees, (replicates, 1)) / degrees)
     exact = _distances(difference, np.diff(grid))
     by_chance, again = _distances(null, gaps), _distances(difference[few] + null, gaps)
@@ -92,6 +96,14 @@ def compare(
         p_value = (np.count_nonzero(by_chance[name] >= value) + 1) / (replicates + 1)
         distances[name] = Distance(float(value), float(error), float(resolution), p_value)
     return distances
+
+
+@lru_cache(maxsize=8)
+def _normals(replicates: int, sizes: tuple[int, ...]) -> tuple[list[NDArray], dict]:
+    """Return standard Gaussians (replicates, size) of each size, and the state after them."""
+    generator = np.random.default_rng(0)
+    normals = [generator.standard_normal((replicates, size)) for size in sizes]
+    return normals, generator.bit_generator.state
 
 
 def _fluctuations(
@@ -115,8 +127,7 @@ def _fluctuations(
     else:
         fluctuation_time(window)  # refuses what is too short
         order, degrees = np.argsort(window, kind="stable"), SLOWEST
-        times = np.pi * (np.arange(count) + 0.5) / count
-        cosines = np.cos(np.outer(np.arange(1, COSINES + 1), times))[:, order]
+        cosines = _cosines(count)[:, order]
         below = np.searchsorted(window[order], grid, side="right") - 1
         sums = np.where(below < 0, 0.0, cosines.cumsum(1)[:, below])
         functions = sums * (math.sqrt(2 / COSINES) / count)
@@ -126,6 +137,13 @@ def _fluctuations(
         scale = np.trace(products[:SLOWEST, :SLOWEST]) / size * (COSINES / SLOWEST)
     size, uncertainty = np.trace(products) * scale, (products**2).sum() * scale**2 / degrees
     return functions * math.sqrt(scale), float(size), float(uncertainty)
+
+
+@lru_cache(maxsize=8)
+def _cosines(count: int) -> NDArray:
+    """Return the slowest cosines, without the constant, at so many times (COSINES, count)."""
+    times = np.pi * (np.arange(count) + 0.5) / count
+    return np.cos(np.outer(np.arange(1, COSINES + 1), times))
 
 
 def _distances(difference: NDArray, gaps: NDArray) -> dict[str, NDArray]:

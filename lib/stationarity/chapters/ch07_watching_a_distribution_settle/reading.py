@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -280,7 +281,7 @@ def replicas_enough(run: Run, counts=(32, 64, 128, 256), names=LOSSES) -> pd.Ser
 def _largest(pairs: dict, replicas: bool, case: str) -> Estimate:
     known = _enough(pairs, replicas)
     if not case:
-        return _widest(known.values(), replicas)
+        return _widest(_judged(known.values(), replicas))
     return Estimate(*map(float, np.median(_drawn(known, replicas, case), axis=0)))
 
 
@@ -299,38 +300,49 @@ def _enough(pairs: dict, replicas: bool) -> dict:
 
 def _drawn(known: dict, replicas: bool, case: str) -> list[Estimate]:
     """Draw stationary pairs of the same memory, of which the slowest may drift."""
+    sizes = [tuple(map(len, pair)) for pair in known.values()]
     scales = [
         fitted_scales(pair[1] if replicas else np.concatenate(pair)) for pair in known.values()
     ]
-    found, sizes = [], [tuple(map(len, pair)) for pair in known.values()]
+    shifts, found = [1.25 * (case == "drift")] + [0.0] * (len(known) - 1), []
     for seed in range(SURROGATES):
-        drawn = []
-        for number, (count, length) in enumerate(sizes):
-            shift = 1.25 * (case == "drift" and number == 0)
-            key, length = seed * len(sizes) + number, length + (0 if replicas else count)
-            (values,) = two_scales(1, length, *scales[number], key)
-            if replicas:
-                sample = np.random.default_rng([key, 1]).standard_normal(count) + shift
-                drawn.append((sample, values))
-            else:
-                values += np.linspace(0, 2 * shift, length)
-                drawn.append((values[:count], values[count:]))
-        found.append(_widest(drawn, replicas))
+        keys = range(seed * len(known), (seed + 1) * len(known))
+        drawn = zip(sizes, scales, shifts, keys, strict=True)
+        rows = [_surrogate(*one, replicas, len(known)) for one in drawn]
+        found.append(_widest(pd.DataFrame(rows)))
     judged = [one for one in found if not math.isnan(one.value)]
     if len(judged) < SURROGATES / 2:
         raise UsageError("Stationary series of this memory have too few effective samples.")
     return judged
 
 
+@cache
+def _surrogate(
+    sizes: tuple, scales: tuple, shift: float, key: int, replicas: bool, together: int
+) -> dict:
+    """Draw a stationary pair that may drift, by its key, and judge it as one of several."""
+    count, length = sizes
+    (values,) = two_scales(1, length + (0 if replicas else count), *scales, key)
+    if replicas:
+        sample = np.random.default_rng([key, 1]).standard_normal(count) + shift
+        return _judge((sample, values), replicas, together)
+    values += np.linspace(0, 2 * shift, len(values))
+    return _judge((values[:count], values[count:]), replicas, together)
+
+
+def _judge(pair: tuple, replicas: bool, together: int) -> dict:
+    """Compare one of several pairs at a joint level (Bonferroni)."""
+    options = {"independent": (replicas, False), "level": invariance.LEVEL / together}
+    return invariance.judge(*pair, **options)
+
+
 def _judged(pairs, replicas: bool) -> pd.DataFrame:
-    """Compare several pairs at a joint level (Bonferroni), a row each."""
-    options = {"independent": (replicas, False), "level": invariance.LEVEL / len(pairs)}
-    return pd.DataFrame([invariance.judge(*pair, **options) for pair in pairs])
+    """Compare several pairs, a row each."""
+    return pd.DataFrame([_judge(pair, replicas, len(pairs)) for pair in pairs])
 
 
-def _widest(pairs, replicas: bool) -> Estimate:
-    """Return the largest shift of several pairs, with a simultaneous interval."""
-    rows = _judged(pairs, replicas)
+def _widest(rows: pd.DataFrame) -> Estimate:
+    """Return the largest shift of pairs that were compared, with a simultaneous interval."""
     shift, chance = rows["shift"], rows["resolution"]
     low = max((shift - chance).max(), 0.0)
     return Estimate(float(shift.max()), float(low), float((shift + chance).max()))

@@ -72,7 +72,8 @@ def _surrogate_modes(run: Run, law: str, table: pd.DataFrame, of_noise: pd.Serie
         noise = np.full_like(noise, scipy.stats.gmean(noise))
     if law == "one_curvature":
         curvature = np.full_like(curvature, scipy.stats.gmean(curvature))
-    return surrogates.statistics(curvature, rate, noise, momentum, *sampling, settings.seed)
+    drawn = tuple(curvature), rate, tuple(noise), momentum
+    return surrogates.statistics(*drawn, *sampling, settings.seed)
 
 
 def visited_noise(run: Run) -> float:
@@ -168,18 +169,17 @@ def _series(run: Run, law: str = "") -> pd.DataFrame:
     series = run.wide(name, "member" if of_replicas else "index").rename_axis(index="lag")
     if not law:
         return series
-    curvature, rate, noise, momentum = own = _law(run)
+    curvature, rate, noise, momentum = _law(run)
     if law == "plain_sgd":
-        own = curvature, rate / (1 - momentum), noise, 0.0
+        rate, momentum = rate / (1 - momentum), 0.0
     if law == "one_curvature":
-        one = np.full_like(curvature, np.average(curvature, weights=noise))
-        own = one, rate, noise, momentum
-    lags = series.index.to_numpy(int)
-    how = reference_steps(settings), settings.replicas, settings.seed
-    squares = surrogates.displacements(own, lags, *how)
+        curvature = np.full_like(curvature, np.average(curvature, weights=noise))
+    own, lags = (tuple(curvature), rate, tuple(noise), momentum), series.index.to_numpy(int)
+    how = tuple(reference_steps(settings)), settings.replicas, settings.seed
+    squares = surrogates.displacements(own, tuple(lags), *how)
     if law == "drift":
         end = theory.displacement_squared(lags[-1:], *own).sum()
-        squares += end / 2 * (lags[:, None] / lags[-1]) ** 2
+        squares = squares + end / 2 * (lags[:, None] / lags[-1]) ** 2
     return pd.DataFrame(squares, series.index)
 
 

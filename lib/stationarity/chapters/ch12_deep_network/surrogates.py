@@ -4,9 +4,11 @@ A surrogate has the sampling of a run: its modes and replicas, its lengths, lags
 reference points, and the errors of its noise.
 """
 
+from functools import cache
+
 import numpy as np
 import scipy.signal
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ... import theory
 from ...stats import modes
@@ -24,13 +26,17 @@ MOTIONS = {  # of all directions
 }
 
 
+@cache
 def statistics(curvature, rate, noise, momentum, members: int, length: int, seed=0) -> dict:
-    """Return :func:`stationarity.stats.modes.statistics` of stationary modes, each (2, k)."""
+    """Return :func:`stationarity.stats.modes.statistics` of stationary modes, each (2, k).
+
+    ``curvature`` and ``noise`` variances are tuples: what was drawn once is kept.
+    """
     generator, found = np.random.default_rng(seed), []
     for h, s in zip(curvature, noise, strict=True):
         kicks = -rate * np.sqrt(s) * generator.standard_normal((members, length))
         law = theory.stationary_covariance(h, rate, s, momentum)
-        position, velocity = _normal(generator, law, (members,)).T
+        position, velocity = _normal(generator, law, (members,))
         # The filter's memory of x_0 and x_{-1}, of x_{k+1} = a x_k - β x_{k-1} + kick.
         a, before = 1 + momentum - rate * h, position - rate * velocity
         memory = np.stack([a * position - momentum * before, -momentum * position], -1)
@@ -39,11 +45,12 @@ def statistics(curvature, rate, noise, momentum, members: int, length: int, seed
     return {name: np.concatenate([one[name] for one in found], 1) for name in found[0]}
 
 
-def displacements(law, lags: ArrayLike, starts: list[int], replicas: int, seed=0) -> NDArray:
+@cache
+def displacements(law, lags: tuple, starts: tuple, replicas: int, seed=0) -> NDArray:
     """Return squared displacements (lags, replicas) of replicas that branch at one point.
 
-    ``law`` is curvatures (k,), learning rate, noise variances (k,) and momentum. Means over
-    the reference points ``starts``.
+    ``law`` is curvatures (k,), learning rate, noise variances (k,) and momentum, of tuples:
+    what was drawn once is kept. Means over the reference points ``starts``.
     """
     generator, covariance = np.random.default_rng(seed), theory.stationary_covariance(*law)
     matrix, state = theory.transition(*law[:2], law[3]), _normal(generator, covariance, (1,))
@@ -52,19 +59,20 @@ def displacements(law, lags: ArrayLike, starts: list[int], replicas: int, seed=0
     for gap, time in zip(np.diff(times, prepend=0), times, strict=True):
         power = np.linalg.matrix_power(matrix, gap)
         kicks = covariance - power @ covariance @ power.mT
-        state = (power @ state[..., None])[..., 0] + _normal(generator, kicks, (replicas,))
+        moved = np.einsum("kij,jrk->irk", power, state)
+        state = moved + _normal(generator, kicks, (replicas,))
         for start, old in begun.items():
             if (row := np.flatnonzero(np.equal(lags, time - start))).size:
-                total[row] += ((state[..., 0] - old) ** 2).sum(1)
+                total[row] += ((state[0] - old) ** 2).sum(1)
         if time in starts:
-            begun[time] = state[..., 0]
+            begun[time] = state[0]
     return total / len(starts)
 
 
 def _normal(generator, covariance: NDArray, shape: tuple) -> NDArray:
-    """Draw pairs (*shape, ..., 2) of covariances (..., 2, 2), which may be singular."""
+    """Draw pairs (2, *shape, ...) of covariances (..., 2, 2), which may be singular."""
     first = np.sqrt(covariance[..., 0, 0].clip(0))
     slope = covariance[..., 0, 1] / np.where(first > 0, first, 1.0)
     second = np.sqrt((covariance[..., 1, 1] - slope**2).clip(0))
     one, other = generator.standard_normal((2, *shape, *first.shape))
-    return np.stack([first * one, slope * one + second * other], -1)
+    return np.stack([first * one, slope * one + second * other])
