@@ -15,15 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.benchmark import Timer
+from torch.utils.benchmark.utils.timer import timer as synchronised
 from torch.utils.flop_counter import flop_registry
 
 from ..chapters.sizes import count_entries, data_of, net
 from ..measure.derivatives import gradients, hessian_product, trainable
+from ..runs.devices import threads
 from ..train import loop, precision
 from ..train.settings import AnyTraining, LanguageTraining, Training
 
 PATIENCE = 0.3  # seconds that one kind of pass is timed
+COUNTED = {  # settings of a run on images that decide what an example costs
+    "dataset", "model", "classes", "width", "blocks", "batch_norm", "hidden", "image_size",
+    "loss",
+}  # fmt: skip
 
 
 class Counts(NamedTuple):
@@ -67,20 +72,25 @@ def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts
 
     All tensors may lie on the ``meta`` device.
     """
-    weights = {weight.untyped_storage()._cdata for weight in trainable(model)}
-    storages, totals, sizes = {}, [], []
+    parameters, storages = trainable(model), {}
+    weights = {weight.untyped_storage()._cdata for weight in parameters}
+    vector = torch.ones(count_entries(parameters), device=parameters[0].device)
 
     def keep(tensor: Tensor) -> Tensor:
         storages[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
         return tensor
 
-    for one in _passes(model, objective, batch):
-        storages.clear()
-        with Operations() as done, torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-            one()
-        totals.append(done.total)
-        sizes.append(sum(s.nbytes() for key, s in storages.items() if key not in weights))
-    return Counts(*(total / examples for total in totals + sizes[1:]))
+    def kept() -> int:
+        return sum(s.nbytes() for key, s in storages.items() if key not in weights)
+
+    with Operations() as done, torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        loss = objective(model, batch)
+        forward, by_gradient = done.total, kept()
+        slopes = gradients(loss, parameters, create_graph=True)
+        gradient = done.total
+        hessian_product(slopes, parameters, vector)
+    counts = forward, gradient, done.total, by_gradient, kept()
+    return Counts(*(one / examples for one in counts))
 
 
 def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
@@ -107,9 +117,13 @@ def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
 
     It is an image, or a segment of text; ``words`` a vocabulary's size, if not the dataset's.
     """
-    # Of images one alone cannot be normalised. Nothing else that all training has counts.
-    size = 2 if isinstance(settings, Training) else settings.batch_size
-    alike = dict.fromkeys(AnyTraining.model_fields) | {"batch_size": size, "seed": 0}
+    images = isinstance(settings, Training)
+    counts = (
+        COUNTED if images else type(settings).model_fields.keys() - AnyTraining.model_fields
+    )
+    alike = dict.fromkeys(type(settings).model_fields.keys() - counts) | {"seed": 0}
+    # Of images one alone cannot be normalised.
+    alike["batch_size"] = 2 if images else settings.batch_size
     return _counted(settings.model_copy(update=alike), words)
 
 
@@ -146,6 +160,17 @@ def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Count
     The shortest of a few times; on a CPU of one thread. ``path`` is the training step's way
     in run.json; ``words`` as in :func:`counted`.
     """
+    clock = time.process_time if torch.device(device).type == "cpu" else synchronised
+    small = _timed_passes(settings.model_copy(update={"batch_size": 2}), device, path, words)
+    with threads(1):
+        for one in small:  # which pays for what is made once
+            one()
+        passes = _timed_passes(settings, device, path, words)
+        times = [_shortest(one, clock) / settings.batch_size for one in passes]
+    return Counts(*times[:2]), Counts(*times[2:])
+
+
+def _timed_passes(settings, device, path: str, words: int) -> list[Callable]:
     model, ((loss, trained), measured) = _ways(settings, device, words)
     optimizer = torch.optim.SGD(trainable(model), 0.0, momentum=settings.momentum)
 
@@ -154,10 +179,13 @@ def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Count
         precision.computed(loss, model, trained, path).backward()
         optimizer.step()
 
-    clock = {"timer": time.process_time} if torch.device(device).type == "cpu" else {}
+    return [_passes(model, loss, trained)[0], step, *_passes(model, *measured)]
+
+
+def _shortest(one: Callable, clock: Callable) -> float:
     times = []
-    for one in (_passes(model, loss, trained)[0], step, *_passes(model, *measured)):
-        timer = Timer("one()", globals={"one": one}, **clock)  # with one thread
-        repeated = timer.blocked_autorange(min_run_time=PATIENCE)
-        times.append(min(repeated.times) / settings.batch_size)
-    return Counts(*times[:2]), Counts(*times[2:])
+    while not times or sum(times) < PATIENCE:
+        begun = clock()
+        one()
+        times.append(clock() - begun)
+    return min(times)

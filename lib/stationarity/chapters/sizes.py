@@ -1,11 +1,13 @@
 """The sizes of datasets and nets, without loading or making them."""
 
+import contextlib
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .. import nets
 from ..train.settings import LanguageTraining, Training
@@ -57,6 +59,15 @@ def steps_per_epoch(settings) -> int:
     return examples // batch
 
 
+class _Undrawn(TorchFunctionMode):
+    """Draws no weights: without numbers PyTorch would import its compiler for that."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func.__name__.endswith(("normal_", "uniform_")):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def net(settings: Training | LanguageTraining, words: int = 0, device="meta") -> nn.Module:
     """Return the settings' model for their data, in training mode, without loading these.
 
@@ -65,7 +76,8 @@ def net(settings: Training | LanguageTraining, words: int = 0, device="meta") ->
     """
     like = data_of(settings)
     vocabulary = range(words or like.classes)
-    with torch.random.fork_rng(devices=[]), torch.device(device):
+    shapes_only = _Undrawn() if device == "meta" else contextlib.nullcontext()
+    with torch.random.fork_rng(devices=[]), torch.device(device), shapes_only:
         model = nets.build(settings, SimpleNamespace(vocabulary=vocabulary, **like._asdict()))
     return model.train()
 
