@@ -26,7 +26,7 @@ def code_hash(study: str) -> str:
     """
     digest = hashlib.sha256()
     for path in closure(study.partition(":")[0]):
-        code = ast.dump(_running(path))
+        code, _ = _running(path)
         digest.update(f"{path.relative_to(PACKAGE).as_posix()}\n{code}".encode())
     return digest.hexdigest()[:12]
 
@@ -37,7 +37,7 @@ def closure(module: str) -> list[Path]:
     while waiting:
         path = waiting.pop()
         reached.add(path)
-        waiting |= set(filter(None, _imported(path))) - reached
+        waiting |= _running(path)[1] - reached
     return sorted(reached)
 
 
@@ -47,9 +47,9 @@ def _file(module: str) -> Path | None:
     return next((file for file in files if module and file.is_file()), None)
 
 
-def _imported(path: Path) -> Iterator[Path | None]:
+def _imported(path: Path, tree: ast.Module) -> Iterator[Path | None]:
     package = ".".join(["stationarity", *path.relative_to(PACKAGE).parts[:-1]])
-    for node in ast.walk(_running(path)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             name = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             top, _, module = name.partition(".")
@@ -70,8 +70,10 @@ class _AsItRuns(ast.NodeTransformer):
 
 
 @cache
-def _running(path: Path) -> ast.Module:
-    return _AsItRuns().visit(ast.parse(path.read_bytes()))
+def _running(path: Path) -> tuple[str, set[Path]]:
+    """Return a file's code as it runs, and the files of the library that it imports."""
+    tree = _AsItRuns().visit(ast.parse(path.read_bytes()))
+    return ast.dump(tree), set(filter(None, _imported(path, tree)))
 
 
 def device_name(device) -> str:
