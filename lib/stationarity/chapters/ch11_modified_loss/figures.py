@@ -184,6 +184,8 @@ def animation(states: NDArray) -> bytes:
     plt.setp(axes, xlabel="position / its deviation")
     axes[0].set(ylabel="velocity / its deviation")
     text = axes[0].text(0.03, 0.92, "", transform=axes[0].transAxes, fontsize="small")
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # every frame has the layout of the first
     for step, state in enumerate(states):
         text.set_text(f"step {step}")
         for dot, cloud in zip(dots, state.swapaxes(0, 1), strict=True):
