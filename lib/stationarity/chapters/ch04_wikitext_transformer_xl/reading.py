@@ -31,16 +31,18 @@ def load_model(run: Run, data_root=None, device="cpu") -> tuple:
     return state.model, state.dataset
 
 
-def memory_effects(run: Run, contexts, batches, data_root=None, device="cpu") -> pd.DataFrame:
+def memory_effects(
+    run: Run, contexts, batches, data_root=None, device="cpu", *, flow: bool = True
+) -> pd.DataFrame:
     """Compare objectives that differ in their memory with the one of longest context.
 
     At the run's last weights, in evaluation mode, on the same draws for every row. The
     reference is the loss with the last of ``contexts``, the number of segments read before
-    the measured one. A row is another objective: a shorter context, or the same with a
-    gradient ``through the memory``. Columns: ``loss_difference`` (nats) to the reference,
+    the measured one. A row is another objective: a shorter context, or, with ``flow``, the
+    same with a gradient ``through the memory``. Columns: ``loss_difference`` (nats) to the reference,
     with its standard error ``loss_error``; ``distance`` of the gradients over the norm at the
     start of the run, from unbiased squares, with the interval of :func:`squared_norm`. The
-    last two rows are the norms of the two gradients themselves.
+    last two rows of a ``flow`` are the norms of the two gradients themselves.
     """
     model, _ = load_model(run, data_root, device)
     model.eval()
@@ -48,11 +50,8 @@ def memory_effects(run: Run, contexts, batches, data_root=None, device="cpu") ->
     drawn = load_data(longer, Place(data_root, device)).draws(batches, "memory effects")
     start = run.series("gradient_norm_squared").value[0]
     names = {n: f"{n} segment{'' if n == 1 else 's'}" for n in contexts[:-1]}
-    objectives = {name: partial(_shortening, segments=n) for n, name in names.items()} | {
-        "through the memory": lambda *of: through_the_memory(*of) - next_token_loss(*of),
-        "the gradient itself": next_token_loss,
-        "itself, through the memory": through_the_memory,
-    }
+    objectives = {name: partial(_shortening, segments=n) for n, name in names.items()}
+    objectives |= FLOWS if flow else {}
     rows = []
     for name, objective in objectives.items():
         s = gradient_statistics(model, objective, drawn)
@@ -61,7 +60,7 @@ def memory_effects(run: Run, contexts, batches, data_root=None, device="cpu") ->
         rows.append((name, s.loss, s.loss_standard_error, *(square / start).root()))
     columns = ("objective", "loss_difference", "loss_error", "distance", "low", "high")
     table = pd.DataFrame(rows, columns=columns)
-    table.iloc[-2:, 1:3] = math.nan  # no difference
+    table.loc[table.objective.isin([*FLOWS][1:]), ["loss_difference", "loss_error"]] = math.nan
     return table
 
 
@@ -77,3 +76,10 @@ def _shortening(model: nn.Module, batch: tuple, segments: int) -> Tensor:
     context, tokens, targets = batch
     kept = context[:, context.shape[1] - segments * tokens.shape[1] :]
     return next_token_loss(model, (kept, tokens, targets)) - next_token_loss(model, batch)
+
+
+FLOWS = {  # with a gradient through the memory: a difference, and two that are none
+    "through the memory": lambda *of: through_the_memory(*of) - next_token_loss(*of),
+    "the gradient itself": next_token_loss,
+    "itself, through the memory": through_the_memory,
+}
