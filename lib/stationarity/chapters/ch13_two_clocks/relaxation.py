@@ -45,7 +45,9 @@ def fit(times: ArrayLike, curves: ArrayLike) -> Fit:
         return shapes - shapes.mean(1, keepdims=True)
 
     shapes = shapes_of(RATES)
-    caught = ((curves - mean) @ shapes.T) ** 2 / (shapes**2).sum(1)  # squares explained
+    caught = (curves - mean) @ shapes.T
+    caught *= caught
+    caught /= (shapes**2).sum(1)  # squares explained
     rate = _peaks(RATES, caught)
     shapes = shapes_of(rate)
     rise = -((curves - mean) * shapes).sum(1) / (shapes**2).sum(1)
