@@ -75,7 +75,7 @@ def test_doctor_says_which_data_are_found(capsys, tmp_path, monkeypatch):
     assert re.search(r"hub token +there\n", printed) and "never_to_be_seen" not in printed
     (tmp_path / "cifar10" / "train-00000-of-00001 (1).parquet").write_bytes(b"x")
     assert main(["doctor", "--data-root", str(tmp_path)]) == 1
-    assert re.search(r"WRONG: .* \(1\).parquet is of another copy", capsys.readouterr().out)
+    assert re.search(r"WRONG: .* \(1\).parquet is by its name no part", capsys.readouterr().out)
     for name in ("HF_TOKEN", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)

@@ -277,41 +277,54 @@ def shards(root, *names):
     [
         ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet"),
         ("train-00000-of-00002-0123456789abcdef.parquet", "train-00001-of-00002-a.parquet"),
+        ("train-1of2.parquet", "train-2of2.parquet"),
+        ("train-0_of_2.parquet", "train-1_of_2.parquet"),
         ("train-a.parquet", "train-b.parquet"),  # one's own
+        ("train-part-9.parquet", "train-part-10.parquet"),
+        ("train-of all images (1).parquet",),
     ],
 )
 def test_files_of_one_set_are_taken_together(cifar_root, names):
     shards(cifar_root, *names)
-    assert cifar(cifar_root).count == 20
+    assert cifar(cifar_root).count == 10 * len(names)
 
 
 NOT_WHOLE = {
     "a shard is missing": (
         ("train-00001-of-00002.parquet",),
-        r"lacks \*-00000-of-00002\*.parquet in .*cifar10: get all its files from https",
+        r"lacks train-00000-of-00002\*.parquet in .*cifar10: get all its files from https",
     ),
-    "a browser's second copy": (
-        ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet",
-         "train-00000-of-00002 (1).parquet"),
-        r"train-00000-of-00002 \(1\).parquet is of another copy or revision",
+    "a shard of one's own is missing": (("train-1of2.parquet",), r"lacks train-2of2\*.parquet"),
+    "a shard is missing, with other signs": (
+        ("train-00000_of_00002.parquet",), r"lacks train-00001_of_00002\*.parquet"
     ),
-    "a browser's second copy of one's own": (
-        ("train-a.parquet", "train-a (1).parquet"),
-        r"train-a \(1\).parquet is of another copy or revision",
+    "most shards are missing": (("train-0-OF-99999999999.parquet",), "lacks train-1-OF-9"),
+    "a copy of a shard, alone": (
+        ("train-00000-of-00002 (1).parquet",), r"train-00000-of-00002 \(1\).parquet is by its"
+    ),
+    "no such count": (("train-00000-of-00000.parquet",), "train-00000-of-00000.parquet is by"),
+    "a number beyond the count": (
+        ("train-0-of-2.parquet", "train-1-of-2.parquet", "train-2-of-2.parquet"),
+        "train-2-of-2.parquet is by its name no part of one set with train-1-of-2.parquet",
     ),
     "two revisions": (
         ("train-00000-of-00001.parquet", "train-00001-of-00002.parquet",
          "train-00000-of-00002.parquet"),
-        "train-00000-of-00002.parquet is of another copy or revision.*keep the files of one",
+        "train-00000-of-00002.parquet is by its name no part of .*00001.parquet beside it: keep",
     ),
     "two revisions of one name": (
         ("train-00000-of-00001-aaaaaaaaaaaaaaaa.parquet", "train-00000-of-00001.parquet"),
-        "is of another copy or revision",
+        "train-00000-of-00001.parquet is by its name no part of one set with .*a.parquet",
     ),
     "two ways of naming": (
         ("train-00000-of-00001.parquet", "train-all.parquet"),
-        "train-all.parquet is of another copy or revision",
+        "train-all.parquet is by its name no part of one set",
     ),
+    "two ways of counting": (("train-1.parquet", "train-01.parquet"), "train-1.parquet is by"),
+    "two versions": (
+        ("train-v1-0.parquet", "train-v2-0.parquet"), "train-v2-0.parquet .* train-v1-0.parquet"
+    ),
+    "two unlike names": (("train-full.parquet", "train-old.parquet"), "train-full.* train-old"),
 }  # fmt: skip
 
 
@@ -322,6 +335,25 @@ def test_files_that_are_not_one_whole_set_are_refused(cifar_root, case):
     with pytest.raises(UsageError, match=message) as error:
         cifar(cifar_root)
     assert "\n" not in str(error.value)
+
+
+COPIES = [  # as file managers, browsers and people name them
+    "{} (1)", "{}(1)", "{} copy", "{} copy 2", "{} 2", "{} - Copy", "{} - Copy (2)", "{} (copy)",
+    "{} (another copy)", "{} - Kopie", "{} - Copie", "{} - copia", "{} - コピー", "{} - 副本",
+    "{}.1", "{}-1", "{}_1", "{}_copy", "{}-copy", "{}~", "{}.orig", "{} [1]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["train-a", "train-full", "train-1", "train-00000-of-00001"])
+def test_a_copy_of_other_bytes_is_refused_whatever_its_name(cifar_root, name):
+    shards(cifar_root, f"{name}.parquet")
+    for copy in COPIES:
+        file = cifar_root / "cifar10" / f"{copy.format(name)}.parquet"
+        file.write_bytes(b"other bytes")
+        with pytest.raises(UsageError, match="no part of one set.* beside it: keep") as error:
+            cifar(cifar_root)
+        assert file.name in str(error.value) and f"{name}.parquet" in str(error.value)
+        file.unlink()
 
 
 @pytest.mark.parametrize("copy", ["train-b.parquet", "test-00000-of-00001.parquet"])

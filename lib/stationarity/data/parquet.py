@@ -23,6 +23,10 @@ from ..errors import UsageError, readable
 
 ONLINE = "go online and call again, which fetches what is missing"
 LARGE = 1e9  # bytes; to hash more takes seconds, and is announced
+# A part's name: what all of a set begin with, its number, and their count (the hub adds a
+# hash); or its number or letter alone.
+COUNT = r"([\W_]*(?:of|OF)[\W_]*)(\d+)"
+PART = re.compile(rf"([\w.-]*?)(\d+|(?<=[_.-])[a-zA-Z]$)(?:{COUNT}(?:-\w+)?)?")
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ def parquet_files(source: Source, root: Path | None, optional: str = "") -> tupl
 def find(source: Source, root: Path) -> dict[str, list[Path]]:
     """Return the files of the splits that lie below the root.
 
-    Raises :class:`UsageError` where files ``-00000-of-00002`` are not one set of so many.
+    Raises :class:`UsageError` where the files of a split are not one set by their names: one
+    file, all files such as ``-00000-of-00002``, or files with a number or a letter each.
     """
     for folder in (*(root / part for part in source.folders), root):
         names = {split: "valid*" if split == "valid" else split for split in source.rows}
@@ -107,18 +112,26 @@ def find(source: Source, root: Path) -> dict[str, list[Path]]:
 
 
 def _whole(files: list[Path], source: Source) -> list[Path]:
-    named = [re.search(r"-(\d+)-of-(\d+)", file.name) for file in files]
-    parts = [(int(n[2]), int(n[1])) if n else (0, f) for n, f in zip(named, files)]
-    count = parts[0][0]
-    for file, part in zip(files, parts):
-        copied = re.search(r"( \(\d+\)| copy| - Copy)\.", file.name)
-        if part[0] != count or parts.count(part) > 1 or copied:
-            said = f"{file} is of another copy or revision than a file beside it"
-            raise UsageError(f"{said}: keep the files of one.")
-    if lacking := [f"-{k:05}-of-{count:05}" for k in range(count) if (count, k) not in parts]:
-        said = f"{source.name} lacks *{lacking[0]}*.parquet in {files[0].parent}"
-        remedy = f"get all its files from {source.page}; where they come from the hub"
-        raise UsageError(f"{said}: {remedy}, {ONLINE}.")
+    if len(files) == 1 and not re.search(rf"\d{COUNT}", files[0].stem):
+        return files  # a split in one file may have any name
+    parts, numbers = [PART.fullmatch(file.stem) for file in files], []
+    for k, part in enumerate(parts):
+        alike = part and part.group(1, 3, 4) == parts[0].group(1, 3, 4)
+        number = int(part[2], 36 if part[2].isalpha() else 10) if alike else 0
+        count = int(part[4]) if alike and part[4] else sys.maxsize
+        numbers.append(number)
+        if not alike or numbers.count(number) > 1 or number + (0 in numbers) > count:
+            beside = f" with {files[k - 1].name} beside it" if len(files) > 1 else ""
+            said = f"{files[k]} is by its name no part of one set{beside}: keep the files of"
+            remedy = "one copy or revision, and number them as in -00000-of-00002.parquet"
+            raise UsageError(f"{said} {remedy}.")
+    head, digits, of, last = parts[0].groups()
+    first = int(count in numbers or digits[0] != "0")  # some count from 1
+    for number in range(first, count + first) if last else ():
+        if number not in numbers:
+            lacking = f"{head}{number:0{len(digits)}}{of}{last}*.parquet in {files[0].parent}"
+            remedy = f"get all its files from {source.page}; where they come from the hub"
+            raise UsageError(f"{source.name} lacks {lacking}: {remedy}, {ONLINE}.")
     return files
 
 
