@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from stationarity import UsageError
 from stationarity.__main__ import main
 from stationarity.book import results
@@ -287,15 +288,60 @@ def find_data():
     return root_of(None)
 
 
-@pytest.mark.parametrize(
-    "world, rest", [("2", {}), ("8", {"RANK": "0", "LOCAL_RANK": "0"}), ("two", {"RANK": "0"})]
-)
-def test_a_part_of_what_torchrun_sets_is_told(world, rest, monkeypatch, capsys):
-    for name, value in ({"WORLD_SIZE": world} | rest).items():
+MEETING = {"LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+INCONSISTENT = [
+    ({"WORLD_SIZE": "2"}, "WORLD_SIZE=2 cannot be with RANK=, LOCAL_RANK=, MASTER_ADDR=, MAS"),
+    (
+        {"WORLD_SIZE": "8", "RANK": "0", "LOCAL_RANK": "0"},
+        "WORLD_SIZE=8 cannot .* MASTER_ADDR=,",
+    ),
+    ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE=two is no number"),
+    ({"WORLD_SIZE": "²"} | MEETING, "WORLD_SIZE=² is no number: start"),
+    ({"WORLD_SIZE": "9" * 5000} | MEETING, "WORLD_SIZE=9{5000} is no number"),
+    ({"WORLD_SIZE": "-1"} | MEETING, "WORLD_SIZE=-1 is no number"),
+    ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0 cannot be with RANK=, LOCAL_RANK="),
+    (
+        {"WORLD_SIZE": "0", "RANK": "0"} | MEETING,
+        "WORLD_SIZE=0 cannot be with RANK=0, LOCAL_RA",
+    ),
+    ({"WORLD_SIZE": "1", "RANK": "3"}, "WORLD_SIZE=1 cannot be with RANK=3, .*: start the run"),
+    ({"WORLD_SIZE": "1", "LOCAL_RANK": "1"}, "WORLD_SIZE=1 cannot be with RANK=, LOCAL_RANK=1"),
+    (
+        {"WORLD_SIZE": "2", "RANK": "2"} | MEETING,
+        "WORLD_SIZE=2 cannot be with RANK=2, LOCAL_RA",
+    ),
+    ({"WORLD_SIZE": "2", "RANK": "¹"} | MEETING, "RANK=¹ is no number"),
+    ({"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "0"}, "WORLD_SIZE=1 cannot .* LOCAL_WORLD_SIZE=0"),
+    ({"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "two"}, "LOCAL_WORLD_SIZE=two is no number"),
+]
+
+
+@pytest.mark.parametrize("environment, message", INCONSISTENT)
+def test_an_inconsistent_part_of_what_torchrun_sets_is_told(
+    environment, message, monkeypatch, capsys
+):
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     for name in ("full_batch", "noisy_quadratic"):
         assert main(["run", name]) == 2
         error = capsys.readouterr().err
-        assert f"WORLD_SIZE is {world!r} here, without" in error and "torchrun" in error
+        assert re.search(message, error) and "torchrun" in error and error.count("\n") == 1
     monkeypatch.setenv("WORLD_SIZE", "")
     assert main(["run", "noisy_quadratic", "--set", "steps=5"]) == 0
+    assert "complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("port", ["x", "99999999"])
+def test_processes_that_cannot_meet_are_told(port, monkeypatch, capsys):
+    told = MEETING | {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_PORT": port}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert main(["run", "full_batch", "--device", "cpu"]) == 2
+    assert re.search(
+        r"cannot meet at MASTER_ADDR and .* \(.*\): start", capsys.readouterr().err
+    )
+    if not torch.cuda.is_available():
+        assert main(["run", "full_batch", "--device", "cuda"]) == 2
+        assert "There is no device 'cuda:1' here that computes" in capsys.readouterr().err
+    assert main(["run", "full_batch", "--device", "cpu", "--devices", "2"]) == 2
+    assert "devices=2 cannot be" in capsys.readouterr().err

@@ -119,7 +119,7 @@ def _list(options) -> None:
 
 
 def _run(options) -> None:
-    from .launch import run  # as PyTorch, it takes seconds to import
+    from .launch import distributed, run  # as PyTorch, it takes seconds to import
 
     given = vars(options)
     del given["command"]
@@ -128,7 +128,7 @@ def _run(options) -> None:
             raise UsageError(f"--set takes KEY=VALUE, not {pair!r}.")
     given["settings"] = dict(pair.split("=", 1) for pair in options.settings)
     result = run(**given)
-    if "0" in (os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "0")):  # the first
+    if distributed.started() == 1 or distributed.number("RANK", 0) == 0:
         print(f"{result.folder}: {result.info['status']}, {result.info['wall_seconds']:.0f} s")
 
 

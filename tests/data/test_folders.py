@@ -196,6 +196,9 @@ def test_the_workers_of_a_machine_share_its_cpus(monkeypatch):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
         found[processes] = folders._workers()
     assert found == {1: 16, 8: 8, 100: 1}
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "²")
+    with pytest.raises(UsageError, match="LOCAL_WORLD_SIZE=² is no number: start"):
+        folders._workers()
 
 
 def test_a_damaged_jpeg_of_an_image_folder_is_named(folder_root):

@@ -217,4 +217,4 @@ class _Decoded(Dataset):
 def _workers() -> int:
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it, macOS not
     cpus = len(affinity(0)) if affinity else os.cpu_count()
-    return min(16, max(1, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return min(16, max(1, cpus // (distributed.number("LOCAL_WORLD_SIZE", 1) or 1)))

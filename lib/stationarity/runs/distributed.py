@@ -7,6 +7,7 @@ Source: our section "Running at full size".
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 import torch
@@ -16,15 +17,25 @@ from torch import Tensor
 from ..errors import UsageError
 
 
+def number(name: str, usual: int) -> int:
+    """Return a number that ``torchrun`` sets; :class:`UsageError` where it is none."""
+    if re.fullmatch("[0-9]{1,9}", value := os.environ.get(name) or str(usual)):
+        return int(value)
+    raise UsageError(f"{name}={value} is no number: start the run by torchrun, or unset it.")
+
+
 def started() -> int:
     """Return how many processes ``torchrun`` has started; :class:`UsageError` if in part."""
-    if (count := os.environ.get("WORLD_SIZE") or "1") != "1":
-        rest = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-        lacking = [name for name in rest if not os.environ.get(name)]
-        if lacking or not count.isdigit():
-            said = f"WORLD_SIZE is {count!r} here, without {', '.join(lacking) or 'a number'}"
-            raise UsageError(f"{said}: start the run by torchrun, or unset WORLD_SIZE.")
-    return int(count)
+    if not os.environ.get("WORLD_SIZE"):
+        return 1
+    count, rank, local = (number(name, 0) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
+    names = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE")
+    whole = count == 1 or all(map(os.environ.get, names[:-1]))
+    if not (whole and rank < count and local < number(names[-1], count) <= count):
+        said = ", ".join(f"{name}={os.environ.get(name, '')}" for name in names)
+        said = f"WORLD_SIZE={count} cannot be with {said}"
+        raise UsageError(f"{said}: start the run by torchrun, or unset WORLD_SIZE.")
+    return count
 
 
 @contextlib.contextmanager
@@ -32,7 +43,13 @@ def joined() -> Iterator[None]:
     """Join the processes that ``torchrun`` started, and part from them in the end."""
     joins = started() > 1 and not dist.is_initialized()
     if joins:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        try:
+            dist.init_process_group(backend)
+        except (RuntimeError, ValueError) as error:
+            said = "The processes of this run cannot meet at MASTER_ADDR and MASTER_PORT"
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"{said} ({reason}): start the run by torchrun.") from None
     try:
         yield
     finally:
