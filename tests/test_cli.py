@@ -10,7 +10,7 @@ import torch
 from stationarity import UsageError
 from stationarity.__main__ import main
 from stationarity.book import results
-from stationarity.data import root_of
+from stationarity.data import parquet, root_of
 from stationarity.runs import records, settings
 from stationarity.runs.settings import EXPERIMENTS, SCALES, get
 
@@ -277,11 +277,26 @@ def test_a_home_is_found_and_a_loop_is_no_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("STATIONARITY_RUNS", "~/runs")
     assert records.runs_root() == tmp_path.resolve() / "runs"
     (tmp_path / "loop").symlink_to("loop")
-    for place in ("~/loop", "~nobody-is-called-so/data"):
-        with pytest.raises(UsageError, match="is not a folder"):
-            root_of(place)
-        monkeypatch.setenv("STATIONARITY_RUNS", place)
-        assert place[2:] in str(records.runs_root())
+    with pytest.raises(UsageError, match="is not a folder"):
+        root_of("~/loop")
+    monkeypatch.setenv("STATIONARITY_RUNS", "~/loop")
+    assert records.runs_root().name == "loop"
+
+
+@pytest.mark.parametrize("home", ["~nobody9", "~nobody9/x", "~"])
+def test_a_home_that_nobody_knows_is_told(home, monkeypatch, capsys):
+    if home == "~":  # as in a container, of a user without a name
+        monkeypatch.setattr(os.path, "expanduser", os.fspath)
+    unknown = re.escape(f"The home of {home} is not known here: write it out, or set HOME.")
+    for find in (records.runs_root, find_data, lambda: parquet.sha256([])):
+        for name in ("STATIONARITY_RUNS", "STATIONARITY_DATA", "XDG_CACHE_HOME"):
+            monkeypatch.setenv(name, home)
+        with pytest.raises(UsageError, match=unknown):
+            find()
+    for command in ("list", "doctor", "run noisy_quadratic"):
+        assert main(command.split()) == 2
+        error = capsys.readouterr().err
+        assert re.search(unknown, error) and error.count("\n") == 1
 
 
 def find_data():

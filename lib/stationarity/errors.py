@@ -25,9 +25,16 @@ def readable(path, read):
         raise UsageError(f"{said}: make it readable, fetch it again or remove it.") from None
 
 
+def from_home(given: str | os.PathLike) -> Path:
+    """Return a path without ``~``; :class:`UsageError` where nobody knows that home."""
+    if (path := os.path.expanduser(given)).startswith("~"):
+        raise UsageError(f"The home of {path} is not known here: write it out, or set HOME.")
+    return Path(path)
+
+
 def whole_path(given: str | os.PathLike) -> Path:
     """Return a path without ``~`` and links; :class:`UsageError` where it is not UTF-8."""
-    path = os.path.realpath(os.path.expanduser(given))
+    path = os.path.realpath(from_home(given))
     if re.search(r"[\ud800-\udfff]", path):  # Arrow and PyTorch take none else
         said = f"The folder {os.fsencode(path)} has no name in UTF-8 here"
         raise UsageError(f"{said}: set PYTHONUTF8=1, or choose another folder.")

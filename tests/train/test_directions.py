@@ -269,6 +269,9 @@ def test_pretrained_weights_that_cannot_be_had_say_where_from(hub_dir, monkeypat
     ) as e:
         pretrained.weights("resnet18", 1000, hub_dir)
     assert "\n" not in str(e.value)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "~nobody9/torch/hub")  # of TORCH_HOME
+    with pytest.raises(UsageError, match="The home of ~nobody9/torch/hub is not known here"):
+        pretrained.weights("resnet18", 1000, hub_dir)
 
 
 def test_a_net_begins_with_the_weights_it_is_given(monkeypatch, tmp_path):
@@ -285,8 +288,14 @@ def test_a_net_begins_with_the_weights_it_is_given(monkeypatch, tmp_path):
     net = nets.build(settings, loop.load_data(settings, Place(tmp_path)))
     with torch.no_grad():
         net.fc.bias.fill_(0.25)
-    monkeypatch.setattr(pretrained, "weights", lambda *_: (net.state_dict(), "resnet18.pth"))
-    run = stationarity.run("continued", "paper", settings=given, data_root=tmp_path)
+
+    def weights(model, classes, root):
+        assert root == tmp_path.resolve()
+        return net.state_dict(), "resnet18.pth"
+
+    monkeypatch.setattr(pretrained, "weights", weights)
+    monkeypatch.setenv("STATIONARITY_DATA", str(tmp_path))
+    run = stationarity.run("continued", "paper", settings=given)
     origin = measure.parameter_vector(net)
     kept = Table(run.folder / "directions.bin", len(origin)).read(2)
     assert torch.equal(kept[1], origin)

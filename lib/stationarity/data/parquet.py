@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
-from ..errors import UsageError, readable
+from ..errors import UsageError, from_home, readable
 
 ONLINE = "go online and call again, which fetches what is missing"
 LARGE = 1e9  # bytes; to hash more takes seconds, and is announced
@@ -208,8 +208,8 @@ def _why_not(source: Source, error: Exception) -> str:
 
 def sha256(files: list[Path]) -> dict[Path, str]:
     """Return the SHA-256 of each file; that of an unchanged one is remembered."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    memory = Path(cache) / "stationarity" / "sha256.json"
+    cache = from_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    memory = cache / "stationarity" / "sha256.json"
     known = {}
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(memory.read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import UsageError
+from ..errors import UsageError, from_home
 
 
 def weights(model: str, classes: int, root: str | Path | None = None) -> tuple[dict, str]:
@@ -25,8 +25,8 @@ def weights(model: str, classes: int, root: str | Path | None = None) -> tuple[d
 
     address = get_model_weights(model).IMAGENET1K_V1.url
     name = address.rpartition("/")[2]
-    cache = Path(torch.hub.get_dir()) / "checkpoints" / name
-    below = Path(root).expanduser() if root else cache.parent
+    cache = from_home(torch.hub.get_dir()) / "checkpoints" / name
+    below = Path(root or cache.parent)
     places = (below / name, below / "imagenet" / name, cache)
     file = next((place for place in places if place.is_file()), cache)
     digits = file.stem.rpartition("-")[2]

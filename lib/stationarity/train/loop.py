@@ -37,7 +37,8 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
     """
     keeper, state = place.keeper, State(settings, load_data(settings, place))
     if settings.pretrained:
-        given = pretrained.weights(settings.model, state.dataset.classes, place.data_root)
+        root = data.root_of(place.data_root)
+        given = pretrained.weights(settings.model, state.dataset.classes, root)
         state.model.load_state_dict(given[0])
         keeper.info["pretrained"] = given[1]
     _check_data(state, keeper)
