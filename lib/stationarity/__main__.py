@@ -11,21 +11,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .book import results
-from .errors import UsageError
-from .runs import records
-from .runs.progress import Unfailing
-from .runs.provenance import device_name
-from .runs.settings import EXPERIMENTS
+from .errors import UsageError  # all else takes time to import, and waits for its command
 
 ENDS = (signal.SIGINT, signal.SIGTERM)
-_HEARD = [-5.0]  # when one of them interrupted, in seconds
+_HEARD = []  # when one of them interrupted, in seconds; empty while modules are imported
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its status: 2 for bad input, 130 after Ctrl-C, 143 SIGTERM."""
     heard = [number for number in ENDS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, _interrupt) for number in heard}
+    _HEARD.clear()
+    from .runs.progress import Unfailing
+
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = outputs = [*map(Unfailing, streams)]
     with contextlib.suppress(AttributeError):  # a terminal may lack Greek letters
@@ -65,6 +63,8 @@ def _command(arguments: list[str] | None) -> int:
 
 def _interrupt(number, _):
     """Raise KeyboardInterrupt, but once in five seconds: torchrun and schedulers repeat it."""
+    if not _HEARD:  # a module that is being imported may lose an exception
+        os._exit(128 + number)
     if time.monotonic() > _HEARD[-1] + 5:
         _HEARD.append(time.monotonic())
         raise KeyboardInterrupt(number)
@@ -98,12 +98,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(options) -> None:
-    for name, scales in EXPERIMENTS.items():
+    from .book import results
+    from .runs import records, settings
+
+    for name, scales in settings.EXPERIMENTS.items():
         print(name)
-        for scale, settings in scales.items():
-            summary = type(settings).__name__
-            if settings.shares_its_work:
-                summary = f"{settings.model} on {settings.dataset}, {settings.epochs} epochs"
+        for scale, chosen in scales.items():
+            summary = type(chosen).__name__
+            if chosen.shares_its_work:
+                summary = f"{chosen.model} on {chosen.dataset}, {chosen.epochs} epochs"
             print(f"  {scale:<11} {summary}")
         for record in results.recorded(name):
             print(f"  recorded: {record.folder.name}, {record.info['device']}")
@@ -119,8 +122,9 @@ def _list(options) -> None:
 
 
 def _run(options) -> None:
-    from .launch import distributed, run  # as PyTorch, it takes seconds to import
+    from .launch import distributed, run
 
+    _HEARD.append(-5.0)
     given = vars(options)
     del given["command"]
     for pair in options.settings:
@@ -133,6 +137,10 @@ def _run(options) -> None:
 
 
 def _record(options) -> None:
+    from .book import results
+    from .runs import records
+
+    _HEARD.append(-5.0)
     folders = (Path(options.run), records.runs_root() / options.run)
     if not (chosen := next(filter(None, map(records.read, folders)), None)):
         raise UsageError(f"No run at {options.run}: `stationarity list` shows the runs.")
@@ -140,16 +148,17 @@ def _record(options) -> None:
 
 
 def _verify(options) -> None:
-    from .book import claims, verdicts  # takes seconds to import
+    from .book import claims, verdicts
 
     print(verdicts.plain_report(claims.read()))
 
 
 def _doctor(options) -> int:
     import torch
-    from huggingface_hub import get_token  # runs do without it
+    from huggingface_hub import get_token
 
     from . import data
+    from .runs import provenance, records
 
     wrong = []
     for package in ("torch", "torchvision", "datasets", "seaborn", "papermill", "jupyter-book"):
@@ -157,7 +166,8 @@ def _doctor(options) -> int:
             print(f"{package:<14}{importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             print(f"{package:<14}missing: only the paths that use it fail")
-    print(f"device        {device_name('cuda' if torch.cuda.is_available() else 'cpu')}")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    print(f"device        {provenance.device_name(device)}")
     runs = records.runs_root()
     existing = next(p for p in (runs, *runs.parents) if p.exists())
     if not os.access(existing, os.W_OK):

@@ -312,6 +312,37 @@ def test_signals_until_the_end_of_the_process_change_no_status(first, tmp_path):
     assert b"the same call starts anew" in said
 
 
+HEARING = """
+import os, runpy, signal, sys
+
+class Finder:
+    def find_spec(name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+sys.meta_path.insert(0, Finder)
+runpy.run_module("stationarity", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "module, command",
+    [
+        ("tqdm", "list"), ("numpy", "list"), ("pydantic", "record x"), ("pandas", "verify"),
+        ("torch", "run full_batch"), ("torch._C", "run full_batch"), ("torch._C", "doctor"),
+        ("stationarity.launch", "run full_batch"),
+    ],
+)  # fmt: skip
+def test_a_signal_while_modules_are_imported_ends_the_command_quietly(module, command, number):
+    program = HEARING.format(module=module, number=int(number))
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command.split()], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
+
+
 def test_an_interruption_before_the_first_checkpoint_is_told(tmp_path):
     given = {"arguments": line("settling", SETTLING, tmp_path)}
     moment = ("losses_and_gradients", 5)
