@@ -11,7 +11,7 @@ from stationarity import UsageError
 from stationarity.__main__ import main
 from stationarity.book import results
 from stationarity.data import parquet, root_of
-from stationarity.runs import records, settings
+from stationarity.runs import progress, records, settings
 from stationarity.runs.settings import EXPERIMENTS, SCALES, get
 
 SMALL = ["--set", "epochs=3", "--set", "measure_every=1", "--set", "hidden=4"]
@@ -224,6 +224,33 @@ def test_what_cannot_be_told_changes_no_status():
 def test_progress_that_cannot_be_written_stops_no_run(monkeypatch):
     monkeypatch.setenv("STATIONARITY_PROGRESS", "/dev/full")
     assert main(["run", "full_batch", *SMALL]) == 0
+
+
+@pytest.mark.parametrize(
+    "place, reason",
+    [
+        (".", "Is a directory"),
+        ("no/such/folder", "No such file"),
+        ("~nobody9/x", "The home of"),
+    ],
+)
+def test_progress_whose_file_cannot_be_opened_is_told_and_stops_no_run(place, reason, tmp_path):
+    place = place if place[0] == "~" else str(tmp_path / place)
+    done = process(f"run full_batch {' '.join(SMALL)}", STATIONARITY_PROGRESS=place)
+    assert done.returncode == 0 and "complete" in done.stdout, done.stderr
+    told = f"Progress cannot be written to {place} of STATIONARITY_PROGRESS ({reason}"
+    assert done.stderr.count(told) == 1 and "full_batch classroom: 100%" in done.stderr
+
+
+def test_processes_do_not_repeat_that_progress_cannot_be_written(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("STATIONARITY_PROGRESS", str(tmp_path))
+    telling = [
+        sys.executable,
+        "-c",
+        "from stationarity.runs import progress; progress._outlet()",
+    ]
+    assert progress.follow(telling, {}) == 0
+    assert capfd.readouterr().err.count("Progress cannot be written to") == 1
 
 
 @pytest.mark.parametrize("backend, heeded", [("nonsense", None), ("svg", "svg")])

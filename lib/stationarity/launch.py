@@ -154,7 +154,7 @@ def _start_processes(devices, name, scale, settings, data_root, device, other_co
     command += ["--data-root", str(data_root)] if data_root else []
     command += ["--other-code"] if other_code else []
     threads = str(max((os.cpu_count() or 1) // devices, 1))
-    if status := follow(command, {"OMP_NUM_THREADS": threads} | os.environ):
+    if status := follow(command, {"OMP_NUM_THREADS": threads}):
         said = f"The run of {name} on {devices} processes stopped (status {status}), see above"
         raise UsageError(f"{said}: the same call goes on from its last checkpoint.")
 

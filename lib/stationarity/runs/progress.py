@@ -16,6 +16,8 @@ from functools import partial
 
 from tqdm import tqdm
 
+from ..errors import UsageError, from_home
+
 SECONDS = 2.0  # between two lines
 SECONDS_IN_LOG = 60.0  # of a batch job, that nobody watches
 
@@ -27,7 +29,7 @@ class Progress(tqdm):
         from . import distributed  # as PyTorch, it takes seconds to import
 
         shown = {"desc": label, "unit": unit, "disable": distributed.rank() > 0}
-        file = _outlet() or Unfailing(sys.stderr)
+        file = (None if shown["disable"] else _outlet()) or Unfailing(sys.stderr)
         super().__init__(total=total, initial=done, file=file, **shown)
         self.next_line = time.monotonic() + SECONDS
 
@@ -43,8 +45,8 @@ def follow(command: list[str], environment: dict[str, str]) -> int:
     """Run a command and return its status; show its progress as that of this process."""
     outlet = _outlet()
     with tempfile.NamedTemporaryFile("r", encoding="ascii") as log:
-        if outlet:
-            environment = {"STATIONARITY_PROGRESS": log.name} | environment
+        shown = {"STATIONARITY_PROGRESS": log.name} if outlet else {}
+        environment = shown | environment | os.environ
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         try:
             while process.returncode is None:
@@ -60,7 +62,13 @@ def follow(command: list[str], environment: dict[str, str]) -> int:
 
 def _outlet():
     if path := os.environ.get("STATIONARITY_PROGRESS"):
-        return Unfailing(open(path, "a", encoding="ascii"))
+        try:
+            return Unfailing(open(from_home(path), "a", encoding="ascii"))
+        except (OSError, UsageError) as error:
+            del os.environ["STATIONARITY_PROGRESS"]  # so it is told once
+            reason = getattr(error, "strerror", str(error).rstrip("."))
+            said = f"Progress cannot be written to {path} of STATIONARITY_PROGRESS ({reason})"
+            Unfailing(sys.stderr).write(f"{said}, and shows here: name a file that can be.\n")
     ipython = sys.modules.get("IPython")
     in_kernel = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
     return Unfailing(_Notebook()) if in_kernel else None
