@@ -1,5 +1,6 @@
 """One run on several processes."""
 
+import datetime
 import multiprocessing
 import os
 import signal
@@ -11,9 +12,11 @@ import pytest
 import stationarity
 import torch
 from stationarity import UsageError, launch
+from stationarity.measure import cross_entropy, curvature, sharpness
 from stationarity.runs import distributed
 from stationarity.runs.settings import get
 from stationarity.train import loop
+from torch import nn
 from torch.distributed.run import get_args_parser
 
 IMAGES = {
@@ -186,7 +189,7 @@ def test_alone_nothing_is_shared():
     assert distributed.share(7) == slice(0, 7)
     assert distributed.mean(values) is values
     assert distributed.joined_up(values, 0) is values
-    assert distributed.of_first(3) == 3
+    assert distributed.of_first(3) == 3 and distributed.least(3) == 3
 
 
 def test_a_second_process_waits_for_the_first(tmp_path, monkeypatch, capsys):
@@ -208,3 +211,53 @@ def test_a_second_process_waits_for_the_first(tmp_path, monkeypatch, capsys):
     run = stationarity.run("noisy_quadratic", settings={"steps": 5})
     assert release.is_set() and run.complete
     holder.join(60)
+
+
+# --- measuring what processes train together ------------------------------------------
+
+
+def batches_of(rank: int) -> list:
+    generator = torch.Generator().manual_seed(rank)
+    inputs = torch.randn(4, 8, 3, dtype=torch.float64, generator=generator)
+    return [(one, torch.arange(8) % 2) for one in inputs]
+
+
+def measuring(rank: int, store: str, full: bool, sender) -> None:
+    """What one of two processes does: the second has less memory, or the first lacks it once."""
+    torch.set_num_threads(1)
+    how = {"init_method": f"file://{store}", "timeout": datetime.timedelta(seconds=20)}
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2, **how)
+    free = iter([100] * (2 if rank and not full else 9))
+    curvature.spare_memory = lambda device: next(free, 0)
+    product, calls = curvature.hessian_product, iter(range(999))
+
+    def failing(*arguments, **how):
+        if full and rank == 0 and next(calls) == 12:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return product(*arguments, **how)
+
+    curvature.hessian_product = failing
+    model = nn.parallel.DistributedDataParallel(normalised())
+    sender.send(sharpness(model, cross_entropy, batches_of(rank)).eigenvalues.item())
+
+
+def normalised() -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2)
+    return nn.Sequential(*layers).double()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_processes_of_unequal_memory_make_as_many_forward_passes(full, tmp_path):
+    """Each waits for those of the other, as the first process gives its buffers in them."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    given = [(rank, str(tmp_path / "store"), full, sender) for rank in range(2)]
+    members = [context.Process(target=measuring, args=arguments) for arguments in given]
+    for one in members:
+        one.start()
+    for one in members:
+        one.join(60)
+    assert [one.exitcode for one in members] == [0, 0]
+    alone = sharpness(normalised(), cross_entropy, batches_of(0) + batches_of(1)).eigenvalues
+    assert [receiver.recv(), receiver.recv()] == pytest.approx([alone.item()] * 2, rel=1e-9)

@@ -128,7 +128,7 @@ class MeanHessian:
         self.parameters = [p for p, _, trained in before.weights if trained]
         self.device = self.parameters[0].device
         self.least = spare_memory(self.device) / 2  # which stays free
-        self.kept, self.after_kept = [], before.random_states
+        self.kept = []  # with the random states after them
         self.losses: dict[int, float] = {}  # at the first product
         self.keeps, self.checked, self.asked = keeps, False, False
 
@@ -141,8 +141,10 @@ class MeanHessian:
             full = isinstance(error, torch.OutOfMemoryError)
             if not self.kept or not (full or "inplace operation" in str(error)):
                 raise
-        if total is None:
-            self.kept, self.after_kept, self.keeps = [], self.before.random_states, False
+        # Forward passes may wait for those of other processes: all keep as many graphs.
+        fewest = distributed.least(-1 if total is None else len(self.kept), self.device)
+        self.kept[max(fewest, 0) :], self.keeps = [], False
+        if fewest < 0:
             total = self._sum(vector, check)
         self.checked = True
         total = distributed.mean(total / len(self.batches))
@@ -172,10 +174,10 @@ class MeanHessian:
             with torch.no_grad():
                 losses = self.before.losses(self.objective, self.batches[:1])
                 self._check_value(0, next(losses))
-        for slopes in self.kept:
+        for slopes, _ in self.kept:
             self.before.lend_buffers()
             yield slopes, True
-        for put, state in self.after_kept:
+        for put, state in self.kept[-1][1] if self.kept else self.before.random_states:
             put(state)
         rest = self.batches[len(self.kept) :]
         losses = self.before.losses(self.objective, rest) if rest or not self.kept else ()
@@ -187,8 +189,7 @@ class MeanHessian:
             self._check_value(number, loss)
             self.keeps = self.keeps and spare_memory(self.device) > self.least
             if self.keeps:
-                self.kept.append(slopes)
-                self.after_kept = self.before.random_states_now()
+                self.kept.append((slopes, self.before.random_states_now()))
             del loss
             yield slopes, self.keeps
             del slopes
