@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -324,6 +325,36 @@ def test_a_home_that_nobody_knows_is_told(home, monkeypatch, capsys):
         assert main(command.split()) == 2
         error = capsys.readouterr().err
         assert re.search(unknown, error) and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["data", "data/cifar10", "data/imagenet"])
+def test_a_folder_that_is_closed_is_told(name, tmp_path, monkeypatch, capsys):
+    closed, scandir = tmp_path / name, os.scandir
+    closed.mkdir(parents=True)
+
+    def refusing(path):
+        if closed in (path := Path(path), *path.parents):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setenv("STATIONARITY_DATA", str(tmp_path / "data"))
+    told = f"The folder {closed} is closed here: make it readable, or choose another."
+    assert main(["doctor"]) == 1 and told in capsys.readouterr().out
+    if name != "data/imagenet":
+        assert main(["run", "full_batch", "--set", "dataset=cifar10"]) == 2
+        assert told in capsys.readouterr().err
+    monkeypatch.setenv("STATIONARITY_RUNS", str(closed / "runs"))
+    for command in ("list", "doctor", "run noisy_quadratic"):
+        assert main(command.split()) == 2
+        assert f"{closed}/runs is closed here: make it readable" in capsys.readouterr().err
+
+
+def test_a_file_for_a_folder_of_runs_is_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "file"))
+    assert main(["doctor"]) == 1
+    assert "file cannot be written: set STATIONARITY_RUNS" in capsys.readouterr().out
 
 
 def find_data():

@@ -170,7 +170,7 @@ def _doctor(options) -> int:
     print(f"device        {provenance.device_name(device)}")
     runs = records.runs_root()
     existing = next(p for p in (runs, *runs.parents) if p.exists())
-    if not os.access(existing, os.W_OK):
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
         wrong.append(f"{existing} cannot be written: set STATIONARITY_RUNS.")
     print(f"runs          {runs}, {shutil.disk_usage(existing).free / 1e9:.0f} GB free")
     try:

@@ -116,7 +116,7 @@ def _small_images(source: parquet.Source, root: Path | None) -> tuple[dict, dict
 def _imagenet_tree(root: Path | None) -> Path | None:
     """Return the folder below a data root that holds ``train/<class>/``, None without."""
     folders = (root / "imagenet", root / "imagenet-sample", root) if root else ()
-    return next((folder for folder in folders if (folder / "train").is_dir()), None)
+    return next((f for f in folders if readable(f / "train", Path.is_dir)), None)
 
 
 def _imagenet(root: Path | None, crop_padding=0, label_noise=0.0, **how):  # it has neither

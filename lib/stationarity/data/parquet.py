@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
-from ..errors import UsageError, from_home, readable
+from ..errors import UsageError, from_home, readable, whole_path
 
 ONLINE = "go online and call again, which fetches what is missing"
 LARGE = 1e9  # bytes; to hash more takes seconds, and is announced
@@ -103,7 +103,7 @@ def find(source: Source, root: Path) -> dict[str, list[Path]]:
     Raises :class:`UsageError` where the files of a split are not one set by their names: one
     file, all files such as ``-00000-of-00002``, or files with a number or a letter each.
     """
-    for folder in (*(root / part for part in source.folders), root):
+    for folder in (*(whole_path(root / part) for part in source.folders), root):
         names = {split: "valid*" if split == "valid" else split for split in source.rows}
         parts = {s: sorted(folder.glob(f"{name}-*.parquet")) for s, name in names.items()}
         if any(parts.values()):
