@@ -2,9 +2,7 @@
 
 import argparse
 import contextlib
-import importlib.metadata
 import os
-import shutil
 import signal
 import sys
 import time
@@ -99,26 +97,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list(options) -> None:
     from .book import results
-    from .runs import records, settings
 
-    for name, scales in settings.EXPERIMENTS.items():
-        print(name)
-        for scale, chosen in scales.items():
-            summary = type(chosen).__name__
-            if chosen.shares_its_work:
-                summary = f"{chosen.model} on {chosen.dataset}, {chosen.epochs} epochs"
-            print(f"  {scale:<11} {summary}")
-        for record in results.recorded(name):
-            print(f"  recorded: {record.folder.name}, {record.info['device']}")
-    runs = sorted(records.runs_root().glob("*/*/run.json"))
-    print(f"\n{len(runs)} runs in {records.runs_root()}")
-    for path in runs:
-        try:
-            listed = records.read(path.parent)
-            code = "" if listed.made_by_this_code else ", other code"
-            print(f"  {listed.name}/{path.parent.name}  {listed.info['status']}{code}")
-        except UsageError as error:
-            print(f"  {error}")
+    print(results.listing())
 
 
 def _run(options) -> None:
@@ -154,37 +134,9 @@ def _verify(options) -> None:
 
 
 def _doctor(options) -> int:
-    import torch
-    from huggingface_hub import get_token
+    from .book import doctor
 
-    from . import data
-    from .runs import provenance, records
-
-    wrong = []
-    for package in ("torch", "torchvision", "datasets", "seaborn", "papermill", "jupyter-book"):
-        try:
-            print(f"{package:<14}{importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            print(f"{package:<14}missing: only the paths that use it fail")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(f"device        {provenance.device_name(device)}")
-    runs = records.runs_root()
-    existing = next(p for p in (runs, *runs.parents) if p.exists())
-    if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        wrong.append(f"{existing} cannot be written: set STATIONARITY_RUNS.")
-    print(f"runs          {runs}, {shutil.disk_usage(existing).free / 1e9:.0f} GB free")
-    try:
-        root = data.root_of(options.data_root)
-        print(f"data root     {root or 'not set: data are downloaded'}")
-        for name, there in data.available(root).items() if root else ():
-            print(f"  {name:<14}{there}")
-    except UsageError as error:
-        wrong.append(error)
-    token = "there" if get_token() else "missing: only a download of ImageNet needs one"
-    print(f"hub token     {token}")
-    for message in wrong:
-        print(f"WRONG: {message}")
-    return 1 if wrong else 0
+    return doctor.report(options.data_root)
 
 
 if __name__ == "__main__":

@@ -395,7 +395,9 @@ def test_float16_is_refused():
     """A loss of 1e-8 has gradients of zero there."""
     model = net().half()
     for name in ("gradient", "sharpness", "directional"):
-        with pytest.raises(ValueError, match=r"'0.weight' is float16.*measure model.float\(\)"):
+        with pytest.raises(
+            ValueError, match=r"'0.weight' is float16, too coarse: measure model.float\(\)"
+        ):
             EVERYTHING[name](model, lambda model, inputs: cubes(model, inputs.half()))
 
 

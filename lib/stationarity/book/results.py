@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..runs import records
 from ..runs.provenance import PROJECT
 from ..runs.records import Run
-from ..runs.settings import SCALES, get
+from ..runs.settings import EXPERIMENTS, SCALES, get
 
 if TYPE_CHECKING:  # it takes a second to import
     import pandas as pd
@@ -131,3 +131,27 @@ def origin(run: Run) -> str:
     kind, *facts, minutes, code, _ = provenance([run]).iloc[0]
     parts = [f"{kind.capitalize()} run", *facts, f"{minutes} minutes", f"code: {code}"]
     return "; ".join(filter(None, parts)) + "."
+
+
+def listing() -> str:
+    """Return the experiments with their scales and records, and the runs that there are."""
+    lines = []
+    for name, scales in EXPERIMENTS.items():
+        lines.append(name)
+        for scale, chosen in scales.items():
+            summary = type(chosen).__name__
+            if chosen.shares_its_work:
+                summary = f"{chosen.model} on {chosen.dataset}, {chosen.epochs} epochs"
+            lines.append(f"  {scale:<11} {summary}")
+        kept = ((one.folder.name, one.info["device"]) for one in recorded(name))
+        lines += [f"  recorded: {folder}, {device}" for folder, device in kept]
+    runs = sorted(records.runs_root().glob("*/*/run.json"))
+    lines.append(f"\n{len(runs)} runs in {records.runs_root()}")
+    for path in runs:
+        try:
+            listed = records.read(path.parent)
+            code = "" if listed.made_by_this_code else ", other code"
+            lines.append(f"  {listed.name}/{path.parent.name}  {listed.info['status']}{code}")
+        except UsageError as error:
+            lines.append(f"  {error}")
+    return "\n".join(lines)

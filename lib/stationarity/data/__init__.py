@@ -69,20 +69,6 @@ def load_text(name: str, *, data_root: str | Path | None = None, **how) -> Token
     return TokenStreams(name, parts, provenance, **how)
 
 
-def available(root: Path) -> dict[str, str]:
-    """Return what a data root holds of each dataset that is not embedded, in words."""
-    held = {}
-    for source in (parquet.CIFAR, parquet.TINY, parquet.IMAGENET, parquet.WIKITEXT):
-        held[source.name] = "not found"
-        if files := list(itertools.chain(*parquet.find(source, root).values())):
-            megabytes = sum(readable(file, Path.stat).st_size for file in files) / 1e6
-            there = f"{len(files)} parquet files in {files[0].parent}, {megabytes:,.0f} MB"
-            held[source.name] = there
-    if tree := _imagenet_tree(root):
-        held[parquet.IMAGENET.name] = f"folders of images in {tree}"
-    return held
-
-
 def root_of(data_root: str | Path | None) -> Path | None:
     """Return the data root of a call, or else the environment's; None without both.
 
@@ -113,7 +99,7 @@ def _small_images(source: parquet.Source, root: Path | None) -> tuple[dict, dict
     return arrays, provenance
 
 
-def _imagenet_tree(root: Path | None) -> Path | None:
+def imagenet_tree(root: Path | None) -> Path | None:
     """Return the folder below a data root that holds ``train/<class>/``, None without."""
     folders = (root / "imagenet", root / "imagenet-sample", root) if root else ()
     return next((f for f in folders if readable(f / "train", Path.is_dir)), None)
@@ -122,7 +108,7 @@ def _imagenet_tree(root: Path | None) -> Path | None:
 def _imagenet(root: Path | None, crop_padding=0, label_noise=0.0, **how):  # it has neither
     from . import folders  # torchvision takes seconds to import
 
-    if tree := _imagenet_tree(root):
+    if tree := imagenet_tree(root):
         parts, provenance = folders.tree(tree)
     else:
         if root and not parquet.find(parquet.IMAGENET, root):

@@ -202,9 +202,7 @@ class MeanHessian:
         apart, size = abs(value - first), max(map(abs, self.losses.values()))
         if math.isfinite(first) and not apart <= rounding * size:  # half of the digits
             said = "the objective gives a batch another loss when it is asked again"
-            remedy = (
-                "keep what it changes in buffers of the model, and leave the batch as it is"
-            )
+            remedy = "keep what it changes in the model's buffers, and the batch as it is"
             raise ValueError(f"{said}: {remedy}")
 
 

@@ -29,14 +29,13 @@ def trainable(model: nn.Module) -> list[Tensor]:
     if not named:
         raise ValueError("the model has no trainable parameters: nothing to measure")
     for name, p in named.items():
-        if p.is_complex():
-            raise ValueError(f"the parameter {name!r} is complex: make it two real ones")
-        if p.is_inference():
-            said = "was made in inference_mode(): make it, or a clone, outside"
-            raise ValueError(f"the parameter {name!r} {said}")
-        if p.dtype == torch.float16:
-            said = "is float16, without room for small gradients: measure model.float()"
-            raise ValueError(f"the parameter {name!r} {said}")
+        for wrong, said in (
+            (p.is_complex(), "is complex: make it two real ones"),
+            (p.is_inference(), "was made in inference_mode(): make it, or a clone, outside"),
+            (p.dtype == torch.float16, "is float16, too coarse: measure model.float()"),
+        ):
+            if wrong:
+                raise ValueError(f"the parameter {name!r} {said}")
     if len({p.device for p in named.values()}) > 1:
         raise ValueError("parameters are on several devices: move the model to one")
     return list(named.values())
@@ -76,17 +75,15 @@ def dense(values, shape: tuple, name: str) -> Tensor:
     They may be a tensor of any layout, an array, or a list; None stands for any size.
     """
     try:
-        whole = torch.stack(values) if isinstance(values, list | tuple) else values
-    except TypeError:  # of numbers
-        whole = values
-    try:
-        whole = torch.as_tensor(whole, device=getattr(whole, "device", "cpu"))
+        if isinstance(values, list | tuple) and isinstance(next(iter(values), 0), Tensor):
+            values = torch.stack(values)
+        whole = torch.as_tensor(values, device=getattr(values, "device", "cpu"))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must be numbers, not {values!s:.40}") from error
     if whole.is_complex():
         raise ValueError(f"{name} is complex: pass real numbers")
-    sizes = zip(whole.shape, shape)
-    if whole.dim() != len(shape) or any(size not in (n, None) for n, size in sizes):
+    wrong = any(size not in (n, None) for n, size in zip(whole.shape, shape))
+    if wrong or whole.dim() != len(shape):
         wanted = ", ".join("k" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} has shape {tuple(whole.shape)}, not ({wanted})")
     return whole.detach().to_dense()

@@ -220,12 +220,13 @@ def without_trace(
     eager = torch.compiler.set_stance("force_eager") if compiles else nullcontext()
     apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
     replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
-    uncached = mock.patch.object(parametrize, "_cache_enabled", 0)
-    recurrent = curvature and any(isinstance(one, nn.RNNBase) for one in model.modules())
-    with (
-        torch.inference_mode(False), float32_products("ieee"), attention, eager, replay,
-        uncached, cudnn(not recurrent),
-    ):  # fmt: skip
+    changes = [(parametrize, "_cache_enabled", 0)]
+    if curvature and any(isinstance(one, nn.RNNBase) for one in model.modules()):
+        changes.append((torch.backends.cudnn, "enabled", False))
+    plainly = torch.inference_mode(False), float32_products("ieee"), setting(*changes)
+    with contextlib.ExitStack() as stack:
+        for way in (*plainly, attention, eager, replay):
+            stack.enter_context(way)
         before = Before(model, objective, lends=curvature)
         try:
             yield before
@@ -241,26 +242,21 @@ def without_trace(
             raise ValueError(wrong)
 
 
-@contextmanager
-def cudnn(used: bool) -> Iterator[None]:
-    """Compute with cuDNN where it is in use, or without."""
-    before = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = used and before
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.enabled = before
-
-
-@contextmanager
-def float32_products(precision: str) -> Iterator[None]:
+def float32_products(precision: str) -> contextlib.AbstractContextManager:
     """Compute CUDA's products of float32 in full (``ieee``) or rounded (``tf32``)."""
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
-    settings = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = precision
+    cudnn = torch.backends.cudnn
+    backends = torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn
+    return setting(*((one, "fp32_precision", precision) for one in backends))
+
+
+@contextmanager
+def setting(*changes: tuple) -> Iterator[None]:
+    """Give attributes values, (object, name, value), and then those they had."""
+    before = [getattr(one, name) for one, name, _ in changes]
+    for one, name, value in changes:
+        setattr(one, name, value)
     try:
         yield
     finally:
-        for backend, setting in zip(backends, settings):
-            backend.fp32_precision = setting
+        for (one, name, _), value in zip(changes, before):
+            setattr(one, name, value)

@@ -90,5 +90,6 @@ def _measured(gradients: np.ndarray) -> tuple[float, float, float]:
     group = np.arange(len(gradients)) % GROUPS
     sums = np.equal.outer(np.unique(group), group).astype(float) @ gradients
     squares = np.bincount(group, (gradients**2).sum(1))
-    sample = Sample(sums @ sums.T, squares, np.bincount(group), math.inf)
+    products = sums @ sums.T
+    sample = Sample(products, squares, np.bincount(group), math.inf, products.sum())
     return sample.estimate, sample.standard_error, sample.square_of_sum / sample.count**2
