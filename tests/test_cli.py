@@ -339,7 +339,7 @@ def test_a_folder_that_is_closed_is_told(name, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(os, "scandir", refusing)
     monkeypatch.setenv("STATIONARITY_DATA", str(tmp_path / "data"))
-    told = f"The folder {closed} is closed here: make it readable, or choose another."
+    told = f"{closed} cannot be read (Permission denied): make it readable, fetch it again"
     assert main(["doctor"]) == 1 and told in capsys.readouterr().out
     if name != "data/imagenet":
         assert main(["run", "full_batch", "--set", "dataset=cifar10"]) == 2
@@ -347,7 +347,7 @@ def test_a_folder_that_is_closed_is_told(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STATIONARITY_RUNS", str(closed / "runs"))
     for command in ("list", "doctor", "run noisy_quadratic"):
         assert main(command.split()) == 2
-        assert f"{closed}/runs is closed here: make it readable" in capsys.readouterr().err
+        assert f"{closed} cannot be read" in capsys.readouterr().err
 
 
 def test_a_file_for_a_folder_of_runs_is_told(tmp_path, monkeypatch, capsys):

@@ -35,13 +35,8 @@ def from_home(given: str | os.PathLike) -> Path:
 def whole_path(given: str | os.PathLike) -> Path:
     """Return a path without ``~`` and links; :class:`UsageError` if closed or not UTF-8."""
     path = os.path.realpath(from_home(given))
-    try:
-        os.scandir(path).close()
-    except PermissionError:
-        told = f"The folder {path} is closed here: make it readable, or choose another."
-        raise UsageError(told) from None
-    except OSError:  # it may come to be
-        pass
+    there = next(one for one in (Path(path), *Path(path).parents) if one.is_dir())
+    readable(there, lambda folder: os.scandir(folder).close())
     if re.search(r"[\ud800-\udfff]", path):  # Arrow and PyTorch take none else
         said = f"The folder {os.fsencode(path)} has no name in UTF-8 here"
         raise UsageError(f"{said}: set PYTHONUTF8=1, or choose another folder.")

@@ -3,8 +3,10 @@
 import collections
 import copy
 import functools
+import gc
 import itertools
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -202,7 +204,40 @@ WAYS = (
     lambda o: functools.partial(o),
     lambda o: functools.partial(lambda o, model, inputs: o(model, inputs), o),
     lambda o: lambda model, inputs: o(model, inputs),
+    lambda o: lambda model, inputs, used=o: used(model, inputs),
+    lambda o: lambda model, inputs, used=[{"loss": o}]: used[0]["loss"](model, inputs),
+    lambda o: Trainer(o),
+    lambda o: Trainer(o).loss,
+    lambda o: functools.partial(calling, losses={"main": o}),
+    lambda o: vars(LATE).update(used=o) or by_name,
 )
+
+
+class Trainer:
+    """An object of no library, with a loss."""
+
+    def __init__(self, used):
+        self.used = used
+
+    def loss(self, model, inputs):
+        return self.used(model, inputs)
+
+    __call__ = loss
+
+
+def calling(model, inputs, losses):
+    return losses["main"](model, inputs)
+
+
+LATE = Trainer(None)
+
+
+def by_name(model, inputs):
+    return called_by_name(model, inputs)
+
+
+def called_by_name(model, inputs):
+    return LATE.used(model, inputs)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -513,6 +548,93 @@ def test_what_a_forward_pass_writes_into_a_buffer_leaves_no_graph(name):
     torch.testing.assert_close(EVERYTHING[name](model), truth, rtol=1e-9, atol=0)
     assert model.running.grad_fn is None and not model.running.requires_grad
     assert model.running.tolist() == [0, 0]
+
+
+def test_graphs_of_values_that_change_unseen_are_not_kept():
+    """The change of ``.data`` has no mark; that of an array, in which a tensor lies, neither."""
+
+    def scaled(model):
+        model.step += 1
+        model.scale.data.fill_(1 / model.step)
+        return model.scale
+
+    def shared(model):
+        model.numbers /= 2
+        return torch.from_numpy(model.numbers)
+
+    once = Stateful(scaled, step=0, scale=torch.tensor(7.0, dtype=DOUBLE))
+    twice = Stateful(shared, numbers=np.array([2.0, 2.0]))
+    for model in (once, twice):
+        truth = top_of(model.inner)
+        torch.testing.assert_close(top_of(model), truth, rtol=1e-9, atol=0)
+    assert once.scale == 7 and twice.numbers.tolist() == [2, 2]
+
+
+@everything
+def test_a_teacher_that_the_objective_averages_is_as_it_was(name):
+    teacher, model = net(), net()
+    before = copy.deepcopy(teacher.state_dict())
+
+    def taught(model, inputs):
+        with torch.no_grad():
+            for mine, other in zip(teacher.parameters(), model.parameters(), strict=True):
+                mine.mul_(0.9).add_(other, alpha=0.2)
+            target = teacher(inputs)
+        return (model(inputs) - target).pow(4).mean()
+
+    first = EVERYTHING[name](model, taught)
+    assert torch.equal(first, EVERYTHING[name](model, taught))
+    assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
+
+
+@everything
+def test_arrays_that_cannot_be_written_are_left_alone(name):
+    model = Stateful(lambda model: 1.0, table=np.broadcast_to(np.ones(1), (3,)))
+    model.other = np.frombuffer(b"12345678")
+    assert torch.equal(EVERYTHING[name](model), EVERYTHING[name](model.inner))
+
+
+def test_a_backward_pass_that_fails_leaves_no_hook():
+    class Failing(Same):
+        @staticmethod
+        def backward(context, slope):
+            kept.append(weakref.ref(context))
+            raise RuntimeError("boom")
+
+    kept, model = [], Through(lambda net, x: Failing.apply(net(x)), net())
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="boom"):
+            top_of(model)
+    gc.collect()
+    assert [one() for one in kept] == [None, None]
+
+
+def test_an_objective_that_differentiates_has_a_sharpness():
+    def penalty(model, inputs):
+        inputs = inputs.clone().requires_grad_()
+        (slopes,) = torch.autograd.grad(model(inputs).sum(), inputs, create_graph=True)
+        return slopes.square().mean()
+
+    assert top_of(net(), penalty) > 0
+
+
+def test_a_model_without_values_is_told():
+    model = nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 1))
+    for function in EVERYTHING.values():
+        with pytest.raises(ValueError, match="lazy.*: give (it|them) values"):
+            function(model)
+
+
+@everything
+def test_forward_hooks_of_the_first_pass_do_not_stay(name):
+    def add(model):
+        if not model.inner[0]._forward_hooks:
+            model.inner[0].register_forward_hook(lambda module, inputs, output: 2 * output)
+        return 1.0
+
+    model = Stateful(add)
+    assert torch.equal(EVERYTHING[name](model), EVERYTHING[name](model))
+    assert not model.inner[0]._forward_hooks
 
 
 def test_a_module_in_a_list_keeps_its_buffers():

@@ -71,6 +71,7 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
     # The products, with that along the gradient, are of one graph, which is kept.
     each = measured.product - measured.gradient
     curvature = few * (measured.gradient + (products + 1) * each + 2 * measured.forward)
+    curvature += min(few, batch) * measured.forward  # one batch is asked for its loss again
     once = examples * measured.gradient + curvature + tests * counts.forward + further
     per_epoch = steps_per_epoch(settings)
     steps, every = settings.epochs * per_epoch, settings.measure_every * per_epoch

@@ -104,8 +104,7 @@ def directional_sharpness(
 
 
 def _unit(direction: Tensor, like: Tensor) -> Tensor:
-    direction = dense(direction, like.shape, "direction")
-    if (norm := norms(direction)) == 0:
+    if (norm := norms(direction := dense(direction, like.shape, "direction"))) == 0:
         raise ValueError("a zero direction has no curvature: pass a nonzero one")
     return (direction.double() / norm).to(like)
 
@@ -128,8 +127,7 @@ class MeanHessian:
         self.parameters = [p for p, _, trained in before.weights if trained]
         self.device = self.parameters[0].device
         self.least = spare_memory(self.device) / 2  # which stays free
-        self.kept = []  # with the random states after them
-        self.losses: dict[int, float] = {}  # at the first product
+        self.kept, self.losses = [], {}  # with the random states after them; at first
         self.keeps, self.checked, self.asked = keeps, False, False
 
     def __call__(self, vector: Tensor, check=False) -> Tensor:
@@ -141,23 +139,24 @@ class MeanHessian:
             full = isinstance(error, torch.OutOfMemoryError)
             if not self.kept or not (full or "inplace operation" in str(error)):
                 raise
+        self.before.restore_state()
+        good = 0 if self.before.unseen else len(self.kept)  # graphs of values that stay
         # Forward passes may wait for those of other processes: all keep as many graphs.
-        fewest = distributed.least(-1 if total is None else len(self.kept), self.device)
+        fewest = distributed.least(-1 if total is None else good, self.device)
         self.kept[max(fewest, 0) :], self.keeps = [], False
         if fewest < 0:
             total = self._sum(vector, check)
         self.checked = True
         total = distributed.mean(total / len(self.batches))
         if not torch.isfinite(total).all():
-            said = "the Hessian's product is not finite"
-            raise FloatingPointError(f"{said}: a weight, a loss or a derivative has no room")
+            raise FloatingPointError("the Hessian's product is not finite: look at the loss")
         return total
 
     def _sum(self, vector: Tensor, check: bool) -> Tensor:
         total = torch.zeros_like(vector)
         for slopes, stays in self._slopes():
-            how = {"retain_graph": stays or check}
-            product = partial(hessian_product, slopes, self.parameters, **how)
+            keep = {"retain_graph": stays or check}
+            product = partial(hessian_product, slopes, self.parameters, **keep)
             image = product(vector)
             if check and (norm := norms(image)) > 0:
                 rows = torch.stack([vector, (image / norm).to(vector)])
@@ -171,9 +170,7 @@ class MeanHessian:
         if self.kept and self.checked and not self.asked:
             self.asked = True
             self.before.restore_random_state()
-            with torch.no_grad():
-                losses = self.before.losses(self.objective, self.batches[:1])
-                self._check_value(0, next(losses))
+            self._check_value(0, next(self.before.losses(self.objective, self.batches[:1])))
         for slopes, _ in self.kept:
             self.before.lend_buffers()
             yield slopes, True

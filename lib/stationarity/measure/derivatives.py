@@ -30,11 +30,15 @@ def trainable(model: nn.Module) -> list[Tensor]:
         raise ValueError("the model has no trainable parameters: nothing to measure")
     for name, p in named.items():
         for wrong, said in (
-            (p.is_complex(), "is complex: make it two real ones"),
-            (p.is_inference(), "was made in inference_mode(): make it, or a clone, outside"),
-            (p.dtype == torch.float16, "is float16, too coarse: measure model.float()"),
+            (nn.parameter.is_lazy, "is lazy: give it values by a first call"),
+            (Tensor.is_complex, "is complex: make it two real ones"),
+            (Tensor.is_inference, "was made in inference_mode(): make it, or a clone, outside"),
+            (
+                lambda p: p.dtype == torch.float16,
+                "is float16, too coarse: measure model.float()",
+            ),
         ):
-            if wrong:
+            if wrong(p):
                 raise ValueError(f"the parameter {name!r} {said}")
     if len({p.device for p in named.values()}) > 1:
         raise ValueError("parameters are on several devices: move the model to one")
@@ -108,10 +112,7 @@ def norms(rows: Tensor) -> Tensor:
 
 
 def inner(rows: Tensor, others: Tensor) -> Tensor:
-    """Return inner products (R, S) of rows (R, P) and (S, P), float64.
-
-    Sums over pieces are in float64: over millions of entries float32 keeps three digits.
-    """
+    """Return inner products (R, S) of rows (R, P) and (S, P), float64, as pieces are added."""
     (pieces, rest), (across, left) = _pieces(rows), _pieces(others)
     sums = torch.einsum("rcp,scp->crs", pieces, across).double().sum(0)
     return sums + (rest @ left.T).double()
@@ -148,10 +149,7 @@ def _nodes(ends: Iterable[Tensor]) -> set:
 
 
 def differentiable_gradients(loss: Tensor, parameters: list[Tensor]) -> tuple[Tensor, ...]:
-    """Return gradients with their graph, as :func:`gradients` does.
-
-    Raises ``ValueError`` where PyTorch would take a second derivative that lacks for zero.
-    """
+    """Return :func:`gradients` with their graph; ``ValueError`` where that is not whole."""
     lacking, doubtful = [], []
 
     def look(node, found: tuple, given: tuple) -> None:
@@ -160,17 +158,21 @@ def differentiable_gradients(loss: Tensor, parameters: list[Tensor]) -> tuple[Te
         used = [one for one in used if one is not None and not one.requires_grad]
         if not any(one.any() for one in used):
             return
-        saved = [v for v in vars(node).values() if isinstance(v, Tensor | list | tuple)]
+        saved = [*vars(node).values()]
+        saved += [one for v in saved if isinstance(v, list | tuple) for one in v]
         with suppress(RuntimeError):  # of a checkpoint, which gives them once
             saved += node.saved_tensors
-        linear = not saved and not any(one is not None and one.requires_grad for one in given)
+        linear = not any(isinstance(one, Tensor) for one in saved)
+        linear &= not any(one is not None and one.requires_grad for one in given)
         (doubtful if linear else lacking).append(node)
 
     own = [node for node in _nodes([loss]) if isinstance(node, BackwardCFunction)]
     handles = [node.register_hook(partial(look, node)) for node in own]
-    slopes = gradients(loss, parameters, create_graph=True)
-    for handle in handles:
-        handle.remove()
+    try:
+        slopes = gradients(loss, parameters, create_graph=True)
+    finally:
+        for handle in handles:
+            handle.remove()
     names = [node.name() for node in _nodes(slopes)]
     if not any(slope.requires_grad for slope in slopes):
         lacking += doubtful

@@ -1,7 +1,7 @@
 """Gradient and noise of minibatches."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,14 +81,11 @@ def gradient_statistics(
     >>> round(measured.gradient_norm_squared, 4)    # 2^2 - 1/3
     3.6667
     """
-    trainable(model)
     with without_trace(model, objective) as before:
         return _measured(before, objective, batches, population, weight_decay)
 
 
-def _measured(
-    before: Before, objective: Objective, batches, population: int | None, weight_decay: float
-) -> GradientStatistics:
+def _measured(before: Before, objective, batches, population, weight_decay):
     """Return the statistics from the random state as it is."""
     parameters, losses = trainable(before.model), []
     sums = GroupSums(parameters)
@@ -155,9 +152,8 @@ def partition_statistics(
 
     Source: our section "What to measure".
     """
-    if len(partitions) not in (1, 2) or not all(hasattr(p, "__len__") for p in partitions):
+    if len(partitions) not in (1, 2) or not all(isinstance(p, Sized) for p in partitions):
         raise ValueError("partitions must be one or two, each with a length, as lists have")
-    trainable(model)
     with without_trace(model, objective) as before:
         each = [_measured(before, objective, p, len(p), weight_decay) for p in partitions]
     if len(each) == 1:

@@ -3,11 +3,13 @@
 import collections
 import contextlib
 import copy
+import inspect
 import operator
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from types import FunctionType, MethodType
 from unittest import mock
 
 import numpy as np
@@ -23,25 +25,35 @@ from .derivatives import REMEDIES
 
 SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
 CHANGED = "the forward pass changes parameters: move that out of it"
+WROTE = "the backward pass writes .grad: use non-reentrant checkpoints"
 HOOKS = "_backward_hooks", "_backward_pre_hooks"  # which change gradients, not the loss
-KNOWN = {"_parameters", "_modules", "_buffers", "_non_persistent_buffers_set"}
-PYTORCHS = vars(nn.Module()).keys() - KNOWN  # attributes of its own: hooks, the mode
 TABLES = dict, list, set, collections.deque
 RANDOM = torch.Generator, np.random.Generator, np.random.RandomState, random.Random
+CALLS = partial, FunctionType, MethodType
+PARTS = "func", "args", "keywords", "__self__", "__func__", "__defaults__", "__kwdefaults__"
 REACHED = (*TABLES, *RANDOM, tuple, nn.Module, Tensor, np.ndarray)
 
 
 def _modules_of(objective: Callable | None) -> list[nn.Module]:
-    """Return the modules that an objective is, belongs to, or was made with."""
-    parts = [objective]
-    if isinstance(objective, partial):
-        parts += [objective.func, *objective.args, *objective.keywords.values()]
-        objective = objective.func
-    parts.append(getattr(objective, "__self__", None))
-    for cell in getattr(objective, "__closure__", None) or ():
-        with contextlib.suppress(ValueError):  # an empty one
-            parts.append(cell.cell_contents)
-    return [one for one in parts if isinstance(one, nn.Module)]
+    """Return the modules that an objective is, belongs to, was made with, or names."""
+    found, seen, queue = [], {}, [objective]
+    while queue:
+        if id(part := queue.pop()) in seen:
+            continue
+        seen[id(part)] = part
+        if isinstance(part, nn.Module):
+            found.append(part)
+        elif isinstance(part, CALLS):
+            queue += [getattr(part, name, None) for name in PARTS]
+            if inspect.isfunction(part) and not str(part.__module__).startswith("torch"):
+                known = inspect.getclosurevars(part)
+                queue += [*known.nonlocals.values(), *known.globals.values()]
+        elif not (inspect.isclass(part) or inspect.ismodule(part)):
+            held = getattr(part, "__dict__", part)
+            held = [*held.values()] if isinstance(held, dict) else held
+            if isinstance(held, list | tuple) and len(held) < 100:  # no data
+                queue += [v for v in held if isinstance(v, (nn.Module, dict, list, *CALLS))]
+    return found
 
 
 def _reached(queue: list) -> list:
@@ -56,8 +68,7 @@ def _reached(queue: list) -> list:
                 queue.append(vars(one))
             queue += [*one.children(), *one.buffers(recurse=False)]  # of a script, too
         elif isinstance(one, dict):
-            own = [k for k, v in one.items() if k in PYTORCHS and (not v or k in HOOKS)]
-            queue += [v for k, v in one.items() if isinstance(v, REACHED) and k not in own]
+            queue += [v for k, v in one.items() if isinstance(v, REACHED) and k not in HOOKS]
         elif isinstance(one, (*TABLES, tuple)):
             queue += [v for v in one if isinstance(v, REACHED)]
     return [*found.values()]
@@ -86,6 +97,19 @@ def _random_state(one) -> tuple[Callable, object]:
     return one.set_state, one.get_state()
 
 
+def _put_back(tensor: Tensor, value: Tensor) -> bool:
+    """Give a tensor its value again, of which graphs need not know; return whether it had."""
+    if tensor.shape != value.shape or tensor.dtype != value.dtype:
+        tensor.data = value.clone()
+        return True
+    if tensor.layout == torch.strided:
+        floats = tensor.is_floating_point()
+        if tensor.equal(value) or (floats and tensor.nan_to_num().equal(value.nan_to_num())):
+            return False
+    tensor.data.copy_(value)
+    return tensor.layout == torch.strided
+
+
 class Before:
     """All that a model and an objective know, before they are measured."""
 
@@ -96,25 +120,24 @@ class Before:
         things = *modules, *parameters
         if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
             raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
+        if any(nn.parameter.is_lazy(p) or p.is_meta for p in parameters):
+            raise ValueError("parameters are lazy or on the meta device: give them values")
         self.weights = [(p, p.detach().clone(), p.requires_grad) for p in parameters]
-        if any(p.is_meta for p in parameters):
-            raise ValueError(
-                "the model is on the meta device: give its parameters values first"
-            )
         self.kept = [(one, copy.copy(one)) for one in reached if isinstance(one, TABLES)]
         norms = (m._buffers for m in modules if lends and isinstance(m, _BatchNorm))
         self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]
         self.replaced = False  # a parameter, by the forward pass
-        tensors = (one for one in reached if isinstance(one, Tensor))
-        tensors = [one for one in tensors if not isinstance(one, nn.Parameter)]
-        tensors = [one for one in tensors if not (one.is_meta or one.is_nested)]
+        known = {id(p) for p in parameters}
+        tensors = [v for v in reached if isinstance(v, Tensor) and id(v) not in known]
+        tensors = (v for v in tensors if not (v.is_meta or v.is_nested or v.is_inference()))
         own = (v for v in tensors if v.layout != torch.strided or 0 not in v.stride())
-        self.tensors = [(one, one.detach().clone(), one.grad_fn) for one in own]
-        self.arrays = [(one, one.copy()) for one in reached if isinstance(one, np.ndarray)]
-        scripts = (m for m in modules if "training" not in vars(m))
-        self.modes = [(script, script.training) for script in scripts]
+        self.tensors = [[v, v.detach().clone(), v.grad_fn, v._version] for v in own]
+        arrays = (one for one in reached if isinstance(one, np.ndarray))
+        self.arrays = [(one, one.copy()) for one in arrays if one.flags.writeable]
+        self.unseen = False  # a change of a tensor or an array that no graph sees
+        self.modes = [(m, m.training) for m in modules if "training" not in vars(m)]
         self.devices = {p.device for p in parameters if p.device.type != "cpu"}
-        self.generators = [one for one in reached if isinstance(one, RANDOM)]
+        self.generators = [one for one in reached if type(one) in RANDOM]
         self.random_states = self.random_states_now()
         hooks = [getattr(one, name, None) for one in things for name in HOOKS]
         hooks += [globally._global_backward_hooks, globally._global_backward_pre_hooks]
@@ -141,29 +164,25 @@ class Before:
             if (table or before) and not _same(table, before):
                 if isinstance(table, dict):
                     now, then = _weights(table.values()), _weights(before.values())
-                    new = (now[key] for key in now.keys() - then.keys())
-                    self.replaced |= not then.keys() <= now.keys()
-                    self.replaced |= any(one.requires_grad for one in new)
+                    new = any(now[key].requires_grad for key in now.keys() - then.keys())
+                    self.replaced |= new or not then.keys() <= now.keys()
                 table.clear()
                 (table.update if isinstance(table, dict | set) else table.extend)(before)
         for module, training in self.modes:
             if module.training != training:
                 module.training = training
-        for tensor, value, node in self.tensors:
+        for entry in self.tensors:
+            tensor, value, node, version = entry
             if tensor.grad_fn is not node and not tensor._is_view():
                 tensor.detach_()
-            if tensor.shape != value.shape:
-                tensor.data = value.clone()
-            elif tensor.layout != torch.strided or not tensor.equal(value):
-                tensor.data.copy_(value)  # of which graphs need not know
+            self.unseen |= _put_back(tensor, value) and tensor._version == version
+            entry[3] = tensor._version
         for array, value in self.arrays:
-            array[...] = value
+            if array.shape == value.shape and not np.all(array == value):
+                array[...], self.unseen = value, True
 
     def lend_buffers(self) -> None:
-        """Put all back; for graphs that stay lend batch normalisations copies of buffers.
-
-        Others may share memory, and stay: a graph that holds one that changes says so.
-        """
+        """Put all back; lend batch normalisations copies, for graphs that stay."""
         self.restore_state()
         copies = {id(buffer): buffer.clone() for *_, buffer in self.lent}
         for table, name, buffer in self.lent:
@@ -171,21 +190,18 @@ class Before:
 
     def restore(self) -> str:
         """Put everything back; return what must not have happened."""
-        said = ""
-        for p, gradient in self.gradients:
-            if p.grad is not None:
-                said = "the backward pass writes .grad: use non-reentrant checkpoints"
-            p.grad = gradient
-        self.restore_state()
-        self.restore_random_state()
         for hooks, before in self.hooks:
             hooks.clear()
             hooks.update(before)
+        self.restore_random_state()
+        self.restore_state()
+        said = WROTE if any(p.grad is not None for p, _ in self.gradients) else ""
         for p, old, trained in self.weights:
-            same = p.equal(old) or p.nan_to_num().equal(old.nan_to_num())
-            if self.replaced or not same or p.requires_grad != trained:
-                p.requires_grad_(trained).detach().copy_(old)
+            if _put_back(p, old) or self.replaced or p.requires_grad != trained:
+                p.requires_grad_(trained)
                 said = CHANGED
+        for p, gradient in self.gradients:
+            p.grad = gradient
         return said
 
     def restore_random_state(self) -> None:
@@ -216,8 +232,8 @@ def without_trace(
     """Measure inside, then put all back; ``ValueError`` where parameters had changed."""
     # What is fused, compiled or checkpointed by re-entrance has no second derivative.
     attention = sdpa_kernel(SDPBackend.MATH) if curvature else nullcontext()
-    compiles = "_dynamo" in vars(torch)
-    eager = torch.compiler.set_stance("force_eager") if compiles else nullcontext()
+    imported = "_dynamo" in vars(torch)
+    eager = torch.compiler.set_stance("force_eager") if imported else nullcontext()
     apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
     replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
     changes = [(parametrize, "_cache_enabled", 0)]
@@ -232,9 +248,9 @@ def without_trace(
             yield before
         except BaseException as error:
             wrong, said = before.restore(), str(error)
-            told = [REMEDIES[one] for one in REMEDIES if one in said]
-            if isinstance(error, ValueError):
-                told = [wrong] if wrong == CHANGED else []  # which explains the rest
+            told = (
+                [CHANGED] if wrong == CHANGED else [v for k, v in REMEDIES.items() if k in said]
+            )
             if told and isinstance(error, RuntimeError | ValueError):
                 raise ValueError(told[0]) from error
             raise

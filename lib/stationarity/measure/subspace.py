@@ -15,8 +15,7 @@ def check_symmetric(product: Callable, rows: Tensor, images: Tensor) -> None:
     half = torch.finfo(rows.dtype).eps ** 0.5  # of the digits
     if apart <= half * top:
         return
-    rounding = norms(product(3 * rows[0]) / 3 - images[0])
-    if apart > 10 * rounding or product(0 * rows[0]).any():  # or what it adds to a product
+    if apart > 10 * norms(product(3 * rows[0]) / 3 - images[0]) or product(0 * rows[0]).any():
         said = "a second derivative is wrong, as the Hessian's products are not symmetric"
         remedy = "write it with elementary operations (weight_norm as v * (g / v.norm()))"
         raise ValueError(f"{said}: {remedy}")
