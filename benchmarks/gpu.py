@@ -62,12 +62,12 @@ STEPS = {
     "transformer_xl": Step("gpu_rates:transformer_xl", 50),
     "products": Step("gpu_rates:products", 50),
     "resnet101": Step("gpu_rates:resnet101", 80),
-    "imagenet_resnet": Step("gpu_records:make", 110),
-    "little_decay": Step("gpu_records:make", 110),
-    "tiny_imagenet": Step("gpu_records:make", 200),
+    "cifar10_resnet": Step("gpu_records:make", 110),
+    "imagenet_resnet": Step("gpu_records:make", 200),
     "wikitext": Step("gpu_records:make", 130),
     "continued": Step("gpu_records:make", 150),
     "two_clocks": Step("gpu_records:make", 120),
+    "little_decay": Step("gpu_records:make", 200),
 }
 
 

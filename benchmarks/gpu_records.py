@@ -1,6 +1,5 @@
 """Steps of the GPU day: runs at single-gpu, on the part of the data that ``pack`` writes.
 
-The stages of chapter 3's runs are as long as the paper's, ηλT/(1−β) = 15, 1.5 and .15.
 The way of a step is set: to try compiled ones would take a minute of each run.
 """
 
@@ -16,15 +15,6 @@ from stationarity.runs.settings import get
 
 SCALE = "single-gpu"
 NOTE = "pack.json"  # in a data root: what each dataset is a part of
-CIFAR = dict(
-    examples=20_000, epochs=60, drops=(20, 40), weight_decay=0.0048, precision="bfloat16",
-    measure_every=2, measure_batches=30, sharpness_batches=2, sharpness_products=8,
-)  # fmt: skip
-TINY = dict(
-    dataset="tiny-imagenet", model="resnet101", classes=50, examples=12_500, crop_padding=8,
-    epochs=90, drops=(30, 60), weight_decay=0.00515, precision="bfloat16", measure_every=5,
-    measure_batches=30, sharpness_batches=2, sharpness_products=8,
-)  # fmt: skip
 TEXT = dict(
     tokens=2_000_000, batch_size=20, epochs=40, steps_per_epoch=200, drops=(16, 28),
     precision="bfloat16", measure_every=2,
@@ -44,12 +34,12 @@ DRY = {  # of the dry run, where the experiment has a setting other than 0
 
 
 RECORDS = {  # a step's experiment, and what differs from its settings at single-gpu
-    "imagenet_resnet": ("imagenet_resnet", CIFAR),
-    "little_decay": ("little_decay", CIFAR | dict(weight_decay=0.000192)),
-    "tiny_imagenet": ("imagenet_resnet", TINY),
+    "cifar10_resnet": ("cifar10_resnet", {}),
+    "imagenet_resnet": ("imagenet_resnet", {}),
     "wikitext": ("wikitext_transformer_xl", TEXT),
     "continued": ("continued", CONTINUED),
     "two_clocks": ("two_clocks", {}),
+    "little_decay": ("little_decay", {}),
 }
 
 
@@ -58,7 +48,7 @@ def changes_of(step: str, dry: bool = False) -> dict:
     name, changes = RECORDS[step]
     usual = get(name, SCALE, changes)
     small = {key: value for key, value in DRY.items() if getattr(usual, key, None)}
-    if changes.get("model") == "resnet101":
+    if getattr(usual, "model", "") == "resnet101":
         small["model"] = "resnet18"
     return changes | small if dry else changes
 

@@ -87,39 +87,30 @@ def test_what_is_packed_is_what_the_runs_take(gpu, root, tmp_path, monkeypatch):
 
 def test_a_dry_day_makes_records_and_goes_on_where_one_failed(gpu, root, tmp_path, capsys):
     out = tmp_path / "day"
-    line = [
-        "--dry",
-        "--out",
-        str(out),
-        "--commit",
-        "abc",
-        "--only",
-        "imagenet_resnet",
-        "matrix",
-    ]
+    line = ["--dry", "--out", str(out), "--commit", "abc", "--only", "cifar10_resnet", "matrix"]
     empty = tmp_path / "empty"
     empty.mkdir()
     assert gpu.main([*line, "--data-root", str(empty)]) == 1
     said = capsys.readouterr().out
-    assert "imagenet_resnet: failed" in said and "No CIFAR-10 in" in said
+    assert "cifar10_resnet: failed" in said and "No CIFAR-10 in" in said
     assert "matrix: done" in said and "| matrix | bfloat16 |" in said
     before = (out / "home" / "steps" / "matrix.json").read_text()
     assert gpu.main([*line, "--data-root", str(root), "--note", "noise"]) == 0
     said = capsys.readouterr().out
-    assert "imagenet_resnet: done" in said and "matrix: " not in said
+    assert "cifar10_resnet: done" in said and "matrix: " not in said
     assert (out / "home" / "steps" / "matrix.json").read_text() == before
-    (record,) = (out / "home" / "records").glob("imagenet_resnet/single-gpu-*")
+    (record,) = (out / "home" / "records").glob("cifar10_resnet/single-gpu-*")
     info = json.loads((record / "run.json").read_text())
     assert (info["commit"], info["note"], info["status"]) == ("abc", "noise", "complete")
-    assert f"To commit: {record} as book/results/imagenet_resnet/{record.name}" in said
-    assert "First give imagenet_resnet these settings at its scale: epochs=3" in said
+    assert f"To commit: {record} as book/results/cifar10_resnet/{record.name}" in said
+    assert "First give cifar10_resnet these settings at its scale: epochs=3" in said
     with tarfile.open(out / "home.tar.gz") as archive:
-        assert f"home/records/imagenet_resnet/{record.name}/metrics.parquet" in (
+        assert f"home/records/cifar10_resnet/{record.name}/metrics.parquet" in (
             archive.getnames()
         )
     summary = json.loads((out / "home" / "summary.json").read_text())
     assert summary["commit"] == "abc"
-    assert summary["steps"]["imagenet_resnet"]["results"]["run seconds"] > 0
+    assert summary["steps"]["cifar10_resnet"]["results"]["run seconds"] > 0
 
 
 PROGRAMS = {  # in the place of steps
@@ -213,6 +204,6 @@ def test_stages_are_as_many_memories_long_as_the_papers(gpu):
 
     for step in gpu_records.RECORDS:
         assert gpu_records.settings_of(step).dataset in gpu_data.SOURCES
-    for step in ("imagenet_resnet", "tiny_imagenet"):
+    for step in ("imagenet_resnet", "cifar10_resnet"):
         memories = scales.clocks(gpu_records.settings_of(step)).memories
         assert memories.tolist() == pytest.approx([15, 1.5, 0.15], rel=0.01)

@@ -166,12 +166,12 @@ def test_measured_times_stand_beside_estimates(monkeypatch, tmp_path):
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path))
     machine = cost.Machine(1e10, 1e10, 1e-4, dollars=2.0)
     table = cost.table("two-cores", machine)
-    assert table["from"]["imagenet_resnet"].startswith("run, CPU")
-    (run,) = (r for r in results.recorded("imagenet_resnet") if r.scale == "two-cores")
+    assert table["from"]["cifar10_resnet"].startswith("run, CPU")
+    (run,) = (r for r in results.recorded("cifar10_resnet") if r.scale == "two-cores")
     took = run.info["wall_seconds"]
-    assert table["time"]["imagenet_resnet"] == cost.spoken(took)
+    assert table["time"]["cifar10_resnet"] == cost.spoken(took)
     # A net of the same kind: by the operations, at the rate of that run.
-    assert table["from"]["resnet_constant"] == "rate of imagenet_resnet"
+    assert table["from"]["resnet_constant"] == "rate of cifar10_resnet"
     one, other = (cost.work(get(n, "two-cores")) for n in ("resnet_constant", run.name))
     assert table["time"]["resnet_constant"] == cost.spoken(took * one.total / other.total)
     paper = cost.table("paper", machine, 8)

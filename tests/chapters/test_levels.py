@@ -8,6 +8,7 @@ from stationarity.chapters import levels
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
 from stationarity.runs.settings import get
+from stationarity.stats.estimate import Estimate
 from stationarity.stats.trends import level
 
 
@@ -75,7 +76,14 @@ def test_too_little_is_refused(tmp_path):
     with pytest.raises(UsageError, match="has three measurements in its settled part"):
         levels.stage_levels(run_with(tmp_path, values=np.ones(3)))
     with pytest.raises(UsageError, match="measure it with more minibatches"):
-        levels.stage_levels(run_with(tmp_path, values=-np.ones(13)))
+        levels.ratio_to_start(Estimate.of(1.0, 0.1), -1.0)
+
+
+def test_a_start_that_is_not_known_leaves_the_levels(tmp_path):
+    values = np.r_[-5.0, np.ones(12)]
+    table = levels.stage_levels(run_with(tmp_path, values=values))
+    assert table["mean"].tolist() == [1] * len(table) and table.ratio.isna().all()
+    assert set(table.verdict) == {"undecided"}
 
 
 def test_one_criterion_tells_descent_from_noise(tmp_path, monkeypatch):

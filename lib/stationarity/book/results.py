@@ -53,10 +53,10 @@ def by_scale(run: Run) -> tuple:
     return SCALES.index(run.scale) if run.scale in SCALES else len(SCALES), run.folder
 
 
-def beside(run: Run) -> list[Run]:
-    """Return a run followed by the book's other records of its experiment."""
-    others = [r for r in recorded(run.name) if r.info["fingerprint"] != run.info["fingerprint"]]
-    return [run, *others]
+def beside(run: Run, *names: str) -> list[Run]:
+    """Return a run followed by the book's other records of its experiment, and of others."""
+    kept = [one for name in (run.name, *names) for one in recorded(name)]
+    return [run, *(one for one in kept if one.info["fingerprint"] != run.info["fingerprint"])]
 
 
 def record(run: Run, note: str | None = None) -> Path:

@@ -62,7 +62,8 @@ def stage_levels(run: Run, quantity="gradient_norm_squared", *, jointly=False) -
 
     One row a stage, of columns ``LEVEL``: level, change and trend of
     :func:`stationarity.stats.trends.level`, ``memory`` (its ``lag`` less :func:`white_lag`),
-    the mean's :func:`ratio_to_start` with its verdict, and the ends of their intervals.
+    the mean's :func:`ratio_to_start` with its verdict, and the ends of their intervals (NaN
+    where the start is not known to be positive: no question of the ledger needs it).
     ``jointly`` makes these hold for all stages together (Bonferroni). A run without noise
     gets no intervals: its scatter about a line is no error.
     """
@@ -74,7 +75,7 @@ def stage_levels(run: Run, quantity="gradient_norm_squared", *, jointly=False) -
         mean, change, lag = level(window.epoch, window.value, errors, together)
         if noiseless:
             mean, change = (Estimate(*[one.value] * 3) for one in (mean, change))
-        ratio = ratio_to_start(mean, start)
+        ratio = ratio_to_start(mean, start) if start > 0 else Estimate(*[math.nan] * 3)
         memory, words = lag - white_lag(window.epoch), (change.trend, verdict_of(ratio))
         rows.append((number, *mean, *change, *ratio, memory, *words))
     return pd.DataFrame(rows, columns=LEVEL)

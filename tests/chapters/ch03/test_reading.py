@@ -71,7 +71,7 @@ def test_the_share_of_a_quadratic_does_not_depend_on_where_it_began(
 
 def test_a_change_of_a_record_changes_its_verdict():
     """The gradient of the first stage, of the last one, and the loss of the first."""
-    run = next(one for one in results.recorded("imagenet_resnet"))
+    run = next(one for one in results.recorded("cifar10_resnet"))
     assert reading.stationary_share(run).low > levels.HELD
     assert reading.gradient_left(run).low > levels.LEFT
     assert reading.settled_loss_change(run).low > levels.STABLE
@@ -86,7 +86,7 @@ def test_a_change_of_a_record_changes_its_verdict():
     assert reading.settled_loss_change(flat).high < levels.STABLE
 
 
-@pytest.mark.parametrize("name", ["imagenet_resnet", "wikitext_transformer_xl"])
+@pytest.mark.parametrize("name", ["cifar10_resnet", "wikitext_transformer_xl"])
 @pytest.mark.parametrize(
     "quantity, fails, holds, limit",
     [
@@ -97,7 +97,7 @@ def test_a_change_of_a_record_changes_its_verdict():
 )
 def test_the_records_could_have_come_out_otherwise(name, quantity, fails, holds, limit):
     run = next(one for one in results.recorded(name))
-    if name != "imagenet_resnet" and quantity is reading.stationary_share:
+    if name != "cifar10_resnet" and quantity is reading.stationary_share:
         with pytest.raises(UsageError, match="no multiples of a gradient"):
             quantity(run)
         return
@@ -132,7 +132,7 @@ def test_the_curve_of_a_descent_is_no_scatter(tmp_path):
 
 
 def test_a_tenth_of_the_level_scatters_as_the_run_does_and_zero_does_not():
-    run = results.recorded("imagenet_resnet")[0]
+    run = results.recorded("cifar10_resnet")[0]
     tenth, zero = (reading.stationary_share(run, case) for case in ("tenth", "zero"))
     assert tenth.high - tenth.low > 1.3 * (zero.high - zero.low)  # as wide without scatter
 

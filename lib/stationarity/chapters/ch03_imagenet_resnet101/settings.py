@@ -1,7 +1,9 @@
 """ImageNet + ResNet-101 (chapter 3): the experiment of Figure 1.
 
 At ``classroom`` it is a scale model of the paper's run: its stages are as many memories of
-the weights long, see chapters/scales.py. ``little_decay`` is not: its control.
+the weights long, see chapters/scales.py. ``little_decay`` is not: its control. At
+``two-cores`` and ``single-gpu`` it is the paper's net on a part of Tiny ImageNet, and
+``cifar10_resnet`` a ResNet-18 on CIFAR-10.
 
 A pass of a measurement costs several steps, because it is float32 and not compiled.
 At ``single-gpu`` and ``paper`` the numbers of batches and products are such that
@@ -22,13 +24,27 @@ CIFAR = LARGER | dict(
     dataset="cifar10", learning_rate=0.1, blocks=(2, 2, 2, 2), crop_padding=4,
     weight_decay=0.0005, precision="auto",
 )  # fmt: skip
-TWO_CORES = CIFAR | dict(
+CIFAR_TWO_CORES = CIFAR | dict(
     epochs=60, examples=10000, width=16, drops=(30, 45), measure_every=2, measure_batches=80,
     sharpness_batches=2, sharpness_products=30,
 )  # fmt: skip
-SINGLE_GPU = CIFAR | dict(
+CIFAR_WHOLE = CIFAR | dict(
     epochs=200, width=64, drops=(100, 150), measure_every=5, measure_batches=50,
     sharpness_products=10, observe_every=20,
+)  # fmt: skip
+TINY = dict(
+    dataset="tiny-imagenet", model="resnet101", epochs=90, drops=(30, 60), crop_padding=8
+)
+TWO_CORES = CIFAR_TWO_CORES | TINY | dict(
+    classes=4, examples=1000, batch_size=16, weight_decay=0.008065, threads=1,
+    measure_batches=24, sharpness_batches=1, sharpness_products=3, observe_every=31,
+)  # fmt: skip
+CIFAR_SINGLE_GPU = CIFAR_WHOLE | dict(
+    examples=20000, epochs=60, drops=(20, 40), weight_decay=0.0048, precision="bfloat16",
+    measure_every=2, measure_batches=30, sharpness_batches=2, sharpness_products=8,
+)  # fmt: skip
+SINGLE_GPU = CIFAR_SINGLE_GPU | TINY | dict(
+    classes=50, examples=12500, weight_decay=0.00515, measure_every=5,
 )  # fmt: skip
 PAPER = LARGER | dict(
     dataset="imagenet", model="resnet101", epochs=90, batch_size=256, learning_rate=0.1,
@@ -40,7 +56,14 @@ register("imagenet_resnet", CLASSROOM, two_cores=TWO_CORES, single_gpu=SINGLE_GP
 register(
     "little_decay",
     CLASSROOM.but(weight_decay=0.0005),
-    two_cores=TWO_CORES | dict(weight_decay=0.00002),
-    single_gpu=SINGLE_GPU | dict(weight_decay=0.00002),
+    two_cores=TWO_CORES | dict(model="resnet18", weight_decay=0.00032),
+    single_gpu=SINGLE_GPU | dict(weight_decay=0.000206),
     paper=PAPER | dict(weight_decay=0.000004),
+)
+register(
+    "cifar10_resnet",
+    CLASSROOM,
+    two_cores=CIFAR_TWO_CORES,
+    single_gpu=CIFAR_SINGLE_GPU,
+    paper=CIFAR_WHOLE,
 )
