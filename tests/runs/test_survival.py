@@ -125,6 +125,15 @@ def test_a_run_killed_at_a_bad_moment_ends_as_if_it_was_not(point, whole, tmp_pa
     assert steps_taken(tmp_path) <= 13
 
 
+def test_a_followed_run_killed_after_its_last_checkpoint_says_what_it_saw(tmp_path):
+    given = {"name": "continued", "settings": FOLLOWED}
+    assert sitting(run, tmp_path / "whole", **given) == 0
+    moment = ("rows_of_motion", 1)
+    assert sitting(run, tmp_path / "killed", moment, **given) == -signal.SIGKILL
+    assert sitting(run, tmp_path / "killed", **given) == 0
+    assert_equal(the_run(tmp_path / "killed"), the_run(tmp_path / "whole"))
+
+
 STUDIES = {
     "settling": SETTLING,
     "replicas": {

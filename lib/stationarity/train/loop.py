@@ -68,6 +68,8 @@ def take_steps(state: State, keeper: Keeper) -> None:
     """Take the steps that are left: measure, follow, and write checkpoints."""
     settings, per_epoch, following = state.settings, state.dataset.steps_per_epoch, False
     progress, epochs = keeper.bar, f"of {settings.epochs}"
+    if state.directed and state.step == state.total:  # it ended, and did not say what it saw
+        directions.begin(state, keeper)
     for batch in state.batches():
         if state.step >= state.trained and not following:
             progress.set_postfix_str("computing the directions")
