@@ -145,14 +145,14 @@ def test_a_longer_run_of_other_code_is_kept_or_goes_on_when_told(monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, 5)
         with pytest.raises(KeyboardInterrupt):
-            stationarity.run("imagenet_resnet", **keywords)
+            stationarity.run("cifar10_resnet", **keywords)
     monkeypatch.setattr(records, "code_hash", lambda study: "othercode")
     with pytest.raises(UsageError, match="other_code=True"):
-        stationarity.run("imagenet_resnet", **keywords)
-    run = stationarity.run("imagenet_resnet", **keywords, other_code=True)
+        stationarity.run("cifar10_resnet", **keywords)
+    run = stationarity.run("cifar10_resnet", **keywords, other_code=True)
     assert run.complete and not run.made_by_this_code
     with pytest.warns(UserWarning, match="other library code"):
-        assert stationarity.run("imagenet_resnet", **keywords).info == run.info
+        assert stationarity.run("cifar10_resnet", **keywords).info == run.info
 
 
 @pytest.mark.parametrize("measure_every", [0, 1])
