@@ -139,7 +139,8 @@ class MeanHessian:
             full = isinstance(error, torch.OutOfMemoryError)
             if not self.kept or not (full or "inplace operation" in str(error)):
                 raise
-        self.before.restore_state()
+        if not self.checked:  # later products keep no more
+            self.before.restore_state()
         good = 0 if self.before.unseen else len(self.kept)  # graphs of values that stay
         # Forward passes may wait for those of other processes: all keep as many graphs.
         fewest = distributed.least(-1 if total is None else good, self.device)

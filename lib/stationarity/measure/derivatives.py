@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
 PIECE = 4096  # entries that are added in their own dtype
+CHANGED = "the forward pass changes parameters: move that out of it"
 LACKING = "an operation lacks a derivative: write it with elementary ones"
 REMEDIES = {  # by what PyTorch says
-    "differentiated Tensors": "the forward pass changes parameters: move that out of it",
+    "differentiated Tensors": CHANGED,
     "nference tensor": "a tensor was made in inference_mode(): make it, or a clone, outside",
     "graph a second time": "a graph is used twice: keep none between calls, and let the "
     "objective return its loss without calling backward()",

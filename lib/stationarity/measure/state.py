@@ -21,10 +21,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 from torch.utils import checkpoint
 
-from .derivatives import REMEDIES
+from .derivatives import CHANGED, REMEDIES
 
 SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
-CHANGED = "the forward pass changes parameters: move that out of it"
 WROTE = "the backward pass writes .grad: use non-reentrant checkpoints"
 HOOKS = "_backward_hooks", "_backward_pre_hooks"  # which change gradients, not the loss
 TABLES = dict, list, set, collections.deque
@@ -98,7 +97,7 @@ def _random_state(one) -> tuple[Callable, object]:
 
 
 def _put_back(tensor: Tensor, value: Tensor) -> bool:
-    """Give a tensor its value again, of which graphs need not know; return whether it had."""
+    """Give a tensor its value again, unseen by graphs; return whether it had another."""
     if tensor.shape != value.shape or tensor.dtype != value.dtype:
         tensor.data = value.clone()
         return True
@@ -247,10 +246,9 @@ def without_trace(
         try:
             yield before
         except BaseException as error:
-            wrong, said = before.restore(), str(error)
-            told = (
-                [CHANGED] if wrong == CHANGED else [v for k, v in REMEDIES.items() if k in said]
-            )
+            wrong = before.restore()
+            found = [remedy for said, remedy in REMEDIES.items() if said in str(error)]
+            told = [CHANGED] if wrong == CHANGED else found  # which explains the rest
             if told and isinstance(error, RuntimeError | ValueError):
                 raise ValueError(told[0]) from error
             raise
