@@ -2,7 +2,8 @@
 
 At ``classroom`` it is a scale model of the paper's run: its stages are as many memories of
 the weights long, see chapters/scales.py. ``little_decay`` is not: its control. At
-``two-cores`` and ``single-gpu`` it is the paper's net on a part of Tiny ImageNet, and
+``two-cores`` and ``single-gpu`` it is the paper's net on a part of Tiny ImageNet;
+``imagenet_resnet18`` is a smaller net on the same, in several seeds, and
 ``cifar10_resnet`` a ResNet-18 on CIFAR-10.
 
 A pass of a measurement costs several steps, because it is float32 and not compiled.
@@ -25,8 +26,9 @@ CIFAR = LARGER | dict(
     weight_decay=0.0005, precision="auto",
 )  # fmt: skip
 CIFAR_TWO_CORES = CIFAR | dict(
-    epochs=60, examples=10000, width=16, drops=(30, 45), measure_every=2, measure_batches=80,
-    sharpness_batches=2, sharpness_products=30,
+    epochs=60, examples=10000, width=16, batch_size=32, weight_decay=0.0024, drops=(20, 40),
+    threads=1, measure_every=2, measure_batches=40, sharpness_batches=2,
+    sharpness_products=10, observe_every=62,
 )  # fmt: skip
 CIFAR_WHOLE = CIFAR | dict(
     epochs=200, width=64, drops=(100, 150), measure_every=5, measure_batches=50,
@@ -59,6 +61,13 @@ register(
     two_cores=TWO_CORES | dict(model="resnet18", weight_decay=0.00032),
     single_gpu=SINGLE_GPU | dict(weight_decay=0.000206),
     paper=PAPER | dict(weight_decay=0.000004),
+)
+register(
+    "imagenet_resnet18",
+    CLASSROOM,
+    two_cores=TWO_CORES | dict(model="resnet18"),
+    single_gpu=SINGLE_GPU | dict(model="resnet18"),
+    paper=PAPER | dict(model="resnet18"),
 )
 register(
     "cifar10_resnet",
