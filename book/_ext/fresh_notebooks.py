@@ -1,12 +1,13 @@
-"""Makes every build execute every chapter, as many at a time as there are cores.
+"""Executes the chapters, as many at a time as there are cores, wherever a page may differ.
 
-Sphinx skips a page whose own file has not changed, and Jupyter's cache one that it has
-executed before. What a chapter shows also depends on the library, on the runs and on the
-recorded results, which neither sees. So each build empties the cache and fills it with
-chapters that are executed side by side; Sphinx then takes them from there. They wait for
-nothing of each other but runs that two of them need, which locks see to. Runs that are
-complete are loaded, so this costs little. A chapter that fails is left out of the cache:
-Sphinx executes it again, and says why.
+Sphinx skips a page whose own file has not changed, and Jupyter's cache one whose cells have
+not. What a chapter shows also depends on the library, on the recorded results and on the
+runs, which neither sees. So the cache holds for one state of all these; a build that meets
+another empties it, and executes every chapter. Runs that are complete are loaded. A chapter
+that fails is left out of the cache: Sphinx executes it again, and says why. Every page is
+written anew, so that a warning comes again.
+
+The pages that look at all the runs there are come after the chapters that make them.
 
 A kernel is stopped at once when its chapter is done: it holds nothing to be saved,
 and its orderly end takes seconds.
@@ -14,29 +15,54 @@ and its orderly end takes seconds.
 Progress of the runs stays off the pages.
 """
 
+import hashlib
 import logging
 import os
+import sys
+from pathlib import Path
 
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
 from nbclient import NotebookClient
 
+# What a page depends on beside its own cells, and the variables that it listens to.
+SOURCES = ("lib/**/*.py", "book/*.yml", "book/re*/**/*", "pyproject.toml", "requirements.txt")
+VARIABLES = ("STATIONARITY_DATA", "STATIONARITY_RUNS", "HF_HOME", "CUDA_VISIBLE_DEVICES")
 
-def execute_every_page(app, env, added, changed, removed):
+
+def state(project: Path) -> str:
+    """Return a hash of the library, the records, the runs and the settings of this build."""
+    runs = Path(os.environ.get("STATIONARITY_RUNS") or project / "runs").expanduser()
+    paths = [path for pattern in SOURCES for path in project.glob(pattern)]
+    digest = hashlib.sha256(sys.version.encode())
+    for path in sorted([*paths, *runs.glob("*/*/run.json")]):
+        if path.is_file():
+            digest.update(f"{path}\n".encode() + path.read_bytes())
+    digest.update(repr([os.environ.get(name) for name in VARIABLES]).encode())
+    return digest.hexdigest()
+
+
+def execute_where_needed(app, env, added, changed, removed):
     cache = get_cache(env.mystnb_config.execution_cache_path)
-    cache.clear_cache()
-    pages = [env.doc2path(name) for name in sorted(env.found_docs)]
-    for page in pages:
-        if page.endswith(".ipynb"):
-            cache.add_nb_to_project(page)
+    project, of_state = Path(app.srcdir), Path(cache.path) / "state"
+    if not of_state.exists() or of_state.read_text() != state(project):
+        cache.clear_cache()
+    of_state.unlink(missing_ok=True)  # until every page is done
     logger = logging.getLogger(__name__)
     logger.setLevel(logging.INFO)  # says which chapters have begun and ended
-    load_executor("local-parallel", cache, logger).run_and_cache(timeout=None)
+    executor = load_executor("local-parallel", cache, logger)
+    pages = sorted(p for p in map(env.doc2path, env.found_docs) if p.endswith(".ipynb"))
+    chapters = [page for page in pages if Path(page).name[0].isdigit()]
+    for some in (chapters, [page for page in pages if page not in chapters]):
+        for page in some:
+            cache.add_nb_to_project(page)
+        executor.run_and_cache(filter_uris=some, timeout=None)
+    of_state.write_text(state(project))
     return env.found_docs
 
 
 def setup(app):
     os.environ.setdefault("STATIONARITY_PROGRESS", os.devnull)
     NotebookClient.shutdown_kernel.default_value = "immediate"
-    app.connect("env-get-outdated", execute_every_page)
+    app.connect("env-get-outdated", execute_where_needed)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

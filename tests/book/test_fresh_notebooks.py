@@ -1,0 +1,90 @@
+"""The extension that executes the chapters: whenever a page may differ, and only then."""
+
+import importlib.util
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+from jupyter_cache import get_cache
+from stationarity.runs.provenance import PROJECT
+
+SPEC = importlib.util.spec_from_file_location(
+    "fresh_notebooks", PROJECT / "book" / "_ext" / "fresh_notebooks.py"
+)
+extension = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(extension)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of one chapter and one page that looks at runs; both count their executions."""
+    for folder in ("lib", "book/results/one", "runs/one/classroom-1"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("lib/code.py", "book/results/one/run.json", "runs/one/classroom-1/run.json"):
+        (tmp_path / file).write_text("1")
+    for name in ("01-first", "claims"):
+        line = f"with open(r'{tmp_path}/executed', 'a') as file: file.write('{name} ')"
+        cells = [nbformat.v4.new_code_cell(line), nbformat.v4.new_markdown_cell("Words.")]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"book/{name}.ipynb")
+    monkeypatch.delenv("STATIONARITY_RUNS", raising=False)
+    return tmp_path
+
+
+def executed(project) -> list[str]:
+    """Return which pages a build executes, in turn."""
+    config = SimpleNamespace(execution_cache_path=str(project / "_build" / "cache"))
+    names = {"book/claims", "book/01-first"}
+    env = SimpleNamespace(
+        mystnb_config=config, found_docs=names, doc2path=lambda name: f"{project}/{name}.ipynb"
+    )
+    (project / "executed").write_text("")
+    app = SimpleNamespace(srcdir=str(project))
+    assert extension.execute_where_needed(app, env, set(), set(), set()) == names
+    assert len(get_cache(config.execution_cache_path).list_cache_records()) >= 2  # none failed
+    return (project / "executed").read_text().split()
+
+
+def test_every_page_is_executed_once_chapters_first(project):
+    assert executed(project) == ["01-first", "claims"]
+    assert executed(project) == []
+    cells = nbformat.read(project / "book/claims.ipynb", 4)
+    cells.cells[1].source = "Other words."
+    nbformat.write(cells, project / "book/claims.ipynb")
+    assert executed(project) == []
+    cells.cells[0].source += "; file.close()"
+    nbformat.write(cells, project / "book/claims.ipynb")
+    assert executed(project) == ["claims"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "lib/code.py", "lib/new.py", "book/results/one/run.json", "book/claims.yml",
+        "book/reference/curve.csv", "runs/one/classroom-1/run.json",
+        "runs/one/two-cores-2/run.json", "requirements.txt",
+    ],
+)  # fmt: skip
+def test_what_a_page_depends_on_changes_the_state(project, file):
+    before = extension.state(project)
+    assert extension.state(project) == before
+    (project / file).parent.mkdir(parents=True, exist_ok=True)
+    (project / file).write_text("2")
+    assert extension.state(project) != before
+
+
+def test_another_state_executes_every_page(project, monkeypatch):
+    executed(project)
+    monkeypatch.setenv("STATIONARITY_DATA", "elsewhere")
+    assert executed(project) == ["01-first", "claims"]
+
+
+def test_a_build_that_was_stopped_leaves_no_state(project, monkeypatch):
+    def stop(*args, **keywords):
+        raise KeyboardInterrupt
+
+    executed(project)
+    (project / "lib/code.py").write_text("2")
+    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+        stopped.setattr(extension, "load_executor", stop)
+        executed(project)
+    assert executed(project) == ["01-first", "claims"]
