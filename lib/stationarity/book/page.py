@@ -1,6 +1,7 @@
 """What a chapter needs to be a page: style, numbers for its prose, a tab for each run."""
 
 import base64
+import contextlib
 import html
 import io
 import numbers
@@ -36,15 +37,18 @@ def markdown(text: str) -> None:
     display(Markdown(text))
 
 
-def finding(condition: bool, text: str, *, otherwise: str) -> None:
+def finding(condition: bool, text: str, *, otherwise: str, name: str = "") -> None:
     """State what was seen where its condition is true, or else what is so instead, marked.
 
     Both are Markdown, in full sentences with numbers. The output's metadata has the outcome.
+    What has a name can be repeated anywhere on the page: ``{glue:md}`` in the format ``myst``.
     """
     from IPython.display import Markdown, display
 
     shown = text if condition else f":::{{admonition}} Not so here\n{otherwise}\n:::"
     display(Markdown(shown), metadata={"finding": {"text": text, "holds": bool(condition)}})
+    if name:
+        _glue(name, Markdown((text if condition else otherwise).removeprefix("- ")))
 
 
 def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> None:
@@ -97,12 +101,14 @@ def _as_html(run, address: str, reason: str) -> str:
 
 def glue(**values) -> None:
     """Make numbers and strings available to the prose of the page, as plain Python values."""
-    try:
-        from myst_nb import glue as glue_one
-    except ImportError:  # outside the book's environment a page has no prose to fill
-        return
-
     for name, value in values.items():
         if not isinstance(value, str | bool):
             value = int(value) if isinstance(value, numbers.Integral) else float(value)
+        _glue(name, value)
+
+
+def _glue(name: str, value) -> None:
+    with contextlib.suppress(ImportError):  # outside the book's environment nothing is filled
+        from myst_nb import glue as glue_one
+
         glue_one(name, value, display=False)
