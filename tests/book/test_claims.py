@@ -105,7 +105,7 @@ def test_runs_that_differ_in_the_seed_alone_are_judged_once(piece, tmp_path):
     claim, _ = judged(piece, run)
     table = verdicts.verdicts([claim], {"full_batch": runs}.get)
     assert (table.role == "claim").sum() == 2  # of two settings
-    assert [one.info["settings"]["seed"] for one in verdicts._of_one_seed_each(runs)] == [0, 0]
+    assert [one.info["settings"]["seed"] for one in results.of_one_seed_each(runs)] == [0, 0]
 
 
 def test_a_control_of_another_scale_is_none(piece, tmp_path):

@@ -54,9 +54,19 @@ def by_scale(run: Run) -> tuple:
 
 
 def beside(run: Run, *names: str) -> list[Run]:
-    """Return a run followed by the book's other records of its experiment, and of others."""
-    kept = [one for name in (run.name, *names) for one in recorded(name)]
+    """Return a run followed by the book's other records of its experiment, and of others.
+
+    Of records that differ in the seed alone there is one.
+    """
+    kept = (one for name in (run.name, *names) for one in of_one_seed_each(recorded(name)))
     return [run, *(one for one in kept if one.info["fingerprint"] != run.info["fingerprint"])]
+
+
+def of_one_seed_each(runs: list[Run]) -> list[Run]:
+    """Return of runs that differ in the seed alone that of the first: it stands for all."""
+    by_seed = sorted(runs, key=lambda run: run.info["settings"].get("seed", 0), reverse=True)
+    first = {run.but_for_the_seed: run for run in by_seed}
+    return [run for run in runs if first[run.but_for_the_seed] is run]
 
 
 def record(run: Run, note: str | None = None) -> Path:

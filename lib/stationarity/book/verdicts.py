@@ -76,19 +76,12 @@ def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_ru
         for number, evidence in enumerate(claim.evidence, start=1):
             row = {"claim": claim.name, "piece": number, "quantity": evidence.quantity}
             row |= {"experiment": evidence.experiment, "role": "claim"}
-            made = _of_one_seed_each(runs(evidence.experiment) or ())
+            made = results.of_one_seed_each(runs(evidence.experiment) or ())
             if not made:
                 rows.append(row | {"verdict": NOT_RUN})
             for run in made:
                 rows += [row | found for found in _judged(evidence, run, runs)]
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
-
-
-def _of_one_seed_each(made: list[Run]) -> list[Run]:
-    """Return of runs that differ in the seed alone that of the first: it stands for all."""
-    by_seed = sorted(made, key=lambda run: run.info["settings"].get("seed", 0), reverse=True)
-    first = {run.but_for_the_seed: run for run in by_seed}
-    return [run for run in made if first[run.but_for_the_seed] is run]
 
 
 def _judged(evidence: Evidence, run: Run, runs: Callable) -> list[dict]:
