@@ -8,6 +8,7 @@ import numbers
 from collections.abc import Callable, Iterable
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ..chapters.plots import use_style
 from ..errors import UsageError
@@ -49,6 +50,11 @@ def finding(condition: bool, text: str, *, otherwise: str, name: str = "") -> No
     display(Markdown(shown), metadata={"finding": {"text": text, "holds": bool(condition)}})
     if name:
         _glue(name, Markdown((text if condition else otherwise).removeprefix("- ")))
+
+
+def glimpse(figure: Figure) -> None:
+    """Let a figure of the page stand in its minute, too: ``{glue:} minute_figure``."""
+    _glue("minute_figure", figure)
 
 
 def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> None:
