@@ -43,6 +43,10 @@ def test_a_record_of_the_book_keeps_every_bit_and_names_no_path():
     assert results.beside(run) == [run]
     other = stationarity.run("full_batch", settings=SMALL | {"seed": 1})
     assert [r.settings.seed for r in results.beside(other)] == [1, 0]
+    results.record(other)
+    wider = stationarity.run("full_batch", settings=SMALL | {"hidden": "5"})
+    beside = results.beside(wider)  # of records that differ in the seed, the first
+    assert [(r.settings.hidden, r.settings.seed) for r in beside] == [((5,), 0), ((4,), 0)]
 
 
 def test_only_a_complete_run_is_recorded(tmp_path):

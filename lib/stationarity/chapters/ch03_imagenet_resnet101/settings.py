@@ -26,9 +26,8 @@ CIFAR = LARGER | dict(
     weight_decay=0.0005, precision="auto",
 )  # fmt: skip
 CIFAR_TWO_CORES = CIFAR | dict(
-    epochs=60, examples=10000, width=16, batch_size=32, weight_decay=0.0024, drops=(20, 40),
-    threads=1, measure_every=2, measure_batches=40, sharpness_batches=2,
-    sharpness_products=10, observe_every=62,
+    epochs=60, examples=10000, width=16, drops=(30, 45), measure_every=2, measure_batches=80,
+    sharpness_batches=2, sharpness_products=30,
 )  # fmt: skip
 CIFAR_WHOLE = CIFAR | dict(
     epochs=200, width=64, drops=(100, 150), measure_every=5, measure_batches=50,
