@@ -10,6 +10,7 @@ import pytest
 import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from stationarity.book import classroom
 
 ROOT = Path(__file__).parents[2]
 
@@ -351,12 +352,22 @@ def test_small_parameters_are_for_chapters_that_exist():
     assert set(SMALL) <= {path.stem for path in NOTEBOOKS}
 
 
+def with_audit(notebook):
+    """Return a page that ends by trying its self-checks, right answers and wrong ones."""
+    if not classroom.checks(notebook):
+        return notebook
+    begin = next(n for n, cell in enumerate(notebook.cells) if "{exercise}" in cell.source)
+    notebook.cells.insert(begin, classroom.preparation(notebook))
+    notebook.cells.append(new_code_cell("check.audit()"))
+    return notebook
+
+
 @each_notebook
 def test_execution(path, tmp_path, record_property):
     injected = SMALL.get(path.stem, {})
     assert set(injected) <= parameters(nbformat.read(path, as_version=4))
     notebook = papermill.execute_notebook(
-        path,
+        with_audit(nbformat.read(path, as_version=4)),
         tmp_path / path.name,
         parameters=injected,
         kernel_name="python3",

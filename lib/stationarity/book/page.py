@@ -15,6 +15,8 @@ from ..errors import UsageError
 from ..runs import records
 from . import parameters, results
 
+GLUED: dict[str, object] = {}  # what a page has given to its prose
+
 
 def begin(*names: str, **given) -> dict[str, dict]:
     """Set the style of figures; take and return what ``parameters.checked`` does."""
@@ -114,7 +116,8 @@ def glue(**values) -> None:
 
 
 def _glue(name: str, value) -> None:
-    with contextlib.suppress(ImportError):  # outside the book's environment nothing is filled
+    GLUED[name] = getattr(value, "data", value)  # of Markdown, its text
+    with contextlib.suppress(ImportError):  # outside the book a class copy fills them in itself
         from myst_nb import glue as glue_one
 
         glue_one(name, value, display=False)
