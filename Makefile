@@ -20,11 +20,13 @@ export PLACE := $(CURDIR)
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help book test benchmark gpu lock clean stale
+.PHONY: help book class slides test benchmark gpu lock clean stale
 .NOTPARALLEL:
 
 help:
 	@echo "make book       build the book: _build/html/index.html"
+	@echo "make class      notebooks for students and for teachers: _build/class"
+	@echo "make slides     a deck of slides for each chapter: _build/slides"
 	@echo "make test       run the tests"
 	@echo "make benchmark  time measurements and training against their floors"
 	@echo "make gpu        on a machine with a GPU: its tests, rates and records, 12 minutes"
@@ -87,6 +89,12 @@ book: $(VENV)/.ready
 	trap 'kill $$follow 2>/dev/null' EXIT; trap 'exit 130' HUP INT TERM; \
 	STATIONARITY_PROGRESS="$$PLACE/$(PROGRESS)" $(VENV)/bin/jupyter-book build . -W --keep-going
 	@echo "The book is built. Open $$PLACE/_build/html/index.html"
+
+class: $(VENV)/.ready
+	@$(BIN) -m stationarity.book.classroom _build/class
+
+slides: book
+	@$(BIN) -m stationarity.book.slides _build/slides
 
 test: $(VENV)/.ready
 	$(BIN) -m pytest $(ARGS)
