@@ -3,9 +3,11 @@
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from pandas import DataFrame
 
 from ...runs.records import Run
 from ..plots import DOTTED, THEORY, panels, points
+from . import reading
 
 SQUARED_NORM = "squared norm (nats² per unit²)"
 
@@ -27,6 +29,52 @@ def inflation(run: Run) -> Figure:
     axis.set_xscale("log", base=2)
     axis.set(xlabel="minibatches M (number)", ylabel=SQUARED_NORM)
     axis.legend()
+    return figure
+
+
+def two_estimates(signal=0.2, noise=1.0, batches=8, directions=20) -> Figure:
+    """Draw naive and unbiased squared norms by theory, and of 150 simulated measurements."""
+    figure, ((left, right),) = panels(1, 2, height=3.2)
+    sizes = np.geomspace(2, 128)
+    naive, spread = reading.by_theory(signal, noise, sizes, directions)
+    ends = signal**2 - spread, signal**2 + spread
+    left.fill_between(sizes, *ends, color="C0", alpha=0.2, linewidth=0, label="unbiased")
+    left.plot(sizes, naive, "C1--", label="naive")
+    left.axhline(signal**2, **THEORY, label="truth")
+    left.set_xscale("log", base=2)
+    left.set(xlabel="minibatches M (number)", ylabel="squared norm (no unit)")
+    left.legend()
+    drawn = np.random.default_rng(0).standard_normal((150, batches, directions))
+    drawn *= noise / np.sqrt(directions)
+    drawn[..., 0] += signal
+    unbiased, _, square = np.transpose([reading.measured(one) for one in drawn])
+    right.hist(square, 20, density=True, color="C1", alpha=0.5)
+    right.hist(unbiased, 20, density=True, color="C0", alpha=0.5)
+    right.axvline(signal**2, **THEORY)
+    right.set(xlabel="squared norm (no unit)", ylabel="density")
+    return figure
+
+
+def numbers(papers: dict[str, DataFrame]) -> Figure:
+    """Draw clocks of runs by name, and where a direction is damped in which way.
+
+    Of each the ``memories`` and the ``angular_step`` of its stages, with a factor of two.
+    """
+    figure, ((left, right),) = panels(1, 2, height=3.4)
+    for number, (name, stages) in enumerate(papers.items()):
+        ends = stages.memories * 0.5, stages.memories * 2
+        left.hlines(stages.angular_step, *ends, color=f"C{number}", linewidth=6, alpha=0.3)
+        left.plot(stages.memories, stages.angular_step, f"C{number}s", label=name)
+    left.axvline(1, **DOTTED)
+    left.set(xlabel="memories in the stage", ylabel="turn a step (rad)")
+    left.set(xscale="log", yscale="log")
+    left.legend(fontsize="x-small")
+    friction = np.geomspace(0.001, 1)
+    right.plot(friction, friction**2 / (2 * (2 - friction)), "C3--", label="critical damping")
+    right.plot(friction, 2 * (2 - friction), "C1", label="stability limit")
+    right.set(xlabel="friction 1 − β (no unit)", ylabel="ηh (no unit)")
+    right.set(xscale="log", yscale="log")
+    right.legend(fontsize="x-small")
     return figure
 
 

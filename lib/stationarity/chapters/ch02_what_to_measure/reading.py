@@ -72,7 +72,7 @@ def misses(rank: int, strength: float, *, batches=40, replicates=1000, seed=0) -
     generator, truth = np.random.default_rng(seed), strength**2 / batches  # sigma = 1
     noise = generator.standard_normal((replicates, batches, rank)) / math.sqrt(rank)
     noise[..., 0] += math.sqrt(truth)
-    square, error, naive = np.transpose([_measured(gradients) for gradients in noise])
+    square, error, naive = np.transpose([measured(gradients) for gradients in noise])
     grouped = zip(square.reshape(-1, 5), error.reshape(-1, 5), strict=True)
     levels = [trends.level(np.arange(5), *one).mean for one in grouped]
     found = {
@@ -85,7 +85,19 @@ def misses(rank: int, strength: float, *, batches=40, replicates=1000, seed=0) -
     return {"rank": rank, "strength": strength} | below | above
 
 
-def _measured(gradients: np.ndarray) -> tuple[float, float, float]:
+def by_theory(signal, noise, batches, directions=20) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of the naive square, and the spread of the unbiased one, of M batches.
+
+    The true norm is ``signal``. The noise norm of a batch is ``noise``; it is Gaussian and
+    spread evenly over some ``directions``, in which the gradient lies.
+    """
+    batches = np.asarray(batches, float)
+    linear = 4 * signal**2 * noise**2 / (directions * batches)
+    square = 2 * noise**4 / (directions * batches * (batches - 1))
+    return signal**2 + noise**2 / batches, np.sqrt(linear + square)
+
+
+def measured(gradients: np.ndarray) -> tuple[float, float, float]:
     """Return the unbiased square of gradients (M, P), its error, and the naive square."""
     group = np.arange(len(gradients)) % GROUPS
     sums = np.equal.outer(np.unique(group), group).astype(float) @ gradients

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import sqrtm
 from scipy.signal import lfilter
 from torch import Tensor
@@ -15,6 +15,17 @@ from ...theory.discrete import decay, iterate
 from .chains import plane_matrices
 from .settings import Identities, Plane
 from .two_identities import Problem, batches, inner
+
+
+def descent(starts: ArrayLike, rates: ArrayLike, steps: int) -> NDArray:
+    """Return ``steps`` iterates (steps, n) of descent on 4 θ³ / 3 − 3 θ² / 2, starts first.
+
+    At rate 1 these are :func:`.chains.orbits`.
+    """
+    path = [np.asarray(starts, float)]
+    while len(path) < steps:
+        path.append(path[-1] - np.asarray(rates) * (4 * path[-1] ** 2 - 3 * path[-1]))
+    return np.array(path)
 
 
 def decayed_norms(

@@ -1,15 +1,10 @@
 """Figures of chapter 11: modified loss, currents, and the rotation that they cause."""
 
-import base64
-import html
-import io
-
 import matplotlib.pyplot as plt
 import numpy as np
 import scipy.stats
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
 from ...runs.records import Run
 from ...theory import damping
@@ -167,54 +162,19 @@ def frequencies(ensembles: dict[str, tuple[Run, str]]) -> Figure:
     return figure
 
 
-def _clouds(row, states: NDArray, step: int, size: int) -> list:
-    dots, colours = [], np.where(states[0, :, :, 0] > 0, "#d55e00", "#0173b2")
-    for number, (ax, name) in enumerate(zip(row, REGIMES, strict=True)):
-        dots.append(ax.scatter(*states[step, :, number].T, s=size, c=colours[:, number]))
-        ax.set_title(name if step == 0 else "", fontsize="small")
-        ax.set(xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
-    return dots
+def ensemble(states: NDArray, moments=(0, 4, 12)) -> Figure:
+    """Draw the ensemble of :func:`reading.paths` after so many steps, a row each.
 
-
-def animation(states: NDArray) -> bytes:
-    """Return an animation of :func:`reading.paths`, WebP, a step a frame, for ever."""
-    figure, (axes,) = panels(1, 3, height=2.9, sharey=True)
-    figure.set_dpi(90)
-    dots, frames = _clouds(axes, states, 0, size=9), []
-    plt.setp(axes, xlabel="position / its deviation")
-    axes[0].set(ylabel="velocity / its deviation")
-    text = axes[0].text(0.03, 0.92, "", transform=axes[0].transAxes, fontsize="small")
-    figure.canvas.draw()
-    figure.set_layout_engine("none")  # every frame has the layout of the first
-    for step, state in enumerate(states):
-        text.set_text(f"step {step}")
-        for dot, cloud in zip(dots, state.swapaxes(0, 1), strict=True):
-            dot.set_offsets(cloud)
-        figure.canvas.draw()
-        frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]))
-    plt.close(figure)
-    palette, file = frames[0].quantize(32), io.BytesIO()  # few colours: half the size
-    first, *others = (one.quantize(palette=palette, dither=0).convert("RGB") for one in frames)
-    how = {"duration": 90, "loop": 0, "lossless": True, "method": 1}
-    first.save(file, "WEBP", save_all=True, append_images=others, **how)
-    return file.getvalue()
-
-
-def playable(states: NDArray, alt: str) -> str:
-    """Return HTML that shows the ensemble of :func:`reading.paths` at rest, and moves it."""
-    moments, file = (0, 4, 12), io.BytesIO()
+    The colour of a copy is the side on which it was at the start.
+    """
     figure, axes = panels(len(moments), 3, height=2.1, sharex=True, sharey=True)
+    colours = np.where(states[0, :, :, 0] > 0, "C3", "C0")
     for row, step in zip(axes, moments, strict=True):
-        _clouds(row, states, step, size=6)
+        for number, ax in enumerate(row):
+            ax.scatter(*states[step, :, number].T, s=6, c=colours[:, number], rasterized=True)
+            ax.set(xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
         row[0].set(ylabel=f"after {step} steps\nvelocity")
+    for ax, name in zip(axes[0], REGIMES, strict=True):
+        ax.set_title(name, fontsize="small")
     plt.setp(axes[-1], xlabel="position")
-    figure.savefig(file, format="webp", dpi=110, pil_kwargs={"quality": 85})
-    plt.close(figure)
-    images = (base64.b64encode(one).decode() for one in (file.getvalue(), animation(states)))
-    still, moving = (f"data:image/webp;base64,{image}" for image in images)
-    return (
-        f'<img src="{still}" alt="{html.escape(alt, quote=True)}" style="width: 100%">\n'
-        "<details><summary>Play the animation (close it to stop)</summary>\n"
-        f'<img src="{moving}" alt="The same, moving: a step a frame." style="width: 100%">\n'
-        "</details>"
-    )
+    return figure
