@@ -40,6 +40,9 @@
   }
   const histogram = (rows, color) =>
     rectY(rows, { x1: "x1", x2: "x2", y: "y", fill: color, fillOpacity: 0.45, inset: 0 });
+  /* Points of a line as one path: thousands of them are drawn at once. */
+  const specks = (path) => ({ lineStart() {}, lineEnd() {},
+    point: (x, y) => (path.moveTo(x, y), path.lineTo(x + 0.01, y)) });
   const dashed = { strokeDasharray: "5 3", strokeWidth: 1.6 };
 
   const FIGURES = {};
@@ -179,7 +182,7 @@
               line(rate === 1 ? grid : [], { x: (x) => x, y: Theory.arcsine, stroke: GREY, strokeWidth: 2 })] },
           { title: "Where each η ends", x: { domain: [0.3, 1], label: "learning rate η" },
             y: { domain: [0, 1], label: "weight θ (no unit)" }, marks: [
-              dot(FIGURES.descent.attractor, { x: "0", y: "1", r: 0.7, fill: GREY }),
+              line(FIGURES.descent.attractor, { x: "0", y: "1", curve: specks, stroke: GREY, strokeLinecap: "round", strokeWidth: 1.2 }),
               ruleX([2 / 3], { stroke: C1, strokeWidth: 2 }), ruleX([rate], { stroke: C0, strokeWidth: 2 })] },
         ],
         said: `Root mean square of the gradient: ${short(Math.sqrt(slope))}. A small distance of two `
@@ -261,8 +264,8 @@
       const tops = stages.map((s) => ({ stage: s.stage, step: s.rate * given.curvature }));
       const regimes = tops.map((t) => (t.step >= Theory.limit(1, given.momentum) ? "unstable"
         : Theory.damping(t.step, 1, given.momentum).regime));
-      const each = (of) => mine.map(of).join(", ");
-      const power = { type: "log", tickFormat: "~g", ticks: 4 };
+      const told = (words) => (new Set(words).size > 1 ? words.join(", ") : `all ${words[0]}`);
+      const power = { type: "log", ticks: 4, tickFormat: (d) => (d < 0.001 ? d.toExponential(0) : String(d)) };
       return {
         panels: [
           { title: "The clock of the weights", x: { ...power, domain: [1e-4, 1000], label: "memories in the stage, ηλT/(1−β)" },
@@ -275,14 +278,14 @@
               dot(mine, { x: "memories", y: "angle", fill: C0, r: 5, clip: true })] },
           { title: "Damping of the top direction", x: { ...power, domain: [0.001, 1], label: "friction, 1−β" },
             y: { ...power, domain: [1e-6, 20], label: "ηh₁ (no unit)" }, marks: [
-              line(border, { x: "0", y: "1", stroke: C3, ...dashed }),
+              line(border, { x: "0", y: "1", stroke: C3, clip: true, ...dashed }),
               line(edge, { x: "0", y: "1", stroke: C1, strokeWidth: 2 }),
               dot(tops, { x: () => Math.max(1 - given.momentum, 0.001), y: "step", fill: C0, r: 5, clip: true })] },
         ],
-        said: `Memories in the three stages (η, η/10, η/100): ${each((m) => short(m.memories))}: `
-          + `${each((m) => (m.memories > 1 ? "long" : "short"))} on the clock of the weights. `
+        said: `Memories in the three stages (η, η/10, η/100): ${mine.map((m) => short(m.memories)).join(", ")}: `
+          + `${told(mine.map((m) => (m.memories > 1 ? "long" : "short")))} on the clock of the weights. `
           + (model ? "A scale model of the run of Zhang et al. " : "An analogue of the run of Zhang et al., no scale model. ")
-          + `The top direction is ${regimes.join(", ")}; an epoch has ${short(mine[0].order)} memories of momentum.`,
+          + `In the top direction they are ${told(regimes)}; an epoch has ${short(mine[0].order)} memories of momentum.`,
       };
     },
     key: [[C0, "your run, three stages"], [GREY, "the papers' runs, to a factor of two: Z1 to Z3, Kunin"],
@@ -377,7 +380,7 @@
     const group = make("div", { class: "playable", role: "group", "aria-label": image.alt },
       make("div", { class: "controls" }, ...Object.values(controls).map((c) => c.element), buttons),
       panels, key, said);
-    image.replaceWith(group);
+    (image.closest("a") ?? image).replaceWith(group); // a link to the image
     let width = 0;
     new ResizeObserver(() => {
       if (panels.clientWidth !== width) ((width = panels.clientWidth), redraw());

@@ -1,0 +1,79 @@
+"""Makes reStructuredText of the library's docstrings, for the pages of the API.
+
+A docstring is written to be read where it stands: parameters as ``name: text``, bars of
+norms as they are, chapters and sections by their names. Here the former become a list,
+and the latter links to the chapter that derives what the function computes.
+"""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+PARAMETERS = re.compile(r"^Parameters\n-+\n((?:.+\n)+)", re.MULTILINE)
+PARAMETER = re.compile(r"^(\w[\w, ]*?) ?: ", re.MULTILINE)
+SECTION = re.compile(r'our section:? (?:"([^"]+)"|([^".]+)(?=\.))')
+CHAPTERS = re.compile(r"\bchapters? (\d+)(?: and (\d+))?")
+
+
+@cache
+def headings(book: Path) -> dict[str, str]:
+    """Return the page that has each heading of the chapters."""
+    found = {}
+    for page in sorted(book.glob("[0-9]*.ipynb")):
+        for cell in json.loads(page.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "markdown":
+                for title in re.findall(r"^#+ (.+)$", "".join(cell["source"]), re.MULTILINE):
+                    found.setdefault(title, page.stem)
+    return found
+
+
+def link(text: str, page: str) -> str:
+    return f":doc:`{text} </book/{page}>`"
+
+
+def with_links(text: str, pages: dict[str, str]) -> str:
+    """Return a docstring whose sections and numbers of chapters are links."""
+
+    def section(match) -> str:
+        name = " ".join((match[1] or match[2]).split())
+        page = next((pages[title] for title in pages if title.startswith(name)), None)
+        return f"our section {link(name, page)}" if page else match[0]
+
+    def chapter(match) -> str:
+        numbers = [number for number in match.groups() if number]
+        known = {page[:2]: page for page in pages.values()}
+        links = [link(f"chapter {n}", known[f"{int(n):02}"]) for n in numbers]
+        return " and ".join(links)
+
+    return CHAPTERS.sub(chapter, SECTION.sub(section, text))
+
+
+def escaped(text: str) -> str:
+    """Return a docstring whose bars and lone asterisks mean themselves, but for its code."""
+    parts = re.split(r"(``.+?``)", text, flags=re.DOTALL)
+    parts[::2] = (re.sub(r"(?<!\\)([|*])", r"\\\1", part) for part in parts[::2])
+    return "".join(parts)
+
+
+def listed(match) -> str:
+    """Return the lines ``name: text`` of parameters as a list of definitions."""
+    lines = PARAMETER.sub(lambda name: f"``{name[1]}``\n    ", match[1])
+    return f"**Parameters**\n\n{lines}\n"
+
+
+def prepare(app, what, name, obj, options, lines):
+    text = PARAMETERS.sub(listed, escaped("\n".join(lines)) + "\n")
+    lines[:] = with_links(text, headings(Path(app.srcdir) / "book")).splitlines()
+
+
+def is_left_out(app, what, name, obj, skip, options):
+    """Tell fields of a named tuple, of which Python itself says but their number."""
+    return (getattr(obj, "__doc__", None) or "").startswith("Alias for field") or None
+
+
+def setup(app):
+    app.setup_extension("sphinx.ext.autodoc")
+    app.connect("autodoc-skip-member", is_left_out)
+    app.connect("autodoc-process-docstring", prepare)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
