@@ -105,13 +105,10 @@ def _run(options) -> None:
     from .launch import distributed, run
 
     _HEARD.append(-5.0)
-    given = vars(options)
-    del given["command"]
-    for pair in options.settings:
-        if "=" not in pair:
-            raise UsageError(f"--set takes KEY=VALUE, not {pair!r}.")
-    given["settings"] = dict(pair.split("=", 1) for pair in options.settings)
-    result = run(**given)
+    if wrong := [pair for pair in options.settings if "=" not in pair]:
+        raise UsageError(f"--set takes KEY=VALUE, not {wrong[0]!r}.")
+    given = {key: value for key, value in vars(options).items() if key != "command"}
+    result = run(**given | {"settings": dict(pair.split("=", 1) for pair in given["settings"])})
     if distributed.started() == 1 or distributed.number("RANK", 0) == 0:
         print(f"{result.folder}: {result.info['status']}, {result.info['wall_seconds']:.0f} s")
 

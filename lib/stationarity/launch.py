@@ -55,8 +55,7 @@ def run(
     Raises :class:`UsageError` for bad input, before any long work.
     """
     chosen = settings if isinstance(settings, Settings) else get(name, scale, settings)
-    if seed is not None:
-        chosen = chosen.but(seed=seed)
+    chosen = chosen if seed is None else chosen.but(seed=seed)
     device = usable_device(device, devices)
     folder = folder_of(name, scale, chosen)
     if not chosen.shares_its_work:
@@ -178,8 +177,7 @@ def _explained(folder: Path, device: str):
 
 
 def _way_on(folder: Path) -> str:
-    newest = folder / CHECKPOINTS[0]
-    if not newest.exists():
+    if not (newest := folder / CHECKPOINTS[0]).exists():
         return f"No checkpoint of {folder.name} was due yet: the same call starts anew."
     age = f"{time.time() - newest.stat().st_mtime:.0f} seconds ago"
     return f"The same call goes on with {folder.name} from its last checkpoint, of {age}."

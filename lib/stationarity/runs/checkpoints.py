@@ -177,9 +177,8 @@ class Keeper:
         self._written()
 
     def _count(self) -> None:
-        now = time.monotonic()
-        self.info["wall_seconds"] += now - self.counted
-        self.counted = now
+        before, self.counted = self.counted, time.monotonic()
+        self.info["wall_seconds"] += self.counted - before
 
     def _written(self) -> None:
         """Set when the next checkpoint is due, after one that was begun by _count."""
@@ -260,7 +259,5 @@ def foreign_checkpoint(folder: Path) -> UsageError:
 
 
 def _kinds(state: dict) -> dict:
-    return {
-        name: (value.shape, value.dtype) if isinstance(value, Tensor) else type(value)
-        for name, value in state.items()
-    }
+    shapes = {key: (x.shape, x.dtype) for key, x in state.items() if isinstance(x, Tensor)}
+    return {key: type(x) for key, x in state.items()} | shapes

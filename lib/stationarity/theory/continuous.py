@@ -80,8 +80,6 @@ def limiting_covariance(
     """
     check_stable(curvature, learning_rate, momentum)
     curvature, noise_variance = broadcast(curvature, noise_variance)
-    covariance = np.zeros((*curvature.shape, 2, 2))
     velocity = noise_variance / (1 - momentum**2)
-    covariance[..., 0, 0] = learning_rate * (1 + momentum) / (2 * curvature) * velocity
-    covariance[..., 1, 1] = velocity
-    return covariance
+    position = learning_rate * (1 + momentum) / (2 * curvature) * velocity
+    return np.stack([position, velocity], -1)[..., None] * np.eye(2)
