@@ -75,6 +75,15 @@ def test_a_figure_has_its_caption_with_numbers_its_name_and_its_alt_text():
     assert r"\(a&lt;b\)" in text and 'alt="A &lt;falling&gt; line."' in text
 
 
+def test_a_finding_with_a_name_is_repeated():
+    made, prefix = chapter(), "application/papermill.record/"
+    kept = {"name": "found-it", "mime_prefix": prefix}
+    data = {f"{prefix}text/markdown": "*So* it is.", f"{prefix}text/plain": "<Markdown>"}
+    made.cells[1].outputs.append(output(data, scrapbook=kept))
+    made.cells[5].source += "\n\n```{glue:md} found-it\n:format: myst\n```"
+    assert "<em>So</em> it is." in slides.deck(BOOK, PAGE, made)
+
+
 def test_of_tabs_a_slide_shows_the_first_run():
     made = chapter()
     images = (

@@ -54,12 +54,12 @@ def test_every_experiment_belongs_to_one_chapter():
 
 def test_the_table_has_times_of_runs_and_counts_of_exercises(monkeypatch):
     took = dict.fromkeys(BOOK.chapters, 90.0) | {"13-two-clocks": math.nan}
-    monkeypatch.setattr(teaching, "seconds", lambda page: (took[page], set()))
+    monkeypatch.setattr(teaching, "seconds", lambda page: (took[page], ["a machine"]))
     table = teaching.table(BOOK, 2.0)
-    assert list(table.iloc[0])[:2] == ["1.5 min", "3 min"]
-    assert list(table.iloc[-1])[:2] == ["?", "?"]
-    assert (table[["proofs", "computations", "experiments"]] >= 1).all(axis=None)
-    assert table["self-checks"].sum() >= 40
+    assert list(table.iloc[0])[:3] == [1, "1.5 min", "3 min"]
+    assert list(table.iloc[-1])[1:3] == ["?", "?"]
+    assert (table[list(teaching.KINDS)] >= 1).all(axis=None)
+    assert table["checks"].sum() >= 40
 
 
 def test_the_graph_shows_every_chapter():

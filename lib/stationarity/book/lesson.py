@@ -16,7 +16,7 @@ import zlib
 from ..errors import UsageError, known_name
 from . import page
 
-GLUED = re.compile(r"\{glue:text\}`(\w+)(:[^`]*)?`")
+GLUED = re.compile(r"\{glue:(?:text|md)\}`([\w-]+)(:[^`]*)?`")
 WITHIN = 0.01  # how far from the solution's value an answer may lie, as a share of it
 
 # What an answer may be instead, and what to tell: the first that fits.
@@ -56,8 +56,8 @@ def filled(text: str, values: dict | None = None) -> str:
     known = page.GLUED if values is None else values
 
     def number(found: re.Match) -> str:
-        key, form = found[1], (found[2] or ":")[1:]
-        return format(known[key], form) if key in known else "…"
+        value, form = known.get(found[1], "…"), (found[2] or ":")[1:]
+        return value if isinstance(value, str) else format(value, form)
 
     return GLUED.sub(number, text)
 

@@ -120,11 +120,14 @@ class Writer:
         self.markdown.use(dollarmath_plugin, renderer=_formula, allow_labels=False)
 
     def __call__(self, text: str) -> str:
-        return self.markdown.render(filled(self.book.plain(text), self.values))
+        return self.markdown.render(self._filled(text))
 
     def line(self, text: str) -> str:
         """Return one line without a paragraph around it."""
-        return self.markdown.renderInline(filled(self.book.plain(text), self.values))
+        return self.markdown.renderInline(self._filled(text))
+
+    def _filled(self, text: str) -> str:
+        return self.book.plain(filled(self.book.plain(text), self.values))
 
 
 def _formula(text: str, options: dict) -> str:
@@ -137,8 +140,9 @@ def glued(notebook) -> dict:
     found = {}
     for output in (one for cell in notebook.cells for one in cell.get("outputs", [])):
         if kept := output.get("metadata", {}).get("scrapbook"):
-            value = output.data[f"{kept['mime_prefix']}text/plain"]
-            found[kept["name"]] = ast.literal_eval(value)
+            data = {k.removeprefix(kept["mime_prefix"]): v for k, v in output.data.items()}
+            words = data.get("text/markdown")  # of a finding with a name
+            found[kept["name"]] = words or ast.literal_eval(data["text/plain"])
     return found
 
 

@@ -46,6 +46,7 @@ def graph(book: Book) -> Figure:
     places = {}
     for row in range(height):
         level = [page for page in rows if rows[page] == row]
+        level.sort(key=lambda page: sum(places[one][0] for one in before[page]))
         for number, page in enumerate(level, start=1):
             places[page] = number / (len(level) + 1), -row
     for page, (x, y) in places.items():
@@ -67,14 +68,12 @@ def experiments(page: str) -> list[str]:
     return [name for name in EXPERIMENTS if f'"{name}"' in text]
 
 
-def seconds(page: str) -> tuple[float, set[str]]:
-    """Return how long a chapter's runs took at ``classroom``, and on what; else no number."""
-    total, devices = 0.0, set()
-    for name in experiments(page):
-        made = [run for run in verdicts.existing_runs(name) if run.scale == "classroom"]
-        total += made[-1].info["wall_seconds"] if made else math.nan
-        devices |= {run.info["device"] for run in made[-1:]}
-    return total, devices
+def seconds(page: str) -> tuple[float, list[str]]:
+    """Return how long a chapter's runs took at ``classroom``, and on what each; else no number."""
+    made = [run for name in experiments(page) for run in verdicts.existing_runs(name)]
+    small = [run.info for run in made if run.scale == "classroom"]
+    took = sum(info["wall_seconds"] for info in small) if small else math.nan
+    return took, [info["device"] for info in small]
 
 
 def table(book: Book, slower: float) -> pd.DataFrame:
@@ -82,12 +81,13 @@ def table(book: Book, slower: float) -> pd.DataFrame:
     rows = {}
     for number, page in enumerate(book.chapters, start=1):
         notebook = book.notebook(page)
-        took, _ = seconds(page)
+        took, devices = seconds(page)
         asked = re.findall(r"· (\w+) ★", "\n".join(c.source for c in notebook.cells))
         rows[f"{number}. {title_of(book.opening(page))}"] = {
-            "runs, here": cost.spoken(took),
-            "on Colab": cost.spoken(took * slower),
-            **{f"{kind}s": asked.count(kind) for kind in KINDS},
-            "self-checks": len(classroom.checks(notebook)),
+            "runs": len(devices),
+            "here": cost.spoken(took),
+            "Colab": cost.spoken(took * slower),
+            **{kind: asked.count(kind) for kind in KINDS},
+            "checks": len(classroom.checks(notebook)),
         }
     return pd.DataFrame(rows).T.rename_axis(columns="chapter")
