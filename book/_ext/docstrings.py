@@ -18,9 +18,9 @@ CHAPTERS = re.compile(r"\bchapters? (\d+)(?: and (\d+))?")
 
 @cache
 def headings(book: Path) -> dict[str, str]:
-    """Return the page that has each heading of the chapters."""
+    """Return the page that has each heading of the book, the first one."""
     found = {}
-    for page in sorted(book.glob("[0-9]*.ipynb")):
+    for page in sorted(book.glob("*.ipynb")):
         for cell in json.loads(page.read_text(encoding="utf-8"))["cells"]:
             if cell["cell_type"] == "markdown":
                 for title in re.findall(r"^#+ (.+)$", "".join(cell["source"]), re.MULTILINE):

@@ -138,6 +138,7 @@ SMALL = {
     "13-two-clocks": {"settings": SHORT_CLOCKS | {"two_clocks_by_heart": SHORT_CLOCKS}},
     "claims": {"settings": SHORT_LEDGER},
     "full-size": {"timed": []},
+    "own-model": {"epochs": 9},
 }  # fmt: skip
 
 LONGEST_CELL = 20  # lines
