@@ -6,7 +6,7 @@ scripts are off; the script of that name puts sliders in its place.
 
 from docutils import nodes
 
-SCRIPTS = ("plot.min.js", "theory.js", "playable.js")
+SCRIPTS = ("plot.min.js", "theory.js", "figures.js", "sliders.js")
 
 
 def load(app, pagename, templatename, context, doctree):

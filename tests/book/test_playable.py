@@ -198,7 +198,7 @@ def tagged() -> dict[str, SimpleNamespace]:
 
 
 def test_every_playable_figure_has_a_cell_and_every_such_cell_a_figure():
-    script = (SCRIPTS / "playable.js").read_text(encoding="utf-8")
+    script = (SCRIPTS / "figures.js").read_text(encoding="utf-8")
     assert set(tagged()) == set(re.findall(r"^  FIGURES\.(\w+) =", script, re.MULTILINE))
 
 
@@ -212,7 +212,7 @@ def test_the_scripts_are_small_and_need_no_network():
     files = list(SCRIPTS.glob("*.js"))
     assert sum(path.stat().st_size for path in files) < 400e3
     own = "".join(
-        (SCRIPTS / f"{name}.js").read_text("utf-8") for name in ("theory", "playable")
+        (SCRIPTS / f"{name}.js").read_text("utf-8") for name in ("theory", "figures", "sliders")
     )
     assert not re.search(r"https?:|fetch|import\b|XMLHttp", own)
     assert (SCRIPTS / "LICENSE").exists()

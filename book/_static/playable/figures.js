@@ -1,15 +1,13 @@
-/* Playable figures: where a cell of a page has the tag `playable-NAME`, the figure of that
-   name stands in the place of the cell's image, which stays where scripts are off.
-
-   A figure has `controls` (name: [label, low, high, at first, kind]; of the kinds "log" is a
-   logarithmic slider and "whole" one of whole numbers; one called `step` can be played),
-   and `draw`, from the values of the controls and a seed to the `panels`, options of
-   Plot.plot, and what is `said` of them. */
+/* The playable figures, by name. Each has `controls` (name: [label, low, high, at first, kind];
+   of the kinds "log" is a logarithmic slider and "whole" one of whole numbers; one called
+   `step` can be played), a button that draws `again`, a `key` of its colours, and `draw`: from
+   the values of the controls and a seed to the `panels`, options of Plot.plot, and what is
+   `said` of them. `sliders.js` shows them. */
 "use strict";
 
-(() => {
+const Figures = (() => {
   const [C0, C1, C2, C3, GREY] = ["0", "1", "2", "3", "theory"].map((c) => `var(--mark-${c})`);
-  const { plot, line, dot, arrow, rectY, areaY, ruleX, ruleY, text } = Plot;
+  const { line, dot, arrow, rectY, areaY, ruleX, ruleY, text } = Plot;
   const range = (n, first = 0, last = n - 1) =>
     Array.from({ length: n }, (_, i) => first + ((last - first) * i) / Math.max(n - 1, 1));
   const powers = (n, first, last) => range(n, Math.log(first), Math.log(last)).map(Math.exp);
@@ -44,6 +42,13 @@
   const specks = (path) => ({ lineStart() {}, lineEnd() {},
     point: (x, y) => (path.moveTo(x, y), path.lineTo(x + 0.01, y)) });
   const dashed = { strokeDasharray: "5 3", strokeWidth: 1.6 };
+  const theory = { stroke: GREY, strokeWidth: 2 }, limitLine = { stroke: C1, strokeWidth: 2 };
+  const here = { stroke: GREY, strokeDasharray: "1 3" };
+  const curve = (xs, of, style) => line(xs, { x: (x) => x, y: of, ...style });
+  const series = (rows, style) => line(rows, { x: (_, k) => k, y: (value) => value, ...style });
+  const POWER = { type: "log", ticks: 4,
+    tickFormat: (d) => (d < 0.001 ? d.toExponential(0) : String(d)) };
+  const WEIGHT = "weight θ (no unit)", UNIT = { domain: [0, 1], label: WEIGHT };
 
   const FIGURES = {};
 
@@ -73,26 +78,28 @@
       const bands = moments.map((m, k) =>
         ({ k, y1: m.mean - 2 * Math.sqrt(m.variance), y2: m.mean + 2 * Math.sqrt(m.variance) }));
       const grid = range(161, -wide, wide), rates = powers(120, 0.01, Math.min(4, 0.999 * limit));
-      const clip = { y: { domain: [-wide, wide], label: "weight θ (no unit)" } };
-      const levels = (of) => rates.map((r) => [r, of(h, r, variance || 1e-9, momentum).position]);
+      const level = (of) => (r) => Math.sqrt(of(h, r, variance || 1e-9, momentum).position);
       const lasting = Math.sqrt(Math.max(exact, 0));
       return {
         panels: [
-          { title: "One run, from θ = 3", x: { label: "step" }, ...clip, marks: [
-            areaY(bands, { x: "k", y1: "y1", y2: "y2", fill: C0, fillOpacity: 0.18, clip: true }),
-            line(path, { x: (_, k) => k, y: (x) => x, stroke: C0, clip: true }), ruleY([0])] },
-          { title: "Where it stays", x: { label: "weight θ (no unit)", domain: [-wide, wide] },
+          { title: "One run, from θ = 3", x: { label: "step" },
+            y: { domain: [-wide, wide], label: WEIGHT }, marks: [
+              areaY(bands, { x: "k", y1: "y1", y2: "y2", fill: C0, fillOpacity: 0.18, clip: true }),
+              series(path, { stroke: C0, clip: true }), ruleY([0])] },
+          { title: "Where it stays", x: { domain: [-wide, wide], label: WEIGHT },
             y: { label: "density" }, marks: stable && noise ? [
               histogram(bars(settled, -wide, wide, 40), C0),
-              line(grid, { x: (x) => x, y: (x) => bell(x, exact), stroke: GREY, strokeWidth: 2 }),
-              line(grid, { x: (x) => x, y: (x) => bell(x, langevin), stroke: C3, ...dashed }),
-            ] : [text([stable ? "no noise: a point" : "no stationary law"], { frameAnchor: "middle", fontSize: 13 })] },
-          { title: "Stationary deviation", x: { type: "log", domain: [0.01, 4], label: "learning rate η", ticks: 4, tickFormat: "~g" },
-            y: { type: "log", label: "√Var θ", tickFormat: "~g", ticks: 4 }, marks: [
-              line(levels(Theory.stationary), { x: "0", y: (d) => Math.sqrt(d[1]), stroke: GREY, strokeWidth: 2 }),
-              line(levels(Theory.limiting), { x: "0", y: (d) => Math.sqrt(d[1]), stroke: C3, ...dashed }),
-              ruleX(limit < 4 ? [limit] : [], { stroke: C1, strokeWidth: 2 }),
-              dot(stable && noise ? [0] : [], { x: () => rate, y: () => lasting, fill: C0, r: 5 })] },
+              curve(grid, (x) => bell(x, exact), theory),
+              curve(grid, (x) => bell(x, langevin), { stroke: C3, ...dashed }),
+            ] : [text([stable ? "no noise: a point" : "no stationary law"],
+              { frameAnchor: "middle", fontSize: 13 })] },
+          { title: "Stationary deviation",
+            x: { ...POWER, domain: [0.01, 4], label: "learning rate η" },
+            y: { ...POWER, label: "√Var θ" }, marks: [
+              curve(rates, level(Theory.stationary), theory),
+              curve(rates, level(Theory.limiting), { stroke: C3, ...dashed }),
+              ruleX(limit < 4 ? [limit] : [], limitLine),
+              dot(stable && noise ? [rate] : [], { x: (x) => x, y: () => lasting, fill: C0, r: 5 })] },
         ],
         said: stable
           ? `Stable: below η = 2(1+β)/h = ${short(limit)}. Stationary deviation of the weight: `
@@ -128,18 +135,18 @@
       const cut = found.filter((f) => f.unbiased < 0).length;
       return {
         panels: [
-          { title: "By theory", x: { type: "log", base: 2, label: "minibatches M", tickFormat: "~d", ticks: [2, 4, 8, 16, 32, 64, 128] },
-            y: { label: "squared norm", domain: [Math.min(...rows.map((r) => r.low)), top] }, marks: [
+          { title: "By theory", x: { type: "log", base: 2, label: "minibatches M", tickFormat: "~d" },
+            y: { label: "squared norm", domain: [Math.min(...rows.map((r) => r.low)), top] },
+            color: { domain: ["naive", "unbiased"], range: [C1, C0] }, marks: [
               areaY(rows, { x: "m", y1: "low", y2: "high", fill: C0, fillOpacity: 0.18 }),
               line(rows, { x: "m", y: "naive", stroke: C1, ...dashed }),
-              ruleY([truth], { stroke: GREY, strokeWidth: 2 }), ruleX([batches], { stroke: GREY, strokeDasharray: "1 3" }),
-              dot(["naive", "unbiased"], { x: () => batches, y: mean, fill: (d) => d, r: 5 })],
-            color: { domain: ["naive", "unbiased"], range: [C1, C0] } },
-          { title: "150 measurements", x: { label: "squared norm", domain: ends, ticks: 5 }, y: { label: "density" },
-            marks: [
+              ruleY([truth], theory), ruleX([batches], here),
+              dot(["naive", "unbiased"], { x: () => batches, y: mean, fill: (d) => d, r: 5 })] },
+          { title: "150 measurements", x: { label: "squared norm", domain: ends, ticks: 5 },
+            y: { label: "density" }, marks: [
               histogram(bars(found.map((f) => f.naive), ...ends, 40), C1),
               histogram(bars(found.map((f) => f.unbiased), ...ends, 40), C0),
-              ruleX([truth], { stroke: GREY, strokeWidth: 2 })] },
+              ruleX([truth], theory)] },
         ],
         said: `True square ${short(truth)}. Mean of the naive square: ${short(mean("naive"))}, by `
           + `theory ${short(Theory.naive(signal, noise, batches))}. Mean of the unbiased one: `
@@ -173,20 +180,21 @@
       const density = bars(path, 0, 1.0001, 50), grid = range(197, 0.004, 0.996);
       return {
         panels: [
-          { title: "The last iterates", x: { label: "step", ticks: 4 }, y: { domain: [0, 1], label: "weight θ (no unit)" }, marks: [
+          { title: "The last iterates", x: { label: "step", ticks: 4 }, y: UNIT, marks: [
             line(last, { x: (_, k) => from + k, y: (x) => x, stroke: C0, strokeWidth: 0.7 }),
             dot(last, { x: (_, k) => from + k, y: (x) => x, fill: C0, r: 2 })] },
-          { title: "Histogram of all", x: { domain: [0, 1], label: "weight θ (no unit)" },
+          { title: "Histogram of all", x: UNIT,
             y: { label: "density", domain: rate === 1 ? [0, 6] : undefined }, marks: [
               histogram(density, C0),
-              line(rate === 1 ? grid : [], { x: (x) => x, y: Theory.arcsine, stroke: GREY, strokeWidth: 2 })] },
-          { title: "Where each η ends", x: { domain: [0.3, 1], label: "learning rate η" },
-            y: { domain: [0, 1], label: "weight θ (no unit)" }, marks: [
-              line(FIGURES.descent.attractor, { x: "0", y: "1", curve: specks, stroke: GREY, strokeLinecap: "round", strokeWidth: 1.2 }),
-              ruleX([2 / 3], { stroke: C1, strokeWidth: 2 }), ruleX([rate], { stroke: C0, strokeWidth: 2 })] },
+              curve(rate === 1 ? grid : [], Theory.arcsine, theory)] },
+          { title: "Where each η ends", x: { domain: [0.3, 1], label: "learning rate η" }, y: UNIT,
+            marks: [
+              line(FIGURES.descent.attractor, { x: "0", y: "1", curve: specks, stroke: GREY,
+                strokeLinecap: "round", strokeWidth: 1.2 }),
+              ruleX([2 / 3], limitLine), ruleX([rate], { stroke: C0, strokeWidth: 2 })] },
         ],
         said: `Root mean square of the gradient: ${short(Math.sqrt(slope))}. A small distance of two `
-          + `runs is multiplied by ${short(Math.exp(stretch / 1))} a step on average: they `
+          + `runs is multiplied by ${short(Math.exp(stretch))} a step on average: they `
           + (stretch > 0 ? "part, and the run is chaotic." : "meet."),
       };
     },
@@ -215,22 +223,27 @@
       }
       const { regime, friction, natural } = Theory.damping(share, 1, momentum);
       const turn = Theory.turn(share, 1, momentum), places = range(7, -2.4, 2.4);
-      const field = places.flatMap((x) => places.map((y) => [x, y])).filter(([x, y]) => x * x + y * y < 6.5);
+      const field = places.flatMap((x) => places.map((y) => [x, y]))
+        .filter(([x, y]) => x * x + y * y < 6.5);
       const near = copies[0].path.slice(Math.max(0, step - 20), step + 1);
       const axis = (label) => ({ domain: [-3.3, 3.3], label, ticks: 5 });
       const mean = range(61).map((k) => copies.reduce((s, c) =>
         s + (c.first === "right" ? 1 : -1) * c.path[k][0], 0) / copies.length / p);
       return {
         panels: [
-          { title: "Phase space", square: true, x: axis("position / its deviation"), y: axis("velocity / its deviation"),
+          { title: "Phase space", square: true, x: axis("position / its deviation"),
+            y: axis("velocity / its deviation"),
             color: { domain: ["right", "left"], range: [C3, C0] }, marks: [
-              arrow(field, { x1: "0", y1: "1", x2: ([x, y]) => x + 0.17 * y, y2: ([x, y]) => y - 0.17 * x, stroke: GREY, headLength: 5, strokeOpacity: 0.7 }),
+              arrow(field, { x1: "0", y1: "1", x2: ([x, y]) => x + 0.17 * y,
+                y2: ([x, y]) => y - 0.17 * x, stroke: GREY, headLength: 5, strokeOpacity: 0.7 }),
               line(near, { x: (s) => s[0] / p, y: (s) => s[1] / v, stroke: C2, strokeWidth: 1.5 }),
-              dot(copies, { x: (c) => c.path[step][0] / p, y: (c) => c.path[step][1] / v, fill: "first", r: 3, clip: true })] },
-          { title: "Mean position of the two colours", x: { label: "step", domain: [0, 60] }, y: { label: "position / its deviation", domain: [-1, 1] }, marks: [
-            ruleY([0]), ruleX([step], { stroke: GREY, strokeDasharray: "1 3" }),
-            line(mean, { x: (_, k) => k, y: (m) => m, stroke: C3, strokeWidth: 2 }),
-            line(mean, { x: (_, k) => k, y: (m) => -m, stroke: C0, strokeWidth: 2 })] },
+              dot(copies, { x: (c) => c.path[step][0] / p, y: (c) => c.path[step][1] / v,
+                fill: "first", r: 3, clip: true })] },
+          { title: "Mean position of the two colours", x: { label: "step", domain: [0, 60] },
+            y: { label: "position / its deviation", domain: [-1, 1] }, marks: [
+              ruleY([0]), ruleX([step], here),
+              series(mean, { stroke: C3, strokeWidth: 2 }),
+              series(mean.map((m) => -m), { stroke: C0, strokeWidth: 2 })] },
         ],
         said: `${regime[0].toUpperCase()}${regime.slice(1)}: friction γ = ${short(friction)}, natural `
           + `frequency ω = ${short(natural)} a step. The current turns by ${short(turn)} radians a `
@@ -252,145 +265,47 @@
       curvature: ["top curvature h₁ in stage 1", 0.1, 200, 20, "log"],
     },
     draw(given) {
-      const stages = [1, 0.1, 0.01].map((factor, i) =>
-        ({ stage: i + 1, ...given, rate: given.rate * factor }));
+      const stages = [1, 0.1, 0.01].map((part) => ({ ...given, rate: given.rate * part }));
       const mine = stages.map((s) => ({ ...s, ...Theory.numbers(s) }));
       const theirs = Theory.papers.map((s) => ({ ...s, ...Theory.numbers(s) }));
       const alike = (a, b) => Math.max(a / b, b / a) < Theory.match;
       const model = mine.every((m, i) => alike(m.memories, theirs[i].memories));
-      const friction = powers(60, 0.001, 1), beta = (f) => 1 - f;
-      const border = friction.map((f) => [f, f ** 2 / (2 * (1 + beta(f)))]);
-      const edge = friction.map((f) => [f, Theory.limit(1, beta(f))]);
-      const tops = stages.map((s) => ({ stage: s.stage, step: s.rate * given.curvature }));
+      const friction = powers(60, 0.001, 1);
+      const tops = stages.map((s) => ({ step: s.rate * given.curvature }));
       const regimes = tops.map((t) => (t.step >= Theory.limit(1, given.momentum) ? "unstable"
         : Theory.damping(t.step, 1, given.momentum).regime));
       const told = (words) => (new Set(words).size > 1 ? words.join(", ") : `all ${words[0]}`);
-      const power = { type: "log", ticks: 4, tickFormat: (d) => (d < 0.001 ? d.toExponential(0) : String(d)) };
       return {
         panels: [
-          { title: "The clock of the weights", x: { ...power, domain: [1e-4, 1000], label: "memories in the stage, ηλT/(1−β)" },
-            y: { ...power, domain: [1e-4, 0.3], label: "turn a step, √(2ηλ/(1−β))" }, marks: [
-              ruleX([1], { stroke: GREY, strokeDasharray: "1 3" }),
-              ...theirs.map((t) => line([1 / Theory.match, Theory.match], { x: (f) => f * t.memories, y: () => t.angle, stroke: GREY, strokeWidth: 10, strokeOpacity: 0.35 })),
+          { title: "The clock of the weights",
+            x: { ...POWER, domain: [1e-4, 1000], label: "memories in the stage, ηλT/(1−β)" },
+            y: { ...POWER, domain: [1e-4, 0.3], label: "turn a step, √(2ηλ/(1−β))" }, marks: [
+              ruleX([1], here),
+              ...theirs.map((t) => line([1 / Theory.match, Theory.match], {
+                x: (f) => f * t.memories, y: () => t.angle, stroke: GREY, strokeWidth: 10,
+                strokeOpacity: 0.35 })),
               dot(theirs, { x: "memories", y: "angle", symbol: "square", fill: GREY, r: 4 }),
-              text(theirs, { x: "memories", y: "angle", text: (t) => t.name.replace(/.*stage /, "Z").replace(/ .*/, ""), dy: -14 }),
+              text(theirs, { x: "memories", y: "angle", text: "mark", dy: -14 }),
               line(mine, { x: "memories", y: "angle", stroke: C0, strokeWidth: 0.8, clip: true }),
               dot(mine, { x: "memories", y: "angle", fill: C0, r: 5, clip: true })] },
-          { title: "Damping of the top direction", x: { ...power, domain: [0.001, 1], label: "friction, 1−β" },
-            y: { ...power, domain: [1e-6, 20], label: "ηh₁ (no unit)" }, marks: [
-              line(border, { x: "0", y: "1", stroke: C3, clip: true, ...dashed }),
-              line(edge, { x: "0", y: "1", stroke: C1, strokeWidth: 2 }),
-              dot(tops, { x: () => Math.max(1 - given.momentum, 0.001), y: "step", fill: C0, r: 5, clip: true })] },
+          { title: "Damping of the top direction",
+            x: { ...POWER, domain: [0.001, 1], label: "friction, 1−β" },
+            y: { ...POWER, domain: [1e-6, 20], label: "ηh₁ (no unit)" }, marks: [
+              curve(friction, (f) => f ** 2 / (2 * (2 - f)), { stroke: C3, clip: true, ...dashed }),
+              curve(friction, (f) => Theory.limit(1, 1 - f), limitLine),
+              dot(tops, { x: () => 1 - given.momentum, y: "step", fill: C0, r: 5, clip: true })] },
         ],
         said: `Memories in the three stages (η, η/10, η/100): ${mine.map((m) => short(m.memories)).join(", ")}: `
           + `${told(mine.map((m) => (m.memories > 1 ? "long" : "short")))} on the clock of the weights. `
-          + (model ? "A scale model of the run of Zhang et al. " : "An analogue of the run of Zhang et al., no scale model. ")
+          + (model ? "A scale model of the run of Zhang et al. "
+            : "An analogue of the run of Zhang et al., no scale model. ")
           + `In the top direction they are ${told(regimes)}; an epoch has ${short(mine[0].order)} memories of momentum.`,
       };
     },
-    key: [[C0, "your run, three stages"], [GREY, "the papers' runs, to a factor of two: Z1 to Z3, Kunin"],
+    key: [[C0, "your run, three stages"],
+      [GREY, "the papers' runs, to a factor of two: Z1 to Z3, Kunin"],
       [C3, "critical damping"], [C1, "stability limit"]],
   };
 
-  /* --- what all have in common --------------------------------------------------------- */
-
-  const make = (tag, attributes = {}, ...children) => {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
-
-  function slider(name, [label, low, high, first, kind = ""], changed) {
-    const log = kind.includes("log"), whole = kind.includes("whole");
-    const [from, to, at] = [low, high, first].map((x) => (log ? Math.log(x) : x));
-    const steps = !log && whole ? to - from : 400;
-    const input = make("input", { type: "range", min: 0, max: steps, step: 1,
-      value: Math.round((steps * (at - from)) / (to - from)), name });
-    const output = make("output");
-    const control = {
-      element: make("label", {}, make("span", {}, label), input, output), input,
-      value() {
-        if (Number(input.value) === Number(input.dataset.first ?? NaN)) return first;
-        const x = from + ((to - from) * input.value) / steps;
-        const value = log ? Math.exp(x) : x;
-        return whole ? Math.round(value) : Number(value.toPrecision(4));
-      },
-    };
-    input.dataset.first = input.value;
-    const tell = () => {
-      output.value = short(control.value());
-      input.setAttribute("aria-valuetext", output.value);
-    };
-    input.addEventListener("input", () => (tell(), changed()));
-    tell();
-    return control;
-  }
-
-  function panel({ title, square, marks, ...options }, width) {
-    const height = square ? Math.min(width, 340) : 230;
-    const axes = Object.fromEntries(["x", "y"].map((a) => [a,
-      { labelAnchor: "center", labelArrow: "none", ...options[a] }]));
-    const svg = plot({ marginLeft: 48, marginBottom: 36, marginRight: 12, ...options, ...axes,
-      width, height, marks: [Plot.frame({ stroke: GREY, strokeOpacity: 0.4 }), ...marks] });
-    svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", title);
-    return make("figure", {}, make("figcaption", {}, title), svg);
-  }
-
-  function show(figure, image) {
-    let seed = 1, waiting = false, playing = null;
-    const panels = make("div", { class: "panels" }), said = make("p", { role: "status" });
-    const redraw = () => {
-      if (waiting) return;
-      waiting = true;
-      requestAnimationFrame(() => {
-        waiting = false;
-        const given = Object.entries(controls).map(([name, one]) => [name, one.value()]);
-        const drawn = figure.draw(Object.fromEntries(given), seed);
-        const columns = Math.max(1, Math.min(drawn.panels.length, Math.floor(panels.clientWidth / 210)));
-        panels.style.setProperty("--columns", columns);
-        const width = Math.floor(panels.clientWidth / columns) - 8;
-        panels.replaceChildren(...drawn.panels.map((one) => panel(one, width)));
-        said.textContent = drawn.said;
-      });
-    };
-    const controls = Object.fromEntries(Object.entries(figure.controls).map(
-      ([name, options]) => [name, slider(name, options, redraw)]));
-    const buttons = make("div", { class: "buttons" });
-    const button = (label, act) => {
-      const one = make("button", { type: "button" }, label);
-      one.addEventListener("click", () => act(one));
-      buttons.append(one);
-    };
-    const set = (input, value) => ((input.value = value), input.dispatchEvent(new Event("input")));
-    if (figure.again) button(figure.again, () => (seed++, redraw()));
-    if (controls.step) button("Play", (one) => {
-      const { input } = controls.step;
-      const stop = () => (clearInterval(playing), (playing = null), (one.textContent = "Play"));
-      if (playing) return stop();
-      if (input.value === input.max) set(input, 0);
-      one.textContent = "Pause";
-      playing = setInterval(() => (input.value === input.max ? stop()
-        : set(input, Number(input.value) + 1)), 120);
-    });
-    button("Reset", () => Object.values(controls).forEach(({ input }) => set(input, input.dataset.first)));
-    const key = make("ul", { class: "key" }, ...figure.key.map(([color, label]) =>
-      make("li", { style: `--mark: ${color}` }, label)));
-    const group = make("div", { class: "playable", role: "group", "aria-label": image.alt },
-      make("div", { class: "controls" }, ...Object.values(controls).map((c) => c.element), buttons),
-      panels, key, said);
-    (image.closest("a") ?? image).replaceWith(group); // a link to the image
-    let width = 0;
-    new ResizeObserver(() => {
-      if (panels.clientWidth !== width) ((width = panels.clientWidth), redraw());
-    }).observe(panels);
-    redraw();
-  }
-
-  document.addEventListener("DOMContentLoaded", () => {
-    for (const [name, figure] of Object.entries(FIGURES)) {
-      for (const image of document.querySelectorAll(`.tag_playable-${name} figure img`)) show(figure, image);
-    }
-  });
+  return { FIGURES, GREY, short };
 })();
