@@ -9,6 +9,9 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin/python
 PROGRESS := _build/progress.log
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+PRINTING := --headless --no-sandbox --disable-gpu --disable-background-networking \
+	--virtual-time-budget=600000 --no-pdf-header-footer --generate-pdf-document-outline
 
 # A shell's own settings must not change what the book is made with.
 unexport PYTHONHOME PYTHONPATH MPLBACKEND
@@ -20,7 +23,7 @@ export PLACE := $(CURDIR)
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help book class slides test benchmark gpu lock clean stale
+.PHONY: help book class slides test pdf links benchmark gpu lock clean stale
 .NOTPARALLEL:
 
 help:
@@ -28,6 +31,8 @@ help:
 	@echo "make class      notebooks for students and for teachers: _build/class"
 	@echo "make slides     a deck of slides for each chapter: _build/slides"
 	@echo "make test       run the tests"
+	@echo "make pdf        print the book with Chromium: _build/book.pdf"
+	@echo "make links      look whether the book's links to other places lead somewhere"
 	@echo "make benchmark  time measurements and training against their floors"
 	@echo "make gpu        on a machine with a GPU: its tests, rates and records, 12 minutes"
 	@echo "make lock       choose the pinned versions in requirements.txt anew"
@@ -98,6 +103,16 @@ slides: book
 
 test: $(VENV)/.ready
 	$(BIN) -m pytest $(ARGS)
+
+# All pages in one, with links within it. Formulas are typeset before it prints.
+pdf: $(VENV)/.ready
+	@test -n "$(CHROMIUM)" || { echo "No Chromium found: install one, or name one by make pdf CHROMIUM=/path/to/it" >&2; exit 1; }
+	$(VENV)/bin/jupyter-book build . --builder singlehtml
+	"$(CHROMIUM)" $(PRINTING) --print-to-pdf="$$PLACE/_build/book.pdf" "file://$$PLACE/_build/singlehtml/book/index.html"
+	@echo "The book is printed: $$PLACE/_build/book.pdf"
+
+links: $(VENV)/.ready
+	$(VENV)/bin/jupyter-book build . --builder linkcheck
 
 benchmark: $(VENV)/.ready
 	$(BIN) benchmarks/measure.py

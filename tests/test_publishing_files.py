@@ -1,0 +1,92 @@
+"""What machines elsewhere run: workflows, the container, Binder."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def passes(linter: str, *paths: Path) -> None:
+    """Hold files against a linter; skip where it is not installed."""
+    if not shutil.which(linter):
+        pytest.skip(f"{linter} is not installed")
+    done = subprocess.run([linter, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def steps(workflow: Path) -> list[dict]:
+    jobs = yaml.safe_load(workflow.read_text())["jobs"].values()
+    return [step for job in jobs for step in job["steps"]]
+
+
+def test_the_workflows_pass_actionlint():
+    passes("actionlint", *WORKFLOWS)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_runs_pinned_actions_and_may_read_alone(workflow):
+    used = re.findall(r"uses: (.*)", workflow.read_text())
+    assert used and all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v[\d.]+", u) for u in used)
+    said = yaml.safe_load(workflow.read_text())
+    assert said["permissions"] == {"contents": "read"}
+    writers = {name: job.get("permissions") for name, job in said["jobs"].items()}
+    allowed = {
+        "deploy": {"pages": "write", "id-token": "write"},
+        "release": {"contents": "write"},
+    }
+    assert {name: given for name, given in writers.items() if given} == {
+        name: allowed[name] for name in writers if name in allowed
+    }
+    # What may write runs nothing of the repository: it has no checkout.
+    for name in set(said["jobs"]) & set(allowed):
+        assert "checkout" not in str(said["jobs"][name]["steps"])
+
+
+def test_the_workflows_name_only_commands_and_files_that_there_are():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    commands = [step.get("run", "") for path in WORKFLOWS for step in steps(path)]
+    lines = [line.split('ARGS="') for text in commands for line in re.findall("make .*", text)]
+    assert {"book", "test", "links", "pdf"} <= {w for line in lines for w in line[0].split()}
+    for named, *arguments in lines:
+        assert set(named.split()[1:]) <= targets
+        for path in " ".join(arguments).strip('"').split():
+            assert (ROOT / path).exists(), path
+
+
+def test_the_dockerfile_passes_hadolint():
+    passes("hadolint", ROOT / "Dockerfile")
+
+
+def test_the_container_has_what_it_installs_from_and_leaves_out_what_is_made():
+    left_out = (ROOT / ".dockerignore").read_text().split()
+    assert re.search("^COPY . .$", DOCKERFILE, re.MULTILINE) and "install.py" in DOCKERFILE
+    for name in ("install.py", "requirements.txt", "pyproject.toml", "lib", "book", ".git"):
+        assert name not in left_out
+    assert {".venv", "_build", "runs"} <= set(left_out)
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert {name.strip("/") for name in ignored} >= {
+        one.removeprefix("**/") for one in left_out
+    }
+
+
+def test_binder_installs_the_same_packages():
+    script = ROOT / "postBuild"
+    assert os.access(script, os.X_OK) and "python install.py" in script.read_text()
+    assert (ROOT / "environment.yml").exists()  # which brings Python
+
+
+def test_contributing_names_only_what_there_is():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for path in re.findall(r"`((?:tests|book)/[\w./]+)`", text):
+        assert (ROOT / path).exists(), path
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)\b", text)) <= targets
+    assert "python book/_ext/publishing.py" in text
