@@ -104,11 +104,10 @@ slides: book
 test: $(VENV)/.ready
 	$(BIN) -m pytest $(ARGS)
 
-# All pages in one, with links within it. Formulas are typeset before it prints.
-pdf: $(VENV)/.ready
+# Of the built book: all its pages in one, with links within it.
+pdf: book
 	@test -n "$(CHROMIUM)" || { echo "No Chromium found: install one, or name one by make pdf CHROMIUM=/path/to/it" >&2; exit 1; }
-	$(VENV)/bin/jupyter-book build . --builder singlehtml
-	"$(CHROMIUM)" $(PRINTING) --print-to-pdf="$$PLACE/_build/book.pdf" "file://$$PLACE/_build/singlehtml/book/index.html"
+	@"$(CHROMIUM)" $(PRINTING) --print-to-pdf="$$PLACE/_build/book.pdf" "file://$$($(BIN) book/_ext/one_page.py _build/html)"
 	@echo "The book is printed: $$PLACE/_build/book.pdf"
 
 links: $(VENV)/.ready
