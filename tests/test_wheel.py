@@ -1,5 +1,6 @@
 """The library without its clone: installed from a wheel, or from a repository's address."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -9,18 +10,22 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location(
+    "publishing", ROOT / "book" / "_ext" / "publishing.py"
+)
+SPEC.loader.exec_module(publishing := importlib.util.module_from_spec(SPEC))
 BUILT_FROM = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "lib", "book")
 NO_CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.ipynb", "mathjax")
 
 
-@pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
-    """A folder with a copy of what the library is built from, and an environment without it."""
-    place = tmp_path_factory.mktemp("elsewhere")
-    (place / "clone").mkdir()
+def copied(place: Path) -> None:
+    """Make a folder with what the library is built from, and an environment without it."""
+    (place / "clone").mkdir(parents=True)
     for name in BUILT_FROM:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         how = {"ignore": NO_CACHES} if copy is shutil.copytree else {}
@@ -29,6 +34,12 @@ def elsewhere(tmp_path_factory):
     # The packages of this environment, but not the library: its .pth file is not read there.
     within = next((place / "venv").glob("lib/*/site-packages"))
     (within / "packages.pth").write_text(sysconfig.get_path("purelib"))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    place = tmp_path_factory.mktemp("elsewhere")
+    copied(place)
     return place
 
 
@@ -102,3 +113,23 @@ def test_a_chapter_runs_with_a_wheel_outside_the_repository(elsewhere, installed
     call(elsewhere, installed, *line, "-y", f"settings: {settings}")
     made = {path.parent.name for path in (elsewhere / "work" / "runs").glob("*/*")}
     assert {"full_batch", "noisy_quadratic"} <= made
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_the_first_cell_of_a_notebook_installs_the_library_where_it_is_missing(elsewhere):
+    place = elsewhere / "colab"
+    copied(place)
+    git = ["git", "-C", str(place / "clone"), "-c", "user.name=x", "-c", "user.email=x@x.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        call(place, *git, *command)
+    commit = call(place, *git, "rev-parse", "HEAD").strip()
+    facts = "from stationarity.runs import provenance\nprint(provenance.commit())"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    cells = [new_markdown_cell("# A page"), new_code_cell(facts)]
+    page = new_notebook(cells=cells, metadata=kernel)
+    page = publishing.with_address(page, (place / "clone").as_uri())
+    nbformat.write(page, place / "page.ipynb")
+    line = ["-m", "papermill", str(place / "page.ipynb"), "mine.ipynb", "-k", "python3"]
+    call(place, str(place / "venv" / "bin" / "python"), *line)
+    done = nbformat.read(place / "work" / "mine.ipynb", as_version=4)
+    assert done.cells[-1].outputs[0].text.strip() == commit
