@@ -45,6 +45,7 @@
       { labelAnchor: "center", labelArrow: "none", ...options[a] }]));
     const svg = Plot.plot({ marginLeft: 48, marginBottom: 36, marginRight: 12, ...options, ...axes,
       width, height, marks: [Plot.frame({ stroke: GREY, strokeOpacity: 0.4 }), ...marks] });
+    for (const part of svg.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", title);
     return make("figure", {}, make("figcaption", {}, title), svg);
