@@ -243,6 +243,8 @@ def test_prose_shows_glued_numbers_and_a_dot_for_what_is_to_come(monkeypatch):
             r"$\left\lVert a_{1} \right\rVert+\operatorname{\mathbb{E}}L$",
         ),
         (":::{note}\nMind.\n:::", "> **Note.** Mind."),
+        ("```{glue:md} said\n:format: myst\n```", "{glue:md}`said`"),
+        ("```{glue:} small_figure\n```", ""),
     ],
 )
 def test_the_book_in_plain_markdown(myst, plain):

@@ -111,8 +111,10 @@ class Book:
             label = re.search(r":label: (\S+)", found["options"])
             name = self.names.get(label[1], ("",))[0] if label else ""
             body = self._without_directives(body)
-            if kind == "glue:md":
-                return f"{{glue:md}}`{title}`"
+            if kind.startswith(
+                "glue:"
+            ):  # words are filled in; a figure comes again in its place
+                return f"{{glue:md}}`{title}`" if kind == "glue:md" else ""
             if kind == "exercise":
                 return f"### {name}: {title}\n\n{body}"
             if kind == "prf:proof":
