@@ -100,7 +100,8 @@ def _measured(before: Before, objective, batches, population, weight_decay):
         raise ValueError(f"one batch does not tell gradient from noise: {remedy}")
     losses = distributed.mean(torch.stack(losses).double()).cpu().numpy()
     blocks, squares = sums.by_group()
-    mean = sum(block.sum(0, dtype=torch.float64) for block in blocks).div_(count)
+    nothing = torch.zeros_like(blocks[0][0], dtype=torch.float64)
+    mean = sum((row for block in blocks for row in block), nothing).div_(count)
     mean_gradient = mean.to(blocks[0].dtype)
     if mean_gradient.dtype == torch.float64:
         size = torch.cat([*map(norms, blocks), *sums.norms]).max().item()

@@ -62,11 +62,10 @@ class GroupSums:
 
 def inner_products(blocks: list[Tensor]) -> np.ndarray:
     """Return all inner products of rows of blocks (R, P), float64, by slices."""
-    total = sum(len(block) for block in blocks)
-    gram = torch.zeros(total, total, dtype=torch.float64, device="cpu")
-    for begin in range(0, blocks[0].shape[1], 2**16):
-        rows = torch.cat([block[:, begin : begin + 2**16] for block in blocks]).double()
-        gram += (rows @ rows.T).cpu()
+    gram = torch.zeros((), dtype=torch.float64, device="cpu")
+    for begin in range(0, blocks[0].shape[1], 2**13):
+        rows = torch.cat([block[:, begin : begin + 2**13] for block in blocks]).double()
+        gram = gram + (rows @ rows.T).cpu()
     return gram.numpy()
 
 
