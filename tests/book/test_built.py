@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from test_browser import BOOK, needs_the_book, pages
+from built import BOOK, needs_the_book, pages
 
 MEGABYTE = 1_000_000
 
