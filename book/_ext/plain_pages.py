@@ -4,21 +4,26 @@ labels by which a screen reader says other words than the ones that are seen.
 
 NAMES = """addEventListener('load', () => document.querySelectorAll(
   '.theme-switch-button, .search-button__button').forEach(button => {
-    const seen = button.textContent.trim().replace(/\\s+/g, ' ');
-    if (seen) button.ariaLabel += ': ' + seen;
+    const told = button.ariaLabel;
+    const name = () => {
+      const seen = button.textContent.trim().replace(/\\s+/g, ' ');
+      button.ariaLabel = seen ? told + ': ' + seen : told;
+    };
+    new MutationObserver(name).observe(button, {childList: true, subtree: true});  // icons come late
+    name();
 }));"""
 
 
 def tidy(app, page, template, context, doctree):
-    """Leave out Thebe, whose scripts come twice and fail, and name folds by their text."""
+    """Leave out Thebe, whose scripts come twice and fail; name folds by their text, lists' items so."""
     for kind in ("script_files", "css_files"):
         context[kind] = [
             file
             for file in context.get(kind, ())
             if "thebe" not in f"{file.filename} {file.attributes.get('body', '')}".lower()
         ]
-    label = ' aria-label="Toggle hidden content"'
-    context["body"] = context.get("body", "").replace(label, "")
+    body = context.get("body", "").replace(' aria-label="Toggle hidden content"', "")
+    context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def setup(app):
