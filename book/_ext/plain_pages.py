@@ -9,13 +9,14 @@ NAMES = """addEventListener('load', () => document.querySelectorAll(
       const seen = button.textContent.trim().replace(/\\s+/g, ' ');
       button.ariaLabel = seen ? told + ': ' + seen : told;
     };
-    new MutationObserver(name).observe(button, {childList: true, subtree: true});  // icons come late
+    // Icons come late.
+    new MutationObserver(name).observe(button, {childList: true, subtree: true});
     name();
 }));"""
 
 
 def tidy(app, page, template, context, doctree):
-    """Leave out Thebe, whose scripts come twice and fail; name folds by their text, lists' items so."""
+    """Leave out Thebe, whose scripts come twice and fail; name folds and lists for readers."""
     for kind in ("script_files", "css_files"):
         context[kind] = [
             file
