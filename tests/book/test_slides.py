@@ -37,7 +37,10 @@ def chapter():
     number = {"name": "norm", "mime_prefix": prefix}
     figure = {"caption": "Norm {glue:text}`norm:.2f`, $a<b$.", "name": "fig-descent"}
     told = {"mystnb": {"figure": figure, "image": {"alt": "A <falling> line."}}}
-    svg = output({"image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg'/>"})
+    drawn = {"image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg'/>"}
+    svg = output(drawn | {"text/plain": "<Figure size 2x1>"})
+    small = {"name": "minute_figure", "mime_prefix": prefix}
+    again = {f"{prefix}{kind}": one for kind, one in svg.data.items()}
     return new_notebook(
         cells=[
             new_markdown_cell("# Two stories\n\nThe question.\n\n**You need** much."),
@@ -45,7 +48,7 @@ def chapter():
                 "", outputs=[output({f"{prefix}text/plain": "0.251"}, scrapbook=number)]
             ),
             new_markdown_cell(THEOREM),
-            new_code_cell("", metadata=told, outputs=[svg]),
+            new_code_cell("", metadata=told, outputs=[output(again, scrapbook=small), svg]),
             new_code_cell("", outputs=[finding("It is so.", True), finding("Not so.", False)]),
             new_markdown_cell("## Summary\n\n- The norm is {glue:text}`norm:.1f`."),
             new_markdown_cell("```{exercise} Try it · proof ★\n:label: ex-try\n\nDo.\n```"),

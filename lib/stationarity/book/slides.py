@@ -141,8 +141,10 @@ def glued(notebook) -> dict:
     for output in (one for cell in notebook.cells for one in cell.get("outputs", [])):
         if kept := output.get("metadata", {}).get("scrapbook"):
             data = {k.removeprefix(kept["mime_prefix"]): v for k, v in output.data.items()}
-            words = data.get("text/markdown")  # of a finding with a name
-            found[kept["name"]] = words or ast.literal_eval(data["text/plain"])
+            if "text/markdown" in data:  # a finding with a name
+                found[kept["name"]] = data["text/markdown"]
+            elif not any(kind.startswith("image/") for kind in data):
+                found[kept["name"]] = ast.literal_eval(data["text/plain"])
     return found
 
 
