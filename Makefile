@@ -9,7 +9,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin/python
 PROGRESS := _build/progress.log
-CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 PRINTING := --headless --no-sandbox --disable-gpu --disable-background-networking \
 	--virtual-time-budget=600000 --no-pdf-header-footer --generate-pdf-document-outline
 

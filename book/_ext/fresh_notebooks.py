@@ -24,28 +24,37 @@ from pathlib import Path
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
 from nbclient import NotebookClient
+from stationarity.runs.records import runs_root
 
 # What a page depends on beside its own cells, and the variables that it listens to.
 SOURCES = ("lib/**/*.py", "book/*.yml", "book/re*/**/*", "pyproject.toml", "requirements.txt")
 VARIABLES = ("STATIONARITY_DATA", "STATIONARITY_RUNS", "HF_HOME", "CUDA_VISIBLE_DEVICES")
 
 
-def state(project: Path) -> str:
-    """Return a hash of the library, the records, the runs and the settings of this build."""
-    runs = Path(os.environ.get("STATIONARITY_RUNS") or project / "runs").expanduser()
-    paths = [path for pattern in SOURCES for path in project.glob(pattern)]
-    digest = hashlib.sha256(sys.version.encode())
-    for path in sorted([*paths, *runs.glob("*/*/run.json")]):
+def hashed(paths, *others) -> str:
+    """Return a hash of files, by their places, and of other things."""
+    digest = hashlib.sha256(repr(others).encode())
+    for path in sorted(paths):
         if path.is_file():
             digest.update(f"{path}\n".encode() + path.read_bytes())
-    digest.update(repr([os.environ.get(name) for name in VARIABLES]).encode())
     return digest.hexdigest()
+
+
+def sources(project: Path) -> str:
+    """Return a hash of the library, the records and the settings of this build."""
+    paths = (path for pattern in SOURCES for path in project.glob(pattern))
+    return hashed(paths, sys.version, [os.environ.get(name) for name in VARIABLES])
+
+
+def runs() -> str:
+    """Return a hash of the runs that there are."""
+    return hashed(runs_root().glob("*/*/run.json"))
 
 
 def execute_where_needed(app, env, added, changed, removed):
     cache = get_cache(env.mystnb_config.execution_cache_path)
-    project, of_state = Path(app.srcdir), Path(cache.path) / "state"
-    if not of_state.exists() or of_state.read_text() != state(project):
+    begun_with, of_state = sources(Path(app.srcdir)), Path(cache.path) / "state"
+    if not of_state.exists() or of_state.read_text() != begun_with + runs():
         cache.clear_cache()
     of_state.unlink(missing_ok=True)  # until every page is done
     logger = logging.getLogger(__name__)
@@ -57,7 +66,7 @@ def execute_where_needed(app, env, added, changed, removed):
         for page in some:
             cache.add_nb_to_project(page)
         executor.run_and_cache(filter_uris=some, timeout=None)
-    of_state.write_text(state(project))
+    of_state.write_text(begun_with + runs())  # which this build may have made
     return env.found_docs
 
 

@@ -26,7 +26,7 @@ def project(tmp_path, monkeypatch):
         line = f"with open(r'{tmp_path}/executed', 'a') as file: file.write('{name} ')"
         cells = [nbformat.v4.new_code_cell(line), nbformat.v4.new_markdown_cell("Words.")]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"book/{name}.ipynb")
-    monkeypatch.delenv("STATIONARITY_RUNS", raising=False)
+    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "runs"))
     return tmp_path
 
 
@@ -65,11 +65,14 @@ def test_every_page_is_executed_once_chapters_first(project):
     ],
 )  # fmt: skip
 def test_what_a_page_depends_on_changes_the_state(project, file):
-    before = extension.state(project)
-    assert extension.state(project) == before
+    def state():
+        return extension.sources(project), extension.runs()
+
+    before = state()
+    assert state() == before
     (project / file).parent.mkdir(parents=True, exist_ok=True)
     (project / file).write_text("2")
-    assert extension.state(project) != before
+    assert state() != before
 
 
 def test_another_state_executes_every_page(project, monkeypatch):
@@ -88,3 +91,12 @@ def test_a_build_that_was_stopped_leaves_no_state(project, monkeypatch):
         stopped.setattr(extension, "load_executor", stop)
         executed(project)
     assert executed(project) == ["01-first", "claims"]
+
+
+def test_a_library_that_changed_while_pages_were_executed_executes_them_again(project):
+    line = f"open(r'{project}/lib/code.py', 'w').write('2')"
+    notebook = nbformat.read(project / "book/01-first.ipynb", 4)
+    notebook.cells[0].source += f"; {line}"
+    nbformat.write(notebook, project / "book/01-first.ipynb")
+    assert executed(project) == executed(project) == ["01-first", "claims"]
+    assert executed(project) == []

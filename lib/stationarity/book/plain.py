@@ -111,9 +111,7 @@ class Book:
             label = re.search(r":label: (\S+)", found["options"])
             name = self.names.get(label[1], ("",))[0] if label else ""
             body = self._without_directives(body)
-            if kind.startswith(
-                "glue:"
-            ):  # words are filled in; a figure comes again in its place
+            if kind.startswith("glue:"):  # words are filled in; a figure has its own place
                 return f"{{glue:md}}`{title}`" if kind == "glue:md" else ""
             if kind == "exercise":
                 return f"### {name}: {title}\n\n{body}"

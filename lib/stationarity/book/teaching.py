@@ -26,7 +26,7 @@ def needs(book: Book) -> dict[str, list[str]]:
     """Return the earlier chapters that each one names as what to know before, the nearest."""
     found, known = {}, {}
     for page in book.chapters:
-        opening = book.notebook(page).cells[0].source
+        opening = book.opening(page)
         told = re.search(r"\*\*Before you start\*\*.*", opening)
         named = re.findall(r"\{doc\}`([\w-]+)`", told[0] if told else opening)
         direct = {one for one in named if one in known}
@@ -83,7 +83,7 @@ def table(book: Book, slower: float) -> pd.DataFrame:
         notebook = book.notebook(page)
         took, devices = seconds(page)
         asked = re.findall(r"· (\w+) ★", "\n".join(c.source for c in notebook.cells))
-        rows[f"{number}. {title_of(book.opening(page))}"] = {
+        rows[f"{number}. {title_of(notebook.cells[0].source)}"] = {
             "runs": len(devices),
             "here": cost.spoken(took),
             "Colab": cost.spoken(took * slower),

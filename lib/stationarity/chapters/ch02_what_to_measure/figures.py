@@ -44,10 +44,7 @@ def two_estimates(signal=0.2, noise=1.0, batches=8, directions=20) -> Figure:
     left.set_xscale("log", base=2)
     left.set(xlabel="minibatches M (number)", ylabel="squared norm (no unit)")
     left.legend()
-    drawn = np.random.default_rng(0).standard_normal((150, batches, directions))
-    drawn *= noise / np.sqrt(directions)
-    drawn[..., 0] += signal
-    unbiased, _, square = np.transpose([reading.measured(one) for one in drawn])
+    unbiased, _, square = reading.simulated(signal, noise, (150, batches, directions))
     right.hist(square, 20, density=True, color="C1", alpha=0.5)
     right.hist(unbiased, 20, density=True, color="C0", alpha=0.5)
     right.axvline(signal**2, **THEORY)

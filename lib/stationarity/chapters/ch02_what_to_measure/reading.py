@@ -69,10 +69,9 @@ def misses(rank: int, strength: float, *, batches=40, replicates=1000, seed=0) -
     of single measurements by 1.96 errors (``plain``), by :func:`levels.squared_norm`
     (``widened``), and of the level of five measurements (``level``).
     """
-    generator, truth = np.random.default_rng(seed), strength**2 / batches  # sigma = 1
-    noise = generator.standard_normal((replicates, batches, rank)) / math.sqrt(rank)
-    noise[..., 0] += math.sqrt(truth)
-    square, error, naive = np.transpose([measured(gradients) for gradients in noise])
+    truth = strength**2 / batches  # sigma = 1
+    shape = (replicates, batches, rank)
+    square, error, naive = simulated(math.sqrt(truth), 1.0, shape, seed)
     grouped = zip(square.reshape(-1, 5), error.reshape(-1, 5), strict=True)
     levels = [trends.level(np.arange(5), *one).mean for one in grouped]
     found = {
@@ -97,7 +96,18 @@ def by_theory(signal, noise, batches, directions=20) -> tuple[np.ndarray, np.nda
     return signal**2 + noise**2 / batches, np.sqrt(linear + square)
 
 
-def measured(gradients: np.ndarray) -> tuple[float, float, float]:
+def simulated(signal: float, noise: float, shape: tuple, seed: int = 0) -> np.ndarray:
+    """Return the three numbers of :func:`_measured` for simulated measurements, (3, number).
+
+    ``shape`` is their number, the batches of each, and the directions, over which the noise
+    of a batch is spread evenly; the gradient, of the norm ``signal``, lies in the first.
+    """
+    drawn = np.random.default_rng(seed).standard_normal(shape) / math.sqrt(shape[-1]) * noise
+    drawn[..., 0] += signal
+    return np.transpose([_measured(gradients) for gradients in drawn])
+
+
+def _measured(gradients: np.ndarray) -> tuple[float, float, float]:
     """Return the unbiased square of gradients (M, P), its error, and the naive square."""
     group = np.arange(len(gradients)) % GROUPS
     sums = np.equal.outer(np.unique(group), group).astype(float) @ gradients
