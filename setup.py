@@ -1,7 +1,7 @@
 """Builds the library; ``pyproject.toml`` says the rest.
 
 A wheel serves without the clone: the package has within it, in ``project``, what the library
-reads of the project (see ``stationarity.runs``), and the commit that it was built from.
+reads of the project (see ``runs.provenance``), and the commit that it was built from.
 """
 
 import subprocess

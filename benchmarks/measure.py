@@ -42,12 +42,13 @@ def random_batches(count: int, size: int, shape: tuple) -> list:
 
 
 def gradient_overhead() -> None:
-    print("2. gradient_statistics over plain forward-backward passes (at most 1.15)")
+    print("2. gradient_statistics over plain forward-backward passes (about 1.15 of many)")
     cases = (
         ("ResNet-18 of width 32, 4 batches of 32", CifarResNet(32), (4, 32, (3, 32, 32)), 9),
         ("MLP 64-32-10, 64 batches of 64", mlp((64, 32, 10)), (64, 64, (64,)), 61),
         ("MLP 64-32-10, 512 batches of 64", mlp((64, 32, 10)), (512, 64, (64,)), 21),
     )
+    extra = {}
     for name, model, sizes, rounds in cases:
         batches = random_batches(*sizes)
         plain, ours = interleaved(
@@ -56,6 +57,10 @@ def gradient_overhead() -> None:
             rounds,
         )
         print(f"   {name}: {ours / plain:.3f}  ({1e3 * plain:.1f} ms plain)")
+        extra[sizes[0]] = 1e3 * (ours - plain)
+    each = (extra[512] - extra[64]) / (512 - 64)
+    call = extra[64] - 64 * each
+    print(f"   so on the MLP a batch costs {1e3 * each:.0f} us more, a call {call:.1f} ms")
 
 
 def peak_bytes() -> int:

@@ -119,6 +119,28 @@ def array(model) -> float:
     return float(model.numbers)
 
 
+def wander(model) -> float:
+    model.to.insert(0, model.fro.pop())
+    return float(len(model.to))
+
+
+def rename(model) -> float:
+    was = next(iter(model.memory))
+    model.memory = {was + 1: None}
+    return float(was + 1)
+
+
+def rekey(model) -> float:
+    was, value = model.memory.popitem()
+    model.memory[was + 1] = value
+    return float(was + 1)
+
+
+def rotate(model) -> float:
+    model.memory.rotate()
+    return model.memory[0]
+
+
 def leave(model) -> float:
     mode = model.training
     model.eval()
@@ -139,6 +161,10 @@ STATES = {
     ),
     "an array": lambda: Stateful(array, numbers=np.zeros(())),
     "a first pass": lambda: Stateful(once, fresh=True),
+    "a part that wanders": lambda: Stateful(wander, fro=[None, None], to=[]),
+    "a new table": lambda: Stateful(rename, memory={0: None}),
+    "a key": lambda: Stateful(rekey, memory={0: None}),
+    "an order": lambda: Stateful(rotate, memory=collections.deque([2.0, 3.0, 1.0])),
     "a mode": lambda: Stateful(leave),
 }
 

@@ -189,7 +189,7 @@ def test_alone_nothing_is_shared():
     assert distributed.share(7) == slice(0, 7)
     assert distributed.mean(values) is values
     assert distributed.joined_up(values, 0) is values
-    assert distributed.of_first(3) == 3 and distributed.least(3) == 3
+    assert distributed.of_first(3) == 3
 
 
 def test_a_second_process_waits_for_the_first(tmp_path, monkeypatch, capsys):

@@ -141,9 +141,9 @@ class MeanHessian:
                 raise
         if not self.checked:  # later products keep no more
             self.before.restore_state()
-        good = 0 if self.before.unseen else len(self.kept)  # graphs of values that stay
-        # Forward passes may wait for those of other processes: all keep as many graphs.
-        fewest = distributed.least(-1 if total is None else good, self.device)
+        good = -1 if total is None else 0 if self.before.unseen else len(self.kept)
+        # Forward passes may wait for those of other processes: all keep as many good graphs.
+        fewest = int(distributed.joined_up(torch.tensor([good], device=self.device), 0).min())
         self.kept[max(fewest, 0) :], self.keeps = [], False
         if fewest < 0:
             total = self._sum(vector, check)

@@ -103,8 +103,12 @@ def _pieces(rows: Tensor) -> tuple[Tensor, Tensor]:
 def norms(rows: Tensor) -> Tensor:
     """Return norms along the last dimension, float64; scaled where squares have no room."""
     rows = rows if rows.dtype in {torch.float32, torch.float64} else rows.double()
-    sums = [torch.linalg.vector_norm(one, dim=-1) for one in _pieces(rows)]
-    found = torch.hypot(sums[0].double().norm(dim=-1), sums[1].double())
+    pieces, rest = _pieces(rows) if rows.shape[-1] >= PIECE else (None, rows)
+    found = torch.linalg.vector_norm(rest, dim=-1).double()
+    if pieces is not None:
+        found = torch.hypot(
+            found, torch.linalg.vector_norm(pieces, dim=-1).double().norm(dim=-1)
+        )
     if all(1e-16 < norm < math.inf for norm in found.reshape(-1).tolist()):
         return found
     held, top = (found > 1e-16) & found.isfinite(), rows.double().abs().amax(-1, keepdim=True)
@@ -124,6 +128,8 @@ def gradients(ends, parameters: list[Tensor], along=None, **how) -> tuple[Tensor
     found = [None]
     if along or ends.requires_grad:
         found = torch.autograd.grad(ends, parameters, along, allow_unused=True, **how)
+    if not any(one is None or one.is_sparse for one in found):
+        return found
     if not along and all(one is None for one in found):
         raise ValueError("the loss depends on no trainable parameter: compute it with a graph")
     whole = [torch.zeros_like(p) if one is None else one for one, p in zip(found, parameters)]

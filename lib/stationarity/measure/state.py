@@ -2,8 +2,8 @@
 
 import collections
 import contextlib
-import copy
 import inspect
+import itertools
 import operator
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -122,7 +122,11 @@ class Before:
         if any(nn.parameter.is_lazy(p) or p.is_meta for p in parameters):
             raise ValueError("parameters are lazy or on the meta device: give them values")
         self.weights = [(p, p.detach().clone(), p.requires_grad) for p in parameters]
-        self.kept = [(one, copy.copy(one)) for one in reached if isinstance(one, TABLES)]
+        self.tables = [one for one in reached if isinstance(one, TABLES)]
+        self.kept = [dict(one) if isinstance(one, dict) else [*one] for one in self.tables]
+        self.sizes, filled = [*map(len, self.tables)], [one for one in self.tables if one]
+        self.views = [*filled, *(one.values() for one in filled if isinstance(one, dict))]
+        self.held = [*itertools.chain(*self.views)]  # for one look at all
         norms = (m._buffers for m in modules if lends and isinstance(m, _BatchNorm))
         self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]
         self.replaced = False  # a parameter, by the forward pass
@@ -140,7 +144,7 @@ class Before:
         self.random_states = self.random_states_now()
         hooks = [getattr(one, name, None) for one in things for name in HOOKS]
         hooks += [globally._global_backward_hooks, globally._global_backward_pre_hooks]
-        self.hooks = [(one, copy.copy(one)) for one in hooks if one]
+        self.hooks = [(one, dict(one)) for one in hooks if one]
         self.gradients = [(p, p.grad) for p in parameters]
         for one, _ in self.hooks:
             one.clear()
@@ -159,8 +163,10 @@ class Before:
 
     def restore_state(self) -> None:
         """Put modes, attributes and tables back, and the values of buffers and arrays."""
-        for table, before in self.kept:
-            if (table or before) and not _same(table, before):
+        parts, same = itertools.chain(*self.views), [*map(len, self.tables)] == self.sizes
+        same = same and all(map(operator.is_, parts, self.held))
+        for table, before in () if same else zip(self.tables, self.kept):
+            if not _same(table, before):
                 if isinstance(table, dict):
                     now, then = _weights(table.values()), _weights(before.values())
                     new = any(now[key].requires_grad for key in now.keys() - then.keys())
@@ -220,7 +226,7 @@ class Before:
 
 def _one_number(loss) -> Tensor:
     if isinstance(loss, Tensor) and loss.numel() == 1 and not loss.is_complex():
-        return loss.reshape(())
+        return loss if loss.dim() == 0 else loss.reshape(())
     raise ValueError(f"the objective must return its loss, a scalar tensor, not {loss!s:.30}")
 
 

@@ -103,11 +103,6 @@ def of_first(number: int, device="cpu") -> int:
     return int(joined_up(torch.tensor([number], device=device), 0)[0])
 
 
-def least(number: int, device="cpu") -> int:
-    """Return the least of the numbers that the processes give."""
-    return int(joined_up(torch.tensor([number], device=device), 0).min())
-
-
 def equal_buffers(model: torch.nn.Module) -> None:
     """Give the model's buffers the values they have in the first process."""
     if size() > 1:

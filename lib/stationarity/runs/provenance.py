@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
-PROJECT = PACKAGE.parents[1]
+WITHIN = PACKAGE / "project"  # a wheel has it: what the library reads of its project
+PROJECT = WITHIN if WITHIN.exists() else PACKAGE.parents[1]
 
 
 @cache
@@ -91,9 +92,10 @@ def device_name(device) -> str:
 
 
 def commit() -> str | None:
-    """Return the commit: ``STATIONARITY_COMMIT``, or what git says of the project."""
-    if told := os.environ.get("STATIONARITY_COMMIT"):
-        return told
+    """Return the commit: ``STATIONARITY_COMMIT``, the wheel's, or what git says."""
+    told = os.environ.get("STATIONARITY_COMMIT")
+    if told or PROJECT == WITHIN:
+        return told or (WITHIN / "commit").read_text("utf-8")
     command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         return subprocess.check_output(command, stderr=subprocess.DEVNULL).decode().strip()

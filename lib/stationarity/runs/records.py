@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError, whole_path
-from .provenance import PROJECT, code_hash, commit, device_name, now, version
+from .provenance import PROJECT, WITHIN, code_hash, commit, device_name, now, version
 from .settings import EXPERIMENTS, Settings, checked, get
 
 if TYPE_CHECKING:  # what takes seconds to import waits until it is needed
@@ -110,8 +110,9 @@ class Run:
 
 
 def runs_root() -> Path:
-    """Return the folder of runs: ``STATIONARITY_RUNS``, or ``runs`` in the project."""
-    return whole_path(os.environ.get("STATIONARITY_RUNS") or PROJECT / "runs")
+    """Return the folder of runs: ``STATIONARITY_RUNS``, or ``runs`` in the project, or here."""
+    usual = "runs" if PROJECT == WITHIN else PROJECT / "runs"
+    return whole_path(os.environ.get("STATIONARITY_RUNS") or usual)
 
 
 def new_info(name: str, scale: str, settings, fingerprint: str, device) -> dict:

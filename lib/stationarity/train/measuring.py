@@ -107,6 +107,5 @@ class Observation(_Rows):
 
     def after(self, state) -> list[tuple]:
         self.note("observed_minibatch_loss", distributed.mean(state.losses[-1].clone()))
-        update = measure.displacement(state.model, self.vector)
-        self.note("observed_update_square", update**2)
+        self.note("observed_update_square", measure.displacement(state.model, self.vector) ** 2)
         return self.rows
