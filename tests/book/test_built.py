@@ -1,11 +1,14 @@
 """The files of the built book: every link within it leads somewhere, and pages are light."""
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
+import pandas as pd
 import pytest
-from built import BOOK, needs_the_book, pages
+from built import BOOK, ROOT, needs_the_book, pages
 
 MEGABYTE = 1_000_000
 
@@ -51,3 +54,27 @@ def test_a_page_is_below_a_megabyte_without_its_figures(page):
     text = (BOOK / f"{page}.html").read_text(encoding="utf-8")
     figures = sum(len(part) for part in text.split('"') if part.startswith("data:image/"))
     assert len(text) - figures < MEGABYTE
+
+
+@needs_the_book
+@pytest.mark.parametrize("page", [page for page in pages() if page != "search"])
+def test_under_each_figure_stands_what_is_behind_it(page):
+    if not (source := ROOT / f"{page}.ipynb").exists():
+        return
+    path = BOOK / f"{page}.html"
+    text = path.read_text(encoding="utf-8")
+    for cell in nbformat.read(source, as_version=4).cells:
+        if name := cell.metadata.get("mystnb", {}).get("figure", {}).get("name"):
+            line = text.partition(f'id="{name}"')[2].partition("</figure>")[0]
+            table = pd.read_csv(BOOK / "_data" / source.stem / f"{name}.csv")
+            assert f"_data/{source.stem}/{name}.csv" in line, name
+            assert {"panel", "series", "x", "y"} <= set(table)
+            assert len(table) or name == "fig-prerequisites", name  # of words and arrows
+
+
+@needs_the_book
+def test_a_term_of_the_glossary_is_told_where_it_first_stands():
+    text = (BOOK / "book" / "01-two-stories.html").read_text(encoding="utf-8")
+    links = re.findall(r'<a [^>]*href="(glossary.html#[^"]*)"[^>]*title="([^"]*)"', text)
+    assert len(links) >= 5 and len(set(links)) == len(links)
+    assert all(told.endswith(".") for _, told in links)

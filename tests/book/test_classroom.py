@@ -111,6 +111,20 @@ def test_a_student_has_no_solution_and_a_teacher_has_them_all(chapter):
     assert student.count("answer = ...") == teacher.count("check('") == asked
 
 
+@both_kinds
+def test_a_copy_installs_the_library_before_it_is_needed_where_the_page_does(kind):
+    chapter, book = "01-two-stories", Book(ROOT)
+    made = code_of(classroom.copy(BOOK, chapter, kind))
+    source = BOOK.notebook(chapter)
+    source.cells.insert(1, new_code_cell("%pip install it", id=classroom.INSTALL))
+    book.notebook = lambda page: source if page == chapter else BOOK.notebook(page)
+    assert code_of(classroom.copy(book, chapter, kind)) == ["%pip install it", *made]
+
+
+def code_of(notebook) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
 def test_make_writes_the_copies_and_an_archive_of_each_kind(tmp_path):
     archives = classroom.make(tmp_path, ROOT)
     for archive, kind in zip(archives, classroom.KINDS, strict=True):

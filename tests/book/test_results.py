@@ -49,6 +49,23 @@ def test_a_record_of_the_book_keeps_every_bit_and_names_no_path():
     assert [(r.settings.hidden, r.settings.seed) for r in beside] == [((5,), 0), ((4,), 0)]
 
 
+def test_the_runs_of_the_book_are_its_own_live_ones_and_all_records():
+    run = stationarity.run("full_batch", settings=SMALL)
+    other = stationarity.run("full_batch", settings=SMALL | {"seed": 1})
+    results.record(other)
+    for folder, edit in (("old", {"code": "0"}), ("begun", {"status": "running"})):
+        made = run.folder.with_name(f"classroom-{folder}")
+        made.mkdir()
+        records.write(made, run.info | edit, [])
+    found = results.behind_the_book()
+    assert [one.folder.parent.parent.name for one in found] == ["runs", "runs", "results"]
+    lines = results.with_anchors(found).splitlines()
+    assert lines[0].startswith("| experiment | run | kind | data |")
+    assert lines[2].startswith("| [full_batch]{#run-full_batch} | classroom, seed ")
+    assert lines[4].startswith("| full_batch | classroom ")  # one target each
+    assert len({line.count(" | ") for line in lines}) == 1
+
+
 def test_only_a_complete_run_is_recorded(tmp_path):
     info = {"status": "running", "experiment": "full_batch", "scale": "classroom"}
     run = records.write(tmp_path, info, [])

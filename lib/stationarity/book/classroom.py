@@ -25,6 +25,7 @@ from .plain import Book
 START = re.compile(r"^(`{3,})\{solution-start\} (\S+)\n(?::.*\n)*\1 *$", re.MULTILINE)
 END = re.compile(r"^(`{3,})\{solution-end\}\n\1 *$", re.MULTILINE)
 KINDS = ("student", "teacher")
+INSTALL = "install"  # the cell that the book's publishing puts into each page
 HIDDEN = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # Jupyter's word, Colab's
 
 OPENING = """\
@@ -89,7 +90,7 @@ def preparation(notebook):
 def copy(book: Book, page: str, kind: str):
     """Return a chapter as a notebook for students or for teachers."""
     source = book.notebook(page)
-    solved, made, asked = solutions(source), _opening(book, page, kind), []
+    solved, made, asked = solutions(source), _opening(book, page, kind, source), []
     for label, cell in pieces(source):
         if label is None:
             if not asked and "{exercise}" in cell.source:
@@ -118,12 +119,17 @@ def _solution(book: Book, label: str, solved: dict, kind: str) -> list:
     return [*made, *([new_code_cell("\n".join(begun))] if begun else [])]
 
 
-def _opening(book: Book, page: str, kind: str) -> list:
-    """Return the cells above the page's own: whose copy it is, and what its prose needs."""
+def _opening(book: Book, page: str, kind: str, source) -> list:
+    """Return the cells above the page's own: whose copy it is, and what its prose needs.
+
+    Where the page installs the library, as on Colab, the copy does so before it needs it.
+    """
     macros = [rf"\newcommand{{\{name}}}{form}" for name, form in book.definitions().items()]
     text = OPENING.format(kind=kind, chapter=book.called(page), book=book.config["title"])
-    prose = new_code_cell("from stationarity.book.lesson import say", metadata=HIDDEN)
-    return [new_markdown_cell(f"{text} ${' '.join(macros)}$"), prose]
+    needed = [cell.source for cell in source.cells if cell.id == INSTALL]
+    needed.append("from stationarity.book.lesson import say")
+    cells = [new_code_cell(one, metadata=HIDDEN) for one in needed]
+    return [new_markdown_cell(f"{text} ${' '.join(macros)}$"), *cells]
 
 
 def _cells(book: Book, cell) -> list:
@@ -131,6 +137,8 @@ def _cells(book: Book, cell) -> list:
     if cell.cell_type == "markdown":
         text = book.plain(cell.source)
         return [_prose(text)] if text else []
+    if cell.id == INSTALL:  # it stands above
+        return []
     tags = [tag for tag in cell.metadata.get("tags", []) if not tag.startswith("remove")]
     metadata = {"tags": tags} if tags else {}
     made = [new_code_cell(book.references(cell.source), metadata=metadata)]

@@ -6,6 +6,7 @@ import html
 import io
 import numbers
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from ..chapters.plots import use_style
 from ..errors import UsageError
 from ..runs import records
-from . import parameters, results
+from . import figure_data, parameters, results
 
 GLUED: dict[str, object] = {}  # what a page has given to its prose
 
@@ -28,9 +29,20 @@ def begin(*names: str, **given) -> dict[str, dict]:
         shell.run_line_magic("matplotlib", "inline")
     if shell is not None:
         set_matplotlib_formats("svg")
+        pictures = shell.display_formatter.formatters["image/svg+xml"]
+        pictures.for_type(Figure, partial(_with_table, pictures.lookup_by_type(Figure)))
     use_style()
     pd.set_option("display.max_colwidth", None)  # a verdict is read whole
     return arguments
+
+
+def _with_table(draw: Callable[[Figure], str], figure: Figure) -> tuple[str, dict]:
+    """Return a figure's picture, and as metadata of that its numbers."""
+    return draw(figure), {"table": _as_csv(figure_data.table(figure))}
+
+
+def _as_csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
 def markdown(text: str) -> None:
@@ -63,18 +75,20 @@ def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> 
     """Show the figure ``draw(run)`` of each run, or why there is none: a tab a run.
 
     Each says where its run comes from, and flags settings that the book no longer has. The
-    tabs of one run open together; a notebook has no tabs.
+    tabs of one run open together; a notebook has no tabs. The metadata has the numbers.
     """
     from IPython.display import display
 
-    shown = [(run, *_image(draw, run)) for run in runs]
+    tables: list[pd.DataFrame] = []
+    shown = [(run, *_image(draw, run, tables)) for run in runs]
     forms = {"text/markdown": _tab_set(shown)}
     forms["text/html"] = "\n".join(_as_html(*one) for one in shown)
     lines = (f"{run.label}: {results.origin(run)}" for run, *_ in shown)
-    display(forms | {"text/plain": "\n".join(lines)}, raw=True)
+    said = {"table": _as_csv(pd.concat(tables))} if tables else {}
+    display(forms | {"text/plain": "\n".join(lines)}, raw=True, metadata=said)
 
 
-def _image(draw, run) -> tuple[str, str]:
+def _image(draw, run, tables: list[pd.DataFrame]) -> tuple[str, str]:
     import matplotlib.pyplot as plt
 
     try:
@@ -83,6 +97,8 @@ def _image(draw, run) -> tuple[str, str]:
         return "", str(error)
     file = io.BytesIO()
     figure.savefig(file, format="svg", bbox_inches="tight")
+    tables.append(figure_data.table(figure))
+    tables[-1].insert(0, "run", run.label)
     plt.close(figure)
     return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}", ""
 

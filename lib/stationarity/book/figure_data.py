@@ -1,0 +1,104 @@
+"""The numbers that a figure shows, as a table: read off what was drawn, exactly."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import Collection, PathCollection, QuadMesh
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon, Rectangle, StepPatch
+from matplotlib.quiver import Quiver
+
+COLUMNS = ["panel", "series", "part", "x", "y", "value"]
+
+
+def table(figure: Figure) -> pd.DataFrame:
+    """Return what a figure's axes show, a row a point: panel, series, part, x, y, value.
+
+    ``panel`` is the number of the axes, with their title and what y is. ``series`` is the label of
+    the legend where there is one, else the kind and its number. Bars of errors, areas and
+    segments have a row a corner, and in ``part`` which of them it is of. ``value`` is the
+    colour's number, or an arrow's x and y, a row each. Text and what marks a whole axis, such as
+    lines across it, are left out.
+
+    >>> figure = Figure()
+    >>> _ = figure.subplots().plot([1, 2], [3, 4], label="a line")
+    >>> table(figure)[["series", "x", "y"]].values.tolist()
+    [['a line', 1.0, 3.0], ['a line', 2.0, 4.0]]
+    """
+    rows = []
+    for number, axes in enumerate(figure.axes, 1):
+        texts = axes.get_title("left"), axes.get_title(), axes.get_ylabel()
+        panel = f"{number}: {', '.join(filter(None, texts))}"
+        for series, part, points, values in _drawn(axes):
+            points = np.ma.filled(np.ma.asarray(points, dtype=float), np.nan).reshape(-1, 2)
+            values = np.broadcast_to(values, len(points))
+            rows += [(panel, series, part, *xy, v) for xy, v in zip(points.tolist(), values)]
+    return pd.DataFrame(rows, columns=COLUMNS).dropna(axis="index", subset=["x", "y"])
+
+
+def _drawn(axes: Axes) -> Iterator[tuple]:
+    """Yield series, part, points (n, 2) and values (n,) of what stands in an axes' data."""
+    held = [(part, one.get_label()) for one in axes.containers for part in one.get_children()]
+    names, bars = dict(held), [c for c in axes.containers if isinstance(c, ErrorbarContainer)]
+    caps = {cap for _, caps, _ in bars for cap in caps}
+    kinds = {"line": axes.lines, "marks": axes.collections, "image": axes.images}
+    for kind, artists in (kinds | {"bar": axes.patches}).items():
+        for number, one in enumerate(artists, 1):
+            label = str(names.get(one) or one.get_label() or "_")
+            label = f"{kind} {number}" if label.startswith("_") else label
+            if one.get_visible() and one not in caps and _in_data(one, axes):
+                yield from ((label, *part) for part in _parts(one))
+
+
+def _in_data(artist: Artist, axes: Axes) -> bool:
+    """Return whether both coordinates are the data's: not so of a line across the axes."""
+    marks = isinstance(artist, PathCollection)
+    place = artist.get_offset_transform() if marks else artist.get_transform()
+    return all(place.contains_branch_seperately(axes.transData))
+
+
+def _parts(artist) -> Iterator[tuple]:
+    """Yield part, points and values of an artist: nothing of a kind that shows no numbers."""
+    array = artist.get_array() if isinstance(artist, ScalarMappable) else None
+    colours = np.nan if array is None else np.ma.filled(array.astype(float), np.nan)
+    if isinstance(artist, Line2D):
+        yield "", artist.get_xydata(), np.nan
+    elif isinstance(artist, PathCollection):
+        yield "", artist.get_offsets(), colours
+    elif isinstance(artist, QuadMesh | AxesImage):
+        yield "", _centres(artist, colours.shape), colours.ravel()
+    elif isinstance(artist, Quiver):
+        yield "x", artist.get_offsets(), artist.U
+        yield "y", artist.get_offsets(), artist.V
+    elif isinstance(artist, Collection):
+        each = np.broadcast_to(colours, len(artist.get_paths()))
+        for number, (path, colour) in enumerate(zip(artist.get_paths(), each), 1):
+            yield number, path.vertices, colour
+    elif isinstance(artist, StepPatch):
+        heights, edges, _ = artist.get_data()
+        yield "", np.stack([(edges[1:] + edges[:-1]) / 2, heights], 1), np.nan
+    elif isinstance(artist, Rectangle):
+        corner = [artist.get_x() + artist.get_width() / 2, artist.get_y() + artist.get_height()]
+        yield "", np.array([corner]), np.nan
+    elif isinstance(artist, Polygon):
+        yield "", artist.get_xy(), np.nan
+
+
+def _centres(artist: QuadMesh | AxesImage, shape: tuple[int, int]) -> np.ndarray:
+    """Return the centres (n, 2) of the cells of a mesh or an image, row by row."""
+    if isinstance(artist, QuadMesh):
+        grid = artist.get_coordinates()
+        return (grid[1:, 1:] + grid[:-1, :-1]).reshape(-1, 2) / 2
+    left, right, bottom, top = artist.get_extent()
+    rows, columns = ((np.arange(count) + 0.5) / count for count in shape[:2])
+    if artist.origin == "upper":
+        bottom, top = top, bottom
+    x, y = np.meshgrid(left + (right - left) * columns, bottom + (top - bottom) * rows)
+    return np.stack([x.ravel(), y.ravel()], 1)

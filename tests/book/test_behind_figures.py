@@ -1,0 +1,77 @@
+"""The line under a figure: what drew it, the runs behind it, its numbers."""
+
+import importlib.util
+
+import pytest
+from stationarity.runs.provenance import PROJECT
+
+SPEC = importlib.util.spec_from_file_location(
+    "behind_figures", PROJECT / "book" / "_ext" / "behind_figures.py"
+)
+behind = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(behind)
+
+MODULE = "stationarity.chapters.ch09_anomalous_diffusion"
+BEFORE = """
+import stationarity
+from stationarity.chapters.ch09_anomalous_diffusion import figures, reading as read
+from stationarity.book import page
+arguments = page.begin("diffusion", "quenched", "continued")
+run = stationarity.run("diffusion", **arguments["diffusion"])
+table = read.sweep_table(run)
+one = stationarity.run("continued")
+both = {}
+for name in ("quenched", "quenched_more_decay"):
+    both[name] = stationarity.run(name)
+"""
+
+
+def experiments(cell: str) -> list[str]:
+    return behind.experiments(behind.code(cell), behind.code(BEFORE).body)
+
+
+@pytest.mark.parametrize(
+    ("cell", "runs"),
+    [
+        ("figures.trajectory(run)", ["diffusion"]),
+        ("figures.sweeps(table)", ["diffusion"]),
+        ("figures.quenched(both)", ["quenched", "quenched_more_decay"]),
+        ("figures.x([one for one in table])", ["diffusion"]),  # its own `one`
+        ("figures.x(lambda one: one)", []),
+        ("figures.x(arguments)", []),
+        ("figures.x(run, one)", ["diffusion", "continued"]),
+        ('figures.x(stationarity.run("settling"))', ["settling"]),
+    ],
+)
+def test_the_runs_are_those_that_the_names_of_a_cell_lead_to(cell, runs):
+    assert sorted(experiments(cell)) == sorted(runs)
+
+
+def test_a_name_that_is_given_anew_leads_to_its_last_value():
+    again = BEFORE + 'run = stationarity.run("settling")\n'
+    cell = behind.code("figures.x(run)")
+    assert behind.experiments(cell, behind.code(again).body) == ["settling"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "by"),
+    [
+        ("page.tabs([run], figures.trajectory)", (f"{MODULE}.figures", "trajectory")),
+        ("page.glimpse(figures.sweeps(read.x(run)));", (f"{MODULE}.figures", "sweeps")),
+        ("%time\nfigures.sweeps(table)", (f"{MODULE}.figures", "sweeps")),
+        ("read.authors_sweep()", None),
+        ("table.plot()", None),
+    ],
+)
+def test_the_function_is_the_one_that_returns_a_figure(cell, by):
+    names = behind.imported([behind.code(BEFORE)])
+    assert behind.drawn_by(behind.code(cell), names) == by
+
+
+NOTEBOOKS = sorted((PROJECT / "book").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_each_figure_of_the_book_has_its_function(notebook):
+    lacking = [name for name, (by, _) in behind.drawn(notebook).items() if by is None]
+    assert lacking == (["fig-own-model"] if notebook.stem == "own-model" else [])
