@@ -92,7 +92,7 @@ def tell(app, doctree, docname):
         if any("std-term" in child.get("classes", ()) for child in one.findall(nodes.inline)):
             name = one.get("refid") or one["refuri"].partition("#")[2]
             texts = {f"term-{nodes.make_id(term)}": said for term, said in known.items()}
-            one["reftitle"] = texts.get(name, "")
+            one["reftitle"] = texts[name.lower()]
 
 
 def setup(app):

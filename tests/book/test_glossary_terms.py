@@ -1,6 +1,7 @@
 """The glossary: its terms are found in running text, once a page."""
 
 import importlib.util
+from types import SimpleNamespace
 
 import pytest
 from docutils import nodes
@@ -41,9 +42,15 @@ def test_every_term_is_told_in_one_sentence_without_markup():
         assert said.endswith(".") and not set(said) & set("$`{}*"), said
 
 
-def test_links_stand_in_running_text_alone(monkeypatch):
-    from types import SimpleNamespace
+def test_what_is_said_of_a_term_is_its_links_title_whatever_its_case():
+    env = SimpleNamespace(doc2path=lambda name: str(PROJECT / "book" / "glossary.md"))
+    shown = nodes.inline("", "Hessians", classes=["xref", "std", "std-term"])
+    page = nodes.section("", nodes.reference("", "", shown, refuri="glossary#term-Hessian"))
+    glossary.tell(SimpleNamespace(env=env), page, "book/page")
+    assert page[0]["reftitle"].startswith("The matrix of second derivatives")
 
+
+def test_links_stand_in_running_text_alone():
     path = str(PROJECT / "book" / "glossary.md")
     env = SimpleNamespace(docname="book/page", doc2path=lambda name: path)
     page = nodes.section("", nodes.title("", "Sharpness"))
