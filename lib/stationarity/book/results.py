@@ -136,12 +136,12 @@ def provenance(runs: list[Run]) -> "pd.DataFrame":
     return pd.DataFrame(rows).set_index("run")
 
 
-def behind_the_book() -> list[Run]:
-    """Return the runs that the book shows, by experiment: those made live, then the records.
+def behind_the_book(scale: str = "classroom") -> list[Run]:
+    """Return the runs that the book shows, by experiment: live ones of a scale, then records.
 
     A run that is not complete, or that other code made, is no longer the book's.
     """
-    paths = sorted(records.runs_root().glob("*/classroom-*"))
+    paths = sorted(records.runs_root().glob(f"*/{scale}-*"))
     live = [run for run in map(records.read, paths) if run and run.complete]
     live = [run for run in live if run.name in EXPERIMENTS and run.made_by_this_code]
     kept = [one for name in EXPERIMENTS for one in recorded(name)]
