@@ -200,9 +200,9 @@ def test_learning_rates_and_momenta_meet_at_the_same_effective_rate():
         rows += metrics.rows("local_displacement_squared", squares, **where, step=LAGS)
         where |= dict(index=[0], step=LAGS)
         rows += metrics.rows("global_displacement_squared", squares[:, None], **where)
-    found = reading.effective_rates(
-        made_up(rows, "diffusion", learning_rate=0.02, momentum=0.9)
-    )
+    own = dict(learning_rate=0.02, momentum=0.9)
+    varied = dict(learning_rates=[0.01, 0.04], momenta=[0.5, 0.875, 0.95])
+    found = reading.effective_rates(made_up(rows, "diffusion", **own, **varied))
     assert found.effective_rate.is_monotonic_increasing and len(found) == 6
     by_name = found.set_index("variation")
     assert by_name.effective_rate["momentum=0.875"] == pytest.approx(0.16)
@@ -210,6 +210,13 @@ def test_learning_rates_and_momenta_meet_at_the_same_effective_rate():
     between = 0.7 - 0.2 * np.log(1.6) / np.log(2)
     assert by_name.expected["momentum=0.875"] == pytest.approx(between)
     assert math.isnan(by_name.expected["momentum=0.5"])
+
+
+def test_a_varied_setting_has_all_its_digits():
+    run = made_up([], "quenched", learning_rates=[0.012345678], momenta=[0.5])
+    rate, memories = reading.rates(run, "learning_rate=0.0123457 momentum=0.5")
+    assert rate == 0.012345678 / 0.5
+    assert memories == 2 * rate * run.settings.weight_decay * run.settings.longest
 
 
 def test_memories_are_those_of_the_square_of_a_weight(live):

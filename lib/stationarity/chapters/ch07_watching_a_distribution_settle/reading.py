@@ -21,6 +21,10 @@ from .simulated import fitted_scales, two_scales
 
 LOSSES = ("minibatch_loss", "loss", "gradient_norm", "buffer_norm")  # what the loss sees
 WEIGHTS = ("weight_norm", "random_1", "random_2", "hessian_1", "hessian_2")
+PROJECTIONS = {
+    f"{name}_{index + 1}": {"quantity": name, "index": index}
+    for name in ("random", "hessian", "observed_random") for index in range(2)
+}  # fmt: skip
 # Along a training run, see the setting observe_every.
 OBSERVED = tuple(f"observed_{name}" for name in ("minibatch_loss", *WEIGHTS[:3]))
 SURROGATES = 20  # drawn for a control or a known case, whose estimate is their median
@@ -43,10 +47,7 @@ def members(run: Run, name: str) -> pd.DataFrame:
 
 def _place(name: str) -> dict:
     """Return where an observable stands: ``random_2`` is ``random`` of index 1."""
-    stem, _, number = name.rpartition("_")
-    if number.isdigit():
-        return {"quantity": stem, "index": int(number) - 1}
-    return {"quantity": name}
+    return PROJECTIONS.get(name, {"quantity": name})
 
 
 def stages(run: Run) -> list[tuple[int, int]]:

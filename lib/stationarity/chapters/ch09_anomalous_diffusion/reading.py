@@ -15,8 +15,7 @@ from ...stats import displacement
 from ...stats.estimate import Estimate
 from ...stats.trends import slope_weights
 from .. import SHARE, SIZE, quantity
-from . import bootstrap
-from .study import VARIED
+from . import bootstrap, study
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
 # Windows of lags in which the authors' code fits, as shares of the longest lag. Which
@@ -135,9 +134,9 @@ def local(run: Run, of: str = "") -> pd.Series:
 
 def _settings(run: Run, variation: str) -> dict[str, float]:
     """Return those settings of a variation, as ``learning_rate=0.01``, that can be varied."""
-    changed = [one.partition("=") for one in variation.split()]
-    given = {name: getattr(run.settings, name) for name in VARIED}
-    return given | {name: float(value) for name, _, value in changed if name in given}
+    changed = study.variations(run.settings)[variation]
+    given = {name: getattr(run.settings, name) for name in study.VARIED}
+    return given | {name: float(changed[name]) for name in given if name in changed}
 
 
 def rates(run: Run, variation: str) -> tuple[float, float]:
@@ -162,7 +161,7 @@ def exponents(run: Run) -> pd.DataFrame:
     rows = []
     for variation in variations(run):
         given = _settings(run, variation)
-        setting = " ".join(one.partition("=")[0] for one in variation.split())
+        setting = " ".join(study.variations(run.settings)[variation]) or variation
         row = {"variation": variation, "setting": setting, **given}
         row |= zip(("effective_rate", "memories"), rates(run, variation))
         row |= displacement_exponent(run, variation)._asdict()
