@@ -3,7 +3,7 @@
 import pytest
 from stationarity import launch
 from stationarity.runs import provenance
-from stationarity.runs.settings import Settings, get
+from stationarity.runs.settings import EXPERIMENTS, Settings, get
 
 
 def test_the_fingerprint_follows_the_settings_and_the_embedded_data(monkeypatch):
@@ -70,3 +70,13 @@ def test_the_code_hash_sees_what_the_study_imports_and_nothing_else(package):
     assert package("new.py", "", "anything = 2") == typed  # for type checkers alone
     runs = package(study, "    return f()", "    from .. import new\n    return f()")
     assert package("new.py", "", "anything = 3") != runs
+
+
+@pytest.mark.parametrize(
+    "study", sorted({one["classroom"].study for one in EXPERIMENTS.values()})
+)
+def test_what_reads_a_run_does_not_decide_it(study):
+    paths = provenance.closure(study.partition(":")[0])
+    names = {path.relative_to(provenance.PACKAGE).as_posix() for path in paths}
+    assert not names & {"launch.py", "runs/records.py", "runs/provenance.py"}
+    assert not any(path.stem in ("reading", "figures", "plots") for path in paths)

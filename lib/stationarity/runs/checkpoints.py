@@ -145,6 +145,11 @@ class Keeper:
             told = otherwise.format(earlier)
             raise UsageError(f"{told}, or delete its folder {self.folder}.")
 
+    def ask_for(self, room: int) -> None:
+        """Raise :class:`UsageError` where so many bytes cannot be written."""
+        if self.folder:
+            records.prepare(self.folder, room)
+
     def progress(self, label: str, total: int, unit: str = "step") -> Progress:
         """Return the progress of the run, which begins with what was done before."""
         self.bar = Progress(label, total, self.steps, unit)

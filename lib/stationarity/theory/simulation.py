@@ -48,16 +48,9 @@ def simulate(
     variances, start = (np.broadcast_to(x, curvature.shape) for x in (noise_variance, start))
     if variances.min() < 0:
         raise UsageError(f"A variance cannot be negative, and this one is {variances.min():g}.")
-    blocks = follow(
-        gaussian(curvature, np.sqrt(variances)),
-        rates,
-        trajectories=trajectories,
-        recorded=recorded,
-        start=start,
-        momentum=momentum,
-        seed=seed,
-        summary=lambda states: states[..., 0],
-    )
+    noise = gaussian(curvature, np.sqrt(variances))
+    how = dict(trajectories=trajectories, recorded=recorded, momentum=momentum, seed=seed)
+    blocks = follow(noise, rates, start=start, summary=lambda states: states[..., 0], **how)
     return np.concatenate(blocks, axis=1)
 
 

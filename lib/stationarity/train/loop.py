@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .. import data, measure, nets
 from ..errors import UsageError
 from ..nets import pretrained, transformer_xl
-from ..runs import distributed, records
+from ..runs import distributed
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from . import directions, precision
@@ -42,10 +42,9 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
         state.model.load_state_dict(given[0])
         keeper.info["pretrained"] = given[1]
     _check_data(state, keeper)
-    if keeper.folder:  # three checkpoints, each of weights and two moments at most
-        copies = 9 + directions.copies_of_weights(settings)[0]
-        size = measure.parameter_vector(state.model).nbytes
-        records.prepare(keeper.folder, copies * size)
+    # Three checkpoints, each of weights and two moments at most.
+    copies = 9 + directions.copies_of_weights(settings)[0]
+    keeper.ask_for(copies * measure.parameter_vector(state.model).nbytes)
     keeper.restore(state)
     state.choose_path()
     keeper.info["path"] = state.path
