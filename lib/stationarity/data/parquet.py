@@ -126,8 +126,9 @@ def _whole(files: list[Path], source: Source) -> list[Path]:
             remedy = "one copy or revision, and number them as in -00000-of-00002.parquet"
             raise UsageError(f"{said} {remedy}.")
     head, digits, of, last = parts[0].groups()
+    count = int(last or 0)
     first = int(count in numbers or digits[0] != "0")  # some count from 1
-    for number in range(first, count + first) if last else ():
+    for number in range(first, first + count):
         if number not in numbers:
             lacking = f"{head}{number:0{len(digits)}}{of}{last}*.parquet in {files[0].parent}"
             remedy = f"get all its files from {source.page}; where they come from the hub"

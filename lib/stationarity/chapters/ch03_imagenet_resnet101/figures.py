@@ -32,10 +32,12 @@ def shape(runs: dict[str, list[Run]]) -> Figure:
     """
     figure, (axes,) = panels(1, len(runs), 2.9, sharey=True)
     for panel, (label, ones) in zip(axes, runs.items(), strict=True):
+        edges = levels.stages(ones[0].settings)  # those of all its seeds
+        end = edges[-1][1]
         for one in ones:
-            norms, edges = one.series(NAIVE), levels.stages(one.settings)
+            norms = one.series(NAIVE)
             norms = norms[norms.epoch > 0]
-            scale, end = norms.value[norms.epoch <= edges[0][1]].mean(), edges[-1][1]
+            scale = norms.value[norms.epoch <= edges[0][1]].mean()
             panel.plot(norms.epoch / end, norms.value / scale, color="0.6", linewidth=0.8)
             for row in quarters(one).iloc[1:].itertuples():
                 begin, stop = (edge / end for edge in edges[row.stage - 1])

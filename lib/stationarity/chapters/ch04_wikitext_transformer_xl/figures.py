@@ -36,14 +36,14 @@ def relative_shift() -> Figure:
 def kept_memory(run: Run) -> Figure:
     """Plot what a memory made by older weights changes along a run, where it is not empty."""
     figure, ((loss,), (gradient,)) = panels(2, 1, 2.2, sharex=True)
-    for panel, name in ((loss, "memory_loss_gap"), (gradient, "memory_gradient_gap")):
-        series = run.series(name)
+    changes, distances = run.series("memory_loss_gap"), run.series("memory_gradient_gap")
+    for panel, series in ((loss, changes), (gradient, distances)):
         panel.plot(series.epoch, series.value, "o-", linewidth=1)
         mark_drops(panel, drops(run))
     loss.axhline(0, **ZERO)
     loss.set(title=run.label, ylabel="loss, kept less\nmade memory (nats)")
     gradient.set(xlabel="epoch", ylabel="distance of gradients /\nnorm of a gradient")
-    if (series.value > 0).all():
+    if (distances.value > 0).all():
         gradient.set_yscale("log")
     return figure
 

@@ -167,6 +167,7 @@ def chain(
 def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
     """Return the rows of :func:`two_identities` for what :func:`chain` has kept."""
     rate, beta, rows = settings.learning_rate, settings.momentum, []
+    at = {"of": sampling, "epoch": settings.epochs}
     for begin, end in itertools.pairwise((0, *settings.edges)):
         measured = slice(-(-begin // settings.stride), -(-end // settings.stride))
         means = {
@@ -178,9 +179,9 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
         square, product = (kept[name][end] - kept[name][begin] for name in EACH[:2])
         drift = (1 - beta) / (2 * rate) * square - beta * product
         drift = drift / (rate * (1 + beta) / 2 * kept["buffer_square"][begin:end].sum(0))
-        at = {"of": sampling, "step": end, "epoch": settings.epochs}
+        window = at | {"step": end}
         for name in ("loss", "gradient_norm_squared", "weight_square", "buffer_square"):
-            rows += metrics.rows(f"mean_{name}", *mean_and_error(means[name]), **at)
+            rows += metrics.rows(f"mean_{name}", *mean_and_error(means[name]), **window)
         for name, above, below in (
             ("minibatch_ratio", means["minibatch_product"], squares),
             ("full_ratio", means["full_product"], squares),
@@ -190,7 +191,7 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
         ):
             ratio = above.mean() / below.mean()
             error = (above - ratio * below).std() / below.mean() / len(above) ** 0.5
-            rows += metrics.rows(name, ratio, error, **at)  # by the delta method
+            rows += metrics.rows(name, ratio, error, **window)  # by the delta method
     at["step"] = range(0, settings.edges[-1], settings.stride)
     norms = kept["weight_square"][: -1 : settings.stride].sqrt()
     courses = {name: kept[name] for name in ("loss", "gradient_norm_squared")}

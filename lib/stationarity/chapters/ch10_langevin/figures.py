@@ -124,9 +124,12 @@ def sampling(run: Run, triples: list[tuple]) -> Figure:
             for noise in ("replacement", "reshuffled"):
                 table = reading.compared(run, triple, noise, reading.CONSTANT, [quantity])
                 points(ax, table.step, table.ratio, table.ratio_error, **NOISES[noise])
-            exact = reading.compared(run, triple, noise, best, [quantity])
-            ratio = exact.predicted / table.predicted
-            ax.plot(table.step, ratio, **THEORY, label=f"theory: {best}")
+            exact, constant = (
+                reading.compared(run, triple, "replacement", law, [quantity])
+                for law in (best, reading.CONSTANT)
+            )
+            ratio = exact.predicted / constant.predicted
+            ax.plot(exact.step, ratio, **THEORY, label=f"theory: {best}")
             ax.axhline(1, **DOTTED)
             ax.set(xlabel=LABELS[quantity][1], xscale="log", yscale="log")
             ax.set_yticks(ticks, map(str, ticks))
