@@ -76,7 +76,7 @@ const Figures = (() => {
       const wide = 1.2 * Math.max(3.2 * Math.sqrt(Math.max(exact || 0, langevin)), start, 0.1);
       const moments = Theory.moments(h, rate, variance, momentum, start, steps);
       const bands = moments.map((m, k) =>
-        ({ k, y1: m.mean - 2 * Math.sqrt(m.variance), y2: m.mean + 2 * Math.sqrt(m.variance) }));
+        ({ k, y1: m.mean - 1.96 * Math.sqrt(m.variance), y2: m.mean + 1.96 * Math.sqrt(m.variance) }));
       const grid = range(161, -wide, wide), rates = powers(120, 0.01, Math.min(4, 0.999 * limit));
       const level = (of) => (r) => Math.sqrt(of(h, r, variance || 1e-9, momentum).position);
       const lasting = Math.sqrt(Math.max(exact, 0));
@@ -108,7 +108,7 @@ const Figures = (() => {
           : `Unstable: η is not below 2(1+β)/h = ${short(limit)}. There is no stationary law.`,
       };
     },
-    key: [[C0, "simulated; band: mean ± 2 deviations"], [GREY, "exact theory"],
+    key: [[C0, "simulated; band: mean ± 1.96 deviations"], [GREY, "exact theory"],
       [C3, "Langevin equation"], [C1, "stability limit"]],
   };
 

@@ -53,6 +53,11 @@ def intervals(axes: Axes, x, value, low, high, *, along="y", fmt="o", **style) -
     axes.errorbar(*place, **bars, fmt=fmt, **{"capsize": 2, "linewidth": 1} | style)
 
 
+def band(axes: Axes, x, low, high, **style) -> None:
+    """Shade between the ends of 95 % intervals along a line, or of a spread that is named."""
+    axes.fill_between(x, low, high, **{"alpha": 0.2, "linewidth": 0} | style)
+
+
 def legend_above(figure: Figure, axes: Axes, columns: int, **keywords) -> None:
     """Put the legend of one panel above all of them."""
     style = {"loc": "outside upper center", "ncols": columns, "frameon": False} | keywords

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from ...runs.records import Run
-from ..plots import DOTTED, THEORY, panels, points
+from ..plots import DOTTED, THEORY, band, panels, points
 from . import reading
 
 SQUARED_NORM = "squared norm (nats² per unit²)"
@@ -23,7 +23,7 @@ def inflation(run: Run) -> Figure:
     axis.plot(sizes, truth + noise / sizes, "C1--", linewidth=1, label=r"exact + $\sigma^2/M$")
     axis.axhline(truth, **THEORY, label="exact, all data")
     ends = unbiased.value - spread.value, unbiased.value + spread.value
-    axis.fill_between(unbiased.step, *ends, color="C0", alpha=0.15, linewidth=0)
+    band(axis, unbiased.step, *ends, color="C0")
     _draw(axis, naive, "C1s", "naive")
     _draw(axis, unbiased, "C0o", "unbiased")
     axis.set_xscale("log", base=2)
@@ -32,19 +32,19 @@ def inflation(run: Run) -> Figure:
     return figure
 
 
-def two_estimates(signal=0.2, noise=1.0, batches=8, directions=20) -> Figure:
-    """Draw naive and unbiased squared norms by theory, and of 150 simulated measurements."""
+def two_estimates(measured: NDArray, signal: float, noise: float, directions: int) -> Figure:
+    """Draw naive and unbiased squared norms by theory, and those of ``reading.simulated``."""
     figure, ((left, right),) = panels(1, 2, height=3.2)
     sizes = np.geomspace(2, 128)
     naive, spread = reading.by_theory(signal, noise, sizes, directions)
     ends = signal**2 - spread, signal**2 + spread
-    left.fill_between(sizes, *ends, color="C0", alpha=0.2, linewidth=0, label="unbiased")
+    band(left, sizes, *ends, color="C0", label="unbiased")
     left.plot(sizes, naive, "C1--", label="naive")
     left.axhline(signal**2, **THEORY, label="truth")
     left.set_xscale("log", base=2)
     left.set(xlabel="minibatches M (number)", ylabel="squared norm (no unit)")
     left.legend()
-    unbiased, _, square = reading.simulated(signal, noise, (150, batches, directions))
+    unbiased, _, square = measured
     right.hist(square, 20, density=True, color="C1", alpha=0.5)
     right.hist(unbiased, 20, density=True, color="C0", alpha=0.5)
     right.axvline(signal**2, **THEORY)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from ...runs.records import Run
 from ...stats.estimate import Estimate
 from ..levels import VANISHED
-from ..plots import DASHED, DOTTED, THRESHOLD, VERDICTS, intervals, legend_above, panels
+from ..plots import DASHED, DOTTED, THRESHOLD, VERDICTS, band, intervals, legend_above, panels
 
 
 def regime_map(table: pd.DataFrame) -> Figure:
@@ -62,7 +62,7 @@ def courses(run: Run, groups: dict[str, list[str]]) -> Figure:
             ratios = np.sqrt(squares / squares.loc[0]).iloc[1:]
             line, color = Estimate.geometric_mean(ratios.to_numpy().T), f"C{number}"
             panel.plot(ratios.index, line.value, color=color, label=name)
-            panel.fill_between(ratios.index, *line[1:], color=color, alpha=0.25, linewidth=0)
+            band(panel, ratios.index, *line[1:], color=color)
         panel.axhline(VANISHED, **THRESHOLD)
         panel.set(xscale="log", yscale="log", xlabel="step", title=title)
         panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))

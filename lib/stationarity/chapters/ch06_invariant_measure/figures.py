@@ -9,7 +9,6 @@ from scipy.stats import arcsine, chi2
 
 from ...runs.records import Run
 from ..plots import DOTTED, THEORY, legend_above, panels, points
-from . import reading
 
 
 def wandering(path: NDArray, run: Run) -> Figure:
@@ -28,17 +27,14 @@ def wandering(path: NDArray, run: Run) -> Figure:
     return figure
 
 
-def step_sizes(rates=(0.5, 0.8, 1.0), steps=2000) -> Figure:
-    """Draw histograms of the descent map at some learning rates, and where each rate ends."""
+def step_sizes(paths: dict[float, NDArray], rates: NDArray, ends: NDArray) -> Figure:
+    """Draw histograms of iterates (steps,) by learning rate, and late ones (T, n) of n rates."""
     figure, ((left, right),) = panels(1, 2, height=3.2)
-    for rate in rates:
-        path = reading.descent([0.123], rate, steps)[:, 0]
+    for rate, path in paths.items():
         left.hist(path, 50, (0, 1), density=True, histtype="step", label=f"η = {rate:g}")
     left.set(xlabel="weight θ (no unit)", ylabel="density", yscale="log")
     left.legend()
-    grid = np.linspace(0.3, 1, 281)
-    ends = reading.descent(np.full(len(grid), 0.123), grid, 540)[-40:]
-    right.plot(grid, ends.T, ",", color="0.25", rasterized=True)
+    right.plot(rates, ends.T, ",", color="0.25", rasterized=True)
     right.axvline(2 / 3, color="C1")  # 2 / f'' at the minimum
     right.set(xlabel="learning rate η", ylabel="weight θ (no unit)", ylim=(0, 1))
     return figure

@@ -14,6 +14,7 @@ from ..plots import (
     THRESHOLD,
     VERDICTS,
     ZERO,
+    band,
     intervals,
     legend_above,
     mark_drops,
@@ -52,8 +53,8 @@ def windows(observables: dict) -> Figure:
         cuts = [np.quantile(values[part], [0.05, 0.25, 0.5, 0.75, 0.95]) for part in parts]
         lowest, low, median, high, highest = np.reshape(cuts, (-1, 5)).T
         middle = [steps[part].mean() for part in parts]
-        panel.fill_between(middle, lowest, highest, color="C0", alpha=0.2, linewidth=0)
-        panel.fill_between(middle, low, high, color="C0", alpha=0.3, linewidth=0)
+        band(panel, middle, lowest, highest, color="C0")
+        band(panel, middle, low, high, color="C0")
         points(panel, middle, median, fmt="o-", color="C0")
         panel.set(xscale="log", ylabel=LABELS.get(name, name), xlabel="step")
         _mark_steps(panel, middle[::-2])
@@ -127,7 +128,7 @@ def replicas(run: Run, names) -> Figure:
         panel.axhline(median, color="0.5", linewidth=1, zorder=1)
         spread = reading.members(run, name).quantile([0.05, 0.5, 0.95], axis=1).T
         steps, low, median, high = spread.index, *spread.to_numpy().T
-        panel.fill_between(steps, low, high, color="C0", alpha=0.3, linewidth=0, zorder=2)
+        band(panel, steps, low, high, color="C0", zorder=2)
         panel.plot(steps, median, "o-", color="C0", linewidth=1, markersize=3, zorder=3)
         panel.set(ylabel=LABELS.get(name, name), xlabel="steps since the branch")
     return figure

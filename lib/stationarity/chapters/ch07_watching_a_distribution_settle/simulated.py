@@ -9,6 +9,7 @@ import scipy.signal
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
+from ...stats.estimate import NORMAL
 from . import invariance
 
 
@@ -81,7 +82,7 @@ def calibration(
         judged = max(count - still.count("undecided"), 1)
         known = max(count - moved.count("undecided"), 1)
         error = math.sqrt((1 - share + share * time) * 1.5 / length)
-        best = sum(scipy.stats.norm.cdf(side * shift / error - 1.96) for side in (1, -1))
+        best = sum(scipy.stats.norm.cdf(side * shift / error - NORMAL) for side in (1, -1))
         rows.append([
             share, per, still.count("differ") / judged, 1 - judged / count,
             moved.count("differ") / known, best,

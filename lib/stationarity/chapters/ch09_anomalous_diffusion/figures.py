@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from ...runs.records import Run
 from ...stats import displacement
 from ...stats.estimate import Estimate
-from ..plots import DASHED, DOTTED, intervals, panels
+from ..plots import DASHED, DOTTED, band, intervals, panels
 from . import reading
 
 NAMES = {
@@ -91,7 +91,7 @@ def fitting_windows(run: Run) -> Figure:
         ends = lags[-1] * shares
         fit = reading.displacement_exponent(run, window=name)
         axes.plot(ends, [fit.value] * 2, color=f"C{place}", linewidth=3, label=name)
-        axes.fill_between(ends, fit.low, fit.high, color=f"C{place}", alpha=0.15)
+        band(axes, ends, fit.low, fit.high, color=f"C{place}")
     for level in (0, 1, 2):
         axes.axhline(level, **DOTTED)
     axes.set(xscale="log", xlabel=LAG, ylabel="exponent c in the window")

@@ -3,14 +3,13 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from scipy.signal import lfilter
 from scipy.stats import norm
 
 from ...runs.records import Run
 from ...stats.estimate import NORMAL
 from ...theory.continuous import limiting_covariance, propagator
-from ...theory.discrete import displacement_squared, moments, stationary_covariance
-from ..plots import DOTTED, THEORY, legend_above, panels, points
+from ...theory.discrete import displacement_squared, stationary_covariance
+from ..plots import DOTTED, THEORY, band, legend_above, panels, points
 from . import reading, study
 
 LANGEVIN = {"color": "C3", "linestyle": "--", "linewidth": 1.4}
@@ -52,18 +51,11 @@ def regimes() -> Figure:
     return figure
 
 
-def one_direction(rate=0.3, momentum=0.5, curvature=1.0, start=3.0, steps=4000) -> Figure:
-    """Draw a run of SGD on a quadratic, the law where it stays, and that at other rates.
-
-    The noise has the variance 1 in each step.
-    """
+def one_direction(shown: reading.Direction) -> Figure:
+    """Draw a run of SGD on a quadratic, the law where it stays, and that at other rates."""
     figure, ((left, middle, right),) = panels(1, 3, height=3.0)
-    mean, covariance = moments(curvature, [rate] * steps, 1.0, start=start, momentum=momentum)
-    noise = np.random.default_rng(0).standard_normal(steps)
-    poles = [1, rate * curvature - 1 - momentum, momentum]
-    path = mean[:, 0] + np.append(0, lfilter([-rate], poles, noise))
-    ends = mean[:, 0] + 2 * np.sqrt(covariance[:, 0, 0]) * [[-1], [1]]
-    left.fill_between(range(150), *ends[:, :150], color="C0", alpha=0.2, linewidth=0)
+    rate, momentum, curvature, path, law = shown
+    band(left, range(150), law.low[:150], law.high[:150], color="C0")
     left.plot(path[:150], "C0", linewidth=0.8)
     left.set(xlabel="step", ylabel="weight θ (no unit)")
     middle.hist(path[200:], 40, density=True, color="C0", alpha=0.5)
@@ -74,9 +66,9 @@ def one_direction(rate=0.3, momentum=0.5, curvature=1.0, start=3.0, steps=4000) 
         (limiting_covariance, LANGEVIN, "Langevin"),
     )
     for theory, style, label in theories:
-        law = [theory(curvature, one, 1.0, momentum)[0, 0] ** 0.5 for one in (rate, *rates)]
-        middle.plot(grid, norm.pdf(grid, scale=law[0]), **style)
-        right.plot(rates, law[1:], **style, label=label)
+        spread = [theory(curvature, x, 1.0, momentum)[0, 0] ** 0.5 for x in (rate, *rates)]
+        middle.plot(grid, norm.pdf(grid, scale=spread[0]), **style)
+        right.plot(rates, spread[1:], **style, label=label)
     middle.set(xlabel="weight θ (no unit)", ylabel="density")
     right.axvline(limit, color="C1", label="stability limit")
     right.set(xlabel="learning rate η", ylabel="√Var θ", xscale="log", yscale="log")

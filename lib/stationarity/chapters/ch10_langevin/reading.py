@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import scipy.optimize
+import scipy.signal
 from numpy.typing import NDArray
 
 from ...errors import UsageError
@@ -48,6 +49,28 @@ LANGEVIN = Theory(propagator, limiting_covariance)
 EXACT = Theory(_powers, discrete.stationary_covariance)
 CONSTANT = "exact, constant noise"
 THEORIES = {"Langevin equation": LANGEVIN, CONSTANT: EXACT}
+
+
+class Direction(NamedTuple):
+    """A run of SGD in one direction of a quadratic, and the law that it is drawn from."""
+
+    rate: float
+    momentum: float
+    curvature: float
+    path: NDArray  # positions (steps + 1,)
+    law: Estimate  # the exact mean (steps + 1,), and where 95 % of the positions lie
+
+
+def one_direction(rate=0.3, momentum=0.5, curvature=1.0, *, start=3.0, steps=4000) -> Direction:
+    """Simulate a run from ``start``, whose noise has the variance 1 in each step."""
+    mean, covariance = discrete.moments(
+        curvature, [rate] * steps, 1.0, start=start, momentum=momentum
+    )
+    noise = np.random.default_rng(0).standard_normal(steps)
+    poles = [1, rate * curvature - 1 - momentum, momentum]
+    path = mean[:, 0] + np.append(0, scipy.signal.lfilter([-rate], poles, noise))
+    law = Estimate.of(mean[:, 0], np.sqrt(covariance[:, 0, 0]))
+    return Direction(rate, momentum, curvature, path, law)
 
 
 def limiting_displacement(lags, curvature, rate, noise, momentum) -> NDArray:

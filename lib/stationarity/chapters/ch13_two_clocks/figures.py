@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from ...runs.records import Run
 from ...stats.estimate import Estimate
-from ..plots import DASHED, DOTTED, THEORY, THRESHOLD, intervals, legend_above, panels
+from ..plots import DASHED, DOTTED, THEORY, THRESHOLD, band, intervals, legend_above, panels
 from . import reading, relaxation
 from .arms import FULL
 from .reading import NORM
@@ -54,9 +54,7 @@ def clocks(run: Run) -> Figure:
             shown = Estimate.mean((values - late if name == "loss" else values / late)[:, 1:])
             for axes, clock in ((left, arm.rate), (right, reading.forgetting(run, arm))):
                 axes.plot(clock * steps[1:], shown.value, **style)
-                axes.fill_between(
-                    clock * steps[1:], shown.low, shown.high, color=f"C{number}", alpha=0.15
-                )
+                band(axes, clock * steps[1:], shown.low, shown.high, color=f"C{number}")
             right.set_xscale("log")
     time = np.geomspace(*grid[2, 1].get_xlim(), 200)
     grid[2, 1].plot(time, relaxation.sphere(time), **THEORY, label="theory")
@@ -83,7 +81,7 @@ def interventions(run: Run) -> Figure:
             mean = Estimate.geometric_mean(values)
             label = "as before" if name == base else name
             axes.plot(steps, mean.value, color=f"C{number}", label=label)
-            axes.fill_between(steps, mean.low, mean.high, color=f"C{number}", alpha=0.15)
+            band(axes, steps, mean.low, mean.high, color=f"C{number}")
         axes.set(xlabel="steps since the drop", yscale="log")
         axes.legend(loc="upper left")
     row[0].set(ylabel="gradient norm\n(nats per unit of weight)", yticks=(0.03, 0.1, 0.3, 1))
