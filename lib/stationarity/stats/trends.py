@@ -38,15 +38,20 @@ def level(
     n = len(values)
     if n < 3:
         raise UsageError(f"A level needs at least three measured values, not {n}.")
-    fit = scipy.stats.linregress(times, values)
-    residuals = values - fit.intercept - fit.slope * times
-    square = (residuals**2).sum()
+    slope, residuals, scatter = line(times, values)
     measured = 0.0 if errors is None else np.sqrt(np.sum(np.square(errors))) / math.sqrt(n)
-    error = max(math.sqrt(square / (n - 2)), measured) / math.sqrt(n)
+    error = max(scatter, measured) / math.sqrt(n)
     length = np.ptp(times)
-    change = Estimate.of(fit.slope * length, error * length / times.std(), n - 2, together)
-    lag = (residuals[1:] * residuals[:-1]).sum() / (square or 1.0)
+    change = Estimate.of(slope * length, error * length / times.std(), n - 2, together)
+    lag = (residuals[1:] * residuals[:-1]).sum() / ((residuals**2).sum() or 1.0)
     return Level(Estimate.of(values.mean(), error, n - 2, together), change, lag)
+
+
+def line(x: NDArray, y: NDArray) -> tuple[float, NDArray, float]:
+    """Return a fitted line's slope, its residuals (n,) and their scatter, n - 2 degrees."""
+    fit = scipy.stats.linregress(x, y)
+    residuals = y - fit.intercept - fit.slope * x
+    return fit.slope, residuals, math.sqrt((residuals**2).sum() / (len(x) - 2))
 
 
 def slope_weights(x: ArrayLike) -> NDArray:

@@ -183,12 +183,9 @@ def predictions(
     covariance = stationary_covariance(total[positive], learning_rate, noise, momentum)
     angle = oscillation(total[positive], *optimiser)
     table = np.full((len(MODES), *total.shape), np.nan)
-    table[:, positive] = (
-        covariance[:, 0, 0],
-        covariance[:, 1, 1],
-        np.where((angle > 0) & (angle < np.pi), angle, np.nan),
-        decay(total[positive], *optimiser),
-    )
+    variances = covariance[:, 0, 0], covariance[:, 1, 1]
+    turning = np.where((angle > 0) & (angle < np.pi), angle, np.nan)
+    table[:, positive] = *variances, turning, decay(total[positive], *optimiser)
     return dict(zip(MODES, table, strict=True))
 
 

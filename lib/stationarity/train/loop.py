@@ -17,6 +17,7 @@ from ..nets import pretrained, transformer_xl
 from ..runs import distributed
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
+from ..stats.estimate import mean_and_error
 from . import directions, precision
 from .measuring import Measurement, Observation
 from .schedules import learning_rate
@@ -175,10 +176,8 @@ class State:
             error.step = self.step - len(latest) + int(torch.isfinite(latest).int().argmin())
             raise error
         if end_of_epoch:
-            losses = torch.stack(self.losses).double()
-            error = losses.std() / len(losses) ** 0.5 if len(losses) > 1 else math.nan
-            at = {"step": self.step, "epoch": self.epoch}
-            self.rows += rows("train_loss", losses.mean(), error, **at)
+            found = mean_and_error(torch.stack(self.losses).double().cpu())
+            self.rows += rows("train_loss", *found, step=self.step, epoch=self.epoch)
             self.losses, self.read = [], 0
             self._tell_collapse()
 

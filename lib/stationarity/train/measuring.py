@@ -13,6 +13,7 @@ from .. import measure, nets
 from ..runs import distributed
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
+from ..stats.estimate import mean_and_error
 from . import validation
 
 ERRORS = {  # of what gradient statistics hold
@@ -84,8 +85,7 @@ class Measurement(_Rows):
         """Return the rows, with those of the step that was taken."""
         change = self._losses(state) - self.losses
         self.note("update_norm", measure.displacement(state.model, self.vector))
-        error = change.std() / len(change) ** 0.5 if len(change) > 1 else math.nan
-        self.note("loss_change", change.mean(), error)
+        self.note("loss_change", *mean_and_error(change))
         self.note("learning_rate", state.optimizer.param_groups[0]["lr"])
         return self.rows
 

@@ -10,7 +10,7 @@ from ...errors import UsageError
 from ...runs import metrics, records
 from ...runs.records import Run
 from ...runs.settings import get
-from ...stats.estimate import Estimate
+from ...stats.estimate import Estimate, mean_and_error
 from .. import SIZE, levels, quantity
 
 SQUARE, NAIVE = "regularised_gradient_norm_squared", "gradient_norm_naive"
@@ -132,8 +132,8 @@ def quarters(run: Run) -> pd.DataFrame:
                     f"{run.name} has no {NAIVE} in the {name} quarter of stage {number}: "
                     "lower measure_every."
                 )
-            row[name] = mean = values.mean()
-            row[f"{name}_error"] = values.std() / len(values) ** 0.5 / mean
+            row[name], error = mean_and_error(values)
+            row[f"{name}_error"] = error / row[name]
             row["fewest"] = min(row["fewest"], len(values))
         rows.append(row)
     return pd.DataFrame(rows)

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 
 from ...errors import UsageError
 from ...runs.records import Run
 from ...stats import trends
 from ...stats.estimate import Estimate
+from ...stats.trends import line
 from ..levels import verdict_of
 from .settings import Regime
 
@@ -106,6 +106,6 @@ def level_against_drive(rows: pd.DataFrame) -> tuple[Estimate, float]:
     if len(used) < 3:
         raise UsageError(f"A slope needs at least three regimes with noise, not {len(used)}.")
     x, y = np.log(used.drive), np.log(used.square)
-    fit = scipy.stats.linregress(x, y)
-    slope = Estimate.of(fit.slope, fit.stderr, len(used) - 2)
-    return slope, math.exp(fit.stderr * np.linalg.norm(x - x.mean()))
+    slope, _, scatter = line(x, y)
+    error = scatter / np.linalg.norm(x - x.mean())
+    return Estimate.of(slope, error, len(used) - 2), math.exp(scatter)

@@ -190,12 +190,11 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
             ("full_budget", rate * means["full_gain"], second),
         ):
             ratio = above.mean() / below.mean()
-            error = (above - ratio * below).std() / below.mean() / len(above) ** 0.5
-            rows += metrics.rows(name, ratio, error, **window)  # by the delta method
+            _, error = mean_and_error(above - ratio * below)  # by the delta method
+            rows += metrics.rows(name, ratio, error / float(below.mean()), **window)
     at["step"] = range(0, settings.edges[-1], settings.stride)
     norms = kept["weight_square"][: -1 : settings.stride].sqrt()
     courses = {name: kept[name] for name in ("loss", "gradient_norm_squared")}
     for name, values in (courses | {"weight_norm": norms}).items():
-        errors = values.std(1) / settings.replicates**0.5
-        rows += metrics.rows(name, values.mean(1), errors, **at)
+        rows += metrics.rows(name, *mean_and_error(values, 1), **at)
     return rows

@@ -6,7 +6,6 @@ quantity is another variation of the run, or a made-up one with the run's own sc
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 from numpy.typing import NDArray
 
 from ...runs import records
@@ -282,7 +281,9 @@ def off_the_curve(grid: pd.DataFrame, mine: pd.DataFrame, seeds: int) -> tuple[i
     settings branch from the same nets, so that their errors are not independent.
     """
     inside = mine[mine.memories.between(grid.memories.min(), grid.memories.max())]
-    joint, alone = (scipy.stats.t.isf(0.025 / n, seeds - 1) for n in (max(len(inside), 1), 1))
+    joint, alone = (
+        Estimate.of(0.0, 1.0, seeds - 1, many).high for many in (max(len(inside), 1), 1)
+    )
     margin = (inside.high - inside.low) / 2 * joint / alone
     off = (inside.value - _curve(grid, inside.memories)).abs() > margin
     return len(inside), int(off.sum())

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...runs.metrics import rows
 from ...stats import displacement
+from ...stats.estimate import mean_and_error
 from . import bootstrap
 
 if TYPE_CHECKING:
@@ -107,9 +108,9 @@ def known_walks(settings: WalkStudy, place: Place) -> list[tuple]:
         found += rows("global_displacement_squared", ensembles[0], of=name, **axes)
         found += rows("exact", exact, 0.0, of=name, step=lags)
         held = np.mean([fit.low <= truth <= fit.high for fit in fits])
-        values = np.array([fit.value for fit in fits])
+        fitted = mean_and_error([fit.value for fit in fits])
         where = dict(of=name, step=longest)
         found += rows("coverage", held, math.sqrt(held * (1 - held) / count), **where)
-        found += rows("exponent", values.mean(), values.std() / math.sqrt(count), **where)
+        found += rows("exponent", *fitted, **where)
         found += rows("exact_exponent", truth, 0.0, **where)
     return found
