@@ -9,7 +9,6 @@ import contextlib
 import io
 import json
 import math
-import numbers
 import re
 import zlib
 
@@ -114,23 +113,6 @@ class SelfChecks:
                 ) from error
             self._right[label] = float(found)
         return self._right[label]
-
-    def labels(self) -> list[str]:
-        """Return the exercises that have a self-check."""
-        return list(self._checks)
-
-    def audit(self) -> dict[str, float]:
-        """Return the solutions' values, once each judges right and its neighbours do not."""
-        for label in self._checks:
-            right = self._solved(label)
-            if not isinstance(right, numbers.Real) or not math.isfinite(right):
-                raise UsageError(f"The solution of {label} gives {right}: no finite number.")
-            for wrong in (1.25 * right or 1, 0.75 * right or -1):
-                if self.judge(label, wrong).startswith("Right"):
-                    raise UsageError(f"The check of {label} takes {wrong} for {right}.")
-            if self.judge(label, right) != "Right.":
-                raise UsageError(f"The check of {label} refuses its own solution, {right}.")
-        return dict(self._right)
 
 
 def near(given: float, right: float, within: float) -> bool:

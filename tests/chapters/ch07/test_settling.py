@@ -290,11 +290,11 @@ def test_the_fitted_scales_are_those_of_the_process():
 
 
 def test_controls_have_two_time_scales():
-    controls = simulated.controls(8000, drift=3.0)
+    controls = simulated.controls(8000)
     steps, values = controls["stationary control"]
     assert simulated.fitted_scales(values)[0] == pytest.approx(0.1, abs=0.04)
     drift = controls["drifting control"][1] - values
-    np.testing.assert_allclose(drift, 3 * steps / steps[-1])
+    np.testing.assert_allclose(drift, 1.5 * steps / steps[-1])
 
 
 def test_verdicts_of_every_stage_and_all_figures(long_run):

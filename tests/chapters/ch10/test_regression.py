@@ -143,15 +143,14 @@ def test_the_equation_fails_where_its_rate_is_too_large_and_holds_of_itself(run)
     assert coarse.value == pytest.approx(reading.COARSE, abs=0.06)
 
 
-@pytest.mark.parametrize("missed", [0.02, 0.2, 0.6])
-def test_a_coarse_rate_misses_the_share_of_the_velocity_that_it_should(run, missed):
-    rate = reading.coarse_rate(run, 0.8, missed)
+def test_a_coarse_rate_misses_the_share_of_the_velocity_that_it_should(run):
+    rate = reading.coarse_rate(run, 0.8)
     given = (reading.vector(run, "curvature"), rate, reading.vector(run, "noise_of_example"))
     exact, limit = (
         law(*given, 0.8)[:, 1, 1].sum()
         for law in (theory.stationary_covariance, theory.limiting_covariance)
     )
-    assert 1 - limit / exact == pytest.approx(missed)
+    assert 1 - limit / exact == pytest.approx(reading.COARSE)
 
 
 def test_few_trajectories_make_a_wider_interval(run):

@@ -283,7 +283,7 @@ def made_up(tmp_path):
         for member in range(settings.members):
             values = curve + rng.normal(0, 0.005, len(steps))
             at = {"of": arm, "member": member, "index": 2, "step": steps}
-            for name in ("gradient_norm", "normalised_norm"):
+            for name in ("gradient_norm", "normalised_norm", "weight_norm"):
                 rows += metrics.rows(name, values, **at)
             rows += metrics.rows("angular_norm", values * 2, **at)
     info = records.new_info("two_clocks", "classroom", settings, "", "cpu")
@@ -327,7 +327,7 @@ def test_the_papers_stages_are_thirty_epochs_each():
 
 def test_a_curve_is_half_way_when_its_rate_says_so(made_up):
     arm = reading.rate_arms(made_up)[0]
-    found = reading.half_way(made_up, arm, "gradient_norm")
+    found = reading.half_way(made_up, arm)
     assert found == pytest.approx(np.log(2) / 2.4, abs=0.05)
 
 

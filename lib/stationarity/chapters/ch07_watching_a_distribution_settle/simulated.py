@@ -43,16 +43,16 @@ def fitted_scales(values: ArrayLike) -> tuple[float, float]:
     return tuple(map(float, found))
 
 
-def controls(length: int, drift: float = 1.5) -> dict:
+def controls(length: int) -> dict:
     """Return two control series, ``{name: (steps, values)}``, of ``length`` samples.
 
     :func:`two_scales` with a slow part of 10 % whose time is a twentieth of the shorter of
-    the last two windows; and the same with a line that rises by ``drift``.
+    the last two windows; and the same with a line that rises by 1.5.
     """
     values, steps = two_scales(1, length, 0.1, length / 80)[0], np.arange(length)
     return {
         "stationary control": (steps, values),
-        "drifting control": (steps, values + np.linspace(0, drift, length)),
+        "drifting control": (steps, values + np.linspace(0, 1.5, length)),
     }
 
 

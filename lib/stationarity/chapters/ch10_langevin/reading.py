@@ -178,13 +178,13 @@ def worst(run: Run, noise: str, theory: str) -> Estimate:
 COARSE = 0.2  # of E‖v‖², that the Langevin equation misses in the case ``coarse_steps``
 
 
-def coarse_rate(run: Run, momentum: float, missed: float = COARSE) -> float:
-    """Return the learning rate at which the equation misses a share of the stationary E‖v‖²."""
+def coarse_rate(run: Run, momentum: float) -> float:
+    """Return the rate at which the equation misses ``COARSE`` of the stationary E‖v‖²."""
     curvature, noise = vector(run, "curvature"), vector(run, "noise_of_example")
 
     def excess(rate: float) -> float:
         factors = 1 - rate * curvature / (2 * (1 + momentum))
-        return missed - 1 + noise.sum() / (noise / factors).sum()
+        return COARSE - 1 + noise.sum() / (noise / factors).sum()
 
     largest = 2 * (1 + momentum) / curvature.max()
     return scipy.optimize.brentq(excess, 0.0, largest * (1 - 1e-12))

@@ -52,7 +52,8 @@ def table(run: Run, of: str, case: str = "") -> pd.DataFrame:
     for name, found in _surrogate(run, of, case).items() if case else ():
         if name in MEASURED:
             modes[name], modes[f"{name}_error"] = found
-    peak, frequency = currents.spectrum_peak(h, rate, beta), rate * damping(h, rate, beta)[2]
+    peak = currents.spectrum_peak(h, rate, beta)
+    frequency = rate * damping(h, rate, beta).frequency
     exact = pd.DataFrame(predictions(h, noise, rate, beta, weight_decay=0.0))
     exact["rotation"] = currents.discrete_rotation([1], h, rate, beta)[0]
     exact["spectrum_peak"] = np.where(peak > 0, peak, math.nan)

@@ -130,12 +130,12 @@ def against_sphere(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def half_way(run: Run, arm: Arm, name: str = "weight_norm") -> float:
-    """Return after how many memories a quantity has gone half its way in the second stage.
+def half_way(run: Run, arm: Arm) -> float:
+    """Return after how many memories ‖w‖ has gone half its way in the second stage.
 
     From its value at the drop to its mean over the last quarter; of the mean over members.
     """
-    steps, values = curves(run, name, arm.name)
+    steps, values = curves(run, "weight_norm", arm.name)
     mean = values.mean(0)
     left = mean - mean[steps > 0.75 * steps[-1]].mean()
     return forgetting(run, arm) * steps[np.argmax(abs(left) < abs(left[0]) / 2)]
@@ -267,17 +267,17 @@ def one_number(fitted: dict, rates: dict) -> pd.DataFrame:
     return pd.DataFrame(scatter)
 
 
-def coverage(fitted: relaxation.Curve, epochs: NDArray, lag: float, curves: int = 100) -> float:
-    """Return how often the interval of a rate holds it, in made-up curves like a fitted one.
+def coverage(fitted: relaxation.Curve, epochs: NDArray, lag: float) -> float:
+    """Return how often a rate's interval holds it, in a hundred curves like a fitted one.
 
     Their scatter is Gaussian, as large as that of the paper's stage, and that of successive
     points has the correlation ``lag``.
     """
-    rng, covered = np.random.default_rng(0), 0
-    for _ in range(curves):
+    rng, covered = np.random.default_rng(0), []
+    for _ in range(100):
         noise = rng.normal(0, fitted.scatter, len(epochs))
         for k in range(1, len(noise)):
             noise[k] = lag * noise[k - 1] + np.sqrt(1 - lag**2) * noise[k]
         rate = relaxation.fit_one(epochs, fitted.fitted + noise).rate
-        covered += rate.low < fitted.rate.value < rate.high
-    return covered / curves
+        covered.append(rate.low < fitted.rate.value < rate.high)
+    return float(np.mean(covered))

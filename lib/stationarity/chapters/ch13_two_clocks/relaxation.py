@@ -131,13 +131,13 @@ def factor(times: ArrayLike, curve: ArrayLike, rate: float, seed: int = 0) -> Es
     return _drawn(numbers, fitted, curve - fitted, 2, seed)[0]
 
 
-def sphere(memories: ArrayLike, drop: float = 10.0) -> NDArray:
+def sphere(memories: ArrayLike) -> NDArray:
     """Return ||w|| of scale-invariant weights, over its balance, after a drop of the rate.
 
     u = ||w||^4 relaxes to its balance at four over the memory (1 - beta) / (eta lambda),
-    from ``drop`` times it. Source: our section "Two clocks".
+    from ten times it. Source: our section "Two clocks".
 
     >>> sphere([0.0, 20.0]).round(3).tolist()
     [1.778, 1.0]
     """
-    return (1 + (drop - 1) * np.exp(-4 * np.asarray(memories, float))) ** 0.25
+    return (1 + 9 * np.exp(-4 * np.asarray(memories, float))) ** 0.25
