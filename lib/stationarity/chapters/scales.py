@@ -22,7 +22,6 @@ from .sizes import count_entries, data_of, net, steps_per_epoch
 MATCH = 2.0  # numbers match within this factor: as little is known of the paper's batch size
 DECIDING = "memories"  # the number that a scale model must have in every stage
 BETAS = (0.9, 0.999)  # of Adam, as PyTorch has them by default
-CONTROLS = ("little_decay",)  # no settings of theirs are the authors'
 NUMBERS = {  # and what each is
     "memories": "memories of the weights in the stage, ηλT/(1−β)",
     "angular_step": "turn of normalised weights a step, in the long run, √(2ηλ/(1−β))",
@@ -117,10 +116,10 @@ def kind(run: Run) -> str:
     """Return what a run is to the paper's: ``paper``, ``scale model`` or ``analogue``."""
     if run.scale == "paper":
         return "paper"
-    paper = EXPERIMENTS[run.name].get("paper")
-    if run.name in CONTROLS or not isinstance(run.settings, AnyTraining) or paper is None:
+    paper, settings = EXPERIMENTS[run.name].get("paper"), run.settings
+    if paper is None or not isinstance(settings, AnyTraining) or settings.control:
         return "analogue"
-    mine, theirs = (clocks(one)[DECIDING] for one in (run.settings, paper))
+    mine, theirs = (clocks(one)[DECIDING] for one in (settings, paper))
     return "scale model" if matches(mine, theirs) else "analogue"
 
 

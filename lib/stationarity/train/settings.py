@@ -20,6 +20,7 @@ class AnyTraining(Settings):
 
     study: ClassVar[str] = "train.loop:train"
     shares_its_work: ClassVar[bool] = True
+    control: ClassVar[bool] = False  # at no scale has it the settings of a paper
 
     epochs: Count
     batch_size: Count
