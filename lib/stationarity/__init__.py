@@ -1,6 +1,6 @@
 """Do the weights ever settle? Training and measurement code of the book.
 
-One verb runs, continues or loads any experiment of the book::
+One verb runs, continues or loads any experiment of the book; ``watch`` follows yours::
 
     import stationarity
 
@@ -12,9 +12,9 @@ import importlib
 
 from .errors import UsageError
 
-__all__ = ["Run", "UsageError", "recorded", "run"]
+__all__ = ["Run", "UsageError", "recorded", "run", "watch"]
 
-_HOMES = {"Run": ".runs.records", "recorded": ".book.results", "run": ".launch"}
+_HOMES = dict(Run=".runs.records", recorded=".book.results", run=".launch", watch=".watching")
 
 
 def __getattr__(name: str):

@@ -1,0 +1,172 @@
+"""Fresh batches for a measurement, which leave the training's own as they are."""
+
+import contextlib
+import hashlib
+import random
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import data
+
+from ..errors import UsageError
+from ..measure import Batch
+from ..measure.state import RANDOM, _random_state
+from ..runs import distributed
+from ..runs.seeds import seed_of
+
+PLAIN = (data.RandomSampler, data.SequentialSampler, data.distributed.DistributedSampler)
+SAMPLE = 2**12  # entries of a tensor that a batch is recognised by
+DEPTH = 4  # of what is looked through for random states
+FRESH = "give an iterable that draws anew each time, or a function of the step and the count"
+
+
+class Draws:
+    """Batches for measurements: of a loader, an iterable, or a function.
+
+    ``source`` is a ``DataLoader``, whose data are drawn at random by the watch itself, each
+    batch without replacement and independent of the others, where its sampler is one of
+    PyTorch's plain ones; another iterable that can be gone through again; or a function
+    ``(step, count) -> iterable``. Random states that it holds are put back.
+    """
+
+    def __init__(self, source):
+        if callable(source) and not isinstance(source, Iterable):
+            self.make = source
+        elif isinstance(source, Iterator):
+            said = "The batches are an iterator, which can be gone through only once"
+            raise UsageError(f"{said}: {FRESH}.")
+        elif isinstance(source, Iterable):
+            own = isinstance(source, data.DataLoader) and _own_draws(source)
+            self.make = own or (lambda step, count: source)
+        else:
+            raise UsageError(f"The batches cannot be {source!r:.40}: {FRESH}.")
+        self.source, self.earlier = source, frozenset()
+
+    @contextlib.contextmanager
+    def seeded(self, step: int) -> Iterator[None]:
+        """Seed all random states by the step; put those of the source back.
+
+        The global ones are put back by what measures without a trace.
+        """
+        states = [_random_state(one) for one in random_states(self.source)]
+        seed = seed_of("watch", step, *distributed.key())
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        for one in random_states(self.source):
+            if isinstance(one, torch.Generator):
+                one.manual_seed(seed)
+        try:
+            yield
+        finally:
+            for put, state in states:
+                put(state)
+
+    def of(self, step: int, count: int) -> Iterator[Batch]:
+        """Yield ``count`` batches; :class:`UsageError` for too few, and for stale ones."""
+        seen = []
+        for batch in self.make(step, count):
+            seen.append(mark_of(batch))
+            yield batch
+            if len(seen) == count:
+                break
+        if len(seen) < count:
+            said = f"{count} batches are to be measured, and only {len(seen)} could be drawn"
+            raise UsageError(f"{said}: give more, or lower measure_batches.")
+        if count > 1 and len({*seen}) < count:
+            said = "Two batches of one measurement are the same, so their noise looks too small"
+            raise UsageError(f"{said}: {FRESH}.")
+        if count > 1 and self.earlier.issuperset(seen):
+            said = "The batches are those of the measurement before, and no fresh ones"
+            raise UsageError(f"{said}: {FRESH}.")
+        self.earlier = frozenset(seen)
+
+
+def _own_draws(loader: data.DataLoader) -> Callable | None:
+    """Return a function that draws batches of a loader's data, None where it is not plain."""
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    size = getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
+    sampled = hasattr(loader.dataset, "__getitem__") and hasattr(loader.dataset, "__len__")
+    if not (sampled and size and isinstance(sampler, PLAIN)):
+        if getattr(loader, "persistent_workers", False):
+            said = "A loader with persistent workers cannot serve the training and the watch"
+            raise UsageError(f"{said}: give the watch a loader of its own.")
+        return None
+    dataset, collate = loader.dataset, loader.collate_fn
+
+    def make(step: int, count: int) -> Iterator[Batch]:
+        for _ in range(count):
+            chosen = torch.randperm(len(dataset))[:size].tolist()
+            if hasattr(dataset, "__getitems__"):
+                yield collate(dataset.__getitems__(chosen))
+            else:
+                yield collate([dataset[index] for index in chosen])
+
+    return make
+
+
+def random_states(source) -> list:
+    """Return the generators that a source of batches holds."""
+    found, seen, waiting = [], set(), [(source, 0)]
+    while waiting:
+        one, depth = waiting.pop()
+        if id(one) in seen or isinstance(one, Tensor | np.ndarray | str | bytes):
+            continue
+        seen.add(id(one))
+        if isinstance(one, RANDOM):
+            found.append(one)
+        elif depth < DEPTH:
+            held = one if isinstance(one, dict | list | tuple) else getattr(one, "__dict__", ())
+            held = list(held.values()) if isinstance(held, dict) else held
+            if len(held) < 100:  # no data
+                waiting += [(part, depth + 1) for part in held]
+    return found
+
+
+def tensors(batch) -> Iterator[Tensor]:
+    """Yield the tensors in a batch of any nesting."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, dict) or hasattr(batch, "keys"):
+        for key in batch.keys():  # noqa: SIM118  of a tokenizer's batch, which is no dict
+            yield from tensors(batch[key])
+    elif isinstance(batch, list | tuple):
+        for part in batch:
+            yield from tensors(part)
+
+
+def mark_of(batch) -> bytes:
+    """Return what tells a batch from others: a hash of a sample of its numbers."""
+    digest = hashlib.blake2b(digest_size=8)
+    for tensor in tensors(batch):
+        flat = tensor.detach().reshape(-1)
+        sample = flat[:: max(len(flat) // SAMPLE, 1)].cpu()
+        digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.digest() if next(tensors(batch), None) is not None else repr(batch).encode()
+
+
+def size_of(batch) -> int | None:
+    """Return how many examples a batch holds: the first length of its first tensor."""
+    first = next((one for one in tensors(batch) if one.dim()), None)
+    return None if first is None else len(first)
+
+
+def halves(batch) -> list | None:
+    """Return a batch's two halves, None where it cannot be cut."""
+    size = size_of(batch)
+    if not size or size < 2:
+        return None
+
+    def cut(part, where: slice):
+        if isinstance(part, Tensor):
+            return part[where] if part.dim() and len(part) == size else part
+        if isinstance(part, dict):
+            return {key: cut(one, where) for key, one in part.items()}
+        if isinstance(part, list | tuple) and not hasattr(part, "_fields"):
+            return type(part)(cut(one, where) for one in part)
+        return part
+
+    middle = size // 2
+    return [cut(batch, slice(0, middle)), cut(batch, slice(middle, 2 * middle))]

@@ -1,0 +1,349 @@
+"""Watching a training: what is noted after its steps, and measured now and then."""
+
+import contextlib
+import math
+import os
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import UsageError
+from ..measure import Objective
+from ..measure.derivatives import trainable
+from ..runs import distributed, records
+from ..runs.provenance import commit, device_name, now, version
+from . import optimizers
+from .drawing import Draws, size_of
+from .measuring import Measurement
+from .steps import NUMBERS, RING, Displacements, Steps
+from .tables import Table
+
+SHARE = 0.04  # of all time that measurements take, where no interval is given
+LOOK = 20  # steps after which the time of a step is known
+
+
+class Watch:
+    """Follow a training of PyTorch's; write what is seen as a run.
+
+    After each step of the optimizer, ``watch.step(batch, loss)`` notes the loss, the learning
+    rates, ||theta||^2, the update's square and <theta, b> with the optimizer's momentum b,
+    every eighth step a sketch of the weights. Every ``every`` steps it measures on fresh
+    batches: gradient, noise, noise scale, sharpness. The training is, bit for bit, what it is
+    without: weights, ``.grad``, buffers and random states are left as they were. Of several
+    processes all call, each with its share of every batch, and the first writes.
+
+    Parameters
+    ----------
+    model: the network, its parameters in one place; a wrapper (DistributedDataParallel,
+        torch.compile) is looked through.
+    objective: (model, batch) -> the mean loss that is minimised, without weight decay.
+    optimizer: SGD, Adam or AdamW, with any groups; None leaves out what needs it. A
+        scheduler may change rates from step to step, gradients may be accumulated or clipped.
+    batches: where measurements draw from: a ``DataLoader`` (its data are drawn at random), an
+        iterable that gives other batches each time, or a function (step, count) -> batches;
+        of the size of a training batch, or else ``batch_size`` says what that is.
+    name, root: the run lies in root/name/watched-ID; by default where all runs do.
+    every: steps between measurements; None chooses so that they take at most 4 % of the time.
+        The first one follows the first step, and its time is made up for.
+    measure_batches: M, at least 3; 1 where one batch is the whole training set.
+    batch_size: examples of a training step, all processes together; else those of a batch.
+    sharpness: whether the Hessian's top eigenvalue is measured, on ``sharpness_batches`` of
+        the batches; None where it fits into half of the free memory (about 47 gradients).
+    also: writers that get the numbers too: see :mod:`stationarity.watching.exports`.
+
+    Measurements are in the parameters' precision, float32 at least, outside autocast. Memory:
+    one copy of the weights; while it measures two, and a gradient, without sharpness. Raises
+    :class:`UsageError` for bad input, most of it at the first step.
+
+    >>> model = nn.Linear(1, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    >>> watch = Watch(model, lambda model, x: model(x).square().mean(), optimizer,
+    ...     lambda step, count: [torch.randn(8, 1) for _ in range(count)])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        optimizer,
+        batches,
+        *,
+        name: str = "training",
+        root: str | os.PathLike | None = None,
+        every: int | None = None,
+        measure_batches: int = 16,
+        batch_size: int | None = None,
+        sharpness: bool | None = None,
+        sharpness_batches: int = 4,
+        also: tuple = (),
+    ):
+        _check(name, every, measure_batches, sharpness_batches)
+        self.model, self.objective, self.every = unwrapped(model), objective, every
+        self.optimizer, self.draws = optimizers.plain(optimizer), Draws(batches)
+        self.parameters = trainable(self.model)
+        self.count, self.batch_size = measure_batches, batch_size
+        self.sharpness, self.few, self.also = sharpness, sharpness_batches, [*also]
+        self.steps = Steps(self.parameters, *self._groups())
+        self.displacements = Displacements(self.parameters)
+        self.taken, self.row, self.measured, self.last = 0, 0, 0, 0
+        self.rates: list[list] = []
+        self.memory, self.next = [0.0] * self.steps.groups, 1
+        self.spent, self.trained, self.since = 0.0, 0.0, None
+        self.checked = self.closed = False
+        self.root = Path(root) if root else records.runs_root()
+        self.table = Table(None, self._info(name))
+        self._place(f"watched-{os.urandom(6).hex()}")
+
+    # --- what the training calls
+
+    def step(self, batch=None, loss=None) -> None:
+        """Note a step that the optimizer has taken; measure where that is due.
+
+        ``batch`` is what the step was taken on, for its size alone; ``loss`` its loss, a number
+        or a tensor, which is not waited for.
+        """
+        if self.closed:
+            raise UsageError(
+                "This watch is closed: begin a new one for a training that goes on."
+            )
+        if self.since is not None:
+            self.trained += time.perf_counter() - self.since
+        if batch is not None and self.batch_size is None and size_of(batch):
+            self.batch_size = size_of(batch) * distributed.size()
+        self.taken += 1
+        if self.steps.before is None:  # what was before the first step is not known
+            self.steps.begin()
+        self.steps.take(self.row, loss)
+        self.rates.append(optimizers.rates(self.optimizer))
+        self.displacements.take(self.taken)
+        self.row += 1
+        if self.row == RING:
+            self._flush()
+        if self._is_due():
+            self._measure()
+        self.since = time.perf_counter()
+
+    def close(self, status: str = "complete") -> records.Run | None:
+        """Write all, and end the watch; return the run (None in a process that writes none)."""
+        if not self.closed:
+            self._flush()
+            for writer in self.also:
+                writer.close()
+            self.table.write(status)
+            self.closed = True
+        return self.run
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if kind is None:
+            self.close()
+        else:  # nothing here may hide the error, nor wait for other processes
+            with contextlib.suppress(Exception):
+                self.table.write("interrupted")
+
+    @property
+    def run(self) -> records.Run | None:
+        """The run as it was last written, None where none was."""
+        return self.table.folder and records.read(self.table.folder)
+
+    def report(self) -> dict:
+        """Return what the steps so far say: see :func:`stationarity.watching.report.report`."""
+        from .report import report
+
+        if not self.closed:
+            self._flush()
+            self.table.write()
+        return report(self.run)
+
+    # --- checkpoints
+
+    def state_dict(self) -> dict:
+        """Return what a checkpoint of the training must hold, and write the rows so far."""
+        self.table.write()
+        numbers = ("taken", "row", "measured", "last", "next", "memory", "spent", "trained")
+        kept = {
+            name: getattr(self, name)
+            for name in (*numbers, "checked", "batch_size", "sharpness")
+        }
+        rates = [[float(rate) for rate in rates] for rates in self.rates]
+        found = [[step, since, float(one)] for step, since, one in self.displacements.found]
+        series = torch.stack([*self.displacements.series.values()] or [torch.zeros(0)])
+        return kept | {
+            "folder": self.table.info["fingerprint"], "ring": self.steps.ring[: self.row].clone(),
+            "rates": rates, "displacements": self.displacements.state_dict(), "found": found,
+            "series": series, "series_steps": [*self.displacements.series],
+        }  # fmt: skip
+
+    def load_state_dict(self, kept: dict) -> None:
+        """Go on with a watch, where its training does: rows of later steps are dropped.
+
+        The model's state must be loaded before. The rows are those in the run's folder.
+        """
+        kept = dict(kept)
+        self._place(kept.pop("folder"))
+        ring, self.rates = kept.pop("ring"), kept.pop("rates")
+        found, steps = kept.pop("found"), kept.pop("series_steps")
+        series = dict(zip(steps, kept.pop("series").to(self.steps.device)))
+        self.displacements.load_state_dict(kept.pop("displacements"), series)
+        self.displacements.found = [(t, since, one) for t, since, one in found]
+        for name, value in kept.items():
+            setattr(self, name, value)
+        self.steps.ring[: self.row] = ring.to(self.steps.ring)
+        self.steps.begin()
+        self.since = None
+        if self.table.folder and (run := records.read(self.table.folder)):
+            self.table.resume(run, self.taken - self.row)
+        elif self.table.folder:
+            said = f"The rows of the watch are not in {self.table.folder}"
+            warnings.warn(f"{said}: those before step {self.taken} are lost.", stacklevel=2)
+
+    # --- inside
+
+    def _place(self, identity: str) -> None:
+        self.table.info["fingerprint"] = identity
+        folder = self.root / self.table.info["experiment"] / identity
+        self.table.folder = folder if distributed.rank() == 0 else None
+
+    def _groups(self) -> tuple[list[int], int, object]:
+        """Return the group of each parameter, their number, and what gives a buffer."""
+        if self.optimizer is None:
+            return [0] * len(self.parameters), 1, lambda p: None
+        groups = self.optimizer.param_groups
+        of = {id(p): n for n, group in enumerate(groups) for p in group["params"]}
+        if lacking := [p for p in self.parameters if id(p) not in of]:
+            said = f"{len(lacking)} of the model's {len(self.parameters)} trainable parameters"
+            remedy = "give it them, or set requires_grad to False"
+            raise UsageError(f"{said} are not the optimizer's: {remedy}.")
+        key = optimizers.BUFFERS[type(self.optimizer).__name__]
+        return (
+            [of[id(p)] for p in self.parameters], len(groups),
+            lambda p: self.optimizer.state.get(p, {}).get(key),
+        )  # fmt: skip
+
+    def _info(self, name: str) -> dict:
+        processes = f"{distributed.size()} x " if distributed.size() > 1 else ""
+        device = self.parameters[0].device
+        return {
+            "experiment": name, "scale": "watched", "settings": {}, "fingerprint": "",
+            "code": "", "commit": commit(), "device": processes + device_name(device),
+            "versions": {"torch": torch.__version__, "stationarity": version()},
+            "seed": None, "start": now(), "end": None, "wall_seconds": 0.0, "status": "running",
+            "watch": {
+                "optimizer": optimizers.name_of(self.optimizer),
+                "parameters": sum(p.numel() for p in self.parameters),
+                "every": self.every, "batches": self.count, "batch_size": self.batch_size,
+                "groups": optimizers.facts(self.optimizer),
+                "sketch": Displacements.KEPT,
+            },
+        }  # fmt: skip
+
+    def _same_model(self) -> None:
+        """Raise :class:`UsageError` where the model has other parameters than at the begin."""
+        now = [p for p in self.model.parameters() if p.requires_grad]
+        if len(now) != len(self.parameters) or any(
+            one is not other for one, other in zip(now, self.parameters)
+        ):
+            said = f"The model's trainable parameters changed: {len(self.parameters)} tensors"
+            told = f"when the watch began, {len(now)} now, not the same ones"
+            raise UsageError(f"{said} {told}. Begin a new watch after such a change.")
+
+    def _flush(self) -> None:
+        """Move what lies in the ring to the table."""
+        self._same_model()
+        count, groups = self.row, self.steps.groups
+        numbers = self.steps.ring[:count]
+        numbers[:, 0] = distributed.mean(numbers[:, 0].contiguous())
+        numbers = numbers.cpu().numpy()
+        steps = np.arange(self.taken - count + 1, self.taken + 1)
+        first = steps == 1  # what was before is not known
+        self._add("loss", steps, numbers[:, 0])
+        forgetting = optimizers.forgetting(self.optimizer)
+        for index, rates in enumerate(zip(*self.rates) if self.optimizer else ()):
+            values = [float(rate) for rate in rates]
+            self._add("learning_rate", steps, values, index=index)
+            self.memory[index] += sum(values) * forgetting[index]
+        parts = numbers[:, 1:].reshape(count, groups, len(NUMBERS))
+        parts[first, :, 0] = math.nan
+        buffered = any(self.steps.buffer(p) is not None for p in self.parameters)
+        for number, name in enumerate(NUMBERS[: 2 + buffered]):
+            self._add(name, steps, parts[:, :, number].sum(1))
+            for index in range(groups) if groups > 1 else ():
+                self._add(f"group_{name}", steps, parts[:, index, number], index=index)
+        for step, since, square in self.displacements.found:
+            self.table.add("displacement_square", [step], [float(square)], of=str(since))
+        self.table.series = {
+            step: one.cpu().numpy() for step, one in self.displacements.series.items()
+        }
+        self.row, self.rates, self.displacements.found = 0, [], []
+        self.table.write(force=False)
+
+    def _add(self, quantity: str, steps, values, index=None) -> None:
+        self.table.add(quantity, steps, values, index=index)
+        if distributed.rank() == 0:
+            name = quantity if index is None else f"{quantity}/{index}"
+            for writer in self.also:
+                writer.write(name, steps, values)
+
+    def _is_due(self) -> bool:
+        """Return whether to measure now; all processes get the same answer."""
+        if self.every:
+            return self.taken == 1 or self.taken % self.every == 0
+        if self.taken < self.next:
+            return False
+        if self.taken == 1 or not self.measured:
+            return True
+        per_step = self.trained / (self.taken - 1)
+        whole = self.spent / self.measured * (self.measured + 1) / SHARE  # with the next one
+        left = (whole - self.trained - self.spent) / max(per_step, 1e-9)
+        steps = distributed.of_first(max(math.ceil(left), 0), self.steps.device)
+        if steps:
+            self.next = self.taken + max(steps, LOOK)
+        return not steps
+
+    def _measure(self) -> None:
+        self._flush()
+        began = time.perf_counter()
+        self.steps.forget()
+        found = Measurement(self).rows
+        self.steps.begin()
+        self.checked, self.last = True, self.taken
+        self.measured, self.next = self.measured + 1, self.taken + LOOK
+        for quantity, value, error, of in found:
+            self.table.add(quantity, [self.taken], [value], error, of=of)
+            if distributed.rank() == 0:
+                for writer in self.also:
+                    writer.write(quantity + (f"/{of}" if of else ""), [self.taken], [value])
+        self.table.write(force=self.measured == 1)
+        self.spent += time.perf_counter() - began
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network within what wraps it for several processes or compiles it."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if inner is None:
+            return model
+        model = inner
+
+
+def _check(name: str, every, measure_batches: int, sharpness_batches: int) -> None:
+    if not name or Path(name).name != name:
+        raise UsageError(f"The name {name!r} cannot be a folder's: give one without slashes.")
+    if every is not None and (not isinstance(every, int) or every < 1):
+        raise UsageError(f"every must be a positive number of steps, not {every!r}.")
+    if measure_batches < 3 and measure_batches != 1:
+        said = (
+            f"measure_batches={measure_batches} do not tell gradient from noise with an error"
+        )
+        raise UsageError(f"{said}: give at least 3, or 1 where it is the whole training set.")
+    if not 1 <= sharpness_batches <= measure_batches and sharpness_batches != 4:
+        said = f"sharpness_batches must be from 1 to measure_batches, not {sharpness_batches}"
+        raise UsageError(f"{said}.")

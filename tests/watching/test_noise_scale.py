@@ -1,0 +1,126 @@
+"""The noise scale against the exact one of a linear model, where all is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from stationarity.watching.noise import Gradients, noise_scale
+
+DIMENSIONS, EXAMPLES, BATCHES, REPEATS = 20, 32, 16, 400
+SPECTRUM = np.linspace(0.3, 2.0, DIMENSIONS)
+
+
+def exact(offset, noise: float) -> float:
+    """tr Sigma / |g|^2 for one example of a Gaussian linear model, offset from its solution.
+
+    The gradient of (x'd - e)^2 / 2 is x (x'd - e), of mean S d; and for Gaussian x
+    E ||x||^2 (x'd)^2 = tr S d'S d + 2 |S d|^2.
+    """
+    signal = ((SPECTRUM * offset) ** 2).sum()
+    square = SPECTRUM.sum() * ((offset**2 * SPECTRUM).sum() + noise**2) + 2 * signal
+    return (square - signal) / signal
+
+
+def gradients(rng, offset, noise: float, batches=BATCHES) -> np.ndarray:
+    inputs = rng.standard_normal((batches, EXAMPLES, DIMENSIONS)) * np.sqrt(SPECTRUM)
+    errors = inputs @ offset - noise * rng.standard_normal((batches, EXAMPLES))
+    return (inputs * errors[..., None]).mean(1)
+
+
+def offset_of(size: float):
+    offset = np.random.default_rng(0).standard_normal(DIMENSIONS)
+    return offset * size / np.linalg.norm(SPECTRUM * offset)
+
+
+def estimates(size: float, seed=1, repeats=REPEATS) -> tuple[float, list, np.ndarray]:
+    """The exact scale, our estimates, and those of two batches."""
+    rng, offset, found, two = np.random.default_rng(seed), offset_of(size), [], []
+    for _ in range(repeats):
+        g = gradients(rng, offset, 0.5)
+        found.append(noise_scale(g @ g.T, EXAMPLES))
+        two.append(two_batches((g[0] ** 2).sum(), (g.mean(0) ** 2).sum()))
+    return exact(offset, 0.5), found, np.array(two)
+
+
+def two_batches(small: float, large: float) -> float:
+    """McCandlish et al. 2018, appendix A.1: from one batch of B and one of M B."""
+    few, many = EXAMPLES, BATCHES * EXAMPLES
+    signal = (many * large - few * small) / (many - few)
+    return (small - large) / (1 / few - 1 / many) / signal
+
+
+@pytest.mark.parametrize("size", [3.0, 1.0, 0.5])
+def test_the_noise_scale_is_unbiased_and_its_interval_covers_it(size):
+    true, found, two = estimates(size)
+    values = np.array([one.value for one in found])
+    mean, error = values.mean(), values.std() / math.sqrt(REPEATS)
+    assert abs(mean - true) < 3 * error and error < 0.01 * true
+    covered = np.mean([one.low <= true <= one.high for one in found])
+    assert (
+        0.93 <= covered <= 0.98
+    )  # 0.964 (3.0), 0.966, 0.967 of 20,000: the jackknife's error is large
+    assert two.std() > 4 * values.std()
+    noted = np.mean([one.error for one in found])
+    assert 0.9 < noted / values.std() < 1.2
+
+
+def test_averaged_over_its_choices_the_estimate_of_two_batches_is_ours_but_for_the_bias():
+    g = gradients(np.random.default_rng(2), offset_of(3.0), 0.5)
+    small, large = (g**2).sum(1).mean(), (g.mean(0) ** 2).sum()
+    assert noise_scale(g @ g.T, EXAMPLES).value == pytest.approx(
+        two_batches(small, large), rel=0.05
+    )
+
+
+def test_where_the_gradient_is_not_told_from_zero_the_scale_has_no_upper_end():
+    true, found, _ = estimates(0.01, repeats=100)
+    assert np.mean([math.isinf(one.high) for one in found]) > 0.95
+    assert np.mean([one.low <= true for one in found]) > 0.95
+    assert all(math.isnan(one.error) or math.isinf(one.high) is False for one in found)
+
+
+def test_of_one_or_two_batches_nothing_is_said():
+    found = noise_scale(np.eye(2), 8)
+    assert math.isnan(found.value) and (found.low, found.high) == (0.0, math.inf)
+
+
+def test_a_sketch_of_long_gradients_keeps_all_within_a_per_cent():
+    generator = torch.Generator().manual_seed(0)
+    like = [torch.empty(400, 500), torch.empty(130_001), torch.empty(3)]
+    mean = [torch.randn(one.shape, generator=generator) for one in like]
+    collected, rows = Gradients(like), []
+    for _ in range(8):
+        one = [m + torch.randn(m.shape, generator=generator) for m in mean]
+        rows.append(torch.cat([part.flatten() for part in one]).double())
+        collected.add(one, torch.tensor(1.0))
+    whole = torch.stack(rows).numpy()
+    kept = collected.noise([0 * m for m in mean], examples=4)
+    whole = whole @ whole.T
+    assert np.allclose(kept.gram[:-1, :-1], whole, rtol=0, atol=0.02 * whole.max())
+    assert kept.scale.value == pytest.approx(noise_scale(whole, 4).value, rel=0.02)
+    assert kept.sample.estimate == pytest.approx(
+        sum(m.square().sum().item() for m in mean), rel=0.02
+    )
+
+
+def test_the_numbers_are_those_of_the_librarys_gradient_statistics():
+    from stationarity import measure
+
+    model = torch.nn.Linear(5, 1)
+    objective = lambda model, x: model(x).square().mean()
+    batches = [torch.randn(8, 5) for _ in range(8)]
+    known = measure.gradient_statistics(model, objective, batches, weight_decay=0.3)
+    collected = Gradients([*model.parameters()])
+    for batch in batches:
+        loss = objective(model, batch)
+        collected.add(torch.autograd.grad(loss, [*model.parameters()]), loss)
+    noise = collected.noise([0.3 * p.detach() for p in model.parameters()], examples=8)
+    for sample, name in ((noise.sample, ""), (noise.regularised, "regularised_")):
+        square = getattr(known, f"{name}gradient_norm_squared")
+        assert sample.estimate == pytest.approx(square, rel=1e-4)
+        assert sample.standard_error == pytest.approx(
+            getattr(known, f"{name}standard_error"), rel=1e-3
+        )
+    assert noise.sample.variance**0.5 == pytest.approx(known.noise_norm, rel=1e-4)
+    assert noise.losses.mean() == pytest.approx(known.loss, rel=1e-6)
