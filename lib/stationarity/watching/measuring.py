@@ -23,10 +23,15 @@ SUM = 1.5  # of two halves' losses over that of the whole: 2 for a mean, 1 for a
 
 
 class Measurement:
-    """What is measured after a step: ``rows`` of (quantity, value, error, of)."""
+    """What is measured after a step: ``rows`` of (quantity, value, error, of).
+
+    Raises ``FloatingPointError`` where the weights, or a curvature, are not finite.
+    """
 
     def __init__(self, watch):
         self.watch, self.rows = watch, []
+        if not all(torch.isfinite(p).all() for p in watch.parameters):
+            raise FloatingPointError("its weights are not")
         with plainly(watch.steps.device):
             self._note_gradient()
             if self._bears_curvature():

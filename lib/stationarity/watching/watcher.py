@@ -93,7 +93,7 @@ class Watch:
         self.rates: list[list] = []
         self.memory, self.next = [0.0] * self.steps.groups, 1
         self.spent, self.trained, self.since = 0.0, 0.0, None
-        self.checked = self.closed = False
+        self.checked = self.closed = self.diverged = False
         self.root = Path(root) if root else records.runs_root()
         self.table = Table(None, self._info(name))
         self._place(f"watched-{os.urandom(6).hex()}")
@@ -133,7 +133,7 @@ class Watch:
             self._flush()
             for writer in self.also:
                 writer.close()
-            self.table.write(status)
+            self.table.write("diverged" if self.diverged else status)
             self.closed = True
         return self.run
 
@@ -292,6 +292,8 @@ class Watch:
 
     def _is_due(self) -> bool:
         """Return whether to measure now; all processes get the same answer."""
+        if self.diverged:
+            return False
         if self.every:
             return self.taken == 1 or self.taken % self.every == 0
         if self.taken < self.next:
@@ -310,7 +312,12 @@ class Watch:
         self._flush()
         began = time.perf_counter()
         self.steps.forget()
-        found = Measurement(self).rows
+        try:
+            found = Measurement(self).rows
+        except FloatingPointError as error:
+            self.diverged, found = True, []
+            said = f"The training is no longer finite at step {self.taken} ({error})"
+            warnings.warn(f"{said}: it is noted on, and measured no more.", stacklevel=3)
         self.steps.begin()
         self.checked, self.last = True, self.taken
         self.measured, self.next = self.measured + 1, self.taken + LOOK

@@ -1,0 +1,174 @@
+"""What cannot be watched is told in one sentence, most of it at the first step."""
+
+import pytest
+import stationarity
+import torch
+from stationarity.errors import UsageError
+from torch import nn
+from torch.utils import data
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def objective(model, batch):
+    return model(batch).square().mean()
+
+
+def fresh(step, count):
+    return [torch.randn(8, 2) for _ in range(count)]
+
+
+class Begun:
+    """A training of one linear layer that is watched, by default well."""
+
+    def __init__(self, tmp_path, objective=objective, batches=fresh, model=None, **how):
+        self.model = model or nn.Linear(2, 2)
+        optimizer = how.pop("optimizer", torch.optim.SGD(self.model.parameters(), 0.1))
+        how = {"root": tmp_path, "every": 1, "measure_batches": 4, "sharpness_batches": 2} | how
+        self.watch = stationarity.watch(self.model, objective, optimizer, batches, **how)
+
+    def steps(self, count=2):
+        for _ in range(count):
+            self.watch.step(loss=1.0)
+        return self
+
+
+def test_good_input_passes(tmp_path):
+    assert Begun(tmp_path).steps().watch.close().complete
+
+
+def wrong(tmp_path, said, count=2, **how):
+    with pytest.raises(UsageError, match=said) as told:
+        Begun(tmp_path, **how).steps(count)
+    text = str(told.value)
+    assert text.count(".") <= text.count("torch.") + 4 and "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("said", "batches"),
+    [
+        ("no fresh ones", [torch.randn(8, 2) for _ in range(4)]),
+        ("batches of one measurement are the same", [torch.ones(8, 2)] * 4),
+        ("only 3 could be drawn", [torch.randn(8, 2) for _ in range(3)]),
+        ("gone through only once", iter([torch.randn(8, 2)])),
+        ("batches cannot be 3", 3),
+        (
+            "first tensor has none",
+            lambda step, count: [{"x": torch.randn(())} for _ in range(count)],
+        ),
+    ],
+)
+def test_batches_that_are_not_fresh_or_too_few(tmp_path, said, batches):
+    how = {}
+    if "first tensor" in said:
+        how["objective"] = lambda model, batch: (model.weight * batch["x"]).square().mean()
+    wrong(tmp_path, said, batches=batches, **how)
+
+
+def test_a_loader_with_persistent_workers_and_its_own_sampling(tmp_path):
+    whole = data.TensorDataset(torch.randn(64, 2))
+    how = {"batch_size": 8, "num_workers": 1, "persistent_workers": True}
+    sampler = data.WeightedRandomSampler([1.0] * 64, 64)
+    loader = data.DataLoader(whole, sampler=sampler, **how)
+    wrong(tmp_path, "persistent workers", batches=loader)
+
+
+def test_a_sum_instead_of_a_mean(tmp_path):
+    wrong(tmp_path, "is a sum over the examples", objective=lambda m, x: m(x).square().sum())
+
+
+@pytest.mark.parametrize(
+    ("said", "how"),
+    [
+        ("measure_batches=2", {"measure_batches": 2}),
+        ("every must be", {"every": 0}),
+        ("sharpness_batches", {"sharpness_batches": 0}),
+        ("cannot be a folder's", {"name": "a/b"}),
+    ],
+)
+def test_numbers_and_names_that_cannot_be(tmp_path, said, how):
+    wrong(tmp_path, said, **how)
+
+
+def test_a_model_whose_forward_pass_changes_its_parameters(tmp_path):
+    class Renormed(nn.Linear):
+        def forward(self, x):
+            self.weight.data /= self.weight.data.norm()
+            return super().forward(x)
+
+    with pytest.raises(ValueError, match="the forward pass changes parameters"):
+        Begun(tmp_path, model=Renormed(2, 2)).steps()
+
+
+def test_a_model_that_gets_other_parameters(tmp_path):
+    begun = Begun(tmp_path).steps(1)
+    begun.model.weight = nn.Parameter(torch.ones(2, 2))
+    with pytest.raises(UsageError, match="trainable parameters changed"):
+        begun.steps(1)
+
+
+def test_a_model_whose_parameters_are_resized(tmp_path):
+    begun = Begun(tmp_path, every=100).steps(2)
+    begun.model.weight.data = torch.ones(3, 2)
+    with pytest.raises(UsageError, match="another shape or device"):
+        begun.steps(1)
+
+
+def test_parameters_that_are_not_the_optimizers(tmp_path):
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD([model.weight], 0.1)
+    wrong(tmp_path, "1 of the model's 2", model=model, optimizer=optimizer)
+    model.bias.requires_grad_(False)
+    Begun(tmp_path, model=model, optimizer=optimizer).steps()
+
+
+def test_a_rate_for_each_entry(tmp_path):
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    optimizer.param_groups[0]["lr"] = torch.full((2, 2), 0.1)
+    wrong(tmp_path, "a parameter group of its own", model=model, optimizer=optimizer)
+
+
+def test_a_group_for_each_parameter_is_no_bad_input(tmp_path):
+    model = nn.Linear(2, 2)
+    groups = [{"params": [p], "lr": 0.1 / (n + 1)} for n, p in enumerate(model.parameters())]
+    begun = Begun(tmp_path, model=model, optimizer=torch.optim.SGD(groups, 0.1)).steps()
+    rates = begun.watch.close().wide("learning_rate", "index")
+    assert rates.iloc[0].tolist() == [0.1, 0.05]
+
+
+def test_an_unknown_optimizer_and_the_way_without_it(tmp_path):
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.RMSprop(model.parameters(), 0.1)
+    wrong(tmp_path, "RMSprop.*with optimizer=None", model=model, optimizer=optimizer)
+    wrong(tmp_path, "no torch.optim.Optimizer", model=model, optimizer="sgd")
+    how = torch.optim.SGD(model.parameters(), 0.1, maximize=True)
+    wrong(tmp_path, "maximizes", model=model, optimizer=how)
+    run = Begun(tmp_path, model=model, optimizer=None).steps(3).watch.close()
+    assert run.has("sharpness") and run.has("noise_scale") and run.has("weight_square")
+    assert not run.has("stable_sharpness") and not run.has("learning_rate")
+
+
+def test_a_closed_watch_takes_no_step(tmp_path):
+    begun = Begun(tmp_path).steps(1)
+    begun.watch.close()
+    with pytest.raises(UsageError, match="closed"):
+        begun.steps(1)
+
+
+def test_a_training_that_fails_is_marked_so(tmp_path):
+    begun = Begun(tmp_path)
+    with pytest.raises(ZeroDivisionError), begun.watch:
+        begun.steps(3)
+        raise ZeroDivisionError
+    assert begun.watch.run.info["status"] == "interrupted"
+
+
+def test_weights_that_are_no_longer_finite_stop_the_measuring_and_not_the_training(tmp_path):
+    begun = Begun(tmp_path).steps(2)
+    begun.model.weight.data.fill_(torch.nan)
+    with pytest.warns(UserWarning, match="no longer finite"):
+        begun.steps(3)
+    run = begun.watch.close()
+    assert run.info["status"] == "diverged" and len(run.series("loss")) == 5
+    assert run.series("gradient_norm_squared").step.max() == 2
