@@ -9,6 +9,7 @@ import stationarity
 import torch
 from stationarity.errors import UsageError
 from stationarity.runs import records
+from stationarity.watching.pacing import Pace
 from torch import nn
 from torch.nn import functional
 
@@ -69,9 +70,9 @@ class Training:
                 loss = objective(self.model, batch)
                 loss.backward()
                 self.optimizer.step()
+                self.schedule.step()
                 if watch:
                     watch.step(batch, loss)
-                self.schedule.step()
                 self.weights.append(self.flat())
         return self
 
@@ -186,27 +187,21 @@ def test_a_state_is_not_loaded_before_the_models(tmp_path):
         watch.load_state_dict(state)
 
 
-def test_without_an_interval_measuring_takes_its_share_of_the_time(tmp_path):
-    """Time is counted in calls: a step is one, and a measurement a hundred."""
-    training = Training("sgd")
-    watch = watched(training, tmp_path, every=None, sharpness=False)
-    measured, now = [], [0.0]
-
-    def measure():
-        watch._flush()
-        watch.steps.begin()
-        watch.measured, watch.next = watch.measured + 1, watch.taken + 20
-        watch.spent += 100.0
-        measured.append(watch.taken)
-
-    watch._measure = measure
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("time.perf_counter", lambda: now[0])
-        for _ in range(12000):
-            now[0] += 1.0
-            watch.step(loss=1.0)
-    assert measured[0] == 1 and len(measured) == pytest.approx(12000 * 0.04 / 100, abs=1)
-    assert max(np.diff(measured)) < 5500
+def test_without_an_interval_measuring_takes_its_share_of_the_time(monkeypatch):
+    """On a clock on which a step takes a second, and a measurement a hundred."""
+    now, measured, pace = [0.0], [], Pace(None, "cpu")
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    for taken in range(1, 25001):
+        now[0] += 1.0
+        pace.step_begins()
+        if pace.is_due(taken):
+            with pace.measuring(taken):
+                now[0] += 100.0
+            measured.append(taken)
+            assert taken == 1 or 100 * len(measured) <= 0.041 * now[0]
+        pace.step_ends()
+    assert measured[0] == 1 and len(measured) == 10
+    assert max(np.diff(measured)) < 5000
 
 
 def test_a_run_is_found_by_the_library(tmp_path):

@@ -26,7 +26,8 @@ class Gradients:
     """
 
     def __init__(self, like: list[Tensor]):
-        self.sketch, self.rows, self.losses = Sketch(like, WIDTH), [], []
+        width = min(WIDTH, sum(one.numel() for one in like))
+        self.sketch, self.rows, self.losses = Sketch(like, width), [], []
 
     def add(self, gradients, loss: Tensor) -> None:
         self.rows.append(self.sketch(gradients))

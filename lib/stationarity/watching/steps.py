@@ -132,7 +132,8 @@ class Displacements:
 
     def __init__(self, parameters: list[Tensor]):
         self.parameters = parameters
-        self.sketch = Sketch([p.detach() for p in parameters], self.WIDTH)
+        fewest = -(-sum(p.numel() for p in parameters) // self.KEPT) * self.KEPT
+        self.sketch = Sketch([p.detach() for p in parameters], min(self.WIDTH, fewest))
         self.stride, self.next_point = self.STRIDE, 0
         self.points, self.places = [], []  # [step, next lag]; sketches
         self.series: dict[int, Tensor] = {}  # by step
@@ -157,7 +158,7 @@ class Displacements:
             self.series = {t: one for t, one in self.series.items() if t % self.stride == 0}
 
     def state_dict(self) -> dict:
-        places = torch.stack(self.places) if self.places else torch.zeros(0, self.WIDTH)
+        places = torch.stack(self.places) if self.places else torch.zeros(0)
         now = self.sketch([p.detach() for p in self.parameters])
         return {
             "stride": self.stride, "next_point": self.next_point, "now": now,

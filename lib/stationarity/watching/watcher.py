@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import time
 import warnings
 from pathlib import Path
 
@@ -19,11 +18,9 @@ from ..runs.provenance import commit, device_name, now, version
 from . import optimizers
 from .drawing import Draws, size_of
 from .measuring import Measurement
+from .pacing import Pace
 from .steps import NUMBERS, RING, Displacements, Steps
 from .tables import Table
-
-SHARE = 0.04  # of all time that measurements take, where no interval is given
-LOOK = 20  # steps after which the time of a step is known
 
 
 class Watch:
@@ -82,17 +79,20 @@ class Watch:
         also: tuple = (),
     ):
         _check(name, every, measure_batches, sharpness_batches)
-        self.model, self.objective, self.every = unwrapped(model), objective, every
+        self.model, self.objective = unwrapped(model), objective
         self.optimizer, self.draws = optimizers.plain(optimizer), Draws(batches)
         self.parameters = trainable(self.model)
         self.count, self.batch_size = measure_batches, batch_size
         self.sharpness, self.few, self.also = sharpness, sharpness_batches, [*also]
         self.steps = Steps(self.parameters, *self._groups())
         self.displacements = Displacements(self.parameters)
-        self.taken, self.row, self.measured, self.last = 0, 0, 0, 0
+        self.pace = Pace(every, self.steps.device)
+        self.taken, self.row = 0, 0
         self.rates: list[list] = []
-        self.memory, self.next = [0.0] * self.steps.groups, 1
-        self.spent, self.trained, self.since = 0.0, 0.0, None
+        self.stepped, self.hook = [], None  # the rates of the last step, if it was seen
+        if self.optimizer:  # a scheduler may change them before it is noted
+            self.hook = self.optimizer.register_step_post_hook(self._see_step)
+        self.memory = [0.0] * self.steps.groups
         self.checked = self.closed = self.diverged = False
         self.root = Path(root) if root else records.runs_root()
         self.table = Table(None, self._info(name))
@@ -110,22 +110,22 @@ class Watch:
             raise UsageError(
                 "This watch is closed: begin a new one for a training that goes on."
             )
-        if self.since is not None:
-            self.trained += time.perf_counter() - self.since
+        self.pace.step_begins()
         if batch is not None and self.batch_size is None and size_of(batch):
             self.batch_size = size_of(batch) * distributed.size()
         self.taken += 1
         if self.steps.before is None:  # what was before the first step is not known
             self.steps.begin()
         self.steps.take(self.row, loss)
-        self.rates.append(optimizers.rates(self.optimizer))
+        self.rates.append(self.stepped or optimizers.rates(self.optimizer))
         self.displacements.take(self.taken)
         self.row += 1
         if self.row == RING:
             self._flush()
-        if self._is_due():
-            self._measure()
-        self.since = time.perf_counter()
+        if not self.diverged and self.pace.is_due(self.taken):
+            with self.pace.measuring(self.taken):
+                self._measure()
+        self.pace.step_ends()
 
     def close(self, status: str = "complete") -> records.Run | None:
         """Write all, and end the watch; return the run (None in a process that writes none)."""
@@ -135,6 +135,8 @@ class Watch:
                 writer.close()
             self.table.write("diverged" if self.diverged else status)
             self.closed = True
+            if self.hook:
+                self.hook.remove()
         return self.run
 
     def __enter__(self):
@@ -166,11 +168,8 @@ class Watch:
     def state_dict(self) -> dict:
         """Return what a checkpoint of the training must hold, and write the rows so far."""
         self.table.write()
-        numbers = ("taken", "row", "measured", "last", "next", "memory", "spent", "trained")
-        kept = {
-            name: getattr(self, name)
-            for name in (*numbers, "checked", "batch_size", "sharpness")
-        }
+        names = ("taken", "row", "memory", "checked", "batch_size", "sharpness")
+        kept = {name: getattr(self, name) for name in names} | {"pace": self.pace.state_dict()}
         rates = [[float(rate) for rate in rates] for rates in self.rates]
         found = [[step, since, float(one)] for step, since, one in self.displacements.found]
         series = torch.stack([*self.displacements.series.values()] or [torch.zeros(0)])
@@ -187,6 +186,7 @@ class Watch:
         """
         kept = dict(kept)
         self._place(kept.pop("folder"))
+        self.pace.load_state_dict(kept.pop("pace"))
         ring, self.rates = kept.pop("ring"), kept.pop("rates")
         found, steps = kept.pop("found"), kept.pop("series_steps")
         series = dict(zip(steps, kept.pop("series").to(self.steps.device)))
@@ -196,7 +196,6 @@ class Watch:
             setattr(self, name, value)
         self.steps.ring[: self.row] = ring.to(self.steps.ring)
         self.steps.begin()
-        self.since = None
         if self.table.folder and (run := records.read(self.table.folder)):
             self.table.resume(run, self.taken - self.row)
         elif self.table.folder:
@@ -237,11 +236,14 @@ class Watch:
             "watch": {
                 "optimizer": optimizers.name_of(self.optimizer),
                 "parameters": sum(p.numel() for p in self.parameters),
-                "every": self.every, "batches": self.count, "batch_size": self.batch_size,
+                "every": self.pace.every, "batches": self.count, "batch_size": self.batch_size,
                 "groups": optimizers.facts(self.optimizer),
                 "sketch": Displacements.KEPT,
             },
         }  # fmt: skip
+
+    def _see_step(self, *_) -> None:
+        self.stepped = optimizers.rates(self.optimizer)
 
     def _same_model(self) -> None:
         """Raise :class:`UsageError` where the model has other parameters than at the begin."""
@@ -290,27 +292,8 @@ class Watch:
             for writer in self.also:
                 writer.write(name, steps, values)
 
-    def _is_due(self) -> bool:
-        """Return whether to measure now; all processes get the same answer."""
-        if self.diverged:
-            return False
-        if self.every:
-            return self.taken == 1 or self.taken % self.every == 0
-        if self.taken < self.next:
-            return False
-        if self.taken == 1 or not self.measured:
-            return True
-        per_step = self.trained / (self.taken - 1)
-        whole = self.spent / self.measured * (self.measured + 1) / SHARE  # with the next one
-        left = (whole - self.trained - self.spent) / max(per_step, 1e-9)
-        steps = distributed.of_first(max(math.ceil(left), 0), self.steps.device)
-        if steps:
-            self.next = self.taken + max(steps, LOOK)
-        return not steps
-
     def _measure(self) -> None:
         self._flush()
-        began = time.perf_counter()
         self.steps.forget()
         try:
             found = Measurement(self).rows
@@ -319,15 +302,13 @@ class Watch:
             said = f"The training is no longer finite at step {self.taken} ({error})"
             warnings.warn(f"{said}: it is noted on, and measured no more.", stacklevel=3)
         self.steps.begin()
-        self.checked, self.last = True, self.taken
-        self.measured, self.next = self.measured + 1, self.taken + LOOK
+        self.checked = True
         for quantity, value, error, of in found:
             self.table.add(quantity, [self.taken], [value], error, of=of)
             if distributed.rank() == 0:
                 for writer in self.also:
                     writer.write(quantity + (f"/{of}" if of else ""), [self.taken], [value])
-        self.table.write(force=self.measured == 1)
-        self.spent += time.perf_counter() - began
+        self.table.write(force=not self.pace.measured)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -1,0 +1,169 @@
+"""Callbacks that watch the trainings of Lightning and of the Hugging Face ``Trainer``.
+
+    Trainer(callbacks=[lightning_callback(batches=...)])        # Lightning
+    Trainer(..., callbacks=[transformers_callback(batches=...)])  # Hugging Face
+
+Both take what :class:`~stationarity.watching.Watch` takes by name. The objective and the
+batches are by default the training's own: the loss of ``training_step`` or of the model, and
+the data of the training's loader, drawn at random. Each package is imported where its
+callback is made.
+"""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from ..errors import UsageError
+from .exports import needed
+from .watcher import Watch
+
+STATE = "stationarity-watch.pt"  # beside the Trainer's checkpoint
+
+
+class _Losses:
+    """Losses of the minibatches since the last step; nothing waits for the device."""
+
+    def __init__(self):
+        self.parts, self.adds_up = [], False
+
+    def add(self, loss, adds_up: bool = False) -> None:
+        self.parts.append(loss.detach())
+        self.adds_up = adds_up
+
+    def take(self):
+        """Return the loss of the step, None where none was seen."""
+        parts, self.parts = self.parts, []
+        if not parts:
+            return None
+        whole = torch.stack([part.float().reshape(()) for part in parts]).sum()
+        return whole if self.adds_up else whole / len(parts)
+
+
+def lightning_callback(*, objective: Callable | None = None, batches=None, **how):
+    """Return a Lightning ``Callback`` that watches the training it is given to.
+
+    ``objective`` (module, batch) is by default the loss of ``training_step``, whose logging
+    is silenced meanwhile. With several optimizers the first is watched. After the end
+    ``callback.watch`` is closed, and has the run. The watch is kept in Lightning's checkpoints.
+    """
+    callbacks = needed("lightning.pytorch.callbacks", "lightning")
+
+    class Watching(callbacks.Callback):
+        watch, kept, seen = None, None, 0
+
+        def on_train_start(self, trainer, module) -> None:
+            self.losses, self.seen = _Losses(), trainer.global_step
+            drawn = batches if batches is not None else trainer.train_dataloader
+            own = objective or _of_training_step(trainer)
+            optimizer = (trainer.optimizers or [None])[0]
+            self.watch = Watch(module, own, optimizer, drawn, **how)
+            if self.kept:
+                self.watch.load_state_dict(self.kept)
+
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+            loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+            if isinstance(loss, torch.Tensor):
+                self.losses.add(loss, adds_up=True)  # it is divided by their number
+            if trainer.global_step > self.seen:  # else gradients are being accumulated
+                self.seen = trainer.global_step
+                self.watch.step(loss=self.losses.take())
+
+        def on_train_end(self, trainer, module) -> None:
+            self.watch.close()
+
+        def on_exception(self, trainer, module, exception) -> None:
+            if self.watch:
+                self.watch.__exit__(type(exception), exception, None)
+
+        def state_dict(self) -> dict:
+            return self.watch.state_dict() if self.watch else {}
+
+        def load_state_dict(self, state_dict: dict) -> None:
+            self.kept = state_dict
+
+    return Watching()
+
+
+def _of_training_step(trainer) -> Callable:
+    def objective(module, batch):
+        device = next(module.parameters()).device
+        batch = trainer.strategy.batch_to_device(batch, device)
+        silent = {"log": mock.DEFAULT, "log_dict": mock.DEFAULT}
+        with mock.patch.multiple(module, **silent):
+            found = module.training_step(batch, 0)
+        return found["loss"] if isinstance(found, dict) else found
+
+    return objective
+
+
+def transformers_callback(*, objective: Callable | None = None, batches=None, **how):
+    """Return a ``TrainerCallback`` that watches the training it is given to.
+
+    ``objective`` (model, batch) is by default ``model(**batch).loss``. The loss of a step is
+    what the model returned in its forward passes. The watch is kept beside the checkpoints of
+    the ``Trainer``, and goes on with ``resume_from_checkpoint``. After the end
+    ``callback.watch`` is closed, and has the run.
+    """
+    transformers = needed("transformers", "transformers")
+
+    class Watching(transformers.TrainerCallback):
+        watch, handle, measuring = None, None, False
+
+        def on_train_begin(self, args, state, control, model=None, optimizer=None, **others):
+            self.losses = _Losses()
+            loader = others.get("train_dataloader")
+            drawn = batches if batches is not None else loader
+            optimizer = how.pop("optimizer", optimizer)
+            self.watch = Watch(model, objective or _of_outputs, optimizer, drawn, **how)
+            self.handle = self.watch.model.register_forward_hook(self._see, with_kwargs=True)
+            if state.global_step and (kept := _kept(args, state)):
+                self.watch.load_state_dict(kept)
+
+        def _see(self, model, given, named, outputs) -> None:
+            loss = outputs.get("loss") if isinstance(outputs, dict) else None
+            seen = model.training and torch.is_grad_enabled() and not self.measuring
+            if seen and isinstance(loss, torch.Tensor):
+                self.losses.add(loss, adds_up=named.get("num_items_in_batch") is not None)
+
+        def on_step_end(self, args, state, control, **others) -> None:
+            loss, self.measuring = self.losses.take(), True
+            try:
+                self.watch.step(loss=loss)
+            finally:
+                self.measuring = False
+
+        def on_save(self, args, state, control, **others) -> None:
+            if state.is_world_process_zero:
+                torch.save(self.watch.state_dict(), _place(args, state))
+
+        def on_train_end(self, args, state, control, **others) -> None:
+            self.handle.remove()
+            self.watch.close()
+
+    return Watching()
+
+
+def _of_outputs(model, batch):
+    device = next(model.parameters()).device
+    outputs = model(**{key: _to(one, device) for key, one in batch.items()})
+    if outputs.get("loss") is None:
+        said = "The model returns no loss for a batch"
+        raise UsageError(f"{said}: give labels with it, or an objective of your own.")
+    return outputs["loss"]
+
+
+def _to(one, device):
+    return one.to(device) if isinstance(one, torch.Tensor) else one
+
+
+def _place(args, state) -> Path:
+    return Path(args.output_dir, f"checkpoint-{state.global_step}", STATE)
+
+
+def _kept(args, state) -> dict | None:
+    with contextlib.suppress(FileNotFoundError):
+        return torch.load(_place(args, state), map_location="cpu", weights_only=True)
+    return None

@@ -1,0 +1,76 @@
+"""Writers that a watch gives its numbers to, as it finds them; and a run as CSV.
+
+    watch(..., also=[TensorBoard("logs"), WeightsAndBiases(project="mine")])
+
+A writer has ``write(quantity, steps, values)``, called with a few or with hundreds of steps
+at a time, and ``close()``. Each package is imported only where its writer is made. The tidy
+table of the run itself is always there: ``metrics.parquet``.
+"""
+
+import importlib
+import math
+from pathlib import Path
+
+from ..errors import UsageError
+from ..runs import records
+
+PREFIX = "stationarity/"  # of names in what others show
+
+
+def needed(module: str, package: str):
+    """Import a module; :class:`UsageError` that names the package where it is missing."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise UsageError(f"{package} is not installed: pip install {package}.") from None
+
+
+class TensorBoard:
+    """Writes scalars into a folder that TensorBoard shows, or with a writer of yours."""
+
+    def __init__(self, folder=None, writer=None):
+        if writer is None:
+            needed("tensorboard", "tensorboard")
+            writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter(folder)
+        self.writer = writer
+
+    def write(self, quantity: str, steps, values) -> None:
+        for step, value in zip(steps, values):
+            if math.isfinite(value):
+                self.writer.add_scalar(PREFIX + quantity, float(value), int(step))
+
+    def close(self) -> None:
+        self.writer.flush()
+
+
+class WeightsAndBiases:
+    """Logs to a run of Weights & Biases: one that is given or active, else one it begins.
+
+    The numbers have an axis of their own, ``stationarity/step``: they come later than yours
+    of the same step.
+    """
+
+    def __init__(self, run=None, **settings):
+        wandb = needed("wandb", "wandb")
+        self.begun = run is None and wandb.run is None
+        self.run = run or wandb.run or wandb.init(**settings)
+        self.run.define_metric(f"{PREFIX}*", step_metric=f"{PREFIX}step")
+
+    def write(self, quantity: str, steps, values) -> None:
+        for step, value in zip(steps, values):
+            if math.isfinite(value):
+                self.run.log({PREFIX + quantity: float(value), f"{PREFIX}step": int(step)})
+
+    def close(self) -> None:
+        if self.begun:
+            self.run.finish()
+
+
+def write_csv(run: records.Run, path: str | Path) -> Path:
+    """Write all metrics of a run as CSV, a row a value; return the path."""
+    path = Path(path)
+    table = run.metrics.sort_values(["quantity", "of", "index", "step"])
+    records.write_whole(
+        path, lambda place: table.to_csv(place, index=False, lineterminator="\n")
+    )
+    return path
