@@ -118,6 +118,7 @@ benchmark: $(VENV)/.ready
 	$(BIN) benchmarks/curvature.py $(ARGS)
 	$(BIN) benchmarks/transformer_xl.py
 	$(BIN) benchmarks/training.py
+	$(BIN) benchmarks/watching.py
 	$(BIN) benchmarks/langevin.py
 	$(BIN) benchmarks/invariance.py
 
@@ -126,7 +127,8 @@ gpu: $(VENV)/.ready
 
 lock: $(VENV)/.made
 	@$(BIN) -m pip install --quiet uv
-	$(BIN) -m uv pip compile --universal --python-version 3.11 --all-extras --upgrade --generate-hashes \
+	$(BIN) -m uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
+		--extra book --extra test --extra benchmark --extra install \
 		--no-annotate --custom-compile-command "make lock" --quiet -o requirements.txt pyproject.toml
 
 clean:

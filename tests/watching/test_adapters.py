@@ -209,13 +209,13 @@ def test_writers_get_the_numbers_of_a_watch_and_a_table_is_written(tmp_path):
     model, kept = nn.Linear(2, 1), Kept()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     batches = lambda step, count: [torch.randn(4, 2) for _ in range(count)]
-    how = {"root": tmp_path, "every": 2, "also": [kept]}
+    how = {"root": tmp_path, "every": 8, "also": [kept]}
     objective = lambda model, x: model(x).square().mean()
     with watch(model, objective, optimizer, batches, **how) as watched:
-        for _ in range(4):
+        for _ in range(17):
             watched.step(loss=0.5)
-    assert kept.closed and kept.rows["loss"] == [(n, 0.5) for n in range(1, 5)]
-    assert [step for step, _ in kept.rows["noise_scale/low"]] == [1, 2, 4]
+    assert kept.closed and kept.rows["loss"] == [(8, 0.5), (16, 0.5)]
+    assert [step for step, _ in kept.rows["noise_scale/low"]] == [1, 8, 16]
     path = exports.write_csv(watched.run, tmp_path / "run.csv")
     lines = path.read_text().splitlines()
     assert lines[0] == "quantity,of,member,index,step,epoch,value,error"

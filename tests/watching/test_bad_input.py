@@ -161,7 +161,8 @@ def test_a_training_that_fails_is_marked_so(tmp_path):
     with pytest.raises(ZeroDivisionError), begun.watch:
         begun.steps(3)
         raise ZeroDivisionError
-    assert begun.watch.run.info["status"] == "interrupted"
+    run = begun.watch.run
+    assert run.info["status"] == "interrupted" and len(run.series("loss")) == 3
 
 
 def test_weights_that_are_no_longer_finite_stop_the_measuring_and_not_the_training(tmp_path):

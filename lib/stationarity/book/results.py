@@ -184,7 +184,8 @@ def listing() -> str:
     for path in runs:
         try:
             listed = records.read(path.parent)
-            code = "" if listed.made_by_this_code else ", other code"
+            known = listed.made_by_this_code or "watch" in listed.info
+            code = "" if known else ", other code"
             lines.append(f"  {listed.name}/{path.parent.name}  {listed.info['status']}{code}")
         except UsageError as error:
             lines.append(f"  {error}")

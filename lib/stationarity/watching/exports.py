@@ -2,9 +2,10 @@
 
     watch(..., also=[TensorBoard("logs"), WeightsAndBiases(project="mine")])
 
-A writer has ``write(quantity, steps, values)``, called with a few or with hundreds of steps
-at a time, and ``close()``. Each package is imported only where its writer is made. The tidy
-table of the run itself is always there: ``metrics.parquet``.
+A writer has ``write(quantity, steps, values)``, called with a few steps at a time, and
+``close()``. Of what is noted each step it gets every eighth, as writing takes time. Each
+package is imported only where its writer is made. The run's own table is always there, whole:
+``metrics.parquet``.
 """
 
 import importlib

@@ -30,7 +30,7 @@ class Measurement:
 
     def __init__(self, watch):
         self.watch, self.rows = watch, []
-        if not all(torch.isfinite(p).all() for p in watch.parameters):
+        if not math.isfinite(watch.size):
             raise FloatingPointError("its weights are not")
         with plainly(watch.steps.device):
             self._note_gradient()
@@ -84,13 +84,12 @@ class Measurement:
         self.watch.batch_size = told["batch_size"] = self.watch.batch_size or examples
         told["measured_batch_size"] = examples
 
-    def _decay(self) -> list:
-        """Return what a weight decay within the gradient adds to it."""
-        optimizer, found = self.watch.optimizer, []
+    def _decay(self) -> Iterator:
+        """Yield what a weight decay within the gradient adds to it, tensor by tensor."""
+        optimizer = self.watch.optimizer
         groups = optimizer.param_groups if optimizer else [{"weight_decay": 0.0}]
         for p, number in zip(self.watch.parameters, self.watch.steps.of):
-            found.append(p.detach() * float(groups[number]["weight_decay"]))
-        return found
+            yield p.detach() * float(groups[number]["weight_decay"])
 
     def _note_noise(self, noise: Noise) -> None:
         sample, regularised = noise.sample, noise.regularised

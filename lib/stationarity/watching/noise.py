@@ -1,6 +1,7 @@
 """Gradient, noise and noise scale from M minibatches, in the memory of two gradients."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,7 +34,7 @@ class Gradients:
         self.rows.append(self.sketch(gradients))
         self.losses.append(loss.detach().double())
 
-    def noise(self, decay: list[Tensor], examples: int, population: int | None = None):
+    def noise(self, decay: Iterable[Tensor], examples: int, population: int | None = None):
         """Return :class:`Noise`; ``decay`` are the tensors that a decay adds to gradients."""
         rows = distributed.mean(torch.stack([*self.rows, self.sketch(decay)])).double()
         losses = distributed.mean(torch.stack(self.losses)).cpu().numpy()

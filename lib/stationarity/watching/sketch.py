@@ -1,5 +1,7 @@
 """Vectors of any length by a short one: inner products and distances survive."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -33,7 +35,7 @@ class Sketch:
         self.places, signs = drawn.to(device, self.dtype).split([width, count])
         self.signs = signs.split([*self.whole, count - sum(self.whole)])
 
-    def __call__(self, tensors: list[Tensor]) -> Tensor:
+    def __call__(self, tensors: Iterable[Tensor]) -> Tensor:
         """Return the sketch (width,) of the tensors' entries, in float32 at least."""
         total, rest = torch.zeros_like(self.places), []
         for tensor, rows, signs in zip(tensors, self.whole, self.signs):

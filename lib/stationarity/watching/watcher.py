@@ -92,7 +92,7 @@ class Watch:
         self.stepped, self.hook = [], None  # the rates of the last step, if it was seen
         if self.optimizer:  # a scheduler may change them before it is noted
             self.hook = self.optimizer.register_step_post_hook(self._see_step)
-        self.memory = [0.0] * self.steps.groups
+        self.memory, self.size = [0.0] * self.steps.groups, 0.0  # the latter: ||theta||^2
         self.checked = self.closed = self.diverged = False
         self.root = Path(root) if root else records.runs_root()
         self.table = Table(None, self._info(name))
@@ -147,6 +147,8 @@ class Watch:
             self.close()
         else:  # nothing here may hide the error, nor wait for other processes
             with contextlib.suppress(Exception):
+                if distributed.size() == 1:
+                    self._flush()
                 self.table.write("interrupted")
 
     @property
@@ -271,6 +273,7 @@ class Watch:
             self._add("learning_rate", steps, values, index=index)
             self.memory[index] += sum(values) * forgetting[index]
         parts = numbers[:, 1:].reshape(count, groups, len(NUMBERS))
+        self.size = float(parts[-1:, :, 1].sum()) if count else self.size
         parts[first, :, 0] = math.nan
         buffered = any(self.steps.buffer(p) is not None for p in self.parameters)
         for number, name in enumerate(NUMBERS[: 2 + buffered]):
@@ -287,10 +290,14 @@ class Watch:
 
     def _add(self, quantity: str, steps, values, index=None) -> None:
         self.table.add(quantity, steps, values, index=index)
-        if distributed.rank() == 0:
-            name = quantity if index is None else f"{quantity}/{index}"
-            for writer in self.also:
-                writer.write(name, steps, values)
+        shown = steps % Displacements.STRIDE == 0  # writing each would take too long
+        name = quantity if index is None else f"{quantity}/{index}"
+        self._show(name, steps[shown], np.asarray(values)[shown])
+
+    def _show(self, name: str, steps, values) -> None:
+        """Give numbers to the writers; the first process does."""
+        for writer in self.also if distributed.rank() == 0 and len(steps) else ():
+            writer.write(name, steps, values)
 
     def _measure(self) -> None:
         self._flush()
@@ -305,9 +312,7 @@ class Watch:
         self.checked = True
         for quantity, value, error, of in found:
             self.table.add(quantity, [self.taken], [value], error, of=of)
-            if distributed.rank() == 0:
-                for writer in self.also:
-                    writer.write(quantity + (f"/{of}" if of else ""), [self.taken], [value])
+            self._show(quantity + (f"/{of}" if of else ""), [self.taken], [value])
         self.table.write(force=not self.pace.measured)
 
 
