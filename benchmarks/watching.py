@@ -3,10 +3,12 @@
     python benchmarks/watching.py [--only PART ...] [--turns 7]
 
 steps: what ``watch.step`` adds to a step of a ResNet-18 on images of CIFAR-10's size (batch
-128, SGD) and of a GPT of 10 million parameters (4 texts of 256 tokens, AdamW), on the CPU
+128, SGD) and of a GPT of 10 million parameters (16 texts of 256 tokens, AdamW), on the CPU
 (at most 1 % each). Turns of a step and of its noting; medians of turns; CPU time of one
 thread, so that a ratio survives a busy machine.
 measuring: the time of a measurement, and so the interval at which all measurements take 4 %.
+share: the share of the time that watching takes of a small net's training for two minutes, at
+the interval that it chooses (at most 0.05).
 memory: the peak above a training's own, in gradients, of a net of 100 million parameters
 whose curvature is left out (at most 2).
 
@@ -34,7 +36,7 @@ LARGE = 100_000_000  # parameters of the part on memory
 class GPT(nn.Module):
     """A small GPT: as many parameters as its widths say, the vocabulary's tied."""
 
-    def __init__(self, width=384, layers=5, heads=6, vocabulary=2048, context=256):
+    def __init__(self, width=384, layers=6, heads=6, vocabulary=256, context=256):
         super().__init__()
         self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
         how = {"dropout": 0.1, "activation": "gelu", "batch_first": True, "norm_first": True}
@@ -62,7 +64,7 @@ def images(step, count):
 
 
 def texts(step, count):
-    return [torch.randint(2048, (4, 257)) for _ in range(count)]
+    return [torch.randint(256, (16, 257)) for _ in range(count)]
 
 
 def cases():
@@ -70,7 +72,7 @@ def cases():
     sgd = torch.optim.SGD(resnet.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
     adamw = torch.optim.AdamW(gpt.parameters(), 1e-4)
     yield "ResNet-18, batch 128, SGD", resnet, cross_entropy, sgd, images
-    yield "GPT, 4 texts of 256 tokens, AdamW", gpt, next_token, adamw, texts
+    yield "GPT, 16 texts of 256 tokens, AdamW", gpt, next_token, adamw, texts
 
 
 def count(model: nn.Module) -> int:
@@ -117,12 +119,39 @@ def costs(turns: int, measured: bool) -> None:
                 print(f"      {products:.0f} products; 4 % of the time: every {25 * ratio:.0f}")
 
 
+def share(length: float = 120.0) -> None:
+    print(f"2. share of the time of {length:.0f} s of training, at the interval chosen")
+    model = CifarResNet(16, (1, 1, 1, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+    with tempfile.TemporaryDirectory() as folder:
+        train_wide(8, watched=True)  # so that all is imported
+        how = {"root": folder, "measure_batches": 8, "sharpness_batches": 1}
+
+        def few(step, count):
+            return [
+                (torch.randn(32, 3, 32, 32), torch.randint(10, (32,))) for _ in range(count)
+            ]
+
+        (batch,), begin, own = few(0, 1), time.perf_counter(), 0.0
+        watch = stationarity.watch(model, cross_entropy, optimizer, few, **how)
+        while (whole := time.perf_counter() - begin) < length:
+            loss = one_step(model, cross_entropy, optimizer, batch)
+            noted = time.perf_counter()
+            watch.step(batch, loss)
+            own += time.perf_counter() - noted
+        pace = watch.pace
+        print(f"   {watch.taken} steps, {pace.measured} measurements of {pace.latest:.2f} s:")
+        print(
+            f"   {100 * own / whole:.1f} % in all, {100 * pace.spent / whole:.1f} % measuring"
+        )
+
+
 def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def memory() -> None:
-    print(f"2. memory of watching {LARGE / 1e6:.0f} M parameters, curvature left out")
+    print(f"3. memory of watching {LARGE / 1e6:.0f} M parameters, curvature left out")
     found = {}
     for kind in ("alone", "watched"):
         line = [sys.executable, __file__, "--peak", kind]
@@ -163,7 +192,7 @@ def print_peak(kind: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", default=["steps", "measuring", "memory"])
+    parser.add_argument("--only", nargs="+", default=["steps", "measuring", "share", "memory"])
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--peak", choices=("alone", "watched"))
     options = parser.parse_args()
@@ -172,6 +201,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if {"steps", "measuring"} & {*options.only}:
         costs(options.turns, "measuring" in options.only)
+    if "share" in options.only:
+        share()
     return memory() if "memory" in options.only else None
 
 
