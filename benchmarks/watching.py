@@ -7,7 +7,7 @@ steps: what ``watch.step`` adds to a step of a ResNet-18 on images of CIFAR-10's
 (at most 1 % each). Turns of a step and of its noting; medians of turns; CPU time of one
 thread, so that a ratio survives a busy machine.
 measuring: the time of a measurement, and so the interval at which all measurements take 4 %.
-share: the share of the time that watching takes of a small net's training for two minutes, at
+share: the share of the time that watching takes of a small net's training for five minutes, at
 the interval that it chooses (at most 0.05).
 memory: the peak above a training's own, in gradients, of a net of 100 million parameters
 whose curvature is left out (at most 2).
@@ -119,13 +119,13 @@ def costs(turns: int, measured: bool) -> None:
                 print(f"      {products:.0f} products; 4 % of the time: every {25 * ratio:.0f}")
 
 
-def share(length: float = 120.0) -> None:
+def share(length: float = 300.0) -> None:
     print(f"2. share of the time of {length:.0f} s of training, at the interval chosen")
     model = CifarResNet(16, (1, 1, 1, 1))
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
     with tempfile.TemporaryDirectory() as folder:
         train_wide(8, watched=True)  # so that all is imported
-        how = {"root": folder, "measure_batches": 8, "sharpness_batches": 1}
+        how = {"root": folder, "measure_batches": 4, "sharpness_batches": 1}
 
         def few(step, count):
             return [

@@ -193,7 +193,7 @@ def test_what_is_not_installed_is_named(monkeypatch, module, make):
         make()
 
 
-def test_writers_get_the_numbers_of_a_watch_and_a_table_is_written(tmp_path):
+def test_writers_get_the_numbers_of_a_watch(tmp_path):
     class Kept:
         def __init__(self):
             self.rows, self.closed = {}, False
@@ -216,7 +216,3 @@ def test_writers_get_the_numbers_of_a_watch_and_a_table_is_written(tmp_path):
             watched.step(loss=0.5)
     assert kept.closed and kept.rows["loss"] == [(8, 0.5), (16, 0.5)]
     assert [step for step, _ in kept.rows["noise_scale/low"]] == [1, 8, 16]
-    path = exports.write_csv(watched.run, tmp_path / "run.csv")
-    lines = path.read_text().splitlines()
-    assert lines[0] == "quantity,of,member,index,step,epoch,value,error"
-    assert len(lines) == len(watched.run.metrics) + 1

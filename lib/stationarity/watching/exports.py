@@ -1,19 +1,17 @@
-"""Writers that a watch gives its numbers to, as it finds them; and a run as CSV.
+"""Writers that a watch gives its numbers to, as it finds them.
 
     watch(..., also=[TensorBoard("logs"), WeightsAndBiases(project="mine")])
 
 A writer has ``write(quantity, steps, values)``, called with a few steps at a time, and
 ``close()``. Of what is noted each step it gets every eighth, as writing takes time. Each
 package is imported only where its writer is made. The run's own table is always there, whole:
-``metrics.parquet``.
+``metrics.parquet``, and as CSV by ``stationarity report RUN --csv``.
 """
 
 import importlib
 import math
-from pathlib import Path
 
 from ..errors import UsageError
-from ..runs import records
 
 PREFIX = "stationarity/"  # of names in what others show
 
@@ -65,13 +63,3 @@ class WeightsAndBiases:
     def close(self) -> None:
         if self.begun:
             self.run.finish()
-
-
-def write_csv(run: records.Run, path: str | Path) -> Path:
-    """Write all metrics of a run as CSV, a row a value; return the path."""
-    path = Path(path)
-    table = run.metrics.sort_values(["quantity", "of", "index", "step"])
-    records.write_whole(
-        path, lambda place: table.to_csv(place, index=False, lineterminator="\n")
-    )
-    return path

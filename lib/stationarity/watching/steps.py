@@ -68,9 +68,9 @@ class Steps:
             torch.dot(scratch, scratch, out=moved)
             torch.dot(now, now, out=size)
             if buffer is not None:
-                torch.dot(now, buffer.to(self.kind), out=along)
-        sums = self.sums.new_zeros(self.groups, 3, dtype=torch.float64)
-        self.ring[row, 1:] = sums.index_add_(0, self.at, self.sums.double()).reshape(-1)
+                other = buffer.dtype != self.kind
+                torch.dot(now, buffer.to(self.kind) if other else buffer, out=along)
+        torch.mm(self.by_group, self.sums.double(), out=self.ring[row, 1:].view(self.groups, 3))
         if isinstance(loss, Tensor):
             loss = loss.detach().reshape(())
         self.ring[row, 0] = math.nan if loss is None else loss
@@ -95,7 +95,8 @@ class Steps:
             parts += zip(*cut)
             at += [group] * len(cut[0])
         self.sums = torch.zeros(len(parts), 3, dtype=self.kind, device=self.device)
-        self.at = torch.tensor(at, device=self.device)
+        numbers = torch.arange(self.groups, device=self.device)[:, None]
+        self.by_group = (numbers == torch.tensor(at, device=self.device)).double()
         for part, out in zip(parts, self.sums):
             self.pieces.append((*part, scratch[: len(part[0])], out.unbind()))
         return views
