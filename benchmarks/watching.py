@@ -121,7 +121,7 @@ def costs(turns: int, measured: bool) -> None:
 
 def share(length: float = 300.0) -> None:
     print(f"2. share of the time of {length:.0f} s of training, at the interval chosen")
-    model = CifarResNet(16, (1, 1, 1, 1))
+    model = CifarResNet(8, (1, 1, 1, 1))
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
     with tempfile.TemporaryDirectory() as folder:
         train_wide(8, watched=True)  # so that all is imported
