@@ -1,4 +1,4 @@
-"""The command line: ``stationarity list | run | record | verify | doctor``."""
+"""The command line: ``stationarity list | run | record | verify | doctor | report``."""
 
 import argparse
 import contextlib
@@ -7,7 +7,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from .errors import UsageError  # all else takes time to import, and waits for its command
 
@@ -69,6 +68,8 @@ def _interrupt(number, _):
 
 
 def _parser() -> argparse.ArgumentParser:
+    from .watching import command as watching
+
     parser = argparse.ArgumentParser(prog="stationarity", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     command(_verify, "compute the verdict on every claim")
     add = command(_doctor, "check versions, device, folders and data")
     add.add_argument("--data-root", help="folder of the data (else STATIONARITY_DATA)")
+    watching.add(command)
     return parser
 
 
@@ -115,13 +117,9 @@ def _run(options) -> None:
 
 def _record(options) -> None:
     from .book import results
-    from .runs import records
 
     _HEARD.append(-5.0)
-    folders = (Path(options.run), records.runs_root() / options.run)
-    if not (chosen := next(filter(None, map(records.read, folders)), None)):
-        raise UsageError(f"No run at {options.run}: `stationarity list` shows the runs.")
-    print(f"recorded in {results.record(chosen, options.note)}")
+    print(f"recorded in {results.record(results.named(options.run), options.note)}")
 
 
 def _verify(options) -> None:

@@ -167,6 +167,17 @@ def origin(run: Run) -> str:
     return "; ".join(filter(None, parts)) + "."
 
 
+def named(name: str) -> Run:
+    """Return the run in a folder, or of a name as :func:`listing` has it.
+
+    Raises :class:`UsageError` where there is none.
+    """
+    folders = (Path(name), records.runs_root() / name)
+    if not (chosen := next(filter(None, map(records.read, folders)), None)):
+        raise UsageError(f"No run at {name}: `stationarity list` shows the runs.")
+    return chosen
+
+
 def listing() -> str:
     """Return the experiments with their scales and records, and the runs that there are."""
     lines = []

@@ -1,0 +1,104 @@
+"""What an answer is: a verdict with its number, its interval and its reason."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+
+from ..errors import UsageError
+from ..stats.estimate import Estimate
+
+YES, NO, OPEN = "yes", "no", "cannot be judged"
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one question about a watched training.
+
+    ``number`` with its interval at 95 %, ``low`` to ``high``, is of ``quantity``; NaN where
+    there is none. The ``verdict`` follows from the interval by the ``criterion`` alone, ``why``
+    says how, and ``advice`` what follows.
+    """
+
+    key: str
+    question: str
+    verdict: str
+    number: float
+    low: float
+    high: float
+    quantity: str
+    criterion: str
+    why: str
+    advice: str
+
+    @property
+    def estimate(self) -> Estimate:
+        """The number with its interval."""
+        return Estimate(self.number, self.low, self.high)
+
+
+def asks(question: str, quantity: str, criterion: str) -> Callable:
+    """Make an answer of a function that returns verdict, estimate, why and advice.
+
+    Where it raises :class:`UsageError` the verdict is ``cannot be judged``, and its message
+    says why, with the remedy.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @wraps(function)
+        def answer(*arguments, **keywords) -> Answer:
+            try:
+                verdict, found, why, advice = function(*arguments, **keywords)
+            except UsageError as error:
+                verdict, found, why = OPEN, UNKNOWN, str(error)
+                advice = "Nothing follows from this."
+            given = function.__name__.strip("_"), question, verdict, *map(float, found)
+            return Answer(*given, quantity, criterion, why, advice)
+
+        return answer
+
+    return decorate
+
+
+def within(found: Estimate, tolerance: float) -> str:
+    """Say whether a change is nothing, to a tolerance, by its interval.
+
+    ``yes`` where the interval lies within the tolerance on either side of zero; else ``no``
+    where it does not hold zero, and ``cannot be judged`` where it does. A change that is
+    nothing is said to be one as often as the interval misses; and one that is larger than the
+    tolerance is said to be nothing half as often.
+    """
+    if max(-found.low, found.high) <= tolerance:
+        return YES
+    return OPEN if found.low <= 0 <= found.high else NO
+
+
+def between(found: Estimate, low: float, high: float) -> str:
+    """Say whether a number lies between two ends, by its interval."""
+    if low <= found.low and found.high <= high:
+        return YES
+    return NO if found.high < low or found.low > high else OPEN
+
+
+def all_of(*verdicts: str) -> str:
+    """Return ``no`` where any verdict is, ``yes`` where all are, else ``cannot be judged``."""
+    if NO in verdicts:
+        return NO
+    return YES if set(verdicts) == {YES} else OPEN
+
+
+def opposite(verdict: str) -> str:
+    """Return the verdict on the opposite question."""
+    return {YES: NO, NO: YES}.get(verdict, verdict)
+
+
+def percent(value: float) -> str:
+    """Return a share in per cent, with two digits."""
+    return f"{100 * value:.2g} %"
+
+
+def ends(found: Estimate, form: Callable = "{:.3g}".format) -> str:
+    """Return an estimate as a text: ``value (low to high)``."""
+    value, low, high = map(form, found)
+    return f"{value} ({low} to {high})"

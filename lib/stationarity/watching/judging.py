@@ -1,0 +1,77 @@
+"""The questions that a report answers about a watched training, and the regime it is in.
+
+Each is a function of a :class:`~.watched.Watched` and of ``together``, the number of questions
+whose intervals shall hold jointly; each returns an :class:`~.answers.Answer`. Verdicts follow
+from intervals at 95 %; what a verdict says is said by its criterion, and no more. How often
+each errs on processes with known answers, and how often it sees what is there, is counted in
+tests/watching/.
+"""
+
+import contextlib
+
+from ..errors import UsageError
+from ..stats.estimate import Estimate
+from . import identities
+from .answers import NO, UNKNOWN, YES, Answer, all_of, asks, opposite
+from .limits import batch, edge
+from .settling import gradient, loss, spread, weights
+from .watched import Watched
+
+QUESTIONS = loss, gradient, weights, spread, edge, batch
+MEMORIES = 3.0  # of the weights in a stage: their start then counts for e^-3 = 5 %
+
+
+def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
+    """Say whether this is the regime of the papers, from the other answers.
+
+    Zhang et al.: the loss has settled, and the gradient has not vanished, with noise. Kunin et
+    al.: the weights move on meanwhile. The number is :func:`~.identities.memories` in the
+    stage, exact: what the start of the stage still counts for is its negative exponential.
+    """
+    return _regime(watched, answers)
+
+
+@asks(
+    "Is this the regime of the papers?",
+    "memories of the weights in the stage, ηλT/(1−β)",
+    "yes: the loss has settled, the gradient has not vanished, and there is noise; no: one of"
+    " these is answered otherwise",
+)
+def _regime(watched: Watched, answers: dict[str, Answer]):
+    passed, steps = UNKNOWN, watched.last - watched.begin
+    noisy = bool(watched.of("noise_norm").values.any())
+    settled, vanished = answers["loss"].verdict, answers["gradient"].verdict
+    verdict = all_of(settled, opposite(vanished), YES if noisy else NO)
+    if not noisy:
+        why = "There is no noise: this is full-batch descent, and no theory of the papers."
+    elif vanished == YES:
+        why = "Gradient and loss have come to rest: the weights are near a stationary point."
+    elif settled == NO:
+        why = "The loss still changes: this is learning, and not yet the state after it."
+    elif verdict == YES:
+        why = "The loss has settled and the gradient has not vanished: the state that Zhang et"
+        why += " al. describe."
+        moving = answers["spread"].verdict
+        moves = {YES: "The weights go on meanwhile, as Kunin et al. report.",
+                 NO: "The weights stay in one region: Kunin et al.'s diffusion is not seen."}  # fmt: skip
+        why += " " + moves.get(moving, "Whether the weights go on meanwhile cannot be judged.")
+    else:
+        why = "What decides it cannot be judged."
+    advice = "Nothing."
+    with contextlib.suppress(UsageError):
+        watched.needs_a_steady_rate()
+        count = identities.memories(watched, steps)
+        passed = Estimate(count, count, count)
+        why += f" The stage is {count:.2g} memories of the weights long"
+        young = count < MEMORIES
+        why += ": they still depend on its start." if young else ": its start is forgotten."
+        if young:
+            advice = f"The norm of the weights settles after about {MEMORIES / count:.2g} times"
+            advice += " as many steps at this rate and decay."
+    return verdict, passed, why, advice
+
+
+def answers(watched: Watched, together: int = 1) -> list[Answer]:
+    """Return the answers to all questions, in the order of the report."""
+    alone = [ask(watched, together) for ask in QUESTIONS]
+    return [*alone, regime(watched, {one.key: one for one in alone})]

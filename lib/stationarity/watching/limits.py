@@ -1,0 +1,106 @@
+"""Are the step and the batch of a watched training at their limits? A function a question."""
+
+import math
+
+import numpy as np
+
+from ..errors import UsageError
+from ..stats.estimate import Estimate
+from . import drifts
+from .answers import NO, OPEN, YES, Answer, asks, between, ends
+from .watched import Watched
+
+EDGE = (0.85, 1.15)  # of the sharpness over the stable one: it is at the edge
+MOSTLY = 3.0  # noise over signal, in squares: above it, a step is mostly noise
+MOSTLY_ADAM = 10.0  # the same where the noise that counts is in another metric
+
+
+@asks(
+    "Is the step at the edge of stability?",
+    "sharpness over the largest that is stable at this rate",
+    f"yes: its interval lies between {EDGE[0]} and {EDGE[1]}; no: outside",
+)
+def edge(watched: Watched, together: int = 1) -> Answer:
+    r"""Judge the sharpness over the stable one, from the measurements in the window.
+
+    On a quadratic of curvature h (decay included), SGD's x_{k+1} = (1 + beta - eta h) x_k -
+    beta x_{k-1} is stable below h = 2 (1 + beta) / eta: at the edge a root of z^2 - (1 + beta -
+    eta h) z + beta is -1. Nesterov's step, x_{k+1} = (1 + beta) (1 - eta h) x_k - beta (1 - eta h)
+    x_{k-1}, is so below 2 (1 + beta) / ((1 + 2 beta) eta). Adam with a preconditioner P that
+    changes slowly, m = beta m + (1 - beta) g, is SGD in the coordinates P^{1/2} theta with the
+    rate (1 - beta) eta: the Hessian P^{-1/2} H P^{-1/2} has the edge
+    2 (1 + beta) / ((1 - beta) eta), 38 / eta for beta = 0.9 (Cohen et al. 2022). Decoupled decay
+    moves it by about lambda.
+
+    The interval is that of the mean over the window, widened by the mean error of Lanczos'
+    method. Noise keeps the sharpness of minibatch SGD below the edge; ``no`` is then no flaw.
+    """
+    sharpness, stable = watched.of("sharpness"), watched.of("stable_sharpness").values
+    if len(stable) != len(sharpness.values) or not (stable > 0).all():
+        raise UsageError("No stable sharpness is known for each measurement of the sharpness.")
+    found = drifts.level(sharpness.values / stable, None, together)
+    wrong = float(np.nan_to_num(sharpness.errors / stable).mean())
+    found = Estimate(found.value, found.low - wrong, found.high + wrong)
+    verdict = between(found, *EDGE)
+    where = "below the edge" if found.high < EDGE[0] else "above the edge"
+    where = {YES: "at the edge", OPEN: "not told from it"}.get(verdict, where)
+    why = f"The sharpness is {ends(found)} of the largest that is stable: {where}."
+    advice = {
+        YES: "A larger step makes the loss unstable until the curvature gives way; a smaller one"
+        " lets the sharpness grow. The rate decides the curvature here.",
+        OPEN: "Measure the sharpness more often, or with more products.",
+    }
+    below = "The largest curvature does not limit the step: a larger rate is stable, as far as"
+    below += " this direction goes."
+    above = "A quadratic would diverge: lower the rate if the loss is not falling."
+    advice[NO] = below if found.high < EDGE[0] else above
+    return verdict, found, why, advice[verdict]
+
+
+@asks(
+    "Would a larger batch help?",
+    "gradient noise scale over the batch size, σ²/‖∇L‖²",
+    f"yes: its interval lies above {MOSTLY:g}; no: below 1/{MOSTLY:g} (Adam: {MOSTLY_ADAM:g} and"
+    f" 1/{MOSTLY_ADAM:g})",
+)
+def batch(watched: Watched, together: int = 1) -> Answer:
+    r"""Judge the noise of the minibatch gradient over its signal, r = sigma^2 / ||grad L||^2.
+
+    A step -eta g of SGD changes a quadratic in the mean by -eta ||G||^2 + eta^2 / 2 (G' H G +
+    tr H Sigma / B). With the best eta the gain is (||G||^4 / (2 G' H G)) / (1 + r_H), where r_H =
+    tr(H Sigma) / (B G' H G): a batch twice as large gains (1 + r_H) / (1 + r_H / 2) times as much
+    (McCandlish et al. 2018). Where H is a multiple of the identity r_H is r; else they differ by
+    a factor that is not known, for which the criterion leaves 3 to either side. Adam's steps
+    are those of SGD in the metric of its preconditioner, and r there is not measured: 10.
+
+    The batch is the one that was measured with. The interval is made of those of sigma^2 and
+    ||grad L||^2, each at 97.5 %; where the latter holds zero, it has no upper end.
+    """
+    noise = watched.of("noise_norm")
+    if not noise.values.any():
+        return NO, Estimate(0.0, 0.0, 0.0), "There is no noise.", "A smaller batch would do."
+    strength = drifts.level(noise.values**2, None, 2 * together)
+    signal = watched.mean("gradient_norm_squared", 2 * together)
+    high = strength.high / signal.low if signal.low > 0 else math.inf
+    value = strength.value / signal.value if signal.value > 0 else math.inf
+    low = max(strength.low, 0) / signal.high if signal.high > 0 else math.inf
+    found = Estimate(value, low, high)
+    limit = MOSTLY_ADAM if watched.adaptive else MOSTLY
+    verdict = OPEN
+    if found.low > limit:
+        verdict = YES
+    elif found.high < 1 / limit:
+        verdict = NO
+    size = watched.facts.get("batch_size")
+    scale = f", {ends(Estimate(*(size * end for end in found)))} examples" if size else ""
+    why = f"The noise scale is {ends(found)} batches{scale}: at that size signal and noise"
+    why += " are equal."
+    if math.isinf(high):
+        why += " The signal is not told from zero."
+    advice = {
+        YES: "A step is mostly noise. While the loss falls, a larger batch takes nearly as many"
+        " fewer steps; where it has settled, a larger batch or a smaller rate lowers the noise.",
+        NO: "A larger batch would hardly save steps: a smaller one costs less for the same.",
+        OPEN: "The batch is within a factor of the noise scale that the curvature decides: try.",
+    }
+    return verdict, found, why, advice[verdict]

@@ -1,0 +1,162 @@
+"""What a watched training says at its end: series over the window that is judged.
+
+The window is the last ``SETTLED_PART`` of the last stage of constant learning rates. Where
+these never stand still, it is the last third of all steps, and what needs a constant rate is
+not judged.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..chapters.levels import SETTLED_PART
+from ..errors import UsageError
+from ..runs.records import Run
+from ..stats.estimate import Estimate
+from . import drifts
+
+SAME = 0.01  # by which a constant rate may differ from its last value
+STAGE = 0.1  # of all steps, that a stage has at least
+EVERY_STEP = ("loss", "update_square", "weight_square", "weight_buffer")
+MEASURED = (
+    "gradient_norm_squared", "regularised_gradient_norm_squared", "gradient_norm_naive",
+    "noise_norm", "mean_loss", "sharpness", "stable_sharpness", "noise_scale", "memory",
+)  # fmt: skip
+
+
+class Series(NamedTuple):
+    """Values (n,) with their steps and standard errors, NaN where none is known."""
+
+    steps: NDArray
+    values: NDArray
+    errors: NDArray
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A watched training: what it is, and its series over the window.
+
+    ``facts`` is what run.json holds of the watching. The window has the steps ``first`` to
+    ``last`` of a stage that began at ``begin``; ``steady`` where the ``rates`` (G,), of the
+    parameter groups at the end, stand still in it; ``rate_before`` is the first one's at the
+    window's begin. ``series`` holds the window by quantity, ``start`` a quantity's first value
+    of the run with its error, ``sketch`` (n, K) the weights at K random coordinates and
+    ``sketch_every`` the steps between two of its rows.
+    """
+
+    facts: dict
+    begin: int
+    first: int
+    last: int
+    rates: NDArray
+    series: dict[str, Series]
+    start: dict[str, tuple[float, float]]
+    steady: bool = True
+    rate_before: float = np.nan
+    sketch: NDArray | None = None
+    sketch_every: int = 1
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the optimizer is one of Adam's kind."""
+        return self.facts["optimizer"].startswith("Adam")
+
+    @property
+    def momentum(self) -> float:
+        """The momentum, Adam's first one, if all parameter groups have the same: else NaN."""
+        given = {self._first(group["momentum"]) for group in self.facts["groups"]}
+        return given.pop() if len(given) == 1 else np.nan
+
+    @staticmethod
+    def _first(momentum) -> float:
+        return float(momentum[0] if isinstance(momentum, list | tuple) else momentum or 0.0)
+
+    @property
+    def decays(self) -> bool:
+        """Whether weight decay is part of the gradient of some parameters."""
+        return any(g["weight_decay"] and not g["decoupled"] for g in self.facts["groups"])
+
+    def of(self, quantity: str) -> Series:
+        """Return a quantity over the window; :class:`UsageError` where it was not watched."""
+        if quantity not in self.series or not len(self.series[quantity].values):
+            said = f"{quantity} was not watched in the steps {self.first} to {self.last}"
+            raise UsageError(f"{said}: watch the training with it, or measure more often.")
+        found = self.series[quantity]
+        if not np.isfinite(found.values).all():
+            raise UsageError(f"{quantity} is not finite there: the training diverged.")
+        return found
+
+    def mean(self, quantity: str, together: int = 1) -> Estimate:
+        """Return the mean of a measured quantity over the window: :func:`~.drifts.level`."""
+        found = self.of(quantity)
+        errors = found.errors if np.isfinite(found.errors).all() else None
+        return drifts.level(found.values, errors, together)
+
+    def needs_a_steady_rate(self) -> None:
+        """Raise :class:`UsageError` unless the rates stand still."""
+        if not self.steady:
+            said = f"the learning rate went from {self.rate_before:.3g} to {self.rates[0]:.3g}"
+            raise UsageError(
+                f"In the window {said}: a process whose step shrinks has no stationary state. "
+                "Hold the rate for a stage, and watch that."
+            )
+
+
+def stage(rates: NDArray) -> int:
+    """Return at which row of the rates (T, G) their last constant stage begins.
+
+    >>> stage(np.array([[0.1], [0.1], [0.01], [0.01]]))
+    2
+    """
+    scale = np.maximum(np.abs(rates[-1]), np.finfo(float).tiny)
+    other = np.flatnonzero((np.abs(rates - rates[-1]) > SAME * scale).any(1))
+    return int(other[-1]) + 1 if len(other) else 0
+
+
+def watched(run: Run) -> Watched:
+    """Return what a run says over the window that is judged.
+
+    Raises :class:`UsageError` for a run that was not watched, or for fewer than 32 steps.
+    """
+    if "watch" not in run.info:
+        said = f"{run.folder.name} is no watched training"
+        raise UsageError(
+            f"{said}: stationarity.watch makes one, and `verify` judges the book's."
+        )
+    table = run.metrics.assign(index=run.metrics["index"].fillna(0).astype(int))
+    rates = table[table.quantity == "learning_rate"]
+    rates = rates.pivot_table(index="step", columns="index", values="value")
+    if len(rates) < 32:
+        raise UsageError(f"{run.folder.name} has {len(rates)} steps: watch at least 32.")
+    steps, rates = rates.index.to_numpy(), rates.to_numpy()
+    at = stage(rates)
+    steady = len(rates) - at >= max(STAGE * len(rates), 32)
+    begin = at if steady else 0
+    part = SETTLED_PART if steady else 1 / 3
+    inside = int(np.ceil(len(rates) - part * (len(rates) - begin)))
+    first, last = int(steps[inside]), int(steps[-1])
+    series, start = {}, {}
+    for name in (*EVERY_STEP, *MEASURED):
+        rows = table[(table.quantity == name) & (table.of == "")]
+        if rows.value.isna().all():
+            continue
+        # What is noted by parameter group adds up over them.
+        adds = {"value": lambda one: one.sum(skipna=False), "error": "first"}
+        if rows.step.duplicated().any():
+            rows = rows.groupby("step", as_index=False).agg(adds)
+        rows = rows.sort_values("step")
+        start[name] = float(rows.value.iloc[0]), float(rows.error.iloc[0])
+        rows = rows[rows.step.between(first, last)]
+        columns = (rows[one].to_numpy() for one in ("step", "value", "error"))
+        series[name] = Series(*columns)
+    sketch = table[(table.quantity == "sketch") & table.step.between(first, last)]
+    sketch = sketch.pivot_table(index="step", columns="index", values="value")
+    return Watched(
+        facts=run.info["watch"], begin=int(steps[begin]), first=first, last=last,
+        rates=rates[-1], series=series, start=start, steady=steady,
+        rate_before=float(rates[inside, 0]),
+        sketch=sketch.to_numpy() if len(sketch) else None,
+        sketch_every=int(np.diff(sketch.index[:2])[0]) if len(sketch) > 1 else 1,
+    )  # fmt: skip

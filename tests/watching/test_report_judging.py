@@ -1,0 +1,309 @@
+"""Verdicts on trainings with known answers: how often they err, and how often they see.
+
+False alarms are counted over 200 seeds, against the nominal rate with a bound that chance
+passes once in a thousand; power is what the report may claim.
+"""
+
+import numpy as np
+import pytest
+from stationarity.watching import judging, limits, settling
+from trainings import (
+    CURVATURE,
+    RATE,
+    SEEDS,
+    STEPS,
+    at_least,
+    at_most,
+    counted,
+    facts,
+    measured,
+    quadratic,
+    seen,
+)
+
+POINTS = 40  # measurements in a window
+
+
+@pytest.fixture(scope="module")
+def settled():
+    """In equilibrium from the first step."""
+    return quadratic(start="stationary")
+
+
+def each(found, **given):
+    return (seen(found, member, **given) for member in range(SEEDS))
+
+
+def noisy(level, error, seed=0):
+    """Measurements about a level, of each seed."""
+    draw = np.random.default_rng(seed).standard_normal((SEEDS, POINTS))
+    return level + error * draw
+
+
+# --- the loss ---
+
+
+def test_a_settled_loss_is_settled(settled):
+    said, answers = counted(settling.loss, each(settled, start={"mean_loss": (60.0, 0.1)}))
+    assert said["yes"] > 0.95 * SEEDS and said["no"] <= at_most(0.05)
+    held = sum(one.low <= 0 <= one.high for one in answers)
+    assert at_least(0.93) <= held
+
+
+def test_a_settled_loss_seldom_alarms_where_the_test_is_blunt(settled):
+    said, _ = counted(settling.loss, each(settled, start={"mean_loss": (3.0, 0.1)}))
+    assert said["no"] <= at_most(0.05) and said["cannot be judged"]
+
+
+def test_a_loss_that_changes_by_the_tolerance_is_seldom_called_settled(settled):
+    gain = np.linspace(-0.5, 0.5, STEPS)
+    start = settled["loss"].mean() + 10.0  # it lost 10, and changes by 1: twice the tolerance
+    found = settled | {"loss": settled["loss"] - gain}
+    said, answers = counted(settling.loss, each(found, start={"mean_loss": (start, 0.1)}))
+    assert said["no"] == SEEDS and all(one.high < 0 for one in answers)
+    found = settled | {"loss": settled["loss"] - gain / 2}  # the tolerance itself
+    said, _ = counted(settling.loss, each(found, start={"mean_loss": (start, 0.1)}))
+    assert said["yes"] <= at_most(0.025)
+
+
+def test_a_loss_that_still_falls_is_seen():
+    found = quadratic(curvature=np.full(20, 0.005), start=5.0, noise=0.01)
+    said, answers = counted(settling.loss, each(found))
+    assert said["no"] == SEEDS
+    assert "Train longer" in answers[0].advice
+
+
+def test_a_loss_that_never_fell_has_no_share(settled):
+    answer = settling.loss(seen(settled, start={"mean_loss": (0.1, 0.01)}))
+    assert answer.verdict == "cannot be judged" and "lost nothing" in answer.why
+
+
+# --- the gradient ---
+
+
+def gradients(square, error, begin=1.0):
+    for values in noisy(square, error):
+        series = {"gradient_norm_squared": measured(values, error)}
+        series["noise_norm"] = measured(np.ones(POINTS))
+        yield seen(series=series, start={"gradient_norm_squared": (begin, 0.01)})
+
+
+def test_a_gradient_that_noise_keeps_up_has_not_vanished():
+    said, answers = counted(settling.gradient, gradients(0.01, 0.005))
+    assert said["no"] == SEEDS
+    assert sum(one.low <= 0.1 <= one.high for one in answers) >= at_least(0.95)
+
+
+@pytest.mark.parametrize("over, wrong", [(1.0001, "yes"), (0.9999, "no")])
+def test_at_the_criterion_a_gradient_is_seldom_on_the_wrong_side(over, wrong):
+    said, _ = counted(settling.gradient, gradients(over * 1e-4, 1e-4))
+    assert said[wrong] <= at_most(0.025)
+
+
+def test_a_gradient_that_is_zero_has_vanished_where_it_is_measured_well():
+    assert counted(settling.gradient, gradients(0.0, 1e-4))[0]["yes"] > 0.95 * SEEDS
+    said, _ = counted(settling.gradient, gradients(0.0, 0.1))
+    assert max(said["no"], said["yes"]) <= at_most(0.025)
+
+
+def test_a_start_that_is_not_told_from_zero_is_no_measure():
+    answer = settling.gradient(next(gradients(0.0, 0.1, begin=0.001)))
+    assert answer.verdict == "cannot be judged" and "more batches" in answer.why
+
+
+# --- the weights ---
+
+
+def test_settled_weights_are_stationary(settled):
+    said, answers = counted(settling.weights, each(settled))
+    assert said["no"] <= at_most(0.05)
+    assert sum(one.low <= 0 <= one.high for one in answers) >= at_least(0.96)
+    longer = quadratic(start="stationary", steps=4 * STEPS, seed=1)
+    said, _ = counted(settling.weights, each(longer))
+    assert said["no"] <= at_most(0.05) and said["yes"] > 0.8 * SEEDS
+
+
+def test_weights_with_momentum_are_stationary_too():
+    found = quadratic(momentum=0.9, noise=0.1, steps=STEPS + 1000)
+    found = {name: values[:, 1000:] for name, values in found.items()}
+    changed = facts(momentum=0.9)
+    said, answers = counted(settling.weights, each(found, facts=changed))
+    assert said["no"] <= at_most(0.05)
+    assert all(
+        "Fluctuation-dissipation ratio: 1" in one.why or "0.9" in one.why for one in answers
+    )
+
+
+def test_slow_weights_in_equilibrium_are_not_called_drifting():
+    found = quadratic(curvature=np.full(20, 0.002), start="stationary")
+    said, answers = counted(settling.weights, each(found))
+    assert said["no"] <= at_most(0.05) and not said["yes"]
+    assert any("looks like a drift" in one.why for one in answers)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        dict(start="stationary", drift=4e-4),
+        dict(start=5.0, curvature=np.full(20, 0.005), noise=0.01),
+        dict(start=0.0, curvature=np.full(20, 1e-9)),
+    ],
+    ids=["the minimum moves", "out of equilibrium", "free diffusion"],
+)
+def test_weights_that_go_on_are_seen_and_never_called_stationary(case):
+    said, _ = counted(settling.weights, each(quadratic(**case)))
+    assert not said["yes"]
+    assert said["no"] > 0.5 * SEEDS
+
+
+def test_a_rate_that_never_stands_still_has_no_stationary_weights(settled):
+    one = seen(settled, steady=False, rate_before=0.2)
+    for ask in (settling.weights, settling.spread):
+        answer = ask(one)
+        assert answer.verdict == "cannot be judged" and "from 0.2 to 0.1" in answer.why
+
+
+def test_frozen_weights_are_no_stationary_ones(settled):
+    still = {name: np.ones_like(settled[name]) for name in settled}
+    still["update_square"] *= 0
+    assert "frozen" in settling.weights(seen(still)).why
+
+
+# --- the edge of stability ---
+
+
+def edges(level, scatter):
+    for values in noisy(level, scatter):
+        series = {"sharpness": measured(20 * values, 0.01)}
+        yield seen(series=series | {"stable_sharpness": measured(np.full(POINTS, 20.0))})
+
+
+@pytest.mark.parametrize("level, verdict", [(1.0, "yes"), (0.5, "no"), (1.5, "no")])
+def test_the_edge_is_told(level, verdict):
+    said, _ = counted(limits.edge, edges(level, 0.1))
+    assert said[verdict] == SEEDS
+
+
+@pytest.mark.parametrize("end", limits.EDGE)
+def test_at_an_end_of_the_edge_neither_side_is_said_too_often(end):
+    said, _ = counted(limits.edge, edges(end, 0.1))
+    assert said["yes"] <= at_most(0.025) and said["no"] <= at_most(0.025)
+
+
+def test_the_edge_of_a_quadratic_under_momentum_is_where_it_diverges():
+    for beta in (0.0, 0.9):
+        limit = 2 * (1 + beta) / RATE
+        sizes = [
+            abs(
+                quadratic(1, [share * limit], noise=0.0, start=1.0, momentum=beta, steps=1500)[
+                    "theta"
+                ]
+                - 3
+            )
+            for share in (0.99, 1.01)
+        ]
+        assert sizes[0][0, -1, 0] < 1e-6 and sizes[1][0, -1, 0] > 1e6
+
+
+# --- the batch ---
+
+
+def batches(ratio, adam=False, error=0.02):
+    for values, noise in zip(noisy(1 / ratio, error), noisy(1.0, 0.05, seed=1)):
+        series = {"gradient_norm_squared": measured(values, error)}
+        series["noise_norm"] = measured(np.sqrt(noise))
+        yield seen(series=series, facts=facts(optimizer="AdamW" if adam else "SGD"))
+
+
+@pytest.mark.parametrize("ratio", [1.0, 10.0, 40.0])
+def test_the_interval_of_the_noise_scale_holds_it(ratio):
+    _, answers = counted(limits.batch, batches(ratio))
+    assert sum(one.low <= ratio <= one.high for one in answers) >= at_least(0.95)
+
+
+@pytest.mark.parametrize(
+    "ratio, adam, verdict",
+    [(10.0, False, "yes"), (0.2, False, "no"), (1.0, False, "cannot be judged"),
+     (10.0, True, "cannot be judged"), (40.0, True, "yes")],
+)  # fmt: skip
+def test_whether_a_larger_batch_helps_is_told_beyond_the_factor(ratio, adam, verdict):
+    said, _ = counted(limits.batch, batches(ratio, adam, 0.001))
+    assert said[verdict] == SEEDS
+
+
+def test_at_the_factor_a_larger_batch_is_seldom_called_helpful():
+    said, _ = counted(limits.batch, batches(limits.MOSTLY))
+    assert said["yes"] <= at_most(0.025)
+
+
+def test_a_signal_not_told_from_zero_leaves_a_lower_end():
+    _, answers = counted(limits.batch, batches(1e6))
+    assert any(np.isinf(one.high) for one in answers)
+    assert all(one.verdict in ("yes", "cannot be judged") for one in answers)
+
+
+# --- the regime ---
+
+
+def whole(found, member=0, square=1.0, noise=1.0, begin=100.0, **given):
+    series = {"gradient_norm_squared": measured(np.full(POINTS, square), 0.01 * square)}
+    series["noise_norm"] = measured(np.full(POINTS, noise))
+    starts = {"mean_loss": (60.0, 0.1), "gradient_norm_squared": (begin, 0.01)}
+    return seen(found, member, **{"series": series, "start": starts} | given)
+
+
+def verdicts(one):
+    return {answer.key: answer.verdict for answer in judging.answers(one)}
+
+
+def test_noise_at_a_settled_loss_is_the_papers_regime(settled):
+    assert verdicts(whole(settled))["regime"] == "yes"
+
+
+def test_interpolation_is_another_regime():
+    found = quadratic(noise=lambda away: 0.5 * away**2, start=3.0)
+    found = {name: values[:, 500:] for name, values in found.items()}
+    one = whole(found, square=1e-8, noise=1e-4)
+    said = {answer.key: answer for answer in judging.answers(one)}
+    assert said["gradient"].verdict == "yes" and said["regime"].verdict == "no"
+    assert "near a stationary point" in said["regime"].why
+
+
+def test_full_batch_descent_is_another_regime():
+    found = quadratic(1, curvature=[0.002, 0.01], noise=0.0, start=3.0)
+    one = whole(found, noise=0.0, start={"gradient_norm_squared": (1.0, 0.0)})
+    said = {answer.key: answer for answer in judging.answers(one)}
+    assert said["batch"].verdict == "no" and said["regime"].verdict == "no"
+    assert said["weights"].verdict == said["loss"].verdict == "no"
+    assert "full-batch" in said["regime"].why
+
+
+def test_a_young_stage_is_said_to_be_one(settled):
+    one = whole(settled, facts=facts(weight_decay=1e-3, momentum=0.9))
+    answer = judging.answers(one)[-1]
+    assert answer.number == pytest.approx(RATE * 1e-3 * (STEPS - 1) / 0.1)
+    assert "start is forgotten" in answer.why
+    one = whole(
+        settled,
+        facts=facts(
+            optimizer="AdamW", weight_decay=1e-3, decoupled=True, momentum=[0.9, 0.999]
+        ),
+    )
+    answer = judging.answers(one)[-1]
+    assert answer.number == pytest.approx(RATE * 1e-3 * (STEPS - 1))
+    assert "still depend on its start" in answer.why
+
+
+def test_jointly_is_wider(settled):
+    alone, joint = (judging.answers(whole(settled), n) for n in (1, 6))
+    for one, other in zip(alone[:3], joint[:3]):
+        assert other.high - other.low > one.high - one.low
+
+
+def test_what_was_not_watched_is_no_verdict():
+    for answer in judging.answers(seen()):
+        assert answer.verdict == "cannot be judged" and answer.why
+
+
+def test_the_curvature_of_these_processes_is_stable():
+    assert CURVATURE.max() < 2 / RATE
