@@ -59,15 +59,15 @@ def test_a_rate_that_never_stands_still_is_said(found, tmp_path):
     assert "never stands still" in report.write(run, tmp_path / "page.html").read_text()
 
 
-def test_numbers_by_parameter_group_are_added_up(found, tmp_path):
-    run = written(tmp_path, found)
+def test_without_an_optimizer_there_is_no_rate(found, tmp_path):
+    run = written(tmp_path, found, optimizer="", groups=[])
     table = run.metrics
-    halves = table[table.quantity == "weight_square"].assign(index=1)
-    table = table.assign(value=table.value)
-    run.__dict__["metrics"] = __import__("pandas").concat([table, halves])
-    seen = watched(run).of("weight_square")
-    assert len(seen.values) == len(np.unique(seen.steps))
-    assert seen.values[-1] == pytest.approx(2 * found["weight_square"][0, -1])
+    run.__dict__["metrics"] = table[table.quantity != "learning_rate"]
+    seen = watched(run)
+    assert not seen.steady and seen.first == -(-2 * STEPS // 3)
+    said = {one["key"]: one for one in report.report(run)["answers"]}
+    assert "the rate was not watched" in said["weights"]["why"]
+    assert said["loss"]["verdict"] == "yes"
 
 
 def test_the_page_needs_nothing_else_and_every_id_is_unique(run, tmp_path):

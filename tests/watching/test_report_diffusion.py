@@ -49,5 +49,5 @@ def test_a_sketch_that_is_missing_or_short_is_no_verdict():
     for sketch in (None, np.ones((100, 3))):
         answer = settling.spread(seen(sketch=sketch))
         assert answer.verdict == "cannot be judged" and np.isnan(answer.number)
-    with pytest.raises(UsageError, match="241 are needed"):
+    with pytest.raises(UsageError, match="121 are needed"):
         diffusion.displacements(np.ones((100, 3)))

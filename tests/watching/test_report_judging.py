@@ -242,6 +242,14 @@ def test_a_signal_not_told_from_zero_leaves_a_lower_end():
     assert all(one.verdict in ("yes", "cannot be judged") for one in answers)
 
 
+def test_the_batch_is_the_one_of_a_step():
+    one = next(batches(1.0))
+    scaled = seen(series=one.series, facts=facts(batch_size=64, measured_batch_size=32))
+    answer, other = limits.batch(one), limits.batch(scaled)
+    assert other.number == pytest.approx(answer.number / 2)
+    assert answer.why.split("batches, ")[1] == other.why.split("batches, ")[1]
+
+
 # --- the regime ---
 
 

@@ -22,7 +22,7 @@ POINTS = 8  # groups of starts
 STARTS = 16  # of a group, at most
 LONGEST = 10  # times the longest lag are the window
 WINDOW = np.array([1 / 3, 1])  # of the lags, where the exponent is fitted
-SHORTEST = 24  # rows of the longest lag
+SHORTEST = 12  # rows of the longest lag
 
 
 class Displacement(NamedTuple):

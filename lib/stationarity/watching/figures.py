@@ -22,7 +22,8 @@ from .watched import Watched
 
 INK = "#010203"  # stands for the page's text colour until the SVG is written
 BLUE, ORANGE = "#2f7fc1", "#d9730d"  # seen on white and on black
-SIZE = (4.6, 2.7)  # inches: what a phone shows without making the text small
+SIZE = (4.0, 2.6)  # inches: what a phone shows without making the text small
+NAIVE = {"color": "0.55", "linewidth": 1, "markersize": 3, "label": "naive"}
 MEANS = 300  # of a series of every step, that are drawn
 
 
@@ -35,7 +36,7 @@ def svg(draw: Callable, run: Run, seen: Watched, key: str, alt: str) -> str:
         plt.rcParams.update(dict.fromkeys(ink, INK))
         plt.rcParams.update({"grid.color": INK, "grid.alpha": 0.15, "axes.facecolor": "none"})
         plt.rcParams.update({"figure.facecolor": "none", "font.size": 10, "svg.hashsalt": key})
-        plt.rcParams.update({"legend.frameon": False})
+        plt.rcParams.update({"legend.frameon": False, "legend.fontsize": 9})
         figure, axes = plt.subplots()
         try:
             draw(axes, run, seen)
@@ -83,19 +84,26 @@ def loss(axes: Axes, run: Run, seen: Watched) -> None:
     if run.has("mean_loss"):
         found = run.series("mean_loss")
         points(axes, found.step, found.value, found.error, color=BLUE, label="measured")
+    lines = np.concatenate([line.get_ydata() for line in axes.lines])
+    if lines.min() > 0 and lines.max() > 10 * lines.min():
+        axes.set_yscale("log")
     axes.legend()
 
 
 def gradient(axes: Axes, run: Run, seen: Watched) -> None:
-    """Plot the unbiased and the naive norm of the full gradient."""
+    """Plot the unbiased and the naive norm; what is not positive lies at the lower end."""
     square, naive = run.series("gradient_norm_squared"), run.series("gradient_norm_naive")
+    if not square.value.iloc[0] > 0:
+        raise UsageError("The gradient at the start is not told from zero.")
     _along(axes, run, seen, "gradient norm")
-    noise = naive.value**2 - square.value
-    found = squared_norm(square.value, square.error, noise).root()
-    axes.plot(naive.step, naive.value, "s--", color="0.55", linewidth=1, label="naive")
-    intervals(axes, square.step, *found, color=BLUE, label="unbiased")
-    start = np.sqrt(max(square.value.iloc[0], 0))
-    axes.axhline(VANISHED * start, label=f"{VANISHED:.0%} of the start", **ink(THRESHOLD))
+    found = squared_norm(square.value, square.error, naive.value**2 - square.value).root()
+    gone = VANISHED * np.sqrt(square.value.iloc[0])
+    least = min(gone, found.value[found.value > 0].min()) / 2
+    axes.plot(naive.step, naive.value.clip(least), "s--", **NAIVE)
+    ends = (one.clip(least) for one in found)
+    intervals(axes, square.step, *ends, color=BLUE, markersize=3, label="unbiased")
+    axes.axhline(gone, label=f"{VANISHED:.0%} of the start", **ink(THRESHOLD))
+    axes.set_yscale("log")
     axes.legend()
 
 
@@ -152,10 +160,17 @@ def batch(axes: Axes, run: Run, seen: Watched) -> None:
     if not len(positive):
         raise UsageError("Neither noise nor signal is positive.")
     least = positive.min() / 2
-    axes.plot(noise.step, shown[0].clip(lower=least), "s--", color=ORANGE, label="noise σ²")
+    axes.plot(
+        noise.step,
+        shown[0].clip(lower=least),
+        "s--",
+        color=ORANGE,
+        markersize=3,
+        label="noise σ²",
+    )
     low, high = (square.value + side * 1.96 * square.error for side in (-1, 1))
     ends = (one.clip(lower=least) for one in (square.value, low, high))
-    intervals(axes, square.step, *ends, color=BLUE, label="signal ‖∇L‖²")
+    intervals(axes, square.step, *ends, color=BLUE, markersize=3, label="signal ‖∇L‖²")
     axes.set(yscale="log")
     axes.legend()
 

@@ -27,8 +27,10 @@ our theorem thm-fdr, E <theta, g> = (eta (1 + beta) / 2) E ||b||^2, and over a w
 the fluctuation-dissipation ratio (Yaida 2019). For beta = 0 it is (2). With beta = 0.9 a drift
 of ||theta||^2 moves it 19 times less than (2): it is the blunter test.
 
-**SGD with Nesterov's momentum or with dampening; groups that differ.** (2) holds; (3) is not
-derived here, as g is then another combination of the steps.
+**SGD with dampening d.** The same, with (1 - d) g for g: (3) does not change.
+
+**SGD with Nesterov's momentum; groups that differ.** (2) holds; (3) is not derived here, as g
+is then another combination of the steps.
 
 **Adam, AdamW.** (2) holds. Form (3) is refused: u is m / (sqrt(v) + epsilon), where v depends
 on the gradients that m is made of, so that E <theta, u> is no multiple of E <theta, g>, and
@@ -41,6 +43,8 @@ they have forgotten their start, after 1 / (eta lambda) steps or so. (SGD with c
 """
 
 import math
+
+import numpy as np
 
 from ..errors import UsageError
 from ..stats.estimate import Estimate
@@ -72,7 +76,7 @@ def fluctuation_dissipation(
     if watched.adaptive:
         raise UsageError("Adam's step is no linear function of the gradients.")
     different = math.isnan(beta) or len(set(watched.rates.tolist())) > 1
-    if different or any(group.get("nesterov") or group.get("dampening") for group in groups):
+    if different or any(group["nesterov"] for group in groups):
         raise UsageError("It is derived for one momentum and one rate, without Nesterov's.")
     plain = pull_over_push(gain, update_square, steps)
     turned = 2 * beta / (1 + beta) * buffer_gain * watched.rates[0] / (update_square * steps)
@@ -84,14 +88,15 @@ def memories(watched: Watched, steps: int) -> float:
     """Return how often the decay has renewed the weights in so many steps.
 
     eta lambda n / (1 - beta) for SGD with coupled decay, eta lambda n for decoupled decay, of
-    the first group that decays. Raises :class:`UsageError` without decay, and for Adam's
-    coupled one, which is divided by sqrt(v) like the gradient.
+    the parameter group that it renews most often. Raises :class:`UsageError` without decay,
+    and for Adam's coupled one, which is divided by sqrt(v) like the gradient.
     """
-    for rate, group in zip(watched.rates, watched.facts["groups"], strict=False):
-        if not group["weight_decay"]:
-            continue
-        if watched.adaptive and not group["decoupled"]:
+    found = []
+    for rate, group in zip(watched.rates, watched.facts["groups"]):
+        if watched.adaptive and group["weight_decay"] and not group["decoupled"]:
             raise UsageError("Adam divides its decay like the gradient: no memory is known.")
-        kept = 1.0 if group["decoupled"] else 1 - watched.momentum
-        return float(rate * group["weight_decay"] * steps / kept)
-    raise UsageError("There is no weight decay, and so no memory of the weights.")
+        beta = 0.0 if group["decoupled"] else float(np.ravel(group["momentum"])[0])
+        found.append(float(rate * group["weight_decay"] * steps / (1 - beta)))
+    if not any(found):
+        raise UsageError("There is no weight decay, and so no memory of the weights.")
+    return max(found)

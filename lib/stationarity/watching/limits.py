@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from ..errors import UsageError
 from ..stats.estimate import Estimate
 from . import drifts
 from .answers import NO, OPEN, YES, Answer, asks, between, ends
@@ -35,11 +34,11 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     The interval is that of the mean over the window, widened by the mean error of Lanczos'
     method. Noise keeps the sharpness of minibatch SGD below the edge; ``no`` is then no flaw.
     """
-    sharpness, stable = watched.of("sharpness"), watched.of("stable_sharpness").values
-    if len(stable) != len(sharpness.values) or not (stable > 0).all():
-        raise UsageError("No stable sharpness is known for each measurement of the sharpness.")
-    found = drifts.level(sharpness.values / stable, None, together)
-    wrong = float(np.nan_to_num(sharpness.errors / stable).mean())
+    sharpness, stable = watched.of("sharpness"), watched.of("stable_sharpness")
+    _, mine, theirs = np.intersect1d(sharpness.steps, stable.steps, return_indices=True)
+    limit = stable.values[theirs]
+    found = drifts.level(sharpness.values[mine] / limit, None, together)
+    wrong = float(np.nan_to_num(sharpness.errors[mine] / limit).mean())
     found = Estimate(found.value, found.low - wrong, found.high + wrong)
     verdict = between(found, *EDGE)
     where = "below the edge" if found.high < EDGE[0] else "above the edge"
@@ -73,7 +72,7 @@ def batch(watched: Watched, together: int = 1) -> Answer:
     a factor that is not known, for which the criterion leaves 3 to either side. Adam's steps
     are those of SGD in the metric of its preconditioner, and r there is not measured: 10.
 
-    The batch is the one that was measured with. The interval is made of those of sigma^2 and
+    Of the batch that a step is taken on, if another was measured with. The interval is made of those of sigma^2 and
     ||grad L||^2, each at 97.5 %; where the latter holds zero, it has no upper end.
     """
     noise = watched.of("noise_norm")
@@ -84,14 +83,15 @@ def batch(watched: Watched, together: int = 1) -> Answer:
     high = strength.high / signal.low if signal.low > 0 else math.inf
     value = strength.value / signal.value if signal.value > 0 else math.inf
     low = max(strength.low, 0) / signal.high if signal.high > 0 else math.inf
-    found = Estimate(value, low, high)
+    size = watched.facts.get("batch_size")
+    measured = watched.facts.get("measured_batch_size") or size
+    found = Estimate(value, low, high) / (size / measured if size else 1.0)
     limit = MOSTLY_ADAM if watched.adaptive else MOSTLY
     verdict = OPEN
     if found.low > limit:
         verdict = YES
     elif found.high < 1 / limit:
         verdict = NO
-    size = watched.facts.get("batch_size")
     scale = f", {ends(Estimate(*(size * end for end in found)))} examples" if size else ""
     why = f"The noise scale is {ends(found)} batches{scale}: at that size signal and noise"
     why += " are equal."

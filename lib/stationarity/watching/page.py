@@ -15,7 +15,7 @@ STYLE = """
   --card: #1d2229; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 46rem; color: var(--ink);
-  background: var(--paper); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+  background: var(--paper); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin: 0; }
 p, dl { margin: .5rem 0; } .soft, dt { color: var(--soft); }
 table { border-collapse: collapse; width: 100%; } a { color: inherit; }
@@ -23,12 +23,12 @@ th, td { text-align: left; padding: .4rem .5rem .4rem 0; border-top: 1px solid v
   vertical-align: top; font-weight: normal; }
 thead th { color: var(--soft); border: 0; } td { white-space: nowrap; }
 section { margin: 1.5rem 0; padding: 1rem; background: var(--card); border-radius: .5rem; }
-.verdict { font-weight: 600; } .yes { color: var(--yes); } .no { color: var(--no); }
+.verdict { font-weight: 600; white-space: nowrap; } .yes { color: var(--yes); } .no { color: var(--no); }
 .open { color: var(--open); } svg { display: block; width: 100%; height: auto; max-width: 34rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem .8rem; font-size: .9rem; }
 dd { margin: 0; }
 @media (max-width: 30rem) { section { margin: 1rem -1rem; border-radius: 0; }
-  td { white-space: normal; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; } }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; } }
 @media print { section { break-inside: avoid; } }
 """
 SIGNS = {"yes": ("yes", "✓"), "no": ("no", "✗"), "cannot be judged": ("open", "?")}
@@ -56,7 +56,9 @@ def page(run: Run, found: dict) -> str:
         steps += f"the last two thirds of the stage since step {window['stage_begins']:,}"
         steps += f" at the constant rate {rates}."
     else:
-        steps += f"the last third: the rate never stands still, and is {rates} at the end."
+        steps += "the last third" + (
+            f": the rate never stands still, and is {rates} at the end." if rates else "."
+        )
     rows = "\n".join(map(_row, found["answers"]))
     sections = "\n".join(_section(run, seen, one) for one in found["answers"])
     return f"""<!DOCTYPE html>

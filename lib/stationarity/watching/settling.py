@@ -52,9 +52,8 @@ def loss(watched: Watched, together: int = 1) -> Answer:
     why = f"The loss {share.trend if share.trend != 'no trend' else 'shows no trend'} over the"
     why += f" window: {ends(share, percent)} of the {lost:.3g} that it lost before."
     if not watched.steady:
-        why += f" Meanwhile the rate went from {watched.rate_before:.3g}"
-        why += f" to {watched.rates[0]:.3g}: that alone can settle a loss."
-    longer = max(math.ceil((max(-share.low, share.high) / STABLE) ** (2 / 3)), 2)
+        why += f" Meanwhile {watched.course}: a shrinking rate alone can settle a loss."
+    longer = max(math.ceil(((share.high - share.low) / 2 / STABLE) ** 2), 2)
     settled = "More steps at this rate will not change the loss much: decay the rate or"
     settled += " average the weights, or stop."
     if not watched.steady:
@@ -64,7 +63,7 @@ def loss(watched: Watched, together: int = 1) -> Answer:
         NO: "Train longer at this rate: the loss still falls."
         if share.high < 0
         else "Lower the rate, or go back to earlier weights: the loss rises.",
-        OPEN: f"Train about {longer} times longer at this rate to tell.",
+        OPEN: f"Train about {longer:,} times as long at this rate to tell.",
     }
     return verdict, share, why, advice[verdict]
 
@@ -165,7 +164,7 @@ def weights(watched: Watched, together: int = 1) -> Answer:
 
 @asks(
     "Do the weights diffuse?",
-    "exponent of the squared displacement with the interval",
+    "exponent of the growth of the squared displacement with the lag",
     f"yes: its interval lies above {BOUNDED}; no: below. 1 is Brownian motion, 2 a straight line",
 )
 def spread(watched: Watched, together: int = 1) -> Answer:

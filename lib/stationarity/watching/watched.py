@@ -19,6 +19,7 @@ from . import drifts
 
 SAME = 0.01  # by which a constant rate may differ from its last value
 STAGE = 0.1  # of all steps, that a stage has at least
+FEWEST = 32  # steps of a stage
 EVERY_STEP = ("loss", "update_square", "weight_square", "weight_buffer")
 MEASURED = (
     "gradient_norm_squared", "regularised_gradient_norm_squared", "gradient_norm_naive",
@@ -66,12 +67,8 @@ class Watched:
     @property
     def momentum(self) -> float:
         """The momentum, Adam's first one, if all parameter groups have the same: else NaN."""
-        given = {self._first(group["momentum"]) for group in self.facts["groups"]}
+        given = {float(np.ravel(group["momentum"])[0]) for group in self.facts["groups"]}
         return given.pop() if len(given) == 1 else np.nan
-
-    @staticmethod
-    def _first(momentum) -> float:
-        return float(momentum[0] if isinstance(momentum, list | tuple) else momentum or 0.0)
 
     @property
     def decays(self) -> bool:
@@ -88,6 +85,13 @@ class Watched:
             raise UsageError(f"{quantity} is not finite there: the training diverged.")
         return found
 
+    @property
+    def course(self) -> str:
+        """What the first group's learning rate did in the window, as part of a sentence."""
+        if not len(self.rates):
+            return "the rate was not watched"
+        return f"the learning rate went from {self.rate_before:.3g} to {self.rates[0]:.3g}"
+
     def mean(self, quantity: str, together: int = 1) -> Estimate:
         """Return the mean of a measured quantity over the window: :func:`~.drifts.level`."""
         found = self.of(quantity)
@@ -97,11 +101,8 @@ class Watched:
     def needs_a_steady_rate(self) -> None:
         """Raise :class:`UsageError` unless the rates stand still."""
         if not self.steady:
-            said = f"the learning rate went from {self.rate_before:.3g} to {self.rates[0]:.3g}"
-            raise UsageError(
-                f"In the window {said}: a process whose step shrinks has no stationary state. "
-                "Hold the rate for a stage, and watch that."
-            )
+            said = f"In the window {self.course}: only at a constant one is there a stationary"
+            raise UsageError(f"{said} state. Hold the rate for a stage, and watch that.")
 
 
 def stage(rates: NDArray) -> int:
@@ -118,7 +119,7 @@ def stage(rates: NDArray) -> int:
 def watched(run: Run) -> Watched:
     """Return what a run says over the window that is judged.
 
-    Raises :class:`UsageError` for a run that was not watched, or for fewer than 32 steps.
+    Raises :class:`UsageError` for a run that was not watched, or for too few steps.
     """
     if "watch" not in run.info:
         said = f"{run.folder.name} is no watched training"
@@ -126,37 +127,34 @@ def watched(run: Run) -> Watched:
             f"{said}: stationarity.watch makes one, and `verify` judges the book's."
         )
     table = run.metrics.assign(index=run.metrics["index"].fillna(0).astype(int))
+    steps = np.sort(table[table.quantity == "weight_square"].step.to_numpy())
+    if len(steps) < FEWEST:
+        raise UsageError(f"{run.folder.name} has {len(steps)} steps: watch at least {FEWEST}.")
     rates = table[table.quantity == "learning_rate"]
-    rates = rates.pivot_table(index="step", columns="index", values="value")
-    if len(rates) < 32:
-        raise UsageError(f"{run.folder.name} has {len(rates)} steps: watch at least 32.")
-    steps, rates = rates.index.to_numpy(), rates.to_numpy()
+    rates = rates.pivot(index="step", columns="index", values="value").reindex(steps)
+    rates = rates.ffill().to_numpy()
     at = stage(rates)
-    steady = len(rates) - at >= max(STAGE * len(rates), 32)
+    steady = rates.shape[1] > 0 and len(steps) - at >= max(STAGE * len(steps), FEWEST)
     begin = at if steady else 0
     part = SETTLED_PART if steady else 1 / 3
-    inside = int(np.ceil(len(rates) - part * (len(rates) - begin)))
+    inside = int(np.ceil(len(steps) - part * (len(steps) - begin)))
     first, last = int(steps[inside]), int(steps[-1])
     series, start = {}, {}
     for name in (*EVERY_STEP, *MEASURED):
         rows = table[(table.quantity == name) & (table.of == "")]
         if rows.value.isna().all():
             continue
-        # What is noted by parameter group adds up over them.
-        adds = {"value": lambda one: one.sum(skipna=False), "error": "first"}
-        if rows.step.duplicated().any():
-            rows = rows.groupby("step", as_index=False).agg(adds)
         rows = rows.sort_values("step")
         start[name] = float(rows.value.iloc[0]), float(rows.error.iloc[0])
         rows = rows[rows.step.between(first, last)]
         columns = (rows[one].to_numpy() for one in ("step", "value", "error"))
         series[name] = Series(*columns)
     sketch = table[(table.quantity == "sketch") & table.step.between(first, last)]
-    sketch = sketch.pivot_table(index="step", columns="index", values="value")
+    sketch = sketch.pivot(index="step", columns="index", values="value")
     return Watched(
         facts=run.info["watch"], begin=int(steps[begin]), first=first, last=last,
         rates=rates[-1], series=series, start=start, steady=steady,
-        rate_before=float(rates[inside, 0]),
+        rate_before=float(rates[inside, 0]) if rates.size else np.nan,
         sketch=sketch.to_numpy() if len(sketch) else None,
         sketch_every=int(np.diff(sketch.index[:2])[0]) if len(sketch) > 1 else 1,
     )  # fmt: skip
