@@ -7,7 +7,7 @@ import scipy.stats
 from stationarity.runs import metrics, records
 from stationarity.watching.watched import Series, Watched
 
-RATE, STEPS, SEEDS = 0.1, 4000, 200
+RATE, STEPS, SEEDS, THIN = 0.1, 4000, 200, 4
 CURVATURE = np.geomspace(0.3, 1.5, 20)
 GROUP = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "decoupled": False}
 
@@ -33,33 +33,40 @@ def quadratic(
     seeds=SEEDS, curvature=CURVATURE, *, noise=1.0, start=0.0, drift=0.0, momentum=0.0,
     steps=STEPS, seed=0,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Follow SGD on a quadratic around 3, (seeds, steps) of each quantity; ``theta`` too.
+    """Follow SGD on a quadratic around 3, (seeds, steps) of each quantity.
 
-    ``start`` is the distance from there, or ``stationary`` (without momentum); the minimum
-    moves by ``drift`` in each step. ``noise`` is the variance of the gradient's noise along
-    each direction, or a function of the distance (seeds, d).
+    And of every fourth step all weights, ``theta``. ``start`` is the distance from the minimum,
+    or ``stationary`` (without momentum); the minimum moves by ``drift`` in each step. ``noise``
+    is the variance of the gradient's noise along each direction, or a function of the distance
+    (seeds, d).
     """
     generator, h = np.random.default_rng(seed), np.asarray(curvature, float)
-    draw = generator.standard_normal((steps + 1, seeds, len(h)))
-    away = np.zeros((seeds, len(h)))
+    shape = seeds, len(h)
     if start == "stationary":
-        away += draw[-1] * np.sqrt(RATE * noise / (h * (2 - RATE * h)))
+        away = generator.standard_normal(shape) * np.sqrt(RATE * noise / (h * (2 - RATE * h)))
     else:
-        away += start
-    middle, position, buffer, rows = 3.0, 3.0 + away, np.zeros_like(away), []
-    for one in draw[:-1]:
+        away = np.full(shape, float(start))
+    middle, position, buffer, rows, kept = 3.0, 3.0 + away, np.zeros(shape), [], []
+    for step in range(steps):
         away = position - middle
-        strength = noise(away) if callable(noise) else noise
-        buffer = momentum * buffer + h * away + np.sqrt(strength) * one
+        strength = np.sqrt(noise(away) if callable(noise) else noise)
+        buffer = momentum * buffer + h * away + strength * generator.standard_normal(shape)
         position = position - RATE * buffer
         middle += drift
-        update = RATE**2 * (buffer**2).sum(1)
-        rows.append(((h * away**2).sum(1) / 2, update, (position * buffer).sum(1), position))
-    loss, update, turned, theta = (np.stack(one, 1) for one in zip(*rows))
+        sums = (h * away**2).sum(1) / 2, RATE**2 * (buffer**2).sum(1), (position**2).sum(1)
+        rows.append((*sums, (position * buffer).sum(1)))
+        kept += [position] if step % THIN == 0 else []
+    names = "loss", "update_square", "weight_square", "weight_buffer"
+    found = dict(zip(names, np.moveaxis(rows, 0, 2)))
+    return found | {"theta": np.stack(kept, 1)}
+
+
+def later(found: dict, first: int) -> dict:
+    """The same from a step on."""
     return {
-        "theta": theta, "loss": loss, "update_square": update, "weight_buffer": turned,
-        "weight_square": (theta**2).sum(2),
-    }  # fmt: skip
+        name: values[:, first // (THIN if name == "theta" else 1) :]
+        for name, values in found.items()
+    }
 
 
 def measured(values, errors=np.nan, every=100) -> Series:
@@ -80,7 +87,7 @@ def seen(found: dict | None = None, member=0, *, series=(), start=(), **given) -
     known |= dict(series)
     starts = {name: (one.values[0], one.errors[0]) for name, one in known.items()}
     if found:
-        given = {"sketch": found["theta"][member]} | given
+        given = {"sketch": found["theta"][member], "sketch_every": THIN} | given
     made = dict(facts=facts(), begin=0, first=0, last=STEPS - 1, rates=np.array([RATE]))
     return Watched(**made | {"series": known, "start": starts | dict(start)} | given)
 
@@ -91,7 +98,7 @@ def counted(ask, trainings) -> tuple[Counter, list]:
     return Counter(one.verdict for one in answers), answers
 
 
-def written(folder, found: dict, member=0, *, more=(), every=4, rates=RATE, **given):
+def written(folder, found: dict, member=0, *, more=(), rates=RATE, **given):
     """Write a member of :func:`quadratic` as a watched run, with ``more`` rows."""
     folder.mkdir(parents=True, exist_ok=True)
     steps, rows = np.arange(found["loss"].shape[1]), [*more]
@@ -99,8 +106,8 @@ def written(folder, found: dict, member=0, *, more=(), every=4, rates=RATE, **gi
         rows += metrics.rows(name, found[name][member], step=steps)
     rates = np.broadcast_to(rates, len(steps))
     rows += metrics.rows("learning_rate", rates[:, None], step=steps, index=[0])
-    theta = found["theta"][member, ::every]
-    rows += metrics.rows("sketch", theta, step=steps[::every], index=range(theta.shape[1]))
+    theta = found["theta"][member]
+    rows += metrics.rows("sketch", theta, step=steps[::THIN], index=range(theta.shape[1]))
     info = dict.fromkeys(records.KEYS, "") | {"experiment": "training", "status": "complete"}
     info |= {"settings": {}, "wall_seconds": 1.0, "seed": 0, "watch": facts(**given)}
     return records.write(folder, info, rows)
@@ -113,7 +120,7 @@ def measurements(found: dict, member=0, batches=16, every=100, seed=0) -> list[t
     """
     generator, steps = np.random.default_rng(seed), np.arange(0, found["loss"].shape[1], every)
     h = CURVATURE
-    full = ((h * (found["theta"][member, steps] - 3)) ** 2).sum(1)
+    full = ((h * (found["theta"][member, steps // THIN] - 3)) ** 2).sum(1)
     error = np.sqrt(4 * full / batches + 2 * len(h) / batches**2)
     square = full + error * generator.standard_normal(len(steps))
     loss = found["loss"][member, steps]

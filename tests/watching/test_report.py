@@ -66,7 +66,7 @@ def test_without_an_optimizer_there_is_no_rate(found, tmp_path):
     seen = watched(run)
     assert not seen.steady and seen.first == -(-2 * STEPS // 3)
     said = {one["key"]: one for one in report.report(run)["answers"]}
-    assert "the rate was not watched" in said["weights"]["why"]
+    assert "no learning rate was watched" in said["weights"]["why"]
     assert said["loss"]["verdict"] == "yes"
 
 

@@ -87,6 +87,21 @@ def test_together_makes_intervals_hold_jointly():
     assert (six.high - six.value) / (one.high - one.value) == pytest.approx(ratio)
 
 
+@pytest.mark.parametrize("alone", [0.0, 0.9, 0.999])
+def test_many_series_drift_together_as_often_as_is_said_whatever_they_have_in_common(alone):
+    generator = np.random.default_rng(0)
+    common, own = generator.standard_normal((2, COUNT // 2, 512, 8))
+    series = np.sqrt(alone) * common[..., :1] + np.sqrt(1 - alone) * own
+    found = [drifts.change(one).gain for one in series]
+    assert sum(one.low > 0 for one in found) <= at_most(0.05, COUNT // 2)
+    walks = [drifts.gain_at_any_memory(one) for one in series.cumsum(1)]
+    assert sum(one.low > 0 for one in walks) <= at_most(0.05, COUNT // 2)
+    lines = np.linspace(0, 1, 512)[:, None] * np.ones(8)
+    moved = [drifts.change(one + lines).gain for one in series]
+    assert sum(one.low > 0 for one in moved) > 0.95 * len(moved)
+    assert sum(one.low <= 1 <= one.high for one in moved) >= at_least(0.95, len(moved))
+
+
 def test_a_constant_does_not_drift():
     assert drifts.change(np.full(100, 0.3)).gain == (0, 0, 0)
 

@@ -16,6 +16,7 @@ from trainings import (
     at_most,
     counted,
     facts,
+    later,
     measured,
     quadratic,
     seen,
@@ -120,12 +121,12 @@ def test_settled_weights_are_stationary(settled):
     assert sum(one.low <= 0 <= one.high for one in answers) >= at_least(0.96)
     longer = quadratic(start="stationary", steps=4 * STEPS, seed=1)
     said, _ = counted(settling.weights, each(longer))
-    assert said["no"] <= at_most(0.05) and said["yes"] > 0.8 * SEEDS
+    assert said["no"] <= at_most(0.05) and said["yes"] > 0.65 * SEEDS
 
 
 def test_weights_with_momentum_are_stationary_too():
     found = quadratic(momentum=0.9, noise=0.1, steps=STEPS + 1000)
-    found = {name: values[:, 1000:] for name, values in found.items()}
+    found = later(found, 1000)
     changed = facts(momentum=0.9)
     said, answers = counted(settling.weights, each(found, facts=changed))
     assert said["no"] <= at_most(0.05)
@@ -142,18 +143,19 @@ def test_slow_weights_in_equilibrium_are_not_called_drifting():
 
 
 @pytest.mark.parametrize(
-    "case",
+    "case, power",
     [
-        dict(start="stationary", drift=4e-4),
-        dict(start=5.0, curvature=np.full(20, 0.005), noise=0.01),
-        dict(start=0.0, curvature=np.full(20, 1e-9)),
+        (dict(start="stationary", drift=4e-4), 0.95),
+        (dict(start=5.0, curvature=np.full(20, 0.005), noise=0.01), 0.95),
+        # Free diffusion is a stationary process with a very long memory, as far as one sees.
+        (dict(start=0.0, curvature=np.full(20, 1e-9)), 0.3),
     ],
     ids=["the minimum moves", "out of equilibrium", "free diffusion"],
 )
-def test_weights_that_go_on_are_seen_and_never_called_stationary(case):
+def test_weights_that_go_on_are_seen_and_never_called_stationary(case, power):
     said, _ = counted(settling.weights, each(quadratic(**case)))
     assert not said["yes"]
-    assert said["no"] > 0.5 * SEEDS
+    assert said["no"] > power * SEEDS
 
 
 def test_a_rate_that_never_stands_still_has_no_stationary_weights(settled):
@@ -167,6 +169,19 @@ def test_frozen_weights_are_no_stationary_ones(settled):
     still = {name: np.ones_like(settled[name]) for name in settled}
     still["update_square"] *= 0
     assert "frozen" in settling.weights(seen(still)).why
+
+
+def test_weights_that_turn_at_a_constant_norm_are_seen_by_the_sketch():
+    angle = np.linspace(0, 1, STEPS)
+    turning = 10 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    draw = np.random.default_rng(0).standard_normal((STEPS, 2))
+    series = {
+        name: measured(1 + 0.1 * draw[:, n], every=1)
+        for n, name in enumerate(("weight_square", "update_square"))
+    }
+    answer = settling.weights(seen(series=series, sketch=turning + 0.1 * draw))
+    assert answer.verdict == "no" and answer.why.endswith("What drifts: the weights.")
+    assert settling.weights(seen(series=series, sketch=0.1 * draw)).verdict == "yes"
 
 
 # --- the edge of stability ---
@@ -270,7 +285,7 @@ def test_noise_at_a_settled_loss_is_the_papers_regime(settled):
 
 def test_interpolation_is_another_regime():
     found = quadratic(noise=lambda away: 0.5 * away**2, start=3.0)
-    found = {name: values[:, 500:] for name, values in found.items()}
+    found = later(found, 500)
     one = whole(found, square=1e-8, noise=1e-4)
     said = {answer.key: answer for answer in judging.answers(one)}
     assert said["gradient"].verdict == "yes" and said["regime"].verdict == "no"

@@ -53,7 +53,7 @@ def asks(question: str, quantity: str, criterion: str) -> Callable:
             except UsageError as error:
                 verdict, found, why = OPEN, UNKNOWN, str(error)
                 advice = "Nothing follows from this."
-            given = function.__name__.strip("_"), question, verdict, *map(float, found)
+            given = function.__name__, question, verdict, *map(float, found)
             return Answer(*given, quantity, criterion, why, advice)
 
         return answer
@@ -93,12 +93,25 @@ def opposite(verdict: str) -> str:
     return {YES: NO, NO: YES}.get(verdict, verdict)
 
 
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with so many digits, without an exponent where it is readable.
+
+    >>> number(1184.2), number(0.00171)
+    ('1,180', '0.00171')
+    """
+    return f"{float(f'{value:.{digits}g}'):,g}"
+
+
 def percent(value: float) -> str:
-    """Return a share in per cent, with two digits."""
-    return f"{100 * value:.2g} %"
+    """Return a share in per cent, with two digits.
+
+    >>> percent(-2.81)
+    '-280 %'
+    """
+    return f"{number(100 * value, 2)} %"
 
 
-def ends(found: Estimate, form: Callable = "{:.3g}".format) -> str:
+def ends(found: Estimate, form: Callable = number) -> str:
     """Return an estimate as a text: ``value (low to high)``."""
     value, low, high = map(form, found)
     return f"{value} ({low} to {high})"

@@ -11,6 +11,7 @@ to 97 % of cases (tests/watching/test_report_diffusion.py counts them).
 from typing import NamedTuple
 
 import numpy as np
+import scipy.stats
 from numpy.typing import NDArray
 
 from ..chapters.ch09_anomalous_diffusion import bootstrap
@@ -31,9 +32,15 @@ class Displacement(NamedTuple):
     lags: NDArray
     squares: NDArray
 
-    def exponent(self) -> Estimate:
-        """Return the exponent over the last two thirds of the lags, by a bootstrap."""
-        return bootstrap.exponent(self.lags, self.squares[None], self.lags[-1] * WINDOW)
+    def exponent(self, together: int = 1) -> Estimate:
+        """Return the exponent over the last two thirds of the lags, by a bootstrap.
+
+        Its interval can hold ``together`` with others, so many in all (Bonferroni).
+        """
+        found = bootstrap.exponent(self.lags, self.squares[None], self.lags[-1] * WINDOW)
+        one, all_ = (scipy.stats.t.isf(0.025 / n, POINTS - 1) for n in (1, together))
+        error = (found.high - found.value) / one
+        return Estimate(found.value, found.value - all_ * error, found.value + all_ * error)
 
 
 def displacements(sketch: NDArray | None) -> Displacement:

@@ -12,7 +12,7 @@ import contextlib
 from ..errors import UsageError
 from ..stats.estimate import Estimate
 from . import identities
-from .answers import NO, UNKNOWN, YES, Answer, all_of, asks, opposite
+from .answers import NO, OPEN, UNKNOWN, YES, Answer, all_of, asks, number, opposite
 from .limits import batch, edge
 from .settling import gradient, loss, spread, weights
 from .watched import Watched
@@ -21,6 +21,12 @@ QUESTIONS = loss, gradient, weights, spread, edge, batch
 MEMORIES = 3.0  # of the weights in a stage: their start then counts for e^-3 = 5 %
 
 
+@asks(
+    "Is this the regime of the papers?",
+    "memories of the weights in the stage, ηλT/(1−β)",
+    "yes: the loss has settled, the gradient has not vanished, and there is noise; no: one of"
+    " these is answered otherwise",
+)
 def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
     """Say whether this is the regime of the papers, from the other answers.
 
@@ -28,16 +34,6 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
     al.: the weights move on meanwhile. The number is :func:`~.identities.memories` in the
     stage, exact: what the start of the stage still counts for is its negative exponential.
     """
-    return _regime(watched, answers)
-
-
-@asks(
-    "Is this the regime of the papers?",
-    "memories of the weights in the stage, ηλT/(1−β)",
-    "yes: the loss has settled, the gradient has not vanished, and there is noise; no: one of"
-    " these is answered otherwise",
-)
-def _regime(watched: Watched, answers: dict[str, Answer]):
     passed, steps = UNKNOWN, watched.last - watched.begin
     noisy = bool(watched.of("noise_norm").values.any())
     settled, vanished = answers["loss"].verdict, answers["gradient"].verdict
@@ -56,18 +52,19 @@ def _regime(watched: Watched, answers: dict[str, Answer]):
                  NO: "The weights stay in one region: Kunin et al.'s diffusion is not seen."}  # fmt: skip
         why += " " + moves.get(moving, "Whether the weights go on meanwhile cannot be judged.")
     else:
-        why = "What decides it cannot be judged."
-    advice = "Nothing."
-    with contextlib.suppress(UsageError):
-        watched.needs_a_steady_rate()
-        count = identities.memories(watched, steps)
-        passed = Estimate(count, count, count)
-        why += f" The stage is {count:.2g} memories of the weights long"
-        young = count < MEMORIES
-        why += ": they still depend on its start." if young else ": its start is forgotten."
-        if young:
-            advice = f"The norm of the weights settles after about {MEMORIES / count:.2g} times"
-            advice += " as many steps at this rate and decay."
+        first = "the loss has settled" if settled == OPEN else "the gradient has vanished"
+        why = f"It cannot be judged whether {first}."
+    advice = "Nothing beyond the answers above."
+    if watched.steady:
+        with contextlib.suppress(UsageError):
+            count = identities.memories(watched, steps)
+            passed = Estimate(count, count, count)
+            why += f" The stage is {number(count, 2)} memories of the weights long"
+            young = count < MEMORIES
+            why += ": they still depend on its start." if young else ": its start is forgotten."
+            if young:
+                advice = f"The norm of the weights settles after about {MEMORIES / count:.2g}"
+                advice += " times as many steps at this rate and decay."
     return verdict, passed, why, advice
 
 

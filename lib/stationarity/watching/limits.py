@@ -11,6 +11,7 @@ from .watched import Watched
 
 EDGE = (0.85, 1.15)  # of the sharpness over the stable one: it is at the edge
 MOSTLY = 3.0  # noise over signal, in squares: above it, a step is mostly noise
+FEWER = "None is larger; a smaller one costs less a step."
 MOSTLY_ADAM = 10.0  # the same where the noise that counts is in another metric
 
 
@@ -77,7 +78,7 @@ def batch(watched: Watched, together: int = 1) -> Answer:
     """
     noise = watched.of("noise_norm")
     if not noise.values.any():
-        return NO, Estimate(0.0, 0.0, 0.0), "There is no noise.", "A smaller batch would do."
+        return NO, Estimate(0.0, 0.0, 0.0), "There is no noise: a batch is all the data.", FEWER
     strength = drifts.level(noise.values**2, None, 2 * together)
     signal = watched.mean("gradient_norm_squared", 2 * together)
     high = strength.high / signal.low if signal.low > 0 else math.inf

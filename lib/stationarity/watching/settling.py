@@ -18,6 +18,7 @@ from .answers import (
     asks,
     between,
     ends,
+    number,
     opposite,
     percent,
     within,
@@ -43,21 +44,20 @@ def loss(watched: Watched, together: int = 1) -> Answer:
     start = watched.start.get("mean_loss", watched.start["loss"])[0]
     lost = start - float(values.mean())
     if not lost > 0:
-        said = (
-            f"The loss was {start:.3g} when the watching began and is {values.mean():.3g} now"
-        )
+        said = f"The loss was {number(start)} when the watching began and is {number(values.mean())}"
         raise UsageError(f"{said}: it lost nothing that a change could be a share of.")
-    share = found.gain / lost
+    share, present = found.gain / lost, float(values.mean())
     verdict = within(share, STABLE)
-    why = f"The loss {share.trend if share.trend != 'no trend' else 'shows no trend'} over the"
-    why += f" window: {ends(share, percent)} of the {lost:.3g} that it lost before."
+    moves = share.trend if share.trend != "no trend" else "shows no trend"
+    why = f"Over the window the loss {moves}: {ends(share, percent)} of the {number(lost)} that"
+    why += f" it lost before, {percent(found.gain.value / abs(present))} of what is left."
     if not watched.steady:
         why += f" Meanwhile {watched.course}: a shrinking rate alone can settle a loss."
     longer = max(math.ceil(((share.high - share.low) / 2 / STABLE) ** 2), 2)
-    settled = "More steps at this rate will not change the loss much: decay the rate or"
+    settled = "Against what it lost, more steps at this rate change little: decay the rate or"
     settled += " average the weights, or stop."
     if not watched.steady:
-        settled = "Nothing: the schedule has ended where the loss stands still."
+        settled = "Nothing: where the schedule has come to, the loss stands still."
     advice = {
         YES: settled,
         NO: "Train longer at this rate: the loss still falls."
@@ -92,66 +92,68 @@ def gradient(watched: Watched, together: int = 1) -> Answer:
     ratio = Estimate(square.value / first, square.low / begin.high, square.high / begin.low)
     ratio = ratio.root()
     verdict = between(ratio, -math.inf, VANISHED)
-    why = f"The norm is {ends(ratio, percent)} of that at the start."
+    why, noise = f"The norm is {ends(ratio, percent)} of that at the start.", math.nan
     with contextlib.suppress(UsageError):
         noise = float(np.mean(watched.of("noise_norm").values ** 2))
-        if noise > 0:
-            why += f" Its square is {square.value / noise:.2g} of a minibatch's noise."
-        else:
-            why += " There is no noise."
+    if noise > 0:
+        why += f" Its square is {number(square.value / noise, 2)} of a minibatch's noise."
+    kept = (
+        "At a constant rate with noise that is as it must be: to come nearer, decay the rate."
+    )
+    if noise == 0:
+        why, kept = f"{why} There is no noise.", "There is no noise: go on to come nearer."
     advice = {
         YES: "The weights have come to a stationary point: more steps change little.",
-        NO: "The weights are at no stationary point. At a constant rate with noise that is as"
-        " it must be: to come nearer, decay the rate.",
+        NO: f"The weights are at no stationary point. {kept}",
         OPEN: "Measure with more batches: the error falls as one over their number.",
     }
     return verdict, ratio, why, advice[verdict]
 
 
+WORDS = {
+    "weight_square": "‖θ‖²",
+    "update_square": "the size of the steps",
+    "sketch": "the weights",
+}
+
+
 @asks(
     "Are the weights stationary?",
     "change of ‖θ‖² over the window, as a share of ‖θ‖²",
-    "yes: ‖θ‖² and the size of the steps both drift by less than one standard deviation of their"
-    " own scatter, by their joint intervals; no: one drifts by more than nothing, beyond that",
+    "yes: ‖θ‖², the size of the steps and the weights (a sketch of them) all drift by less than"
+    " one standard deviation of their own scatter, by joint intervals, at a constant rate; no: one"
+    " of them drifts, and by its interval perhaps by more",
 )
 def weights(watched: Watched, together: int = 1) -> Answer:
-    """Judge the drifts of ||theta||^2 and of ||u||^2, each as one of two (Bonferroni).
+    """Judge the drifts of ||theta||^2, ||u||^2 and the sketch, each as one of three.
 
-    Both are constant in the mean where the weights are stationary. The converse is false:
-    weights can wander at a constant norm; ``yes`` says that these two numbers stand still, and
-    :func:`spread` asks about wandering. The balance of pull and push, see
-    :mod:`~.identities`, is said with it: it is the drift of ||theta||^2 in another unit.
+    All are constant in the mean where the weights are stationary. The converse is false:
+    ``yes`` says that these stand still over the window, and no more. The balance of pull and
+    push, see :mod:`~.identities`, is said with it: it is the drift of ||theta||^2 in another
+    unit.
     """
-    watched.needs_a_steady_rate()
-    found, verdicts = {}, {}
-    for name in ("weight_square", "update_square"):
-        values = watched.of(name).values
-        found[name] = drifts.change(values, 2 * together)
-        spread = np.nan_to_num(found[name].spread)
-        tolerance = max(spread, STILL * float(np.abs(values).mean()))
-        verdicts[name] = within(found[name].gain, tolerance)
-    if not watched.of("update_square").values.any():
+    series = {name: watched.of(name).values for name in ("weight_square", "update_square")}
+    if not series["update_square"].any():
         raise UsageError("No step moves the weights in the window: they are frozen.")
-    square, steps = watched.of("weight_square").values, len(watched.of("weight_square").values)
-    share = found["weight_square"].gain / float(square.mean())
-    speed = found["update_square"].gain / float(watched.of("update_square").values.mean())
+    if watched.sketch is not None:
+        series["sketch"] = watched.sketch
+    found = {n: drifts.change(values, len(series) * together) for n, values in series.items()}
+    verdicts = {}
+    for name, values in series.items():
+        tolerance = STILL * float(np.sqrt(np.mean(values**2)))
+        tolerance = max(np.nan_to_num(found[name].spread), tolerance)
+        verdicts[name] = within(found[name].gain, tolerance)
+    share, speed = (found[n].gain / float(series[n].mean()) for n in list(series)[:2])
     why = f"‖θ‖² changes by {ends(share, percent)} over the window, the square of a step by"
-    why += f" {ends(speed, percent)}."
-    update = float(watched.of("update_square").values.mean())
-    balance = identities.pull_over_push(found["weight_square"].gain, update, steps)
-    why += f" Pull inwards over push outwards: {ends(balance)}, 1 where ‖θ‖² stands still."
-    with contextlib.suppress(UsageError):
-        turned = float(np.diff(watched.of("weight_buffer").values[[0, -1]])[0])
-        ratio = identities.fluctuation_dissipation(
-            found["weight_square"].gain, turned, update, steps, watched
-        )
-        why += f" Fluctuation-dissipation ratio: {ends(ratio)}."
+    why += f" {ends(speed, percent)}. {_balances(watched, found['weight_square'].gain)}"
     verdict = all_of(*verdicts.values())
-    slow = [name for name, one in found.items() if math.isnan(one.memory)]
-    if slow and verdict == OPEN:
-        words = {"weight_square": "‖θ‖²", "update_square": "the size of the steps"}
-        why += f" The memory of {' and of '.join(words[one] for one in slow)} is not short"
-        why += " against the window: a slow motion looks like a drift."
+    drifting = [WORDS[name] for name, one in verdicts.items() if one == NO]
+    slow = [WORDS[name] for name, one in found.items() if math.isnan(one.memory)]
+    if drifting:
+        why += f" What drifts: {', '.join(drifting)}."
+    elif slow and verdict == OPEN:
+        why += f" The memory of {' and of '.join(slow)} is not short against the window: a slow"
+        why += " motion looks like a drift."
     advice = {
         YES: "Averages over time at this rate mean something: average the weights, or decay"
         " the rate.",
@@ -159,7 +161,28 @@ def weights(watched: Watched, together: int = 1) -> Answer:
         " you call it one, or decay the rate without waiting for it.",
         OPEN: "Train several times longer at this rate to tell.",
     }
-    return verdict, share, why, advice[verdict]
+    return _at_a_constant_rate(watched, verdict, share, why, advice[verdict])
+
+
+def _balances(watched: Watched, gain: Estimate) -> str:
+    """Return the balances of :mod:`~.identities` that hold for the optimizer, in words."""
+    update = watched.of("update_square").values
+    about = float(update.mean()), len(update)
+    balance = identities.pull_over_push(gain, *about)
+    why = f"Pull inwards over push outwards: {ends(balance)}, 1 where ‖θ‖² stands still."
+    with contextlib.suppress(UsageError):
+        turned = drifts.change(watched.of("weight_buffer").values).gain.value
+        ratio = identities.fluctuation_dissipation(gain, turned, *about, watched)
+        why += f" Fluctuation-dissipation ratio: {ends(ratio)}."
+    return why
+
+
+def _at_a_constant_rate(watched: Watched, verdict, found, why: str, advice: str):
+    """Return an answer's parts, without a verdict where the rate does not stand still."""
+    if watched.steady:
+        return verdict, found, why, advice
+    why += f" But in the window {watched.course}: there is no stationary state to be in."
+    return OPEN, found, why, "To have a verdict, hold the rate for a stage and watch that."
 
 
 @asks(
@@ -173,9 +196,8 @@ def spread(watched: Watched, together: int = 1) -> Answer:
     Over lags from a 30th to a tenth of the window. ``no`` says that over these lags the
     distance no longer grows: the weights stay in a region that they have explored.
     """
-    watched.needs_a_steady_rate()
     found = diffusion.displacements(watched.sketch)
-    exponent = found.exponent()
+    exponent = found.exponent(together)
     verdict = opposite(between(exponent, -math.inf, BOUNDED))
     longest = int(found.lags[-1]) * watched.sketch_every
     kind = "as Brownian motion does, as far as it tells"
@@ -185,7 +207,7 @@ def spread(watched: Watched, together: int = 1) -> Answer:
         kind = "faster than Brownian motion"
     kind = {NO: "not any more", OPEN: "or not: it cannot be told"}.get(verdict, kind)
     why = f"Over {longest // 3} to {longest} steps the squared displacement grows {kind}:"
-    why += f" its exponent is {ends(exponent)}."
+    why += f" its exponent is {ends(exponent)}. Longer lags are not seen."
     advice = {
         YES: "The weights go on although the loss may not: weights from now and from later are"
         " different nets. Average them only over steps within which the loss of the average"
@@ -193,4 +215,4 @@ def spread(watched: Watched, together: int = 1) -> Answer:
         NO: "The weights stay in one region: their average over the window lies within it.",
         OPEN: "Train longer at this rate to tell.",
     }
-    return verdict, exponent, why, advice[verdict]
+    return _at_a_constant_rate(watched, verdict, exponent, why, advice[verdict])

@@ -89,7 +89,7 @@ class Watched:
     def course(self) -> str:
         """What the first group's learning rate did in the window, as part of a sentence."""
         if not len(self.rates):
-            return "the rate was not watched"
+            return "no learning rate was watched"
         return f"the learning rate went from {self.rate_before:.3g} to {self.rates[0]:.3g}"
 
     def mean(self, quantity: str, together: int = 1) -> Estimate:
@@ -97,12 +97,6 @@ class Watched:
         found = self.of(quantity)
         errors = found.errors if np.isfinite(found.errors).all() else None
         return drifts.level(found.values, errors, together)
-
-    def needs_a_steady_rate(self) -> None:
-        """Raise :class:`UsageError` unless the rates stand still."""
-        if not self.steady:
-            said = f"In the window {self.course}: only at a constant one is there a stationary"
-            raise UsageError(f"{said} state. Hold the rate for a stage, and watch that.")
 
 
 def stage(rates: NDArray) -> int:
