@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..chapters.levels import VANISHED, squared_norm
-from ..chapters.plots import DASHED, THRESHOLD, intervals, points, use_style
+from ..chapters.plots import DASHED, THRESHOLD, intervals, legend_above, points, use_style
 from ..errors import UsageError
 from ..runs.records import Run
 from . import diffusion
@@ -87,7 +87,7 @@ def loss(axes: Axes, run: Run, seen: Watched) -> None:
     lines = np.concatenate([line.get_ydata() for line in axes.lines])
     if lines.min() > 0 and lines.max() > 10 * lines.min():
         axes.set_yscale("log")
-    axes.legend()
+    legend_above(axes.figure, axes, 3)
 
 
 def gradient(axes: Axes, run: Run, seen: Watched) -> None:
@@ -104,7 +104,7 @@ def gradient(axes: Axes, run: Run, seen: Watched) -> None:
     intervals(axes, square.step, *ends, color=BLUE, markersize=3, label="unbiased")
     axes.axhline(gone, label=f"{VANISHED:.0%} of the start", **ink(THRESHOLD))
     axes.set_yscale("log")
-    axes.legend()
+    legend_above(axes.figure, axes, 3)
 
 
 def ink(style: dict) -> dict:
@@ -123,7 +123,7 @@ def weights(axes: Axes, run: Run, seen: Watched) -> None:
         axes.plot(steps, values / seen.of(name).values.mean(), label=label, **style)
     axes.set_ylim(0, 3)
     axes.axhline(1, **ink(DASHED))
-    axes.legend()
+    legend_above(axes.figure, axes, 3)
 
 
 def spread(axes: Axes, run: Run, seen: Watched) -> None:
@@ -135,7 +135,7 @@ def spread(axes: Axes, run: Run, seen: Watched) -> None:
     axes.loglog(lags[fitted], mean[fitted], "o", color=BLUE, label="fitted")
     axes.loglog(lags, mean[-1] * lags / lags[-1], label="Brownian", **ink(DASHED))
     axes.set(xlabel="lag (steps)", ylabel="squared displacement")
-    axes.legend()
+    legend_above(axes.figure, axes, 3)
 
 
 def edge(axes: Axes, run: Run, seen: Watched) -> None:
@@ -148,7 +148,8 @@ def edge(axes: Axes, run: Run, seen: Watched) -> None:
     points(axes, top.step, top.value / stable.value, error, color=BLUE)
     for end in EDGE:
         axes.axhline(end, **ink(THRESHOLD))
-    axes.set_ylim(0, None)
+    highest = (top.value / stable.value)[top.step >= seen.first].max()
+    axes.set_ylim(0, 1.3 * max(EDGE[1], highest))  # Adam's first steps are far above
 
 
 def batch(axes: Axes, run: Run, seen: Watched) -> None:
@@ -172,7 +173,7 @@ def batch(axes: Axes, run: Run, seen: Watched) -> None:
     ends = (one.clip(lower=least) for one in (square.value, low, high))
     intervals(axes, square.step, *ends, color=BLUE, markersize=3, label="signal ‖∇L‖²")
     axes.set(yscale="log")
-    axes.legend()
+    legend_above(axes.figure, axes, 3)
 
 
 DRAWN = {  # of each question: how its figure is drawn, and what one sees there

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..runs.records import Run
 from . import figures
+from .answers import number as written
 from .watched import watched
 
 STYLE = """
@@ -100,7 +101,7 @@ def _row(answer: dict) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3g}"
+    return "unknown" if value is None else written(value)
 
 
 def _section(run: Run, seen, answer: dict) -> str:
@@ -111,7 +112,9 @@ def _section(run: Run, seen, answer: dict) -> str:
         drawing = figures.svg(draw, run, seen, answer["key"], html.escape(alt))
     if answer["number"] is not None or answer["low"] is not None:
         low, high = _number(answer["low"]), _number(answer["high"])
-        number = f"{_number(answer['number'])}, at 95 % from {low} to {high}"
+        number = _number(answer["number"])
+        if low != high:  # as of what is exact
+            number += f", at 95 % from {low} to {high}"
     return f"""<section id="{safe["key"]}">
 <h2>{safe["question"]} {_verdict(answer)}</h2>
 <p>{safe["why"]}</p>

@@ -53,8 +53,8 @@ def note(jointly: bool) -> str:
     return (
         f"Each interval holds alone, with 95 %. Of {JUDGED} questions, one verdict or more is "
         f"wrong by chance with a probability of up to {5 * JUDGED} %; who reads the reports of "
-        "20 runs must expect a wrong verdict among them. With `jointly` the intervals hold all "
-        "together. The last question follows from the others."
+        "20 runs must expect a wrong verdict among them. Made with --jointly, the intervals hold "
+        "all together. The last question follows from the others."
     )
 
 

@@ -26,6 +26,7 @@ from .answers import (
 from .watched import Watched
 
 STILL = 1e-6  # of ||theta||^2: a change that float32 does not tell from none
+FALLING = 0.8  # last quarter over first: below it, the little that is left still falls
 BOUNDED = 0.25  # an exponent below it, and the weights stay where they are
 
 
@@ -46,16 +47,20 @@ def loss(watched: Watched, together: int = 1) -> Answer:
     if not lost > 0:
         said = f"The loss was {number(start)} when the watching began and is {number(values.mean())}"
         raise UsageError(f"{said}: it lost nothing that a change could be a share of.")
-    share, present = found.gain / lost, float(values.mean())
+    share, quarter = found.gain / lost, len(values) // 4
+    left = float(values[-quarter:].mean() / values[:quarter].mean())
     verdict = within(share, STABLE)
     moves = share.trend if share.trend != "no trend" else "shows no trend"
     why = f"Over the window the loss {moves}: {ends(share, percent)} of the {number(lost)} that"
-    why += f" it lost before, {percent(found.gain.value / abs(present))} of what is left."
+    why += f" it lost before. Its mean over the last quarter is {number(left)} of that over the"
+    why += " first."
     if not watched.steady:
         why += f" Meanwhile {watched.course}: a shrinking rate alone can settle a loss."
     longer = max(math.ceil(((share.high - share.low) / 2 / STABLE) ** 2), 2)
     settled = "Against what it lost, more steps at this rate change little: decay the rate or"
     settled += " average the weights, or stop."
+    if share.high < 0 and left < FALLING:
+        settled += " What is left still falls: where the last digits count, train on."
     if not watched.steady:
         settled = "Nothing: where the schedule has come to, the loss stands still."
     advice = {
