@@ -10,8 +10,9 @@ from stationarity.__main__ import main
 from stationarity.errors import UsageError
 from stationarity.runs import records
 from stationarity.watching import report
+from stationarity.watching.simulated import RATE, quadratic
 from stationarity.watching.watched import stage, watched
-from trainings import RATE, STEPS, measurements, quadratic, written
+from trainings import STEPS, measurements, written
 
 KEYS = {
     "key", "question", "verdict", "number", "low", "high", "quantity", "criterion", "why", "advice",

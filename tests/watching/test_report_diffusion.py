@@ -5,7 +5,8 @@ import pytest
 from stationarity.chapters.ch09_anomalous_diffusion import walks
 from stationarity.errors import UsageError
 from stationarity.watching import diffusion, settling
-from trainings import SEEDS, at_least, counted, seen
+from stationarity.watching.simulated import seen
+from trainings import SEEDS, at_least, counted
 
 ROWS, WIDTH = 1000, 20
 

@@ -7,38 +7,32 @@ passes once in a thousand; power is what the report may claim.
 import numpy as np
 import pytest
 from stationarity.watching import judging, limits, settling
-from trainings import (
+from stationarity.watching.simulated import (
     CURVATURE,
+    FREE,
+    POINTS,
     RATE,
-    SEEDS,
-    STEPS,
-    at_least,
-    at_most,
-    counted,
+    SLOW,
+    batches,
+    edges,
     facts,
+    gradients,
     later,
     measured,
     quadratic,
     seen,
-)
-
-POINTS = 40  # measurements in a window
+)  # fmt: skip
+from trainings import SEEDS, STEPS, at_least, at_most, counted
 
 
 @pytest.fixture(scope="module")
 def settled():
     """In equilibrium from the first step."""
-    return quadratic(start="stationary")
+    return quadratic(SEEDS, start="stationary")
 
 
 def each(found, **given):
     return (seen(found, member, **given) for member in range(SEEDS))
-
-
-def noisy(level, error, seed=0):
-    """Measurements about a level, of each seed."""
-    draw = np.random.default_rng(seed).standard_normal((SEEDS, POINTS))
-    return level + error * draw
 
 
 # --- the loss ---
@@ -68,7 +62,7 @@ def test_a_loss_that_changes_by_the_tolerance_is_seldom_called_settled(settled):
 
 
 def test_a_loss_that_still_falls_is_seen():
-    found = quadratic(curvature=np.full(20, 0.005), start=5.0, noise=0.01)
+    found = quadratic(SEEDS, curvature=SLOW, start=5.0, noise=0.01)
     said, answers = counted(settling.loss, each(found))
     assert said["no"] == SEEDS
     assert "Train longer" in answers[0].advice
@@ -82,33 +76,26 @@ def test_a_loss_that_never_fell_has_no_share(settled):
 # --- the gradient ---
 
 
-def gradients(square, error, begin=1.0):
-    for values in noisy(square, error):
-        series = {"gradient_norm_squared": measured(values, error)}
-        series["noise_norm"] = measured(np.ones(POINTS))
-        yield seen(series=series, start={"gradient_norm_squared": (begin, 0.01)})
-
-
 def test_a_gradient_that_noise_keeps_up_has_not_vanished():
-    said, answers = counted(settling.gradient, gradients(0.01, 0.005))
+    said, answers = counted(settling.gradient, gradients(0.01, 0.005, SEEDS))
     assert said["no"] == SEEDS
     assert sum(one.low <= 0.1 <= one.high for one in answers) >= at_least(0.95)
 
 
 @pytest.mark.parametrize("over, wrong", [(1.0001, "yes"), (0.9999, "no")])
 def test_at_the_criterion_a_gradient_is_seldom_on_the_wrong_side(over, wrong):
-    said, _ = counted(settling.gradient, gradients(over * 1e-4, 1e-4))
+    said, _ = counted(settling.gradient, gradients(over * 1e-4, 1e-4, SEEDS))
     assert said[wrong] <= at_most(0.025)
 
 
 def test_a_gradient_that_is_zero_has_vanished_where_it_is_measured_well():
-    assert counted(settling.gradient, gradients(0.0, 1e-4))[0]["yes"] > 0.95 * SEEDS
-    said, _ = counted(settling.gradient, gradients(0.0, 0.1))
+    assert counted(settling.gradient, gradients(0.0, 1e-4, SEEDS))[0]["yes"] > 0.95 * SEEDS
+    said, _ = counted(settling.gradient, gradients(0.0, 0.1, SEEDS))
     assert max(said["no"], said["yes"]) <= at_most(0.025)
 
 
 def test_a_start_that_is_not_told_from_zero_is_no_measure():
-    answer = settling.gradient(next(gradients(0.0, 0.1, begin=0.001)))
+    answer = settling.gradient(next(gradients(0.0, 0.1, 1, begin=0.001)))
     assert answer.verdict == "cannot be judged" and "more batches" in answer.why
 
 
@@ -119,13 +106,13 @@ def test_settled_weights_are_stationary(settled):
     said, answers = counted(settling.weights, each(settled))
     assert said["no"] <= at_most(0.05)
     assert sum(one.low <= 0 <= one.high for one in answers) >= at_least(0.96)
-    longer = quadratic(start="stationary", steps=4 * STEPS, seed=1)
+    longer = quadratic(SEEDS, start="stationary", steps=4 * STEPS, seed=1)
     said, _ = counted(settling.weights, each(longer))
     assert said["no"] <= at_most(0.05) and said["yes"] > 0.65 * SEEDS
 
 
 def test_weights_with_momentum_are_stationary_too():
-    found = quadratic(momentum=0.9, noise=0.1, steps=STEPS + 1000)
+    found = quadratic(SEEDS, momentum=0.9, noise=0.1, steps=STEPS + 1000)
     found = later(found, 1000)
     changed = facts(momentum=0.9)
     said, answers = counted(settling.weights, each(found, facts=changed))
@@ -136,7 +123,7 @@ def test_weights_with_momentum_are_stationary_too():
 
 
 def test_slow_weights_in_equilibrium_are_not_called_drifting():
-    found = quadratic(curvature=np.full(20, 0.002), start="stationary")
+    found = quadratic(SEEDS, curvature=np.full(20, 0.002), start="stationary")
     said, answers = counted(settling.weights, each(found))
     assert said["no"] <= at_most(0.05) and not said["yes"]
     assert any("looks like a drift" in one.why for one in answers)
@@ -146,14 +133,14 @@ def test_slow_weights_in_equilibrium_are_not_called_drifting():
     "case, power",
     [
         (dict(start="stationary", drift=4e-4), 0.95),
-        (dict(start=5.0, curvature=np.full(20, 0.005), noise=0.01), 0.95),
+        (dict(start=5.0, curvature=SLOW, noise=0.01), 0.95),
         # Free diffusion is a stationary process with a very long memory, as far as one sees.
-        (dict(start=0.0, curvature=np.full(20, 1e-9)), 0.3),
+        (dict(start=0.0, curvature=FREE), 0.3),
     ],
     ids=["the minimum moves", "out of equilibrium", "free diffusion"],
 )
 def test_weights_that_go_on_are_seen_and_never_called_stationary(case, power):
-    said, _ = counted(settling.weights, each(quadratic(**case)))
+    said, _ = counted(settling.weights, each(quadratic(SEEDS, **case)))
     assert not said["yes"]
     assert said["no"] > power * SEEDS
 
@@ -187,21 +174,15 @@ def test_weights_that_turn_at_a_constant_norm_are_seen_by_the_sketch():
 # --- the edge of stability ---
 
 
-def edges(level, scatter):
-    for values in noisy(level, scatter):
-        series = {"sharpness": measured(20 * values, 0.01)}
-        yield seen(series=series | {"stable_sharpness": measured(np.full(POINTS, 20.0))})
-
-
 @pytest.mark.parametrize("level, verdict", [(1.0, "yes"), (0.5, "no"), (1.5, "no")])
 def test_the_edge_is_told(level, verdict):
-    said, _ = counted(limits.edge, edges(level, 0.1))
+    said, _ = counted(limits.edge, edges(level, 0.1, SEEDS))
     assert said[verdict] == SEEDS
 
 
 @pytest.mark.parametrize("end", limits.EDGE)
 def test_at_an_end_of_the_edge_neither_side_is_said_too_often(end):
-    said, _ = counted(limits.edge, edges(end, 0.1))
+    said, _ = counted(limits.edge, edges(end, 0.1, SEEDS))
     assert said["yes"] <= at_most(0.025) and said["no"] <= at_most(0.025)
 
 
@@ -223,42 +204,35 @@ def test_the_edge_of_a_quadratic_under_momentum_is_where_it_diverges():
 # --- the batch ---
 
 
-def batches(ratio, adam=False, error=0.02):
-    for values, noise in zip(noisy(1 / ratio, error), noisy(1.0, 0.05, seed=1)):
-        series = {"gradient_norm_squared": measured(values, error)}
-        series["noise_norm"] = measured(np.sqrt(noise))
-        yield seen(series=series, facts=facts(optimizer="AdamW" if adam else "SGD"))
-
-
 @pytest.mark.parametrize("ratio", [1.0, 10.0, 40.0])
 def test_the_interval_of_the_noise_scale_holds_it(ratio):
-    _, answers = counted(limits.batch, batches(ratio))
+    _, answers = counted(limits.batch, batches(ratio, SEEDS))
     assert sum(one.low <= ratio <= one.high for one in answers) >= at_least(0.95)
 
 
 @pytest.mark.parametrize(
-    "ratio, adam, verdict",
-    [(10.0, False, "yes"), (0.2, False, "no"), (1.0, False, "cannot be judged"),
-     (10.0, True, "cannot be judged"), (40.0, True, "yes")],
+    "ratio, optimizer, verdict",
+    [(10.0, "SGD", "yes"), (0.2, "SGD", "no"), (1.0, "SGD", "cannot be judged"),
+     (10.0, "AdamW", "cannot be judged"), (40.0, "AdamW", "yes")],
 )  # fmt: skip
-def test_whether_a_larger_batch_helps_is_told_beyond_the_factor(ratio, adam, verdict):
-    said, _ = counted(limits.batch, batches(ratio, adam, 0.001))
+def test_whether_a_larger_batch_helps_is_told_beyond_the_factor(ratio, optimizer, verdict):
+    said, _ = counted(limits.batch, batches(ratio, SEEDS, optimizer, 0.001))
     assert said[verdict] == SEEDS
 
 
 def test_at_the_factor_a_larger_batch_is_seldom_called_helpful():
-    said, _ = counted(limits.batch, batches(limits.MOSTLY))
+    said, _ = counted(limits.batch, batches(limits.MOSTLY, SEEDS))
     assert said["yes"] <= at_most(0.025)
 
 
 def test_a_signal_not_told_from_zero_leaves_a_lower_end():
-    _, answers = counted(limits.batch, batches(1e6))
+    _, answers = counted(limits.batch, batches(1e6, SEEDS))
     assert any(np.isinf(one.high) for one in answers)
     assert all(one.verdict in ("yes", "cannot be judged") for one in answers)
 
 
 def test_the_batch_is_the_one_of_a_step():
-    one = next(batches(1.0))
+    one = next(batches(1.0, 1))
     scaled = seen(series=one.series, facts=facts(batch_size=64, measured_batch_size=32))
     answer, other = limits.batch(one), limits.batch(scaled)
     assert other.number == pytest.approx(answer.number / 2)
@@ -284,7 +258,7 @@ def test_noise_at_a_settled_loss_is_the_papers_regime(settled):
 
 
 def test_interpolation_is_another_regime():
-    found = quadratic(noise=lambda away: 0.5 * away**2, start=3.0)
+    found = quadratic(SEEDS, noise=lambda away: 0.5 * away**2, start=3.0)
     found = later(found, 500)
     one = whole(found, square=1e-8, noise=1e-4)
     said = {answer.key: answer for answer in judging.answers(one)}

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from browsers import PHONE, chromium, started
 from stationarity.watching import report
-from trainings import measurements, quadratic, written
+from stationarity.watching.simulated import quadratic
+from trainings import measurements, written
 
 AXE = Path(__file__).parents[1] / "assets" / "axe-core" / "axe.min.js"
 FAULTS = """

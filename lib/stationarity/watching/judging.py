@@ -2,9 +2,21 @@
 
 Each is a function of a :class:`~.watched.Watched` and of ``together``, the number of questions
 whose intervals shall hold jointly; each returns an :class:`~.answers.Answer`. Verdicts follow
-from intervals at 95 %; what a verdict says is said by its criterion, and no more. How often
-each errs on processes with known answers, and how often it sees what is there, is counted in
-tests/watching/.
+from intervals at 95 %; what a verdict says is said by its criterion, and no more.
+
+**Errors.** Where a number lies at its criterion, the verdict on either side of it is given in
+at most 2.5 % of trainings; where it is what the question calls nothing, an alarm in at most 5
+%, and 7 % where the loss or ||theta||^2 has a slow part (:mod:`~.drifts`).
+
+**Power**, of 200 trainings each on noisy quadratics in 20 directions, whose slowest has a
+memory of 66 steps (``python benchmarks/report.py``). The loss is called settled in all of
+them, in equilibrium over 4,000 steps, and never where it falls; the gradient vanished in 99 %
+where it is zero and measured to 1 % of the start, never at a tenth of it; the weights
+stationary in 74 % after 16,000 steps of equilibrium, in none after 4,000; not so in all that
+relax or follow a minimum that moves, and in half of those that diffuse freely: such a walk is
+a stationary process with a long memory, as far as one sees; the exponent tells it from one
+that has ended in all. Edge and batch are told in all where they are off their criteria by a
+factor. tests/watching/ counts the same.
 """
 
 import contextlib
