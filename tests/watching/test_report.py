@@ -41,6 +41,12 @@ def test_a_report_answers_every_question(run):
     assert said["loss"] == said["batch"] == said["regime"] == "yes"
     assert said["gradient"] == said["spread"] == said["edge"] == "no"
     assert json.loads(json.dumps(made, allow_nan=False)) == made
+    numbers = made["numbers"]
+    assert numbers["memories"] == pytest.approx(0.001 * (STEPS - 1))
+    assert numbers["angular_step"] == pytest.approx(0.002**0.5)
+    assert numbers["curvature"] == pytest.approx(1.5 / 20, rel=0.05)
+    assert numbers["noise_scale"] == pytest.approx(16 * numbers["noise_over_signal"])
+    assert numbers["second_moment"] is None and 0 < numbers["loss_over_start"] < 0.05
 
 
 def test_the_window_is_the_end_of_the_last_stage(found, tmp_path):
@@ -120,6 +126,14 @@ def test_the_command(run, tmp_path, capsys):
     assert not (run.folder / "report.html").exists()
     assert main(["report", str(run.folder)]) == 0
     assert (run.folder / "report.html").exists()
+
+
+def test_a_watched_run_is_listed_and_found_by_its_name(found, capsys):
+    written(records.runs_root() / "training" / "watched-2", found)
+    assert main(["list"]) == 0
+    assert "training/watched-2  complete\n" in capsys.readouterr().out
+    assert main(["report", "training/watched-2", "--json", "--jointly"]) == 0
+    assert "all together" in capsys.readouterr().out
 
 
 def test_bad_input_is_one_sentence(run, tmp_path, capsys):

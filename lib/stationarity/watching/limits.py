@@ -29,8 +29,8 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     x_{k-1}, is so below 2 (1 + beta) / ((1 + 2 beta) eta). Adam with a preconditioner P that
     changes slowly, m = beta m + (1 - beta) g, is SGD in the coordinates P^{1/2} theta with the
     rate (1 - beta) eta: the Hessian P^{-1/2} H P^{-1/2} has the edge
-    2 (1 + beta) / ((1 - beta) eta), 38 / eta for beta = 0.9 (Cohen et al. 2022). Decoupled decay
-    moves it by about lambda.
+    2 (1 + beta) / ((1 - beta) eta), 38 / eta for beta = 0.9 (Cohen et al. 2022); decoupled decay
+    takes lambda (1 + beta) / (1 - beta) off.
 
     The interval is that of the mean over the window, widened by the mean error of Lanczos'
     method. Noise keeps the sharpness of minibatch SGD below the edge; ``no`` is then no flaw.
@@ -85,8 +85,7 @@ def batch(watched: Watched, together: int = 1) -> Answer:
     value = strength.value / signal.value if signal.value > 0 else math.inf
     low = max(strength.low, 0) / signal.high if signal.high > 0 else math.inf
     size = watched.facts.get("batch_size")
-    measured = watched.facts.get("measured_batch_size") or size
-    found = Estimate(value, low, high) / (size / measured if size else 1.0)
+    found = Estimate(value, low, high) / watched.batches_a_step
     limit = MOSTLY_ADAM if watched.adaptive else MOSTLY
     verdict = OPEN
     if found.low > limit:

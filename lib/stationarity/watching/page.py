@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..runs.records import Run
 from . import figures
 from .answers import number as written
+from .scales import MEANINGS
 from .watched import watched
 
 STYLE = """
@@ -51,7 +52,8 @@ def page(run: Run, found: dict) -> str:
     title = f"{safe['name']}: what its training shows"
     rates = ", ".join(f"{rate:.3g}" for rate in window["learning_rates"][:4])
     rates += ", …" if len(window["learning_rates"]) > 4 else ""
-    about = f"{safe['run']}, {safe['optimizer']}, {found['parameters']:,} parameters."
+    about = f"{safe['run']} ({safe['status']}), {safe['optimizer'] or 'no optimizer'},"
+    about += f" {found['parameters']:,} parameters."
     steps = f"Judged are the steps {window['first']:,} to {window['last']:,}, "
     if window["constant_rate"]:
         steps += f"the last two thirds of the stage since step {window['stage_begins']:,}"
@@ -61,6 +63,11 @@ def page(run: Run, found: dict) -> str:
             f": the rate never stands still, and is {rates} at the end." if rates else "."
         )
     rows = "\n".join(map(_row, found["answers"]))
+    known = {name: value for name, value in found["numbers"].items() if value is not None}
+    numbers = "\n".join(
+        f'<tr><th scope="row">{MEANINGS[name]}</th><td>{written(value)}</td></tr>'
+        for name, value in known.items()
+    )
     sections = "\n".join(_section(run, seen, one) for one in found["answers"])
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -81,6 +88,13 @@ def page(run: Run, found: dict) -> str:
 </tbody>
 </table>
 {sections}
+<h2>Numbers without units</h2>
+<p>Trainings with the same numbers do alike, whatever their size.</p>
+<table>
+<tbody>
+{numbers}
+</tbody>
+</table>
 <p class="soft">{safe["note"]}</p>
 </main>
 </body>

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..runs import records
 from ..runs.records import Run
-from . import judging, page
+from . import judging, page, scales
 from .watched import watched
 
 JUDGED = len(judging.QUESTIONS)
@@ -20,7 +20,8 @@ def report(run: Run, *, jointly: bool = False) -> dict:
     (``yes``, ``no`` or ``cannot be judged``), ``number`` with ``low`` and ``high``, the ends of
     its interval at 95 % (None where there is none), ``quantity``, ``criterion``, ``why`` and
     ``advice``. ``jointly`` makes the intervals hold all together (Bonferroni). ``note`` says
-    what several answers at once mean, ``window`` what is judged. Raises :class:`UsageError`
+    what several answers at once mean, ``window`` what is judged, and ``numbers`` are those of
+    :func:`~.scales.numbers`. Raises :class:`UsageError`
     for a run that was not watched.
     """
     seen = watched(run)
@@ -33,14 +34,15 @@ def report(run: Run, *, jointly: bool = False) -> dict:
             "constant_rate": seen.steady, "learning_rates": seen.rates.tolist(),
         },
         "answers": [_plain(asdict(one)) for one in found],
+        "numbers": _plain(scales.numbers(seen)),
         "note": note(jointly),
     }  # fmt: skip
 
 
-def _plain(answer: dict) -> dict:
-    """Return an answer as JSON has it: what is not finite is None."""
-    bad = [k for k, v in answer.items() if isinstance(v, float) and not math.isfinite(v)]
-    return answer | dict.fromkeys(bad)
+def _plain(found: dict) -> dict:
+    """Return a dictionary as JSON has it: a number that is not finite is None."""
+    bad = [k for k, v in found.items() if isinstance(v, float) and not math.isfinite(v)]
+    return found | dict.fromkeys(bad)
 
 
 def note(jointly: bool) -> str:
@@ -61,7 +63,7 @@ def note(jointly: bool) -> str:
 def text(found: dict) -> str:
     """Return a report as text for a terminal."""
     window = found["window"]
-    lines = [f"{found['run']}, steps {window['first']} to {window['last']}"]
+    lines = [f"{found['run']} ({found['status']}), steps {window['first']} to {window['last']}"]
     for one in found["answers"]:
         lines += ["", f"{one['question']} {one['verdict']}", f"  {one['why']}"]
         lines += [f"  {one['advice']}"]

@@ -42,7 +42,7 @@ def loss(watched: Watched, together: int = 1) -> Answer:
     """
     values = watched.of("loss").values
     found = drifts.change(values, together)
-    start = watched.start.get("mean_loss", watched.start["loss"])[0]
+    start = watched.loss_at_the_start
     lost = start - float(values.mean())
     if not lost > 0:
         said = f"The loss was {number(start)} when the watching began and is {number(values.mean())}"

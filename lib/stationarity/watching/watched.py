@@ -75,6 +75,17 @@ class Watched:
         """Whether weight decay is part of the gradient of some parameters."""
         return any(g["weight_decay"] and not g["decoupled"] for g in self.facts["groups"])
 
+    @property
+    def batches_a_step(self) -> float:
+        """How many of the measured minibatches make up the batch of a step."""
+        size = self.facts.get("batch_size")
+        return size / (self.facts.get("measured_batch_size") or size) if size else 1.0
+
+    @property
+    def loss_at_the_start(self) -> float:
+        """The first loss that was measured, or else that of the first minibatch."""
+        return self.start.get("mean_loss", self.start.get("loss", (np.nan,)))[0]
+
     def of(self, quantity: str) -> Series:
         """Return a quantity over the window; :class:`UsageError` where it was not watched."""
         if quantity not in self.series or not len(self.series[quantity].values):
