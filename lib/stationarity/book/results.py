@@ -171,7 +171,7 @@ def listing() -> str:
     for path in runs:
         try:
             listed = records.read(path.parent)
-            known = listed.made_by_this_code or "watch" in listed.info  # the latter's is yours
+            known = listed.made_by_this_code or "watch" in listed.info
             code = "" if known else ", other code"
             lines.append(f"  {listed.name}/{path.parent.name}  {listed.info['status']}{code}")
         except UsageError as error:
