@@ -70,6 +70,7 @@ def _inline(drawn: str, key: str, alt: str) -> str:
 def _along(axes: Axes, run: Run, seen: Watched, label: str) -> None:
     axes.axvspan(seen.first, seen.last, color=BLUE, alpha=0.12, linewidth=0)
     axes.set(xlabel="step", ylabel=label)
+    axes.locator_params(axis="x", nbins=5)
 
 
 def _every_step(run: Run, quantity: str) -> tuple[np.ndarray, np.ndarray]:
