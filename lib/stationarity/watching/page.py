@@ -1,6 +1,7 @@
 """A report as one HTML page that needs nothing else: no network, no scripts, no other file."""
 
 import html
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..runs.records import Run
@@ -48,26 +49,10 @@ class _Safe:
 
 def page(run: Run, found: dict) -> str:
     """Return the page of a run and of its :func:`~.report.report`."""
-    seen, safe, window = watched(run), _Safe(found), found["window"]
+    seen, safe = watched(run), _Safe(found)
     title = f"{safe['name']}: what its training shows"
-    rates = ", ".join(f"{rate:.3g}" for rate in window["learning_rates"][:4])
-    rates += ", …" if len(window["learning_rates"]) > 4 else ""
-    about = f"{safe['run']} ({safe['status']}), {safe['optimizer'] or 'no optimizer'},"
-    about += f" {found['parameters']:,} parameters."
-    steps = f"Judged are the steps {window['first']:,} to {window['last']:,}, "
-    if window["constant_rate"]:
-        steps += f"the last two thirds of the stage since step {window['stage_begins']:,}"
-        steps += f" at the constant rate {rates}."
-    else:
-        steps += "the last third" + (
-            f": the rate never stands still, and is {rates} at the end." if rates else "."
-        )
     rows = "\n".join(map(_row, found["answers"]))
-    known = {name: value for name, value in found["numbers"].items() if value is not None}
-    numbers = "\n".join(
-        f'<tr><th scope="row">{MEANINGS[name]}</th><td>{written(value)}</td></tr>'
-        for name, value in known.items()
-    )
+    numbers = "\n".join(_number_rows(found["numbers"]))
     sections = "\n".join(_section(run, seen, one) for one in found["answers"])
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -80,7 +65,7 @@ def page(run: Run, found: dict) -> str:
 <body>
 <main>
 <h1>{title}</h1>
-<p>{about} {steps}</p>
+<p>{_about(found)}</p>
 <table>
 <thead><tr><th scope="col">Question</th><th scope="col">Answer</th></tr></thead>
 <tbody>
@@ -100,6 +85,28 @@ def page(run: Run, found: dict) -> str:
 </body>
 </html>
 """
+
+
+def _about(found: dict) -> str:
+    """Say what was watched, and which of its steps are judged."""
+    safe, window = _Safe(found), found["window"]
+    said = f"{safe['run']} ({safe['status']}), {safe['optimizer'] or 'no optimizer'},"
+    said += f" {found['parameters']:,} parameters. Judged are the steps"
+    said += f" {window['first']:,} to {window['last']:,}, "
+    rates = ", ".join(f"{rate:.3g}" for rate in window["learning_rates"][:4])
+    rates += ", …" if len(window["learning_rates"]) > 4 else ""
+    if window["constant_rate"]:
+        said += f"the last two thirds of the stage since step {window['stage_begins']:,}"
+        return f"{said} at the constant rate {rates}."
+    never = f": the rate never stands still, and is {rates} at the end." if rates else "."
+    return f"{said}the last third{never}"
+
+
+def _number_rows(numbers: dict) -> Iterator[str]:
+    """Yield a row of the table for each number that is known."""
+    for name, value in numbers.items():
+        if value is not None:
+            yield f'<tr><th scope="row">{MEANINGS[name]}</th><td>{written(value)}</td></tr>'
 
 
 def _verdict(answer: dict) -> str:
