@@ -136,6 +136,30 @@ def provenance(runs: list[Run]) -> "pd.DataFrame":
     return pd.DataFrame(rows).set_index("run")
 
 
+def behind_the_book(scale: str = "classroom") -> list[Run]:
+    """Return the runs that the book shows, by experiment: live ones of a scale, then records.
+
+    A run that is not complete, or that other code made, is no longer the book's.
+    """
+    paths = sorted(records.runs_root().glob(f"*/{scale}-*"))
+    live = [run for run in map(records.read, paths) if run and run.complete]
+    live = [run for run in live if run.name in EXPERIMENTS and run.made_by_this_code]
+    kept = [one for name in EXPERIMENTS for one in recorded(name)]
+    return sorted([*live, *kept], key=lambda run: [*EXPERIMENTS].index(run.name))
+
+
+def with_anchors(runs: list[Run]) -> str:
+    """Return :func:`provenance` in Markdown, each experiment a target ``run-NAME``."""
+    table, named = provenance(runs).reset_index(), set()
+    table["run"] += [f", seed {run.info['seed']}" for run in runs]
+    lines = [["experiment", *table], ["---"] * (len(table.columns) + 1)]
+    for run, row in zip(runs, table.itertuples(index=False)):
+        name = run.name if run.name in named else f"[{run.name}]{{#run-{run.name}}}"
+        named.add(run.name)
+        lines.append([name, *(str(one or "").replace("|", "\\|") for one in row)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def origin(run: Run) -> str:
     """Return where a run comes from, as a line of text."""
     kind, *facts, minutes, code, _ = provenance([run]).iloc[0]

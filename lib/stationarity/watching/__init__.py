@@ -9,6 +9,10 @@ Three lines do, in any loop::
         watch.report()
 """
 
-from .watcher import Watch
 
-watch = Watch
+def __getattr__(name: str):
+    if name != "watch":
+        raise AttributeError(name)
+    from .watcher import Watch  # which takes PyTorch with it
+
+    return Watch
