@@ -93,7 +93,8 @@ class Watched:
             raise UsageError(f"{said}: watch the training with it, or measure more often.")
         found = self.series[quantity]
         if not np.isfinite(found.values).all():
-            raise UsageError(f"{quantity} is not finite there: the training diverged.")
+            said = f"{quantity} is not finite there"
+            raise UsageError(f"{said}: the training diverged, or its learning rate was 0.")
         return found
 
     @property
