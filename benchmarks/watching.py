@@ -8,7 +8,7 @@ steps: what ``watch.step`` adds to a step of a ResNet-18 on images of CIFAR-10's
 thread, so that a ratio survives a busy machine.
 measuring: the time of a measurement, and so the interval at which all measurements take 4 %.
 share: the share of the time that watching takes of a small net's training for five minutes, at
-the interval that it chooses (at most 0.05).
+the interval that it chooses (of measuring at most 0.04; noting is more of so small a step).
 memory: the peak above a training's own, in gradients, of a net of 100 million parameters
 whose curvature is left out (at most 2).
 
