@@ -73,14 +73,24 @@ def bound(statement: ast.stmt) -> dict[str, bool]:
     return {name: whole for name, whole in found.items() if name not in own(statement)}
 
 
+def settings_alone(tree: ast.AST) -> set[ast.AST]:
+    """Return the parts that ask for settings by ``get``, and for no run."""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {part for c in calls if getattr(c.func, "id", "") == "get" for part in ast.walk(c)}
+
+
 def experiments(cell: ast.Module, before: list[ast.stmt]) -> list[str]:
     """Return the experiments that a cell's names lead to, in the library's order."""
     found, seen, waiting = set(), set(GIVEN), [cell]
     while waiting:
         tree = waiting.pop()
-        inner = own(tree)
+        inner, settings = own(tree), settings_alone(tree)
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and node.value in EXPERIMENTS:
+            if (
+                isinstance(node, ast.Constant)
+                and node.value in EXPERIMENTS
+                and node not in settings
+            ):
                 found.add(node.value)
             if isinstance(node, ast.Name) and node.id not in seen | inner:
                 seen.add(node.id)
@@ -127,7 +137,7 @@ def tables(app, docname: str) -> dict[str, str]:
         for output in cell.get("outputs", ()):
             said = output.get("metadata", {})
             table = said.get("table") or said.get("image/svg+xml", {}).get("table")
-            if table and (name := figure_of(cell.metadata)):
+            if table and table.count("\n") > 1 and (name := figure_of(cell.metadata)):
                 found[name] = table
     return found
 

@@ -44,6 +44,8 @@ def main(root: Path) -> Path:
     within = pages(root.resolve())
     whole = BeautifulSoup(within[0].read_text("utf-8"), "html.parser")
     whole.select_one("article.bd-article").replace_with(*(article(p, within) for p in within))
+    for contents in whole.select(".bd-sidebar-secondary"):  # of the first page alone
+        contents.decompose()
     place = within[0].with_name("whole.html")
     place.write_text(str(whole), encoding="utf-8")
     return place

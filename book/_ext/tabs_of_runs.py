@@ -1,7 +1,7 @@
-"""Gives the images of ``stationarity.book.page.tabs`` their alternative text.
+"""Gives the images of tabs, and the small one of a chapter's minute, their alternative text.
 
 The page knows which run an image shows; what it shows stands in the metadata of the
-cell, as for every other figure of the book.
+cell, as for every other figure of the book. The small one is that of ``page.glimpse``.
 """
 
 from docutils import nodes
@@ -18,6 +18,19 @@ def describe(app, doctree):
                     image["alt"] = f"{image['alt']}. {text}"
 
 
+def describe_minute(app, doctree):
+    """Give the small figure the words of the cell that shows it large."""
+    for cell in doctree.findall(nodes.container):
+        text = cell.get("cell_metadata", {}).get("mystnb", {}).get("image", {}).get("alt")
+        if text and any(
+            "page.glimpse(" in code.astext() for code in cell.findall(nodes.literal_block)
+        ):
+            for box in doctree.findall(nodes.admonition):
+                for image in box.findall(nodes.image) if "minute" in box["classes"] else ():
+                    image["alt"] = text
+
+
 def setup(app):
     app.connect("doctree-read", describe)
+    app.connect("doctree-read", describe_minute)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -41,6 +41,7 @@ def experiments(cell: str) -> list[str]:
         ("figures.x(arguments)", []),
         ("figures.x(run, one)", ["diffusion", "continued"]),
         ('figures.x(stationarity.run("settling"))', ["settling"]),
+        ('figures.x(get("settling", "paper"), run)', ["diffusion"]),  # settings alone
     ],
 )
 def test_the_runs_are_those_that_the_names_of_a_cell_lead_to(cell, runs):

@@ -66,10 +66,19 @@ def test_under_each_figure_stands_what_is_behind_it(page):
     for cell in nbformat.read(source, as_version=4).cells:
         if name := cell.metadata.get("mystnb", {}).get("figure", {}).get("name"):
             line = text.partition(f'id="{name}"')[2].partition("</figure>")[0]
-            table = pd.read_csv(BOOK / "_data" / source.stem / f"{name}.csv")
-            assert f"_data/{source.stem}/{name}.csv" in line, name
-            assert {"panel", "series", "x", "y"} <= set(table)
-            assert len(table) or name == "fig-prerequisites", name  # of words and arrows
+            told = f"_data/{source.stem}/{name}.csv" in line
+            assert told or name == "fig-prerequisites", name  # of words and arrows
+            if told:
+                table = pd.read_csv(BOOK / "_data" / source.stem / f"{name}.csv")
+                assert len(table) and {"panel", "series", "x", "y"} <= set(table)
+
+
+@needs_the_book
+@pytest.mark.parametrize("page", pages())
+def test_an_image_is_told_in_words(page):
+    text = (BOOK / f"{page}.html").read_text(encoding="utf-8")
+    told = re.findall(r'<img [^>]*alt="([^"]*)"', text)
+    assert [words for words in told if words.endswith(".svg")] == []
 
 
 @needs_the_book

@@ -1,5 +1,7 @@
 """The numbers behind a figure: those that were drawn, each kind of artist."""
 
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -58,9 +60,11 @@ def test_the_numbers_are_those_that_were_drawn(kind):
     axes = Figure().subplots()
     axes.set_title("T")
     axes.set_ylabel("Y")
+    axes.set_xlabel("X")
     draw(axes)
+    axes.figure.savefig(io.BytesIO())  # a drawn one says the same
     found = table(axes.figure)
-    assert set(found.panel) == {"1: T, Y"} and set(found.series) == {series}
+    assert set(found.panel) == {"1: T, Y against X"} and set(found.series) == {series}
     assert found.part.tolist() == parts
     whole = [(*point, NAN)[:3] for point in points]
     np.testing.assert_allclose(found[["x", "y", "value"]].to_numpy(float), whole)
@@ -90,3 +94,12 @@ def test_panels_and_areas():
     np.testing.assert_allclose(level.x + level.y, 1.5)
     assert set(level.value) == {1.5}
     plt.close("all")
+
+
+def test_rows_with_words_are_told():
+    axes = Figure().subplots()
+    axes.errorbar([1.0, 2.0], [0, 1], xerr=[0.1, 0.2])
+    axes.set_yticks([0, 1], ["loss", "norm"])
+    found = table(axes.figure)
+    assert set(found.series) == {"points 1"}
+    assert found.groupby("y").row.unique().map(list).tolist() == [["loss"], ["norm"]]

@@ -1,6 +1,7 @@
 """The numbers that a figure shows, as a table: read off what was drawn, exactly."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -8,20 +9,22 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import Collection, PathCollection, QuadMesh
-from matplotlib.container import ErrorbarContainer
+from matplotlib.container import Container, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle, StepPatch
 from matplotlib.quiver import Quiver
+from matplotlib.ticker import FixedLocator
 
-COLUMNS = ["panel", "series", "part", "x", "y", "value"]
+COLUMNS = ["panel", "series", "part", "x", "y", "value", "row"]
 
 
 def table(figure: Figure) -> pd.DataFrame:
     """Return what a figure's axes show, a row a point: panel, series, part, x, y, value.
 
-    ``panel`` is the number of the axes, with their title and what y is. ``series`` is the label of
+    ``panel`` is the number of the axes, with their title, and what y and x are. Where y has
+    words for its rows, there is a column ``row`` with the word. ``series`` is the label of
     the legend where there is one, else the kind and its number. Bars of errors, areas and
     segments have a row a corner, and in ``part`` which of them it is of. ``value`` is the
     colour's number, or an arrow's x and y, a row each. Text and what marks a whole axis, such as
@@ -34,18 +37,46 @@ def table(figure: Figure) -> pd.DataFrame:
     """
     rows = []
     for number, axes in enumerate(figure.axes, 1):
-        texts = axes.get_title("left"), axes.get_title(), axes.get_ylabel()
-        panel = f"{number}: {', '.join(filter(None, texts))}"
+        texts = axes.get_title("left"), axes.get_title(), _called(axes, "y")
+        across = _called(axes, "x")
+        panel = f"{number}: {', '.join(filter(None, texts))}{across and f' against {across}'}"
+        rows_called = _rows(axes)
         for series, part, points, values in _drawn(axes):
             points = np.ma.filled(np.ma.asarray(points, dtype=float), np.nan).reshape(-1, 2)
             values = np.broadcast_to(values, len(points))
-            rows += [(panel, series, part, *xy, v) for xy, v in zip(points.tolist(), values)]
-    return pd.DataFrame(rows, columns=COLUMNS).dropna(axis="index", subset=["x", "y"])
+            rows += [
+                (panel, series, part, *xy, v, rows_called(xy[1]))
+                for xy, v in zip(points.tolist(), values)
+            ]
+    found = pd.DataFrame(rows, columns=COLUMNS).dropna(axis="index", subset=["x", "y"])
+    return found if found.row.any() else found.drop(columns="row")
+
+
+def _called(axes: Axes, which: str) -> str:
+    """Return the name of an axis, from the panel that shows it where axes share it."""
+    shared = getattr(axes, f"get_shared_{which}_axes")().get_siblings(axes)
+    names = [getattr(one, f"get_{which}label")() for one in (axes, *shared)]
+    return " ".join(next(filter(None, names), "").split())
+
+
+def _rows(axes: Axes) -> Callable[[float], str]:
+    """Return what says which row of an axis with words instead of numbers a place is in."""
+    axis, words = axes.yaxis, {}
+    if isinstance(axis.get_major_locator(), FixedLocator):
+        places = axis.get_majorticklocs()
+        words = dict(zip(places, axis.get_major_formatter().format_ticks(places)))
+    numbers = all(
+        re.fullmatch(r"[$\\\w{}^.,−+-]*\d[$\\\w{}^.,−+-]*", w) for w in words.values()
+    )
+    if numbers:
+        return lambda place: ""
+    return lambda place: words[min(words, key=lambda tick: abs(tick - place))]
 
 
 def _drawn(axes: Axes) -> Iterator[tuple]:
     """Yield series, part, points (n, 2) and values (n,) of what stands in an axes' data."""
-    held = [(part, one.get_label()) for one in axes.containers for part in one.get_children()]
+    numbered = enumerate(axes.containers, 1)
+    held = [(part, _named(one, n)) for n, one in numbered for part in one.get_children()]
     names, bars = dict(held), [c for c in axes.containers if isinstance(c, ErrorbarContainer)]
     caps = {cap for _, caps, _ in bars for cap in caps}
     kinds = {"line": axes.lines, "marks": axes.collections, "image": axes.images}
@@ -57,9 +88,16 @@ def _drawn(axes: Axes) -> Iterator[tuple]:
                 yield from ((label, *part) for part in _parts(one))
 
 
+def _named(one: Container, number: int) -> str:
+    """Return the label of points with bars, or of columns, that belong together."""
+    label = str(one.get_label() or "_")
+    kind = "points" if isinstance(one, ErrorbarContainer) else "columns"
+    return f"{kind} {number}" if label.startswith("_") else label
+
+
 def _in_data(artist: Artist, axes: Axes) -> bool:
     """Return whether both coordinates are the data's: not so of a line across the axes."""
-    marks = isinstance(artist, PathCollection)
+    marks = isinstance(artist, PathCollection | Quiver)  # a drawn quiver has another transform
     place = artist.get_offset_transform() if marks else artist.get_transform()
     return all(place.contains_branch_seperately(axes.transData))
 

@@ -118,6 +118,12 @@ def stale_note(run: Run) -> str:
     return said and f"Recorded with settings that the book no longer has ({said})."
 
 
+def _of_this_call(run: Run) -> str:
+    """Return in which settings a live run differs from the book's, by their names."""
+    differing = ", ".join(stale(run))
+    return f"others than the book's: {differing}" if differing else "of this book"
+
+
 def provenance(runs: list[Run]) -> "pd.DataFrame":
     """Return a table of where runs come from; the last column flags stale records."""
     import pandas as pd
@@ -131,7 +137,7 @@ def provenance(runs: list[Run]) -> "pd.DataFrame":
             "hardware": run.info["device"], "date": run.info["start"][:10],
             "minutes": round(run.info["wall_seconds"] / 60, 1),
             "code": "this" if run.made_by_this_code else f"commit {commit}",
-            "settings": stale_note(run) or "of this book",
+            "settings": stale_note(run) or _of_this_call(run),
         })  # fmt: skip
     return pd.DataFrame(rows).set_index("run")
 
@@ -156,7 +162,8 @@ def with_anchors(runs: list[Run]) -> str:
     for run, row in zip(runs, table.itertuples(index=False)):
         name = run.name if run.name in named else f"[{run.name}]{{#run-{run.name}}}"
         named.add(run.name)
-        lines.append([name, *(str(one or "").replace("|", "\\|") for one in row)])
+        texts = ("" if one is None or one != one else str(one) for one in row)
+        lines.append([name, *(text.replace("|", "\\|") for text in texts)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -26,10 +26,10 @@ def descent(run: Run, objective: NDArray, bound: NDArray) -> Figure:
     ):
         points(left, loss.step, losses, fmt=fmt, label=label)
         rows = run.series(quantity)
-        points(right, rows.step, rows.value, rows.error, fmt=fmt)
+        points(right, rows.step, rows.value, rows.error, fmt=fmt, label=label)
     left.set(xlabel="step", ylabel="loss (nats)", yscale="log")
     if np.isfinite(bound).all():
-        right.plot(loss.step, bound, **THEORY)
+        right.plot(loss.step, bound, **THEORY, label="bound of the theorem")
         left.plot([], [], **THEORY, label="bound of the theorem")
     right.set(xlabel="step", ylabel="squared norm (nats² per unit²)", yscale="log")
     legend_above(figure, left, 3)

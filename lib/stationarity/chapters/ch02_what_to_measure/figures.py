@@ -45,8 +45,8 @@ def two_estimates(measured: NDArray, signal: float, noise: float, directions: in
     left.set(xlabel="minibatches M (number)", ylabel="squared norm (no unit)")
     left.legend()
     unbiased, _, square = measured
-    right.hist(square, 20, density=True, color="C1", alpha=0.5)
-    right.hist(unbiased, 20, density=True, color="C0", alpha=0.5)
+    right.hist(square, 20, density=True, color="C1", alpha=0.5, label="naive")
+    right.hist(unbiased, 20, density=True, color="C0", alpha=0.5, label="unbiased")
     right.axvline(signal**2, **THEORY)
     right.set(xlabel="squared norm (no unit)", ylabel="density")
     return figure
