@@ -28,7 +28,7 @@ DATA = "_data"
 
 def code(source: str) -> ast.Module:
     """Return a cell's code as a tree, without its magics."""
-    return ast.parse(re.sub(r"^\s*%.*$", "", source, flags=re.MULTILINE))
+    return ast.parse(re.sub(r"^([ \t]*)%.*$", r"\1pass", source, flags=re.MULTILINE))
 
 
 def imported(trees: list[ast.Module]) -> dict[str, str]:

@@ -21,7 +21,9 @@ APART = (
 
 @cache
 def terms(source: Path) -> dict[str, str]:
-    """Return the terms of the glossary and what is said of each."""
+    """Return the terms of the glossary and what is said of each; none without one."""
+    if not source.exists():
+        return {}
     found, waiting = {}, []
     for line in DIRECTIVE.search(source.read_text(encoding="utf-8"))[1].splitlines():
         if line.startswith("  "):
@@ -61,9 +63,9 @@ def ancestors(node: nodes.Node):
 
 def link(app, doctree):
     """Make links of the first mentions on a page."""
-    if app.env.docname == GLOSSARY:
-        return
     known, seen = terms(Path(app.env.doc2path(GLOSSARY))), set()
+    if app.env.docname == GLOSSARY or not known:
+        return
     for paragraph in doctree.findall(nodes.paragraph):
         if any(isinstance(one, APART) for one in ancestors(paragraph)):
             continue
