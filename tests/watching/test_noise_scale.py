@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from stationarity.watching.noise import Gradients, noise_scale
+from stationarity.watching.sketch import Sketch
 
 DIMENSIONS, EXAMPLES, BATCHES, REPEATS = 20, 32, 16, 400
 SPECTRUM = np.linspace(0.3, 2.0, DIMENSIONS)
@@ -102,6 +103,21 @@ def test_a_sketch_of_long_gradients_keeps_all_within_a_per_cent():
     assert kept.sample.estimate == pytest.approx(
         sum(m.square().sum().item() for m in mean), rel=0.02
     )
+
+
+@pytest.mark.parametrize("shape", [(1024, 256), (256, 1024), (300, 700)])
+def test_a_sketch_of_a_tensor_of_rank_one_is_as_exact_as_of_any(shape):
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(shape[0], 1, generator=generator) * torch.randn(
+        shape[1], generator=generator
+    )
+    for whole, width in ((one, 2**12), (torch.ones(shape), 2**12)):
+        square = whole.double().square().sum()
+        ratios = [
+            Sketch([whole], width, seed)([whole]).square().sum() / square for seed in range(60)
+        ]
+        error = torch.stack(ratios).sub(1).square().mean().sqrt()
+        assert error < 1.4 * (4 / width) ** 0.5
 
 
 def test_the_numbers_are_those_of_the_librarys_gradient_statistics():

@@ -15,7 +15,7 @@ from ..measure.group_sums import Sample
 from ..runs import distributed
 from .sketch import Sketch
 
-WIDTH = 2**17  # of sketches of gradients: of more parameters, all is right within 0.4 %
+WIDTH = 2**17  # of sketches of gradients: of more parameters, all is right within 0.6 %
 
 
 class Gradients:
@@ -23,7 +23,7 @@ class Gradients:
 
     The map is the same for all, so that their mean and their noise are seen exactly as they
     are in a space of ``WIDTH`` dimensions: what is unbiased stays so, and squared norms are
-    those in P dimensions within sqrt(2 / WIDTH) = 0.4 %.
+    those in P dimensions within sqrt(4 / WIDTH) = 0.6 %.
     """
 
     def __init__(self, like: list[Tensor]):

@@ -122,9 +122,10 @@ def in_line(tensor: Tensor, like: Tensor | None = None) -> Tensor:
 class Displacements:
     """A sketch of the weights every few steps, and distances from earlier ones.
 
-    The sketch's ``WIDTH`` numbers give distances of up to a per cent (exact up to so many
+    The sketch's ``WIDTH`` numbers give distances within 2 % (standard error; exact up to so many
     parameters); ``KEPT`` sums of them are kept as a series: squared distances between any two
-    of its rows are unbiased, with an error of 18 % that all have nearly in common. After
+    of its rows are unbiased, with an error of 18 % (constants: 29 %) that all have nearly in
+    common. After
     ``MOST`` rows every second one is dropped, so that the rest are as far apart as before.
     """
 
