@@ -48,7 +48,7 @@ def wrong(tmp_path, said, count=2, **how):
     ("said", "batches"),
     [
         ("no fresh ones", [torch.randn(8, 2) for _ in range(4)]),
-        ("batches of one measurement are the same", [torch.ones(8, 2)] * 4),
+        ("Half the batches of one measurement are the same", [torch.ones(8, 2)] * 4),
         ("only 3 could be drawn", [torch.randn(8, 2) for _ in range(3)]),
         ("gone through only once", iter([torch.randn(8, 2)])),
         ("batches cannot be 3", 3),
@@ -63,6 +63,17 @@ def test_batches_that_are_not_fresh_or_too_few(tmp_path, said, batches):
     if "first tensor" in said:
         how["objective"] = lambda model, batch: (model.weight * batch["x"]).square().mean()
     wrong(tmp_path, said, batches=batches, **how)
+
+
+def test_small_batches_may_coincide_by_chance(tmp_path):
+    whole = data.TensorDataset(torch.tensor([[1.0, 2.0], [3.0, 1.0], [0.5, 2.0]]))
+    loader = data.DataLoader(whole, batch_size=1, shuffle=True)
+    first = lambda model, batch: model(batch[0]).square().mean()
+    how = {"measure_batches": 8}
+    Begun(tmp_path, batches=loader, objective=first, **how).steps(3).watch.close()
+    few = lambda step, count: [torch.randn(1, 2) for _ in range(count - 1)]
+    twice = lambda step, count: [*(one := few(step, count)), one[0]]
+    Begun(tmp_path, batches=twice, **how).steps(3).watch.close()
 
 
 def test_a_loader_with_persistent_workers_and_its_own_sampling(tmp_path):

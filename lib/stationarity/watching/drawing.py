@@ -32,14 +32,15 @@ class Draws:
     """
 
     def __init__(self, source):
+        self.own = False  # whether the watch draws itself
         if callable(source) and not isinstance(source, Iterable):
             self.make = source
         elif isinstance(source, Iterator):
             said = "The batches are an iterator, which can be gone through only once"
             raise UsageError(f"{said}: {FRESH}.")
         elif isinstance(source, Iterable):
-            own = isinstance(source, data.DataLoader) and _own_draws(source)
-            self.make = own or (lambda step, count: source)
+            own = _own_draws(source) if isinstance(source, data.DataLoader) else None
+            self.make, self.own = own or (lambda step, count: source), own is not None
         else:
             raise UsageError(f"The batches cannot be {source!r:.40}: {FRESH}.")
         self.source, self.earlier = source, frozenset()
@@ -65,7 +66,11 @@ class Draws:
                 put(state)
 
     def of(self, step: int, count: int) -> Iterator[Batch]:
-        """Yield ``count`` batches; :class:`UsageError` for too few, and for stale ones."""
+        """Yield ``count`` batches; :class:`UsageError` for too few, and for stale ones.
+
+        These are half of them or more that are repeated, or all of them those of the
+        measurement before: a few may coincide by chance.
+        """
         seen = []
         for batch in self.make(step, count):
             seen.append(mark_of(batch))
@@ -75,10 +80,12 @@ class Draws:
         if len(seen) < count:
             said = f"{count} batches are to be measured, and only {len(seen)} could be drawn"
             raise UsageError(f"{said}: give more, or lower measure_batches.")
-        if count > 1 and len({*seen}) < count:
-            said = "Two batches of one measurement are the same, so their noise looks too small"
+        if self.own or count == 1:  # what coincides does so by chance
+            return
+        if 2 * len({*seen}) <= count:
+            said = "Half the batches of one measurement are the same as others of it"
             raise UsageError(f"{said}: {FRESH}.")
-        if count > 1 and self.earlier.issuperset(seen):
+        if self.earlier.issuperset(seen):
             said = "The batches are those of the measurement before, and no fresh ones"
             raise UsageError(f"{said}: {FRESH}.")
         self.earlier = frozenset(seen)
