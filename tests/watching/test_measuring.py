@@ -1,7 +1,9 @@
 """What is measured on known functions: curvature, its stable value, and its memory."""
 
 import math
+import random
 
+import numpy as np
 import pytest
 import stationarity
 import torch
@@ -274,8 +276,26 @@ def test_a_loader_is_drawn_from_as_it_collates(tmp_path):
     assert all(len({*batch}) == 4 for batch in first) and first[0] != first[1]
 
 
+@pytest.mark.parametrize("kind", [np.random.default_rng, np.random.RandomState, random.Random])
+def test_a_source_with_a_generator_of_its_own_draws_anew_in_each_measurement(kind):
+    from stationarity.watching.drawing import Draws
+
+    class Source:
+        def __init__(self):
+            self.generator = kind(0)
+
+        def __iter__(self):
+            draw = getattr(self.generator, "gauss", None) or self.generator.normal
+            return (torch.tensor([draw(0, 1)]) for _ in range(4))
+
+    draws, found = Draws(Source()), []
+    for step in (1, 2, 1):
+        with draws.seeded(step):
+            found.append([float(one) for one in draws.of(step, 4)])
+    assert found[0] == found[2] and not {*found[0]} & {*found[1]}
+
+
 def test_what_a_data_set_draws_with_is_put_back():
-    import numpy as np
     from stationarity.watching.drawing import Draws
 
     class Augmented(torch.utils.data.Dataset):

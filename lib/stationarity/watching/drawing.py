@@ -56,9 +56,8 @@ class Draws:
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
-        for one in random_states(self.source):
-            if isinstance(one, torch.Generator):
-                one.manual_seed(seed)
+        for number, one in enumerate(random_states(self.source)):
+            reseed(one, seed_of("watch", step, number, *distributed.key()))
         try:
             yield
         finally:
@@ -112,6 +111,16 @@ def _own_draws(loader: data.DataLoader) -> Callable | None:
                 yield collate([dataset[index] for index in chosen])
 
     return make
+
+
+def reseed(one, seed: int) -> None:
+    """Seed a generator of PyTorch, NumPy or Python."""
+    if isinstance(one, torch.Generator):
+        one.manual_seed(seed)
+    elif isinstance(one, np.random.Generator):
+        one.bit_generator.state = type(one.bit_generator)(seed).state
+    else:
+        one.seed(seed % 2**32)
 
 
 def random_states(source) -> list:
