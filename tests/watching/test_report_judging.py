@@ -7,6 +7,7 @@ passes once in a thousand; power is what the report may claim.
 import numpy as np
 import pytest
 from stationarity.watching import judging, limits, settling
+from stationarity.watching.answers import Answer
 from stationarity.watching.simulated import (
     CURVATURE,
     FREE,
@@ -158,6 +159,18 @@ def test_frozen_weights_are_no_stationary_ones(settled):
     assert "frozen" in settling.weights(seen(still)).why
 
 
+@pytest.mark.parametrize("settled", ["yes", "no", "cannot be judged"])
+def test_the_regime_says_of_the_loss_no_more_than_its_own_answer(settled):
+    given = {
+        key: Answer(key, "", verdict, 0.0, 0.0, 0.0, "", "", "", "")
+        for key, verdict in {"loss": settled, "gradient": "yes", "spread": "yes"}.items()
+    }
+    answer = judging.regime(seen(series={"noise_norm": measured(np.ones(4))}), given)
+    assert answer.verdict == "no"
+    assert ("both have come to rest" in answer.why) == (settled == "yes")
+    assert ("the loss still changes" in answer.why) == (settled == "no")
+
+
 def test_weights_that_turn_at_a_constant_norm_are_seen_by_the_sketch():
     angle = np.linspace(0, 1, STEPS)
     turning = 10 * np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -263,7 +276,7 @@ def test_interpolation_is_another_regime():
     one = whole(found, square=1e-8, noise=1e-4)
     said = {answer.key: answer for answer in judging.answers(one)}
     assert said["gradient"].verdict == "yes" and said["regime"].verdict == "no"
-    assert "near a stationary point" in said["regime"].why
+    assert "The gradient has come to within 1 %" in said["regime"].why
 
 
 def test_full_batch_descent_is_another_regime():

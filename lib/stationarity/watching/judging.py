@@ -53,7 +53,10 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
     if not noisy:
         why = "There is no noise: this is full-batch descent, and no theory of the papers."
     elif vanished == YES:
-        why = "Gradient and loss have come to rest: the weights are near a stationary point."
+        why = "The gradient has come to within 1 % of its norm at the start"
+        rest = {YES: ", and the loss has settled: both have come to rest.",
+                NO: ", but the loss still changes."}  # fmt: skip
+        why += rest.get(settled, "; whether the loss has settled cannot be judged.")
     elif settled == NO:
         why = "The loss still changes: this is learning, and not yet the state after it."
     elif verdict == YES:
