@@ -5,7 +5,7 @@ import pytest
 import torch
 from stationarity.errors import UsageError
 from stationarity.stats.estimate import Estimate
-from stationarity.watching import identities
+from stationarity.watching import identities, optimizers
 from stationarity.watching.simulated import facts, seen
 
 STEPS = 60
@@ -119,6 +119,18 @@ def test_memories_are_those_of_the_group_that_forgets_fastest():
     coupled = facts(optimizer="Adam", weight_decay=0.1, momentum=[0.9, 0.999])
     with pytest.raises(UsageError, match="no memory is known"):
         identities.memories(seen(facts=coupled), 100)
+
+
+def test_memories_are_fewer_with_dampening_as_the_weights_tell():
+    theta, how = parameter(), dict(momentum=0.9, dampening=0.5, weight_decay=0.1)
+    optimizer, begin = torch.optim.SGD([theta], lr=0.01, **how), parameter()
+    for _ in range(1000):
+        theta.grad = torch.zeros_like(theta)
+        optimizer.step()
+    kept = float(torch.log(begin.detach() / theta.detach()).mean())
+    told = optimizers.facts(optimizer)
+    one = seen(facts=facts() | {"groups": told}, rates=np.array([0.01]))
+    assert identities.memories(one, 1000) == pytest.approx(kept, rel=0.05)
 
 
 def test_no_step_has_no_balance():

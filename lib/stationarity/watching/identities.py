@@ -87,7 +87,8 @@ def fluctuation_dissipation(
 def memories(watched: Watched, steps: int) -> float:
     """Return how often the decay has renewed the weights in so many steps.
 
-    eta lambda n / (1 - beta) for SGD with coupled decay, eta lambda n for decoupled decay, of
+    eta lambda n / (1 - beta) for SGD with coupled decay, with (1 - d) eta for eta where there
+    is a dampening d, which the decay has too; eta lambda n for decoupled decay; of
     the parameter group that it renews most often. Raises :class:`UsageError` without decay,
     and for Adam's coupled one, which is divided by sqrt(v) like the gradient.
     """
@@ -96,6 +97,7 @@ def memories(watched: Watched, steps: int) -> float:
         if watched.adaptive and group["weight_decay"] and not group["decoupled"]:
             raise UsageError("Adam divides its decay like the gradient: no memory is known.")
         beta = 0.0 if group["decoupled"] else float(np.ravel(group["momentum"])[0])
+        rate = rate * (1 - group.get("dampening", 0.0))
         found.append(float(rate * group["weight_decay"] * steps / (1 - beta)))
     if not any(found):
         raise UsageError("There is no weight decay, and so no memory of the weights.")

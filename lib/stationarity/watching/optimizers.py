@@ -50,6 +50,7 @@ def facts(optimizer) -> list[dict]:
             "momentum": momentum, "nesterov": bool(group.get("nesterov", False)),
             "weight_decay": float(group["weight_decay"]),
             "decoupled": decoupled(optimizer, group),
+            "dampening": float(group.get("dampening", 0.0) if momentum else 0.0),
         })  # fmt: skip
     return found
 
