@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import stationarity
 import torch
+from stationarity.errors import UsageError
 from stationarity.watching import optimizers
 from torch import nn
 
@@ -174,6 +175,24 @@ def test_one_batch_that_is_the_training_set_has_no_noise(tmp_path):
     run = watch.run
     assert (run.series("noise_norm").value == 0).all() and not run.has("noise_scale")
     assert (run.series("gradient_norm_squared").error == 0).all()
+
+
+def test_a_loader_of_full_batches_has_no_noise_and_one_batch_of_many_is_refused(tmp_path):
+    whole = torch.utils.data.TensorDataset(torch.randn(40, 3))
+    fit = lambda model, batch: objective(model, batch[0])
+    for size in (40, 64):
+        model = Quadratic()
+        loader = torch.utils.data.DataLoader(whole, batch_size=size, shuffle=True)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        how = {"every": 1, "root": tmp_path}
+        with stationarity.watch(model, fit, optimizer, loader, **how) as watch:
+            for _ in range(3):
+                watch.step()
+        assert (watch.run.series("noise_norm").value == 0).all()
+        assert not watch.run.has("noise_scale")
+    loader = torch.utils.data.DataLoader(whole, batch_size=8)
+    with pytest.raises(UsageError, match="a part of it"):
+        stationarity.watch(model, fit, optimizer, loader, measure_batches=1, root=tmp_path)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])

@@ -32,7 +32,7 @@ class Draws:
     """
 
     def __init__(self, source):
-        self.own = False  # whether the watch draws itself
+        self.own = self.part = False  # whether the watch draws itself; and only a part
         if callable(source) and not isinstance(source, Iterable):
             self.make = source
         elif isinstance(source, Iterator):
@@ -41,6 +41,7 @@ class Draws:
         elif isinstance(source, Iterable):
             own = _own_draws(source) if isinstance(source, data.DataLoader) else None
             self.make, self.own = own or (lambda step, count: source), own is not None
+            self.part = self.own and _size_of(source) * distributed.size() < len(source.dataset)
         else:
             raise UsageError(f"The batches cannot be {source!r:.40}: {FRESH}.")
         self.source, self.earlier = source, frozenset()
@@ -93,7 +94,7 @@ class Draws:
 def _own_draws(loader: data.DataLoader) -> Callable | None:
     """Return a function that draws batches of a loader's data, None where it is not plain."""
     sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
-    size = getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
+    size = _size_of(loader)
     sampled = hasattr(loader.dataset, "__getitem__") and hasattr(loader.dataset, "__len__")
     if not (sampled and size and isinstance(sampler, PLAIN)):
         if getattr(loader, "persistent_workers", False):
@@ -104,13 +105,17 @@ def _own_draws(loader: data.DataLoader) -> Callable | None:
 
     def make(step: int, count: int) -> Iterator[Batch]:
         for _ in range(count):
-            chosen = torch.randperm(len(dataset))[:size].tolist()
+            chosen = torch.randperm(len(dataset))[:size].sort().values.tolist()
             if hasattr(dataset, "__getitems__"):
                 yield collate(dataset.__getitems__(chosen))
             else:
                 yield collate([dataset[index] for index in chosen])
 
     return make
+
+
+def _size_of(loader: data.DataLoader) -> int | None:
+    return getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
 
 
 def reseed(one, seed: int) -> None:

@@ -19,6 +19,7 @@ from .noise import Gradients, Noise
 
 COPIES = 47  # gradients that the curvature holds in memory
 PRODUCTS, TOLERANCE = 50, 0.02
+ROUNDING = 1e-5  # of the mean gradient's norm: less is no noise of batches
 SUM = 1.5  # of two halves' losses over that of the whole: 2 for a mean, 1 for a sum
 
 
@@ -99,9 +100,10 @@ class Measurement:
         self.note("gradient_norm_naive", naive)
         estimate = regularised.estimate, regularised.standard_error
         self.note("regularised_gradient_norm_squared", *estimate)
-        left = 1 - 1 / sample.population
-        self.note("noise_norm", math.sqrt(sample.variance * left))
-        if sample.count > 1:
+        strength = math.sqrt(sample.variance * (1 - 1 / sample.population))
+        noisy = strength > ROUNDING * naive
+        self.note("noise_norm", strength if noisy else 0.0)
+        if noisy:
             scale = noise.scale
             self.note("noise_scale", scale.value, scale.error)
             self.note("noise_scale", scale.low, of="low")

@@ -81,6 +81,9 @@ class Watch:
         _check(name, every, measure_batches, sharpness_batches)
         self.model, self.objective = unwrapped(model), objective
         self.optimizer, self.draws = optimizers.plain(optimizer), Draws(batches)
+        if measure_batches == 1 and self.draws.part:
+            said = "measure_batches=1 is for a batch of the whole training set"
+            raise UsageError(f"{said}, and the loader's is a part of it: give at least 3.")
         self.parameters = trainable(self.model)
         self.count, self.batch_size = measure_batches, batch_size
         self.sharpness, self.few, self.also = sharpness, sharpness_batches, [*also]
