@@ -159,6 +159,16 @@ def test_frozen_weights_are_no_stationary_ones(settled):
     assert "frozen" in settling.weights(seen(still)).why
 
 
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0, 2.0])
+def test_a_loss_that_is_divided_is_not_compared_with_one_that_is_not(share):
+    draw = np.random.default_rng(0).normal(1, 0.01, 1000)
+    series = {"loss": measured(share * draw, every=1), "mean_loss": measured(draw[::100])}
+    start = {"loss": (1.1 * share, np.nan), "mean_loss": (1.1, 0.01)}
+    answer = settling.loss(seen(series=series, start=start))
+    assert ("times the measured one" in answer.why) == (share != 1)
+    assert share == 1 or answer.verdict == "cannot be judged"
+
+
 @pytest.mark.parametrize("settled", ["yes", "no", "cannot be judged"])
 def test_the_regime_says_of_the_loss_no_more_than_its_own_answer(settled):
     given = {

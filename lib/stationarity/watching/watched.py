@@ -20,6 +20,7 @@ from . import drifts
 SAME = 0.01  # by which a constant rate may differ from its last value
 STAGE = 0.1  # of all steps, that a stage has at least
 FEWEST = 32  # steps of a stage
+MULTIPLE = 1.4  # of the measured loss, that the noted one never is by chance
 EVERY_STEP = ("loss", "update_square", "weight_square", "weight_buffer")
 MEASURED = (
     "gradient_norm_squared", "regularised_gradient_norm_squared", "gradient_norm_naive",
@@ -83,7 +84,21 @@ class Watched:
 
     @property
     def loss_at_the_start(self) -> float:
-        """The first loss that was measured, or else that of the first minibatch."""
+        """The first loss that was measured, or else that of the first minibatch.
+
+        Raises :class:`UsageError` where the loss that was noted of the steps is another
+        multiple of the measured one, both at the start and in the window.
+        """
+        names = "loss", "mean_loss"
+        if all(name in self.start and name in self.series for name in names):
+            first = [self.start[name][0] for name in names]
+            last = [float(self.series[name].values.mean()) for name in names]
+            ratios = [noted / found if found else 1.0 for noted, found in (first, last)]
+            above = all(ratio > MULTIPLE for ratio in ratios)
+            if above or all(ratio < 1 / MULTIPLE for ratio in ratios):
+                said = f"The loss of the steps is {ratios[1]:.2g} times the measured one"
+                remedy = "give watch.step the mean loss, not divided by accumulation steps"
+                raise UsageError(f"{said}: {remedy}.")
         return self.start.get("mean_loss", self.start.get("loss", (np.nan,)))[0]
 
     def of(self, quantity: str) -> Series:
