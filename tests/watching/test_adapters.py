@@ -69,7 +69,7 @@ def test_lightning_trains_as_it_did_and_is_watched(lightning, tmp_path):
 
 
 def test_lightning_accumulates_gradients(lightning, tmp_path):
-    callback = adapters.lightning_callback(root=tmp_path, batch_size=16, **HOW)
+    callback = adapters.lightning_callback(root=tmp_path, **HOW)
     lightning_parts(lightning)(tmp_path, [callback], accumulate_grad_batches=2)
     losses = callback.watch.run.series("loss").value
     assert len(losses) == 8 and losses.iloc[0] == pytest.approx(0.7, abs=0.2)
@@ -139,6 +139,7 @@ def test_the_trainer_accumulates_gradients(transformers, tmp_path):
     losses = callback.watch.run.series("loss").value
     told = [one["loss"] for one in trainer.state.log_history if "loss" in one]
     assert len(losses) == 4 and losses.mean() == pytest.approx(told[0], abs=2e-3)
+    assert callback.watch.run.info["watch"]["batch_size"] == 8
 
 
 def test_the_trainer_goes_on_from_its_checkpoint(transformers, tmp_path):

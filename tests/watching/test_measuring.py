@@ -165,6 +165,17 @@ def test_rates_of_groups_weigh_the_curvature(tmp_path):
     assert watch.run.series("stable_sharpness").value.iloc[-1] == pytest.approx(20.0)
 
 
+def test_a_step_of_several_minibatches_has_the_batch_size_of_all(tmp_path):
+    for batch in (None, torch.randn(8, 3)):
+        model = Quadratic()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        how = {"root": tmp_path, "accumulate": 4, "measure_batches": 4}
+        with stationarity.watch(model, objective, optimizer, noises, **how) as watch:
+            watch.step(batch)
+        told = watch.run.info["watch"]
+        assert told["batch_size"] == 32 and told["measured_batch_size"] == 8
+
+
 def test_one_batch_that_is_the_training_set_has_no_noise(tmp_path):
     model, whole = Quadratic(), [torch.randn(16, 3)]
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -58,7 +58,8 @@ def lightning_callback(*, objective: Callable | None = None, batches=None, **how
             self.losses, self.seen = _Losses(), trainer.global_step
             drawn = batches if batches is not None else trainer.train_dataloader
             own = objective or _of_training_step(trainer)
-            given = {"optimizer": (trainer.optimizers or [None])[0]} | how
+            given = {"optimizer": (trainer.optimizers or [None])[0]}
+            given |= {"accumulate": trainer.accumulate_grad_batches} | how
             self.watch = Watch(module, own, batches=drawn, **given)
             if self.kept:
                 self.watch.load_state_dict(self.kept)
@@ -116,7 +117,8 @@ def transformers_callback(*, objective: Callable | None = None, batches=None, **
             self.losses = _Losses()
             loader = others.get("train_dataloader")
             drawn = batches if batches is not None else loader
-            given = {"optimizer": optimizer} | how
+            given = {"accumulate": args.gradient_accumulation_steps}
+            given |= {"optimizer": optimizer} | how
             self.watch = Watch(model, objective or _of_outputs, batches=drawn, **given)
             self.handle = self.watch.model.register_forward_hook(self._see, with_kwargs=True)
             if state.global_step and (kept := _kept(args, state)):

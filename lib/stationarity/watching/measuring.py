@@ -82,7 +82,8 @@ class Measurement:
                 "How many examples a batch holds cannot be seen, as its first tensor has none"
             )
             raise UsageError(f"{said}: let batches begin with a tensor of a row an example.")
-        self.watch.batch_size = told["batch_size"] = self.watch.batch_size or examples
+        size = self.watch.batch_size or examples * self.watch.accumulate
+        self.watch.batch_size = told["batch_size"] = size
         told["measured_batch_size"] = examples
 
     def _decay(self) -> Iterator:

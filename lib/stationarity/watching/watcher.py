@@ -47,7 +47,8 @@ class Watch:
     every: steps between measurements; None chooses so that they take at most 4 % of the time.
         The first one follows the first step, and its time is made up for.
     measure_batches: M, at least 3; 1 where one batch is the whole training set.
-    batch_size: examples of a training step, all processes together; else those of a batch.
+    batch_size: examples of a training step, all processes together; else those of a batch,
+        ``accumulate`` times: of so many minibatches a step adds the gradients up.
     sharpness: whether the Hessian's top eigenvalue is measured, on ``sharpness_batches`` of
         the batches; None where it fits into half of the free memory (about 47 gradients).
     also: writers that get the numbers too: see :mod:`stationarity.watching.exports`.
@@ -74,6 +75,7 @@ class Watch:
         every: int | None = None,
         measure_batches: int = 16,
         batch_size: int | None = None,
+        accumulate: int = 1,
         sharpness: bool | None = None,
         sharpness_batches: int = 4,
         also: tuple = (),
@@ -85,7 +87,7 @@ class Watch:
             said = "measure_batches=1 is for a batch of the whole training set"
             raise UsageError(f"{said}, and the loader's is a part of it: give at least 3.")
         self.parameters = trainable(self.model)
-        self.count, self.batch_size = measure_batches, batch_size
+        self.count, self.batch_size, self.accumulate = measure_batches, batch_size, accumulate
         self.sharpness, self.few, self.also = sharpness, sharpness_batches, [*also]
         self.steps = Steps(self.parameters, *self._groups())
         self.displacements = Displacements(self.parameters)
@@ -110,12 +112,11 @@ class Watch:
         or a tensor, which is not waited for.
         """
         if self.closed:
-            raise UsageError(
-                "This watch is closed: begin a new one for a training that goes on."
-            )
+            said = "This watch is closed"
+            raise UsageError(f"{said}: begin a new one for a training that goes on.")
         self.pace.step_begins()
         if batch is not None and self.batch_size is None and size_of(batch):
-            self.batch_size = size_of(batch) * distributed.size()
+            self.batch_size = size_of(batch) * distributed.size() * self.accumulate
         self.taken += 1
         if self.steps.before is None:  # what was before the first step is not known
             self.steps.begin()
@@ -242,8 +243,7 @@ class Watch:
                 "optimizer": optimizers.name_of(self.optimizer),
                 "parameters": sum(p.numel() for p in self.parameters),
                 "every": self.pace.every, "batches": self.count, "batch_size": self.batch_size,
-                "groups": optimizers.facts(self.optimizer),
-                "sketch": Displacements.KEPT,
+                "groups": optimizers.facts(self.optimizer), "sketch": Displacements.KEPT,
             },
         }  # fmt: skip
 
@@ -336,9 +336,7 @@ def _check(name: str, every, measure_batches: int, sharpness_batches: int) -> No
     if every is not None and (not isinstance(every, int) or every < 1):
         raise UsageError(f"every must be a positive number of steps, not {every!r}.")
     if measure_batches < 3 and measure_batches != 1:
-        said = (
-            f"measure_batches={measure_batches} do not tell gradient from noise with an error"
-        )
+        said = f"measure_batches={measure_batches} tell no noise with an error"
         raise UsageError(f"{said}: give at least 3, or 1 where it is the whole training set.")
     if not 1 <= sharpness_batches <= measure_batches and sharpness_batches != 4:
         said = f"sharpness_batches must be from 1 to measure_batches, not {sharpness_batches}"
