@@ -107,6 +107,15 @@ def test_a_watched_training_is_the_unwatched_one_bit_for_bit(tmp_path, name, eve
     assert watch.run.complete and watch.run.has("sharpness")
 
 
+def test_the_report_of_a_process_that_writes_no_run_is_empty(tmp_path):
+    training = Training("sgd")
+    with watched(training, tmp_path) as watch:
+        training.steps(watch=watch)
+        assert watch.report()["answers"]
+        watch.table.folder = None
+        assert watch.report() == {}
+
+
 def test_what_is_noted_of_each_step_is_what_the_weights_say(tmp_path):
     training = Training("sgd")
     with watched(training, tmp_path) as watch:

@@ -161,13 +161,16 @@ class Watch:
         return self.table.folder and records.read(self.table.folder)
 
     def report(self) -> dict:
-        """Return what the steps so far say: see :func:`stationarity.watching.report.report`."""
+        """Return what the steps so far say: see :func:`stationarity.watching.report.report`.
+
+        All processes call it; it is empty in those that write no run.
+        """
         from .report import report
 
         if not self.closed:
             self._flush()
             self.table.write()
-        return report(self.run)
+        return report(self.run) if self.run else {}
 
     # --- checkpoints
 
