@@ -116,6 +116,19 @@ def test_the_report_of_a_process_that_writes_no_run_is_empty(tmp_path):
         assert watch.report() == {}
 
 
+def test_a_state_from_a_machine_that_rounds_otherwise_is_gone_on_with(tmp_path):
+    training = Training("sgd")
+    watch = watched(training, tmp_path)
+    training.steps(1, watch)
+    kept = watch.state_dict()
+    place = kept["displacements"]["now"]
+    kept["displacements"]["now"] = place * (1 + 1e-6)
+    watched(training, tmp_path).load_state_dict(kept)
+    kept["displacements"]["now"] = place * 1.01
+    with pytest.raises(UsageError, match="not those"):
+        watched(training, tmp_path).load_state_dict(kept)
+
+
 def test_what_is_noted_of_each_step_is_what_the_weights_say(tmp_path):
     training = Training("sgd")
     with watched(training, tmp_path) as watch:
