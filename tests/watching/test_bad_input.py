@@ -95,6 +95,7 @@ def test_a_sum_instead_of_a_mean(tmp_path):
         ("every must be", {"every": 0}),
         ("sharpness_batches", {"sharpness_batches": 0}),
         ("cannot be a folder's", {"name": "a/b"}),
+        ("cannot be a folder's", {"name": ".."}),
     ],
 )
 def test_numbers_and_names_that_cannot_be(tmp_path, said, how):
@@ -158,6 +159,29 @@ def test_an_unknown_optimizer_and_the_way_without_it(tmp_path):
     run = Begun(tmp_path, model=model, optimizer=None).steps(3).watch.close()
     assert run.has("sharpness") and run.has("noise_scale") and run.has("weight_square")
     assert not run.has("stable_sharpness") and not run.has("learning_rate")
+
+
+def test_an_optimizer_that_gets_another_group(tmp_path):
+    begun = Begun(tmp_path).steps(1)
+    begun.watch.optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))]})
+    with pytest.raises(UsageError, match="begin a new watch"):
+        begun.steps(1)
+
+
+def test_a_measurement_that_fails_leaves_the_steps_as_they_are(tmp_path):
+    begun, all_good = Begun(tmp_path, every=2), [True]
+    draw = begun.watch.draws.make
+    begun.watch.draws.make = lambda step, count: draw(step, count) if all_good[0] else []
+    begun.steps(1)
+    all_good[0] = False
+    with pytest.raises(UsageError, match="only 0"):
+        begun.steps(1)
+    all_good[0] = True
+    with torch.no_grad():
+        begun.model.weight += 1
+    begun.steps(1)
+    run = begun.watch.close()
+    assert run.series("update_square").value.iloc[-1] == pytest.approx(4, rel=1e-5)
 
 
 def test_a_closed_watch_takes_no_step(tmp_path):

@@ -262,6 +262,8 @@ class Watch:
             said = f"The model's trainable parameters changed: {len(self.parameters)} tensors"
             told = f"when the watch began, {len(now)} now, not the same ones"
             raise UsageError(f"{said} {told}. Begin a new watch after such a change.")
+        if self.optimizer and len(self.optimizer.param_groups) != self.steps.groups:
+            raise UsageError("The optimizer has got parameter groups: begin a new watch then.")
 
     def _flush(self) -> None:
         """Move what lies in the ring to the table."""
@@ -314,7 +316,8 @@ class Watch:
             self.diverged, found = True, []
             said = f"The training is no longer finite at step {self.taken} ({error})"
             warnings.warn(f"{said}: it is noted on, and measured no more.", stacklevel=3)
-        self.steps.begin()
+        finally:  # who catches another error may go on
+            self.steps.begin()
         self.checked = True
         for quantity, value, error, of in found:
             self.table.add(quantity, [self.taken], [value], error, of=of)
@@ -334,7 +337,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _check(name: str, every, measure_batches: int, sharpness_batches: int) -> None:
-    if not name or Path(name).name != name:
+    if name in ("", "..") or Path(name).name != name:
         raise UsageError(f"The name {name!r} cannot be a folder's: give one without slashes.")
     if every is not None and (not isinstance(every, int) or every < 1):
         raise UsageError(f"every must be a positive number of steps, not {every!r}.")
