@@ -207,7 +207,7 @@ def test_a_loader_of_full_batches_has_no_noise_and_one_batch_of_many_is_refused(
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
-def test_other_precisions_are_watched_in_float32_at_least(tmp_path, kind):
+def test_in_other_precisions_what_is_added_up_is_so_in_float32_at_least(tmp_path, kind):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).to(kind)
     fit = lambda model, x: model(x.to(kind)).float().square().mean()

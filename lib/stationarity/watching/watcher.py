@@ -53,7 +53,8 @@ class Watch:
         the batches; None where it fits into half of the free memory (about 47 gradients).
     also: writers that get the numbers too: see :mod:`stationarity.watching.exports`.
 
-    Measurements are in the parameters' precision, float32 at least, outside autocast. Memory:
+    Measurements are in the parameters' precision, of bfloat16 too, outside autocast; what is
+    added up over parameters is in float32 at least. Memory:
     one copy of the weights; while it measures two, and a gradient, without sharpness. Raises
     :class:`UsageError` for bad input, most of it at the first step.
 
