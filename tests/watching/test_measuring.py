@@ -105,6 +105,7 @@ def test_sharpness_of_sgd_is_the_hessians(tmp_path):
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.5, weight_decay=0.01)
     run = trained(tmp_path, optimizer, model)
     assert run.series("sharpness").value.iloc[-1] == pytest.approx(3.0, rel=1e-3)
+    assert run.info["watch"]["sharpness_examples"] == 4 * 8
     stable = 2 * 1.5 / 0.1 - 0.01
     assert run.series("stable_sharpness").value.iloc[-1] == pytest.approx(stable)
     assert run.series("memory").value.iloc[-1] == pytest.approx(5 * 0.1 * 0.01 / 0.5)

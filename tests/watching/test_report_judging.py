@@ -159,6 +159,14 @@ def test_frozen_weights_are_no_stationary_ones(settled):
     assert "frozen" in settling.weights(seen(still)).why
 
 
+def test_the_edge_says_of_how_many_examples_it_is():
+    for level, said in ((1.0, True), (2.0, True), (0.5, False)):
+        (one,) = edges(level, 0.01, 1)
+        one.facts["sharpness_examples"] = 128
+        answer = limits.edge(one)
+        assert ("of 128 examples" in answer.why) == said == ("clipped" in answer.why)
+
+
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0, 2.0])
 def test_a_loss_that_is_divided_is_not_compared_with_one_that_is_not(share):
     draw = np.random.default_rng(0).normal(1, 0.01, 1000)

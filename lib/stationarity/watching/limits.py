@@ -33,7 +33,8 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     takes lambda (1 + beta) / (1 - beta) off.
 
     The interval is that of the mean over the window, widened by the mean error of Lanczos'
-    method. Noise keeps the sharpness of minibatch SGD below the edge; ``no`` is then no flaw.
+    method. The sharpness is of a few batches B: lambda_max(H_B) is in the mean no less than
+    lambda_max(H), so that ``below`` is safe, and the rest is said of these batches. Noise keeps the sharpness of minibatch SGD below the edge; ``no`` is then no flaw.
     """
     sharpness, stable = watched.of("sharpness"), watched.of("stable_sharpness")
     _, mine, theirs = np.intersect1d(sharpness.steps, stable.steps, return_indices=True)
@@ -45,6 +46,12 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     where = "below the edge" if found.high < EDGE[0] else "above the edge"
     where = {YES: "at the edge", OPEN: "not told from it"}.get(verdict, where)
     why = f"The sharpness is {ends(found)} of the largest that is stable: {where}."
+    if found.high >= EDGE[0] and watched.facts["batches"] > 1:
+        examples = watched.facts.get("sharpness_examples")
+        whose = f"{examples:,} examples" if examples else "a few batches"
+        why += f" It is of {whose}: that of all the data is in the mean no higher."
+    if found.high >= EDGE[0]:
+        why += " Where gradients are clipped, a step is shorter than the rate says."
     advice = {
         YES: "A larger step makes the loss unstable until the curvature gives way; a smaller one"
         " lets the sharpness grow. The rate decides the curvature here.",

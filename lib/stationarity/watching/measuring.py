@@ -143,6 +143,8 @@ class Measurement:
                 found = largest_eigenpairs(product, like, k=1, generator=generator, **how)
         self.note("sharpness", found.eigenvalues[0], found.residuals[0])
         self.note("sharpness_products", found.products)
+        told = watch.table.info["watch"]
+        told["sharpness_examples"] = len(self.batches) * told["measured_batch_size"]
         if watch.optimizer:
             self.note("stable_sharpness", self._stable())
 
