@@ -167,6 +167,19 @@ def test_the_edge_says_of_how_many_examples_it_is():
         assert ("of 128 examples" in answer.why) == said == ("clipped" in answer.why)
 
 
+def test_a_vanished_gradient_is_one_against_the_start_and_memories_are_of_a_group():
+    (one,) = gradients(0.0, 1e-4, 1)
+    answer = settling.gradient(one)
+    assert answer.verdict == "yes" and "of its norm at the start" in answer.advice
+    group, keys = facts(weight_decay=0.1)["groups"][0], ("loss", "gradient", "spread")
+    noise = {"noise_norm": measured(np.ones(400))}
+    known = {key: Answer(key, "", "yes", 0.0, 0.0, 0.0, "", "", "", "") for key in keys}
+    for count in (1, 2):
+        told = {"facts": facts(groups=[group] * count), "rates": np.full(count, RATE)}
+        why = judging.regime(seen(series=noise, **told), known).why
+        assert ("forgets fastest" in why) == (count > 1)
+
+
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0, 2.0])
 def test_a_loss_that_is_divided_is_not_compared_with_one_that_is_not(share):
     draw = np.random.default_rng(0).normal(1, 0.01, 1000)

@@ -75,6 +75,8 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
             count = identities.memories(watched, steps)
             passed = Estimate(count, count, count)
             why += f" The stage is {number(count, 2)} memories of the weights long"
+            if len(watched.facts["groups"]) > 1:
+                why += ", in the parameter group that forgets fastest"
             young = count < MEMORIES
             why += ": they still depend on its start." if young else ": its start is forgotten."
             if young:

@@ -108,7 +108,8 @@ def gradient(watched: Watched, together: int = 1) -> Answer:
     if noise == 0:
         why, kept = f"{why} There is no noise.", "There is no noise: go on to come nearer."
     advice = {
-        YES: "The weights have come to a stationary point: more steps change little.",
+        YES: f"The gradient has come to within {percent(VANISHED)} of its norm at the start: what"
+        " more steps change is for the loss to say.",
         NO: f"The weights are at no stationary point. {kept}",
         OPEN: "Measure with more batches: the error falls as one over their number.",
     }
