@@ -1,9 +1,7 @@
 """What is measured on known functions: curvature, its stable value, and its memory."""
 
 import math
-import random
 
-import numpy as np
 import pytest
 import stationarity
 import torch
@@ -279,70 +277,3 @@ def test_weights_of_a_size_that_is_cut_into_pieces(tmp_path):
     assert far == pytest.approx(square(now, middle).item(), rel=0.05)
     parts = run.wide("sketch", "index").diff().iloc[-1]
     assert (parts**2).sum() == pytest.approx(square(now, middle).item(), rel=0.7)
-
-
-def test_two_halves_of_a_batch_are_found_in_any_nesting():
-    from stationarity.watching import drawing
-
-    batch = {"ids": torch.arange(6).view(3, 2), "more": [torch.arange(3), "text"]}
-    one, other = drawing.halves(batch)
-    assert one["ids"].tolist() == [[0, 1]] and other["more"][0].tolist() == [1]
-    assert drawing.size_of(batch) == 3 and drawing.halves(torch.ones(1)) is None
-
-
-def test_a_loader_is_drawn_from_as_it_collates(tmp_path):
-    from stationarity.watching.drawing import Draws
-
-    whole = torch.utils.data.TensorDataset(torch.arange(10))
-    how = {
-        "batch_size": 4,
-        "shuffle": False,
-        "collate_fn": lambda rows: torch.stack([r[0] for r in rows]),
-    }
-    draws = Draws(torch.utils.data.DataLoader(whole, **how))
-    with draws.seeded(1):
-        first = [batch.tolist() for batch in draws.of(1, 3)]
-    with draws.seeded(1):
-        assert [batch.tolist() for batch in Draws(draws.source).of(1, 3)] == first
-    assert all(len({*batch}) == 4 for batch in first) and first[0] != first[1]
-
-
-@pytest.mark.parametrize("kind", [np.random.default_rng, np.random.RandomState, random.Random])
-def test_a_source_with_a_generator_of_its_own_draws_anew_in_each_measurement(kind):
-    from stationarity.watching.drawing import Draws
-
-    class Source:
-        def __init__(self):
-            self.generator = kind(0)
-
-        def __iter__(self):
-            draw = getattr(self.generator, "gauss", None) or self.generator.normal
-            return (torch.tensor([draw(0, 1)]) for _ in range(4))
-
-    draws, found = Draws(Source()), []
-    for step in (1, 2, 1):
-        with draws.seeded(step):
-            found.append([float(one) for one in draws.of(step, 4)])
-    assert found[0] == found[2] and not {*found[0]} & {*found[1]}
-
-
-def test_what_a_data_set_draws_with_is_put_back():
-    from stationarity.watching.drawing import Draws
-
-    class Augmented(torch.utils.data.Dataset):
-        def __init__(self):
-            self.rng = np.random.default_rng(0)
-
-        def __len__(self):
-            return 8
-
-        def __getitem__(self, index):
-            return torch.tensor(index + self.rng.random())
-
-    whole = Augmented()
-    before = whole.rng.bit_generator.state
-    draws = Draws(torch.utils.data.DataLoader(whole, batch_size=2))
-    with draws.seeded(3):
-        assert len([*draws.of(3, 4)]) == 4
-        assert whole.rng.bit_generator.state != before
-    assert whole.rng.bit_generator.state == before

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import inspect
 import random
 from collections.abc import Callable, Iterable, Iterator
 
@@ -12,7 +13,7 @@ from torch.utils import data
 
 from ..errors import UsageError
 from ..measure import Batch
-from ..measure.state import RANDOM, _random_state
+from ..measure.state import CALLS, PARTS, RANDOM, _random_state
 from ..runs import distributed
 from ..runs.seeds import seed_of
 
@@ -129,7 +130,7 @@ def reseed(one, seed: int) -> None:
 
 
 def random_states(source) -> list:
-    """Return the generators that a source of batches holds."""
+    """Return the generators that a source of batches holds, or that its functions know."""
     found, seen, waiting = [], set(), [(source, 0)]
     while waiting:
         one, depth = waiting.pop()
@@ -138,7 +139,13 @@ def random_states(source) -> list:
         seen.add(id(one))
         if isinstance(one, RANDOM):
             found.append(one)
-        elif depth < DEPTH:
+        elif isinstance(one, CALLS):
+            held = [getattr(one, name, None) for name in PARTS]
+            if inspect.isfunction(one) and not str(one.__module__).startswith("torch"):
+                known = inspect.getclosurevars(one)
+                held += [*known.nonlocals.values(), *known.globals.values()]
+            waiting += [(part, depth + 1) for part in held if depth < DEPTH]
+        elif depth < DEPTH and not (inspect.isclass(one) or inspect.ismodule(one)):
             held = one if isinstance(one, dict | list | tuple) else getattr(one, "__dict__", ())
             held = list(held.values()) if isinstance(held, dict) else held
             if len(held) < 100:  # no data
