@@ -22,7 +22,8 @@ def shown(tmp_path, monkeypatch):
     """What `page.tabs` displays, for a live run and some records."""
     monkeypatch.setattr(results, "root", lambda: tmp_path)
     bundles = []
-    monkeypatch.setattr(IPython.display, "display", lambda data, raw: bundles.append(data))
+    told = "display", lambda data, raw, metadata: bundles.append(data | metadata)
+    monkeypatch.setattr(IPython.display, *told)
 
     def show(widths, draw):
         live, *others = (
@@ -57,6 +58,7 @@ def test_each_run_has_its_tab_and_no_figure_stays_open(shown, widths):
     images = re.findall(r"base64,([\w+/=]+)", book)
     assert all(b"<svg" in base64.b64decode(image) for image in images)
     assert plt.get_fignums() == before
+    assert bundle["table"].startswith("run,panel,series,part,x,y")
 
 
 def test_settings_that_the_book_no_longer_has_are_flagged(shown):
