@@ -1,6 +1,5 @@
 """The library without its clone: installed from a wheel, or from a repository's address."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -12,13 +11,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from extensions import extension
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).parents[1]
-SPEC = importlib.util.spec_from_file_location(
-    "publishing", ROOT / "book" / "_ext" / "publishing.py"
-)
-SPEC.loader.exec_module(publishing := importlib.util.module_from_spec(SPEC))
+publishing = extension("publishing")
 BUILT_FROM = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "lib", "book")
 NO_CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.ipynb", "mathjax")
 

@@ -63,14 +63,14 @@ def own(tree: ast.AST) -> set[str]:
 
 def bound(statement: ast.stmt) -> dict[str, bool]:
     """Return the names that a statement binds or fills, and whether that makes them anew."""
-    found, anew = {}, isinstance(statement, ast.Assign)
+    found, anew, inner = {}, isinstance(statement, ast.Assign), own(statement)
     for node in ast.walk(statement):
         if isinstance(getattr(node, "ctx", None), ast.Store):
             if isinstance(node, ast.Name):
                 found[node.id] = anew
             elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
                 found.setdefault(node.value.id, False)
-    return {name: whole for name, whole in found.items() if name not in own(statement)}
+    return {name: whole for name, whole in found.items() if name not in inner}
 
 
 def settings_alone(tree: ast.AST) -> set[ast.AST]:
@@ -122,17 +122,14 @@ def figure_of(metadata: dict) -> str | None:
 
 def tables(app, docname: str) -> dict[str, str]:
     """Return the numbers of each figure of a page, as its execution has left them."""
-    cache, path = (
-        get_cache(app.env.mystnb_config.execution_cache_path),
-        app.env.doc2path(docname),
-    )
-    try:
-        executed = path.endswith(".ipynb") and cache.match_cache_file(path)
-    except KeyError:  # as one that failed
-        executed = None
-    if not executed:
+    cache, found = get_cache(app.env.mystnb_config.execution_cache_path), {}
+    path = app.env.doc2path(docname)
+    if not path.endswith(".ipynb"):
         return {}
-    found = {}
+    try:
+        executed = cache.match_cache_file(path)
+    except KeyError:  # as one that failed
+        return {}
     for cell in cache.get_cache_bundle(executed.pk).nb.cells:
         for output in cell.get("outputs", ()):
             said = output.get("metadata", {})

@@ -67,8 +67,6 @@ def link(app, doctree):
     if app.env.docname == GLOSSARY or not known:
         return
     for paragraph in doctree.findall(nodes.paragraph):
-        if any(isinstance(one, APART) for one in ancestors(paragraph)):
-            continue
         for text in list(paragraph.findall(nodes.Text)):
             if any(isinstance(one, APART) for one in ancestors(text)):
                 continue
@@ -90,10 +88,10 @@ def reference(app, words: str, term: str) -> addnodes.pending_xref:
 def tell(app, doctree, docname):
     """Give each link to a term what is said of it, for the pointer."""
     known = terms(Path(app.env.doc2path(GLOSSARY)))
+    texts = {f"term-{nodes.make_id(term)}": said for term, said in known.items()}
     for one in doctree.findall(nodes.reference):
         if any("std-term" in child.get("classes", ()) for child in one.findall(nodes.inline)):
             name = one.get("refid") or one["refuri"].partition("#")[2]
-            texts = {f"term-{nodes.make_id(term)}": said for term, said in known.items()}
             one["reftitle"] = texts[name.lower()]
 
 

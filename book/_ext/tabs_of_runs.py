@@ -8,6 +8,7 @@ from docutils import nodes
 
 
 def describe(app, doctree):
+    boxes = [box for box in doctree.findall(nodes.admonition) if "minute" in box["classes"]]
     for cell in doctree.findall(nodes.container):
         text = cell.get("cell_metadata", {}).get("mystnb", {}).get("image", {}).get("alt")
         if text is None:
@@ -16,21 +17,11 @@ def describe(app, doctree):
             if tab.get("design_component") == "tab-item":
                 for image in tab.findall(nodes.image):
                     image["alt"] = f"{image['alt']}. {text}"
-
-
-def describe_minute(app, doctree):
-    """Give the small figure the words of the cell that shows it large."""
-    for cell in doctree.findall(nodes.container):
-        text = cell.get("cell_metadata", {}).get("mystnb", {}).get("image", {}).get("alt")
-        if text and any(
-            "page.glimpse(" in code.astext() for code in cell.findall(nodes.literal_block)
-        ):
-            for box in doctree.findall(nodes.admonition):
-                for image in box.findall(nodes.image) if "minute" in box["classes"] else ():
-                    image["alt"] = text
+        if any("page.glimpse(" in code.astext() for code in cell.findall(nodes.literal_block)):
+            for image in (image for box in boxes for image in box.findall(nodes.image)):
+                image["alt"] = text
 
 
 def setup(app):
     app.connect("doctree-read", describe)
-    app.connect("doctree-read", describe_minute)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,15 +1,10 @@
 """The line under a figure: what drew it, the runs behind it, its numbers."""
 
-import importlib.util
-
 import pytest
+from extensions import extension
 from stationarity.runs.provenance import PROJECT
 
-SPEC = importlib.util.spec_from_file_location(
-    "behind_figures", PROJECT / "book" / "_ext" / "behind_figures.py"
-)
-behind = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(behind)
+behind = extension("behind_figures")
 
 MODULE = "stationarity.chapters.ch09_anomalous_diffusion"
 BEFORE = """

@@ -1,12 +1,13 @@
 """The pages of the library's functions: all of them stand there, with links that lead somewhere."""
 
-import importlib.util
+import importlib
 import inspect
 import re
 from pathlib import Path
 
 import docutils.core
 import pytest
+from extensions import extension
 
 ROOT = Path(__file__).parents[2]
 BOOK, LIBRARY = ROOT / "book", ROOT / "lib" / "stationarity"
@@ -14,9 +15,7 @@ WINGS = ("measure", "theory", "stats", "runs")
 # What no page shows: it makes other functions, and is not for a reader's own use.
 INNER = {"progress"}
 
-SPEC = importlib.util.spec_from_file_location("docstrings", BOOK / "_ext" / "docstrings.py")
-docstrings = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(docstrings)
+docstrings = extension("docstrings")
 
 
 def shown(wing: str) -> set[str]:

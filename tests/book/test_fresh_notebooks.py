@@ -1,18 +1,13 @@
 """The extension that executes the chapters: whenever a page may differ, and only then."""
 
-import importlib.util
 from types import SimpleNamespace
 
 import nbformat
 import pytest
+from extensions import extension
 from jupyter_cache import get_cache
-from stationarity.runs.provenance import PROJECT
 
-SPEC = importlib.util.spec_from_file_location(
-    "fresh_notebooks", PROJECT / "book" / "_ext" / "fresh_notebooks.py"
-)
-extension = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(extension)
+fresh = extension("fresh_notebooks")
 
 
 @pytest.fixture
@@ -39,7 +34,7 @@ def executed(project) -> list[str]:
     )
     (project / "executed").write_text("")
     app = SimpleNamespace(srcdir=str(project))
-    assert extension.execute_where_needed(app, env, set(), set(), set()) == names
+    assert fresh.execute_where_needed(app, env, set(), set(), set()) == names
     assert len(get_cache(config.execution_cache_path).list_cache_records()) >= 2  # none failed
     return (project / "executed").read_text().split()
 
@@ -66,7 +61,7 @@ def test_every_page_is_executed_once_chapters_first(project):
 )  # fmt: skip
 def test_what_a_page_depends_on_changes_the_state(project, file):
     def state():
-        return extension.sources(project), extension.runs()
+        return fresh.sources(project), fresh.runs()
 
     before = state()
     assert state() == before
@@ -88,7 +83,7 @@ def test_a_build_that_was_stopped_leaves_no_state(project, monkeypatch):
     executed(project)
     (project / "lib/code.py").write_text("2")
     with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
-        stopped.setattr(extension, "load_executor", stop)
+        stopped.setattr(fresh, "load_executor", stop)
         executed(project)
     assert executed(project) == ["01-first", "claims"]
 

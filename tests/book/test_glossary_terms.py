@@ -1,17 +1,13 @@
 """The glossary: its terms are found in running text, once a page."""
 
-import importlib.util
 from types import SimpleNamespace
 
 import pytest
 from docutils import nodes
+from extensions import extension
 from stationarity.runs.provenance import PROJECT
 
-SPEC = importlib.util.spec_from_file_location(
-    "glossary_terms", PROJECT / "book" / "_ext" / "glossary_terms.py"
-)
-glossary = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(glossary)
+glossary = extension("glossary_terms")
 
 KNOWN = {"sharpness": "S", "exponent": "E", "scale model": "M", "scale": "C", "memory": "K"}
 KNOWN |= {"memories": "K"}

@@ -1,14 +1,9 @@
 """The book as one page, for a printer."""
 
-import importlib.util
-from pathlib import Path
-
 from bs4 import BeautifulSoup
+from extensions import extension
 
-SPEC = importlib.util.spec_from_file_location(
-    "one_page", Path(__file__).parents[2] / "book" / "_ext" / "one_page.py"
-)
-SPEC.loader.exec_module(one_page := importlib.util.module_from_spec(SPEC))
+one_page = extension("one_page")
 
 PAGE = """<html><head>{head}</head><body><nav>menu</nav>
 <article class="bd-article">{text}</article></body></html>"""

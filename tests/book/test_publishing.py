@@ -1,6 +1,5 @@
 """The book with an address and without: buttons, links, and notebooks that install."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -10,15 +9,13 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from extensions import extension
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 from sphinx.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location(
-    "publishing", ROOT / "book" / "_ext" / "publishing.py"
-)
-SPEC.loader.exec_module(publishing := importlib.util.module_from_spec(SPEC))
+publishing = extension("publishing")
 ADDRESS = "https://github.com/some-body/the-book"
 PAGES = "https://some-body.github.io/the-book/"
 

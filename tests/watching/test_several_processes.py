@@ -53,7 +53,7 @@ def trained(folder: Path, watched: str) -> list:
     line = [sys.executable, *start.split(), str(folder / "train.py"), str(folder), watched]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return [torch.load(folder / f"{watched}-{rank}.pt") for rank in range(2)]
+    return [torch.load(folder / f"{watched}-{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 def test_a_training_of_two_processes_is_watched_and_stays_what_it_was(tmp_path):

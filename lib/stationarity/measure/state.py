@@ -87,7 +87,7 @@ def _weights(things: Iterable) -> dict[int, nn.Parameter]:
     return {id(p): p for part in parts for p in part if isinstance(p, nn.Parameter)}
 
 
-def _random_state(one) -> tuple[Callable, object]:
+def random_state(one) -> tuple[Callable, object]:
     """Return what sets a generator's state, and its state."""
     if isinstance(one, np.random.Generator):
         return partial(setattr, one.bit_generator, "state"), one.bit_generator.state
@@ -153,7 +153,7 @@ class Before:
 
     def random_states_now(self) -> list[tuple[Callable, object]]:
         """Return what sets each random state of Python, NumPy and PyTorch, with that state."""
-        found = [_random_state(one) for one in (random, np.random, *self.generators)]
+        found = [random_state(one) for one in (random, np.random, *self.generators)]
         found.append((torch.set_rng_state, torch.get_rng_state()))
         for device in self.devices:
             module = torch.get_device_module(device)

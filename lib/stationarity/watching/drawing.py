@@ -13,7 +13,7 @@ from torch.utils import data
 
 from ..errors import UsageError
 from ..measure import Batch
-from ..measure.state import CALLS, PARTS, RANDOM, _random_state
+from ..measure.state import CALLS, PARTS, RANDOM, random_state
 from ..runs import distributed
 from ..runs.seeds import seed_of
 
@@ -53,12 +53,13 @@ class Draws:
 
         The global ones are put back by what measures without a trace.
         """
-        states = [_random_state(one) for one in random_states(self.source)]
+        generators = random_states(self.source)
+        states = [random_state(one) for one in generators]
         seed = seed_of("watch", step, *distributed.key())
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
-        for number, one in enumerate(random_states(self.source)):
+        for number, one in enumerate(generators):
             reseed(one, seed_of("watch", step, number, *distributed.key()))
         try:
             yield

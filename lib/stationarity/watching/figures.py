@@ -15,6 +15,7 @@ from ..chapters.levels import VANISHED, squared_norm
 from ..chapters.plots import DASHED, THRESHOLD, intervals, legend_above, points, use_style
 from ..errors import UsageError
 from ..runs.records import Run
+from ..stats.estimate import NORMAL
 from . import diffusion
 from .drifts import blocks
 from .limits import EDGE
@@ -170,7 +171,7 @@ def batch(axes: Axes, run: Run, seen: Watched) -> None:
         markersize=3,
         label="noise σ²",
     )
-    low, high = (square.value + side * 1.96 * square.error for side in (-1, 1))
+    low, high = (square.value + side * NORMAL * square.error for side in (-1, 1))
     ends = (one.clip(lower=least) for one in (square.value, low, high))
     intervals(axes, square.step, *ends, color=BLUE, markersize=3, label="signal ‖∇L‖²")
     axes.set(yscale="log")

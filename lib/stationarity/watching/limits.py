@@ -34,7 +34,8 @@ def edge(watched: Watched, together: int = 1) -> Answer:
 
     The interval is that of the mean over the window, widened by the mean error of Lanczos'
     method. The sharpness is of a few batches B: lambda_max(H_B) is in the mean no less than
-    lambda_max(H), so that ``below`` is safe, and the rest is said of these batches. Noise keeps the sharpness of minibatch SGD below the edge; ``no`` is then no flaw.
+    lambda_max(H), so that ``below`` is safe, and the rest is said of these batches. Noise keeps
+    the sharpness of minibatch SGD below the edge; ``no`` is then no flaw.
     """
     sharpness, stable = watched.of("sharpness"), watched.of("stable_sharpness")
     _, mine, theirs = np.intersect1d(sharpness.steps, stable.steps, return_indices=True)

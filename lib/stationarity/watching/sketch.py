@@ -46,7 +46,8 @@ class Sketch:
         longest = min(self.together, max(rows)) * width
         self.pattern = again.repeat(-(-longest // period) + 1)[: period + longest]
         self.period = period
-        self.offsets = torch.randint(period, (len(rows),), generator=generator).tolist()
+        offsets = torch.randint(period, (len(rows),), generator=generator, device="cpu")
+        self.offsets = offsets.tolist()
 
     def __call__(self, tensors: Iterable[Tensor]) -> Tensor:
         """Return the sketch (width,) of the tensors' entries, added up in float32 at least."""

@@ -126,8 +126,8 @@ class Displacements:
     The sketch's ``WIDTH`` numbers give distances within 2 % (standard error; exact up to so many
     parameters); ``KEPT`` sums of them are kept as a series: squared distances between any two
     of its rows are unbiased, with an error of 18 % (constants: 29 %) that all have nearly in
-    common. After
-    ``MOST`` rows every second one is dropped, so that the rest are as far apart as before.
+    common. After ``MOST`` rows every second one is dropped, so that the rest are as far apart
+    as before.
     """
 
     WIDTH, KEPT, MOST, STRIDE = 2**14, 64, 2048, 8
