@@ -160,13 +160,22 @@ def test_an_unknown_parameter_stops_a_chapter_and_leaves_its_source(tmp_path):
     assert source.read_bytes() == before
 
 
-# Seconds long, with a checkpoint every tenth of a second.
+# With a checkpoint after every step. The first time it waits at step 200 to be killed.
 PARAMETERS = 'settings = ""'
 LONG = """\
+import pathlib, time
 import stationarity
 from stationarity import launch
 from stationarity.book import page
-launch.CHECKPOINT_SECONDS = 0.1
+from stationarity.runs import checkpoints
+launch.CHECKPOINT_SECONDS = 0
+write, waiting = checkpoints.write_checkpoint, pathlib.Path("waiting")
+def write_and_wait(folder, state):
+    write(folder, state)
+    if state["steps"] == 200 and not waiting.exists():
+        waiting.touch()
+        time.sleep(3600)
+checkpoints.write_checkpoint = write_and_wait
 arguments = page.begin("full_batch", settings=settings)
 run = stationarity.run("full_batch", **arguments["full_batch"])"""
 SETTINGS = "epochs=400 measure_every=10 hidden=16"
@@ -196,7 +205,7 @@ def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
     source = (tmp_path / "long.ipynb").read_bytes()
     folder = tmp_path / "runs" / "full_batch"
     first = start(tmp_path)
-    wait_for(lambda: list(folder.glob("*/checkpoint.previous.pt")), first)
+    wait_for((tmp_path / "waiting").exists, first)
     kernels = subprocess.run(
         ["pgrep", "-P", str(first.pid)], capture_output=True, text=True, check=True
     )
@@ -205,10 +214,8 @@ def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
     first.communicate()
     (killed,) = [records.read(path) for path in folder.glob("classroom-*")]
     assert not killed.complete
-    reached = torch.load(killed.folder / "checkpoint.previous.pt", weights_only=True)["state"][
-        "step"
-    ]
-    assert 0 < reached < 400
+    kept = torch.load(killed.folder / "checkpoint.pt", weights_only=True)
+    assert kept["steps"] == 200
     assert nbformat.read(tmp_path / "out.ipynb", 4).cells
 
     second = start(tmp_path)
