@@ -83,6 +83,9 @@ class Task:
             own = labels[chosen] if labels.dim() == 1 else labels.gather(1, chosen)
             yield inputs[chosen], own
 
+    def losses_and_gradients(self, theta: Tensor, inputs, labels) -> tuple[Tensor, Tensor]:
+        return ensembles.losses_and_gradients(theta, self.widths, inputs, labels, self.loss)
+
     def exact(self, theta: Tensor) -> Exact:
         theta, decay = theta.double(), self.settings.weight_decay
         losses, gradients, variances = ensembles.exact_statistics(
@@ -121,8 +124,8 @@ class Nets:
         number share their minibatches.
     last, first : the steps are those from ``first`` to ``last - 1``.
     momentum : a number, or (K, 1); that of the settings by default.
-    decay : (K, 1), where each net has its own, which the optimiser adds: ``gradients``
-        are then those of the loss, and not of f.
+    decay : (K, 1) or (K, P), where each net or weight has its own, which the optimiser
+        adds: ``gradients`` are then those of the loss, and not of f.
     names : what blocks of equally many nets are called, should one diverge.
     kept : lists, dicts and tensors that the caller changes in place, for the checkpoint:
         ``nets.kept`` has them as they were left, by name.
@@ -151,9 +154,7 @@ class Nets:
         """
         task, copies = self.task, len(self.theta) // len(self.seeds)
         for batch in task.batches(self.seeds, self.step, self.last, copies):
-            self.losses, self.gradients = ensembles.losses_and_gradients(
-                self.theta, task.widths, *batch, task.loss
-            )
+            self.losses, self.gradients = task.losses_and_gradients(self.theta, *batch)
             if self.decay is None:
                 self.gradients.add_(self.theta, alpha=task.settings.weight_decay)
             yield self.step

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...errors import UsageError
 from ...runs.metrics import common_rows
 from ...train import ensembles, small
 from . import nets
@@ -73,27 +74,36 @@ def two_clocks(settings: TwoClocks, place: Place) -> list[tuple]:
     return rows
 
 
-class Task:
+class Task(small.Task):
     """The training set in memory, with the labels that a draw may have."""
 
+    norm: Tensor  # (K, 1, 1), False for a net without normalisation
+    full = False  # whether a step is by the gradient over all minibatches
+
     def __init__(self, settings: TwoClocks, place: Place):
-        loaded = small.load(settings, place)
-        self.settings, self.keeper, self.widths = settings, place.keeper, loaded.widths
-        self.inputs, self.epoch = loaded.inputs, loaded.epoch
-        classes, wrong = loaded.widths[-1], round(settings.wrong * COPIES)
-        labels = loaded.labels[:, None].repeat(1, COPIES)
+        super().__init__(**vars(small.load(settings, place)))
+        classes, wrong = self.widths[-1], round(settings.wrong * COPIES)
+        labels = self.labels[:, None].repeat(1, COPIES)
         labels[:, :wrong] = torch.arange(wrong, device=labels.device) % classes
         self.draws = functional.one_hot(labels, classes).to(self.inputs)  # (n, COPIES, classes)
         size = settings.batch_size
         inside = slice(0, len(self.inputs) // size * size)
-        self.partition = self.inputs[inside].view(-1, size, loaded.widths[0])
+        self.partition = self.inputs[inside].view(-1, size, self.widths[0])
         self.targets = self.draws.mean(1)[inside].view(-1, size, classes)
 
-    def exact(self, theta: Tensor, norm: Tensor) -> nets.Exact:
-        return nets.exact(theta, self.widths, self.partition, self.targets, norm)
+    def exact(self, theta: Tensor) -> nets.Exact:
+        return nets.exact(theta, self.widths, self.partition, self.targets, self.norm)
+
+    def losses_and_gradients(self, theta: Tensor, inputs, targets) -> tuple[Tensor, Tensor]:
+        if self.full:
+            return self.exact(theta)[:2]
+        return nets.losses_and_gradients(theta, self.widths, inputs, targets, self.norm)
 
     def batches(self, seeds: Sequence[int], first: int, last: int, copies: int) -> Iterator:
-        """Yield inputs (K, B, D) and targets (K, B, classes) of each step."""
+        """Yield inputs (K, B, D) and targets (K, B, classes) of each step; if full, all."""
+        if self.full:
+            yield from itertools.repeat((self.partition, self.targets), last - first)
+            return
         count = len(self.inputs) * COPIES
         size = self.settings.batch_size
         for drawn in ensembles.batches(count, size, seeds, last, first=first):
@@ -108,61 +118,45 @@ def _stage(task, arms, state, seeds, first, last, full) -> tuple[Tensor, Tensor,
 
     That is a list of (step of the stage, {quantity: (arms, members)}).
     """
-    settings, theta = task.settings, state[0].clone()
-    nets_of = len(seeds)
+    task, count = copy.copy(task), nets.normalised(task.widths)
 
     def column(values) -> Tensor:
-        return torch.tensor(list(values)).repeat_interleave(nets_of).to(theta.device)[:, None]
+        return task.column(list(values), len(seeds))
 
-    rate, norm = column(arm.rate for arm in arms), column(arm.normal for arm in arms)[:, None]
-    hold, effective = column(arm.hold for arm in arms), column(arm.effective for arm in arms)
-    count = nets.normalised(task.widths)
-    decay = torch.empty_like(theta)
+    task.norm, task.full = column(arm.normal for arm in arms)[:, None].bool(), full
+    rate, hold = column(arm.rate for arm in arms), column(arm.hold for arm in arms).bool()
+    effective = column(arm.effective for arm in arms).bool()
+    decay = torch.empty_like(state[0])
     decay[:, :count] = column(arm.decay * arm.weights for arm in arms)
     decay[:, count:] = column(arm.decay * arm.others for arm in arms)
-    begun = nets.unit_norms(theta, task.widths).clamp(min=TINY)  # a unit may have died
-    now = task.keeper.begin(
-        step=first, theta=theta, buffer=state[1].clone(), begun=begun, found=[]
-    )
+    begun = nets.unit_norms(state[0], task.widths).clamp(min=TINY)  # a unit may have died
+    own = dict(decay=decay, names=[arm.name for arm in arms], begun=begun, found=[])
+    ensemble = small.Nets(task, state, seeds, last, first=first, **own)
+    weights, (begun, found) = ensemble.theta[:, :count], ensemble.kept.values()
 
     def look(step: int) -> None:
-        if (step - first) % settings.measure_every == 0:
-            values = _measure(task, now.theta, norm)
-            shaped = {name: each.view(len(arms), nets_of) for name, each in values.items()}
-            now.found.append((step - first, shaped))
-            if not torch.isfinite(now.theta).all():
-                raise UsageError(
-                    f"Weights are no longer finite at step {step}: lower the rates."
-                )
+        if (step - first) % task.settings.measure_every == 0:
+            values = _measure(task, ensemble.theta)
+            shaped = {name: each.view(len(arms), -1) for name, each in values.items()}
+            found.append((step - first, shaped))
 
-    batches = task.batches(seeds, now.step, last, len(arms))
-    while now.step < last:
-        look(now.step)
-        if full:
-            gradients = task.exact(now.theta, norm).gradients
-        else:
-            given = (task.widths, *next(batches), norm)
-            _, gradients = nets.losses_and_gradients(now.theta, *given)
-        weights = now.theta[:, :count]
+    for step in ensemble.steps():
+        look(step)
         if effective.any():
-            share = nets.unit_norms(now.theta, task.widths) / now.begun
+            share = nets.unit_norms(ensemble.theta, task.widths) / begun
             factor = nets.by_unit(torch.where(effective, share**2, 1.0), task.widths)
-            gradients[:, :count] *= factor
-        ensembles.sgd_step(now.theta, gradients, now.buffer, rate, settings.momentum, decay)
+            ensemble.gradients[:, :count] *= factor
+        ensemble.update(rate)
         if hold.any():
-            share = now.begun / nets.unit_norms(now.theta, task.widths).clamp(min=TINY)
+            share = begun / nets.unit_norms(ensemble.theta, task.widths).clamp(min=TINY)
             weights *= nets.by_unit(torch.where(hold, share, 1.0), task.widths)
-        now.step += 1
-        task.keeper.bar.advance()
-        if now.step == last:
-            look(last)
-        task.keeper.keep(now)
-    return now.theta, now.buffer, now.found
+    look(last)
+    return *ensemble.state, found
 
 
-def _measure(task: Task, theta: Tensor, norm: Tensor) -> dict[str, Tensor]:
+def _measure(task: Task, theta: Tensor) -> dict[str, Tensor]:
     """Return each quantity (K,) of :func:`two_clocks`."""
-    count, found = nets.normalised(task.widths), task.exact(theta, norm)
+    count, found = nets.normalised(task.widths), task.exact(theta)
     weights, gradients = (
         nets.unit_norms(part, task.widths) for part in (theta, found.gradients)
     )
