@@ -29,12 +29,12 @@ def cases() -> dict:
     flat = [(torch.randn(64, 64), torch.randint(10, (64,))) for _ in range(20)]
     images = [(torch.randn(8, 3, 8, 8), torch.randint(10, (8,))) for _ in range(4)]
     text = [torch.randint(50, (4, 25)) for _ in range(4)]
-    read = [(rows[:, :16], rows[:, 16:-1], rows[:, 17:]) for rows in text]
+    read = [(rows[:, 16:-1], rows[:, 17:], rows[:, :16]) for rows in text]
     language = transformer_xl.TransformerXL(50, **SIZES, cutoffs=(20,))
     found = {
         "mlp": (nets.mlp((64, 32, 10)), measure.cross_entropy, flat),
         "squared loss": (nets.mlp((64, 10)), measure.squared_error, flat),
-        "Transformer-XL": (language, transformer_xl.next_token_loss, read),
+        "Transformer-XL": (language, transformer_xl.NextTokenLoss(), read),
     }
     if importlib.util.find_spec("torchvision"):
         from stationarity.nets.resnets import CifarResNet

@@ -153,7 +153,7 @@ def fastest_path(model: str, batch_size: int, size: int, device: str) -> str:
     settings = settings_of(model, size, batch_size)
     dataset = Noise(settings, size, 1, device)
     net = nets.build(settings, dataset).to(device)
-    return precision.fastest(net, train.training_loss(settings), dataset)
+    return precision.fastest(net, train.loss_of(settings), dataset)
 
 
 def measuring(device: str, _steps: int) -> None:

@@ -55,16 +55,16 @@ def test_the_streams_are_the_text_in_order():
     assert torch.equal(read.flatten(), streams.train[: read.numel()].long())
     after = torch.cat([targets for _, targets, _ in passes], dim=1)
     assert torch.equal(after.flatten(), streams.train[1 : read.numel() + 1].long())
-    assert [begins for _, _, begins in passes] == [True] + [False] * (len(passes) - 1)
+    assert passes[0][2].shape == (4, 0) and all(c is None for _, _, c in passes[1:])
     again = next(streams.training_batches(streams.steps_per_pass, streams.steps_per_pass + 1))
-    assert again[2] and torch.equal(again[0], passes[0][0])
+    assert again[2].shape == (4, 0) and torch.equal(again[0], passes[0][0])
 
 
 def test_any_batch_can_be_had_without_those_before_it():
     streams = tiny()
     late = list(streams.training_batches(0, 200))[150:]
     for one, other in zip(late, streams.training_batches(150, 200), strict=True):
-        assert torch.equal(one[0], other[0]) and one[2] == other[2]
+        assert torch.equal(one[0], other[0]) and (one[2] is None) == (other[2] is None)
 
 
 def test_a_measured_batch_holds_segments_of_training_with_what_precedes_them():
@@ -75,7 +75,7 @@ def test_a_measured_batch_holds_segments_of_training_with_what_precedes_them():
         for row in tokens.tolist()
     }
     whole = streams.train.tolist()
-    for context, tokens, targets in streams.draws(20, "measure", 3):
+    for tokens, targets, context in streams.draws(20, "measure", 3):
         assert context.shape == (4, 16) and tokens.shape == targets.shape == (4, 8)
         for row in torch.cat([context, tokens, targets[:, -1:]], dim=1).tolist():
             assert tuple(row[16:24]) in segments
@@ -88,7 +88,7 @@ def test_a_measured_batch_holds_segments_of_training_with_what_precedes_them():
 
 def test_draws_reach_every_segment_that_has_its_context():
     streams = tiny(tokens=400)
-    drawn = torch.cat([context[:, :1] for context, _, _ in streams.draws(200, "all")])
+    drawn = torch.cat([context[:, :1] for _, _, context in streams.draws(200, "all")])
     possible = streams.train[: (streams.count - 2) * 8 : 8].unique()
     assert torch.equal(drawn.unique(), possible.long())
 
@@ -98,7 +98,7 @@ def test_the_validation_text_is_read_in_streams_of_so_many_segments():
     batches = list(streams.validation_batches())
     steps, count = len(batches), len(batches[0][0])
     assert steps >= text.VALIDATION_STEPS > (len(streams.validation) - 1) // 8 // (count + 1)
-    assert [begins for _, _, begins in batches] == [True] + [False] * (steps - 1)
+    assert [context is None for _, _, context in batches] == [False] + [True] * (steps - 1)
     read = torch.cat([tokens for tokens, _, _ in batches], dim=1).flatten()
     after = torch.cat([targets for _, targets, _ in batches], dim=1).flatten()
     assert torch.equal(read, streams.validation[: len(read)].long())
@@ -111,7 +111,7 @@ def test_the_validation_text_is_read_in_streams_of_so_many_segments():
 def test_a_training_batch_is_had_with_the_text_before_it(step, segments):
     streams = tiny()
     [(tokens, targets, _)] = streams.training_batches(step, step + 1)
-    context, *segment = streams.training_batch_with_context(step)
+    *segment, context = streams.training_batch_with_context(step)
     assert torch.equal(segment[0], tokens) and torch.equal(segment[1], targets)
     earlier = [t for t, _, _ in streams.training_batches(step - segments, step)]
     assert torch.equal(context, torch.cat([tokens[:, :0], *earlier], dim=1))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from stationarity import data, measure
-from stationarity.nets.transformer_xl import TransformerXL, next_token_loss, remember
+from stationarity.nets.transformer_xl import NextTokenLoss, TransformerXL, remember
 from torch import nn
 
 
@@ -36,15 +36,26 @@ def test_enough_context_makes_the_memory_of_the_whole_stream():
     assert not torch.allclose(remember(model, rows[:, 8:], 8), memory, rtol=1e-6)
 
 
+def test_batches_in_order_go_on_with_the_memory_of_the_last():
+    """Bit for bit, over the end of a pass, where the memory is emptied."""
+    model, streams = in_float64(tokens=400)
+    loss, memory = NextTokenLoss(), None
+    for step, batch in enumerate(streams.training_batches(0, streams.steps_per_pass + 3)):
+        memory = memory if step % streams.steps_per_pass else None
+        losses, memory = model(*batch[:2], memory)
+        assert torch.equal(loss(model, batch), losses.mean())
+        assert torch.equal(loss.memory, memory)
+
+
 def test_the_measured_gradient_is_the_one_at_a_fixed_memory():
     """It is no gradient of the loss as a function of all that the weights decide."""
     model, streams = in_float64()
     batch = next(iter(streams.draws(1, "gradient")))
-    context, tokens, targets = batch
+    tokens, targets, context = batch
     memory = remember(model, context, 8).detach()
     parameters = list(model.parameters())
     fixed = torch.autograd.grad(model(tokens, targets, memory)[0].mean(), parameters)
-    found = torch.autograd.grad(next_token_loss(model, batch), parameters)
+    found = torch.autograd.grad(NextTokenLoss()(model, batch), parameters)
     assert all(torch.equal(a, b) for a, b in zip(fixed, found, strict=True))
     direction = [torch.randn_like(p) for p in parameters]
     slope = sum((g * d).sum() for g, d in zip(found, direction, strict=True)).item()
@@ -67,10 +78,10 @@ def test_the_gradient_over_an_epoch_of_segments_is_what_draws_estimate():
     model, streams = in_float64(tokens=400)
     starts = torch.arange(streams.count - 2)[:, None] * 8
     rows = streams.train[starts + torch.arange(25)].long()
-    whole = (rows[:, :16], rows[:, 16:24], rows[:, 17:])
-    truth = torch.autograd.grad(next_token_loss(model, whole), list(model.parameters()))
+    whole = (rows[:, 16:24], rows[:, 17:], rows[:, :16])
+    truth = torch.autograd.grad(NextTokenLoss()(model, whole), list(model.parameters()))
     square = sum(g.square().sum() for g in truth).item()
     batches = streams.draws(400, "many")
-    found = measure.gradient_statistics(model, next_token_loss, batches)
+    found = measure.gradient_statistics(model, NextTokenLoss(), batches)
     assert abs(found.gradient_norm_squared - square) < 4 * found.standard_error
     assert found.standard_error < 0.1 * square

@@ -95,7 +95,7 @@ def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts
 
 def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
     """Return the net, and the loss with a random batch in training and in a measurement."""
-    model, objective = net(settings, words, device), loop.measured_loss(settings)
+    model, objective = net(settings, words, device), loop.loss_of(settings)
     size, data = settings.batch_size, data_of(settings)
     with torch.random.fork_rng(devices=[]):
         if isinstance(settings, Training):
@@ -106,10 +106,10 @@ def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
         logarithms = torch.rand(size, settings.segment) * math.log(words or data.classes)
         tokens = logarithms.double().exp().long().sub(1).to(device)  # Zipf's law
         shape = settings.layers, size, settings.memory, settings.width
-        memory = torch.randn(shape, device=device)
-    training = (lambda model, batch: model(*batch)[0].mean()), (tokens, tokens, memory)
+        loss = loop.loss_of(settings)
+        loss.memory = torch.randn(shape, device=device)
     context = tokens.repeat(1, settings.measure_context)
-    return model, (training, (objective, (context, tokens, tokens)))
+    return model, ((loss, (tokens, tokens, None)), (objective, (tokens, tokens, context)))
 
 
 def counted(settings, words: int = 0) -> tuple[Counts, Counts]:

@@ -5,7 +5,8 @@ What is not embedded lies below a data root, that of the call or else
 
 A dataset has a ``name``, a ``count`` of training examples (of a text: segments),
 ``steps_per_epoch``, ``provenance``, ``device`` and ``dtype``, ``training_batches(first,
-last)`` and ``draws(count, *key)``. Of several processes each makes its share of a batch.
+last)`` and ``draws(count, *key)``. Batches of both are alike: ``(images, labels)``, or as in
+:mod:`stationarity.data.text`. Of several processes each makes its share of a batch.
 """
 
 import itertools

@@ -1,9 +1,9 @@
 """A text as tokens: its vocabulary and its streams.
 
-A training batch is ``(tokens, targets, begins)``: int64 ``(N, T)`` twice, and whether a
-pass over the text begins, where the memory is emptied. A measured batch is ``(context,
-tokens, targets)``: int64 ``(N, C)`` and ``(N, T)`` twice. Source: our section "WikiText-103
-+ Transformer-XL".
+A batch is ``(tokens, targets, context)``: int64 ``(N, T)`` twice, and the tokens ``(N, C)``
+that come before. The context is None where a batch goes on where the last one ended, as in
+training; where a pass over the text begins, C is 0. Source: our section "WikiText-103 +
+Transformer-XL".
 """
 
 from collections.abc import Iterator
@@ -95,11 +95,11 @@ class TokenStreams:
         """Yield the training batches of the steps ``first`` to ``last - 1``."""
         for step in range(first, last):
             place = step % self.steps_per_pass
-            rows = _rows(self.train, self._streams() + place * self.segment, self.segment + 1)
-            yield rows[:, :-1], rows[:, 1:], place == 0
+            begin = self._streams() + place * self.segment
+            yield self._batch(self.train, begin, None if place else 0)
 
     def draws(self, count: int, *key) -> Batches:
-        """Return ``count`` independent measured batches, the same for a key.
+        """Return ``count`` independent batches with context, the same for a key.
 
         Each holds segments of the training streams, drawn without replacement.
         """
@@ -109,16 +109,16 @@ class TokenStreams:
             for i in range(count):
                 generator = np.random.default_rng(seed_of(self.seed, "segments", *key, i))
                 chosen = generator.choice(possible, self.batch_size, replace=False)[mine]
-                begin = torch.from_numpy(chosen).to(self.device) * self.segment
-                yield self._with_context(begin, self.context)
+                begin = (torch.from_numpy(chosen).to(self.device) + self.context) * self.segment
+                yield self._batch(self.train, begin, self.context)
 
         return Batches(count, make)
 
     def training_batch_with_context(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the training batch of a step as a measured one, as far as the pass allows."""
+        """Return the training batch of a step with context, as far as the pass allows."""
         place = step % self.steps_per_pass
-        before = min(place, self.context)
-        return self._with_context(self._streams() + (place - before) * self.segment, before)
+        begin = self._streams() + place * self.segment
+        return self._batch(self.train, begin, min(place, self.context))
 
     def validation_batches(self) -> Iterator:
         """Yield the validation text in streams of 32 segments at least, as in training.
@@ -131,8 +131,7 @@ class TokenStreams:
         mine = torch.arange(streams, device=self.device)[distributed.share(streams)]
         for step in range(steps if len(mine) else 0):
             begin = (mine * steps + step) * self.segment
-            rows = _rows(self.validation, begin, self.segment + 1)
-            yield rows[:, :-1], rows[:, 1:], step == 0
+            yield self._batch(self.validation, begin, None if step else 0)
 
     def _streams(self) -> Tensor:
         """Return the first tokens' places of this process's streams, int64 (N,)."""
@@ -140,13 +139,10 @@ class TokenStreams:
         mine = streams[distributed.share(self.batch_size)]
         return mine * self.steps_per_pass * self.segment
 
-    def _with_context(self, begin: Tensor, segments: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return so many segments of context from ``begin`` on, and the segment after them."""
-        before = segments * self.segment
-        rows = _rows(self.train, begin, before + self.segment + 1)
-        return rows[:, :before], rows[:, before:-1], rows[:, before + 1 :]
-
-
-def _rows(text: Tensor, begin: Tensor, length: int) -> Tensor:
-    """Return ``length`` tokens from each beginning on, int64 (N, length)."""
-    return text[begin[:, None] + torch.arange(length, device=text.device)].long()
+    def _batch(self, text: Tensor, begin: Tensor, segments: int | None) -> tuple:
+        """Return the segments from ``begin`` on, with so many before them for a context."""
+        before = (segments or 0) * self.segment
+        places = torch.arange(-before, self.segment + 1, device=text.device)
+        rows = text[begin[:, None] + places].long()
+        context = None if segments is None else rows[:, :before]
+        return rows[:, before:-1], rows[:, before + 1 :], context

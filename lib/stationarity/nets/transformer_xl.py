@@ -82,16 +82,27 @@ class TransformerXL(nn.Module):
         return self.dropout(states), torch.stack(kept)
 
 
-def next_token_loss(model: TransformerXL, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Return the mean cross-entropy (nats) of the next token, given the context.
+class NextTokenLoss:
+    """The mean cross-entropy (nats) of the next token, given what came before.
 
-    ``batch`` is ``(context, tokens, targets)``, int64 ``(N, C)`` and ``(N, T)`` twice. What
-    the model remembers of the context is held fixed: see our equation eq-semi-gradient.
+    A batch is one of :mod:`stationarity.data.text`. What the model remembers of its context
+    is held fixed, see our equation eq-semi-gradient; where that is None, it is the memory
+    that the last call left. So one that reads batches in order measures nothing between.
     """
-    context, tokens, targets = batch
-    with torch.no_grad():
-        memory = remember(model, context, tokens.shape[1])
-    return model(tokens, targets, memory)[0].mean()
+
+    memory: Tensor | None = None
+
+    def __call__(self, model: TransformerXL, batch: tuple) -> Tensor:
+        return self.of_tokens(model, batch).mean()
+
+    def of_tokens(self, model: TransformerXL, batch: tuple) -> Tensor:
+        """Return the losses of all tokens ``(N, T)``."""
+        tokens, targets, context = batch
+        if context is not None:
+            with torch.no_grad():
+                self.memory = remember(model, context, tokens.shape[1])
+        losses, self.memory = model(tokens, targets, self.memory)
+        return losses
 
 
 def remember(model: TransformerXL, context: Tensor, segment: int) -> Tensor | None:

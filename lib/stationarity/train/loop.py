@@ -102,9 +102,10 @@ class State:
     """A training run at a step: it saves and restores all of it that changes.
 
     ``step`` is the next one; of the ``losses`` of this epoch's minibatches ``read`` are
-    averaged over the processes; ``loss`` is of training, ``objective`` is measured; ``path``
-    is the way in which steps are computed; ``directed`` says whether there are directions,
-    and ``follower`` has them in the first process.
+    averaged over the processes; ``loss`` is of training, and of a text remembers what was
+    read; ``objective``, another of its kind, is measured; ``path`` is the way in which steps
+    are computed; ``directed`` says whether there are directions, and ``follower`` has them in
+    the first process.
     """
 
     def __init__(self, settings: Training | LanguageTraining, dataset):
@@ -119,8 +120,8 @@ class State:
         else:
             how["momentum"] = settings.momentum
             self.optimizer = torch.optim.SGD(self.model.parameters(), **how)
-        self.objective = measured_loss(settings)
-        self.loss, self.stepping = training_loss(settings), self.model
+        self.loss, self.objective = loss_of(settings), loss_of(settings)
+        self.stepping = self.model
         self.path = settings.precision if settings.precision != "auto" else ""
         self.step, self.rows, self.losses, self.read = 0, [], [], 0
         self.directed, self.follower = False, None  # type: bool, Follower | None
@@ -132,10 +133,10 @@ class State:
         return every > 0 and self.step % every == 0
 
     def choose_path(self) -> None:
-        loss = training_loss(self.settings)  # this one reads, and its memory goes
-        self.path = self.path or precision.fastest(self.model, loss, self.dataset)
+        given = self.model, self.loss, self.dataset
+        self.path = self.path or precision.fastest(*given)
         self.model.to(memory_format=precision.PATHS[self.path].memory_format)
-        self.stepping = precision.stepping(self.model, loss, self.dataset, self.path)
+        self.stepping = precision.stepping(*given, self.path)
 
     def batches(self) -> Iterator:
         """Yield the batches of the steps that are left; set the dataset they are of."""
@@ -223,26 +224,10 @@ class State:
             self.loss.memory = kept["memory"][:, distributed.share(self.settings.batch_size)]
 
 
-class StreamLoss:
-    """The loss of training batches of a text: it remembers what the streams have read."""
-
-    memory: Tensor | None = None
-
-    def __call__(self, model: nn.Module, batch) -> Tensor:
-        tokens, targets, begins = batch
-        losses, self.memory = model(tokens, targets, None if begins else self.memory)
-        return losses.mean()
-
-
-def training_loss(settings: Training | LanguageTraining) -> measure.Objective:
-    """Return the loss of training batches."""
-    return StreamLoss() if settings.model == "transformer_xl" else measured_loss(settings)
-
-
-def measured_loss(settings: Training | LanguageTraining) -> measure.Objective:
-    """Return the loss that is measured, a function of the weights and the batch alone."""
+def loss_of(settings: Training | LanguageTraining) -> measure.Objective:
+    """Return the loss of a batch, to train by or to measure."""
     if settings.model == "transformer_xl":
-        return transformer_xl.next_token_loss
+        return transformer_xl.NextTokenLoss()
     return measure.LOSSES[settings.loss]
 
 

@@ -1,6 +1,7 @@
 """What a trained model does on data that it was not trained on, and its memory's age."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch.nn import functional
 
 from ..measure.derivatives import flat, gradients, norms, trainable
 from ..measure.state import without_trace
-from ..nets.transformer_xl import remember
+from ..nets.transformer_xl import NextTokenLoss, remember
 from ..runs import distributed
 
 
@@ -38,10 +39,8 @@ def on_test_images(model: nn.Module, dataset) -> dict[str, tuple[float, float]]:
 def on_validation_text(model: nn.Module, dataset) -> dict[str, tuple[float, float]]:
     """Return loss and perplexity, their errors of mean losses of independent segments."""
     model.eval()
-    losses, memory = [], None
-    for tokens, targets, _ in dataset.validation_batches():
-        of_tokens, memory = model(tokens, targets, memory)
-        losses.append(of_tokens.double().mean(dim=1)[None])
+    read = partial(NextTokenLoss().of_tokens, model)
+    losses = [read(b).double().mean(dim=1)[None] for b in dataset.validation_batches()]
     model.train()
     quantities = _means_and_errors(losses, ("validation_loss",), dataset.device)
     for mean, error in list(quantities.values()):
@@ -59,7 +58,7 @@ def memory_gaps(model: nn.Module, dataset, step: int, memory) -> dict[str, tuple
     """
     if memory is None or step % dataset.steps_per_pass == 0:
         return {}
-    context, tokens, targets = dataset.training_batch_with_context(step)
+    tokens, targets, context = dataset.training_batch_with_context(step)
     losses, slopes = [], []
     with without_trace(model) as before:
         with torch.no_grad():

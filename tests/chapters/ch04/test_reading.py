@@ -7,7 +7,7 @@ import torch
 from stationarity import measure, nets
 from stationarity.chapters import training_plots
 from stationarity.chapters.ch04_wikitext_transformer_xl import figures, reading
-from stationarity.nets.transformer_xl import next_token_loss
+from stationarity.nets.transformer_xl import NextTokenLoss
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
 from stationarity.train.loop import load_data
@@ -51,10 +51,10 @@ def test_the_gradient_through_the_memory_is_that_of_finite_differences():
         found = torch.autograd.grad(objective(model, batch), parameters)
         return torch.cat([g.flatten() for g in found])
 
-    values = [reading.through_the_memory(model, batch), next_token_loss(model, batch)]
+    values = [reading.through_the_memory(model, batch), NextTokenLoss()(model, batch)]
     assert torch.equal(*values)
     direction = torch.randn(sum(p.numel() for p in parameters), dtype=torch.float64)
-    whole, fixed = (gradient(o) for o in (reading.through_the_memory, next_token_loss))
+    whole, fixed = (gradient(o) for o in (reading.through_the_memory, NextTokenLoss()))
     vector, ends = measure.parameter_vector(model), []
     for sign in (1, -1):
         torch.nn.utils.vector_to_parameters(vector + sign * 1e-6 * direction, parameters)

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from ...errors import UsageError
 from ...measure import gradient_statistics
-from ...nets.transformer_xl import next_token_loss, remember
+from ...nets.transformer_xl import NextTokenLoss, remember
 from ...runs.checkpoints import Keeper, Place
 from ...runs.records import Run
 from ...train.loop import State, load_data
 from ..levels import squared_norm
+
+LOSS = NextTokenLoss()
 
 
 def load_model(run: Run, data_root=None, device="cpu") -> tuple:
@@ -65,21 +67,21 @@ def memory_effects(
 
 
 def through_the_memory(model: nn.Module, batch: tuple) -> Tensor:
-    """Return :func:`next_token_loss` as a function of all that the weights decide."""
-    context, tokens, targets = batch
+    """Return :class:`NextTokenLoss` as a function of all that the weights decide."""
+    tokens, targets, context = batch
     memory = remember(model, context, tokens.shape[1])
     return model(tokens, targets, memory)[0].mean()
 
 
 def _shortening(model: nn.Module, batch: tuple, segments: int) -> Tensor:
     """Return what the loss changes by with so many segments of context, out of more."""
-    context, tokens, targets = batch
+    tokens, targets, context = batch
     kept = context[:, context.shape[1] - segments * tokens.shape[1] :]
-    return next_token_loss(model, (kept, tokens, targets)) - next_token_loss(model, batch)
+    return LOSS(model, (tokens, targets, kept)) - LOSS(model, batch)
 
 
 FLOWS = {  # with a gradient through the memory: a difference, and two that are none
-    "through the memory": lambda *of: through_the_memory(*of) - next_token_loss(*of),
-    "the gradient itself": next_token_loss,
+    "through the memory": lambda *of: through_the_memory(*of) - LOSS(*of),
+    "the gradient itself": LOSS,
     "itself, through the memory": through_the_memory,
 }
