@@ -41,7 +41,7 @@ def gradient(model, loss, batch):
     return torch.cat([g.flatten() for g in found])
 
 
-each_loss = pytest.mark.parametrize("loss", ensembles.LOSSES)
+each_loss = pytest.mark.parametrize("loss", measure.LOSSES)
 
 
 @each_loss

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..errors import UsageError
 from ..runs.records import Run
-from ..stats.estimate import NORMAL, SMALLEST, Estimate
+from ..stats.estimate import NORMAL, SMALLEST, UNKNOWN, Estimate
 from ..stats.trends import level
 
 SETTLED_PART = 2 / 3  # of each stage, counted from its end: the rest is transient
@@ -75,7 +75,7 @@ def stage_levels(run: Run, quantity="gradient_norm_squared", *, jointly=False) -
         mean, change, lag = level(window.epoch, window.value, errors, together)
         if noiseless:
             mean, change = (Estimate(*[one.value] * 3) for one in (mean, change))
-        ratio = ratio_to_start(mean, start) if start > 0 else Estimate(*[math.nan] * 3)
+        ratio = ratio_to_start(mean, start) if start > 0 else UNKNOWN
         memory, words = lag - white_lag(window.epoch), (change.trend, verdict_of(ratio))
         rows.append((number, *mean, *change, *ratio, memory, *words))
     return pd.DataFrame(rows, columns=LEVEL)
@@ -263,7 +263,7 @@ def told(found: Callable, run: Run, *case: str):
     try:
         return found(run, *case)
     except UsageError:
-        return Estimate(math.nan, math.nan, math.nan)
+        return UNKNOWN
 
 
 def made_up(run: Run, quantity: str, edit: Callable) -> Run:

@@ -68,6 +68,9 @@ class Estimate(NamedTuple):
         return type(self)(*np.sqrt(np.maximum(self, 0.0)))
 
 
+UNKNOWN = Estimate(np.nan, np.nan, np.nan)
+
+
 def mean_and_error(values: ArrayLike, axis: int = 0) -> tuple[NDArray, NDArray]:
     """Return the mean of independent values, and its standard error: NaN of a single one."""
     values = np.asarray(values, float)

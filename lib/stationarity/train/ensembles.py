@@ -18,7 +18,6 @@ from ..errors import UsageError, known_name
 from ..nets import mlp
 from ..runs.seeds import seed_of
 
-LOSSES = ("cross_entropy", "squared")
 SAMPLINGS = ("replacement", "reshuffled")
 BLOCK = 256  # steps whose batches are drawn at once
 CHUNK = 256  # examples of one pass over a whole training set
@@ -118,7 +117,7 @@ def _forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor]
 
 def _backward(theta, widths, inputs, targets, loss) -> tuple[Tensor, list]:
     """Return losses (K, B), and each layer's inputs (K, B, in) and deltas (K, B, out)."""
-    known_name(loss, LOSSES, "loss")
+    known_name(loss, measure.LOSSES, "loss")
     inner, outputs = _forward(theta, widths, inputs)
     losses, delta = _outermost(outputs, targets.expand(outputs.shape[:2]), loss)
     pairs, layers = [], _layers(theta, widths)

@@ -1,15 +1,13 @@
 """What an answer is: a verdict with its number, its interval and its reason."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 
 from ..errors import UsageError
-from ..stats.estimate import Estimate
+from ..stats.estimate import UNKNOWN, Estimate
 
 YES, NO, OPEN = "yes", "no", "cannot be judged"
-UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)

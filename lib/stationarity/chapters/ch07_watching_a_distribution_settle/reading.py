@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats.estimate import Estimate
+from ...stats.estimate import UNKNOWN, Estimate
 from .. import SIZE, levels, quantity
 from . import invariance
 from .autocorrelation import autocorrelation_time, fluctuation_time
@@ -161,7 +161,7 @@ def attempt(quantity: Callable, run: Run) -> tuple[Estimate, str]:
     try:
         found = quantity(run)
     except UsageError as error:
-        return Estimate(math.nan, math.nan, math.nan), f"no value ({error})"
+        return UNKNOWN, f"no value ({error})"
     return found, "{:.2f} (interval {:.2f} to {:.2f})".format(*found)
 
 
@@ -203,7 +203,7 @@ def drift_in_spreads(values: NDArray) -> Estimate:
     By Student's t over the K, which are independent. NaN for fewer than eight values.
     """
     if len(values) < 8:
-        return Estimate(math.nan, math.nan, math.nan)
+        return UNKNOWN
     still = scipy.signal.detrend(values, axis=0)
     line = values - still
     spread = math.sqrt((still**2).sum() / (still.size - 2 * still.shape[1]))
