@@ -104,6 +104,18 @@ def test_no_file_of_the_library_is_longer_than_a_reader_can_bear():
     assert sum(core) <= 6500
 
 
+def test_the_core_path_is_read_aloud_in_an_hour():
+    """The whole of each file that CONTRIBUTING.md names: 150 words, split at blanks, a minute."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## What to read first")[2]
+    folder, files = ROOT / "lib" / "stationarity", set()
+    for name in re.findall(r"`([\w/]+\.py)`", text.partition("\n## ")[0]):
+        within = "/" in name or name == "launch.py"
+        folder = (ROOT / "lib" / "stationarity" / name).parent if within else folder
+        files.add(folder / Path(name).name)
+    assert len(files) == 10
+    assert sum(len(file.read_text().split()) for file in files) <= 60 * 150
+
+
 def lines_of_code(function: ast.FunctionDef, lines: list[str]) -> int:
     """Count a function's lines, but for blank ones, comments and its docstring."""
     first, own = function.body[0], lines[function.lineno - 1 : function.end_lineno]

@@ -166,7 +166,7 @@ def _explained(folder: Path, device: str):
         sys.stderr.write(f"\nInterrupted. {_way_on(folder)}\n")
         raise
     except (RuntimeError, MemoryError, ValueError) as error:
-        # PyTorch has no one error for it, nor for a size beyond all memories.
+        # PyTorch has no one error for it.
         words = "out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"
         words += "|size calculation overflowed|array is too big|allowed dimension exceeded"
         if not (isinstance(error, MemoryError) or re.search(words, str(error))):

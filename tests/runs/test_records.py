@@ -56,19 +56,20 @@ def test_rows_are_chosen_by_their_columns(written):
 
 
 def test_a_checkpoint_is_whole_or_the_previous_one_stands(tmp_path, monkeypatch):
-    checkpoints.write_checkpoint(tmp_path, {"step": 1})
-    checkpoints.write_checkpoint(tmp_path, {"step": 2})
-    assert checkpoints.read_checkpoint(tmp_path)["step"] == 2
+    keeper = checkpoints.Keeper(tmp_path, {"fingerprint": "a", "wall_seconds": 0.0})
+    keeper.save(checkpoints.Kept(step=1))
+    keeper.save(checkpoints.Kept(step=2))
+    assert checkpoints.read_checkpoint(tmp_path)["state"]["step"] == 2
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(UsageError, match="No space left on device.*make room"):
-        checkpoints.write_checkpoint(tmp_path, {"step": 3})
-    assert checkpoints.read_checkpoint(tmp_path)["step"] == 2
+        keeper.save(checkpoints.Kept(step=3))
+    assert checkpoints.read_checkpoint(tmp_path)["state"]["step"] == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "checkpoint.previous.pt", "checkpoint.pt"
+        "checkpoint.previous.pt", "checkpoint.pt", "run.json"
     ]  # fmt: skip
 
 

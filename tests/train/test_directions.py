@@ -10,8 +10,9 @@ import torch
 from stationarity import UsageError, data, launch, measure, nets
 from stationarity.chapters.ch04_wikitext_transformer_xl.reading import load_model
 from stationarity.nets import pretrained
-from stationarity.runs.checkpoints import Place, Table
+from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
+from stationarity.runs.tables import Table
 from stationarity.stats.estimate import variance_and_error
 from stationarity.train import directions, loop
 from torch import nn

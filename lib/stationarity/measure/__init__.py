@@ -12,11 +12,7 @@ the means over them, and each gets the same answer.
 
 from .curvature import Sharpness, directional_sharpness, sharpness
 from .derivatives import displacement, inner, norms, parameter_vector
-from .gradients import (
-    GradientStatistics,
-    gradient_statistics,
-    partition_statistics,
-    projected_gradients,
-)
+from .gradients import GradientStatistics, gradient_statistics, partition_statistics
 from .objectives import LOSSES, Batch, Objective, cross_entropy, mean_loss, squared_error
+from .projections import projected_gradients
 from .state import float32_products, without_trace

@@ -42,9 +42,9 @@ def sharpness(
     """Return the k algebraically largest eigenvalues of the Hessian.
 
     It is that of the mean objective over these fixed batches, in training mode with their
-    statistics in batch normalisations; dropout draws the same numbers in every product,
-    which is about two gradients a batch, three where its graph is not kept. The stopping
-    rule is that of :mod:`stationarity.measure.lanczos`.
+    statistics in batch normalisations; dropout draws the same numbers in every product, of
+    about two gradients a batch, three where its graph is not kept. It stops as
+    :mod:`stationarity.measure.lanczos` says.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def sharpness(
     k: how many eigenvalues, with multiplicity.
     tol: relative error of each eigenvalue.
     max_products: the most products.
-    seed: of the random directions; global random state is not used.
+    seed: of the random directions.
     direction: as in :func:`directional_sharpness`, at one product more.
 
     Memory: 6k + 41 gradients beside one batch's graph, and the graphs of further batches
@@ -117,9 +117,8 @@ def _along(hessian: "MeanHessian", unit: Tensor) -> float:
 class MeanHessian:
     """The Hessian of the mean objective over fixed batches, by its products.
 
-    Every product starts from the same random state, every batch from the same buffers. The
-    graphs of the first batches' gradients, a third of a product's work, are kept for the
-    next product while they take at most half of the memory that was free.
+    Every product starts from the same random state, every batch from the same buffers. Graphs
+    of the first batches' gradients are kept, as :func:`sharpness` says.
     """
 
     def __init__(self, before: Before, objective: Objective, batches, keeps=True):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..runs import distributed
-from .derivatives import dense, flat, gradients, inner, norms, parameter_vector, trainable
+from .derivatives import gradients, norms, parameter_vector, trainable
 from .group_sums import GROUPS, GroupSums, Sample, inner_products
 from .objectives import Batch, Objective
 from .state import Before, without_trace
@@ -19,8 +19,8 @@ from .state import Before, without_trace
 class GradientStatistics:
     """Mean gradient over M batches, with errors: see :func:`gradient_statistics`.
 
-    ``loss`` is in the objective's units, norms in these per unit of a parameter; Python
-    floats. ``mean_gradient``, flat ``(P,)``, is in the parameters' dtype on their device.
+    Python floats, in the objective's units per unit of a parameter but for ``loss``;
+    ``mean_gradient``, flat ``(P,)``, is in the parameters' dtype on their device.
     """
 
     loss: float
@@ -54,7 +54,7 @@ def gradient_statistics(
     negative. ``noise_norm`` is the root of an unbiased estimate of E ||g_i - grad f||^2.
 
     ``standard_error`` (of ``gradient_norm_squared``) is a delete-a-group jackknife over at
-    most 16 groups, of unequal sizes (Busing, Meijer and van der Leeden, 1999). Where the
+    most 16 groups, of unequal sizes (Busing et al., 1999). Where the
     true gradient is zero, a degenerate U-statistic, it overestimates the error.
 
     Parameters
@@ -62,7 +62,7 @@ def gradient_statistics(
     model: its trainable parameters are the variables; unused ones count as zeros.
     objective: scalar mean loss of the model on one batch.
     batches: independent draws that count equally; an iterable, consumed once. One that
-        shuffles by PyTorch's random state draws the same in each call: it is put back.
+        shuffles by PyTorch's random state, which is put back, draws the same in each call.
     population: N, where the batches were drawn without replacement from N.
         M = N is the whole partition: no correction, standard errors 0.
     weight_decay: the ``regularised_`` fields are those of the objective plus
@@ -146,10 +146,9 @@ def partition_statistics(
     couples the examples of a minibatch as batch normalisation does, is the chance of their
     composition. ``gradient_norm_squared`` = <g_1, g_2> is unbiased for the mean over all
     partitions, and ``standard_error`` = | ||g_1||^2 - ||g_2||^2 | / 2: its square is
-    unbiased for the variance where the composition's noise is Gaussian, as g_1 + g_2 and
-    g_1 - g_2 are then independent. ``gradient_norm_naive`` is the norm of (g_1 + g_2) / 2.
-    A single partition is taken for exact, with errors of 0. Raises ``ValueError`` as
-    :func:`gradient_statistics`, which says the rest.
+    unbiased for the variance where the composition's noise is Gaussian.
+    ``gradient_norm_naive`` is the norm of (g_1 + g_2) / 2. A single partition is taken for
+    exact, with errors of 0. The rest is as in :func:`gradient_statistics`.
 
     Source: our section "What to measure".
     """
@@ -179,32 +178,3 @@ def partition_statistics(
         batches=first.batches + second.batches,
         mean_gradient=(first.mean_gradient + second.mean_gradient) / 2,
     )
-
-
-def projected_gradients(
-    model: nn.Module, objective: Objective, batches: Iterable[Batch], directions: Tensor
-) -> Tensor:
-    """Return the projections of each minibatch gradient on directions, ``(M, k)``.
-
-    Float64, on the CPU; their variance over independent minibatches is the noise's along a
-    direction, u' Sigma u. ``directions``, ``(k, P)``, are flat vectors such as
-    ``eigenvectors`` of :func:`sharpness`; the rest is as in :func:`gradient_statistics`.
-    Raises ``ValueError`` without a batch, and for directions of another size.
-
-    Source: our section "Does a deep network obey?".
-
-    >>> model = nn.Linear(2, 1, bias=False)
-    >>> objective = lambda model, batch: model.weight.sum() * batch
-    >>> projected_gradients(model, objective, [1.0, 2.0], torch.eye(2)[:1]).flatten()
-    tensor([1., 2.], dtype=torch.float64)
-    """
-    with without_trace(model, objective) as before:
-        parameters, like = trainable(model), parameter_vector(model)
-        directions = dense(directions, (None, len(like)), "directions").double()
-        top = directions.abs().amax(1)  # whose square may have no room
-        units = (directions / top.where(top > 0, 1)[:, None]).to(like)
-        rows = [
-            inner(units, flat(gradients(loss, parameters))[None])[:, 0]
-            for loss in before.losses(objective, batches)
-        ]
-    return distributed.mean(torch.stack(rows)).cpu() * top.cpu()

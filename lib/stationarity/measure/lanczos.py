@@ -1,21 +1,19 @@
 """Largest eigenpairs of a symmetric operator that is known by its products.
 
 Rayleigh-Ritz on a growing orthonormal basis, with its images. Each new direction is the
-residual of a wanted pair, which from one start is the Lanczos recurrence with full
-re-orthogonalisation; a thick restart caps the memory.
+residual of a wanted pair: from one start, Lanczos with full re-orthogonalisation. A thick
+restart caps the memory.
 
-The stopping rule, after at least four products: the estimated errors
-``min(r, r^2 / gap)`` are within the tolerance and the last product confirmed them, the
-residuals fall, and the next Ritz value plus its residual is no larger than the k-th.
-For ``k > 1`` or ``n <= 2500`` a random direction then rules out missed eigenvalues
-(:func:`nothing_missed`); where ``n > 2500``, those larger by a tenth. For one pair of a
-large operator that would double the products: there a start with next to nothing of the
-top eigenvector may end at a lower eigenvalue; so the start is random, and the rule asks that
-the probability of that be at most 0.1 for one larger by a tenth (:func:`may_miss`).
+The stopping rule, after at least four products: the estimated errors ``min(r, r^2 / gap)``
+are within the tolerance and the last product confirmed them, the residuals fall, and the
+next Ritz value plus its residual is no larger than the k-th. For ``k > 1`` or ``n <= 2500``
+a random direction then rules out missed eigenvalues (:func:`nothing_missed`); where
+``n > 2500``, those larger by a tenth. For one pair of a large operator that would double the
+products: there the start is random, and the probability that it has too little of the top
+eigenvector, of one larger by a tenth, is at most 0.1 (:func:`may_miss`).
 
-Why not a library: ``torch.lobpcg`` needs products with a block; SciPy's ``eigsh`` stops on
-the residual alone, takes at least twenty products of a typical network's Hessian, leaves
-the device, and sees one copy of a multiple eigenvalue unless rounding brings the other.
+Why not a library: ``torch.lobpcg`` needs products with a block; SciPy's ``eigsh`` takes at
+least twenty products, leaves the device, and sees one copy of a multiple eigenvalue.
 """
 
 import math
@@ -28,8 +26,8 @@ from torch import Tensor
 from .derivatives import inner
 from .subspace import Ritz, Subspace, check_symmetric
 
-SMALL = 2500  # up to this size k = 1 is verified as well: products cost next to nothing
-LEAST = 4  # fewer products show too little of what a start near an eigenvector hides
+SMALL = 2500  # up to this size k = 1 is verified, too: products are cheap
+LEAST = 4  # products: fewer show too little of what a start hides
 RISK = 0.01  # how often the verification may overlook an eigenvector
 MISSED, BY = 0.1, 0.1  # how often a random direction may, of a value larger by such a part
 
@@ -54,11 +52,10 @@ def largest_eigenpairs(
 ) -> Sharpness:
     """Return the k algebraically largest eigenpairs of a symmetric operator.
 
-    ``matvec`` maps a vector ``(P,)``, as ``like`` is, to its product with the operator, and
-    is called ``max_products`` times at most, which is k at least. ``tol`` is the relative
-    error of each eigenvalue, for one near zero relative to a thousandth of the largest
-    in magnitude. ``generator``, on the CPU, draws random directions. The first is not the
-    gradient, which has much of some leading eigenvectors and may have nothing of the top one.
+    ``matvec`` maps a vector ``(P,)``, as ``like`` is, to its product with the operator;
+    ``max_products`` is k at least. ``tol`` is the relative error of each eigenvalue, for one
+    near zero relative to a thousandth of the largest in magnitude. ``generator``, on the CPU,
+    draws random directions; the gradient may have nothing of the top eigenvector.
 
     >>> matrix = torch.diag(torch.tensor([3.0, -10.0, 1.0]))
     >>> generator = torch.Generator().manual_seed(0)
@@ -106,7 +103,7 @@ def iterate(space: Subspace, tol: float, max_products: int) -> bool:
 def _settled(ritz: Ritz, before: Ritz | None, allowed: Tensor) -> bool:
     """Return whether the estimated errors are small, and were so before the last step.
 
-    Or they are half as large, and no value rose by more than its error was estimated to be.
+    Or they are half as large, and no value rose by more than its estimated error.
     """
     k = ritz.k
     if before is None or len(before.values) < k or len(ritz.values) == k:
@@ -147,8 +144,8 @@ def may_miss(
 
     After j steps from a unit vector z an eigenvector u with an eigenvalue above the
     threshold t obeys |u'z| <= prod beta_i / prod (t - mu_i): ``values`` are the Ritz
-    values mu_i, all below t, ``log_norms`` the sum of log beta_i (van Dorsselaer,
-    Hochstenbach and van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000). Of a random z
+    values mu_i, all below t, ``log_norms`` the sum of log beta_i (van Dorsselaer
+    et al., SIAM J. Matrix Anal. Appl. 22, 2000). Of a random z
     of so many entries u'z is about normal / sqrt(size), and |normal| is below x with
     probability sqrt(2 / pi) x.
     """
@@ -159,11 +156,8 @@ def may_miss(
 def nothing_missed(space: Subspace, tol: float, max_products: int) -> bool:
     """Return whether no eigenvalue above the k-th was missed.
 
-    Lanczos from a random direction z orthogonal to the basis, until an eigenvector of the
-    deflated operator with an eigenvalue above the k-th would have been missed with
-    probability RISK at most; in a large operator one larger by a tenth with probability
-    MISSED. False: a Ritz value came out above, which the basis now holds, or the products
-    ran out.
+    Lanczos from a random direction outside the basis, until :func:`may_miss` denies it. False:
+    a Ritz value came out above, which the basis now holds, or the products ran out.
     """
     room = min(space.k // 2 + 10, space.capacity - space.k)  # for the operator's own basis
     space.keep(min(space.count, space.capacity - room))

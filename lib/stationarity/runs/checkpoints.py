@@ -10,7 +10,6 @@ while state.step < last:
 import errno
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,45 +17,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import UsageError
 from . import distributed, records
 from .progress import Progress
+from .tables import Table
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")  # the newest first
 SHARE = 100  # writing takes at most a hundredth of the time
-
-
-class Table:
-    """A file of rows (width,), too many for a checkpoint; temporary without a path."""
-
-    def __init__(self, path: Path | None, width: int, dtype: torch.dtype = torch.float32):
-        self.path, self.width, self.dtype = path, width, dtype
-        self.row_bytes = width * dtype.itemsize
-        if path is None:
-            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-            return
-        with records.writing(path):
-            path.touch()
-            self.file = open(path, "r+b", buffering=0)  # noqa: SIM115
-
-    def write(self, index: int, row: Tensor) -> None:
-        """Write a row (width,), or rows (n, width) from there on; UsageError without room."""
-        with records.writing(self.path):
-            self.file.seek(index * self.row_bytes)
-            left = memoryview(row.detach().cpu().to(self.dtype).numpy().tobytes())
-            while left:  # a write may take less than all
-                left = left[self.file.write(left) :]
-
-    def read(self, count: int) -> Tensor:
-        """Return the first rows (count, width), on the CPU; fewer where fewer are there."""
-        self.file.seek(0)
-        kind = np.float64 if self.dtype == torch.float64 else np.float32
-        numbers = np.fromfile(self.file, kind, count * self.width)
-        return torch.from_numpy(numbers).view(-1, self.width)
 
 
 class Kept(SimpleNamespace):
@@ -76,11 +46,10 @@ class Kept(SimpleNamespace):
 class Keeper:
     """Keeps a run's finished parts, and the state of the one in hand.
 
-    The state is that of an object with ``state_dict`` and ``load_state_dict``, of tensors,
-    numbers, strings, and lists, tuples and dicts of these.
-    Without a folder nothing is kept; of several processes the first writes. Checkpoints are
-    due ``seconds`` after the last one, or later where writing costs a share of the time.
-    Raises :class:`UsageError` for a checkpoint that cannot be read or is of something else.
+    The state, by ``state_dict`` and ``load_state_dict``, is of tensors, numbers, strings, and
+    lists, tuples and dicts of these. Without a folder nothing is kept; of several processes
+    the first writes. Checkpoints are due ``seconds`` after the last one, or later where writing
+    takes long. Raises :class:`UsageError` for one that cannot be read or is of something else.
     """
 
     def __init__(self, folder: Path | None = None, info=None, seconds=math.inf, device="cpu"):
@@ -102,7 +71,7 @@ class Keeper:
     def part(self, name: str, compute: Callable):
         """Return ``compute()``, or what it returned in an earlier process: do not change it.
 
-        Parts come in the same order in every process, and none within another.
+        Parts come in the same order each time, and none within another.
         """
         if name not in self.parts:
             self.parts[name] = compute()
@@ -174,7 +143,8 @@ class Keeper:
             records.write_info(self.folder, self.info)
         name, steps = self.info["fingerprint"], self.bar.n if self.bar else 0
         kept = {"fingerprint": name, "parts": self.parts, "state": self.state, "steps": steps}
-        write_checkpoint(self.folder, kept)
+        newest, previous = (self.folder / name for name in CHECKPOINTS)
+        records.write_whole(newest, lambda path: torch.save(kept, path), previous)
         if rows is None:
             records.write_info(self.folder, self.info)
         else:
@@ -217,12 +187,6 @@ class Place:
     data_root: str | Path | None = None
     device: str = "cpu"
     keeper: Keeper = field(default_factory=Keeper)
-
-
-def write_checkpoint(folder: Path, state: dict) -> None:
-    """Write a checkpoint; the one before it is kept as ``checkpoint.previous.pt``."""
-    newest, previous = (folder / name for name in CHECKPOINTS)
-    records.write_whole(newest, lambda path: torch.save(state, path), previous)
 
 
 def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None:

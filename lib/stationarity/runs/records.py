@@ -167,9 +167,9 @@ def write_info(folder: Path, info: dict) -> None:
 
 
 def write_whole(path: Path, save: Callable, previous: Path | None = None, **how) -> None:
-    """Write a file by ``save(path)``, whole under another name, then rename it.
+    """Write a file by ``save(path)`` under another name, then rename it, and an old one first.
 
-    The one that it replaces gets the name ``previous``. Raises as :func:`writing`.
+    Raises as :func:`writing`.
     """
     partial = path.with_name(path.name + ".partial")
     with writing(path, **how):

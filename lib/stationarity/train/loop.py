@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import time
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,7 @@ from ..runs import distributed
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from ..stats.estimate import mean_and_error
-from . import directions, precision
+from . import directions, guessing, precision
 from .measuring import Measurement, Observation
 from .schedules import learning_rate
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from ..runs.checkpoints import Keeper, Place
     from .settings import LanguageTraining, Training
 
-GUESSING = 4  # epochs with the loss of guessing, after which it is told
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
 
 
@@ -65,20 +62,13 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
 
 
 def take_steps(state: State, keeper: Keeper) -> None:
-    """Take the steps that are left: measure, follow, and write checkpoints."""
-    settings, per_epoch, following = state.settings, state.dataset.steps_per_epoch, False
-    progress, epochs = keeper.bar, f"of {settings.epochs}"
-    if state.directed and state.step == state.total:  # it ended, and did not say what it saw
-        directions.begin(state, keeper)
-    for batch in state.batches():
-        if state.step >= state.trained and not following:
-            progress.set_postfix_str("computing the directions")
-            directions.begin(state, keeper)
-            following = True
+    """Take the steps that are left: measure, follow, write checkpoints."""
+    settings, bar, per_epoch = state.settings, keeper.bar, state.dataset.steps_per_epoch
+    for batch in state.batches(keeper):
         before = []
         if state.is_due(settings.measure_every * per_epoch):
-            if time.monotonic() > progress.next_line:
-                progress.set_postfix_str(f"measuring at epoch {state.epoch:g}")
+            if time.monotonic() > bar.next_line:
+                bar.set_postfix_str(f"measuring at epoch {state.epoch:g}")
             before.append(Measurement(state))
         if state.is_due(settings.observe_every):
             before.append(Observation(state))
@@ -95,17 +85,16 @@ def take_steps(state: State, keeper: Keeper) -> None:
         # Several processes must do so at the same step.
         if together or distributed.size() == 1:
             keeper.keep(state, state.rows)
-        progress.advance(lambda: f"epoch {state.epoch:.1f} {epochs}, loss {loss:.3f}")
+        bar.advance(lambda: f"epoch {state.epoch:.1f} of {settings.epochs}, loss {loss:.3f}")
 
 
 class State:
     """A training run at a step: it saves and restores all of it that changes.
 
     ``step`` is the next one; of the ``losses`` of this epoch's minibatches ``read`` are
-    averaged over the processes; ``loss`` is of training, and of a text remembers what was
-    read; ``objective``, another of its kind, is measured; ``path`` is the way in which steps
-    are computed; ``directed`` says whether there are directions, and ``follower`` has them in
-    the first process.
+    averaged over the processes; ``loss`` is of training, and remembers a text that it read;
+    ``objective``, of the same kind, is measured; ``path`` is how steps are computed;
+    ``directed`` says whether there are directions; the first process's ``follower`` has them.
     """
 
     def __init__(self, settings: Training | LanguageTraining, dataset):
@@ -124,7 +113,7 @@ class State:
         self.stepping = self.model
         self.path = settings.precision if settings.precision != "auto" else ""
         self.step, self.rows, self.losses, self.read = 0, [], [], 0
-        self.directed, self.follower = False, None  # type: bool, Follower | None
+        self.directed, self.follower = False, None
 
     measured = property(lambda self: (self.model, self.objective))
     epoch = property(lambda self: self.step / self.dataset.steps_per_epoch)
@@ -133,18 +122,20 @@ class State:
         return every > 0 and self.step % every == 0
 
     def choose_path(self) -> None:
-        given = self.model, self.loss, self.dataset
+        given = self.model, loss_of(self.settings), self.dataset  # whose memory goes
         self.path = self.path or precision.fastest(*given)
         self.model.to(memory_format=precision.PATHS[self.path].memory_format)
         self.stepping = precision.stepping(*given, self.path)
 
-    def batches(self) -> Iterator:
-        """Yield the batches of the steps that are left; set the dataset they are of."""
+    def batches(self, keeper: Keeper) -> Iterator:
+        """Yield the batches of the steps that are left; follow the weights in the last ones."""
         if self.step < self.trained:
             yield from self.dataset.training_batches(self.step, self.trained)
         if self.trained < self.total:
             if self.settings.plain_images:
                 self.dataset = self.dataset.plain()
+            keeper.bar.set_postfix_str("computing the directions")
+            directions.begin(self, keeper)
             yield from self.dataset.training_batches(self.step, self.total)
 
     def take_step(self, batch) -> Tensor:
@@ -180,27 +171,7 @@ class State:
             found = mean_and_error(torch.stack(self.losses).double().cpu())
             self.rows += rows("train_loss", *found, step=self.step, epoch=self.epoch)
             self.losses, self.read = [], 0
-            self._tell_collapse()
-
-    def _tell_collapse(self) -> None:
-        """Warn, once, where decay leaves the loss at that of guessing among the classes.
-
-        It has had the time for it: a memory of the weights, at the first rate.
-        """
-        settings, classes = self.settings, getattr(self.dataset, "classes", 0)
-        forgotten = settings.learning_rate * settings.weight_decay * self.step
-        if not classes or settings.loss != "cross_entropy" or forgotten < 1 - settings.momentum:
-            return
-        latest = [row for row in self.rows if row[0] == "train_loss"][-GUESSING - 1 :]
-        guesses = [abs(row[-2] / math.log(classes) - 1) < 0.01 for row in latest]
-        if guesses[-GUESSING:] == [True] * GUESSING and guesses[:-GUESSING] != [True]:
-            warnings.warn(
-                f"For {GUESSING} epochs the loss has stayed within 1 % of that of guessing, "
-                f"ln {classes} = {math.log(classes):.2f} nats: the net learns nothing. A weight "
-                f"decay of {settings.weight_decay:g} may be too strong for it: lower "
-                "weight_decay, or learning_rate.",
-                stacklevel=2,
-            )
+            guessing.tell(self)
 
     def state_dict(self) -> dict:
         """Return all that changes; all processes call it together."""
