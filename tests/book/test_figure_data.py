@@ -72,14 +72,25 @@ def test_the_numbers_are_those_that_were_drawn(kind):
 
 def test_what_shows_no_numbers_is_left_out():
     axes = Figure().subplots()
-    axes.axvline(1)
-    axes.axhspan(0, 1)
     axes.plot([0, 1], [0, 1], transform=axes.transAxes)
     axes.plot([0, 1], [0, 1], visible=False)
     axes.text(0, 0, "words")
     axes.plot([1, np.nan, 3], np.ma.array([1, 2, 3], mask=[0, 0, 1]))
-    assert table(axes.figure)[["series", "x", "y"]].values.tolist() == [["line 4", 1, 1]]
+    assert table(axes.figure)[["series", "x", "y"]].values.tolist() == [["line 3", 1, 1]]
     assert table(Figure()).empty
+
+
+def test_a_line_across_a_panel_has_its_one_place_and_its_label():
+    axes = Figure().subplots()
+    axes.axhline(2, label="truth")
+    axes.axvline(5)
+    axes.axhspan(0, 1, label="band")
+    axes.set_yticks([0, 2], ["loss", "norm"])
+    found = table(axes.figure)
+    assert found.series.tolist() == ["truth", "line 2", "band", "band"]
+    assert set(found.part) == {"across"} and found.row.tolist() == ["norm", "", "loss", "loss"]
+    places = [(NAN, 2), (5, NAN), (NAN, 0), (NAN, 1)]
+    np.testing.assert_allclose(found[["x", "y"]].to_numpy(float), places)
 
 
 def test_panels_and_areas():

@@ -18,6 +18,7 @@ from matplotlib.quiver import Quiver
 from matplotlib.ticker import FixedLocator
 
 COLUMNS = ["panel", "series", "part", "x", "y", "value", "row"]
+ACROSS = "across"  # a part: of a line from one side of its panel to the other
 
 
 def table(figure: Figure) -> pd.DataFrame:
@@ -26,9 +27,10 @@ def table(figure: Figure) -> pd.DataFrame:
     ``panel`` is the number of the axes, with their title, and what y and x are. Where y has
     words for its rows, there is a column ``row`` with the word. ``series`` is the label of
     the legend where there is one, else the kind and its number. Bars of errors, areas and
-    segments have a row a corner, and in ``part`` which of them it is of. ``value`` is the
-    colour's number, or an arrow's x and y, a row each. Text and what marks a whole axis, such as
-    lines across it, are left out.
+    segments have a row a corner, and in ``part`` which of them it is of. A line across the
+    whole panel, such as a level, and either side of a band have one place alone, x or y, and
+    in ``part`` the word across. ``value`` is the colour's number, or an arrow's x and y, a row
+    each. Text is left out.
 
     >>> figure = Figure()
     >>> _ = figure.subplots().plot([1, 2], [3, 4], label="a line")
@@ -48,7 +50,8 @@ def table(figure: Figure) -> pd.DataFrame:
                 (panel, series, part, *xy, v, rows_called(xy[1]))
                 for xy, v in zip(points.tolist(), values)
             ]
-    found = pd.DataFrame(rows, columns=COLUMNS).dropna(axis="index", subset=["x", "y"])
+    found = pd.DataFrame(rows, columns=COLUMNS)
+    found = found[(found.part == ACROSS) | found[["x", "y"]].notna().all(axis=1)]
     return found if found.row.any() else found.drop(columns="row")
 
 
@@ -70,7 +73,9 @@ def _rows(axes: Axes) -> Callable[[float], str]:
     )
     if numbers:
         return lambda place: ""
-    return lambda place: words[min(words, key=lambda tick: abs(tick - place))]
+    return lambda place: (
+        "" if np.isnan(place) else words[min(words, key=lambda tick: abs(tick - place))]
+    )
 
 
 def _drawn(axes: Axes) -> Iterator[tuple]:
@@ -84,8 +89,8 @@ def _drawn(axes: Axes) -> Iterator[tuple]:
         for number, one in enumerate(artists, 1):
             label = str(names.get(one) or one.get_label() or "_")
             label = f"{kind} {number}" if label.startswith("_") else label
-            if one.get_visible() and one not in caps and _in_data(one, axes):
-                yield from ((label, *part) for part in _parts(one))
+            if one.get_visible() and one not in caps:
+                yield from ((label, *part) for part in _parts(one, *_in_data(one, axes)))
 
 
 def _named(one: Container, number: int) -> str:
@@ -95,15 +100,21 @@ def _named(one: Container, number: int) -> str:
     return f"{kind} {number}" if label.startswith("_") else label
 
 
-def _in_data(artist: Artist, axes: Axes) -> bool:
-    """Return whether both coordinates are the data's: not so of a line across the axes."""
+def _in_data(artist: Artist, axes: Axes) -> tuple[bool, bool]:
+    """Return whether x and y are the data's: one alone is of a line across the axes."""
     marks = isinstance(artist, PathCollection | Quiver)  # a drawn quiver has another transform
     place = artist.get_offset_transform() if marks else artist.get_transform()
-    return all(place.contains_branch_seperately(axes.transData))
+    return place.contains_branch_seperately(axes.transData)
 
 
-def _parts(artist) -> Iterator[tuple]:
+def _parts(artist, x_is_data: bool, y_is_data: bool) -> Iterator[tuple]:
     """Yield part, points and values of an artist: nothing of a kind that shows no numbers."""
+    if not (x_is_data and y_is_data):
+        line, span = isinstance(artist, Line2D), isinstance(artist, Rectangle)
+        if (line or span) and (x_is_data or y_is_data):
+            places = artist.get_xydata()[:1] if line else artist.get_corners()[::2]
+            yield ACROSS, np.where([x_is_data, y_is_data], places, np.nan), np.nan
+        return
     array = artist.get_array() if isinstance(artist, ScalarMappable) else None
     colours = np.nan if array is None else np.ma.filled(array.astype(float), np.nan)
     if isinstance(artist, Line2D):
