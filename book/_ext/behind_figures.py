@@ -2,8 +2,10 @@
 
 The function is the one in the figure's cell that returns a ``Figure``; it links to the code, as
 ``sphinx.ext.viewcode`` shows it. The runs are those that the cell's names lead to, through the
-assignments of the cells before. The numbers came with the cell's output, as ``page`` puts them
-there; they become a file of comma separated values.
+assignments of the cells before: which runs a name held came with the cell's output, as
+``page`` puts them there. So did the numbers, which become a file of comma separated values.
+
+The page that lists all runs says of each which pages have it.
 """
 
 import ast
@@ -11,7 +13,9 @@ import importlib
 import json
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from docutils import nodes
@@ -79,9 +83,14 @@ def settings_alone(tree: ast.AST) -> set[ast.AST]:
     return {part for c in calls if getattr(c.func, "id", "") == "get" for part in ast.walk(c)}
 
 
-def experiments(cell: ast.Module, before: list[ast.stmt]) -> list[str]:
-    """Return the experiments that a cell's names lead to, in the library's order."""
-    found, seen, waiting = set(), set(GIVEN), [cell]
+def runs_behind(cell: ast.Module, before: list[ast.stmt], held: dict[str, list]) -> list[tuple]:
+    """Return the runs that a cell's names lead to: experiment, target, what to call it.
+
+    ``held`` has the runs that a name held, of ``page.tabs`` under no name. Of an experiment
+    that is known by its name alone the target is the first run. In the library's order.
+    """
+    found, seen, waiting = set(), set(GIVEN), [cell] * ("" not in held)
+    runs = {tuple(run): None for run in held.get("", ())}
     while waiting:
         tree = waiting.pop()
         inner, settings = own(tree), settings_alone(tree)
@@ -94,16 +103,19 @@ def experiments(cell: ast.Module, before: list[ast.stmt]) -> list[str]:
                 found.add(node.value)
             if isinstance(node, ast.Name) and node.id not in seen | inner:
                 seen.add(node.id)
-                for statement in reversed(before):
+                runs |= {tuple(run): None for run in held.get(node.id, ())}
+                for statement in reversed(before if node.id not in held else ()):
                     anew = bound(statement).get(node.id)
                     waiting += [statement] if anew is not None else []
                     if anew:
                         break
-    return [name for name in EXPERIMENTS if name in found]
+    some = found - {name for name, *_ in runs}
+    every = [*runs, *((name, f"run-{name}", "") for name in some)]
+    return sorted(every, key=lambda run: [*EXPERIMENTS].index(run[0]))
 
 
-def drawn(notebook: Path) -> dict[str, tuple]:
-    """Return of each figure of a notebook what draws it, and the experiments behind it."""
+def drawn(notebook: Path, told: dict[str, dict]) -> dict[str, tuple]:
+    """Return of each figure of a notebook what draws it, and the runs behind it."""
     found, trees = {}, []
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
@@ -111,7 +123,8 @@ def drawn(notebook: Path) -> dict[str, tuple]:
             trees.append(code("".join(cell["source"])))
             if name := figure_of(cell["metadata"]):
                 by = drawn_by(trees[-1], imported(trees))
-                found[name] = by, experiments(trees[-1], before + trees[-1].body)
+                held = told.get(name, {}).get("runs", {})
+                found[name] = by, runs_behind(trees[-1], before + trees[-1].body, held)
     return found
 
 
@@ -120,8 +133,8 @@ def figure_of(metadata: dict) -> str | None:
     return metadata.get("mystnb", {}).get("figure", {}).get("name")
 
 
-def tables(app, docname: str) -> dict[str, str]:
-    """Return the numbers of each figure of a page, as its execution has left them."""
+def told_of(app, docname: str) -> dict[str, dict]:
+    """Return of each figure of a page its ``table`` and ``runs``, as its execution left them."""
     cache, found = get_cache(app.env.mystnb_config.execution_cache_path), {}
     path = app.env.doc2path(docname)
     if not path.endswith(".ipynb"):
@@ -133,10 +146,16 @@ def tables(app, docname: str) -> dict[str, str]:
     for cell in cache.get_cache_bundle(executed.pk).nb.cells:
         for output in cell.get("outputs", ()):
             said = output.get("metadata", {})
-            table = said.get("table") or said.get("image/svg+xml", {}).get("table")
-            if table and table.count("\n") > 1 and (name := figure_of(cell.metadata)):
-                found[name] = table
+            said = said.get("image/svg+xml", said)
+            if "runs" in said and (name := figure_of(cell.metadata)):
+                found.setdefault(name, {}).update(said)
     return found
+
+
+def tables(told: dict[str, dict]) -> dict[str, str]:
+    """Return the numbers of the figures that have some."""
+    given = {name: one.get("table", "") for name, one in told.items()}
+    return {name: table for name, table in given.items() if table.count("\n") > 1}
 
 
 def place(docname: str, figure: str) -> str:
@@ -159,27 +178,39 @@ def link_to_code(app, module: str, name: str) -> nodes.reference:
     return nodes.reference("", "", shown, refuri=f"{target}#{name}", internal=True)
 
 
-def link_to_run(docname: str, run: str) -> pending_xref:
-    """Return a link to an experiment on the page that lists all runs."""
-    given = {"refdomain": "std", "reftype": "ref", "reftarget": f"run-{run}", "refdoc": docname}
-    return pending_xref("", nodes.literal("", run), **given, refexplicit=True, refwarn=True)
+def link_to_run(docname: str, target: str, shown: nodes.Node) -> pending_xref:
+    """Return a link to a run on the page that lists all runs."""
+    given = {"refdomain": "std", "reftype": "ref", "reftarget": target, "refdoc": docname}
+    return pending_xref("", shown, **given, refexplicit=True, refwarn=True)
 
 
-def between(parts: list, mark: str) -> Iterator[nodes.Node]:
+def links_to_runs(docname: str, runs: list[tuple]) -> Iterator[nodes.Node]:
+    """Yield each experiment with links to its runs."""
+    for name, some in groupby(runs, key=itemgetter(0)):
+        links = {told: link_to_run(docname, to, nodes.inline("", told)) for _, to, told in some}
+        if "" in links:
+            yield link_to_run(docname, f"run-{name}", nodes.literal("", name))
+        else:
+            listed = between(links.values(), "; ")
+            shown = [nodes.literal("", name), nodes.Text(" ("), *listed, nodes.Text(")")]
+            yield nodes.inline("", "", *shown)
+
+
+def between(parts: Iterable, mark: str) -> Iterator[nodes.Node]:
     for number, part in enumerate(parts):
         if number:
             yield nodes.Text(mark)
         yield part
 
 
-def line_of(app, figure: str, by: tuple | None, runs: list[str], numbers: bool) -> nodes.legend:
+def line_of(app, figure: str, by: tuple | None, runs: list, numbers: bool) -> nodes.legend:
     """Return the line under a figure."""
     docname, parts = app.env.docname, []
     if by:
         parts += [[nodes.Text("drawn by "), link_to_code(app, *by)]]
     if runs:
         word = nodes.Text("run " if len(runs) == 1 else "runs ")
-        parts += [[word, *between([link_to_run(docname, run) for run in runs], ", ")]]
+        parts += [[word, *between(links_to_runs(docname, runs), ", ")]]
     if numbers:
         target = relative_uri(app.builder.get_target_uri(docname), place(docname, figure))
         shown = nodes.reference("", "numbers (CSV)", refuri=target, internal=True)
@@ -194,7 +225,8 @@ def add_lines(app, doctree):
     path = Path(app.env.doc2path(app.env.docname))
     if path.suffix != ".ipynb":
         return
-    known, numbers, linked = drawn(path), tables(app, app.env.docname), set()
+    told, linked = told_of(app, app.env.docname), set()
+    known, numbers = drawn(path, told), tables(told)
     for cell in doctree.findall(nodes.container):
         if name := figure_of(cell.get("cell_metadata", {})):
             by, runs = known[name]
@@ -206,12 +238,41 @@ def add_lines(app, doctree):
                 figure += line
 
 
+def name_pages(app, doctree):
+    """Say in the table of all runs which pages have each of them."""
+    rows = {row: row_of(row) for row in doctree.findall(nodes.row)}
+    if not any(rows.values()):
+        return
+    having = {}  # target -> pages
+    for docname in sorted(app.env.found_docs):
+        held = [one["runs"] for one in told_of(app, docname).values()]
+        for run in (run for one in held for runs in one.values() for run in runs):
+            having.setdefault(run[1], {})[docname] = None
+    for row, target in rows.items():
+        links = [link_to_page(app.env.docname, page) for page in having.get(target, ())]
+        if links:
+            row[-1].clear()
+            row[-1] += nodes.paragraph("", "", *between(links, "; "))
+
+
+def row_of(row: nodes.row) -> str:
+    """Return the target of a run's row, or nothing."""
+    names = (name for node in row.findall(nodes.inline) for name in node.get("names", ()))
+    return next((name for name in names if re.match("run-.*-(live|recorded)-", name)), "")
+
+
+def link_to_page(docname: str, page: str) -> pending_xref:
+    """Return a link to a page, which shows its title."""
+    given = {"refdomain": "std", "reftype": "doc", "reftarget": f"/{page}", "refdoc": docname}
+    return pending_xref("", nodes.inline("", page), **given, refexplicit=False, refwarn=True)
+
+
 def write_numbers(app, exception):
     """Write the numbers of the figures of all pages."""
     if exception or app.builder.format != "html":
         return
     for docname in sorted(app.env.found_docs):
-        for name, table in tables(app, docname).items():
+        for name, table in tables(told_of(app, docname)).items():
             path = Path(app.outdir, place(docname, name))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(table, encoding="utf-8")
@@ -219,5 +280,6 @@ def write_numbers(app, exception):
 
 def setup(app):
     app.connect("doctree-read", add_lines)
+    app.connect("doctree-read", name_pages)
     app.connect("build-finished", write_numbers)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

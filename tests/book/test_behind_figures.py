@@ -21,8 +21,8 @@ for name in ("quenched", "quenched_more_decay"):
 """
 
 
-def experiments(cell: str) -> list[str]:
-    return behind.experiments(behind.code(cell), behind.code(BEFORE).body)
+def runs_behind(cell: str, **held) -> list[tuple]:
+    return behind.runs_behind(behind.code(cell), behind.code(BEFORE).body, held)
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,25 @@ def experiments(cell: str) -> list[str]:
     ],
 )
 def test_the_runs_are_those_that_the_names_of_a_cell_lead_to(cell, runs):
-    assert sorted(experiments(cell)) == sorted(runs)
+    assert sorted(name for name, *_ in runs_behind(cell)) == sorted(runs)
+
+
+def test_a_name_leads_to_the_very_runs_that_it_held():
+    live = ("diffusion", "run-diffusion-live-a", "classroom, seed 0")
+    kept = ("diffusion", "run-diffusion-recorded-b", "two-cores, seed 0")
+    held = {"run": [live], "every": [live, kept]}
+    assert runs_behind("figures.sweeps(table)", **held) == [live]
+    assert runs_behind("figures.x(every[1:], run)", **held) == [live, kept]
+    other = ("continued", "run-continued", "")  # by its name alone
+    assert sorted(runs_behind("figures.x(one, run)", **held)) == sorted([live, other])
+    assert behind.runs_behind(behind.code("page.tabs(run)"), [], held | {"": [kept]}) == [kept]
 
 
 def test_a_name_that_is_given_anew_leads_to_its_last_value():
     again = BEFORE + 'run = stationarity.run("settling")\n'
     cell = behind.code("figures.x(run)")
-    assert behind.experiments(cell, behind.code(again).body) == ["settling"]
+    found = behind.runs_behind(cell, behind.code(again).body, {})
+    assert found == [("settling", "run-settling", "")]
 
 
 @pytest.mark.parametrize(
@@ -69,5 +81,5 @@ NOTEBOOKS = sorted((PROJECT / "book").glob("*.ipynb"))
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_each_figure_of_the_book_has_its_function(notebook):
-    lacking = [name for name, (by, _) in behind.drawn(notebook).items() if by is None]
+    lacking = [name for name, (by, _) in behind.drawn(notebook, {}).items() if by is None]
     assert lacking == (["fig-own-model"] if notebook.stem == "own-model" else [])

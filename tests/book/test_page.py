@@ -13,6 +13,7 @@ import stationarity
 from nbformat.v4 import new_code_cell, new_notebook
 from stationarity import UsageError
 from stationarity.book import page, results
+from stationarity.chapters.ch03_imagenet_resnet101 import reading
 
 SMALL = {"epochs": 3, "measure_every": 1}
 
@@ -59,6 +60,10 @@ def test_each_run_has_its_tab_and_no_figure_stays_open(shown, widths):
     assert all(b"<svg" in base64.b64decode(image) for image in images)
     assert plt.get_fignums() == before
     assert bundle["table"].startswith("run,panel,series,part,x,y")
+    (behind,) = bundle["runs"].values()
+    assert [target.split("-")[2] for _, target, _ in behind] == (
+        ["live"] + ["recorded"] * (len(widths) - 1)
+    )
 
 
 def test_settings_that_the_book_no_longer_has_are_flagged(shown):
@@ -95,12 +100,20 @@ def test_a_finding_shows_the_sentence_that_its_condition_allows(monkeypatch):
     assert failed["finding"]["holds"] is False
 
 
+def test_the_runs_in_a_value_are_found():
+    run = stationarity.run("full_batch", settings=SMALL)
+    one = ("full_batch", results.anchor(run), "classroom, seed 0")
+    assert page._behind({"a": [run, 3], "b": (run,)}) == [one, one]
+    assert page._behind("run") == page._behind(reading.figure_1()) == []
+
+
 @pytest.mark.parametrize("backend", ["Agg", "svg", "TkAgg", "nonsense"])
 def test_a_page_shows_its_figures_whatever_mplbackend_says(backend, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", backend)
     cells = (
         "from stationarity.book import page",
         "page.begin('full_batch');",
+        f"import stationarity\nrun = stationarity.run('full_batch', settings={SMALL})",
         "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
     )
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -110,5 +123,8 @@ def test_a_page_shows_its_figures_whatever_mplbackend_says(backend, tmp_path, mo
     nbformat.write(notebook, tmp_path / "page.ipynb")
     where = tmp_path / "page.ipynb", tmp_path / "out.ipynb"
     done = papermill.execute_notebook(*where, progress_bar=False)
-    begun, (shown,) = (cell.outputs for cell in done.cells[-2:])
+    begun, _, (shown,) = (cell.outputs for cell in done.cells[-3:])
     assert not begun and "image/svg+xml" in shown.data
+    assert [name for name, *_ in shown.metadata["image/svg+xml"]["runs"]["run"]] == [
+        "full_batch"
+    ]

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 
 import pandas as pd
 import pytest
@@ -61,8 +62,11 @@ def test_the_runs_of_the_book_are_its_own_live_ones_and_all_records():
     assert [one.folder.parent.parent.name for one in found] == ["runs", "runs", "results"]
     lines = results.with_anchors(found).splitlines()
     assert lines[0].startswith("| experiment | run | kind | data |")
-    assert lines[2].startswith("| [full_batch]{#run-full_batch} | classroom, seed ")
-    assert lines[4].startswith("| full_batch | classroom ")  # one target each
+    assert lines[2].startswith("| [full_batch]{#run-full_batch} | [classroom, seed ")
+    assert lines[4].startswith("| full_batch | [classroom ")
+    targets = re.findall(r"\{#([\w-]+)\}", "".join(lines))  # one each, and the experiment's
+    assert len(set(targets)) == len(targets) == 4
+    assert targets[1:] == [results.anchor(one) for one in found]
     assert len({line.count(" | ") for line in lines}) == 1
 
 

@@ -37,8 +37,24 @@ def begin(*names: str, **given) -> dict[str, dict]:
 
 
 def _with_table(draw: Callable[[Figure], str], figure: Figure) -> tuple[str, dict]:
-    """Return a figure's picture, and as metadata of that its numbers."""
-    return draw(figure), {"table": _as_csv(figure_data.table(figure))}
+    """Return a figure's picture, and as metadata of that its numbers and the page's runs."""
+    from IPython import get_ipython
+
+    held = {key: _behind(one) for key, one in get_ipython().user_ns.items() if key[:1] != "_"}
+    said = {"runs": {key: runs for key, runs in held.items() if runs}}
+    return draw(figure), {"table": _as_csv(figure_data.table(figure))} | said
+
+
+def _behind(value) -> list[tuple[str, str, str]]:
+    """Return of each run in a value its experiment, its target, and what to call it."""
+    if isinstance(value, records.Run):
+        if "fingerprint" not in value.info:  # the paper's curve, as a run
+            return []
+        told = f"{value.label}, seed {value.info['seed']}"
+        return [(value.name, results.anchor(value), told)]
+    inside = value.values() if isinstance(value, dict) else value
+    held = isinstance(value, dict | list | tuple)
+    return [found for one in inside for found in _behind(one)] if held else []
 
 
 def _as_csv(table: pd.DataFrame) -> str:
@@ -75,7 +91,8 @@ def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> 
     """Show the figure ``draw(run)`` of each run, or why there is none: a tab a run.
 
     Each says where its run comes from, and flags settings that the book no longer has. The
-    tabs of one run open together; a notebook has no tabs. The metadata has the numbers.
+    tabs of one run open together; a notebook has no tabs. The metadata has the numbers,
+    and the runs.
     """
     from IPython.display import display
 
@@ -84,7 +101,8 @@ def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> 
     forms = {"text/markdown": _tab_set(shown)}
     forms["text/html"] = "\n".join(_as_html(*one) for one in shown)
     lines = (f"{run.label}: {results.origin(run)}" for run, *_ in shown)
-    said = {"table": _as_csv(pd.concat(tables))} if tables else {}
+    said = {"runs": {"": _behind([run for run, *_ in shown])}}
+    said |= {"table": _as_csv(pd.concat(tables))} if tables else {}
     display(forms | {"text/plain": "\n".join(lines)}, raw=True, metadata=said)
 
 

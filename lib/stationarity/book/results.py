@@ -154,10 +154,21 @@ def behind_the_book(scale: str = "classroom") -> list[Run]:
     return sorted([*live, *kept], key=lambda run: [*EXPERIMENTS].index(run.name))
 
 
+def anchor(run: Run) -> str:
+    """Return the target of a run among all that the book shows."""
+    kind = "recorded" if isinstance(run, Record) else "live"
+    return f"run-{run.name}-{kind}-{run.folder.name}"
+
+
 def with_anchors(runs: list[Run]) -> str:
-    """Return :func:`provenance` in Markdown, each experiment a target ``run-NAME``."""
+    """Return :func:`provenance` in Markdown, each run a target, the first ``run-NAME``, too.
+
+    The last column is for the pages that use a run, which the book fills in.
+    """
     table, named = provenance(runs).reset_index(), set()
-    table["run"] += [f", seed {run.info['seed']}" for run in runs]
+    labels = (f"{one}, seed {run.info['seed']}" for one, run in zip(table["run"], runs))
+    table["run"] = [f"[{one}]{{#{anchor(run)}}}" for one, run in zip(labels, runs)]
+    table["pages"] = ""
     lines = [["experiment", *table], ["---"] * (len(table.columns) + 1)]
     for run, row in zip(runs, table.itertuples(index=False)):
         name = run.name if run.name in named else f"[{run.name}]{{#run-{run.name}}}"
