@@ -2,7 +2,8 @@
 
 A docstring is written to be read where it stands: parameters as ``name: text``, bars of
 norms as they are, chapters and sections by their names. Here the former become a list,
-and the latter links to the chapter that derives what the function computes.
+and the latter links to the section that derives what the function computes; a docstring
+that names none gets one.
 """
 
 import json
@@ -13,6 +14,25 @@ from pathlib import Path
 PARAMETERS = re.compile(r"^Parameters\n-+\n((?:.+\n)+)", re.MULTILINE)
 PARAMETER = re.compile(r"^(\w[\w, ]*?) ?: ", re.MULTILINE)
 SECTION = re.compile(r'our section:? (?:"([^"]+)"|([^".]+)(?=\.))')
+# What derives the functions of a module, or one of them, where their docstrings do not say.
+DERIVED = {
+    "measure.curvature": "Curvature without the Hessian",
+    "measure.derivatives": "The distance from a reference point",
+    "measure.gradients": "The norm of a mean is too large",
+    "measure.lanczos": "Curvature without the Hessian",
+    "measure.objectives": "Which function is it?",
+    "measure.state": "For which models is this right?",
+    "theory.continuous": "A quadratic is solved exactly",
+    "theory.coupled": "An exact stationary density",
+    "theory.discrete": "What the equation misses",
+    "theory.discrete.displacement_squared": "How far in $k$ steps",
+    "theory.simulation": "Three laws against simulation",
+    "stats.displacement": "An exponent with an honest interval",
+    "stats.estimate": "An error bar for a squared norm",
+    "stats.modes": "What theory predicts of one mode",
+    "stats.trends": "The questions, computed",
+    "runs.distributed": "Running at full size",
+}
 CHAPTERS = re.compile(r"\bchapters? (\d+)(?: and (\d+))?")
 
 
@@ -37,8 +57,11 @@ def with_links(text: str, pages: dict[str, str]) -> str:
 
     def section(match) -> str:
         name = " ".join((match[1] or match[2]).split())
-        page = next((pages[title] for title in pages if title.startswith(name)), None)
-        return f"our section {link(name, page)}" if page else match[0]
+        title = next((title for title in pages if title.startswith(name)), None)
+        if not title:
+            return match[0]
+        plain = re.sub(r"[$`*]", "", title)
+        return f"our section :ref:`{plain} <book/{pages[title]}:{title}>`"
 
     def chapter(match) -> str:
         numbers = [number for number in match.groups() if number]
@@ -62,8 +85,17 @@ def listed(match) -> str:
     return f"**Parameters**\n\n{lines}\n"
 
 
+def derivation(obj) -> str:
+    """Return what says where a function or a class is derived, or nothing."""
+    place = f"{obj.__module__}.{obj.__qualname__}".removeprefix("stationarity.")
+    known = next((s for s in (place, place.rpartition(".")[0]) if s in DERIVED), None)
+    return f'\n\nDerivation: our section "{DERIVED[known]}".\n' if known else ""
+
+
 def prepare(app, what, name, obj, options, lines):
     text = PARAMETERS.sub(listed, escaped("\n".join(lines)) + "\n")
+    if what in ("function", "class") and not SECTION.search(text):
+        text += derivation(obj)
     lines[:] = with_links(text, headings(Path(app.srcdir) / "book")).splitlines()
 
 
@@ -74,6 +106,8 @@ def is_left_out(app, what, name, obj, skip, options):
 
 def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
+    app.setup_extension("sphinx.ext.autosectionlabel")
+    app.config.autosectionlabel_prefix_document = True
     app.connect("autodoc-skip-member", is_left_out)
     app.connect("autodoc-process-docstring", prepare)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

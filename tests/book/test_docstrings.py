@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import docutils.core
 import pytest
@@ -45,10 +46,27 @@ def test_every_section_that_a_docstring_names_is_found():
         for path in (LIBRARY / wing).glob("*.py"):
             for match in docstrings.SECTION.finditer(path.read_text(encoding="utf-8")):
                 text = docstrings.with_links(match[0] + ".", pages)
-                target = re.search(r"</book/([\w-]+)>`", text)
-                assert target and (BOOK / f"{target[1]}.ipynb").exists(), (path, match[0])
+                page, title = re.search(r"<book/([\w-]+):(.*)>`", text).groups()
+                assert pages[title] == page, (path, match[0])
                 linked += 1
     assert linked > 5
+
+
+@pytest.mark.parametrize("wing", ["measure", "theory", "stats"])
+def test_every_function_on_the_pages_names_the_section_that_derives_it(wing):
+    pages, named = docstrings.headings(BOOK), 0
+    for module in map(importlib.import_module, shown(wing)):
+        for one in vars(module).values():
+            own = getattr(one, "__module__", "").startswith(f"stationarity.{wing}.")
+            if own and (inspect.isfunction(one) or inspect.isclass(one)) and one.__doc__:
+                lines = inspect.getdoc(one).splitlines()
+                what = "function" if inspect.isfunction(one) else "class"
+                app = SimpleNamespace(srcdir=ROOT)
+                docstrings.prepare(app, what, one.__name__, one, None, lines)
+                assert "our section :ref:`" in "\n".join(lines), one
+                named += 1
+    assert named > 5
+    assert set(docstrings.DERIVED.values()) <= set(pages)
 
 
 def test_chapters_become_links():

@@ -60,7 +60,7 @@ def sharpness(
     ``ValueError`` as that, for k outside [1, min(P, max_products)], and where products are
     not symmetric beyond rounding; ``FloatingPointError`` where one is not finite.
 
-    Source: Zhang et al. 2022 (power iteration there); our section "What to measure".
+    Source: Zhang et al. 2022; our section "Curvature without the Hessian".
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> curvature = torch.tensor([3.0, -10.0])

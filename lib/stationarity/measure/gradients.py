@@ -73,7 +73,7 @@ def gradient_statistics(
     or a graph; with one batch that is not the whole population, or more than that;
     ``FloatingPointError`` where the square of the gradient's norm has no room in float64.
 
-    Source: Zhang et al. 2022 (the naive norm); our section "What to measure".
+    Source: Zhang et al. 2022; our section "The norm of a mean is too large".
 
     >>> model = nn.Linear(1, 1, bias=False)
     >>> objective = lambda model, batch: model.weight.sum() * batch
@@ -150,7 +150,7 @@ def partition_statistics(
     ``gradient_norm_naive`` is the norm of (g_1 + g_2) / 2. A single partition is taken for
     exact, with errors of 0. The rest is as in :func:`gradient_statistics`.
 
-    Source: our section "What to measure".
+    Source: our section "When the correction is a mistake".
     """
     if len(partitions) not in (1, 2) or not all(isinstance(p, Sized) for p in partitions):
         raise ValueError("partitions must be one or two, each with a length, as lists have")
