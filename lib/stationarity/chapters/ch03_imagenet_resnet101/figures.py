@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from ...runs.records import Run
 from .. import levels
-from ..plots import mark_drops, panels
+from ..plots import WIDTH, mark_drops, panels
 from .reading import NAIVE, quarters
 
 
@@ -25,12 +25,13 @@ def paper_figure(curve: pd.DataFrame, validation: pd.DataFrame) -> Figure:
     return figure
 
 
-def shape(runs: dict[str, list[Run]]) -> Figure:
+def shape(runs: dict[str, list[Run]], size=(WIDTH, 2.9)) -> Figure:
     """Plot naive norms over their first stage's mean, a panel a label and a line a seed.
 
     Thick bars are the means over the quarters that :func:`reading.quarters` compares.
     """
-    figure, (axes,) = panels(1, len(runs), 2.9, sharey=True)
+    figure, (axes,) = panels(1, len(runs), sharey=True)
+    figure.set_size_inches(size)
     for panel, (label, ones) in zip(axes, runs.items(), strict=True):
         edges = levels.stages(ones[0].settings)  # those of all its seeds
         end = edges[-1][1]
