@@ -1,6 +1,9 @@
 """The built book in a browser: each page as its readers see it, on a phone and a desk."""
 
+import gzip
 import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from browsers import PHONE, chromium, firefox, started
@@ -14,9 +17,10 @@ const done = arguments[arguments.length - 1];
 const typeset = window.MathJax?.startup?.promise ?? Promise.resolve();
 typeset.then(() => requestAnimationFrame(() => setTimeout(done, 100)));
 """
+# Formulas that are bare, wrong, or have a letter that MathJax's part in the book lacks.
 FORMULAS = """
 const bare = [...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container'));
-const wrong = document.querySelectorAll('[data-mml-node="merror"]');
+const wrong = document.querySelectorAll('[data-mml-node="merror"], mjx-container svg text');
 return [...bare, ...wrong].map(e => e.textContent.trim().slice(0, 80));
 """
 # What is wider than the page and neither scrolls nor lies outside it, as a closed sidebar does.
@@ -109,6 +113,13 @@ def opened(driver, page: str):
     return driver
 
 
+def sent(urls: list[str]) -> int:
+    """The bytes that a server sends for these files, compressed, without the figures in them."""
+    paths = {Path(unquote(urlsplit(url).path)) for url in urls if url.startswith("file:")}
+    texts = (re.sub(rb'"data:image/[^"]*"', b"", path.read_bytes()) for path in paths)
+    return sum(len(gzip.compress(text)) for text in texts)
+
+
 def requested(driver) -> list[str]:
     """What Chromium asked for since it was last asked."""
     logged = " ".join(entry["message"] for entry in driver.get_log("performance"))
@@ -122,7 +133,9 @@ def test_a_page_on_a_phone(browser, page):
     opened(browser, page)
     log = browser.get_log("browser")
     assert [entry["message"] for entry in log if entry["level"] == "SEVERE"] == []
-    assert [url for url in requested(browser) if not re.match("(file|data|blob):", url)] == []
+    urls = requested(browser)
+    assert [url for url in urls if not re.match("(file|data|blob):", url)] == []
+    assert sent(urls) < 1_000_000
     assert browser.execute_script(FORMULAS) == []
     assert browser.execute_script(EQUATIONS) == []
     assert browser.execute_script(WIDE) == []

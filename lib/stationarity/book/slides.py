@@ -23,7 +23,7 @@ from .lesson import filled
 from .plain import DIRECTIVE, Book, title_of
 
 TABS = ", one tab for each run"  # of which a slide shows the first
-MATHJAX = "tex-svg-full.js"
+MATHJAX = "mathjax.js"
 STATEMENTS = ("theorem", "proposition", "corollary", "lemma", "definition")
 
 PAGE = """<!doctype html>
@@ -50,7 +50,7 @@ mjx-container {{ overflow-x: auto; max-width: 100%; }}
 @media print {{ section {{ break-after: page; }} }}
 </style>
 <script>
-MathJax = {{ tex: {{ inlineMath: [["\\\\(", "\\\\)"]] }}, startup: {{ typeset: true }} }};
+MathJax = {{ tex: {{ inlineMath: [["\\\\(", "\\\\)"]] }} }};
 addEventListener("keydown", (event) => {{
   const step = {{ ArrowRight: 1, PageDown: 1, " ": 1, ArrowLeft: -1, PageUp: -1 }}[event.key];
   if (!step) return;
