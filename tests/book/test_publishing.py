@@ -4,10 +4,14 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import nbformat
 import pytest
+import sphinx_book_theme
 import yaml
 from extensions import extension
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -44,9 +48,10 @@ def small_book(place: Path, address: str) -> Path:
     return place
 
 
-def build(place: Path) -> tuple[Path, str]:
+def build(place: Path, *how: str) -> tuple[Path, str]:
     """Build a small book; return the folder of its pages, and what was said."""
-    command = [Path(sys.executable).parent / "jupyter-book", "build", ".", "-W", "--keep-going"]
+    how = how or ("-W", "--keep-going")
+    command = [Path(sys.executable).parent / "jupyter-book", "build", ".", *how]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True)
     return place / "_build" / "html", done.stdout + done.stderr
 
@@ -76,6 +81,18 @@ def test_a_page_can_be_launched_edited_discussed_and_cited(published):
     told = (published / "cite.bib").read_text()
     assert re.match(r"@software\{stationarity,\n  title = \{Do the Weights Ever", told)
     assert f"url = {{{PAGES}}}" in told
+
+
+def test_each_button_has_its_icon(published):
+    icons = (published / "_static" / "scripts" / "fontawesome.js").read_text()
+    sources = [
+        *published.glob("book/*.html"),
+        *Path(sphinx_book_theme.__file__).parent.rglob("*.py"),
+    ]
+    classes = "".join(path.read_text(encoding="utf-8") for path in sources)
+    named = set(re.findall(r"\bfa-([a-z-]+)", classes)) - {"solid", "brands", "lg"}
+    assert {"bars", "rocket", "quote-right"} <= named
+    assert [name for name in named if f'"{name}"' not in icons] == []
 
 
 def test_search_engines_and_previews_find_the_page(published):
@@ -113,6 +130,25 @@ def test_an_address_that_the_notebooks_do_not_have_is_a_warning_with_the_remedy(
     _, said = build(place)
     assert "1 notebooks, page.ipynb first, do not install the library" in said
     assert "run `python book/_ext/publishing.py`" in said
+
+
+def test_a_link_that_leads_nowhere_is_told_with_its_page(tmp_path, monkeypatch):
+    recipe = (ROOT / "Makefile").read_text().partition("\nlinks:")[2].splitlines()[1]
+    _, how = recipe.split("jupyter-book build . ")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    place = small_book(tmp_path, "")
+    serve = partial(SimpleHTTPRequestHandler, directory=place)
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        at = f"http://127.0.0.1:{server.server_port}"
+        text = f"# A book\n\nWith {{doc}}`page`, [this]({at}/_toc.yml), [that]({at}/gone).\n"
+        (place / "book" / "index.md").write_text(text)
+        _, said = build(place, *how.split())
+        server.shutdown()
+    links = re.findall(r"\( *([\w/]+): line +\d+\) (\w+) +(\S+)", re.sub("\x1b.*?m", "", said))
+    found = {(page, status, link.removeprefix(at)) for page, status, link in links}
+    assert found == {("book/index", "ok", "/_toc.yml"), ("book/index", "broken", "/gone")}
+    assert "returns a non-zero exit code" in said
 
 
 @pytest.mark.parametrize(
