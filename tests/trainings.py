@@ -57,6 +57,7 @@ def measurements(found: dict, member=0, batches=16, every=100, seed=0) -> list[t
         "noise_norm": (np.full(len(steps), len(h) ** 0.5), np.nan),
         "mean_loss": (found["loss"][member, steps], 0.01),
         "sharpness": (h.max() + 0.02 * generator.standard_normal(len(steps)), 0.01),
+        "fresh_curvature": (h.max() + 0.02 * generator.standard_normal(len(steps)), 0.02),
         "stable_sharpness": (np.full(len(steps), 2 / RATE), np.nan),
     }
     pairs = ((name, *pair) for name, pair in values.items())

@@ -109,6 +109,29 @@ def test_sharpness_of_sgd_is_the_hessians(tmp_path):
     assert run.series("memory").value.iloc[-1] == pytest.approx(5 * 0.1 * 0.01 / 0.5)
 
 
+def test_the_top_curvature_is_bracketed_where_few_examples_have_more_of_it(tmp_path):
+    """(x'theta)^2 / 2 of normal x in 40 dimensions: all data have the curvature 1."""
+    torch.manual_seed(0)
+    model = nn.Linear(40, 1, bias=False)
+    fit = lambda model, x: model(x).square().mean() / 2
+    some = lambda step, count: [torch.randn(20, 40) for _ in range(count)]
+    optimizer = torch.optim.SGD(model.parameters(), 2 / 2.5)
+    how = {"root": tmp_path, "every": 2, "measure_batches": 8}
+    with stationarity.watch(model, fit, optimizer, some, **how) as watch:
+        for batch in some(0, 48):
+            optimizer.zero_grad()
+            fit(model, batch).backward()
+            optimizer.step()
+            watch.step(batch)
+    run = watch.run
+    top, fresh = (run.series(name) for name in ("sharpness", "fresh_curvature"))
+    assert (top.value > 2).all()
+    assert abs(fresh.value.mean() - 1) < 3 * fresh.error.mean() / len(fresh) ** 0.5
+    found = {one["key"]: one for one in watch.report()["answers"]}["edge"]
+    assert found["verdict"] == "cannot be judged" and found["low"] < 1 / 2.5 < found["high"]
+    assert "fresh ones have" in found["why"] and run.info["watch"]["sharpness_examples"] == 80
+
+
 def test_the_noise_and_the_gradient_are_those_of_the_quadratic(tmp_path):
     model = Quadratic()
     optimizer = torch.optim.SGD(model.parameters(), 1e-9)
@@ -158,6 +181,7 @@ def test_rates_of_groups_weigh_the_curvature(tmp_path):
     model["two"].theta.requires_grad_(True)
     optimizer = torch.optim.SGD(groups, 0.1)
     with stationarity.watch(model, both, optimizer, noises, root=tmp_path) as watch:
+        optimizer.step()
         watch.step()
     assert watch.run.series("sharpness").value.iloc[-1] == pytest.approx(3.0, rel=1e-3)
     groups[1]["params"] = model["two"].parameters()
@@ -170,6 +194,7 @@ def test_a_step_of_several_minibatches_has_the_batch_size_of_all(tmp_path):
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
         how = {"root": tmp_path, "accumulate": 4, "measure_batches": 4}
         with stationarity.watch(model, objective, optimizer, noises, **how) as watch:
+            optimizer.step()
             watch.step(batch)
         told = watch.run.info["watch"]
         assert told["batch_size"] == 32 and told["measured_batch_size"] == 8
@@ -181,10 +206,12 @@ def test_one_batch_that_is_the_training_set_has_no_noise(tmp_path):
     how = {"measure_batches": 1, "every": 1, "root": tmp_path}
     with stationarity.watch(model, objective, optimizer, whole, **how) as watch:
         for _ in range(3):
+            optimizer.step()
             watch.step()
     run = watch.run
     assert (run.series("noise_norm").value == 0).all() and not run.has("noise_scale")
     assert (run.series("gradient_norm_squared").error == 0).all()
+    assert run.has("sharpness") and not run.has("fresh_curvature")
 
 
 def test_a_loader_of_full_batches_has_no_noise_and_one_batch_of_many_is_refused(tmp_path):
@@ -197,6 +224,7 @@ def test_a_loader_of_full_batches_has_no_noise_and_one_batch_of_many_is_refused(
         how = {"every": 1, "root": tmp_path}
         with stationarity.watch(model, fit, optimizer, loader, **how) as watch:
             for _ in range(3):
+                optimizer.step()
                 watch.step()
         assert (watch.run.series("noise_norm").value == 0).all()
         assert not watch.run.has("noise_scale")

@@ -15,7 +15,6 @@ from stationarity.watching.simulated import (
     RATE,
     SLOW,
     batches,
-    edges,
     facts,
     gradients,
     later,
@@ -159,14 +158,6 @@ def test_frozen_weights_are_no_stationary_ones(settled):
     assert "frozen" in settling.weights(seen(still)).why
 
 
-def test_the_edge_says_of_how_many_examples_it_is():
-    for level, said in ((1.0, True), (2.0, True), (0.5, False)):
-        (one,) = edges(level, 0.01, 1)
-        one.facts["sharpness_examples"] = 128
-        answer = limits.edge(one)
-        assert ("of 128 examples" in answer.why) == said == ("clipped" in answer.why)
-
-
 def test_a_vanished_gradient_is_one_against_the_start_and_memories_are_of_a_group():
     (one,) = gradients(0.0, 1e-4, 1)
     answer = settling.gradient(one)
@@ -213,36 +204,6 @@ def test_weights_that_turn_at_a_constant_norm_are_seen_by_the_sketch():
     answer = settling.weights(seen(series=series, sketch=turning + 0.1 * draw))
     assert answer.verdict == "no" and answer.why.endswith("What drifts: the weights.")
     assert settling.weights(seen(series=series, sketch=0.1 * draw)).verdict == "yes"
-
-
-# --- the edge of stability ---
-
-
-@pytest.mark.parametrize("level, verdict", [(1.0, "yes"), (0.5, "no"), (1.5, "no")])
-def test_the_edge_is_told(level, verdict):
-    said, _ = counted(limits.edge, edges(level, 0.1, SEEDS))
-    assert said[verdict] == SEEDS
-
-
-@pytest.mark.parametrize("end", limits.EDGE)
-def test_at_an_end_of_the_edge_neither_side_is_said_too_often(end):
-    said, _ = counted(limits.edge, edges(end, 0.1, SEEDS))
-    assert said["yes"] <= at_most(0.025) and said["no"] <= at_most(0.025)
-
-
-def test_the_edge_of_a_quadratic_under_momentum_is_where_it_diverges():
-    for beta in (0.0, 0.9):
-        limit = 2 * (1 + beta) / RATE
-        sizes = [
-            abs(
-                quadratic(1, [share * limit], noise=0.0, start=1.0, momentum=beta, steps=1500)[
-                    "theta"
-                ]
-                - 3
-            )
-            for share in (0.99, 1.01)
-        ]
-        assert sizes[0][0, -1, 0] < 1e-6 and sizes[1][0, -1, 0] > 1e6
 
 
 # --- the batch ---

@@ -141,17 +141,23 @@ def spread(axes: Axes, run: Run, seen: Watched) -> None:
 
 
 def edge(axes: Axes, run: Run, seen: Watched) -> None:
-    """Plot the sharpness over the largest that is stable."""
-    top, stable = run.series("sharpness"), run.series("stable_sharpness")
-    if len(top) != len(stable):
-        raise UsageError("The two are measured at different steps.")
+    """Plot the sharpness, and what fresh batches have of it, over the largest that is stable."""
+    stable, highest = run.series("stable_sharpness").value, 0.0
+    drawn = {"sharpness": ("few batches", BLUE)}
+    if run.has("fresh_curvature"):
+        drawn["fresh_curvature"] = "fresh ones", ORANGE
     _along(axes, run, seen, "sharpness / stable one")
-    error = np.nan_to_num(top.error / stable.value)
-    points(axes, top.step, top.value / stable.value, error, color=BLUE)
+    for name, (label, color) in drawn.items():
+        found = run.series(name)
+        if len(found) != len(stable):
+            raise UsageError("The two are measured at different steps.")
+        share, error = found.value / stable, np.nan_to_num(found.error / stable)
+        points(axes, found.step, share, error, color=color, label=label)
+        highest = max(highest, share[found.step >= seen.first].max())
     for end in EDGE:
         axes.axhline(end, **ink(THRESHOLD))
-    highest = (top.value / stable.value)[top.step >= seen.first].max()
     axes.set_ylim(0, 1.3 * max(EDGE[1], highest))  # Adam's first steps are far above
+    legend_above(axes.figure, axes, 2)
 
 
 def batch(axes: Axes, run: Run, seen: Watched) -> None:
@@ -183,6 +189,9 @@ DRAWN = {  # of each question: how its figure is drawn, and what one sees there
     "gradient": (gradient, "The unbiased and the naive gradient norm against the step"),
     "weights": (weights, "The squared norms of the weights and of a step against the step"),
     "spread": (spread, "The squared displacement against the lag, on logarithmic axes"),
-    "edge": (edge, "The sharpness over the largest stable one against the step"),
+    "edge": (
+        edge,
+        "The sharpness of few batches and of fresh ones, over the largest stable one",
+    ),
     "batch": (batch, "The noise and the signal of minibatch gradients against the step"),
 }

@@ -18,10 +18,11 @@ MOSTLY_ADAM = 10.0  # the same where the noise that counts is in another metric
 @asks(
     "Is the step at the edge of stability?",
     "sharpness over the largest that is stable at this rate",
-    f"yes: its interval lies between {EDGE[0]} and {EDGE[1]}; no: outside",
+    f"yes: both ends of its bracket lie between {EDGE[0]} and {EDGE[1]}, with their intervals; no:"
+    " both lie below, or both above",
 )
 def edge(watched: Watched, together: int = 1) -> Answer:
-    r"""Judge the sharpness over the stable one, from the measurements in the window.
+    r"""Judge the top curvature over the stable one, from the measurements in the window.
 
     On a quadratic of curvature h (decay included), SGD's x_{k+1} = (1 + beta - eta h) x_k -
     beta x_{k-1} is stable below h = 2 (1 + beta) / eta: at the edge a root of z^2 - (1 + beta -
@@ -32,37 +33,58 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     2 (1 + beta) / ((1 - beta) eta), 38 / eta for beta = 0.9 (Cohen et al. 2022); decoupled decay
     takes lambda (1 + beta) / (1 - beta) off.
 
-    The interval is that of the mean over the window, widened by the mean error of Lanczos'
-    method. The sharpness is of a few batches B: lambda_max(H_B) is in the mean no less than
-    lambda_max(H), so that ``below`` is safe, and the rest is said of these batches. Noise keeps
-    the sharpness of minibatch SGD below the edge; ``no`` is then no flaw.
+    The top curvature of all data is bracketed, see :mod:`~.curvature`: the sharpness is of a few
+    batches and in the mean no less, the curvature of fresh ones along its direction in the mean
+    no more. Each has the interval of its mean over the window, the former widened by the mean
+    error of Lanczos' method; the verdict is of the interval that holds both. Noise keeps the
+    sharpness of minibatch SGD below the edge; ``no`` is then no flaw.
     """
-    sharpness, stable = watched.of("sharpness"), watched.of("stable_sharpness")
-    _, mine, theirs = np.intersect1d(sharpness.steps, stable.steps, return_indices=True)
-    limit = stable.values[theirs]
-    found = drifts.level(sharpness.values[mine] / limit, None, together)
-    wrong = float(np.nan_to_num(sharpness.errors[mine] / limit).mean())
-    found = Estimate(found.value, found.low - wrong, found.high + wrong)
+    top, errors = _over_stable(watched, "sharpness")
+    top, wrong = drifts.level(top, None, together), float(np.nan_to_num(errors).mean())
+    top, least = Estimate(top.value, top.low - wrong, top.high + wrong), None
+    if watched.facts["batches"] > 1:
+        values, errors = _over_stable(watched, "fresh_curvature")
+        errors = errors if np.isfinite(errors).all() else None
+        least = drifts.level(values, errors, together)
+    found = top if least is None else _hull(least, top)
     verdict = between(found, *EDGE)
     where = "below the edge" if found.high < EDGE[0] else "above the edge"
     where = {YES: "at the edge", OPEN: "not told from it"}.get(verdict, where)
-    why = f"The sharpness is {ends(found)} of the largest that is stable: {where}."
-    if found.high >= EDGE[0] and watched.facts["batches"] > 1:
+    if least is None:
+        why = f"The sharpness is {ends(top)} of the largest that is stable: {where}."
+    else:
         examples = watched.facts.get("sharpness_examples")
         whose = f"{examples:,} examples" if examples else "a few batches"
-        why += f" It is of {whose}: that of all the data is in the mean no higher."
+        why = f"The sharpness of {whose} is {ends(top)} of the largest that is stable; fresh"
+        why += f" ones have {ends(least)} along its direction. That of all data lies between"
+        why += f" the two in the mean: {where}."
     if found.high >= EDGE[0]:
         why += " Where gradients are clipped, a step is shorter than the rate says."
     advice = {
         YES: "A larger step makes the loss unstable until the curvature gives way; a smaller one"
         " lets the sharpness grow. The rate decides the curvature here.",
-        OPEN: "Measure the sharpness more often, or with more products.",
+        OPEN: "Measure the sharpness more often, and on more batches (sharpness_batches): its"
+        " two ends then come nearer to each other.",
     }
     below = "The largest curvature does not limit the step: a larger rate is stable, as far as"
     below += " this direction goes."
     above = "A quadratic would diverge: lower the rate if the loss is not falling."
     advice[NO] = below if found.high < EDGE[0] else above
     return verdict, found, why, advice[verdict]
+
+
+def _over_stable(watched: Watched, quantity: str) -> tuple:
+    """Return a curvature and its errors over the stable one, where both are measured."""
+    found, stable = watched.of(quantity), watched.of("stable_sharpness")
+    _, mine, theirs = np.intersect1d(found.steps, stable.steps, return_indices=True)
+    limit = stable.values[theirs]
+    return found.values[mine] / limit, found.errors[mine] / limit
+
+
+def _hull(one: Estimate, other: Estimate) -> Estimate:
+    """Return the interval that holds both, about the middle of the two values."""
+    middle = (one.value + other.value) / 2
+    return Estimate(middle, min(one.low, other.low), max(one.high, other.high))
 
 
 @asks(

@@ -6,19 +6,16 @@ from collections.abc import Iterator
 
 import torch
 
-from .. import measure
 from ..errors import UsageError
-from ..measure.curvature import MeanHessian, spare_memory
-from ..measure.derivatives import flat, gradients, parameter_vector
-from ..measure.lanczos import largest_eigenpairs
+from ..measure.curvature import spare_memory
+from ..measure.derivatives import gradients
 from ..measure.state import without_trace
 from ..runs import distributed
-from . import optimizers
+from . import curvature
 from .drawing import halves, size_of
 from .noise import Gradients, Noise
 
 COPIES = 47  # gradients that the curvature holds in memory
-PRODUCTS, TOLERANCE = 50, 0.02
 ROUNDING = 1e-5  # of the mean gradient's norm: less is no noise of batches
 SUM = 1.5  # of two halves' losses over that of the whole: 2 for a mean, 1 for a sum
 
@@ -36,7 +33,8 @@ class Measurement:
         with plainly(watch.steps.device):
             self._note_gradient()
             if self._bears_curvature():
-                self._note_curvature()
+                for row in curvature.bracket(watch, self.batches):
+                    self.note(*row)
 
     def note(self, quantity: str, value: float, error: float = math.nan, of: str = "") -> None:
         self.rows.append((quantity, float(value), float(error), of))
@@ -57,9 +55,10 @@ class Measurement:
         self._note_noise(noise)
 
     def _drawn(self) -> Iterator:
-        """Yield fresh batches; keep the first few for the curvature."""
+        """Yield fresh batches; keep the first few, and as many others, for the curvature."""
+        kept = 1 if self.watch.sharpness is False else 2 * self.watch.few
         for batch in self.watch.draws.of(self.watch.taken, self.watch.count):
-            if len(self.batches) < self.watch.few:
+            if len(self.batches) < kept:
                 self.batches.append(batch)
             yield batch
 
@@ -123,63 +122,6 @@ class Measurement:
                 told = f"left out: it takes {COPIES * size / 1e9:.2g} GB"
                 watch.table.info["watch"]["sharpness"] = told
         return watch.sharpness
-
-    def _note_curvature(self) -> None:
-        watch, how = self.watch, {"tol": TOLERANCE, "max_products": PRODUCTS}
-        scales = self._scales()
-        if scales is None:
-            found = measure.sharpness(watch.model, watch.objective, self.batches, **how)
-        else:
-            root, shift = scales
-            generator = torch.Generator().manual_seed(0)
-            with without_trace(watch.model, watch.objective, curvature=True) as before:
-                like = parameter_vector(watch.model)
-                hessian = MeanHessian(before, watch.objective, self.batches)
-
-                def product(vector):
-                    inner = root * vector
-                    return root * (hessian(inner, check=not hessian.checked) + shift * inner)
-
-                found = largest_eigenpairs(product, like, k=1, generator=generator, **how)
-        self.note("sharpness", found.eigenvalues[0], found.residuals[0])
-        self.note("sharpness_products", found.products)
-        told = watch.table.info["watch"]
-        told["sharpness_examples"] = len(self.batches) * told["measured_batch_size"]
-        if watch.optimizer:
-            self.note("stable_sharpness", self._stable())
-
-    def _fastest(self) -> dict:
-        """Return the parameter group with the highest rate."""
-        return max(self.watch.optimizer.param_groups, key=lambda group: float(group["lr"]))
-
-    def _stable(self) -> float:
-        """Return the largest stable curvature, in the fastest group's terms."""
-        optimizer, rate = self.watch.optimizer, {"lr": self._fastest()["lr"]}
-        groups = optimizer.param_groups
-        return min(optimizers.stable_curvature(optimizer, group | rate) for group in groups)
-
-    def _scales(self):
-        """Return the root of what preconditions the Hessian, and the decay within it, (P,).
-
-        That is each group's rate over the highest, and Adam's own preconditioner. None where
-        the Hessian is as it is.
-        """
-        watch = self.watch
-        if watch.optimizer is None:
-            return None
-        groups, top = watch.optimizer.param_groups, float(self._fastest()["lr"])
-        adam = optimizers.name_of(watch.optimizer) != "SGD"
-        if not adam and all(float(group["lr"]) == top for group in groups):
-            return None
-        roots, shifts = [], []
-        for p, number in zip(watch.parameters, watch.steps.of):
-            group = groups[number]
-            whole = torch.full_like(p, float(group["lr"]) / top if top else 1.0)
-            other = optimizers.preconditioner(watch.optimizer, group, p) if adam else None
-            roots.append((whole if other is None else whole / other).sqrt_())
-            inside = adam and not optimizers.decoupled(watch.optimizer, group)
-            shifts.append(torch.full_like(p, float(group["weight_decay"]) if inside else 0.0))
-        return flat(roots), flat(shifts)
 
 
 @contextlib.contextmanager

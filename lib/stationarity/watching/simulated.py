@@ -98,10 +98,16 @@ def gradients(square: float, error: float, seeds: int, begin=1.0) -> Iterator[Wa
         yield seen(series=series, start={"gradient_norm_squared": (begin, 0.01)})
 
 
-def edges(level: float, scatter: float, seeds: int) -> Iterator[Watched]:
-    """Yield trainings whose sharpness scatters about a level, in units of the stable one."""
-    for values in _noisy(level, scatter, seeds):
-        series = {"sharpness": measured(20 * values, 0.01)}
+def edges(level: float, scatter: float, seeds: int, apart=0.0) -> Iterator[Watched]:
+    """Yield trainings whose top curvature is at a level, in units of the stable one.
+
+    That of a few batches scatters about a share more, ``apart``, and that of fresh ones along
+    its direction about a share less.
+    """
+    above, below = (_noisy(level, scatter, seeds, seed) for seed in (0, 1))
+    for high, low in zip(above * (1 + apart), below * (1 - apart)):
+        series = {"sharpness": measured(20 * high, 0.01)}
+        series["fresh_curvature"] = measured(20 * low, 20 * scatter)
         yield seen(series=series | {"stable_sharpness": measured(np.full(POINTS, 20.0))})
 
 
@@ -145,6 +151,7 @@ def cases(seeds: int) -> Iterator[tuple[Callable, str, str, Iterator[Watched]]]:
     yield gradient, "at the criterion", "", gradients(VANISHED**2, 1e-4, seeds)
     yield edge, "at the edge", "yes", edges(1.0, 0.1, seeds)
     yield edge, "half of it", "no", edges(0.5, 0.1, seeds)
+    yield edge, "below it, few batches at it", "", edges(0.75, 0.1, seeds, apart=0.3)
     yield edge, "at the criterion", "", edges(EDGE[0], 0.1, seeds)
     yield batch, "noise 10 times the signal", "yes", batches(10.0, seeds)
     yield batch, "a fifth of the signal", "no", batches(0.2, seeds)

@@ -24,7 +24,8 @@ MULTIPLE = 1.4  # of the measured loss, that the noted one never is by chance
 EVERY_STEP = ("loss", "update_square", "weight_square", "weight_buffer")
 MEASURED = (
     "gradient_norm_squared", "regularised_gradient_norm_squared", "gradient_norm_naive",
-    "noise_norm", "mean_loss", "sharpness", "stable_sharpness", "noise_scale", "memory",
+    "noise_norm", "mean_loss", "sharpness", "fresh_curvature", "stable_sharpness", "noise_scale",
+    "memory",
 )  # fmt: skip
 
 

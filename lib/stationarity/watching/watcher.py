@@ -50,7 +50,8 @@ class Watch:
     batch_size: examples of a training step, all processes together; else those of a batch,
         ``accumulate`` times: of so many minibatches a step adds the gradients up.
     sharpness: whether the Hessian's top eigenvalue is measured, on ``sharpness_batches`` of
-        the batches; None where it fits into half of the free memory (about 47 gradients).
+        the batches, at most half of them: as many others check it; None where it fits into
+        half of the free memory (about 47 gradients).
     also: writers that get the numbers too: see :mod:`stationarity.watching.exports`.
 
     Measurements are in the parameters' precision, of bfloat16 too, outside autocast; what is
@@ -89,7 +90,8 @@ class Watch:
             raise UsageError(f"{said}, and the loader's is a part of it: give at least 3.")
         self.parameters = trainable(self.model)
         self.count, self.batch_size, self.accumulate = measure_batches, batch_size, accumulate
-        self.sharpness, self.few, self.also = sharpness, sharpness_batches, [*also]
+        self.few = max(min(sharpness_batches, measure_batches // 2), 1)
+        self.sharpness, self.also = sharpness, [*also]
         self.steps = Steps(self.parameters, *self._groups())
         self.displacements = Displacements(self.parameters)
         self.pace = Pace(every, self.steps.device)
