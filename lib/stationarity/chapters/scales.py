@@ -17,23 +17,12 @@ from ..runs.settings import EXPERIMENTS
 from ..train.schedules import learning_rate
 from ..train.settings import AnyTraining
 from .levels import stages, windows
+from .numbers import NUMBERS
 from .sizes import count_entries, data_of, net, steps_per_epoch
 
 MATCH = 2.0  # numbers match within this factor: as little is known of the paper's batch size
 DECIDING = "memories"  # the number that a scale model must have in every stage
 BETAS = (0.9, 0.999)  # of Adam, as PyTorch has them by default
-NUMBERS = {  # and what each is
-    "memories": "memories of the weights in the stage, ηλT/(1−β)",
-    "angular_step": "turn of normalised weights a step, in the long run, √(2ηλ/(1−β))",
-    "curvature": "top curvature over the largest stable one, ηh₁/(2(1+β))",
-    "noise_over_signal": "noise in the naive square over the signal, σ²/(M‖∇L‖²)",
-    "noise_scale": "gradient noise scale over the batch size, σ²/‖∇L‖²",
-    "order": "steps of an epoch over those of momentum's memory",
-    "second_moment": "steps of the stage over those of Adam's second moment, (1−β₂)T",
-    "clip": "clip over the norm of a minibatch gradient",
-    "loss_left": "loss over that of guessing",
-    "examples": "training examples over parameters",
-}
 
 
 def clocks(settings: AnyTraining) -> pd.DataFrame:

@@ -21,6 +21,7 @@ factor. tests/watching/ counts the same.
 
 import contextlib
 
+from ..chapters.numbers import NUMBERS
 from ..errors import UsageError
 from ..stats.estimate import Estimate
 from . import identities
@@ -35,7 +36,7 @@ MEMORIES = 3.0  # of the weights in a stage: their start then counts for e^-3 = 
 
 @asks(
     "Is this the regime of the papers?",
-    "memories of the weights in the stage, ηλT/(1−β)",
+    NUMBERS["memories"],
     "yes: the loss has settled, the gradient has not vanished, and there is noise; no: one of"
     " these is answered otherwise",
 )

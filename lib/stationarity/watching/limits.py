@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from ..chapters.numbers import NUMBERS
 from ..stats.estimate import Estimate
 from . import drifts
 from .answers import NO, OPEN, YES, Answer, asks, between, ends
@@ -89,7 +90,7 @@ def _hull(one: Estimate, other: Estimate) -> Estimate:
 
 @asks(
     "Would a larger batch help?",
-    "gradient noise scale over the batch size, σ²/‖∇L‖²",
+    NUMBERS["noise_scale"],
     f"yes: its interval lies above {MOSTLY:g}; no: below 1/{MOSTLY:g} (Adam: {MOSTLY_ADAM:g} and"
     f" 1/{MOSTLY_ADAM:g})",
 )

@@ -10,17 +10,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..chapters.numbers import NUMBERS
 from ..errors import UsageError
 from . import identities
 from .watched import Watched
 
-MEANINGS = {
-    "memories": "memories of the weights in the stage, ηλT/(1−β), of decoupled decay ηλT",
-    "angular_step": "turn of normalised weights a step, in the long run, √(2ηλ/(1−β))",
+SAME = "memories", "angular_step", "curvature", "noise_over_signal", "noise_scale"
+MEANINGS = {name: NUMBERS[name] for name in (*SAME, "second_moment")} | {
+    "memories": f"{NUMBERS['memories']}, of decoupled decay ηλT",
     "curvature": "top curvature over the largest stable one",
-    "noise_over_signal": "noise in the naive square over the signal, σ²/(M‖∇L‖²)",
-    "noise_scale": "gradient noise scale over the batch size, σ²/‖∇L‖²",
-    "second_moment": "steps of the stage over those of Adam's second moment, (1−β₂)T",
     "loss_over_start": "loss over that at the start",
 }
 
