@@ -8,7 +8,8 @@ import pytest
 import stationarity
 import torch
 from stationarity.errors import UsageError
-from stationarity.runs import records
+from stationarity.runs import metrics, records
+from stationarity.watching import tables
 from stationarity.watching.pacing import Pace
 from torch import nn
 from torch.nn import functional
@@ -172,8 +173,11 @@ def test_groups_are_noted_apart_too(tmp_path):
     assert run.info["watch"]["batch_size"] == 16
 
 
+@pytest.mark.parametrize("most", [50, tables.MOST])
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_a_killed_watch_goes_on_with_its_training(tmp_path, name):
+def test_a_killed_watch_goes_on_with_its_training(tmp_path, monkeypatch, name, most):
+    monkeypatch.setattr(tables, "MOST", most)  # of which rows wait in files
+
     def whole(place, killed: bool):
         torch.manual_seed(7)
         training = Training(name)
@@ -185,6 +189,10 @@ def test_a_killed_watch_goes_on_with_its_training(tmp_path, name):
             random = torch.get_rng_state(), training.generator.get_state()
             training.steps(watch=watch, epochs=1)  # these are lost
             watch.table.write()
+            watch.flush()
+            training.steps(watch=watch, epochs=1)  # and these, which wait
+            watch.flush()
+            assert bool(list(watch.table.folder.glob("waiting*"))) == (most == 50)
             training = Training(name)
             watch = watched(training, place)
             parts = (training.model, training.optimizer, training.schedule, watch)
@@ -198,6 +206,41 @@ def test_a_killed_watch_goes_on_with_its_training(tmp_path, name):
     one, other = (whole(tmp_path / str(killed), killed) for killed in (False, True))
     one, other = (table.reset_index(drop=True) for table in (one, other))
     assert one.equals(other)
+    assert not list(tmp_path.glob("*/*/*/waiting*"))
+
+
+def test_the_rows_of_a_long_training_are_on_disk_alone_and_all_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MOST", 1000)
+    table = tables.Table(tmp_path, dict.fromkeys(records.KEYS, 0) | {"experiment": "long"})
+    draw = np.random.default_rng(0).standard_normal((40, 2, 128))
+    for number, both in enumerate(draw):
+        steps = np.arange(128) + 128 * number
+        table.add("loss", steps, both[0])
+        table.add("learning_rate", steps, both[1], 0.1, index=1)
+        assert table.held < 1000 and len(table.pieces) < 8
+        table.series = {step: torch.full((3,), step / 2) for step in range(0, number, 2)}
+        if number % 13 == 12:
+            table.write(force=True)
+            assert not list(tmp_path.glob("waiting*"))
+    table.write()
+    run = records.read(tmp_path)
+    assert np.array_equal(run.series("loss").value, draw[:, 0].ravel())
+    rates = run.series("learning_rate", index=1)
+    assert np.array_equal(rates.value, draw[:, 1].ravel()) and (rates.error == 0.1).all()
+    assert rates.step.tolist() == [*range(40 * 128)]
+    sketch = run.wide("sketch", "index")
+    assert sketch.shape == (20, 3) and (sketch[2] == sketch.index / 2).all()
+    assert run.metrics.dtypes.equals(metrics.frame([tables.ROW]).dtypes)
+
+
+def test_damaged_rows_are_told_when_a_watch_goes_on(tmp_path):
+    training = Training("sgd")
+    watch = watched(training, tmp_path)
+    training.steps(1, watch)
+    kept = watch.state_dict()
+    (watch.table.folder / records.METRICS).write_bytes(b"PAR1")
+    with pytest.raises(UsageError, match="missing or damaged"):
+        watched(training, tmp_path).load_state_dict(kept)
 
 
 def test_a_state_is_not_loaded_before_the_models(tmp_path):

@@ -1,6 +1,7 @@
 """What a watched training's optimizer does: its buffers, and the curvature it can bear."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -38,6 +39,24 @@ def name_of(optimizer) -> str:
     groups = optimizer.param_groups
     decoupled = any(group.get("decoupled_weight_decay") for group in groups)
     return "AdamW" if decoupled else type(optimizer).__name__
+
+
+def groups(optimizer, parameters: list[Tensor]) -> tuple[list[int], int, Callable]:
+    """Return the group of each parameter, their number, and what gives a parameter's buffer.
+
+    Raises :class:`UsageError` for parameters that are not the optimizer's.
+    """
+    if optimizer is None:
+        return [0] * len(parameters), 1, lambda p: None
+    held = optimizer.param_groups
+    of = {id(p): n for n, group in enumerate(held) for p in group["params"]}
+    if lacking := [p for p in parameters if id(p) not in of]:
+        said = f"{len(lacking)} of the model's {len(parameters)} trainable parameters"
+        remedy = "give it them, or set requires_grad to False"
+        raise UsageError(f"{said} are not the optimizer's: {remedy}.")
+    key = BUFFERS[type(optimizer).__name__]
+    buffer = lambda p: optimizer.state.get(p, {}).get(key)  # noqa: E731
+    return [of[id(p)] for p in parameters], len(held), buffer
 
 
 def facts(optimizer) -> list[dict]:

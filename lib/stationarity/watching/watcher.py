@@ -14,13 +14,13 @@ from ..errors import UsageError
 from ..measure import Objective
 from ..measure.derivatives import trainable
 from ..runs import distributed, records
-from ..runs.provenance import commit, device_name, now, version
 from . import optimizers
+from .checks import check, same_model, unwrapped
 from .drawing import Draws, size_of
 from .measuring import Measurement
 from .pacing import Pace
 from .steps import NUMBERS, RING, Displacements, Steps
-from .tables import Table
+from .tables import Table, new_info
 
 
 class Watch:
@@ -82,7 +82,7 @@ class Watch:
         sharpness_batches: int = 4,
         also: tuple = (),
     ):
-        _check(name, every, measure_batches, sharpness_batches)
+        check(name, every, measure_batches, sharpness_batches)
         self.model, self.objective = unwrapped(model), objective
         self.optimizer, self.draws = optimizers.plain(optimizer), Draws(batches)
         if measure_batches == 1 and self.draws.part:
@@ -92,7 +92,7 @@ class Watch:
         self.count, self.batch_size, self.accumulate = measure_batches, batch_size, accumulate
         self.few = max(min(sharpness_batches, measure_batches // 2), 1)
         self.sharpness, self.also = sharpness, [*also]
-        self.steps = Steps(self.parameters, *self._groups())
+        self.steps = Steps(self.parameters, *optimizers.groups(self.optimizer, self.parameters))
         self.displacements = Displacements(self.parameters)
         self.pace = Pace(every, self.steps.device)
         self.taken, self.row = 0, 0
@@ -103,7 +103,7 @@ class Watch:
         self.memory, self.size = [0.0] * self.steps.groups, 0.0  # the latter: ||theta||^2
         self.checked = self.closed = self.diverged = False
         self.root = Path(root) if root else records.runs_root()
-        self.table = Table(None, self._info(name))
+        self.table = Table(None, new_info(self, name))
         self._place(f"watched-{os.urandom(6).hex()}")
 
     # --- what the training calls
@@ -128,7 +128,7 @@ class Watch:
         self.displacements.take(self.taken)
         self.row += 1
         if self.row == RING:
-            self._flush()
+            self.flush()
         if not self.diverged and self.pace.is_due(self.taken):
             with self.pace.measuring(self.taken):
                 self._measure()
@@ -137,7 +137,7 @@ class Watch:
     def close(self, status: str = "complete") -> records.Run | None:
         """Write all, and end the watch; return the run (None in a process that writes none)."""
         if not self.closed:
-            self._flush()
+            self.flush()
             for writer in self.also:
                 writer.close()
             self.table.write("diverged" if self.diverged else status)
@@ -155,7 +155,7 @@ class Watch:
         else:  # nothing here may hide the error, nor wait for other processes
             with contextlib.suppress(Exception):
                 if distributed.size() == 1:
-                    self._flush()
+                    self.flush()
                 self.table.write("interrupted")
 
     @property
@@ -171,7 +171,7 @@ class Watch:
         from .report import report
 
         if not self.closed:
-            self._flush()
+            self.flush()
             self.table.write()
         return report(self.run) if self.run else {}
 
@@ -179,7 +179,8 @@ class Watch:
 
     def state_dict(self) -> dict:
         """Return what a checkpoint of the training must hold, and write the rows so far."""
-        self.table.write()
+        if not self.closed:
+            self.table.write()
         names = ("taken", "row", "memory", "checked", "batch_size", "sharpness")
         kept = {name: getattr(self, name) for name in names} | {"pace": self.pace.state_dict()}
         rates = [[float(rate) for rate in rates] for rates in self.rates]
@@ -221,56 +222,12 @@ class Watch:
         folder = self.root / self.table.info["experiment"] / identity
         self.table.folder = folder if distributed.rank() == 0 else None
 
-    def _groups(self) -> tuple[list[int], int, object]:
-        """Return the group of each parameter, their number, and what gives a buffer."""
-        if self.optimizer is None:
-            return [0] * len(self.parameters), 1, lambda p: None
-        groups = self.optimizer.param_groups
-        of = {id(p): n for n, group in enumerate(groups) for p in group["params"]}
-        if lacking := [p for p in self.parameters if id(p) not in of]:
-            said = f"{len(lacking)} of the model's {len(self.parameters)} trainable parameters"
-            remedy = "give it them, or set requires_grad to False"
-            raise UsageError(f"{said} are not the optimizer's: {remedy}.")
-        key = optimizers.BUFFERS[type(self.optimizer).__name__]
-        return (
-            [of[id(p)] for p in self.parameters], len(groups),
-            lambda p: self.optimizer.state.get(p, {}).get(key),
-        )  # fmt: skip
-
-    def _info(self, name: str) -> dict:
-        processes = f"{distributed.size()} x " if distributed.size() > 1 else ""
-        device = self.parameters[0].device
-        return {
-            "experiment": name, "scale": "watched", "settings": {}, "fingerprint": "",
-            "code": "", "commit": commit(), "device": processes + device_name(device),
-            "versions": {"torch": torch.__version__, "stationarity": version()},
-            "seed": None, "start": now(), "end": None, "wall_seconds": 0.0, "status": "running",
-            "watch": {
-                "optimizer": optimizers.name_of(self.optimizer),
-                "parameters": sum(p.numel() for p in self.parameters),
-                "every": self.pace.every, "batches": self.count, "batch_size": self.batch_size,
-                "groups": optimizers.facts(self.optimizer), "sketch": Displacements.KEPT,
-            },
-        }  # fmt: skip
-
     def _see_step(self, *_) -> None:
         self.stepped = optimizers.rates(self.optimizer)
 
-    def _same_model(self) -> None:
-        """Raise :class:`UsageError` where the model has other parameters than at the begin."""
-        now = [p for p in self.model.parameters() if p.requires_grad]
-        if len(now) != len(self.parameters) or any(
-            one is not other for one, other in zip(now, self.parameters)
-        ):
-            said = f"The model's trainable parameters changed: {len(self.parameters)} tensors"
-            told = f"when the watch began, {len(now)} now, not the same ones"
-            raise UsageError(f"{said} {told}. Begin a new watch after such a change.")
-        if self.optimizer and len(self.optimizer.param_groups) != self.steps.groups:
-            raise UsageError("The optimizer has got parameter groups: begin a new watch then.")
-
-    def _flush(self) -> None:
-        """Move what lies in the ring to the table."""
-        self._same_model()
+    def flush(self) -> None:
+        """Move what is noted to the run's rows; all processes call it."""
+        same_model(self)
         count, groups = self.row, self.steps.groups
         numbers = self.steps.ring[:count]
         numbers[:, 0] = distributed.mean(numbers[:, 0].contiguous())
@@ -293,9 +250,7 @@ class Watch:
                 self._add(f"group_{name}", steps, parts[:, index, number], index=index)
         for step, since, square in self.displacements.found:
             self.table.add("displacement_square", [step], [float(square)], of=str(since))
-        self.table.series = {
-            step: one.cpu().numpy() for step, one in self.displacements.series.items()
-        }
+        self.table.series = self.displacements.series
         self.row, self.rates, self.displacements.found = 0, [], []
         self.table.write(force=False)
 
@@ -311,7 +266,7 @@ class Watch:
             writer.write(name, steps, values)
 
     def _measure(self) -> None:
-        self._flush()
+        self.flush()
         self.steps.forget()
         try:
             found = Measurement(self).rows
@@ -326,27 +281,3 @@ class Watch:
             self.table.add(quantity, [self.taken], [value], error, of=of)
             self._show(quantity + (f"/{of}" if of else ""), [self.taken], [value])
         self.table.write(force=not self.pace.measured)
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the network within what wraps it for several processes or compiles it."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if isinstance(model, nn.parallel.DistributedDataParallel):
-            inner = model.module
-        if inner is None:
-            return model
-        model = inner
-
-
-def _check(name: str, every, measure_batches: int, sharpness_batches: int) -> None:
-    if name in ("", "..") or Path(name).name != name:
-        raise UsageError(f"The name {name!r} cannot be a folder's: give one without slashes.")
-    if every is not None and (not isinstance(every, int) or every < 1):
-        raise UsageError(f"every must be a positive number of steps, not {every!r}.")
-    if measure_batches < 3 and measure_batches != 1:
-        said = f"measure_batches={measure_batches} tell no noise with an error"
-        raise UsageError(f"{said}: give at least 3, or 1 where it is the whole training set.")
-    if not 1 <= sharpness_batches <= measure_batches and sharpness_batches != 4:
-        said = f"sharpness_batches must be from 1 to measure_batches, not {sharpness_batches}"
-        raise UsageError(f"{said}.")

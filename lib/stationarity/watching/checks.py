@@ -1,0 +1,45 @@
+"""Can this training be watched, and is it still the one that was? Else a sentence says why not."""
+
+from pathlib import Path
+
+from torch import nn
+
+from ..errors import UsageError
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network within what wraps it for several processes or compiles it."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if inner is None:
+            return model
+        model = inner
+
+
+def check(name: str, every, measure_batches: int, sharpness_batches: int) -> None:
+    """Raise :class:`UsageError` for what a watch cannot be made with."""
+    if name in ("", "..") or Path(name).name != name:
+        raise UsageError(f"The name {name!r} cannot be a folder's: give one without slashes.")
+    if every is not None and (not isinstance(every, int) or every < 1):
+        raise UsageError(f"every must be a positive number of steps, not {every!r}.")
+    if measure_batches < 3 and measure_batches != 1:
+        said = f"measure_batches={measure_batches} tell no noise with an error"
+        raise UsageError(f"{said}: give at least 3, or 1 where it is the whole training set.")
+    if not 1 <= sharpness_batches <= measure_batches and sharpness_batches != 4:
+        said = f"sharpness_batches must be from 1 to measure_batches, not {sharpness_batches}"
+        raise UsageError(f"{said}.")
+
+
+def same_model(watch) -> None:
+    """Raise :class:`UsageError` where the model has other parameters than at the begin."""
+    now = [p for p in watch.model.parameters() if p.requires_grad]
+    if len(now) != len(watch.parameters) or any(
+        one is not other for one, other in zip(now, watch.parameters)
+    ):
+        said = f"The model's trainable parameters changed: {len(watch.parameters)} tensors"
+        told = f"when the watch began, {len(now)} now, not the same ones"
+        raise UsageError(f"{said} {told}. Begin a new watch after such a change.")
+    if watch.optimizer and len(watch.optimizer.param_groups) != watch.steps.groups:
+        raise UsageError("The optimizer has got parameter groups: begin a new watch then.")
