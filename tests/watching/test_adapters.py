@@ -81,12 +81,65 @@ def test_lightning_goes_on_from_its_checkpoint(lightning, tmp_path):
     first = adapters.lightning_callback(root=tmp_path, **HOW)
     _, trainer = train(tmp_path, [first], epochs=1, enable_checkpointing=True)
     trainer.save_checkpoint(tmp_path / "kept.ckpt")
+    assert first.watch.run.complete
     second = adapters.lightning_callback(root=tmp_path, **HOW)
     train(tmp_path, [second], epochs=2, path=tmp_path / "kept.ckpt")
     run = second.watch.run
     assert run.folder == first.watch.run.folder
     assert run.series("loss").step.tolist() == [*range(1, 17)]
     assert len(run.series("update_square")) == 15
+
+
+def by_hand(lightning, callbacks, watched=None):
+    """A training of two parts with an optimizer each, as a GAN's."""
+
+    class Net(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.one, self.two = nn.Linear(4, 2), nn.Linear(4, 2)
+            self.automatic_optimization, self.watch = False, None
+
+        def on_train_start(self):
+            if watched:
+                fit = lambda part, batch: functional.cross_entropy(part(batch[0]), batch[1])
+                optimizer, loader = self.optimizers()[1], self.trainer.train_dataloader
+                self.watch = watched(self.two, fit, optimizer, loader)
+
+        def training_step(self, batch, index):
+            for part, optimizer in zip((self.one, self.two), self.optimizers()):
+                optimizer.zero_grad()
+                loss = functional.cross_entropy(part(batch[0]), batch[1])
+                self.manual_backward(loss)
+                optimizer.step()
+            if self.watch:
+                self.watch.step(batch, loss)
+
+        def configure_optimizers(self):
+            return [torch.optim.SGD(p.parameters(), 0.1) for p in (self.one, self.two)]
+
+    torch.manual_seed(1)
+    whole = torch.utils.data.TensorDataset(INPUTS, LABELS)
+    loader = torch.utils.data.DataLoader(whole, batch_size=8, shuffle=True)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    how = {"max_epochs": 2, "accelerator": "cpu", "enable_checkpointing": False}
+    net = Net()
+    lightning.Trainer(callbacks=callbacks, **quiet, **how).fit(net, loader)
+    return net
+
+
+def test_lightning_with_several_optimizers_is_refused_and_the_remedy_works(lightning, tmp_path):
+    callback = adapters.lightning_callback(root=tmp_path, **HOW)
+    with pytest.raises(UsageError, match=r"by hand.*\(2 optimizers\).*make stationarity.watch"):
+        by_hand(lightning, [callback])
+    from stationarity import watch
+
+    net = by_hand(lightning, [], lambda *given: watch(*given, root=tmp_path, **HOW))
+    run = net.watch.close()
+    assert len(run.series("loss")) == 16 and len(run.series("update_square")) == 15
+    assert run.has("sharpness") and run.info["watch"]["parameters"] == 10
+    alone = by_hand(lightning, []).state_dict()
+    assert all(torch.equal(one, net.state_dict()[name]) for name, one in alone.items())
 
 
 @pytest.fixture
@@ -153,6 +206,22 @@ def test_the_trainer_goes_on_from_its_checkpoint(transformers, tmp_path):
     assert run.series("loss").step.tolist() == [*range(1, 13)]
 
 
+def test_the_trainer_goes_on_from_a_checkpoint_that_lies_elsewhere(transformers, tmp_path):
+    train, kept = transformers_parts(transformers), tmp_path / "moved"
+    first = adapters.transformers_callback(root=tmp_path, **HOW)
+    train(tmp_path / "one", [first], max_steps=6)
+    (tmp_path / "one" / "checkpoint-6").rename(kept)
+    second = adapters.transformers_callback(root=tmp_path, checkpoint=kept, **HOW)
+    train(tmp_path / "two", [second], resume=str(kept))
+    run = second.watch.run
+    assert run.folder == first.watch.run.folder
+    assert run.series("loss").step.tolist() == [*range(1, 13)]
+    third = adapters.transformers_callback(root=tmp_path, **HOW)
+    with pytest.warns(UserWarning, match="no state of a watch is .*give the callback"):
+        train(tmp_path / "three", [third], resume=str(kept))
+    assert len(third.watch.run.series("loss")) == 6
+
+
 def test_tensorboard_shows_what_is_watched(tmp_path):
     reading = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator",
@@ -167,16 +236,36 @@ def test_tensorboard_shows_what_is_watched(tmp_path):
     assert [(one.step, one.value) for one in shown] == [(1, 0.5), (2, 0.25)]
 
 
-def test_weights_and_biases_logs_what_is_watched(tmp_path, monkeypatch):
-    wandb = pytest.importorskip("wandb", reason="wandb is not installed")
+@pytest.fixture
+def wandb(monkeypatch):
+    found = pytest.importorskip("wandb", reason="wandb is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    return found
+
+
+def test_weights_and_biases_logs_what_is_watched(wandb, tmp_path):
     writer = exports.WeightsAndBiases(dir=str(tmp_path), project="watched")
     writer.write("loss", [1, 2], [0.5, np.inf])
     assert writer.run.summary["stationarity/loss"] == 0.5
     writer.close()
     assert wandb.run is None
+
+
+def test_steps_of_another_run_of_weights_and_biases_stay_its_own(wandb, tmp_path):
+    run = wandb.init(dir=str(tmp_path), project="mine")
+    writer = exports.WeightsAndBiases(run)
+    for step in (1, 2, 3):
+        writer.write("loss", range(8 * step, 8 * step + 8), np.full(8, 0.5 / step))
+        assert run.step == step - 1 or step == 1
+        run.log({"mine": step / 4}, step=step)
+    writer.write("noise", [30], [2.0])
+    writer.close()
+    run.log({"mine": 1.0}, step=4, commit=True)
+    assert run.summary["mine"] == 1.0 and run.summary["stationarity/noise"] == 2.0
+    assert run.summary["stationarity/loss"] == pytest.approx(0.5 / 3)
+    run.finish()
 
 
 @pytest.mark.parametrize(
@@ -214,6 +303,7 @@ def test_writers_get_the_numbers_of_a_watch(tmp_path):
     objective = lambda model, x: model(x).square().mean()
     with watch(model, objective, optimizer, batches, **how) as watched:
         for _ in range(17):
+            optimizer.step()
             watched.step(loss=0.5)
     assert kept.closed and kept.rows["loss"] == [(8, 0.5), (16, 0.5)]
     assert [step for step, _ in kept.rows["noise_scale/low"]] == [1, 8, 16]

@@ -10,6 +10,7 @@ callback is made.
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -46,8 +47,9 @@ def lightning_callback(*, objective: Callable | None = None, batches=None, **how
     """Return a Lightning ``Callback`` that watches the training it is given to.
 
     ``objective`` (module, batch) is by default the loss of ``training_step``, whose logging
-    is silenced meanwhile. With several optimizers the first is watched. After the end
-    ``callback.watch`` is closed, and has the run. The watch is kept in Lightning's checkpoints.
+    is silenced meanwhile. After the end ``callback.watch`` is closed, and has the run. The watch
+    is kept in Lightning's checkpoints. A module that optimizes by hand, as with several
+    optimizers, is refused: only its own ``training_step`` knows whose step has which loss.
     """
     callbacks = needed("lightning.pytorch.callbacks", "lightning")
 
@@ -55,6 +57,12 @@ def lightning_callback(*, objective: Callable | None = None, batches=None, **how
         watch, kept, seen = None, None, 0
 
         def on_train_start(self, trainer, module) -> None:
+            if not module.automatic_optimization:
+                said = "The module optimizes by hand, where a step's loss and part of the model"
+                said += f" cannot be told from outside ({len(trainer.optimizers)} optimizers)"
+                remedy = "in on_train_start make stationarity.watch(part, objective, optimizer,"
+                remedy += " batches), and in training_step call its step after the optimizer's"
+                raise UsageError(f"{said}: {remedy}.")
             self.losses, self.seen = _Losses(), trainer.global_step
             drawn = batches if batches is not None else trainer.train_dataloader
             own = objective or _of_training_step(trainer)
@@ -80,7 +88,11 @@ def lightning_callback(*, objective: Callable | None = None, batches=None, **how
                 self.watch.__exit__(type(exception), exception, None)
 
         def state_dict(self) -> dict:
-            return self.watch.state_dict() if self.watch else {}
+            if self.watch is None:
+                return self.kept or {}
+            if not self.watch.closed:
+                self.watch.flush()
+            return self.watch.state_dict()
 
         def load_state_dict(self, state_dict: dict) -> None:
             self.kept = state_dict
@@ -100,12 +112,15 @@ def _of_training_step(trainer) -> Callable:
     return objective
 
 
-def transformers_callback(*, objective: Callable | None = None, batches=None, **how):
+def transformers_callback(
+    *, objective: Callable | None = None, batches=None, checkpoint=None, **how
+):
     """Return a ``TrainerCallback`` that watches the training it is given to.
 
     ``objective`` (model, batch) is by default ``model(**batch).loss``. The loss of a step is
     what the model returned in its forward passes. The watch is kept beside the checkpoints of
-    the ``Trainer``, and goes on with ``resume_from_checkpoint``. After the end
+    the ``Trainer``, and goes on with ``resume_from_checkpoint``; where that lies outside
+    ``output_dir``, ``checkpoint`` is its folder, which callbacks are not told. After the end
     ``callback.watch`` is closed, and has the run.
     """
     transformers = needed("transformers", "transformers")
@@ -121,7 +136,8 @@ def transformers_callback(*, objective: Callable | None = None, batches=None, **
             given |= {"optimizer": optimizer} | how
             self.watch = Watch(model, objective or _of_outputs, batches=drawn, **given)
             self.handle = self.watch.model.register_forward_hook(self._see, with_kwargs=True)
-            if state.global_step and (kept := _kept(args, state)):
+            place = Path(checkpoint) / STATE if checkpoint else _place(args, state)
+            if state.global_step and (kept := _kept(place)):
                 self.watch.load_state_dict(kept)
 
         def _see(self, model, given, named, outputs) -> None:
@@ -138,6 +154,7 @@ def transformers_callback(*, objective: Callable | None = None, batches=None, **
                 self.measuring = False
 
         def on_save(self, args, state, control, **others) -> None:
+            self.watch.flush()  # by all processes
             if state.is_world_process_zero:
                 torch.save(self.watch.state_dict(), _place(args, state))
 
@@ -165,7 +182,11 @@ def _place(args, state) -> Path:
     return Path(args.output_dir, f"checkpoint-{state.global_step}", STATE)
 
 
-def _kept(args, state) -> dict | None:
+def _kept(place: Path) -> dict | None:
+    """Return the state of a watch; None, with a warning, where there is none."""
     with contextlib.suppress(FileNotFoundError):
-        return torch.load(_place(args, state), map_location="cpu", weights_only=True)
+        return torch.load(place, map_location="cpu", weights_only=True)
+    said = f"The Trainer goes on from a checkpoint, and no state of a watch is {place}"
+    remedy = "if it lies elsewhere, give the callback that checkpoint's folder"
+    warnings.warn(f"{said}: a new watch begins; {remedy}.", stacklevel=2)
     return None

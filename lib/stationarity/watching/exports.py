@@ -46,7 +46,9 @@ class WeightsAndBiases:
     """Logs to a run of Weights & Biases: one that is given or active, else one it begins.
 
     The numbers have an axis of their own, ``stationarity/step``: they come later than yours
-    of the same step.
+    of the same step. Into a run that is not begun here they go with your next row, the latest
+    of each: rows of their own would count as steps, and W&B drops what is logged with the number
+    of an earlier one.
     """
 
     def __init__(self, run=None, **settings):
@@ -56,9 +58,10 @@ class WeightsAndBiases:
         self.run.define_metric(f"{PREFIX}*", step_metric=f"{PREFIX}step")
 
     def write(self, quantity: str, steps, values) -> None:
-        for step, value in zip(steps, values):
-            if math.isfinite(value):
-                self.run.log({PREFIX + quantity: float(value), f"{PREFIX}step": int(step)})
+        pairs = [(step, value) for step, value in zip(steps, values) if math.isfinite(value)]
+        for step, value in pairs if self.begun else pairs[-1:]:
+            row = {PREFIX + quantity: float(value), f"{PREFIX}step": int(step)}
+            self.run.log(row, commit=self.begun)
 
     def close(self) -> None:
         if self.begun:
