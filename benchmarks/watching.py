@@ -106,6 +106,7 @@ def costs(turns: int, measured: bool) -> None:
                 if turn % 8 < 2:
                     loss = one_step(model, objective, optimizer, batch)
                     steps.append(seconds(lambda: one_step(model, objective, optimizer, batch)))
+                optimizer.step()
                 notes.append(seconds(lambda: watch.step(batch, loss)))
             whole = sum(median(notes[turn::8]) for turn in range(8)) / 8
             plain = median(steps)

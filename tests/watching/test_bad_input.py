@@ -4,6 +4,7 @@ import pytest
 import stationarity
 import torch
 from stationarity.errors import UsageError
+from stationarity.watching import checks
 from torch import nn
 from torch.utils import data
 
@@ -29,6 +30,8 @@ class Begun:
 
     def steps(self, count=2):
         for _ in range(count):
+            if self.watch.optimizer:
+                self.watch.optimizer.step()  # which moves nothing: there is no gradient
             self.watch.step(loss=1.0)
         return self
 
@@ -159,6 +162,19 @@ def test_an_unknown_optimizer_and_the_way_without_it(tmp_path):
     run = Begun(tmp_path, model=model, optimizer=None).steps(3).watch.close()
     assert run.has("sharpness") and run.has("noise_scale") and run.has("weight_square")
     assert not run.has("stable_sharpness") and not run.has("learning_rate")
+
+
+def test_an_optimizer_that_takes_no_step(tmp_path):
+    watch = Begun(tmp_path, every=1000).watch
+    with pytest.raises(UsageError, match="took no step.*call watch.step after"):
+        for _ in range(300):
+            watch.step(loss=1.0)
+    assert watch.taken == 0
+
+
+def test_a_device_without_float64():
+    with pytest.raises(UsageError, match="mps, which has no float64"):
+        checks.check_device(torch.device("mps"))
 
 
 def test_an_optimizer_that_gets_another_group(tmp_path):

@@ -32,6 +32,13 @@ def check(name: str, every, measure_batches: int, sharpness_batches: int) -> Non
         raise UsageError(f"{said}.")
 
 
+def check_device(device) -> None:
+    """Raise :class:`UsageError` for one without numbers of 64 bits."""
+    if device.type == "mps":
+        said = "The model is on mps, which has no float64, in which sums over weights are kept"
+        raise UsageError(f"{said}: train on a CPU or on CUDA to watch it.")
+
+
 def same_model(watch) -> None:
     """Raise :class:`UsageError` where the model has other parameters than at the begin."""
     now = [p for p in watch.model.parameters() if p.requires_grad]

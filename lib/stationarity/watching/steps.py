@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from ..runs import distributed
 from .sketch import Sketch
 
 RING = 256  # steps that are written together
@@ -101,6 +102,15 @@ class Steps:
         for part, out in zip(parts, self.sums):
             self.pieces.append((*part, scratch[: len(part[0])], out.unbind()))
         return views
+
+
+def mean_of_known(values: Tensor) -> Tensor:
+    """Return the mean over the processes, of those whose value is not NaN."""
+    if distributed.size() == 1:
+        return values
+    known = ~values.isnan()
+    sums = distributed.total(torch.stack([values.nan_to_num(0.0, math.inf, -math.inf), known]))
+    return sums[0] / sums[1]
 
 
 def in_line(tensor: Tensor, like: Tensor | None = None) -> Tensor:

@@ -15,11 +15,11 @@ from ..measure import Objective
 from ..measure.derivatives import trainable
 from ..runs import distributed, records
 from . import optimizers
-from .checks import check, same_model, unwrapped
+from .checks import check, check_device, same_model, unwrapped
 from .drawing import Draws, size_of
 from .measuring import Measurement
 from .pacing import Pace
-from .steps import NUMBERS, RING, Displacements, Steps
+from .steps import NUMBERS, RING, Displacements, Steps, mean_of_known
 from .tables import Table, new_info
 
 
@@ -89,6 +89,7 @@ class Watch:
             said = "measure_batches=1 is for a batch of the whole training set"
             raise UsageError(f"{said}, and the loader's is a part of it: give at least 3.")
         self.parameters = trainable(self.model)
+        check_device(self.parameters[0].device)
         self.count, self.batch_size, self.accumulate = measure_batches, batch_size, accumulate
         self.few = max(min(sharpness_batches, measure_batches // 2), 1)
         self.sharpness, self.also = sharpness, [*also]
@@ -97,7 +98,8 @@ class Watch:
         self.pace = Pace(every, self.steps.device)
         self.taken, self.row = 0, 0
         self.rates: list[list] = []
-        self.stepped, self.hook = [], None  # the rates of the last step, if it was seen
+        self.stepped, self.hook = None, None  # the rates of a step that is not noted yet
+        self.idle = 0  # calls in turn for which the optimizer took no step
         if self.optimizer:  # a scheduler may change them before it is noted
             self.hook = self.optimizer.register_step_post_hook(self._see_step)
         self.memory, self.size = [0.0] * self.steps.groups, 0.0  # the latter: ||theta||^2
@@ -112,11 +114,14 @@ class Watch:
         """Note a step that the optimizer has taken; measure where that is due.
 
         ``batch`` is what the step was taken on, for its size alone; ``loss`` its loss, a number
-        or a tensor, which is not waited for.
+        or a tensor, which is not waited for. Where the optimizer took none since the last
+        call, as a ``GradScaler`` skips those whose gradients are not finite, nothing is noted.
         """
         if self.closed:
             said = "This watch is closed"
             raise UsageError(f"{said}: begin a new one for a training that goes on.")
+        if self._skipped():
+            return
         self.pace.step_begins()
         if batch is not None and self.batch_size is None and size_of(batch):
             self.batch_size = size_of(batch) * distributed.size() * self.accumulate
@@ -124,7 +129,8 @@ class Watch:
         if self.steps.before is None:  # what was before the first step is not known
             self.steps.begin()
         self.steps.take(self.row, loss)
-        self.rates.append(self.stepped or optimizers.rates(self.optimizer))
+        self.rates.append(self.stepped or [])
+        self.stepped = None
         self.displacements.take(self.taken)
         self.row += 1
         if self.row == RING:
@@ -177,60 +183,16 @@ class Watch:
 
     # --- checkpoints
 
-    def state_dict(self) -> dict:
-        """Return what a checkpoint of the training must hold, and write the rows so far."""
-        if not self.closed:
-            self.table.write()
-        names = ("taken", "row", "memory", "checked", "batch_size", "sharpness")
-        kept = {name: getattr(self, name) for name in names} | {"pace": self.pace.state_dict()}
-        rates = [[float(rate) for rate in rates] for rates in self.rates]
-        found = [[step, since, float(one)] for step, since, one in self.displacements.found]
-        series = torch.stack([*self.displacements.series.values()] or [torch.zeros(0)])
-        return kept | {
-            "folder": self.table.info["fingerprint"], "ring": self.steps.ring[: self.row].clone(),
-            "rates": rates, "displacements": self.displacements.state_dict(), "found": found,
-            "series": series, "series_steps": [*self.displacements.series],
-        }  # fmt: skip
-
-    def load_state_dict(self, kept: dict) -> None:
-        """Go on with a watch, where its training does: rows of later steps are dropped.
-
-        The model's state must be loaded before. The rows are those in the run's folder.
-        """
-        kept = dict(kept)
-        self._place(kept.pop("folder"))
-        self.pace.load_state_dict(kept.pop("pace"))
-        ring, self.rates = kept.pop("ring"), kept.pop("rates")
-        found, steps = kept.pop("found"), kept.pop("series_steps")
-        series = dict(zip(steps, kept.pop("series").to(self.steps.device)))
-        self.displacements.load_state_dict(kept.pop("displacements"), series)
-        self.displacements.found = [(t, since, one) for t, since, one in found]
-        for name, value in kept.items():
-            setattr(self, name, value)
-        self.steps.ring[: self.row] = ring.to(self.steps.ring)
-        self.steps.begin()
-        if self.table.folder and (run := records.read(self.table.folder)):
-            self.table.resume(run, self.taken - self.row)
-        elif self.table.folder:
-            said = f"The rows of the watch are not in {self.table.folder}"
-            warnings.warn(f"{said}: those before step {self.taken} are lost.", stacklevel=2)
-
-    # --- inside
-
-    def _place(self, identity: str) -> None:
-        self.table.info["fingerprint"] = identity
-        folder = self.root / self.table.info["experiment"] / identity
-        self.table.folder = folder if distributed.rank() == 0 else None
-
-    def _see_step(self, *_) -> None:
-        self.stepped = optimizers.rates(self.optimizer)
-
     def flush(self) -> None:
-        """Move what is noted to the run's rows; all processes call it."""
+        """Move what is noted to the run's rows; all processes call it.
+
+        Those of several processes that keep the state of the first alone call it before: the
+        losses are then the means of all. Else the last ones, 255 at most, are the first's own.
+        """
         same_model(self)
         count, groups = self.row, self.steps.groups
         numbers = self.steps.ring[:count]
-        numbers[:, 0] = distributed.mean(numbers[:, 0].contiguous())
+        numbers[:, 0] = mean_of_known(numbers[:, 0])
         numbers = numbers.cpu().numpy()
         steps = np.arange(self.taken - count + 1, self.taken + 1)
         first = steps == 1  # what was before is not known
@@ -253,6 +215,68 @@ class Watch:
         self.table.series = self.displacements.series
         self.row, self.rates, self.displacements.found = 0, [], []
         self.table.write(force=False)
+
+    def state_dict(self) -> dict:
+        """Return what a checkpoint of the training must hold, and write the rows so far."""
+        if not self.closed:
+            self.table.write()
+        names = ("taken", "row", "memory", "checked", "batch_size", "sharpness")
+        kept = {name: getattr(self, name) for name in names} | {"pace": self.pace.state_dict()}
+        rates = [[float(rate) for rate in rates] for rates in self.rates]
+        found = [[step, since, float(one)] for step, since, one in self.displacements.found]
+        series = torch.stack([*self.displacements.series.values()] or [torch.zeros(0)])
+        return kept | {
+            "folder": self.table.info["fingerprint"], "rank": distributed.rank(),
+            "ring": self.steps.ring[: self.row].clone(), "rates": rates, "found": found,
+            "displacements": self.displacements.state_dict(),
+            "series": series, "series_steps": [*self.displacements.series],
+        }  # fmt: skip
+
+    def load_state_dict(self, kept: dict) -> None:
+        """Go on with a watch, where its training does: rows of later steps are dropped.
+
+        The model's state must be loaded before. The rows are those in the run's folder.
+        """
+        kept = dict(kept)
+        self._place(kept.pop("folder"))
+        self.pace.load_state_dict(kept.pop("pace"))
+        ring, self.rates = kept.pop("ring").clone(), kept.pop("rates")
+        if kept.pop("rank", 0) != distributed.rank():
+            ring[:, 0] = math.nan  # another's losses, which it tells itself
+        found, steps = kept.pop("found"), kept.pop("series_steps")
+        series = dict(zip(steps, kept.pop("series").to(self.steps.device)))
+        self.displacements.load_state_dict(kept.pop("displacements"), series)
+        self.displacements.found = [(t, since, one) for t, since, one in found]
+        for name, value in kept.items():
+            setattr(self, name, value)
+        self.steps.ring[: self.row] = ring.to(self.steps.ring)
+        self.steps.begin()
+        if self.table.folder and (run := records.read(self.table.folder)):
+            self.table.resume(run, self.taken - self.row)
+        elif self.table.folder:
+            said = f"The rows of the watch are not in {self.table.folder}"
+            warnings.warn(f"{said}: those before step {self.taken} are lost.", stacklevel=2)
+
+    # --- inside
+
+    def _place(self, identity: str) -> None:
+        self.table.info["fingerprint"] = identity
+        folder = self.root / self.table.info["experiment"] / identity
+        self.table.folder = folder if distributed.rank() == 0 else None
+
+    def _see_step(self, *_) -> None:
+        skips = getattr(self.optimizer, "found_inf", None)  # of a fused one, by its scaler
+        if skips is None or not skips:
+            self.stepped = optimizers.rates(self.optimizer)
+
+    def _skipped(self) -> bool:
+        """Return whether the optimizer took no step since the last call."""
+        self.idle = self.idle + 1 if self.optimizer and self.stepped is None else 0
+        if self.idle > RING:
+            said = f"The optimizer took no step that its hooks tell of before {RING} calls"
+            remedy = "call watch.step after optimizer.step(), or watch with optimizer=None"
+            raise UsageError(f"{said}: {remedy}, as where a CUDA graph replays the steps.")
+        return self.idle > 0
 
     def _add(self, quantity: str, steps, values, index=None) -> None:
         self.table.add(quantity, steps, values, index=index)
