@@ -50,6 +50,10 @@ SHORT_CLOCKS = {
     "examples": 96, "hidden": [5], "batch_size": 16, "stages": [40, 80, 40], "full_steps": 40,
     "members": 2, "measure_every": 5,
 }  # fmt: skip
+SHORT_WATCHED = {
+    "layers": 1, "width": 8, "heads": 2, "context": 8, "batch_size": 4, "warmup": 10,
+    "stages": [60, 60], "measure_every": 5, "measure_batches": 3, "sharpness_batches": 1,
+}  # fmt: skip
 SHORT_REGRESSION = {
     "examples": 256, "dimensions": 4, "directions": 4, "steps": 200, "lags": 100,
     "trajectories": 300, "minibatch_trajectories": 100,
@@ -138,6 +142,7 @@ SMALL = {
         | {"quenched": SHORT_QUENCH}
     },
     "13-two-clocks": {"settings": SHORT_CLOCKS | {"two_clocks_by_heart": SHORT_CLOCKS}},
+    "14-your-own-training": {"settings": SHORT_WATCHED, "tried": 40},
     "claims": {"settings": SHORT_LEDGER},
     "full-size": {"timed": []},
     "own-model": {"epochs": 9},

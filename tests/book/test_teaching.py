@@ -53,7 +53,7 @@ def test_every_experiment_belongs_to_one_chapter():
 
 
 def test_the_table_has_times_of_runs_and_counts_of_exercises(monkeypatch):
-    took = dict.fromkeys(BOOK.chapters, 90.0) | {"13-two-clocks": math.nan}
+    took = dict.fromkeys(BOOK.chapters, 90.0) | {"14-your-own-training": math.nan}
     monkeypatch.setattr(teaching, "seconds", lambda page: (took[page], ["a machine"]))
     table = teaching.table(BOOK, 2.0)
     assert list(table.iloc[0])[:3] == [1, "1.5 min", "3 min"]

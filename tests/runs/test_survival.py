@@ -155,6 +155,10 @@ STUDIES = {
         "full_steps": 16, "members": 2, "measure_every": 2, "learning_rates": (0.1, 0.2),
         "decays": (0.01, 0.02),
     },
+    "your_training": {
+        "layers": 1, "width": 4, "heads": 2, "context": 4, "batch_size": 4, "warmup": 3,
+        "stages": (20, 20), "measure_every": 9, "measure_batches": 3, "sharpness_batches": 1,
+    },
     "diffusion": {
         "examples": 64, "hidden": (4,), "settle": 8, "longest": 12, "members": 2,
         "burn_in": 3, "spacing": 5, "batch_size": 8, "learning_rates": (0.05,),

@@ -91,7 +91,7 @@ class Watched:
         multiple of the measured one, both at the start and in the window.
         """
         names = "loss", "mean_loss"
-        if all(name in self.start and name in self.series for name in names):
+        if all(name in self.series and len(self.series[name].values) for name in names):
             first = [self.start[name][0] for name in names]
             last = [float(self.series[name].values.mean()) for name in names]
             ratios = [noted / found if found else 1.0 for noted, found in (first, last)]

@@ -1,0 +1,114 @@
+"""What the watches of a run saw, and what their reports say."""
+
+import pandas as pd
+
+from ...errors import UsageError
+from ...runs.records import Run
+from ...watching import identities
+from ...watching.answers import number
+from ...watching.report import report
+from ...watching.watched import Watched, watched
+from . import schedules
+
+HELD, LOWER = "held", "lower"  # the end of the first stage, and that of the last
+MATRICES = 0  # the parameter group that decays
+
+
+class Seen(Run):
+    """A watched training of a run, as it was after its step ``last``."""
+
+    def __init__(self, run: Run, name: str, last: int, label: str):
+        facts = {"experiment": label, "watch": run.info["watched"][name]}
+        super().__init__(run.folder / name, run.info | facts)
+        rows = run.metrics[run.metrics.member == schedules.NAMES.index(name)]
+        vars(self)["metrics"] = rows[rows.step <= last].assign(member=None)
+
+
+def moments(run: Run) -> dict[str, Run]:
+    """Return the trainings as they were when each report was made, by what that is called."""
+    settings = run.settings
+    ends = {
+        "cosine": ("cosine", settings.steps),
+        HELD: ("stages", settings.warmup + settings.stages[0]),
+        LOWER: ("stages", settings.steps),
+    }
+    return {label: Seen(run, *end, label) for label, end in ends.items()}
+
+
+def reports(run: Run) -> dict[str, dict[str, dict]]:
+    """Return the answers of each report, by its moment and the question's key."""
+    return {
+        label: {one["key"]: one for one in report(seen)["answers"]}
+        for label, seen in moments(run).items()
+    }
+
+
+def verdicts(found: dict[str, dict[str, dict]]) -> pd.DataFrame:
+    """Return the verdicts of the :func:`reports`, a row a question."""
+    first = next(iter(found.values())).values()
+    columns = {"question": [one["question"] for one in first]}
+    for label, answers in found.items():
+        columns[label] = [one["verdict"] for one in answers.values()]
+    return pd.DataFrame(columns)
+
+
+def answers(found: dict[str, dict[str, dict]], key: str) -> pd.DataFrame:
+    """Return the answers to one question, a row a report: verdict, number, ends, reason."""
+    rows = []
+    for label, given in found.items():
+        one = given[key]
+        ends = {end: _written(one[end]) for end in ("number", "low", "high")}
+        rows.append(
+            {"at the end of": label, "verdict": one["verdict"], **ends, "why": one["why"]}
+        )
+    return pd.DataFrame(rows)
+
+
+def _written(value: float | None) -> str:
+    return "–" if value is None else number(value)
+
+
+def refusal(seen: Watched) -> str:
+    """Return why the fluctuation-dissipation relation is not derived for a training."""
+    try:
+        identities.fluctuation_dissipation(None, 0.0, 1.0, 1, seen)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def balance(run: Run) -> pd.DataFrame:
+    """Return what moves ||theta||^2 of the matrices in the windows of constant rate.
+
+    Half the change of ||theta||^2 a step is the push outwards, ||u||^2 / 2, less what the decay
+    pulls inwards, eta lambda ||theta||^2, less what the gradients do, eta <theta, a>: that is
+    what is left. Columns, over the push: ``decay``, ``gradients`` and ``growth``, which add up
+    to 1; ``size``, the root mean square of a weight.
+    """
+    rows, entries = [], run.info["watched"]["stages"]["matrix_entries"]
+    for label, training in moments(run).items():
+        if not (seen := watched(training)).steady:
+            continue
+
+        def series(quantity: str) -> pd.Series:
+            found = training.series(quantity, index=MATRICES).set_index("step").value
+            return found.loc[seen.first - 1 : seen.last]
+
+        size, moved = series("group_weight_square"), series("group_update_square").iloc[1:]
+        push = moved.mean() / 2
+        growth = (size.iloc[-1] - size.iloc[0]) / 2 / len(moved)
+        decays = seen.facts["groups"][MATRICES]["weight_decay"]
+        decay = seen.rates[MATRICES] * decays * size.iloc[:-1].mean()
+        rows.append({
+            "stage": label, "decay": decay / push, "growth": growth / push,
+            "gradients": 1 - (decay + growth) / push, "size": (size.mean() / entries) ** 0.5,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def costs(run: Run) -> pd.DataFrame:
+    """Return the seconds of each training, of its notes and of its measurements, a row each."""
+    return pd.DataFrame([
+        {"training": name, **facts["seconds"], "taken": run.settings.steps}
+        for name, facts in run.info["watched"].items()
+    ])  # fmt: skip
