@@ -19,7 +19,7 @@ MEANS = 150  # of the noted losses, that are drawn
 
 def schedules(run: Run) -> Figure:
     """Plot the rates and the losses of both trainings, with the windows that are judged."""
-    figure, ((rate,), (loss,)) = panels(2, 1, 2.1, sharex=True)
+    figure, ((rate,), (loss,)) = panels(2, 1, 2.4, sharex=True)
     moments = reading.moments(run)
     for number, (label, name) in enumerate((("cosine", "cosine"), (reading.LOWER, "stages"))):
         training, style = moments[label], {"color": f"C{number}", "label": name}
@@ -34,7 +34,7 @@ def schedules(run: Run) -> Figure:
             style = {"color": "C0" if cosine else "C1", "alpha": 0.15, "linewidth": 0}
             panel.axvspan(seen.first, seen.last, **half, **style)
     rate.set(ylabel="learning rate")
-    loss.set(xlabel="step", ylabel="loss of minibatches\n(nats)", yscale="log")
+    loss.set(xlabel="step", ylabel="loss of minibatches\n(nats)")
     legend_above(figure, rate, 2)
     return figure
 
@@ -50,5 +50,8 @@ def report(run: Run) -> Figure:
         except UsageError as error:
             text = "\n".join(textwrap.wrap(str(error), 30))
             axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
-        part.suptitle(key, fontsize="medium")
+        part.legends.clear()  # above the panel: there is its title here
+        axes.set_title(key)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="x-small")
     return figure
