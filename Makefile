@@ -13,8 +13,9 @@ CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command
 PRINTING := --headless --no-sandbox --disable-gpu --disable-background-networking \
 	--virtual-time-budget=600000 --no-pdf-header-footer --generate-pdf-document-outline
 
-# A shell's own settings must not change what the book is made with.
-unexport PYTHONHOME PYTHONPATH MPLBACKEND
+# A shell's own settings must not change what the book is made with, nor how long it takes:
+# without bytecode every kernel compiles all that it imports.
+unexport PYTHONHOME PYTHONPATH MPLBACKEND PYTHONDONTWRITEBYTECODE
 # Threads of NumPy's small products only wait for each other; PyTorch has its own.
 export OPENBLAS_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -25,7 +25,8 @@ def apart_from_the_reader(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("STATIONARITY_")]:
             patch.delenv(name)
-        patch.delenv("MPLBACKEND", raising=False)
+        for name in ("MPLBACKEND", "PYTHONDONTWRITEBYTECODE"):  # each process would compile
+            patch.delenv(name, raising=False)
         patch.setenv("STATIONARITY_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))

@@ -165,7 +165,7 @@ PLAIN = """#!/bin/sh
 case "$*" in
 *"-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python && cp "$0" .venv/bin/jupyter-book ;;
 *.place*) cat .venv/.place ;;
-build*) echo "progress in $STATIONARITY_PROGRESS" ;;
+build*) echo "bytecode ${PYTHONDONTWRITEBYTECODE-kept}"; echo "progress in $STATIONARITY_PROGRESS" ;;
 *pytest*) echo tested ;;
 esac
 """
@@ -175,7 +175,8 @@ esac
 @pytest.mark.parametrize(
     "name", ["it's here", 'a "book" `x` $HOME $(x) #1', "B\u00fccher, (2)"]
 )
-def test_make_works_in_a_folder_of_any_name(tmp_path, name):
+def test_make_works_in_a_folder_of_any_name(tmp_path, name, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     place = tmp_path / name
     place.mkdir()
     for file in ("Makefile", "pyproject.toml", "requirements.txt", "install.py"):
@@ -190,7 +191,11 @@ def test_make_works_in_a_folder_of_any_name(tmp_path, name):
         return done.stdout
 
     said = make("book")
-    assert "Making .venv" in said and f"progress in {place}/_build/progress.log\n" in said
+    assert (
+        "Making .venv" in said
+        and "bytecode kept" in said
+        and f"progress in {place}/_build/progress.log\n" in said
+    )
     assert f"Open {place}/_build/html/index.html\n" in said
     assert "tested" in make("test")
     assert "Making .venv" not in make("book")
