@@ -235,12 +235,16 @@ def test_progress_that_cannot_be_written_stops_no_run(monkeypatch):
         ("~nobody9/x", "The home of"),
     ],
 )
-def test_progress_whose_file_cannot_be_opened_is_told_and_stops_no_run(place, reason, tmp_path):
+def test_progress_whose_file_cannot_be_opened_is_told_and_stops_no_run(
+    place, reason, tmp_path, monkeypatch, capsys
+):
     place = place if place[0] == "~" else str(tmp_path / place)
-    done = process(f"run full_batch {' '.join(SMALL)}", STATIONARITY_PROGRESS=place)
-    assert done.returncode == 0 and "complete" in done.stdout, done.stderr
+    monkeypatch.setenv("STATIONARITY_PROGRESS", place)
+    assert main(["run", "full_batch", *SMALL]) == 0
+    printed, error = capsys.readouterr()
     told = f"Progress cannot be written to {place} of STATIONARITY_PROGRESS ({reason}"
-    assert done.stderr.count(told) == 1 and "full_batch classroom: 100%" in done.stderr
+    assert "complete" in printed
+    assert error.count(told) == 1 and "full_batch classroom: 100%" in error
 
 
 def test_processes_do_not_repeat_that_progress_cannot_be_written(tmp_path, capfd, monkeypatch):
