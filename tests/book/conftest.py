@@ -1,4 +1,20 @@
-"""The findings of the pages, listed with their outcomes where the tests have run."""
+"""What the executions of pages share, and their findings, listed with their outcomes."""
+
+import os
+
+import pytest
+from nbclient import NotebookClient
+
+# A kernel holds nothing to be saved, and its orderly end takes seconds.
+NotebookClient.shutdown_kernel.default_value = "immediate"
+
+
+@pytest.fixture
+def runs_of_pages(tmp_path_factory, monkeypatch):
+    """A run that pages share is made once: for all workers, as for all kernels of a build."""
+    place = tmp_path_factory.getbasetemp()
+    place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+    monkeypatch.setenv("STATIONARITY_RUNS", str(place / "runs-of-pages"))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -372,7 +372,7 @@ def with_audit(notebook):
 
 
 @each_notebook
-def test_execution(path, tmp_path, record_property):
+def test_execution(path, tmp_path, record_property, runs_of_pages):
     injected = SMALL.get(path.stem, {})
     assert set(injected) <= parameters(nbformat.read(path, as_version=4))
     notebook = papermill.execute_notebook(

@@ -136,7 +136,7 @@ def test_make_writes_the_copies_and_an_archive_of_each_kind(tmp_path):
 
 @pytest.mark.parametrize("chapter", ["01-two-stories", "13-two-clocks"])
 @both_kinds
-def test_a_copy_runs_from_any_folder(chapter, kind, tmp_path):
+def test_a_copy_runs_from_any_folder(chapter, kind, tmp_path, runs_of_pages):
     nbformat.write(classroom.copy(BOOK, chapter, kind), tmp_path / "copy.ipynb")
     done = papermill.execute_notebook(
         tmp_path / "copy.ipynb",
