@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[2]
 # What the tests inject, for a chapter to take seconds. A chapter that is not
 # named here runs with its own parameters.
 SHORT_RUN = {
-    "epochs": 15, "batch_size": 64, "drops": [5, 10], "examples": 192, "measure_every": 1, "measure_batches": 4,
-    "sharpness_batches": 1, "sharpness_products": 3,
+    "epochs": 15, "batch_size": 64, "drops": [5, 10], "examples": 192, "width": 4, "blocks": [1],
+    "measure_every": 1, "measure_batches": 4, "sharpness_batches": 1, "sharpness_products": 3,
 }  # fmt: skip
 SHORT_LANGUAGE = {
-    "tokens": 9000, "width": 8, "heads": 2, "head_width": 4, "inner_width": 8, "segment": 8,
-    "memory": 8, "batch_size": 4, "epochs": 15, "steps_per_epoch": 4, "drops": [5, 10],
-    "measure_batches": 4, "sharpness_batches": 1, "sharpness_products": 2,
+    "tokens": 9000, "layers": 1, "width": 8, "heads": 2, "head_width": 4, "inner_width": 8,
+    "segment": 8, "memory": 8, "batch_size": 4, "epochs": 15, "steps_per_epoch": 4,
+    "drops": [5, 10], "measure_batches": 4, "sharpness_batches": 1, "sharpness_products": 2,
 }  # fmt: skip
 SHORT_REGIMES = {"steps": 60, "examples": 128, "members": 2}
 SHORT_CONTROL = {"epochs": 30, "measure_every": 2}
@@ -84,8 +84,8 @@ SHORT_LEDGER = SHORT_PART_ONE | SHORT_DIFFUSION | SHORT_CURRENTS | {
     "quenched": SHORT_QUENCH,
 }  # fmt: skip
 SHORT_AXIS = {
-    "epochs": 6, "examples": 192, "measure_every": 1, "measure_batches": 4,
-    "sharpness_products": 3,
+    "epochs": 6, "examples": 192, "width": 4, "blocks": [1], "measure_every": 1,
+    "measure_batches": 4, "sharpness_products": 3,
 }  # fmt: skip
 SMALL = {
     "index": {
@@ -102,6 +102,7 @@ SMALL = {
             "drawn": [2, 6], "replicates": 3,
             "update_size": {"epochs": 4, "measure_batches": 10, "sharpness_products": 3},
             "normalised_loss": {"training_steps": 20, "measured_examples": 256},
+            "sharpness_estimators": {"training_steps": 20, "hidden": [4], "max_products": 6},
         }
     },
     "03-imagenet-resnet101": {
@@ -120,7 +121,9 @@ SMALL = {
     },
     "07-watching-a-distribution-settle": {
         "settings": SHORT_RUNS | {
-            "settling_resnet": {"epochs": 30, "examples": 192, "observe_every": 1}
+            "settling_resnet": {
+                "epochs": 30, "examples": 192, "width": 4, "blocks": [1], "observe_every": 1,
+            }
         },
         "controls": 2,
     },
