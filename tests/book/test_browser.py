@@ -155,6 +155,20 @@ def test_a_page_on_a_desk_is_accessible(browser, page):
 
 
 @needs_the_book
+def test_the_first_page_shows_question_answers_figure_and_ways_on_in_one_screen(browser):
+    resize(browser, 1280)
+    opened(browser, pages()[0])
+    told = """
+    const foot = (where, side) => Math.max(...[...document.querySelectorAll(where)].map(
+      one => one.getBoundingClientRect()[side]));
+    return [foot('h1', 'bottom'), foot('.tag_beside img', 'bottom'),
+      foot('.tag_beside ~ .cell:has(~ .sd-container-fluid)', 'bottom'), foot('.sd-card', 'top')];
+    """
+    places = browser.execute_script(told)
+    assert len(places) == 4 and all(0 < place < 850 for place in places), places
+
+
+@needs_the_book
 def test_the_search_finds_the_name_of_a_function(browser):
     resize(browser, 1280)
     browser.get((BOOK / "search.html").as_uri() + "?q=gradient_statistics")
