@@ -48,15 +48,18 @@ def trainable(model: nn.Module) -> list[Tensor]:
 
 def flat(tensors: Iterable[Tensor]) -> Tensor:
     """The tensors' entries in one new vector (P,), float32 at least."""
-    vector = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    return vector.to(torch.promote_types(vector.dtype, torch.float32))
+    return in_float32(torch.cat([tensor.reshape(-1) for tensor in tensors]))
 
 
-def parts(rows: Tensor, parameters: list[Tensor]) -> list[tuple[Tensor, ...]]:
-    """Views of each of the flat rows (R, P), in the parameters' shapes."""
-    pieces = rows.split([p.numel() for p in parameters], dim=1)
-    views = (piece.view(len(rows), *p.shape).unbind() for piece, p in zip(pieces, parameters))
-    return list(zip(*views))
+def in_float32(tensor: Tensor) -> Tensor:
+    """Return a tensor of floats in float32 at least."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def parts(vector: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+    """Views of a flat vector (P,), in the parameters' shapes."""
+    pieces = vector.split([p.numel() for p in parameters])
+    return [piece.view(p.shape) for piece, p in zip(pieces, parameters)]
 
 
 def parameter_vector(model: nn.Module) -> Tensor:
@@ -138,7 +141,7 @@ def gradients(ends, parameters: list[Tensor], along=None, **how) -> tuple[Tensor
 
 def hessian_product(slopes: tuple, parameters: list[Tensor], vector: Tensor, **how) -> Tensor:
     """Return the Hessian times a flat vector: the gradient of <slopes, v>, ``how`` as there."""
-    pairs = zip(slopes, parts(vector[None], parameters)[0])
+    pairs = zip(slopes, parts(vector, parameters))
     pairs = [(s, v.to(s.dtype)) for s, v in pairs if s.requires_grad]  # else it is linear there
     if not pairs:
         return torch.zeros_like(vector)

@@ -9,55 +9,52 @@ import torch
 from torch import Tensor
 
 from ..runs import distributed
-from .derivatives import flat, norms, parts
+from .derivatives import PIECE, in_float32, norms
 
 GROUPS = 16  # of the jackknife: as many gradients are held in memory,
-BLOCK = 8  # and the last few, to be added together
+WAITING = 4  # and the last few, to be added together,
+SMALL = 64  # or more of them, where they are small
 
 
 class GroupSums:
-    """Sums of gradients by group: gradient i belongs to group i modulo GROUPS.
-
-    After the first, a block of them is averaged over the processes and added as a whole.
-    """
+    """Sums of gradients by group, i modulo GROUPS; several at once are added."""
 
     def __init__(self, parameters: list[Tensor]):
-        self.parameters, self.count = parameters, 0
-        self.blocks: list[Tensor] = []  # (BLOCK, P): the sums, then the last gradients
-        self.norms: list[Tensor] = []  # of gradients, by block, once there are more
+        self.most = SMALL if sum(p.numel() for p in parameters) < PIECE else WAITING
+        self.count, self.waiting = 0, []
+        self.blocks: list[Tensor] = []  # (R, P): the sums
+        self.norms: list[Tensor] = []  # (R,) of gradients, in order, once a sum is of two
 
     def add(self, gradients: tuple[Tensor, ...]) -> None:
-        row = self.count % BLOCK
-        if row == 0 and self.count <= GROUPS:
-            if self.count == GROUPS:
-                self.norms = [norms(block) for block in self.blocks]
-            like = flat(p.detach() for p in self.parameters)
-            self.blocks.append(like.new_empty(BLOCK, len(like)))
-            self.rows = parts(self.blocks[-1], self.parameters)
-        torch._foreach_copy_(self.rows[row], gradients)
+        self.waiting.append(gradients)
         self.count += 1
-        if row == BLOCK - 1:
-            self._close(self.blocks[-1])
+        if len(self.waiting) == self.most:
+            self._add_up()
 
-    def _close(self, rows: Tensor) -> None:
-        distributed.mean(rows)
-        if self.count > GROUPS:
+    def _add_up(self) -> None:
+        rows = torch.cat([torch.stack(each).flatten(1) for each in zip(*self.waiting)], 1)
+        rows, self.waiting = distributed.mean(in_float32(rows)), []
+        if sum(map(len, self.blocks)) < GROUPS:
+            self.blocks.append(rows[:GROUPS])
+            rows = rows[GROUPS:]
+        if len(rows):
+            self.norms = self.norms or [norms(block) for block in self.blocks]
             self.norms.append(norms(rows))
-            sums = self.blocks[(len(self.norms) - 1) % (GROUPS // BLOCK)]
-            sums[: len(rows)].add_(rows)
+            first = (self.count - len(rows)) % GROUPS // len(self.blocks[0])
+            for number, part in enumerate(rows.split(len(self.blocks[0])), first):
+                self.blocks[number % len(self.blocks)][: len(part)].add_(part)
 
     def by_group(self) -> tuple[list[Tensor], np.ndarray | None]:
         """Return the sums of gradients, blocks (R, P), and those of ||g_i||^2, (G,).
 
         The latter are None where each group is one gradient: the blocks tell them.
         """
-        rest = self.count % BLOCK
-        if rest:
-            self._close(self.blocks[-1][:rest])
+        if self.waiting:
+            self._add_up()
         if not self.norms:
-            return [*self.blocks[:-1], self.blocks[-1][: rest or BLOCK]], None
+            return self.blocks, None
         squares = torch.cat(self.norms).square().cpu().numpy()
-        return self.blocks[:-1], np.bincount(np.arange(self.count) % GROUPS, squares)
+        return self.blocks, np.bincount(np.arange(self.count) % GROUPS, squares)
 
 
 def inner_products(blocks: list[Tensor]) -> np.ndarray:

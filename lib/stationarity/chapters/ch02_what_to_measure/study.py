@@ -180,7 +180,7 @@ def dense_hessian(model: nn.Module, batches: list) -> Tensor:
     names, parameters = zip(*model.named_parameters())
 
     def loss(vector: Tensor) -> Tensor:
-        (pieces,) = parts(vector[None], parameters)
+        pieces = parts(vector, parameters)
 
         def net(inputs):
             return torch.func.functional_call(model, dict(zip(names, pieces)), (inputs,))
