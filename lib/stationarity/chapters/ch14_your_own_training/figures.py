@@ -26,7 +26,9 @@ def schedules(run: Run) -> Figure:
         rates = training.series("learning_rate", index=0)
         rate.plot(rates.step, rates.value, **style)
         noted = training.series("loss")
-        loss.plot(blocks(noted.step, MEANS), blocks(noted.value, MEANS), **style)
+        means = blocks(noted.value, MEANS)
+        loss.plot(blocks(noted.step, MEANS), means, **style)
+        loss.set_ylim(top=means[len(means) // 20])  # the first ones would hide the rest
     for label, training in moments.items():
         seen, cosine = watched(training), label == "cosine"
         half = {"ymin": 0.0, "ymax": 0.5} if cosine else {"ymin": 0.5, "ymax": 1.0}

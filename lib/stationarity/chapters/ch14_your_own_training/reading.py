@@ -53,19 +53,20 @@ def verdicts(found: dict[str, dict[str, dict]]) -> pd.DataFrame:
 
 
 def answers(found: dict[str, dict[str, dict]], key: str) -> pd.DataFrame:
-    """Return the answers to one question, a row a report: verdict, number, ends, reason."""
+    """Return the answers to one question, a row a report: verdict, number, interval, reason."""
     rows = []
     for label, given in found.items():
         one = given[key]
-        ends = {end: _written(one[end]) for end in ("number", "low", "high")}
-        rows.append(
-            {"at the end of": label, "verdict": one["verdict"], **ends, "why": one["why"]}
-        )
+        value, low, high = (_written(one[end]) for end in ("number", "low", "high"))
+        rows.append({
+            "at the end of": label, "verdict": one["verdict"], "number": value,
+            "interval": f"{low} to {high}", "why": one["why"],
+        })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def _written(value: float | None) -> str:
-    return "–" if value is None else number(value)
+    return "?" if value is None else number(value)
 
 
 def refusal(seen: Watched) -> str:
