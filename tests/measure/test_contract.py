@@ -35,6 +35,17 @@ class Counted(nn.Module):
         return inputs * self.calls
 
 
+class Scaled(nn.Module):
+    """A temperature: a parameter without a dimension."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, inputs):
+        return inputs * self.factor
+
+
 def hooked() -> nn.Module:
     """A layer whose gradients are changed as they are computed."""
     layer = nn.Linear(WIDTH, WIDTH)
@@ -45,6 +56,7 @@ def hooked() -> nn.Module:
 
 MIDDLE = {
     "counted": Counted,
+    "scaled": Scaled,
     "hooked": hooked,
     "linear": lambda: nn.Linear(WIDTH, WIDTH),
     "tanh": nn.Tanh,

@@ -338,6 +338,34 @@ def test_batches_of_unequal_size_count_equally():
     assert math.isinf(found.standard_error) and math.isfinite(found.loss_standard_error)
 
 
+class Reusing(torch.autograd.Function):
+    """A product whose gradient lies in memory that the next one is written into."""
+
+    space = torch.empty(3)
+
+    @staticmethod
+    def forward(ctx, weight, inputs):
+        ctx.save_for_backward(inputs)
+        return weight @ inputs
+
+    @staticmethod
+    def backward(ctx, slope):
+        return torch.mul(slope, ctx.saved_tensors[0], out=Reusing.space), None
+
+
+@pytest.mark.parametrize("count", [7, 90])
+def test_gradients_that_share_their_memory_are_each_counted(count):
+    model = nn.Linear(3, 1, bias=False)
+    batches = list(torch.randn(count, 3))
+    found, plain = (
+        gradient_statistics(model, lambda model, batch: f(model.weight[0], batch), batches)
+        for f in (Reusing.apply, torch.dot)
+    )
+    assert torch.equal(found.mean_gradient, plain.mean_gradient)
+    assert found.noise_norm == plain.noise_norm
+    assert found.gradient_norm_squared == plain.gradient_norm_squared
+
+
 def test_too_few_batches():
     model, one = Point(1.0), [torch.ones(1, dtype=DOUBLE)]
     with pytest.raises(ValueError, match="at least two"):

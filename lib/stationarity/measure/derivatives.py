@@ -48,12 +48,8 @@ def trainable(model: nn.Module) -> list[Tensor]:
 
 def flat(tensors: Iterable[Tensor]) -> Tensor:
     """The tensors' entries in one new vector (P,), float32 at least."""
-    return in_float32(torch.cat([tensor.reshape(-1) for tensor in tensors]))
-
-
-def in_float32(tensor: Tensor) -> Tensor:
-    """Return a tensor of floats in float32 at least."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    vector = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    return vector.to(torch.promote_types(vector.dtype, torch.float32))
 
 
 def parts(vector: Tensor, parameters: list[Tensor]) -> list[Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..runs import distributed
-from .derivatives import PIECE, in_float32, norms
+from .derivatives import PIECE, flat, norms
 
 GROUPS = 16  # of the jackknife: as many gradients are held in memory,
 WAITING = 4  # and the last few, to be added together,
@@ -26,14 +26,13 @@ class GroupSums:
         self.norms: list[Tensor] = []  # (R,) of gradients, in order, once a sum is of two
 
     def add(self, gradients: tuple[Tensor, ...]) -> None:
-        self.waiting.append(gradients)
+        self.waiting.append(flat(gradients))  # a copy: the next pass may write into them
         self.count += 1
         if len(self.waiting) == self.most:
             self._add_up()
 
     def _add_up(self) -> None:
-        rows = torch.cat([torch.stack(each).flatten(1) for each in zip(*self.waiting)], 1)
-        rows, self.waiting = distributed.mean(in_float32(rows)), []
+        rows, self.waiting = distributed.mean(torch.stack(self.waiting)), []
         if sum(map(len, self.blocks)) < GROUPS:
             self.blocks.append(rows[:GROUPS])
             rows = rows[GROUPS:]
