@@ -111,7 +111,8 @@ def runs_behind(cell: ast.Module, before: list[ast.stmt], held: dict[str, list])
                         break
     some = found - {name for name, *_ in runs}
     every = [*runs, *((name, f"run-{name}", "") for name in some)]
-    return sorted(every, key=lambda run: [*EXPERIMENTS].index(run[0]))
+    order = {name: place for place, name in enumerate(EXPERIMENTS)}
+    return sorted(every, key=lambda run: order.get(run[0], len(order)))
 
 
 def drawn(notebook: Path, told: dict[str, dict]) -> dict[str, tuple]:
@@ -182,6 +183,17 @@ def link_to_run(docname: str, target: str, shown: nodes.Node) -> pending_xref:
     """Return a link to a run on the page that lists all runs."""
     given = {"refdomain": "std", "reftype": "ref", "reftarget": target, "refdoc": docname}
     return pending_xref("", shown, **given, refexplicit=True, refwarn=True)
+
+
+def lead_elsewhere(app, env, node, shown):
+    """Lead to the experiment where the page of all runs lacks one of it, else nowhere.
+
+    A chapter may show a run of another scale than those that the page lists.
+    """
+    if run := re.fullmatch(r"(run-\w+)-(live|recorded)-.*", node.get("reftarget", "")):
+        given = env, node["refdoc"], app.builder, "ref", run[1], node, shown
+        return env.get_domain("std").resolve_xref(*given) or shown
+    return None
 
 
 def links_to_runs(docname: str, runs: list[tuple]) -> Iterator[nodes.Node]:
@@ -281,5 +293,6 @@ def write_numbers(app, exception):
 def setup(app):
     app.connect("doctree-read", add_lines)
     app.connect("doctree-read", name_pages)
+    app.connect("missing-reference", lead_elsewhere)
     app.connect("build-finished", write_numbers)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,6 +1,9 @@
 """The line under a figure: what drew it, the runs behind it, its numbers."""
 
+from types import SimpleNamespace
+
 import pytest
+from docutils import nodes
 from extensions import extension
 from stationarity.runs.provenance import PROJECT
 
@@ -52,6 +55,32 @@ def test_a_name_leads_to_the_very_runs_that_it_held():
     other = ("continued", "run-continued", "")  # by its name alone
     assert sorted(runs_behind("figures.x(one, run)", **held)) == sorted([live, other])
     assert behind.runs_behind(behind.code("page.tabs(run)"), [], held | {"": [kept]}) == [kept]
+
+
+def test_a_run_of_no_experiment_of_the_book_comes_last():
+    own = ("nobodys", "run-nobodys-live-a", "classroom, seed 0")
+    found = runs_behind("figures.x(mine, one)", mine=[own])
+    assert found == [("continued", "run-continued", ""), own]
+
+
+@pytest.mark.parametrize(
+    ("target", "leads_to"),
+    [
+        ("run-settling-live-single-gpu-1", "run-settling"),  # of a scale that is not listed
+        ("run-nobodys-live-single-gpu-1", ""),  # and that is no warning
+    ],
+)
+def test_a_run_that_is_not_listed_leads_to_its_experiment_or_nowhere(target, leads_to):
+    def resolve_xref(env, docname, builder, kind, label, node, shown):
+        return nodes.reference(refuri=label) if label == "run-settling" else None
+
+    domains = {"std": SimpleNamespace(resolve_xref=resolve_xref)}
+    env, shown = SimpleNamespace(get_domain=domains.get), nodes.inline("", "classroom")
+    link = behind.link_to_run("page", target, shown)
+    found = behind.lead_elsewhere(SimpleNamespace(builder=None), env, link, shown)
+    assert found.get("refuri", "") == leads_to and (leads_to or found is shown)
+    other = behind.link_to_run("page", "chap-reach", shown)
+    assert behind.lead_elsewhere(None, env, other, shown) is None
 
 
 def test_a_name_that_is_given_anew_leads_to_its_last_value():
