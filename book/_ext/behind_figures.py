@@ -5,7 +5,7 @@ The function is the one in the figure's cell that returns a ``Figure``; it links
 assignments of the cells before: which runs a name held came with the cell's output, as
 ``page`` puts them there. So did the numbers, which become a file of comma separated values.
 
-The page that lists all runs says of each which pages have it.
+The page that lists all runs says of each which pages have a figure of it.
 """
 
 import ast
@@ -251,7 +251,7 @@ def add_lines(app, doctree):
 
 
 def name_pages(app, doctree):
-    """Say in the table of all runs which pages have each of them."""
+    """Say in the table of all runs which pages have a figure of each of them."""
     rows = {row: row_of(row) for row in doctree.findall(nodes.row)}
     if not any(rows.values()):
         return

@@ -57,6 +57,12 @@ def test_a_name_leads_to_the_very_runs_that_it_held():
     assert behind.runs_behind(behind.code("page.tabs(run)"), [], held | {"": [kept]}) == [kept]
 
 
+def test_the_figure_of_the_ledger_leads_to_the_runs_that_its_verdicts_are_of():
+    held = {"runs": {"runs": [("diffusion", "run-diffusion-live-a", "classroom, seed 0")]}}
+    (drawn,) = behind.drawn(PROJECT / "book" / "claims.ipynb", {"fig-margins": held}).values()
+    assert drawn[1] == held["runs"]["runs"]
+
+
 def test_a_run_of_no_experiment_of_the_book_comes_last():
     own = ("nobodys", "run-nobodys-live-a", "classroom, seed 0")
     found = runs_behind("figures.x(mine, one)", mine=[own])

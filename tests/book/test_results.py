@@ -62,6 +62,7 @@ def test_the_runs_of_the_book_are_its_own_live_ones_and_all_records():
     assert [one.folder.parent.parent.name for one in found] == ["runs", "runs", "results"]
     lines = results.with_anchors(found).splitlines()
     assert lines[0].startswith("| experiment | run | kind | data |")
+    assert lines[0].endswith("| settings | pages with a figure of it |")
     assert lines[2].startswith("| [full_batch]{#run-full_batch} | [classroom, seed ")
     assert lines[4].startswith("| full_batch | [classroom ")
     targets = re.findall(r"\{#([\w-]+)\}", "".join(lines))  # one each, and the experiment's

@@ -163,12 +163,12 @@ def anchor(run: Run) -> str:
 def with_anchors(runs: list[Run]) -> str:
     """Return :func:`provenance` in Markdown, each run a target, the first ``run-NAME``, too.
 
-    The last column is for the pages that use a run, which the book fills in.
+    The last column is for the pages with a figure of a run, which the book fills in.
     """
     table, named = provenance(runs).reset_index(), set()
     labels = (f"{one}, seed {run.info['seed']}" for one, run in zip(table["run"], runs))
     table["run"] = [f"[{one}]{{#{anchor(run)}}}" for one, run in zip(labels, runs)]
-    table["pages"] = ""
+    table["pages with a figure of it"] = ""
     lines = [["experiment", *table], ["---"] * (len(table.columns) + 1)]
     for run, row in zip(runs, table.itertuples(index=False)):
         name = run.name if run.name in named else f"[{run.name}]{{#run-{run.name}}}"
