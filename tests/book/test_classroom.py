@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from self_checks import audit
 from stationarity import UsageError
 from stationarity.book import classroom, lesson, page
-from stationarity.book.plain import Book
+from stationarity.book.plain import ROLE, Book
 
 BOOK = Book(ROOT)
 TITLE = re.compile(r"\{exercise\} .+ · (proof|computation|experiment) ★{1,3}$", re.MULTILINE)
@@ -264,6 +264,20 @@ def test_prose_shows_glued_numbers_and_a_dot_for_what_is_to_come(monkeypatch):
 )
 def test_the_book_in_plain_markdown(myst, plain):
     assert BOOK.plain(myst) == plain
+
+
+@each_chapter
+def test_every_reference_of_a_chapter_is_to_something_in_the_book(chapter):
+    cells = BOOK.notebook(chapter).cells
+    shown = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in cells]
+    captions = [figure.get("caption", "") for figure in shown]
+    text = "\n".join([*(cell.source for cell in cells), *captions])
+    targets = {target for role, _, target in ROLE.findall(text) if role != "cite"}
+    assert targets - set(BOOK.names) == set()
+    numbered = re.findall(r"^ *\$\$ \(([\w-]+)\)$", text, re.MULTILINE)
+    tags = re.findall(r"\\tag\{([\d.]+)\}", BOOK.plain(text))
+    number = list(BOOK.chapters).index(chapter) + 1
+    assert tags == [f"{number}.{k}" for k, _ in enumerate(numbered, start=1)]
 
 
 def test_a_reference_is_a_link_where_the_book_has_an_address():

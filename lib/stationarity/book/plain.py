@@ -14,7 +14,7 @@ DIRECTIVE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 ROLE = re.compile(r"\{+(numref|eq|prf:ref|ref|doc|cite)\}+`(?:([^`<]*) <)?([^`>]*)>?`")
-EQUATION = re.compile(r"^\$\$ \(([\w-]+)\)$", re.MULTILINE)
+EQUATION = re.compile(r"^([ ]*)\$\$ \(([\w-]+)\)$", re.MULTILINE)
 TARGET = re.compile(r"^\(([\w-]+)\)=\n+(?:#+ ([^\n]*))?", re.MULTILINE)
 
 
@@ -101,7 +101,8 @@ class Book:
         text = self._without_directives(text)
 
         def tag(found: re.Match) -> str:
-            return f"\\tag{{{self.names[found[1]][0].strip('()')}}}\n$$"
+            begin, label = found.groups()
+            return f"{begin}\\tag{{{self.names[label][0].strip('()')}}}\n{begin}$$"
 
         return self._expanded(self.references(EQUATION.sub(tag, text))).strip()
 
@@ -172,7 +173,7 @@ def _names(notebook, page: str, number: int) -> dict[str, str]:
             continue
         for label, heading in TARGET.findall(cell.source):
             found[label] = f"*{heading}*"
-        for label in EQUATION.findall(cell.source):
+        for _, label in EQUATION.findall(cell.source):
             found[label] = f"({counted('equation')})"
         for one in DIRECTIVE.finditer(cell.source):
             label = re.search(r":label: (\S+)", one["options"])
