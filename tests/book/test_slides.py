@@ -29,7 +29,8 @@ def output(data, **metadata):
 
 
 def finding(text, holds):
-    return output({"text/markdown": text}, finding={"text": text, "holds": holds})
+    said = {"text": text, "otherwise": f"The other of {text}", "holds": holds}
+    return output({"text/markdown": text}, finding=said)
 
 
 def chapter():
@@ -49,7 +50,7 @@ def chapter():
             ),
             new_markdown_cell(THEOREM),
             new_code_cell("", metadata=told, outputs=[output(again, scrapbook=small), svg]),
-            new_code_cell("", outputs=[finding("It is so.", True), finding("Not so.", False)]),
+            new_code_cell("", outputs=[finding("It is so.", True), finding("that.", False)]),
             new_markdown_cell("## Summary\n\n- The norm is {glue:text}`norm:.1f`."),
             new_markdown_cell("```{exercise} Try it · proof ★\n:label: ex-try\n\nDo.\n```"),
         ]
@@ -69,7 +70,9 @@ def test_a_deck_shows_question_theorem_figure_findings_summary_and_exercises():
     ]
     assert len(shown) == len(expected)
     assert all(words in one for words, one in zip(expected, shown))
-    assert "You need" not in text and "Only the teacher" not in text and "Not so." not in text
+    assert "You need" not in text and "Only the teacher" not in text
+    items = re.findall("<li>(.*?)</li>", shown[4])
+    assert items == ["It is so.", "<strong>Not so here.</strong> The other of that."]
 
 
 def test_a_figure_has_its_caption_with_numbers_its_name_and_its_alt_text():

@@ -71,13 +71,14 @@ def markdown(text: str) -> None:
 def finding(condition: bool, text: str, *, otherwise: str, name: str = "") -> None:
     """State what was seen where its condition is true, or else what is so instead, marked.
 
-    Both are Markdown, in full sentences with numbers. The output's metadata has the outcome.
+    Both are Markdown, in full sentences with numbers. The output's metadata has them and the outcome.
     What has a name can be repeated anywhere on the page: ``{glue:md}`` in the format ``myst``.
     """
     from IPython.display import Markdown, display
 
     shown = text if condition else f":::{{admonition}} Not so here\n{otherwise}\n:::"
-    display(Markdown(shown), metadata={"finding": {"text": text, "holds": bool(condition)}})
+    said = {"text": text, "otherwise": otherwise, "holds": bool(condition)}
+    display(Markdown(shown), metadata={"finding": said})
     if name:
         _glue(name, Markdown((text if condition else otherwise).removeprefix("- ")))
 

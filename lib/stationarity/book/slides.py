@@ -103,7 +103,7 @@ def deck(book: Book, page: str, notebook) -> str:
         shown = [
             o.metadata["finding"] for o in cell.outputs if "finding" in o.get("metadata", {})
         ]
-        findings += [one["text"] for one in shown if one["holds"]]
+        findings += [_found(one) for one in shown]
     slides += [_listed("What was found", findings, write)] if findings else []
     slides.append(_listed("To work on", _exercises(notebook), write))
     numbered = enumerate(slides, start=1)
@@ -185,6 +185,13 @@ def _figures(cell, write: Writer) -> list[str]:
 def _listed(title: str, texts: list[str], write: Writer) -> str:
     items = "\n".join(f"<li>{write.line(text)}</li>" for text in texts)
     return f"<h2>{title}</h2>\n<ul>{items}</ul>"
+
+
+def _found(finding: dict) -> str:
+    """Return the sentence of a finding, marked where what was looked for is not so."""
+    if finding["holds"]:
+        return finding["text"].removeprefix("- ")
+    return f"**Not so here.** {finding['otherwise'].removeprefix('- ')}"
 
 
 def _exercises(notebook) -> list[str]:
