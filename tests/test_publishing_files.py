@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-DOCKERFILE = (ROOT / "Dockerfile").read_text()
+DOCKERFILE = ROOT / "container" / "Dockerfile"
 
 
 def passes(linter: str, *paths: Path) -> None:
@@ -62,12 +62,14 @@ def test_the_workflows_name_only_commands_and_files_that_there_are():
 
 
 def test_the_dockerfile_passes_hadolint():
-    passes("hadolint", ROOT / "Dockerfile")
+    passes("hadolint", DOCKERFILE)
 
 
 def test_the_container_has_what_it_installs_from_and_leaves_out_what_is_made():
     left_out = (ROOT / ".dockerignore").read_text().split()
-    assert re.search("^COPY . .$", DOCKERFILE, re.MULTILINE) and "install.py" in DOCKERFILE
+    text = DOCKERFILE.read_text()
+    assert re.search("^COPY . .$", text, re.MULTILINE) and "install.py" in text
+    assert f"-f {DOCKERFILE.relative_to(ROOT)} ." in text
     for name in ("install.py", "requirements.txt", "pyproject.toml", "lib", "book", ".git"):
         assert name not in left_out
     assert {".venv", "_build", "runs"} <= set(left_out)
@@ -81,6 +83,9 @@ def test_binder_installs_the_same_packages():
     script = ROOT / "postBuild"
     assert os.access(script, os.X_OK) and "python install.py" in script.read_text()
     assert (ROOT / "environment.yml").exists()  # which brings Python
+    # Any of these would come first, and these two files would not be read.
+    for name in ("binder", ".binder", "Dockerfile"):
+        assert not (ROOT / name).exists()
 
 
 def test_contributing_names_only_what_there_is():
