@@ -15,6 +15,7 @@ import yaml
 from nbformat.v4 import new_code_cell
 from sphinx.errors import ConfigError
 from sphinx.util import logging
+from stationarity.book.plain import pages_of
 
 LAUNCH = {
     "colab_url": "https://colab.research.google.com",
@@ -72,8 +73,7 @@ def turn_on(app, config):
     said = repository(Path(app.srcdir))
     if not (address := said["url"]):
         return
-    parts = re.fullmatch(r"https://([\w.-]+)/([\w.-]+)/([\w.-]+)", address)
-    if not parts:
+    if not re.fullmatch(r"https://[\w.-]+/[\w.-]+/[\w.-]+", address):
         told = f"repository: url in _config.yml is {address!r}: an address such as"
         raise ConfigError(f"{told} https://github.com/owner/name is wanted, or an empty one.")
     if missing := without_it(Path(app.srcdir)):
@@ -83,10 +83,7 @@ def turn_on(app, config):
     on = ("use_repository_button", "use_edit_page_button", "use_issues_button")
     given = {"repository_url": address, "repository_branch": said["branch"]}
     config.html_theme_options |= given | dict.fromkeys(on, True) | {"launch_buttons": LAUNCH}
-    host, owner, name = parts.groups()
-    if host == "github.com" and not config.html_baseurl:
-        own = f"{owner}.github.io".lower()
-        config.html_baseurl = f"https://{own}/" + (f"{name}/" if name.lower() != own else "")
+    config.html_baseurl = config.html_baseurl or pages_of(address)
 
 
 def describe(app, page, template, context, doctree):

@@ -8,6 +8,7 @@ import zipfile
 import nbformat
 import papermill
 import pytest
+import yaml
 from book.test_book import NOTEBOOKS, ROOT, SMALL, names, statements
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from self_checks import audit
@@ -280,11 +281,18 @@ def test_every_reference_of_a_chapter_is_to_something_in_the_book(chapter):
     assert tags == [f"{number}.{k}" for k, _ in enumerate(numbered, start=1)]
 
 
-def test_a_reference_is_a_link_where_the_book_has_an_address():
-    book = Book(ROOT)
-    book.address = "https://example.org/book/"
-    link = "https://example.org/book/book/13-two-clocks.html"
-    assert book.plain("{doc}`13-two-clocks`") == f"[Chapter 13, *Two clocks*]({link})"
+def test_a_reference_is_a_link_where_the_book_has_an_address(tmp_path):
+    for name in ("_toc.yml", "book"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    said = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+    said["repository"]["url"] = "https://github.com/some-body/the-book"
+    (tmp_path / "_config.yml").write_text(yaml.safe_dump(said), "utf-8")
+    link = "https://some-body.github.io/the-book/book/13-two-clocks.html"
+    named = f"[Chapter 13, *Two clocks*]({link})"
+    assert Book(tmp_path).plain("{doc}`13-two-clocks`") == named
+    said["sphinx"]["config"]["html_baseurl"] = "https://example.org/"
+    (tmp_path / "_config.yml").write_text(yaml.safe_dump(said), "utf-8")
+    assert "(https://example.org/book/13" in Book(tmp_path).plain("{doc}`13-two-clocks`")
 
 
 def test_the_chapters_of_the_book_are_those_of_its_contents():

@@ -18,6 +18,15 @@ EQUATION = re.compile(r"^([ ]*)\$\$ \(([\w-]+)\)$", re.MULTILINE)
 TARGET = re.compile(r"^\(([\w-]+)\)=\n+(?:#+ ([^\n]*))?", re.MULTILINE)
 
 
+def pages_of(repository: str) -> str:
+    """Return where GitHub puts the pages of a repository; of another host that is not known."""
+    parts = re.fullmatch(r"https://github\.com/([\w.-]+)/([\w.-]+)", repository)
+    if not parts:
+        return ""
+    own = f"{parts[1]}.github.io".lower()
+    return f"https://{own}/" + (f"{parts[2]}/" if parts[2].lower() != own else "")
+
+
 class Book:
     """The sources of the book: its pages in order, and what a reference is called."""
 
@@ -35,7 +44,8 @@ class Book:
             for one in part["chapters"]
         ]
         settings = self.config["sphinx"]["config"]
-        self.address = settings.get("html_baseurl", "")
+        said = self.config["repository"]["url"] or ""
+        self.address = settings.get("html_baseurl") or pages_of(said)
         self.macros = settings["mathjax3_config"]["tex"]["macros"]
 
     def definitions(self) -> dict[str, str]:
