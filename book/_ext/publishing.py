@@ -29,6 +29,7 @@ except ImportError:  # as on Colab
     %pip install --quiet "git+{address}"
 """
 PREVIEW = "preview.png"
+OF_A_CLONE = {"teaching"}  # pages that read the book's own sources: Colab has not got these
 
 
 def cell_of(address: str):
@@ -51,8 +52,9 @@ def repository(project: Path) -> dict:
 
 
 def notebooks(project: Path) -> list[Path]:
-    """Return the notebooks of the book."""
-    return sorted((project / "book").glob("*.ipynb"))
+    """Return the notebooks of the book that can be run anywhere."""
+    every = sorted((project / "book").glob("*.ipynb"))
+    return [path for path in every if path.stem not in OF_A_CLONE]
 
 
 def without_it(project: Path) -> list[Path]:
@@ -97,7 +99,8 @@ def describe(app, page, template, context, doctree):
         "label": "cite",
     }
     cite |= {"tooltip": "Cite this book (BibTeX)", "icon": "fas fa-quote-right"}
-    context["header_buttons"].append(cite)
+    offered = [one for one in context["header_buttons"] if not is_launch_of_clone(one, page)]
+    context["header_buttons"][:] = [*offered, cite]
     if (base := app.config.html_baseurl) and doctree:
         of_page = {
             "og:type": "article", "og:site_name": app.config.project,
@@ -108,6 +111,11 @@ def describe(app, page, template, context, doctree):
         for name, text in of_page.items():
             text = text.replace('"', "&quot;")
             context["metatags"] += f'\n<meta property="{name}" content="{text}" />'
+
+
+def is_launch_of_clone(button: dict, page: str) -> bool:
+    """Tell the buttons that launch a page which reads the book's own sources."""
+    return button.get("label") == "launch-buttons" and Path(page).name in OF_A_CLONE
 
 
 def citation(app) -> dict:

@@ -39,12 +39,16 @@ def small_book(place: Path, address: str) -> Path:
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["repository"]["url"] = address
     (place / "_config.yml").write_text(yaml.safe_dump(config))
-    toc = {"format": "jb-book", "root": "book/index", "chapters": [{"file": "book/page"}]}
+    names = ("page", "teaching")
+    toc = {"format": "jb-book", "root": "book/index"}
+    toc |= {"chapters": [{"file": f"book/{name}"} for name in names]}
     (place / "_toc.yml").write_text(yaml.safe_dump(toc))
     (place / "book" / "index.md").write_text("# A book\n\nWith {doc}`page`.\n")
     cells = [new_markdown_cell("# A page"), new_code_cell("print(6 * 7)")]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), place / "book" / "page.ipynb")
+    for name in names:
+        notebook = new_notebook(cells=cells, metadata=kernel)
+        nbformat.write(notebook, place / "book" / f"{name}.ipynb")
     return place
 
 
@@ -83,6 +87,13 @@ def test_a_page_can_be_launched_edited_discussed_and_cited(published):
     assert f"url = {{{PAGES}}}" in told
 
 
+def test_a_page_that_reads_the_sources_of_the_book_is_not_launched_elsewhere(published):
+    page = (published / "book" / "teaching.html").read_text()
+    assert "colab" not in page and "mybinder" not in page and "cite.bib" in page
+    notebook = published / "_sources" / "book" / "teaching.ipynb"
+    assert "install" not in notebook.read_text()
+
+
 def test_each_button_has_its_icon(published):
     icons = (published / "_static" / "scripts" / "fontawesome.js").read_text()
     sources = [
@@ -103,7 +114,7 @@ def test_search_engines_and_previews_find_the_page(published):
     image = published / "_static" / "preview.png"
     assert Image.open(image).size == (1200, 630) and image.stat().st_size < 150_000
     places = re.findall("<loc>(.*?)</loc>", (published / "sitemap.xml").read_text())
-    assert places == [f"{PAGES}book/index.html", f"{PAGES}book/page.html"]
+    assert places == [f"{PAGES}book/{name}.html" for name in ("index", "page", "teaching")]
 
 
 def test_what_installs_the_library_is_in_the_notebook_and_not_on_the_page(published):
