@@ -58,11 +58,17 @@ def test_the_window_is_the_end_of_the_last_stage(found, tmp_path):
 
 def test_a_rate_that_never_stands_still_is_said(found, tmp_path):
     rates = RATE * np.cos(np.arange(STEPS) * np.pi / 2 / STEPS)
-    run = written(tmp_path, found, rates=rates)
+    run = written(tmp_path, found, rates=rates, more=measurements(found))
     made = report.report(run)
     assert not made["window"]["constant_rate"]
     said = {one["key"]: one for one in made["answers"]}
-    assert "went from" in said["weights"]["why"] and "went from" in said["loss"]["why"]
+    for key in ("loss", "weights", "spread"):
+        assert "went from" in said[key]["why"]
+    assert said["loss"]["verdict"] == "yes" and said["spread"]["verdict"] == "cannot be judged"
+    assert said["weights"]["verdict"] in ("no", "cannot be judged")
+    assert said["gradient"]["verdict"] == "no"  # all that the regime rests on is there
+    assert said["regime"]["verdict"] == "cannot be judged" and made["answers"][-1]["advice"]
+    assert "a rate that is held" in said["regime"]["why"]
     assert "never stands still" in report.write(run, tmp_path / "page.html").read_text()
 
 

@@ -27,7 +27,7 @@ from ..stats.estimate import Estimate
 from . import identities
 from .answers import NO, OPEN, UNKNOWN, YES, Answer, all_of, asks, number, opposite
 from .limits import batch, edge
-from .settling import gradient, loss, spread, weights
+from .settling import HOLD, gradient, loss, spread, weights
 from .watched import Watched
 
 QUESTIONS = loss, gradient, weights, spread, edge, batch
@@ -37,17 +37,19 @@ MEMORIES = 3.0  # of the weights in a stage: their start then counts for e^-3 = 
 @asks(
     "Is this the regime of the papers?",
     NUMBERS["memories"],
-    "yes: the loss has settled, the gradient has not vanished, and there is noise; no: one of"
-    " these is answered otherwise",
+    "yes: at a constant rate the loss has settled, the gradient has not vanished, and there is"
+    " noise; no: one of these is answered otherwise",
 )
 def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
     """Say whether this is the regime of the papers, from the other answers.
 
     Zhang et al.: the loss has settled, and the gradient has not vanished, with noise. Kunin et
-    al.: the weights move on meanwhile. The number is :func:`~.identities.memories` in the
-    stage, exact: what the start of the stage still counts for is its negative exponential.
+    al.: the weights move on meanwhile. Both speak of a rate that is held: without one there is
+    no ``yes``. The number is :func:`~.identities.memories` in the stage, exact: what the start
+    of the stage still counts for is its negative exponential.
     """
     passed, steps = UNKNOWN, watched.last - watched.begin
+    advice = "Nothing beyond the answers above."
     noisy = bool(watched.of("noise_norm").values.any())
     settled, vanished = answers["loss"].verdict, answers["gradient"].verdict
     verdict = all_of(settled, opposite(vanished), YES if noisy else NO)
@@ -60,6 +62,13 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
         why += rest.get(settled, "; whether the loss has settled cannot be judged.")
     elif settled == NO:
         why = "The loss still changes: this is learning, and not yet the state after it."
+    elif verdict == YES and not watched.steady:
+        verdict, why = (
+            OPEN,
+            "The loss has settled and the gradient has not vanished, but in the",
+        )
+        why += f" window {watched.course}: the papers' state is one at a rate that is held."
+        advice = HOLD
     elif verdict == YES:
         why = "The loss has settled and the gradient has not vanished: the state that Zhang et"
         why += " al. describe."
@@ -70,7 +79,6 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
     else:
         first = "the loss has settled" if settled == OPEN else "the gradient has vanished"
         why = f"It cannot be judged whether {first}."
-    advice = "Nothing beyond the answers above."
     if watched.steady:
         with contextlib.suppress(UsageError):
             count = identities.memories(watched, steps)

@@ -27,6 +27,7 @@ from .watched import Watched
 
 STILL = 1e-6  # of ||theta||^2: a change that float32 does not tell from none
 FALLING = 0.8  # last quarter over first: below it, the little that is left still falls
+HOLD = "To have a verdict, hold the rate for a stage and watch that."
 BOUNDED = 0.25  # an exponent below it, and the weights stay where they are
 
 
@@ -136,7 +137,8 @@ def weights(watched: Watched, together: int = 1) -> Answer:
     All are constant in the mean where the weights are stationary. The converse is false:
     ``yes`` says that these stand still over the window, and no more. The balance of pull and
     push, see :mod:`~.identities`, is said with it: it is the drift of ||theta||^2 in another
-    unit.
+    unit. Where the rate moves there is no ``yes``, as no law is left as it is by steps of two
+    rates unless nothing moves; a drift that is seen is one at any rate.
     """
     series = {name: watched.of(name).values for name in ("weight_square", "update_square")}
     if not series["update_square"].any():
@@ -167,7 +169,10 @@ def weights(watched: Watched, together: int = 1) -> Answer:
         " you call it one, or decay the rate without waiting for it.",
         OPEN: "Train several times longer at this rate to tell.",
     }
-    return _at_a_constant_rate(watched, verdict, share, why, advice[verdict])
+    if verdict != NO or watched.steady:
+        return _at_a_constant_rate(watched, verdict, share, why, advice[verdict])
+    why += f" In the window {watched.course}: that alone may move them."
+    return NO, share, why, f"No state is to be seen while the rate moves. {HOLD}"
 
 
 def _balances(watched: Watched, gain: Estimate) -> str:
@@ -188,7 +193,7 @@ def _at_a_constant_rate(watched: Watched, verdict, found, why: str, advice: str)
     if watched.steady:
         return verdict, found, why, advice
     why += f" But in the window {watched.course}: there is no stationary state to be in."
-    return OPEN, found, why, "To have a verdict, hold the rate for a stage and watch that."
+    return OPEN, found, why, HOLD
 
 
 @asks(
