@@ -19,7 +19,6 @@ import stationarity
 
 from ... import data
 from ...errors import UsageError
-from ...runs.checkpoints import Kept
 from ...runs.seeds import seed_of
 from ...watching import measuring, steps
 from . import schedules
@@ -53,7 +52,7 @@ def your_training(settings: YourTraining, place: Place) -> list[tuple]:
             found = keeper.part(name, lambda: _watched(settings, text, name, keeper, root))
             known[name] = found["facts"]
             rows += [(*row[:2], member, *row[2:]) for row in found["rows"]]
-        keeper.save(Kept())  # from here on nobody needs what the watches wrote
+        keeper.save(keeper.begin())  # from here on nobody needs what the watches wrote
         shutil.rmtree(root, ignore_errors=True)
     keeper.info["watched"] = known
     return rows
