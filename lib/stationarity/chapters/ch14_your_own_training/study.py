@@ -60,7 +60,7 @@ def your_training(settings: YourTraining, place: Place) -> list[tuple]:
 
 def batches(text: TokenStreams, count: int, *key) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield independent batches ``(tokens, targets)``, the same for a key."""
-    for _, tokens, targets in text.draws(count, *key):
+    for tokens, targets, _ in text.draws(count, *key):
         yield tokens, targets
 
 
