@@ -101,6 +101,16 @@ def test_a_finding_shows_the_sentence_that_its_condition_allows(monkeypatch):
     assert failed == {"finding": said | {"holds": False}}
 
 
+def test_a_file_is_within_the_page(monkeypatch):
+    shown = []
+    monkeypatch.setattr(IPython.display, "display", lambda one: shown.append(one.data))
+    page.attach('a "report".html', "<p>‖θ‖²</p>", "Save <it>")
+    (link,) = shown
+    assert 'download="a &quot;report&quot;.html"' in link and ">Save &lt;it&gt;</a>" in link
+    inside = re.search(r'href="data:text/html;base64,([^"]*)"', link)[1]
+    assert base64.b64decode(inside).decode() == "<p>‖θ‖²</p>"
+
+
 def test_the_runs_in_a_value_are_found():
     run = stationarity.run("full_batch", settings=SMALL)
     one = ("full_batch", results.anchor(run), "classroom, seed 0")

@@ -88,6 +88,16 @@ def glimpse(figure: Figure) -> None:
     _glue("minute_figure", figure)
 
 
+def attach(name: str, content: str, label: str) -> None:
+    """Show a link that saves an HTML file, which the page holds within itself."""
+    from IPython.display import HTML, display
+
+    inside = base64.b64encode(content.encode()).decode()
+    to = f"data:text/html;base64,{inside}"
+    shown = f'<a download="{html.escape(name)}" href="{to}">{html.escape(label)}</a>'
+    display(HTML(f"<p>{shown}</p>"))
+
+
 def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> None:
     """Show the figure ``draw(run)`` of each run, or why there is none: a tab a run.
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import stationarity
 import torch
-from stationarity import UsageError, measure
-from stationarity.chapters.ch14_your_own_training import figures, gpt, reading, schedules
+from stationarity import UsageError, data, measure
+from stationarity.chapters.ch14_your_own_training import figures, gpt, reading, schedules, study
+from stationarity.runs.records import Run
 from stationarity.runs.settings import get
 from stationarity.watching.watched import watched
 
@@ -98,16 +99,42 @@ def test_the_watches_ask_all_questions_and_leave_only_the_run(run):
     assert sorted(path.name for path in run.folder.iterdir()) == ["metrics.parquet", "run.json"]
 
 
-def test_without_a_constant_rate_no_state_is_judged(run):
+def test_without_a_constant_rate_no_weights_are_called_stationary(run):
     cosine = reading.reports(run)["cosine"]
-    assert {cosine[key]["verdict"] for key in ("weights", "spread")} == {"cannot be judged"}
+    assert cosine["spread"]["verdict"] == "cannot be judged"
+    assert cosine["weights"]["verdict"] != "yes"
+
+
+def test_a_report_is_a_page(run):
+    text = reading.as_page(reading.moments(run)["held"])
+    assert text.startswith("<!DOCTYPE html>") and "<title>held: what its" in text
+
+
+def test_the_sharpness_is_told_over_the_stable_one(run):
+    cosine = reading.moments(run)["cosine"]
+    found = reading.over_stable(cosine)
+    first = (cosine.series(name).value[0] for name in ("sharpness", "stable_sharpness"))
+    assert len(found) == 26 and found[1] == next(first) / next(first)
+    rows = cosine.metrics
+    without = Run(cosine.folder, cosine.info)
+    vars(without)["metrics"] = rows[rows.quantity != "sharpness"]
+    assert reading.over_stable(without).empty
+
+
+def test_the_drop_is_seen_against_the_cosine(run):
+    """The steps 60 to 65 and 72 to 77, of a stage of 60 steps that begins after the 65th."""
+    found = reading.moments(run)
+    above = found["lower"].series("loss").value - found["cosine"].series("loss").value
+    before, after = reading.drop(run)
+    assert before.value == pytest.approx(above[59:65].mean())
+    assert after.value == pytest.approx(above[71:77].mean())
+    assert before.low < before.value < before.high
 
 
 def test_push_and_pulls_are_those_of_the_steps(run):
-    """They add up by algebra, the decay's with AdamW's own decay: weights shrink by it."""
+    """The decay's is that of AdamW's own decay: weights shrink by it."""
     table = reading.balance(run).set_index("stage")
     assert list(table.index) == ["held", "lower"]
-    assert np.allclose(table[["decay", "gradients", "growth"]].sum(axis=1), 1)
     held = reading.moments(run)["held"]
     size = held.series("group_weight_square", index=0).set_index("step").value
     moved = held.series("group_update_square", index=0).set_index("step").value
@@ -116,6 +143,43 @@ def test_push_and_pulls_are_those_of_the_steps(run):
     assert table.decay["held"] == pytest.approx(expected)
     assert table.growth["held"] * push * 40 * 2 == pytest.approx(size[65] - size[25])
     assert 0.01 < table["size"]["held"] < 1
+
+
+def adaptive(optimizer, parameter):
+    """Return what AdamW's last step took a parameter along, by its state, as in its paper."""
+    state, group = optimizer.state[parameter], optimizer.param_groups[0]
+    mean, square = (
+        state[name].double() / (1 - beta ** state["step"].item())
+        for name, beta in zip(("exp_avg", "exp_avg_sq"), group["betas"])
+    )
+    return mean / (square.sqrt() + group["eps"])
+
+
+def test_what_is_left_to_the_gradients_is_what_they_do(run, tmp_path):
+    """eta <theta, a> of the same steps, taken again, over the push of the held stage's window."""
+    text = data.load_text("python-reference", batch_size=4, segment=8, seed=0)
+    settings = get("your_training", overrides=SMALL)
+    training, done = study.Training(settings, text, "stages", tmp_path), []
+    matrices = training.optimizer.param_groups[0]["params"]
+    for step in range(65):
+        before = [p.detach().double() for p in matrices]
+        training.take_step(step)
+        taken = (adaptive(training.optimizer, p) for p in matrices)
+        pull = sum((w * a).sum().item() for w, a in zip(before, taken, strict=True))
+        done.append(training.optimizer.param_groups[0]["lr"] * pull)
+    held = reading.moments(run)["held"]
+    moved = held.series("group_update_square", index=0).set_index("step").value
+    found = reading.balance(run).set_index("stage").gradients["held"]
+    expected = np.mean(done[25:]) / (moved.loc[26:65].mean() / 2)
+    assert abs(found) > 0.1 and found == pytest.approx(expected, rel=0.01)
+
+
+def test_there_is_no_balance_where_no_rate_stands_still(run):
+    other, rows = Run(run.folder, run.info), run.metrics
+    kept = rows.quantity != "learning_rate"
+    vars(other)["metrics"] = rows.assign(value=rows.value.where(kept, rows.step))
+    table = reading.balance(other)
+    assert table.empty and "gradients" in table
 
 
 def test_what_is_refused_is_told(run):

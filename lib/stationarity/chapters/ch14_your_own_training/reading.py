@@ -4,7 +4,8 @@ import pandas as pd
 
 from ...errors import UsageError
 from ...runs.records import Run
-from ...watching import identities
+from ...stats.estimate import Estimate
+from ...watching import drifts, identities, page
 from ...watching.answers import number
 from ...watching.report import report
 from ...watching.watched import Watched, watched
@@ -43,6 +44,11 @@ def reports(run: Run) -> dict[str, dict[str, dict]]:
     }
 
 
+def as_page(training: Run) -> str:
+    """Return the report of one of the :func:`moments` as HTML, as the command line writes it."""
+    return page.page(training, report(training))
+
+
 def verdicts(found: dict[str, dict[str, dict]]) -> pd.DataFrame:
     """Return the verdicts of the :func:`reports`, a row a question."""
     first = next(iter(found.values())).values()
@@ -69,6 +75,37 @@ def _written(value: float | None) -> str:
     return "?" if value is None else number(value)
 
 
+def over_stable(training: Run) -> pd.Series:
+    """Return the sharpness over the largest stable one, by the step after which it was measured.
+
+    Empty where the curvature was left out.
+    """
+    names = "sharpness", "stable_sharpness"
+    try:
+        top, stable = (training.series(name).set_index("step").value for name in names)
+    except UsageError:
+        return pd.Series(dtype=float)
+    return top / stable
+
+
+def drop(run: Run) -> tuple[Estimate, Estimate]:
+    """Return how far the loss of the stages lies above the cosine's, as the rate drops and later.
+
+    Means over a tenth of the last stage each, the last one before the drop and the second one
+    after it, with intervals that hold jointly. Both trainings see the same batches, whose noise
+    the difference is nearly free of. Raises :class:`UsageError` for a stage of a few steps.
+    """
+    found, stages = moments(run), run.settings.stages
+    stepped, smooth = (
+        found[label].series("loss").value.to_numpy() for label in (LOWER, "cosine")
+    )
+    at, width = run.settings.warmup + stages[0], max(stages[1] // 10, 5)
+    before, after = (
+        stepped[i : i + width] - smooth[i : i + width] for i in (at - width, at + width)
+    )
+    return drifts.level(before, together=2), drifts.level(after, together=2)
+
+
 def refusal(seen: Watched) -> str:
     """Return why the fluctuation-dissipation relation is not derived for a training."""
     try:
@@ -84,7 +121,7 @@ def balance(run: Run) -> pd.DataFrame:
     Half the change of ||theta||^2 a step is the push outwards, ||u||^2 / 2, less what the decay
     pulls inwards, eta lambda ||theta||^2, less what the gradients do, eta <theta, a>: that is
     what is left. Columns, over the push: ``decay``, ``gradients`` and ``growth``, which add up
-    to 1; ``size``, the root mean square of a weight.
+    to 1; ``size``, the root mean square of a weight. No row for a stage that is too short.
     """
     rows, entries = [], run.info["watched"]["stages"]["matrix_entries"]
     for label, training in moments(run).items():
@@ -104,7 +141,7 @@ def balance(run: Run) -> pd.DataFrame:
             "stage": label, "decay": decay / push, "growth": growth / push,
             "gradients": 1 - (decay + growth) / push, "size": (size.mean() / entries) ** 0.5,
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["stage", "decay", "gradients", "growth", "size"])
 
 
 def costs(run: Run) -> pd.DataFrame:
