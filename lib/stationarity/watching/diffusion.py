@@ -14,7 +14,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from ..chapters.ch09_anomalous_diffusion import bootstrap
+from ..chapters import bootstrap
 from ..errors import UsageError
 from ..stats.displacement import spaced_lags
 from ..stats.estimate import Estimate

@@ -34,10 +34,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..chapters.ch07_watching_a_distribution_settle.autocorrelation import (
-    FEWEST,
-    autocorrelation_time,
-)
+from ..chapters.autocorrelation import FEWEST, autocorrelation_time
 from ..errors import UsageError
 from ..stats.estimate import Estimate
 

@@ -10,6 +10,7 @@ import stationarity
 import torch
 from processes import ornstein_uhlenbeck
 from stationarity import measure
+from stationarity.chapters.autocorrelation import autocorrelation_time
 from stationarity.chapters.ch04_wikitext_transformer_xl.reading import load_model
 from stationarity.chapters.ch07_watching_a_distribution_settle import (
     balancing,
@@ -17,9 +18,6 @@ from stationarity.chapters.ch07_watching_a_distribution_settle import (
     reading,
     simulated,
     study,
-)
-from stationarity.chapters.ch07_watching_a_distribution_settle.autocorrelation import (
-    autocorrelation_time,
 )
 from stationarity.errors import UsageError
 from stationarity.nets import mlp, normalised_weights

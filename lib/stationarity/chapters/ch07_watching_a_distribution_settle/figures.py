@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from ...runs.records import Run
+from ..autocorrelation import FEWEST
 from ..plots import (
     DASHED,
     DOTTED,
@@ -22,7 +23,6 @@ from ..plots import (
     points,
 )  # fmt: skip
 from . import invariance, reading
-from .autocorrelation import FEWEST
 
 LABELS = {
     "minibatch_loss": "minibatch loss\n(nats)", "loss": "loss (nats)",

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import UsageError
-from .autocorrelation import FEWEST, fluctuation_time
+from ..autocorrelation import FEWEST, fluctuation_time
 
 LEVEL = 0.05  # of each test
 SLOWEST = 6  # cosines that say how much the slowest motions of a window weigh

@@ -15,8 +15,8 @@ from ...errors import UsageError
 from ...runs.records import Run
 from ...stats.estimate import UNKNOWN, Estimate
 from .. import SIZE, levels, quantity
+from ..autocorrelation import autocorrelation_time, fluctuation_time
 from . import invariance
-from .autocorrelation import autocorrelation_time, fluctuation_time
 from .simulated import fitted_scales, two_scales
 
 LOSSES = ("minibatch_loss", "loss", "gradient_norm", "buffer_norm")  # what the loss sees

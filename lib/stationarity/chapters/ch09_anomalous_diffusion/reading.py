@@ -13,8 +13,8 @@ from ...runs.records import Run
 from ...stats import displacement
 from ...stats.estimate import Estimate
 from ...stats.trends import slope_weights
-from .. import SHARE, SIZE, quantity
-from . import bootstrap, study
+from .. import SHARE, SIZE, bootstrap, quantity
+from . import study
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
 # Windows of lags in which the authors' code fits, as shares of the longest lag. Which

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...runs.metrics import rows
 from ...stats import displacement
 from ...stats.estimate import mean_and_error
-from . import bootstrap
+from .. import bootstrap
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place

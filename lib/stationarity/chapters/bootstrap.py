@@ -6,9 +6,9 @@ See :mod:`stationarity.stats.displacement`. Source: our section "Anomalous diffu
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import UsageError
-from ...stats.displacement import exponent_weights
-from ...stats.estimate import Estimate
+from ..errors import UsageError
+from ..stats.displacement import exponent_weights
+from ..stats.estimate import Estimate
 
 RESAMPLES = 1000  # of the bootstrap
 

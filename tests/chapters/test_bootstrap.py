@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from stationarity.chapters.ch09_anomalous_diffusion import bootstrap
+from stationarity.chapters import bootstrap
 from stationarity.chapters.ch09_anomalous_diffusion.walks import squared_displacements
 from stationarity.errors import UsageError
 from stationarity.stats import displacement

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from processes import ornstein_uhlenbeck
-from stationarity.chapters.ch07_watching_a_distribution_settle import autocorrelation
+from stationarity.chapters import autocorrelation
 from stationarity.errors import UsageError
 
 

@@ -10,7 +10,7 @@ import scipy.signal
 from arviz_stats.base import array_stats
 from numpy.typing import ArrayLike
 
-from ...errors import UsageError
+from ..errors import UsageError
 
 FEWEST = 60  # effective samples in a window: with fewer, nothing is said
 
