@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 
@@ -120,6 +121,11 @@ def complex_layer() -> nn.Module:
     return model
 
 
+def spectral() -> nn.Module:
+    """Return a net whose layer turns its vectors with the weights, in training mode."""
+    return net(parametrizations.spectral_norm(nn.Linear(4, 4)))
+
+
 class Square(torch.autograd.Function):
     """A square whose derivative is not differentiable: PyTorch would take it for constant."""
 
@@ -159,6 +165,30 @@ class Deaf(Square):
     def backward(context, slope):
         with torch.no_grad():
             return 2 * context.saved_tensors[0] * slope
+
+
+class Saving(torch.autograd.Function):
+    """A square that keeps its derivative from the forward pass: a constant, to PyTorch."""
+
+    @staticmethod
+    def forward(context, x):
+        context.save_for_backward(2 * x)
+        return x * x
+
+    @staticmethod
+    def backward(context, slope):
+        return context.saved_tensors[0] * slope
+
+
+class Scaled(nn.Module):
+    """A factor: a parameter without a dimension."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x):
+        return self.factor * x
 
 
 def traced() -> nn.Module:

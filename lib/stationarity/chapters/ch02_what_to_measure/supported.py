@@ -18,6 +18,8 @@ from torch.nn.utils import parameters_to_vector, parametrizations, vector_to_par
 from ... import measure
 from .models import (
     Deaf,
+    Saving,
+    Scaled,
     Square,
     Through,
     adapted,
@@ -32,6 +34,7 @@ from .models import (
     of_half_precision,
     recurrent,
     replaying,
+    spectral,
     tied,
     traced,
     written_out,
@@ -45,12 +48,13 @@ ALL = ("gradient", *CURVATURES)
 
 @dataclass(frozen=True)
 class Case:
-    """A layer or wrapper in a small model, how its truth is known, and what is refused."""
+    """A layer or wrapper in a small model, how its truth is known, and what is not right."""
 
     name: str
     build: Callable[[], nn.Module]
     how: str = DENSE
     refused: tuple[str, ...] = ()  # of ALL
+    unseen: tuple[str, ...] = ()  # of ALL: wrong, and nothing tells it
     shape: tuple[int, ...] = (5, 3)  # of the inputs
     tokens: bool = False  # whether these are whole numbers below 4
     training: bool = True
@@ -105,12 +109,9 @@ CASES = (
     Case("MultiheadAttention", attention, shape=(2, 3, 4)),
     Case("weights used twice", tied),
     Case("frozen layers", adapted),
-    Case(
-        "spectral_norm, evaluation",  # in training its vectors count as constants
-        lambda: net(parametrizations.spectral_norm(nn.Linear(4, 4))),
-        DIFFERENCES,
-        training=False,
-    ),
+    Case("a parameter without a dimension", lambda: net(Scaled())),
+    Case("spectral_norm, evaluation", spectral, DIFFERENCES, training=False),
+    Case("spectral_norm, training", spectral, DIFFERENCES, unseen=ALL),
     Case(
         "weight_norm",
         lambda: net(parametrizations.weight_norm(nn.Linear(4, 4))),
@@ -138,6 +139,12 @@ CASES = (
         lambda: net(Through(Deaf.apply)),
         DIFFERENCES,
         CURVATURES,
+    ),
+    Case(
+        "a Function that saves what it computed",
+        lambda: net(Through(Saving.apply)),
+        DIFFERENCES,
+        unseen=CURVATURES,
     ),
     Case(
         "a re-entrant checkpoint of one's own",
