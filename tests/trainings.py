@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import scipy.stats
 from stationarity.runs import metrics, records
-from stationarity.watching.simulated import CURVATURE, RATE, THIN, facts
+from stationarity.watching import simulated
+from stationarity.watching.simulated import CURVATURE, RATE, THIN, facts, measured
 
 STEPS, SEEDS = 4000, 200
 
@@ -41,24 +42,13 @@ def written(folder, found: dict, member=0, *, more=(), rates=RATE, **given):
     return records.write(folder, info, rows)
 
 
-def measurements(found: dict, member=0, batches=16, every=100, seed=0) -> list[tuple]:
-    """Rows of what is measured of a member of a simulated quadratic every so many steps.
-
-    The gradient's noise has variance 1 along each direction.
-    """
-    generator, steps = np.random.default_rng(seed), np.arange(0, found["loss"].shape[1], every)
-    h = CURVATURE
-    full = ((h * (found["theta"][member, steps // THIN] - 3)) ** 2).sum(1)
-    error = np.sqrt(4 * full / batches + 2 * len(h) / batches**2)
-    square = full + error * generator.standard_normal(len(steps))
-    values = {
-        "gradient_norm_squared": (square, error),
-        "gradient_norm_naive": (np.sqrt(full + len(h) / batches), np.nan),
-        "noise_norm": (np.full(len(steps), len(h) ** 0.5), np.nan),
-        "mean_loss": (found["loss"][member, steps], 0.01),
-        "sharpness": (h.max() + 0.02 * generator.standard_normal(len(steps)), 0.01),
-        "fresh_curvature": (h.max() + 0.02 * generator.standard_normal(len(steps)), 0.02),
-        "stable_sharpness": (np.full(len(steps), 2 / RATE), np.nan),
-    }
-    pairs = ((name, *pair) for name, pair in values.items())
-    return [row for n, value, e in pairs for row in metrics.rows(n, value, e, step=steps)]
+def measurements(found: dict) -> list[tuple]:
+    """Rows of what is measured of the first member of a simulated quadratic now and then."""
+    series, generator = simulated.measurements(found), np.random.default_rng(0)
+    top = CURVATURE.max() + 0.02 * generator.standard_normal(
+        (2, len(series["mean_loss"].steps))
+    )
+    series |= {"sharpness": measured(top[0], 0.01), "fresh_curvature": measured(top[1], 0.02)}
+    series["stable_sharpness"] = measured(np.full(top.shape[1], 2 / RATE))
+    rows = ((n, one.values, one.errors, one.steps) for n, one in series.items())
+    return [row for n, *found, at in rows for row in metrics.rows(n, *found, step=at)]

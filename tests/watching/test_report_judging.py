@@ -4,6 +4,7 @@ False alarms are counted over 200 seeds, against the nominal rate with a bound t
 passes once in a thousand; power is what the report may claim.
 """
 
+import dataclasses
 import re
 
 import numpy as np
@@ -13,8 +14,8 @@ from stationarity.watching.answers import Answer
 from stationarity.watching.simulated import (
     CURVATURE,
     FREE,
-    POINTS,
     RATE,
+    REGIMES,
     SLOW,
     batches,
     facts,
@@ -22,7 +23,9 @@ from stationarity.watching.simulated import (
     later,
     measured,
     quadratic,
+    regime,
     seen,
+    whole,
 )  # fmt: skip
 from trainings import SEEDS, STEPS, at_least, at_most, counted
 
@@ -42,7 +45,7 @@ def each(found, **given):
 
 def test_a_settled_loss_is_settled(settled):
     said, answers = counted(settling.loss, each(settled, start={"mean_loss": (60.0, 0.1)}))
-    assert said["yes"] > 0.95 * SEEDS and said["no"] <= at_most(0.05)
+    assert said["yes"] == SEEDS
     held = sum(one.low <= 0 <= one.high for one in answers)
     assert at_least(0.93) <= held
 
@@ -91,7 +94,7 @@ def test_at_the_criterion_a_gradient_is_seldom_on_the_wrong_side(over, wrong):
 
 
 def test_a_gradient_that_is_zero_has_vanished_where_it_is_measured_well():
-    assert counted(settling.gradient, gradients(0.0, 1e-4, SEEDS))[0]["yes"] > 0.95 * SEEDS
+    assert counted(settling.gradient, gradients(0.0, 1e-4, SEEDS))[0]["yes"] >= 0.98 * SEEDS
     said, _ = counted(settling.gradient, gradients(0.0, 0.1, SEEDS))
     assert max(said["no"], said["yes"]) <= at_most(0.025)
 
@@ -106,11 +109,11 @@ def test_a_start_that_is_not_told_from_zero_is_no_measure():
 
 def test_settled_weights_are_stationary(settled):
     said, answers = counted(settling.weights, each(settled))
-    assert said["no"] <= at_most(0.05)
+    assert said["no"] <= at_most(0.05) and not said["yes"]
     assert sum(one.low <= 0 <= one.high for one in answers) >= at_least(0.96)
-    longer = quadratic(SEEDS, start="stationary", steps=4 * STEPS, seed=1)
+    longer = quadratic(SEEDS, start="stationary", steps=4 * STEPS)
     said, _ = counted(settling.weights, each(longer))
-    assert said["no"] <= at_most(0.05) and said["yes"] > 0.65 * SEEDS
+    assert said["no"] <= at_most(0.05) and 0.71 * SEEDS < said["yes"] < 0.77 * SEEDS
 
 
 def test_weights_with_momentum_are_stationary_too():
@@ -136,17 +139,17 @@ def test_slow_weights_in_equilibrium_are_not_called_drifting():
 @pytest.mark.parametrize(
     "case, power",
     [
-        (dict(start="stationary", drift=4e-4), 0.95),
-        (dict(start=5.0, curvature=SLOW, noise=0.01), 0.95),
+        (dict(start="stationary", drift=4e-4), 1.0),
+        (dict(start=5.0, curvature=SLOW, noise=0.01), 1.0),
         # Free diffusion is a stationary process with a very long memory, as far as one sees.
-        (dict(start=0.0, curvature=FREE), 0.3),
+        (dict(start=0.0, curvature=FREE), 0.45),
     ],
     ids=["the minimum moves", "out of equilibrium", "free diffusion"],
 )
 def test_weights_that_go_on_are_seen_and_never_called_stationary(case, power):
     said, _ = counted(settling.weights, each(quadratic(SEEDS, **case)))
     assert not said["yes"]
-    assert said["no"] > power * SEEDS
+    assert said["no"] >= power * SEEDS
 
 
 def test_a_rate_that_never_stands_still_has_no_stationary_weights(settled):
@@ -259,57 +262,58 @@ def test_the_batch_is_the_one_of_a_step():
 # --- the regime ---
 
 
-def whole(found, member=0, square=1.0, noise=1.0, begin=100.0, **given):
-    series = {"gradient_norm_squared": measured(np.full(POINTS, square), 0.01 * square)}
-    series["noise_norm"] = measured(np.full(POINTS, noise))
-    starts = {"mean_loss": (60.0, 0.1), "gradient_norm_squared": (begin, 0.01)}
-    return seen(found, member, **{"series": series, "start": starts} | given)
+@pytest.fixture(scope="module")
+def regimes():
+    """Trainings of each regime, by its name."""
+    return {name: [*whole(SEEDS, **given)] for name, given in REGIMES.items()}
 
 
-def verdicts(one):
-    return {answer.key: answer.verdict for answer in judging.answers(one)}
+def said_of(trainings):
+    """How often each question has each answer, and what is said of the regime."""
+    found = {ask.__name__: counted(ask, trainings) for ask in (*judging.QUESTIONS, regime)}
+    return {name: said for name, (said, _) in found.items()}, [
+        one.why for one in found["regime"][1]
+    ]
 
 
-def test_noise_at_a_settled_loss_is_the_papers_regime(settled):
-    assert verdicts(whole(settled))["regime"] == "yes"
+def test_noise_at_a_settled_loss_is_the_papers_regime(regimes):
+    said, why = said_of(regimes["noise at a settled loss"])
+    assert said["regime"]["yes"] > 0.98 * SEEDS and not said["regime"]["no"]
+    assert said["gradient"]["no"] == said["spread"]["no"] == SEEDS
+    assert sum("diffusion is not seen" in one for one in why) == said["regime"]["yes"]
 
 
-def test_interpolation_is_another_regime():
-    found = quadratic(SEEDS, noise=lambda away: 0.5 * away**2, start=3.0)
-    found = later(found, 500)
-    one = whole(found, square=1e-8, noise=1e-4)
-    said = {answer.key: answer for answer in judging.answers(one)}
-    assert said["gradient"].verdict == "yes" and said["regime"].verdict == "no"
-    assert "The gradient has come to within 1 %" in said["regime"].why
+def test_interpolation_is_another_regime(regimes):
+    said, why = said_of(regimes["noise that ends at the minimum"])
+    assert said["gradient"]["yes"] == said["loss"]["yes"] == said["regime"]["no"] == SEEDS
+    assert all("both have come to rest" in one for one in why)
 
 
-def test_full_batch_descent_is_another_regime():
-    found = quadratic(1, curvature=[0.002, 0.01], noise=0.0, start=3.0)
-    one = whole(found, noise=0.0, start={"gradient_norm_squared": (1.0, 0.0)})
-    said = {answer.key: answer for answer in judging.answers(one)}
-    assert said["batch"].verdict == "no" and said["regime"].verdict == "no"
-    assert said["weights"].verdict == said["loss"].verdict == "no"
-    assert "full-batch" in said["regime"].why
+def test_full_batch_descent_is_another_regime(regimes):
+    said, why = said_of(regimes["no noise"])
+    assert said["batch"]["no"] == said["regime"]["no"] == said["loss"]["no"] == SEEDS
+    assert said["weights"]["no"] > 0.98 * SEEDS and not said["weights"]["yes"]
+    assert all("full-batch" in one for one in why)
 
 
-def test_a_young_stage_is_said_to_be_one(settled):
-    one = whole(settled, facts=facts(weight_decay=1e-3, momentum=0.9))
-    answer = judging.answers(one)[-1]
-    assert answer.number == pytest.approx(RATE * 1e-3 * (STEPS - 1) / 0.1)
+def changed(one, **given):
+    return judging.answers(dataclasses.replace(one, facts=facts(**given)))[-1]
+
+
+def test_a_young_stage_is_said_to_be_one(regimes):
+    one = regimes["noise at a settled loss"][0]
+    answer = changed(one, weight_decay=1e-3, momentum=0.9)
+    assert answer.number == pytest.approx(RATE * 1e-3 * one.last / 0.1)
     assert "start is forgotten" in answer.why
-    one = whole(
-        settled,
-        facts=facts(
-            optimizer="AdamW", weight_decay=1e-3, decoupled=True, momentum=[0.9, 0.999]
-        ),
-    )
-    answer = judging.answers(one)[-1]
-    assert answer.number == pytest.approx(RATE * 1e-3 * (STEPS - 1))
+    adam = {"optimizer": "AdamW", "decoupled": True, "momentum": [0.9, 0.999]}
+    answer = changed(one, weight_decay=1e-3, **adam)
+    assert answer.number == pytest.approx(RATE * 1e-3 * one.last)
     assert "still depend on its start" in answer.why
 
 
-def test_jointly_is_wider(settled):
-    alone, joint = (judging.answers(whole(settled), n) for n in (1, 6))
+def test_jointly_is_wider(regimes):
+    one = regimes["noise at a settled loss"][0]
+    alone, joint = (judging.answers(one, n) for n in (1, 6))
     for one, other in zip(alone[:3], joint[:3]):
         assert other.high - other.low > one.high - one.low
 

@@ -6,11 +6,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from . import judging
+from .answers import Answer
 from .limits import EDGE, MOSTLY, batch, edge
 from .settling import VANISHED, gradient, loss, spread, weights
 from .watched import Series, Watched
 
-RATE, THIN, POINTS = 0.1, 4, 40  # learning rate; steps of a sketch; measurements in a window
+RATE, THIN, EVERY = 0.1, 4, 100  # learning rate; steps of a sketch, and of a measurement
+POINTS = 40  # measurements in a window
+REGIMES = {  # what :func:`whole` is given, by what it is
+    "noise at a settled loss": {"start": 3.0, "first": 500},
+    "noise that ends at the minimum": {
+        "start": 3.0, "first": 500, "noise": lambda away: 0.5 * away**2,
+    },
+    "no noise": {"start": "anywhere", "noise": 0.0, "curvature": np.array([0.002, 0.01])},
+}  # fmt: skip
 CURVATURE = np.geomspace(0.3, 1.5, 20)
 SLOW, FREE = np.full(20, 0.005), np.full(20, 1e-9)
 GROUP = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "decoupled": False}
@@ -23,14 +33,15 @@ def quadratic(
     """Follow SGD on a quadratic around 3, (seeds, steps) of each quantity of a watch.
 
     And of every fourth step all weights, ``theta``. ``start`` is the distance from the minimum,
-    or ``stationary`` (without momentum); the minimum moves by ``drift`` in each step. ``noise``
-    is the variance of the gradient's noise along each direction, or a function of the distance
+    or ``stationary`` (without momentum), or ``anywhere`` about 3 away; the minimum moves by
+    ``drift`` in each step. ``noise`` is the variance of the gradient's noise along each direction, or a function of the distance
     (seeds, d).
     """
     generator, h = np.random.default_rng(seed), np.asarray(curvature, float)
     shape = seeds, len(h)
-    if start == "stationary":
-        away = generator.standard_normal(shape) * np.sqrt(RATE * noise / (h * (2 - RATE * h)))
+    if isinstance(start, str):
+        away = generator.standard_normal(shape)
+        away *= np.sqrt(RATE * noise / (h * (2 - RATE * h))) if start == "stationary" else 3
     else:
         away = np.full(shape, float(start))
     middle, position, buffer, rows, kept = 3.0, 3.0 + away, np.zeros(shape), [], []
@@ -57,11 +68,11 @@ def later(found: dict, first: int) -> dict[str, NDArray]:
 def facts(**given) -> dict:
     """Return what run.json holds of a watch of SGD; ``given`` are changes, of its group too."""
     group = GROUP | {name: given.pop(name) for name in GROUP if name in given}
-    names = {"optimizer": "SGD", "parameters": 20, "every": 100, "batches": 16}
+    names = {"optimizer": "SGD", "parameters": 20, "every": EVERY, "batches": 16}
     return names | {"batch_size": 32, "groups": [group]} | given
 
 
-def measured(values, errors=np.nan, every=100) -> Series:
+def measured(values, errors=np.nan, every=EVERY) -> Series:
     """Return what is measured every so many steps."""
     values = np.asarray(values, float)
     errors = np.broadcast_to(errors, values.shape).astype(float)
@@ -83,6 +94,51 @@ def seen(found: dict | None = None, member=0, *, series=(), start=(), **given) -
         given = {"sketch": found["theta"][member], "sketch_every": THIN} | given
     made = dict(facts=facts(), begin=0, first=0, last=int(last), rates=np.array([RATE]))
     return Watched(**made | {"series": known, "start": starts | dict(start)} | given)
+
+
+def measurements(
+    found: dict, member=0, *, curvature=CURVATURE, noise=1.0, batches=16, seed=0
+) -> dict[str, Series]:
+    """Return what so many minibatches show of a member of :func:`quadratic`, now and then.
+
+    Its minimum stands still. Mean and variance of the gradients are drawn by their laws, of
+    Gaussian noise: all follows from the weights.
+    """
+    generator, h = np.random.default_rng((seed, member)), np.asarray(curvature, float)
+    away = found["theta"][member, :: EVERY // THIN] - 3
+    full, parts = h * away, noise(away) if callable(noise) else np.full(away.shape, noise)
+    mean = full + np.sqrt(parts / batches) * generator.standard_normal(away.shape)
+    shares = generator.chisquare(batches - 1, away.shape) / (batches - 1)
+    naive, strength = (mean**2).sum(1), (parts * shares).sum(1)
+    variance = 4 * (parts * full**2).sum(1) / batches + 2 * (parts**2).sum(1) / batches**2
+    return {
+        "gradient_norm_squared": measured(naive - strength / batches, np.sqrt(variance)),
+        "gradient_norm_naive": measured(np.sqrt(naive)),
+        "noise_norm": measured(np.sqrt(strength)),
+        "mean_loss": measured((h * away**2).sum(1) / 2, 0.01),
+    }
+
+
+def whole(seeds: int, *, first=0, **given) -> Iterator[Watched]:
+    """Yield trainings on a quadratic, of what is ``given``, with all that a regime rests on.
+
+    They were watched from the start; the window begins at the step ``first``.
+    """
+    found = quadratic(seeds, **given)
+    how = {name: given[name] for name in ("curvature", "noise") if name in given}
+    for member in range(seeds):
+        series = measurements(found, member, **how)
+        start = {"loss": (found["loss"][member, 0], np.nan)}
+        for name, one in series.items():
+            start[name] = one.values[0], one.errors[0]
+            rest = slice(first // EVERY, None)
+            series[name] = measured(one.values[rest], one.errors[rest])
+        yield seen(later(found, first), member, series=series, start=start)
+
+
+def regime(one: Watched) -> Answer:
+    """Say whether this is the regime of the papers, from the answers that it rests on."""
+    return judging.regime(one, {ask.__name__: ask(one) for ask in (loss, gradient, spread)})
 
 
 def _noisy(level: float, error: float, seeds: int, seed=0) -> NDArray:
@@ -156,6 +212,8 @@ def cases(seeds: int) -> Iterator[tuple[Callable, str, str, Iterator[Watched]]]:
     yield batch, "noise 10 times the signal", "yes", batches(10.0, seeds)
     yield batch, "a fifth of the signal", "no", batches(0.2, seeds)
     yield batch, "at the criterion", "", batches(MOSTLY, seeds)
+    for (process, given), truth in zip(REGIMES.items(), ("yes", "no", "no")):
+        yield regime, process, truth, whole(seeds, **given)
 
 
 def calibration(seeds: int) -> pd.DataFrame:
