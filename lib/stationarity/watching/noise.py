@@ -15,6 +15,7 @@ from ..measure.group_sums import Sample
 from ..runs import distributed
 from .sketch import Sketch
 
+FEW = 12  # batches: of fewer, an interval errs to the wide side
 WIDTH = 2**17  # of sketches of gradients: of more parameters, all is right within 0.6 %
 
 
@@ -100,7 +101,7 @@ def noise_scale(products: NDArray, examples: int) -> NoiseScale:
     batch, and U = ||g||^2 - s^2 / M for |grad f|^2. The scale is B s^2 / U, less its bias of
     first order by the jackknife (leave one batch out). The interval is Fieller's: the ratios r
     for which N - r U, of mean zero at the true one, is within Student's t with M - 1 degrees of
-    freedom of its jackknife error. It has no upper end where U is not told from zero.
+    freedom of its error by :func:`jackknife`. It has no upper end where U is not told from zero.
 
     The two-batch estimate of McCandlish et al. (2018, appendix A) compares one batch of B with
     one of M B; averaged over all choices of the former it is N / U.
@@ -115,17 +116,9 @@ def noise_scale(products: NDArray, examples: int) -> NoiseScale:
     count = len(products)
     if count < 3:
         return NoiseScale(math.nan, 0.0, math.inf, math.nan)
-    squares, across, total = products.diagonal(), products.sum(1), products.sum()
-
-    def parts(total, squares, count) -> NDArray:
-        """Noise of one example, and the unbiased square of the gradient."""
-        spread = (squares - total / count) / (count - 1)
-        return np.stack([examples * spread, total / count**2 - spread / count])
-
-    whole = parts(total, squares.sum(), count)
-    without = parts(total - 2 * across + squares, squares.sum() - squares, count - 1)
-    centred = without - without.mean(1, keepdims=True)
-    covariance = centred @ centred.T * (count - 1) / count
+    squares = products.diagonal()
+    apart = (squares[:, None] + squares) / 2 - products
+    whole, without, covariance = jackknife(np.stack([examples * apart, products]))
     bound = scipy.stats.t.isf(0.025, count - 1) ** 2
     low, high = map(float, ratio_interval(whole, covariance * bound))
     if whole[1] <= 0:
@@ -136,6 +129,35 @@ def noise_scale(products: NDArray, examples: int) -> NoiseScale:
         error = math.sqrt((count - 1) * ratios.var())
         value = min(max(count * value - (count - 1) * ratios.mean(), low), high)
     return NoiseScale(float(value), low, high, error)
+
+
+def jackknife(kernels: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Return means over pairs, those with each item left out, and the covariance of the former.
+
+    ``kernels`` (K, n, n) are symmetric functions h(x_i, x_j) of independent items, n >= 3; the
+    diagonal is not looked at. With h = mean + a_i + a_j + b_ij, all uncorrelated, the variance
+    of the mean is 4 var(a) / n + 2 var(b) / (n (n - 1)), and the jackknife's in the mean
+    4 var(a) / n + 4 var(b) / (n (n - 2)) (Efron and Stein 1981). Of ``FEW`` items or more the
+    excess is taken off, with var(b) from what the means of rows leave, n (n - 3) / 2 degrees
+    of freedom; what remains is no less than where a = 0. Of fewer, var(b) is told badly.
+    """
+    count = kernels.shape[-1]
+    off = kernels * (1 - np.eye(count))
+    across = off.sum(2)
+    total = across.sum(1)
+    whole = total / (count * (count - 1))
+    without = (total[:, None] - 2 * across) / ((count - 1) * (count - 2))
+    centred = without - without.mean(1, keepdims=True)
+    covariance = centred @ centred.T * (count - 1) / count
+    if count < FEW:
+        return whole, without, covariance
+    own = -centred * (count - 1) / 2  # a: leaving an item out takes 2 a / (n - 1) off
+    rest = off - (whole[:, None, None] + own[:, :, None] + own[:, None])
+    rest = rest.reshape(len(off), -1)[:, ~np.eye(count, dtype=bool).ravel()]
+    excess = 2 * (rest @ rest.T) / (count * (count - 3)) / ((count - 1) * (count - 2))
+    least = covariance * (count - 2) / (2 * (count - 1))
+    enough = np.linalg.eigvalsh(covariance - excess - least).min() > 0
+    return whole, without, covariance - excess if enough else least
 
 
 def ratio_interval(parts: NDArray, covariance: NDArray) -> tuple[float, float]:
