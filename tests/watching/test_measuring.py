@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import stationarity
 import torch
 from stationarity.errors import UsageError
-from stationarity.watching import optimizers
+from stationarity.watching import curvature, optimizers
 from torch import nn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -130,6 +131,25 @@ def test_the_top_curvature_is_bracketed_where_few_examples_have_more_of_it(tmp_p
     found = {one["key"]: one for one in watch.report()["answers"]}["edge"]
     assert found["verdict"] == "cannot be judged" and found["low"] < 1 / 2.5 < found["high"]
     assert "fresh ones have" in found["why"] and run.info["watch"]["sharpness_examples"] == 80
+
+
+def test_lanczos_starts_elsewhere_each_time_and_says_where_it_did_not_end(
+    tmp_path, monkeypatch
+):
+    starts, real = [], curvature.largest_eigenpairs
+
+    def noted(*given, generator, **how):
+        starts.append(generator.initial_seed())
+        return real(*given, generator=generator, **how)
+
+    monkeypatch.setattr(curvature, "largest_eigenpairs", noted)
+    for products in (50, 2):
+        monkeypatch.setattr(curvature, "PRODUCTS", products)
+        optimizer = torch.optim.SGD((model := Quadratic()).parameters(), 0.1)
+        run = trained(tmp_path, optimizer, model, steps=3, every=1)
+        errors = run.series("sharpness").error
+        assert np.isinf(errors).all() if products == 2 else (errors < 0.1).all()
+    assert starts[:3] == starts[3:] and len({*starts}) == 3
 
 
 def test_the_noise_and_the_gradient_are_those_of_the_quadratic(tmp_path):

@@ -1,5 +1,7 @@
 """The edge of stability: both ends of the bracket of the top curvature, and the verdict."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from stationarity.watching import limits
@@ -66,6 +68,19 @@ def test_few_batches_at_the_edge_are_not_the_edge_of_all_data():
     assert all(0.85 < one.of("sharpness").values.mean() < 1.15 for one in found)
     said, _ = counted(limits.edge, found)
     assert said["cannot be judged"] == SEEDS
+
+
+@pytest.mark.parametrize(
+    "level, verdict", [(0.5, "cannot be judged"), (1.0, "cannot be judged"), (1.5, "no")]
+)
+def test_where_the_top_eigenvalue_was_not_found_there_is_no_upper_end(level, verdict):
+    for one in edges(level, 0.02, 8):
+        one.series["sharpness"].errors[3] = np.inf
+        answer = limits.edge(one)
+        assert answer.verdict == verdict and np.isinf(answer.high)
+        assert answer.low < level < answer.number + 0.1 and "not known" in answer.why
+        alone = limits.edge(dataclasses.replace(one, facts=one.facts | {"batches": 1}))
+        assert alone.verdict == verdict and alone.low > level - 0.1
 
 
 def test_the_edge_of_a_quadratic_under_momentum_is_where_it_diverges():

@@ -4,7 +4,14 @@ The top eigenvalue of the Hessian H_S of a few batches S is in the mean no less 
 Hessian H of all data, as the largest eigenvalue is a convex function. Its eigenvector v is a
 direction like any other to batches that are independent of S: there v'H_B v has the mean
 v'Hv <= lambda_max(H). So the top curvature of all data lies between the two.
+
+Lanczos' method starts in each measurement from another direction, so that what a start hides
+averages out. Its residual says only that some eigenvalue of H_S is as near, and not that it is
+the top one: where its stopping rule (:mod:`stationarity.measure.lanczos`) did not hold before
+the products ran out, the top eigenvalue may be any larger one, and its error is infinite.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -25,16 +32,18 @@ PRODUCTS, TOLERANCE = 50, 0.02
 def bracket(watch, batches: list) -> list[tuple]:
     """Return rows (quantity, value, error) of a watch's curvature; note in run.json of what.
 
-    The first ``watch.few`` batches give the eigenvalue, with the error of Lanczos' method, and
-    the others the curvature along its vector, with the standard error of their mean. Where a
-    batch is the whole training set there are no others, and the first is exact.
+    The first ``watch.few`` batches give the eigenvalue, with the residual of Lanczos' method as
+    its error (infinite where it did not converge), and the others the curvature along its
+    vector, with the standard error of their mean. Where a batch is the whole training set there
+    are no others, and the first is exact.
     """
     root, shift = scales(watch)
     few, fresh = batches[: watch.few], batches[watch.few :]
     found = _top(watch, few, root, shift)
     told = watch.table.info["watch"]
     told["sharpness_examples"] = len(few) * told["measured_batch_size"]
-    rows = [("sharpness", found.eigenvalues[0], found.residuals[0])]
+    error = found.residuals[0] if found.converged else math.inf
+    rows = [("sharpness", found.eigenvalues[0], error)]
     rows.append(("sharpness_products", found.products))
     if fresh:
         values = _along(watch, fresh, root * found.eigenvectors[0], shift)
@@ -47,7 +56,7 @@ def bracket(watch, batches: list) -> list[tuple]:
 def _top(watch, batches: list, root, shift):
     """Return the largest eigenpair of R (H + shift) R, of the mean over the batches."""
     how = {"tol": TOLERANCE, "max_products": PRODUCTS}
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed_of("watch", "top", watch.taken))
     with without_trace(watch.model, watch.objective, curvature=True) as before:
         hessian = MeanHessian(before, watch.objective, batches)
 

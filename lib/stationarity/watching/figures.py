@@ -151,7 +151,7 @@ def edge(axes: Axes, run: Run, seen: Watched) -> None:
         found = run.series(name)
         if len(found) != len(stable):
             raise UsageError("The two are measured at different steps.")
-        share, error = found.value / stable, np.nan_to_num(found.error / stable)
+        share, error = found.value / stable, np.nan_to_num(found.error / stable, posinf=0.0)
         points(axes, found.step, share, error, color=color, label=label)
         highest = max(highest, share[found.step >= seen.first].max())
     for end in EDGE:

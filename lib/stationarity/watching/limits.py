@@ -37,28 +37,25 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     The top curvature of all data is bracketed, see :mod:`~.curvature`: the sharpness is of a few
     batches and in the mean no less, the curvature of fresh ones along its direction in the mean
     no more. Each has the interval of its mean over the window, the former widened by the mean
-    error of Lanczos' method; the verdict is of the interval that holds both. Noise keeps the
+    error of Lanczos' method; the verdict is of the interval that holds both. Where that did not
+    converge there is no upper end: a Ritz value is no more than the eigenvalue. Noise keeps the
     sharpness of minibatch SGD below the edge; ``no`` is then no flaw.
     """
-    top, errors = _over_stable(watched, "sharpness")
-    top, wrong = drifts.level(top, None, together), float(np.nan_to_num(errors).mean())
-    top, least = Estimate(top.value, top.low - wrong, top.high + wrong), None
-    if watched.facts["batches"] > 1:
-        values, errors = _over_stable(watched, "fresh_curvature")
-        errors = errors if np.isfinite(errors).all() else None
-        least = drifts.level(values, errors, together)
+    top, least = _ends(watched, together)
     found = top if least is None else _hull(least, top)
     verdict = between(found, *EDGE)
     where = "below the edge" if found.high < EDGE[0] else "above the edge"
     where = {YES: "at the edge", OPEN: "not told from it"}.get(verdict, where)
+    examples = watched.facts.get("sharpness_examples")
+    whose = f"{examples:,} examples" if examples else "a few batches"
     if least is None:
         why = f"The sharpness is {ends(top)} of the largest that is stable: {where}."
     else:
-        examples = watched.facts.get("sharpness_examples")
-        whose = f"{examples:,} examples" if examples else "a few batches"
         why = f"The sharpness of {whose} is {ends(top)} of the largest that is stable; fresh"
         why += f" ones have {ends(least)} along its direction. That of all data lies between"
         why += f" the two in the mean: {where}."
+    if math.isinf(found.high):
+        why += " Its upper end is not known: Lanczos' method did not always converge."
     if found.high >= EDGE[0]:
         why += " Where gradients are clipped, a step is shorter than the rate says."
     advice = {
@@ -72,6 +69,20 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     above = "A quadratic would diverge: lower the rate if the loss is not falling."
     advice[NO] = below if found.high < EDGE[0] else above
     return verdict, found, why, advice[verdict]
+
+
+def _ends(watched: Watched, together: int) -> tuple[Estimate, Estimate | None]:
+    """Return both ends of the bracket; of full batches the first alone, which is exact."""
+    values, errors = _over_stable(watched, "sharpness")
+    top, least = drifts.level(values, None, together), None
+    wrong = float(np.nan_to_num(errors, posinf=math.inf).mean())
+    low = top.low - (0.0 if math.isinf(wrong) else wrong)
+    top = Estimate(top.value, low, top.high + wrong)
+    if watched.facts["batches"] > 1:
+        values, errors = _over_stable(watched, "fresh_curvature")
+        errors = errors if np.isfinite(errors).all() else None
+        least = drifts.level(values, errors, together)
+    return top, least
 
 
 def _over_stable(watched: Watched, quantity: str) -> tuple:
