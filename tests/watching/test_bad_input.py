@@ -97,6 +97,10 @@ def test_a_sum_instead_of_a_mean(tmp_path):
         ("measure_batches=2", {"measure_batches": 2}),
         ("every must be", {"every": 0}),
         ("sharpness_batches", {"sharpness_batches": 0}),
+        (
+            "must be from 1 to 3, half of measure_batches=6",
+            {"sharpness_batches": 4, "measure_batches": 6},
+        ),
         ("cannot be a folder's", {"name": "a/b"}),
         ("cannot be a folder's", {"name": ".."}),
     ],

@@ -18,7 +18,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def check(name: str, every, measure_batches: int, sharpness_batches: int) -> None:
+def most_for_sharpness(measure_batches: int) -> int:
+    """Return of how many batches the curvature can be: as many others check it."""
+    return max(measure_batches // 2, 1)
+
+
+def check(name: str, every, measure_batches: int, sharpness_batches: int | None) -> None:
     """Raise :class:`UsageError` for what a watch cannot be made with."""
     if name in ("", "..") or Path(name).name != name:
         raise UsageError(f"The name {name!r} cannot be a folder's: give one without slashes.")
@@ -27,9 +32,11 @@ def check(name: str, every, measure_batches: int, sharpness_batches: int) -> Non
     if measure_batches < 3 and measure_batches != 1:
         said = f"measure_batches={measure_batches} tell no noise with an error"
         raise UsageError(f"{said}: give at least 3, or 1 where it is the whole training set.")
-    if not 1 <= sharpness_batches <= measure_batches and sharpness_batches != 4:
-        said = f"sharpness_batches must be from 1 to measure_batches, not {sharpness_batches}"
-        raise UsageError(f"{said}.")
+    half = most_for_sharpness(measure_batches)
+    if sharpness_batches is not None and not 1 <= sharpness_batches <= half:
+        said = f"sharpness_batches={sharpness_batches} must be from 1 to {half}"
+        half_of = f"half of measure_batches={measure_batches}, as many others check them"
+        raise UsageError(f"{said}, {half_of}: give fewer, or raise measure_batches.")
 
 
 def check_device(device) -> None:

@@ -15,7 +15,7 @@ from ..measure import Objective
 from ..measure.derivatives import trainable
 from ..runs import distributed, records
 from . import optimizers
-from .checks import check, check_device, same_model, unwrapped
+from .checks import check, check_device, most_for_sharpness, same_model, unwrapped
 from .drawing import Draws, size_of
 from .measuring import Measurement
 from .pacing import Pace
@@ -50,14 +50,15 @@ class Watch:
     batch_size: examples of a training step, all processes together; else those of a batch,
         ``accumulate`` times: of so many minibatches a step adds the gradients up.
     sharpness: whether the Hessian's top eigenvalue is measured, on ``sharpness_batches`` of
-        the batches, at most half of them: as many others check it; None where it fits into
-        half of the free memory (about 47 gradients).
+        the batches (by default 4), at most half of them: as many others check it; None where
+        it fits into half of the free memory (about 47 gradients).
     also: writers that get the numbers too: see :mod:`stationarity.watching.exports`.
 
     Measurements are in the parameters' precision, of bfloat16 too, outside autocast; what is
-    added up over parameters is in float32 at least. Memory:
-    one copy of the weights; while it measures two, and a gradient, without sharpness. Raises
-    :class:`UsageError` for bad input, most of it at the first step.
+    added up over parameters is in float32 at least. Memory: one copy of the weights; with
+    ``sharpness=False``, or where it does not fit, at most two gradients more than the training
+    takes at its peak, and else those 47 while it measures. Raises :class:`UsageError` for bad
+    input, most of it at the first step.
 
     >>> model = nn.Linear(1, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -79,7 +80,7 @@ class Watch:
         batch_size: int | None = None,
         accumulate: int = 1,
         sharpness: bool | None = None,
-        sharpness_batches: int = 4,
+        sharpness_batches: int | None = None,
         also: tuple = (),
     ):
         check(name, every, measure_batches, sharpness_batches)
@@ -91,7 +92,7 @@ class Watch:
         self.parameters = trainable(self.model)
         check_device(self.parameters[0].device)
         self.count, self.batch_size, self.accumulate = measure_batches, batch_size, accumulate
-        self.few = max(min(sharpness_batches, measure_batches // 2), 1)
+        self.few = sharpness_batches or min(4, most_for_sharpness(measure_batches))
         self.sharpness, self.also = sharpness, [*also]
         self.steps = Steps(self.parameters, *optimizers.groups(self.optimizer, self.parameters))
         self.displacements = Displacements(self.parameters)
