@@ -16,7 +16,8 @@ stationary in 74 % after 16,000 steps of equilibrium, in none after 4,000; not s
 relax or follow a minimum that moves, and in half of those that diffuse freely: such a walk is
 a stationary process with a long memory, as far as one sees; the exponent tells it from one
 that has ended in all. Edge and batch are told in all where they are off their criteria by a
-factor. tests/watching/ counts the same.
+factor; so is the regime, of noise at a settled loss, noise that ends at the minimum, and no
+noise. tests/watching/ counts the same.
 """
 
 import contextlib
