@@ -55,10 +55,10 @@ class Watch:
     also: writers that get the numbers too: see :mod:`stationarity.watching.exports`.
 
     Measurements are in the parameters' precision, of bfloat16 too, outside autocast; what is
-    added up over parameters is in float32 at least. Memory: one copy of the weights; with
-    ``sharpness=False``, or where it does not fit, at most two gradients more than the training
-    takes at its peak, and else those 47 while it measures. Raises :class:`UsageError` for bad
-    input, most of it at the first step.
+    added up over parameters is in float32 at least. Memory, over the training's own peak: one
+    copy of the weights and 25 MB; while it measures two in place of one. This holds with
+    ``sharpness=False``, or where the curvature does not fit: it takes those 47. Raises
+    :class:`UsageError` for bad input, most of it at the first step.
 
     >>> model = nn.Linear(1, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
