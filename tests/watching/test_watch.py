@@ -9,6 +9,7 @@ import stationarity
 import torch
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
+from stationarity.runs.provenance import closure
 from stationarity.watching import tables
 from stationarity.watching.pacing import Pace
 from torch import nn
@@ -278,3 +279,10 @@ def test_a_run_is_found_by_the_library(tmp_path):
     run = records.read(folder)
     assert run.scale == "watched" and not run.made_by_this_code
     assert math.isfinite(run.series("memory").value.iloc[-1])
+
+
+def test_a_watchs_code_is_all_that_decides_its_rows_and_not_what_a_report_says():
+    for module in ("watching.watcher", "chapters.ch14_your_own_training.study"):
+        files = {path.stem for path in closure(module) if path.parent.name == "watching"}
+        assert {"watcher", "tables", "pacing", "measuring", "curvature", "steps"} <= files
+        assert not files & {"report", "judging", "page", "answers"}

@@ -20,7 +20,7 @@ import stationarity
 from ... import data
 from ...errors import UsageError
 from ...runs.seeds import seed_of
-from ...watching import measuring, steps
+from ...watching import watcher
 from . import schedules
 from .gpt import GPT, objective
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...runs.checkpoints import Keeper, Place
     from .settings import YourTraining
 
-SEEN_BY = measuring, steps  # of the watch: the code that decides what it sees
+SEEN_BY = watcher  # the code of the watch decides what it sees: a change of it is told
 
 
 def your_training(settings: YourTraining, place: Place) -> list[tuple]:
