@@ -7,7 +7,8 @@ another empties it, and executes every chapter. Runs that are complete are loade
 that fails is left out of the cache: Sphinx executes it again, and says why. Every page is
 written anew, so that a warning comes again.
 
-The pages that look at all the runs there are come after the chapters that make them.
+The pages that look at all the runs there are come after the chapters that make them. The one
+on teaching, which reads the chapters' files, is executed when one of these has changed, too.
 
 A kernel is stopped at once when its chapter is done: it holds nothing to be saved,
 and its orderly end takes seconds.
@@ -28,6 +29,7 @@ from stationarity.runs.records import runs_root
 
 # What a page depends on beside its own cells, and the variables that it listens to.
 SOURCES = ("lib/**/*.py", "book/*.yml", "book/re*/**/*", "pyproject.toml", "requirements.txt")
+READS_CHAPTERS = "teaching"  # a page that shows what the files of the chapters say
 VARIABLES = ("STATIONARITY_DATA", "STATIONARITY_RUNS", "HF_HOME", "CUDA_VISIBLE_DEVICES")
 
 
@@ -51,11 +53,23 @@ def runs() -> str:
     return hashed(runs_root().glob("*/*/run.json"))
 
 
+def forget_what_reads_chapters(cache, project: Path):
+    """Drop the page that reads the chapters' files from the cache where one has changed."""
+    of_chapters = Path(cache.path) / "chapters"
+    now = hashed([*project.glob("book/*.ipynb"), project / "_toc.yml", project / "_config.yml"])
+    if not of_chapters.exists() or of_chapters.read_text() != now:
+        for record in cache.list_cache_records():
+            if Path(record.uri).stem == READS_CHAPTERS:
+                cache.remove_cache(record.pk)
+    of_chapters.write_text(now)
+
+
 def execute_where_needed(app, env, added, changed, removed):
     cache = get_cache(env.mystnb_config.execution_cache_path)
     begun_with, of_state = sources(Path(app.srcdir)), Path(cache.path) / "state"
     if not of_state.exists() or of_state.read_text() != begun_with + runs():
         cache.clear_cache()
+    forget_what_reads_chapters(cache, Path(app.srcdir))
     of_state.unlink(missing_ok=True)  # until every page is done
     logger = logging.getLogger(__name__)
     logger.setLevel(logging.INFO)  # says which chapters have begun and ended

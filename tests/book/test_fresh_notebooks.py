@@ -25,10 +25,10 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def executed(project) -> list[str]:
-    """Return which pages a build executes, in turn."""
+def executed(project, *more: str) -> list[str]:
+    """Return which of the two pages, and of some more, a build executes, in turn."""
     config = SimpleNamespace(execution_cache_path=str(project / "_build" / "cache"))
-    names = {"book/claims", "book/01-first"}
+    names = {"book/claims", "book/01-first", *more}
     env = SimpleNamespace(
         mystnb_config=config, found_docs=names, doc2path=lambda name: f"{project}/{name}.ipynb"
     )
@@ -74,6 +74,24 @@ def test_another_state_executes_every_page(project, monkeypatch):
     executed(project)
     monkeypatch.setenv("STATIONARITY_DATA", "elsewhere")
     assert executed(project) == ["01-first", "claims"]
+
+
+@pytest.mark.parametrize("file", ["book/01-first.ipynb", "_toc.yml"])
+def test_the_page_that_reads_the_chapters_follows_each_change_of_them(project, file):
+    line = f"with open(r'{project}/executed', 'a') as file: file.write('teaching ')"
+    cells = [nbformat.v4.new_code_cell(line)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), project / "book/teaching.ipynb")
+    (project / "_toc.yml").write_text("")
+    assert sorted(executed(project, "book/teaching")) == ["01-first", "claims", "teaching"]
+    assert executed(project, "book/teaching") == []
+    if file.endswith(".ipynb"):
+        cells = nbformat.read(project / file, 4)
+        cells.cells[1].source = "Another exercise."
+        nbformat.write(cells, project / file)
+    else:
+        (project / file).write_text("parts: []")
+    assert executed(project, "book/teaching") == ["teaching"]
+    assert executed(project, "book/teaching") == []
 
 
 def test_a_build_that_was_stopped_leaves_no_state(project, monkeypatch):
