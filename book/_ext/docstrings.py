@@ -14,7 +14,8 @@ from pathlib import Path
 PARAMETERS = re.compile(r"^Parameters\n-+\n((?:.+\n)+)", re.MULTILINE)
 PARAMETER = re.compile(r"^(\w[\w, ]*?) ?: ", re.MULTILINE)
 SECTION = re.compile(r'our section:? (?:"([^"]+)"|([^".]+)(?=\.))')
-# What derives the functions of a module, or one of them, where their docstrings do not say.
+# What derives the functions of a module or one of them, or shows their use, where their
+# docstrings do not say.
 DERIVED = {
     "measure.curvature": "Curvature without the Hessian",
     "measure.derivatives": "The distance from a reference point",
@@ -31,7 +32,17 @@ DERIVED = {
     "stats.estimate": "An error bar for a squared norm",
     "stats.modes": "What theory predicts of one mode",
     "stats.trends": "The questions, computed",
+    "runs.checkpoints": "When it is killed",
+    "runs.devices": "Starting a run",
     "runs.distributed": "Running at full size",
+    "runs.metrics": "Keeping the evidence",
+    "runs.provenance": "Runs",
+    "runs.records": "Keeping the evidence",
+    "runs.seeds": "When it is killed",
+    "runs.settings": "Starting a run",
+    "runs.tables": "When it is killed",
+    "launch": "Starting a run",
+    "book.results": "Keeping the evidence",
 }
 CHAPTERS = re.compile(r"\bchapters? (\d+)(?: and (\d+))?")
 
@@ -86,10 +97,11 @@ def listed(match) -> str:
 
 
 def derivation(obj) -> str:
-    """Return what says where a function or a class is derived, or nothing."""
+    """Return what says where a function or a class is derived or used, or nothing."""
     place = f"{obj.__module__}.{obj.__qualname__}".removeprefix("stationarity.")
     known = next((s for s in (place, place.rpartition(".")[0]) if s in DERIVED), None)
-    return f'\n\nDerivation: our section "{DERIVED[known]}".\n' if known else ""
+    what = "Derivation" if place.startswith(("measure.", "theory.", "stats.")) else "Use"
+    return f'\n\n{what}: our section "{DERIVED[known]}".\n' if known else ""
 
 
 def prepare(app, what, name, obj, options, lines):
