@@ -12,6 +12,21 @@ from threadpoolctl import threadpool_limits
 matplotlib.use("Agg")  # no window; not MPLBACKEND, which kernels would inherit
 
 
+def pytest_addoption(parser):
+    told = "fail where a test is skipped, but for those with this in their names"
+    parser.addoption("--no-skip-but", metavar="NAME", help=told)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Let a test fail that may not be skipped here."""
+    report = yield
+    allowed = item.config.getoption("no_skip_but")
+    if allowed and report.skipped and allowed not in item.name:
+        report.outcome, report.longrepr = "failed", f"It was skipped: {report.longrepr[-1]}"
+    return report
+
+
 def pytest_collection_modifyitems(items):
     """Give a worker whole files, whose fixtures are made once; but pages one by one."""
     for item in items:

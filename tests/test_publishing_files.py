@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,39 @@ def test_the_workflows_name_only_commands_and_files_that_there_are():
     for named, *arguments in lines:
         assert set(named.split()[1:]) <= targets
         for path in " ".join(arguments).strip('"').split():
-            assert (ROOT / path).exists(), path
+            assert path.startswith("--") or (ROOT / path).exists(), path
+
+
+def test_what_is_published_was_seen_in_a_browser_and_waits_for_nobody_elses_pages():
+    book, nightly = (ROOT / ".github" / "workflows" / f"{n}.yml" for n in ("book", "nightly"))
+    before = "\n".join(step.get("run", "") for step in steps(book))
+    looked = 'make test ARGS="tests/book/test_browser.py tests/book/test_built.py'
+    assert f"{looked} --no-skip-but=firefox" in before
+    assert "make links" not in before
+    assert "make links" in [step.get("run") for step in steps(nightly)]
+
+
+@pytest.mark.parametrize(
+    ("name", "fail"),
+    [("firefox", ["page"]), ("page", ["firefox"]), ("chrome", ["firefox", "page"])],
+)
+def test_a_skip_is_a_failure_where_it_is_not_allowed(name, fail, tmp_path):
+    (tmp_path / "conftest.py").write_text(
+        f"exec(open({str(ROOT / 'tests' / 'conftest.py')!r}).read())"
+    )
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "def test_firefox(): pytest.skip('not here')\n"
+        "@pytest.mark.skipif(True, reason='no book')\n"
+        "def test_page(): pass\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", tmp_path]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run(
+        [*command, f"--no-skip-but={name}"], capture_output=True, text=True, env=environment
+    )
+    told = re.findall(r"^(?:FAILED|ERROR) .*::test_(\w+)$", done.stdout, re.MULTILINE)
+    assert sorted(told) == fail, done.stdout + done.stderr
 
 
 def test_the_dockerfile_passes_hadolint():
