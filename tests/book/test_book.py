@@ -353,6 +353,33 @@ def test_parameters_reach_every_run(path):
     assert not runs_apart(nbformat.read(path, as_version=4))
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in NOTEBOOKS if path.stem[0].isdigit()], ids=lambda path: path.stem
+)
+def test_a_chapter_in_one_minute_shows_a_figure_and_two_or_three_findings(path):
+    notebook = nbformat.read(path, as_version=4)
+    opening = notebook.cells[0].source
+    box = re.search(r"^:::\{admonition\} In one minute$(.*?)^:::$", opening, re.M | re.S)[1]
+    calls = [
+        node
+        for cell in code_cells(notebook)
+        for node in ast.walk(ast.Module(statements(cell), []))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    assert box.count("{glue:} minute_figure") == 1
+    assert [call.func.attr for call in calls].count("glimpse") == 1
+    found = {
+        node.value
+        for call in calls
+        for part in call.keywords
+        for node in ast.walk(part.value)
+        if call.func.attr == "finding" and part.arg == "name" and isinstance(node, ast.Constant)
+    }
+    shown = re.findall(r"\{glue:md\} (minute_\d)$", box, re.MULTILINE)
+    assert shown == [f"minute_{k}" for k in range(1, len(shown) + 1)] and len(shown) in (2, 3)
+    assert set(shown) <= found
+
+
 def test_no_two_figures_of_the_book_share_a_name():
     books = [nbformat.read(path, as_version=4) for path in NOTEBOOKS]
     found = [name for notebook in books for name in figure_names(notebook)]

@@ -9,8 +9,10 @@ import nbformat
 import pandas as pd
 import pytest
 from built import BOOK, ROOT, needs_the_book, pages
+from extensions import extension
 
 MEGABYTE = 1_000_000
+behind = extension("behind_figures")
 
 
 class Page(HTMLParser):
@@ -62,10 +64,13 @@ def test_under_each_figure_stands_what_is_behind_it(page):
     if not (source := ROOT / f"{page}.ipynb").exists():
         return
     path = BOOK / f"{page}.html"
-    text = path.read_text(encoding="utf-8")
+    text, drawn = path.read_text(encoding="utf-8"), behind.drawn(source, {})
     for cell in nbformat.read(source, as_version=4).cells:
         if name := cell.metadata.get("mystnb", {}).get("figure", {}).get("name"):
             line = text.partition(f'id="{name}"')[2].partition("</figure>")[0]
+            by, runs = drawn[name]
+            assert ("drawn by" in line) == bool(by), name
+            assert not runs or 'href="status.html#run-' in line, name
             told = f"_data/{source.stem}/{name}.csv" in line
             assert told or name == "fig-prerequisites", name  # of words and arrows
             if told:
