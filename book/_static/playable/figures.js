@@ -78,7 +78,7 @@ const Figures = (() => {
       const bands = moments.map((m, k) =>
         ({ k, y1: m.mean - 1.96 * Math.sqrt(m.variance), y2: m.mean + 1.96 * Math.sqrt(m.variance) }));
       const grid = range(161, -wide, wide), rates = powers(120, 0.01, Math.min(4, 0.999 * limit));
-      const level = (of) => (r) => Math.sqrt(of(h, r, variance || 1e-9, momentum).position);
+      const level = (of) => (r) => Math.sqrt(of(h, r, variance, momentum).position);
       const lasting = Math.sqrt(Math.max(exact, 0));
       return {
         panels: [
@@ -95,11 +95,12 @@ const Figures = (() => {
               { frameAnchor: "middle", fontSize: 13 })] },
           { title: "Stationary deviation",
             x: { ...POWER, domain: [0.01, 4], label: "learning rate η" },
-            y: { ...POWER, label: "√Var θ" }, marks: [
+            y: { ...POWER, label: "√Var θ" }, marks: noise ? [
               curve(rates, level(Theory.stationary), theory),
               curve(rates, level(Theory.limiting), { stroke: C3, ...dashed }),
               ruleX(limit < 4 ? [limit] : [], limitLine),
-              dot(stable && noise ? [rate] : [], { x: (x) => x, y: () => lasting, fill: C0, r: 5 })] },
+              dot(stable ? [rate] : [], { x: (x) => x, y: () => lasting, fill: C0, r: 5 }),
+            ] : [text(["no noise: no deviation"], { frameAnchor: "middle", fontSize: 13 })] },
         ],
         said: stable
           ? `Stable: below η = 2(1+β)/h = ${short(limit)}. Stationary deviation of the weight: `
