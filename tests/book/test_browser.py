@@ -2,14 +2,19 @@
 
 import gzip
 import re
+import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from book.test_slides import BOOK as DECK
+from book.test_slides import PAGE, chapter
 from browsers import PHONE, chromium, firefox, started
 from built import BOOK, ROOT, needs_the_book, pages
+from stationarity.book import slides
 
 AXE = ROOT / "tests" / "assets" / "axe-core" / "axe.min.js"
+ARROW_LEFT, HOME = "\ue012", "\ue011"  # keys, as WebDriver has them
 each_page = pytest.mark.parametrize("page", pages())
 
 READY = """
@@ -79,14 +84,14 @@ for (const set of document.querySelectorAll('.sd-tab-set')) {
 }
 return faults;
 """
-# Faults that are serious, of all rules or some. Formulas have a reader of their own in MathJax.
+# Faults that are serious. Formulas have a reader of their own in MathJax.
 AXE_RUN = """
-const [theme, rules, done] = arguments;
+const [theme, done] = arguments;
 document.documentElement.dataset.theme = theme;
 const still = document.createElement('style');
 still.textContent = '* { transition: none !important }';
 document.head.append(still);
-axe.run({exclude: ['mjx-container']}, rules ? {runOnly: rules} : {}).then(found => done(
+axe.run({exclude: ['mjx-container']}).then(found => done(
   found.violations.filter(fault => ['serious', 'critical'].includes(fault.impact)).map(fault =>
     fault.id + ': ' + fault.nodes.slice(0, 4).map(node => node.html.slice(0, 150) + ' '
       + node.any.map(one => one.message).join(' ')).join(' | ') + ': ' + fault.nodes.length)));
@@ -100,9 +105,9 @@ def browser():
     driver.quit()
 
 
-def resize(driver, width: int) -> None:
-    """Give the page of a browser a width: that of a phone is less than a window's least."""
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+def resize(driver, width: int, height: int = 800) -> None:
+    """Give the page of a browser a size: a phone's width is less than a window's least."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
@@ -144,28 +149,103 @@ def test_a_page_on_a_phone(browser, page):
     assert browser.execute_script(WIDE) == []  # with all folds open
 
 
+def one_of_its_code() -> str:
+    """A page of the library's code, to which the line under a figure leads."""
+    return "_modules/stationarity/theory/discrete"
+
+
 @needs_the_book
-@each_page
+@pytest.mark.parametrize("page", [*pages(), one_of_its_code()])
 def test_a_page_on_a_desk_is_accessible(browser, page):
     resize(browser, 1280)
     opened(browser, page)
+    assert browser.execute_script(FOLDS) == []
     browser.execute_script(AXE.read_text())
-    assert browser.execute_async_script(AXE_RUN, "light", None) == []
-    assert browser.execute_async_script(AXE_RUN, "dark", ["color-contrast"]) == []
+    for theme in ("light", "dark"):
+        assert browser.execute_async_script(AXE_RUN, theme) == []
+
+
+# The words under a playable figure and its pictures, once they are others than before.
+PLAYED = """
+const [name, before, done] = arguments;
+const look = () => {
+  const shown = document.querySelector(`.tag_playable-${name} .playable`);
+  const said = shown?.querySelector('[role=status]').textContent;
+  const drawn = [...shown?.querySelectorAll('.panels svg') ?? []].map(one => one.innerHTML).join();
+  said && drawn && said !== before[0] && drawn !== before[1] ? done([said, drawn])
+    : setTimeout(look, 50);
+};
+look();
+"""
+
+
+def playable() -> list[tuple[str, str]]:
+    """The playable figures of the book, each with its page."""
+    texts = {page: ROOT / f"{page}.ipynb" for page in pages()}
+    read = {page: path.read_text() for page, path in texts.items() if path.exists()}
+    return [
+        (n, page) for page, text in read.items() for n in re.findall('"playable-(.*)"', text)
+    ]
+
+
+@needs_the_book
+@pytest.mark.parametrize(("name", "page"), playable())
+def test_a_playable_figure_follows_the_keys_and_is_an_image_without_scripts(
+    browser, name, page
+):
+    resize(browser, 1280)
+    opened(browser, page)
+    first = browser.execute_async_script(PLAYED, name, ["", ""])
+    control = browser.find_element("css selector", f".tag_playable-{name} .playable input")
+    control.send_keys(12 * ARROW_LEFT)
+    browser.execute_async_script(PLAYED, name, first)
+    images = f".tag_playable-{name} figure img"
+    assert browser.find_elements("css selector", images) == []
+    switch = "Emulation.setScriptExecutionDisabled"
+    browser.execute_cdp_cmd(switch, {"value": True})
+    try:
+        browser.get((BOOK / f"{page}.html").as_uri())
+        (image,) = browser.find_elements("css selector", images)
+        assert image.is_displayed() and image.get_attribute("alt")
+    finally:
+        browser.execute_cdp_cmd(switch, {"value": False})
+
+
+@needs_the_book
+def test_without_noise_a_playable_figure_shows_no_deviation(browser):
+    (page,) = [page for name, page in playable() if name == "quadratic"]
+    opened(browser, page)
+    first = browser.execute_async_script(PLAYED, "quadratic", ["", ""])
+    browser.find_element("css selector", ".tag_playable-quadratic [name=noise]").send_keys(HOME)
+    _, drawn = browser.execute_async_script(PLAYED, "quadratic", first)
+    assert "no noise: a point" in drawn and "no noise: no deviation" in drawn
+    assert [one for one in browser.get_log("browser") if one["level"] == "SEVERE"] == []
 
 
 @needs_the_book
 def test_the_first_page_shows_question_answers_figure_and_ways_on_in_one_screen(browser):
-    resize(browser, 1280)
+    resize(browser, 1280, 900)
     opened(browser, pages()[0])
     told = """
-    const foot = (where, side) => Math.max(...[...document.querySelectorAll(where)].map(
-      one => one.getBoundingClientRect()[side]));
-    return [foot('h1', 'bottom'), foot('.tag_beside img', 'bottom'),
-      foot('.tag_beside ~ .cell:has(~ .sd-container-fluid)', 'bottom'), foot('.sd-card', 'top')];
+    const foot = where => Math.max(...[...document.querySelectorAll(where)].map(
+      one => one.getBoundingClientRect().bottom));
+    return ['h1', '.tag_beside img', '.tag_beside ~ .cell:has(~ .sd-container-fluid)', '.sd-card']
+      .map(foot).map(end => end > 0 && end <= innerHeight ? 'seen' : end);
     """
-    places = browser.execute_script(told)
-    assert len(places) == 4 and all(0 < place < 850 for place in places), places
+    assert browser.execute_script(told) == 4 * ["seen"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_slides_are_accessible(browser, theme, tmp_path):
+    (tmp_path / "deck.html").write_text(slides.deck(DECK, PAGE, chapter()), encoding="utf-8")
+    shutil.copy(ROOT / "book" / "_static" / "mathjax" / slides.MATHJAX, tmp_path)
+    said = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", said)
+    resize(browser, 1280)
+    browser.get((tmp_path / "deck.html").as_uri())
+    browser.execute_async_script(READY)
+    browser.execute_script(AXE.read_text())
+    assert browser.execute_async_script(AXE_RUN, theme) == []
 
 
 @needs_the_book
