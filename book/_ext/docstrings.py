@@ -120,6 +120,8 @@ def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.autosectionlabel")
     app.config.autosectionlabel_prefix_document = True
+    # What cells print has headings without a source: all of a page have one label.
+    app.config.suppress_warnings = [*app.config.suppress_warnings, "autosectionlabel"]
     app.connect("autodoc-skip-member", is_left_out)
     app.connect("autodoc-process-docstring", prepare)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

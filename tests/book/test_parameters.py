@@ -169,13 +169,13 @@ from stationarity import launch
 from stationarity.book import page
 from stationarity.runs import checkpoints
 launch.CHECKPOINT_SECONDS = 0
-write, waiting = checkpoints.write_checkpoint, pathlib.Path("waiting")
-def write_and_wait(folder, state):
-    write(folder, state)
-    if state["steps"] == 200 and not waiting.exists():
+write, waiting = checkpoints.Keeper._write, pathlib.Path("waiting")
+def write_and_wait(keeper, rows=None):
+    write(keeper, rows)
+    if keeper.bar.n == 200 and not waiting.exists():
         waiting.touch()
         time.sleep(3600)
-checkpoints.write_checkpoint = write_and_wait
+checkpoints.Keeper._write = write_and_wait
 arguments = page.begin("full_batch", settings=settings)
 run = stationarity.run("full_batch", **arguments["full_batch"])"""
 SETTINGS = "epochs=400 measure_every=10 hidden=16"

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 from processes import TIME, ornstein_uhlenbeck
-from stationarity.chapters.ch07_watching_a_distribution_settle import (
-    autocorrelation,
-    invariance,
-)
+from stationarity.chapters import autocorrelation
+from stationarity.chapters.ch07_watching_a_distribution_settle import invariance
 from stationarity.errors import UsageError
 
 RUNS = 400
