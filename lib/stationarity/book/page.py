@@ -48,6 +48,7 @@ def _with_table(draw: Callable[[Figure], str], figure: Figure) -> tuple[str, dic
 def _behind(value) -> list[tuple[str, str, str]]:
     """Return of each run in a value its experiment, its target, and what to call it."""
     if isinstance(value, records.Run):
+        value = getattr(value, "whole", value)  # the run that it is a part of
         if "fingerprint" not in value.info:  # the paper's curve, as a run
             return []
         told = f"{value.label}, seed {value.info['seed']}"

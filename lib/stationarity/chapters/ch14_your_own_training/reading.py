@@ -21,6 +21,7 @@ class Seen(Run):
     def __init__(self, run: Run, name: str, last: int, label: str):
         facts = {"experiment": label, "watch": run.info["watched"][name]}
         super().__init__(run.folder / name, run.info | facts)
+        self.whole = run
         rows = run.metrics[run.metrics.member == schedules.NAMES.index(name)]
         vars(self)["metrics"] = rows[rows.step <= last].assign(member=None)
 
