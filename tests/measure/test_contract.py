@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stationarity import measure
+from stationarity.chapters.ch02_what_to_measure.models import Scaled
 from stationarity.measure import curvature
 from torch import nn
 
@@ -33,17 +34,6 @@ class Counted(nn.Module):
     def forward(self, inputs):
         self.calls += 1
         return inputs * self.calls
-
-
-class Scaled(nn.Module):
-    """A temperature: a parameter without a dimension."""
-
-    def __init__(self):
-        super().__init__()
-        self.factor = nn.Parameter(torch.tensor(0.7))
-
-    def forward(self, inputs):
-        return inputs * self.factor
 
 
 def hooked() -> nn.Module:
