@@ -90,7 +90,7 @@ def test_a_skip_is_a_failure_where_it_is_not_allowed(name, fail, tmp_path):
     done = subprocess.run(
         [*command, f"--no-skip-but={name}"], capture_output=True, text=True, env=environment
     )
-    told = re.findall(r"^(?:FAILED|ERROR) .*::test_(\w+)$", done.stdout, re.MULTILINE)
+    told = re.findall(r"^(?:FAILED|ERROR) .*::test_(\w+)\b", done.stdout, re.MULTILINE)
     assert sorted(told) == fail, done.stdout + done.stderr
 
 

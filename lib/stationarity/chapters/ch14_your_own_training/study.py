@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-import stationarity
-
 from ... import data
 from ...errors import UsageError
 from ...runs.seeds import seed_of
-from ...watching import watcher
+from ...watching.watcher import Watch
 from . import schedules
 from .gpt import GPT, objective
 
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from ...data.text import TokenStreams
     from ...runs.checkpoints import Keeper, Place
     from .settings import YourTraining
-
-SEEN_BY = watcher  # the code of the watch decides what it sees: a change of it is told
 
 
 def your_training(settings: YourTraining, place: Place) -> list[tuple]:
@@ -85,7 +81,7 @@ class Training:
             self.model = GPT(len(text.vocabulary), **sizes).to(text.device)
         parts = groups(self.model, settings.weight_decay)
         self.optimizer = torch.optim.AdamW(parts, settings.learning_rate)
-        self.watch = stationarity.watch(
+        self.watch = Watch(
             self.model, objective, self.optimizer, self.draw, name=name, root=root,
             every=settings.measure_every, measure_batches=settings.measure_batches,
             sharpness_batches=settings.sharpness_batches,
