@@ -68,11 +68,11 @@ def gradient_statistics(
     weight_decay: the ``regularised_`` fields are those of the objective plus
         (weight_decay / 2) ||theta||^2; the others are not affected.
 
-    One objective and one backward a batch; about 27 gradients of memory, 150 below 4096
-    entries. With two batches the
-    standard errors of the norms are infinite. Raises ``ValueError`` without a batch, parameters
-    or a graph; with one batch that is not the whole population, or more than that;
-    ``FloatingPointError`` where the square of the gradient's norm has no room in float64.
+    One objective and one backward a batch; about 23 gradients of memory, 70 below 4096
+    entries. With two batches the standard errors of the norms are infinite. Raises
+    ``ValueError`` without a batch, parameters or a graph; with one batch that is not the
+    whole population, or more than that; ``FloatingPointError`` where the square of the
+    gradient's norm has no room in float64.
 
     Source: Zhang et al. 2022; our section "The norm of a mean is too large".
 
@@ -101,17 +101,15 @@ def _measured(before: Before, objective, batches, population, weight_decay):
         raise ValueError(f"one batch does not tell gradient from noise: {remedy}")
     losses = distributed.mean(torch.stack(losses).double()).cpu().numpy()
     blocks, squares = sums.by_group()
-    nothing = torch.zeros_like(blocks[0][0], dtype=torch.float64)
-    mean = sum((row for block in blocks for row in block), nothing).div_(count)
-    mean_gradient = mean.to(blocks[0].dtype)
-    if mean_gradient.dtype == torch.float64:
+    groups = sum(map(len, blocks))
+    if blocks[0].dtype == torch.float64:
         size = torch.cat([*map(norms, blocks), *sums.norms]).max().item()
         if 0 < size < 1e-150 or 1e150 < size < math.inf:
             said = f"the gradients' norm, {size:.0e}, has no square in float64"
             raise FloatingPointError(f"{said}: multiply the objective by a constant")
-    groups = sum(len(block) for block in blocks)
     theta = [parameter_vector(before.model)[None]] if weight_decay else []
-    products = inner_products(blocks + theta)
+    products, mean = inner_products(blocks, theta)
+    mean = mean.div_(count)
     sample = Sample(
         products=products[:groups, :groups],
         squares=products.diagonal()[:groups] if squares is None else squares,
@@ -133,7 +131,7 @@ def _measured(before: Before, objective, batches, population, weight_decay):
         regularised_standard_error=regularised.standard_error,
         noise_norm=math.sqrt(sample.variance * (1 - 1 / sample.population)),
         batches=count,
-        mean_gradient=mean_gradient,
+        mean_gradient=mean.to(blocks[0].dtype),
     )
 
 
@@ -162,7 +160,7 @@ def partition_statistics(
     first, second = each
     decay = weight_decay * parameter_vector(model)
     means = [one.mean_gradient[None] for one in each]
-    plain, regularised = inner_products(means), inner_products([g + decay for g in means])
+    plain, regularised = inner_products(means)[0], inner_products([g + decay for g in means])[0]
 
     def half_difference(name: str) -> float:
         return abs(getattr(first, name) - getattr(second, name)) / 2

@@ -2,40 +2,51 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..runs import distributed
-from .derivatives import PIECE, flat, norms
+from .derivatives import PIECE, norms
 
 GROUPS = 16  # of the jackknife: as many gradients are held in memory,
 WAITING = 4  # and the last few, to be added together,
-SMALL = 64  # or more of them, where they are small
+SMALL = 32  # or more of them, where they are small
 
 
 class GroupSums:
     """Sums of gradients by group, i modulo GROUPS; several at once are added."""
 
     def __init__(self, parameters: list[Tensor]):
-        self.most = SMALL if sum(p.numel() for p in parameters) < PIECE else WAITING
-        self.count, self.waiting = 0, []
+        self.parameters, self.sizes = parameters, [p.numel() for p in parameters]
+        self.most = SMALL if sum(self.sizes) < PIECE else WAITING
+        self.count, self.waiting = 0, 0
+        self.rows: Tensor | None = None  # (most, P): the last gradients, float32 at least
         self.blocks: list[Tensor] = []  # (R, P): the sums
         self.norms: list[Tensor] = []  # (R,) of gradients, in order, once a sum is of two
 
     def add(self, gradients: tuple[Tensor, ...]) -> None:
-        self.waiting.append(flat(gradients))  # a copy: the next pass may write into them
-        self.count += 1
-        if len(self.waiting) == self.most:
+        if self.rows is None:
+            dtypes = (p.dtype for p in self.parameters)
+            dtype = reduce(torch.promote_types, dtypes, torch.float32)
+            shape = self.most, sum(self.sizes)
+            self.rows = torch.empty(shape, dtype=dtype, device=self.parameters[0].device)
+            pieces = zip(self.rows.split(self.sizes, 1), self.parameters)
+            pieces = [piece.view(self.most, *p.shape).unbind() for piece, p in pieces]
+            self.each = [*zip(*pieces)]  # row by row, in the parameters' shapes
+        # Copied: the next pass may write into them.
+        torch._foreach_copy_(self.each[self.waiting], gradients)
+        self.count, self.waiting = self.count + 1, self.waiting + 1
+        if self.waiting == self.most:
             self._add_up()
 
     def _add_up(self) -> None:
-        rows, self.waiting = distributed.mean(torch.stack(self.waiting)), []
+        rows, self.waiting = distributed.mean(self.rows[: self.waiting]), 0
         if sum(map(len, self.blocks)) < GROUPS:
             self.blocks.append(rows[:GROUPS])
-            rows = rows[GROUPS:]
+            self.rows, rows = None, rows[GROUPS:]
         if len(rows):
             self.norms = self.norms or [norms(block) for block in self.blocks]
             self.norms.append(norms(rows))
@@ -56,13 +67,19 @@ class GroupSums:
         return self.blocks, np.bincount(np.arange(self.count) % GROUPS, squares)
 
 
-def inner_products(blocks: list[Tensor]) -> np.ndarray:
-    """Return all inner products of rows of blocks (R, P), float64, by slices."""
+def inner_products(blocks: list[Tensor], others=()) -> tuple[np.ndarray, Tensor]:
+    """Return all inner products of rows of blocks (R, P), and the sum of the rows (P,).
+
+    Both are float64, computed by slices. Those of other blocks are among the products, last.
+    """
+    count, sums = sum(map(len, blocks)), []
     gram = torch.zeros((), dtype=torch.float64, device="cpu")
     for begin in range(0, blocks[0].shape[1], 2**13):
-        rows = torch.cat([block[:, begin : begin + 2**13] for block in blocks]).double()
+        rows = [block[:, begin : begin + 2**13] for block in (*blocks, *others)]
+        rows = torch.cat(rows).double()
+        sums.append(rows[:count].sum(0))
         gram = gram + (rows @ rows.T).cpu()
-    return gram.numpy()
+    return gram.numpy(), torch.cat(sums)
 
 
 @dataclass(frozen=True)
@@ -101,11 +118,11 @@ class Sample:
         """||mean g||^2 - s^2/M (1 - M/N), of some of the gradients."""
         return square_of_sum / count**2 - variance / count * (1 - count / self.population)
 
-    @property
+    @cached_property
     def estimate(self) -> float:
         return self._unbiased(self.square_of_sum, self.variance, self.count)
 
-    @property
+    @cached_property
     def standard_error(self) -> float:
         """Delete-a-group jackknife of the estimate, unequal groups."""
         if self.count == self.population:
