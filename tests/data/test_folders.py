@@ -270,6 +270,21 @@ def test_a_class_without_images_is_named(folder_root):
         folders._Files(folder_root / "train" / "n00")
 
 
+@pytest.mark.parametrize("sign", [" (1)", "(1)", " copy", " - Copy (2)", " 2", "_副本", "~"])
+def test_a_copy_in_a_tree_is_refused_and_what_is_numbered_alike_is_not(folder_root, sign):
+    image, copy = (folder_root / "train" / "n01" / f"0{end}.JPEG" for end in ("", sign))
+    imagenet(folder_root)
+    copy.with_stem("00").write_bytes(image.read_bytes())  # two images may be the same one
+    copy.write_bytes(image.read_bytes()[::-1])  # as large, but another
+    before = imagenet(folder_root)
+    copy.write_bytes(image.read_bytes())
+    with pytest.raises(UsageError, match="is a copy of 0.JPEG beside it.*: remove it") as error:
+        imagenet(folder_root)
+    assert copy.name in str(error.value) and "\n" not in str(error.value)
+    copy.unlink()
+    assert imagenet(folder_root).count == before.count - 1
+
+
 @pytest.mark.parametrize("link, to", [("n01/up", ".."), ("n02/x", "../n01"), ("n03", "n01")])
 def test_a_folder_that_a_link_reaches_twice_is_refused(folder_root, link, to):
     """Round a loop torchvision would take each image forty times."""

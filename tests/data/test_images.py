@@ -324,6 +324,13 @@ NOT_WHOLE = {
     "two versions": (
         ("train-v1-0.parquet", "train-v2-0.parquet"), "train-v2-0.parquet .* train-v1-0.parquet"
     ),
+    "a number is missing": (
+        ("train-part-08.parquet", "train-part-10.parquet"), r"lacks train-part-09\*.parquet"
+    ),
+    "a letter is missing": (
+        ("train-a.parquet", "train-c.parquet"),
+        r"lacks train-b\*.parquet .*where it is whole, number them as in -00000-of-00002\.$",
+    ),
     "two unlike names": (("train-full.parquet", "train-old.parquet"), "train-full.* train-old"),
 }  # fmt: skip
 
@@ -356,10 +363,10 @@ def test_a_copy_of_other_bytes_is_refused_whatever_its_name(cifar_root, name):
         file.unlink()
 
 
-@pytest.mark.parametrize("copy", ["train-b.parquet", "test-00000-of-00001.parquet"])
+@pytest.mark.parametrize("copy", ["train-c.parquet", "test-00000-of-00001.parquet"])
 def test_a_copy_under_another_name_is_told(cifar_root, copy):
     """Of equal size and content; files of other content may be as large."""
-    shards(cifar_root, "train-a.parquet", "train-c.parquet")
+    shards(cifar_root, "train-a.parquet", "train-b.parquet")
     (cifar_root / "cifar10" / copy).write_bytes(
         (cifar_root / "cifar10" / "train-a.parquet").read_bytes()
     )

@@ -17,7 +17,6 @@ from stationarity.runs import distributed
 from stationarity.runs.settings import get
 from stationarity.train import loop
 from torch import nn
-from torch.distributed.run import get_args_parser
 
 IMAGES = {
     "measure_on": "draws", "crop_padding": 4,
@@ -160,15 +159,14 @@ def test_what_does_not_train_is_no_matter_for_several_processes(tmp_path):
     assert all("without torchrun" in one for one in said)
 
 
-def test_devices_meet_where_the_name_of_the_host_leads_nowhere(monkeypatch):
-    commands = []
-    monkeypatch.setattr(launch, "follow", lambda command, _: commands.append(command))
-    launch._start_processes(2, "full_batch", "classroom", get("full_batch"), None, "cpu", False)
-    options = get_args_parser().parse_args(commands[0][3:])
-    assert (options.local_addr, options.nproc_per_node) == ("127.0.0.1", "2")
-
-
 def test_torchrun_is_started_for_several_devices(tmp_path, monkeypatch):
+    """They meet where the name of the host leads nowhere, as it does in some containers."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket\nsocket.gethostname = lambda: 'leads.nowhere.invalid'\n"
+    )
+    monkeypatch.setenv(
+        "PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    )
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path))
     settings = IMAGES | {"epochs": 1, "measure_every": 0, "observe_every": 0, "drops": ""}
     run = stationarity.run("imagenet_resnet", settings=settings, device="cpu", devices=2)

@@ -1,6 +1,7 @@
 """ImageNet, as an ImageFolder tree or a table: batches streamed from disk by workers."""
 
 import atexit
+import filecmp
 import hashlib
 import itertools
 import multiprocessing
@@ -123,6 +124,18 @@ def tree(root: Path) -> tuple[tuple, dict]:
     return (train, test), {"source": "ImageFolder", "images": len(paths)} | hashes
 
 
+def _named_after(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of names where the second is the first and a sign, such as `` (1)``."""
+    before: list[tuple[str, str]] = []
+    for stem, kind in sorted(map(os.path.splitext, names)):
+        while before and not stem.startswith(before[-1][0]):
+            before.pop()
+        for one, its in before:
+            if kind == its and not stem[len(one) : len(one) + 1].isalnum():
+                yield one + its, stem + kind
+        before.append((stem, kind))
+
+
 class _Files:
     """The image files of a folder tree, one folder for each class, in torchvision's order.
 
@@ -142,8 +155,13 @@ class _Files:
                     readable(os.path.join(at, name), os.stat)
                 continue
             label = self.names.index(os.path.relpath(at, top).partition(os.sep)[0])
-            images = (n for n in names if n[0] != "." and n.lower().endswith(IMG_EXTENSIONS))
+            images = {n for n in names if n[0] != "." and n.lower().endswith(IMG_EXTENSIONS)}
             found += ((label, at, name) for name in images)
+            for name, copy in _named_after(images):
+                file, other = os.path.join(at, copy), os.path.join(at, name)
+                if readable(file, lambda path: filecmp.cmp(path, other, shallow=False)):
+                    told = f"{file} is a copy of {name} beside it, and would count twice"
+                    raise UsageError(f"{told}: remove it.")
         if closed:
             said = f"{closed[0].filename} cannot be read ({closed[0].strerror})"
             raise UsageError(f"{said}: make it readable, or remove it.")

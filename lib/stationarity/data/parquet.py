@@ -125,14 +125,16 @@ def _whole(files: list[Path], source: Source) -> list[Path]:
             said = f"{files[k]} is by its name no part of one set{beside}: keep the files of"
             remedy = "one copy or revision, and number them as in -00000-of-00002.parquet"
             raise UsageError(f"{said} {remedy}.")
-    head, digits, of, last = parts[0].groups()
-    count = int(last or 0)
-    first = int(count in numbers or digits[0] != "0")  # some count from 1
+    head, digits, of, last = parts[0].groups(default="")
+    count = int(last or max(numbers) - min(numbers) + 1)
+    first = int(count in numbers or digits[0] != "0") if last else min(numbers)
     for number in range(first, first + count):
         if number not in numbers:
-            lacking = f"{head}{number:0{len(digits)}}{of}{last}*.parquet in {files[0].parent}"
+            near = chr(number + 87) if digits.isalpha() else f"{number:0{len(digits)}}"
+            lacking = f"{head}{near}{of}{last}*.parquet in {files[0].parent}"
+            whole = "" if last else "; where it is whole, number them as in -00000-of-00002"
             remedy = f"get all its files from {source.page}; where they come from the hub"
-            raise UsageError(f"{source.name} lacks {lacking}: {remedy}, {ONLINE}.")
+            raise UsageError(f"{source.name} lacks {lacking}: {remedy}, {ONLINE}{whole}.")
     return files
 
 
