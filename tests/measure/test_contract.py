@@ -140,6 +140,12 @@ def test_the_contract(start, middle, dtype, training, dropout, count, kept, end,
         "gradient": lambda: (
             measure.gradient_statistics(model, objective, batches).mean_gradient
         ),
+        "partition": lambda: (
+            measure.partition_statistics(model, objective, [batches]).gradient_norm_squared
+        ),
+        "projected": lambda: measure.projected_gradients(
+            model, objective, batches, direction[None]
+        ),
         "top": lambda: measure.sharpness(model, objective, batches, tol=1e-4).eigenvalues,
         "along": lambda: measure.directional_sharpness(model, objective, batches, direction),
         "loss": lambda: measure.mean_loss(model, objective, batches),
@@ -162,5 +168,9 @@ def test_the_contract(start, middle, dtype, training, dropout, count, kept, end,
         near = NEAR[dtype]
         top = torch.linalg.eigvalsh(matrix)[-1]
         assert (found["gradient"] - slopes).norm() <= near * slopes.norm()
+        square, across = slopes.square().sum(), slopes @ direction.double()
+        assert (found["partition"] - square).abs() <= 2 * near * square
+        error = (found["projected"].mean() - across).abs()
+        assert error <= near * slopes.norm() * direction.double().norm()
         assert (found["along"] - unit @ matrix @ unit).abs() <= near * size
         assert (found["top"] - top).abs().max() <= (1e-3 + near) * size
