@@ -87,7 +87,7 @@ def directional_sharpness(
     """Return v'Hv / v'v: the curvature of the mean objective along v.
 
     ``direction``, (P,), of any dtype, is a flat vector such as ``mean_gradient``; M calls of
-    the objective. Raises ``ValueError`` for a zero direction, or one of another size, and
+    the objective, and two products of each batch, as the second tells whether they are right. Raises ``ValueError`` for a zero direction, or one of another size, and
     as :func:`sharpness`.
 
     Source: Zhang et al. 2022, whose code takes ||Hv|| / ||v||.
@@ -129,6 +129,12 @@ class MeanHessian:
         self.kept, self.losses = [], {}  # with the random states after them; at first
         self.keeps, self.checked, self.asked = keeps, False, False
 
+    @property
+    def precision(self) -> float:
+        """The coarsest spacing of numbers, of the parameters or where autocast computes."""
+        dtypes = {p.dtype for p in self.parameters} | self.before.autocast
+        return max(torch.finfo(dtype).eps for dtype in dtypes)
+
     def __call__(self, vector: Tensor, check=False) -> Tensor:
         """Return the product with a flat vector; ``check`` as :func:`check_symmetric` does."""
         total = None
@@ -160,8 +166,9 @@ class MeanHessian:
             image = product(vector)
             if check and (norm := norms(image)) > 0:
                 rows = torch.stack([vector, (image / norm).to(vector)])
-                check_symmetric(product, rows, torch.stack([image, product(rows[1])]))
-            check, total = False, total.add_(image)
+                images = torch.stack([image, product(rows[1])])
+                check_symmetric(product, rows, images, self.precision)
+            total.add_(image)
             del slopes, product  # with its graph, before the next is built
         return total
 
@@ -195,9 +202,8 @@ class MeanHessian:
         """Raise ``ValueError`` where a batch's loss is not what it was, beyond rounding."""
         value = loss.item()
         first = self.losses.setdefault(number, value)
-        rounding = max(torch.finfo(p.dtype).eps for p in self.parameters) ** 0.5
         apart, size = abs(value - first), max(map(abs, self.losses.values()))
-        if math.isfinite(first) and not apart <= rounding * size:  # half of the digits
+        if math.isfinite(first) and not apart <= self.precision**0.5 * size:  # half the digits
             said = "the objective gives a batch another loss when it is asked again"
             remedy = "keep what it changes in the model's buffers, and the batch as it is"
             raise ValueError(f"{said}: {remedy}")

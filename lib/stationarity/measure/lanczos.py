@@ -69,7 +69,7 @@ def largest_eigenpairs(
         trusted = space.count == space.size or (k == 1 and space.size > SMALL)
         converged = trusted or nothing_missed(space, tol, max_products)
     ritz = Ritz(space)
-    check_symmetric(matvec, space.rows, space.images)
+    check_symmetric(matvec, space.rows, space.images, getattr(matvec, "precision", 0.0))
     values, residuals = ritz.values[:k].to(like), ritz.norms[:k].to(like)
     return Sharpness(values, ritz.vectors(0, k), residuals, space.products, converged)
 

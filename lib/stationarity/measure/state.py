@@ -129,6 +129,7 @@ class Before:
         self.held = [*itertools.chain(*self.views)]  # for one look at all
         norms = (m._buffers for m in modules if lends and isinstance(m, _BatchNorm))
         self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]
+        self.autocast = set()  # dtypes in which the objective computes
         self.replaced = False  # a parameter, by the forward pass
         known = {id(p) for p in parameters}
         tensors = [v for v in reached if isinstance(v, Tensor) and id(v) not in known]
@@ -230,6 +231,20 @@ def _one_number(loss) -> Tensor:
     raise ValueError(f"the objective must return its loss, a scalar tensor, not {loss!s:.30}")
 
 
+def _noting(dtypes: set) -> Callable:
+    """Return what enters autocast, and notes its dtype; ``ValueError`` for float16."""
+    enter = torch.autocast.__enter__
+
+    def noted(autocast):
+        if autocast._enabled and autocast.fast_dtype == torch.float16:
+            said = "the objective computes in float16 (autocast), too coarse for derivatives"
+            raise ValueError(f"{said}: let it use bfloat16, or no autocast")
+        dtypes.update({autocast.fast_dtype} if autocast._enabled else ())
+        return enter(autocast)
+
+    return noted
+
+
 @contextmanager
 def without_trace(
     model: nn.Module, objective: Callable | None = None, curvature: bool = False
@@ -244,11 +259,14 @@ def without_trace(
     changes = [(parametrize, "_cache_enabled", 0)]
     if curvature and any(isinstance(one, nn.RNNBase) for one in model.modules()):
         changes.append((torch.backends.cudnn, "enabled", False))
-    plainly = torch.inference_mode(False), float32_products("ieee"), setting(*changes)
+    kinds = filter(torch.amp.is_autocast_available, {p.device.type for p in model.parameters()})
+    plainly = [torch.autocast(kind, enabled=False) for kind in kinds]
+    plainly += torch.inference_mode(False), float32_products("ieee"), setting(*changes)
     with contextlib.ExitStack() as stack:
         for way in (*plainly, attention, eager, replay):
             stack.enter_context(way)
         before = Before(model, objective, lends=curvature)
+        stack.enter_context(setting((torch.autocast, "__enter__", _noting(before.autocast))))
         try:
             yield before
         except BaseException as error:

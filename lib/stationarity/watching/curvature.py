@@ -62,7 +62,9 @@ def _top(watch, batches: list, root, shift):
 
         def product(vector: Tensor) -> Tensor:
             inner = root * vector
-            return root * (hessian(inner, check=not hessian.checked) + shift * inner)
+            image = root * (hessian(inner, check=not hessian.checked) + shift * inner)
+            product.precision = hessian.precision  # known when the objective was called
+            return image
 
         like = parameter_vector(watch.model)
         return largest_eigenpairs(product, like, k=1, generator=generator, **how)
