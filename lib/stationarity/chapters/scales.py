@@ -69,10 +69,10 @@ def of_run(run: Run) -> pd.DataFrame:
     settings, table = run.settings, of_settings(run.settings).set_index("stage")
 
     def mean(quantity: str, of: Callable = np.asarray) -> pd.Series:
-        found = {}
+        means = {}
         with contextlib.suppress(UsageError):  # not measured, or not often enough
-            found = {n: of(part.value).mean() for n, part in windows(run, quantity).items()}
-        return pd.Series(found, dtype=float).reindex(table.index)
+            means = {n: of(part.value).mean() for n, part in windows(run, quantity).items()}
+        return pd.Series(means, dtype=float).reindex(table.index)
 
     noise, square = mean("noise_norm") ** 2, mean("gradient_norm_squared")
     inflation, signal = mean("gradient_norm_naive", np.square) - square, square.clip(lower=0)
@@ -136,5 +136,5 @@ def table(paper: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
         columns[label] = {
             name: signs[matches(mine[name], paper[name])] + text(mine[name]) for name in NUMBERS
         }
-    found = pd.DataFrame(columns)
-    return found[(found != "?").any(axis=1)].rename(index=NUMBERS)
+    numbers = pd.DataFrame(columns)
+    return numbers[(numbers != "?").any(axis=1)].rename(index=NUMBERS)

@@ -168,8 +168,8 @@ class State:
             error.step = self.step - len(latest) + int(torch.isfinite(latest).int().argmin())
             raise error
         if end_of_epoch:
-            found = mean_and_error(torch.stack(self.losses).double().cpu())
-            self.rows += rows("train_loss", *found, step=self.step, epoch=self.epoch)
+            average = mean_and_error(torch.stack(self.losses).double().cpu())
+            self.rows += rows("train_loss", *average, step=self.step, epoch=self.epoch)
             self.losses, self.read = [], 0
             guessing.tell(self)
 

@@ -106,8 +106,8 @@ def _of_training_step(trainer) -> Callable:
         batch = trainer.strategy.batch_to_device(batch, device)
         silent = {"log": mock.DEFAULT, "log_dict": mock.DEFAULT}
         with mock.patch.multiple(module, **silent):
-            found = module.training_step(batch, 0)
-        return found["loss"] if isinstance(found, dict) else found
+            output = module.training_step(batch, 0)
+        return output["loss"] if isinstance(output, dict) else output
 
     return objective
 

@@ -74,13 +74,13 @@ def misses(rank: int, strength: float, *, batches=40, replicates=1000, seed=0) -
     square, error, naive = simulated(math.sqrt(truth), 1.0, shape, seed)
     grouped = zip(square.reshape(-1, 5), error.reshape(-1, 5), strict=True)
     levels = [trends.level(np.arange(5), *one).mean for one in grouped]
-    found = {
+    intervals = {
         "plain": Estimate.of(square, error),
         "widened": squared_norm(square, error, naive - square),
         "level": Estimate(*np.transpose(levels)),
     }
-    below = {f"{name} below": (one.high < truth).mean() for name, one in found.items()}
-    above = {f"{name} above": (one.low > truth).mean() for name, one in found.items()}
+    below = {f"{name} below": (one.high < truth).mean() for name, one in intervals.items()}
+    above = {f"{name} above": (one.low > truth).mean() for name, one in intervals.items()}
     return {"rank": rank, "strength": strength} | below | above
 
 

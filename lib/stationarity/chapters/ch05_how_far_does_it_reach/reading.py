@@ -79,7 +79,7 @@ def agreement(rows: pd.DataFrame, ways_out: Iterable, thresholds: Iterable) -> p
     the names of those that are ``differing``. ``standing``: how many agree if all count as
     they stand, settled or not, and "vanishes" is held against all else.
     """
-    expected, found = rows.regime.isin(list(ways_out)), []
+    expected, counted = rows.regime.isin(list(ways_out)), []
     for threshold in thresholds:
         below, above = rows.ratio_high < threshold, rows.ratio_low > threshold
         unsettled = above & (rows.trend == "falls")
@@ -91,8 +91,8 @@ def agreement(rows: pd.DataFrame, ways_out: Iterable, thresholds: Iterable) -> p
             "standing": below == expected,
         }  # fmt: skip
         row = {"threshold": threshold} | {name: int(one.sum()) for name, one in counts.items()}
-        found.append(row | {"differing": "; ".join(rows.regime[differ])})
-    return pd.DataFrame(found)
+        counted.append(row | {"differing": "; ".join(rows.regime[differ])})
+    return pd.DataFrame(counted)
 
 
 def level_against_drive(rows: pd.DataFrame) -> tuple[Estimate, float]:

@@ -79,9 +79,9 @@ def losses(
 def losses_and_gradients(theta: Tensor, *given) -> tuple[Tensor, Tensor]:
     """Return :func:`losses` (K,) and their gradients (K, P)."""
     theta = theta.detach().requires_grad_()
-    found = losses(theta, *given)
-    (gradients,) = torch.autograd.grad(found.sum(), theta)
-    return found.detach(), gradients
+    loss = losses(theta, *given)
+    (gradients,) = torch.autograd.grad(loss.sum(), theta)
+    return loss.detach(), gradients
 
 
 class Exact(NamedTuple):

@@ -89,15 +89,15 @@ def fit_one(times: ArrayLike, curve: ArrayLike, seed: int = 0) -> Curve:
     Source of the blocks: Kunsch, 1989.
     """
     curve = np.asarray(curve, float)
-    found = fit(times, curve)
-    rest = curve - found.curve[0]
+    fitted = fit(times, curve)
+    rest = curve - fitted.curve[0]
     lag = (rest[1:] * rest[:-1]).sum() / (rest @ rest or 1.0)
 
     def numbers(curves: NDArray) -> list:
         return fit(times, curves)[:2]
 
-    rate, level = _drawn(numbers, found.curve[0], rest, 3, seed)
-    return Curve(rate, level, float(lag), float(rest.std()), found.curve[0])
+    rate, level = _drawn(numbers, fitted.curve[0], rest, 3, seed)
+    return Curve(rate, level, float(lag), float(rest.std()), fitted.curve[0])
 
 
 def _drawn(numbers: Callable, curve: NDArray, rest: NDArray, fitted: int, seed: int) -> list:

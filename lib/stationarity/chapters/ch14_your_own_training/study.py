@@ -45,9 +45,9 @@ def your_training(settings: YourTraining, place: Place) -> list[tuple]:
     ):
         root = (keeper.folder or Path(spare)) / "watches"  # there for a run that goes on
         for member, name in enumerate(schedules.NAMES):
-            found = keeper.part(name, lambda: _watched(settings, text, name, keeper, root))
-            known[name] = found["facts"]
-            rows += [(*row[:2], member, *row[2:]) for row in found["rows"]]
+            watch = keeper.part(name, lambda: _watched(settings, text, name, keeper, root))
+            known[name] = watch["facts"]
+            rows += [(*row[:2], member, *row[2:]) for row in watch["rows"]]
         keeper.save(keeper.begin())  # from here on nobody needs what the watches wrote
         shutil.rmtree(root, ignore_errors=True)
     keeper.info["watched"] = known
