@@ -248,13 +248,18 @@ def described(run: Run) -> pd.DataFrame:
     decay = (run.settings.weight_decay or math.nan) * mean("weight_norm")
     noise = mean("noise_norm") ** 2
     columns = {
-        "stage": table.stage, "level": level_, "low": table.low, "high": table.high,
-        "over the start": table.ratio**2, "over the noise": level_ / noise.replace(0, math.nan),
+        "stage": table.stage,
+        "level": level_,
+        "low": table.low,
+        "high": table.high,
+        "over the start": table.ratio**2,
+        "over the noise": level_ / noise.replace(0, math.nan),
         "over the decay": loss["mean"].clip(lower=0) ** 0.5 / decay,
-        "change": table.change / level_, "change, low": table.change_low / level_,
+        "change": table.change / level_,
+        "change, low": table.change_low / level_,
         "change, high": table.change_high / level_,
         "correlation": table.memory.where(table.low < table.high),
-    }  # fmt: skip
+    }
     return pd.DataFrame(columns)
 
 

@@ -41,11 +41,15 @@ def clocks(settings: AnyTraining) -> pd.DataFrame:
         changing = settings.schedule == "cosine" and not settings.followed_epochs
         if not sgd or not forgetting or changing:
             forgetting = math.nan
-        rows.append({
-            "stage": number, "rate": rate, "memories": forgetting * steps,
-            "angular_step": math.sqrt(2 * forgetting), "order": (1 - beta) * per_epoch,
+        row = {
+            "stage": number,
+            "rate": rate,
+            "memories": forgetting * steps,
+            "angular_step": math.sqrt(2 * forgetting),
+            "order": (1 - beta) * per_epoch,
             "second_moment": math.nan if sgd else (1 - BETAS[1]) * steps,
-        })  # fmt: skip
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -177,13 +177,11 @@ class State:
         """Return all that changes; all processes call it together."""
         if self.follower:
             self.follower.write()
+        kept = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         memory = getattr(self.loss, "memory", None)
-        return {
-            "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "path": self.path, "step": self.step, "rows": self.rows, "losses": self.losses,
-            "memory": None if memory is None else distributed.joined_up(memory, 1),
-            "directed": self.directed,
-        }  # fmt: skip
+        kept["memory"] = None if memory is None else distributed.joined_up(memory, 1)
+        names = "path", "step", "rows", "losses", "directed"
+        return kept | {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, kept: dict) -> None:
         self.model.load_state_dict(kept["model"])

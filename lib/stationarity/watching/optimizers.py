@@ -65,12 +65,11 @@ def facts(optimizer) -> list[dict]:
     for group in optimizer.param_groups if optimizer else ():
         adam = "betas" in group
         momentum = [float(b) for b in group["betas"]] if adam else float(group["momentum"])
-        groups.append({
-            "momentum": momentum, "nesterov": bool(group.get("nesterov", False)),
-            "weight_decay": float(group["weight_decay"]),
-            "decoupled": decoupled(optimizer, group),
-            "dampening": float(group.get("dampening", 0.0) if momentum else 0.0),
-        })  # fmt: skip
+        fact = {"momentum": momentum, "nesterov": bool(group.get("nesterov", False))}
+        fact |= {"weight_decay": float(group["weight_decay"])}
+        fact |= {"decoupled": decoupled(optimizer, group)}
+        fact |= {"dampening": float(group.get("dampening", 0.0) if momentum else 0.0)}
+        groups.append(fact)
     return groups
 
 

@@ -28,15 +28,21 @@ def report(run: Run, *, jointly: bool = False) -> dict:
     answers = judging.answers(seen, JUDGED if jointly else 1)
     facts = {key: run.info["watch"].get(key) for key in ("optimizer", "parameters")}
     return {
-        "run": run.folder.name, "name": run.name, "status": run.info["status"], **facts,
+        "run": run.folder.name,
+        "name": run.name,
+        "status": run.info["status"],
+        **facts,
         "window": {
-            "first": seen.first, "last": seen.last, "stage_begins": seen.begin,
-            "constant_rate": seen.steady, "learning_rates": seen.rates.tolist(),
+            "first": seen.first,
+            "last": seen.last,
+            "stage_begins": seen.begin,
+            "constant_rate": seen.steady,
+            "learning_rates": seen.rates.tolist(),
         },
         "answers": [_plain(asdict(one)) for one in answers],
         "numbers": _plain(scales.numbers(seen)),
         "note": note(jointly),
-    }  # fmt: skip
+    }
 
 
 def _plain(entries: dict) -> dict:

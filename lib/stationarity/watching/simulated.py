@@ -17,19 +17,28 @@ POINTS = 40  # measurements in a window
 REGIMES = {  # what :func:`whole` is given, by what it is
     "noise at a settled loss": {"start": 3.0, "first": 500},
     "noise that ends at the minimum": {
-        "start": 3.0, "first": 500, "noise": lambda away: 0.5 * away**2,
+        "start": 3.0,
+        "first": 500,
+        "noise": lambda away: 0.5 * away**2,
     },
     "no noise": {"start": "anywhere", "noise": 0.0, "curvature": np.array([0.002, 0.01])},
-}  # fmt: skip
+}
 CURVATURE = np.geomspace(0.3, 1.5, 20)
 SLOW, FREE = np.full(20, 0.005), np.full(20, 1e-9)
 GROUP = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "decoupled": False}
 
 
 def quadratic(
-    seeds: int, curvature=CURVATURE, *, noise=1.0, start=0.0, drift=0.0, momentum=0.0,
-    steps=4000, seed=0,
-) -> dict[str, NDArray]:  # fmt: skip
+    seeds: int,
+    curvature=CURVATURE,
+    *,
+    noise=1.0,
+    start=0.0,
+    drift=0.0,
+    momentum=0.0,
+    steps=4000,
+    seed=0,
+) -> dict[str, NDArray]:
     """Follow SGD on a quadratic around 3, (seeds, steps) of each quantity of a watch.
 
     And of every fourth step all weights, ``theta``. ``start`` is the distance from the minimum,

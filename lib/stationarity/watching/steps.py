@@ -174,9 +174,12 @@ class Displacements:
         places = torch.stack(self.places) if self.places else torch.zeros(0)
         now = self.sketch([p.detach() for p in self.parameters])
         return {
-            "stride": self.stride, "next_point": self.next_point, "now": now,
-            "points": [[*point] for point in self.points], "places": places,
-        }  # fmt: skip
+            "stride": self.stride,
+            "next_point": self.next_point,
+            "now": now,
+            "points": [[*point] for point in self.points],
+            "places": places,
+        }
 
     def load_state_dict(self, kept: dict, series: dict) -> None:
         """Go on from a state, with the series as it was written; the weights must be its own."""

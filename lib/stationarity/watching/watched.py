@@ -174,9 +174,15 @@ def watched(run: Run) -> Watched:
     sketch = table[(table.quantity == "sketch") & table.step.between(first, last)]
     sketch = sketch.pivot(index="step", columns="index", values="value")
     return Watched(
-        facts=run.info["watch"], begin=int(steps[begin]), first=first, last=last,
-        rates=rates[-1], series=series, start=start, steady=steady,
+        facts=run.info["watch"],
+        begin=int(steps[begin]),
+        first=first,
+        last=last,
+        rates=rates[-1],
+        series=series,
+        start=start,
+        steady=steady,
         rate_before=float(rates[inside, 0]) if rates.size else np.nan,
         sketch=sketch.to_numpy() if len(sketch) else None,
         sketch_every=int(np.diff(sketch.index[:2])[0]) if len(sketch) > 1 else 1,
-    )  # fmt: skip
+    )

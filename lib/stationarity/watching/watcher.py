@@ -228,11 +228,15 @@ class Watch:
         distances = [[*steps, float(one)] for *steps, one in self.displacements.distances]
         series = torch.stack([*self.displacements.series.values()] or [torch.zeros(0)])
         return kept | {
-            "folder": self.table.info["fingerprint"], "rank": distributed.rank(),
-            "ring": self.steps.ring[: self.row].clone(), "rates": rates, "distances": distances,
+            "folder": self.table.info["fingerprint"],
+            "rank": distributed.rank(),
+            "ring": self.steps.ring[: self.row].clone(),
+            "rates": rates,
+            "distances": distances,
             "displacements": self.displacements.state_dict(),
-            "series": series, "series_steps": [*self.displacements.series],
-        }  # fmt: skip
+            "series": series,
+            "series_steps": [*self.displacements.series],
+        }
 
     def load_state_dict(self, kept: dict) -> None:
         """Go on with a watch, where its training does: rows of later steps are dropped.

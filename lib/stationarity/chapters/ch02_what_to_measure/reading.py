@@ -54,10 +54,12 @@ def one_channel(epsilon: float, decay: float, target: float) -> Channel:
     alone = gradient_statistics(model, loss, [corners], population=1).mean_gradient[:2]
     whole = gradient_statistics(model, objective, [corners], population=1)
     return Channel(
-        norm, gain, gradient_norm=whole.gradient_norm_naive,
+        norm,
+        gain,
+        gradient_norm=whole.gradient_norm_naive,
         cosine=float(alone[0] / alone.norm()),
         sharpness=float(sharpness(model, objective, [corners]).eigenvalues[0]),
-    )  # fmt: skip
+    )
 
 
 def misses(rank: int, strength: float, *, batches=40, replicates=1000, seed=0) -> dict:

@@ -61,10 +61,11 @@ def _row(run: Run, regime: Regime) -> dict:
         "growth": Estimate.mean(half.iloc[-1] / half.iloc[0] - 1),
     }
     row = {
-        "regime": regime.name, "verdict": verdict_of(estimates["ratio"]),
+        "regime": regime.name,
+        "verdict": verdict_of(estimates["ratio"]),
         "trend": estimates["exponent"].trend,
         "drive": drive if regime.optimizer == "sgd" else math.nan,
-    }  # fmt: skip
+    }
     for name, one in estimates.items():
         row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     return row
@@ -85,11 +86,8 @@ def agreement(rows: pd.DataFrame, ways_out: Iterable, thresholds: Iterable) -> p
         unsettled = above & (rows.trend == "falls")
         judged = below | above & ~unsettled
         differ = judged & (below != expected)
-        counts = {
-            "agree": judged & ~differ, "differ": differ,
-            "undecided": ~(below | above), "unsettled": unsettled,
-            "standing": below == expected,
-        }  # fmt: skip
+        counts = {"agree": judged & ~differ, "differ": differ, "undecided": ~(below | above)}
+        counts |= {"unsettled": unsettled, "standing": below == expected}
         row = {"threshold": threshold} | {name: int(one.sum()) for name, one in counts.items()}
         counted.append(row | {"differing": "; ".join(rows.regime[differ])})
     return pd.DataFrame(counted)

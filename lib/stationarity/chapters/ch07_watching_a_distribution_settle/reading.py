@@ -23,8 +23,9 @@ LOSSES = ("minibatch_loss", "loss", "gradient_norm", "buffer_norm")  # what the 
 WEIGHTS = ("weight_norm", "random_1", "random_2", "hessian_1", "hessian_2")
 PROJECTIONS = {
     f"{name}_{index + 1}": {"quantity": name, "index": index}
-    for name in ("random", "hessian", "observed_random") for index in range(2)
-}  # fmt: skip
+    for name in ("random", "hessian", "observed_random")
+    for index in range(2)
+}
 # Along a training run, see the setting observe_every.
 OBSERVED = tuple(f"observed_{name}" for name in ("minibatch_loss", *WEIGHTS[:3]))
 SURROGATES = 20  # drawn for a control or a known case, whose estimate is their median

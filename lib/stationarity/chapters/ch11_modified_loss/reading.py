@@ -184,8 +184,9 @@ def variance_ratio(run: Run, case: str = "") -> Estimate:
 
 @quantity(
     "simultaneous over the momenta (Bonferroni, Student's t over the trajectories)",
-    **CASES, isotropic="the quadratic with noise of one variance in all modes",
-)  # fmt: skip
+    **CASES,
+    isotropic="the quadratic with noise of one variance in all modes",
+)
 def temperature_exponent(run: Run, case: str = "") -> Estimate:
     """The power of the curvature that a mode's temperature follows.
 

@@ -181,12 +181,14 @@ def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[
     velocity, position = np.diff(positions, axis=1) / rate, positions[:, 1:]
     turned, power = rotation(position, velocity, lags), spectra(position, settings.segment)
     by_mode = {
-        "curvature": (curvature,), "noise_variance": (np.diag(noise),),
-        "noise_covariance": (np.diag(noise, 1),), **statistics(position, rate),
+        "curvature": (curvature,),
+        "noise_variance": (np.diag(noise),),
+        "noise_covariance": (np.diag(noise, 1),),
+        **statistics(position, rate),
         "rotation": turned[:, 1],
         "position_rotation": rotation(position[..., :-1], position[..., 1:], [1])[:, 0],
         "spectrum_peak": spectral_peaks(power),
-    }  # fmt: skip
+    }
     exponent, modes = temperature_exponent(position, curvature), range(len(noise))
     metrics = rows("temperature_exponent", *exponent, of=of)
     for name, columns in by_mode.items():

@@ -65,10 +65,14 @@ def answers(by_label: dict[str, dict[str, dict]], key: str) -> pd.DataFrame:
     for label, given in by_label.items():
         one = given[key]
         value, low, high = (_written(one[end]) for end in ("number", "low", "high"))
-        rows.append({
-            "at the end of": label, "verdict": one["verdict"], "number": value,
-            "interval": f"{low} to {high}", "why": one["why"],
-        })  # fmt: skip
+        row = {
+            "at the end of": label,
+            "verdict": one["verdict"],
+            "number": value,
+            "interval": f"{low} to {high}",
+            "why": one["why"],
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -138,16 +142,21 @@ def balance(run: Run) -> pd.DataFrame:
         growth = (size.iloc[-1] - size.iloc[0]) / 2 / len(moved)
         decays = seen.facts["groups"][MATRICES]["weight_decay"]
         decay = seen.rates[MATRICES] * decays * size.iloc[:-1].mean()
-        rows.append({
-            "stage": label, "decay": decay / push, "growth": growth / push,
-            "gradients": 1 - (decay + growth) / push, "size": (size.mean() / entries) ** 0.5,
-        })  # fmt: skip
+        row = {
+            "stage": label,
+            "decay": decay / push,
+            "growth": growth / push,
+            "gradients": 1 - (decay + growth) / push,
+            "size": (size.mean() / entries) ** 0.5,
+        }
+        rows.append(row)
     return pd.DataFrame(rows, columns=["stage", "decay", "gradients", "growth", "size"])
 
 
 def costs(run: Run) -> pd.DataFrame:
     """Return the seconds of each training, of its notes and of its measurements, a row each."""
-    return pd.DataFrame([
+    rows = [
         {"training": name, **facts["seconds"], "taken": run.settings.steps}
         for name, facts in run.info["watched"].items()
-    ])  # fmt: skip
+    ]
+    return pd.DataFrame(rows)
