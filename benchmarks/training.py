@@ -33,8 +33,8 @@ from stationarity.data.images import Batches
 from stationarity.runs import provenance, records
 from stationarity.runs.checkpoints import Keeper, Place
 from stationarity.runs.settings import get
-from stationarity.train import following, precision
 from stationarity.train import loop as train
+from stationarity.train import precision, trajectory
 from torch.nn import functional
 
 TURN = 2  # steps
@@ -214,15 +214,15 @@ def followed(device: str, steps: int) -> None:
     theta = measure.parameter_vector(bare.model)
     directions = torch.randn(30, len(theta), device=device)
     axes = torch.cat([directions, theta[None]])
-    follower = following.Follower(axes, 10**6, Keeper(), theta)
+    follower = trajectory.Follower(axes, 10**6, Keeper(), theta)
     plain, extra = [], []
-    for _ in range(max(steps // (5 * following.SNAPSHOTS), 2)):
-        plain += [bare.turn() / TURN for _ in range(following.SNAPSHOTS // TURN)]
+    for _ in range(max(steps // (5 * trajectory.SNAPSHOTS), 2)):
+        plain += [bare.turn() / TURN for _ in range(trajectory.SNAPSHOTS // TURN)]
         start = now(theta.device)
-        for _ in range(following.SNAPSHOTS):
+        for _ in range(trajectory.SNAPSHOTS):
             follower.follow(measure.parameter_vector(bare.model))
-        extra.append((now(theta.device) - start) / following.SNAPSHOTS)
-    held = theta.nbytes * (len(directions) + following.SNAPSHOTS + following.POINTS + 2)
+        extra.append((now(theta.device) - start) / trajectory.SNAPSHOTS)
+    held = theta.nbytes * (len(directions) + trajectory.SNAPSHOTS + trajectory.POINTS + 2)
     print(
         f"   ResNet-18, {path}: {1 + median(extra) / median(plain):.3f} "
         f"({1e3 * median(extra):.1f} ms beside {1e3 * median(plain):.0f} ms a step); "

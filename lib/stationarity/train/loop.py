@@ -16,7 +16,7 @@ from ..runs import distributed
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from ..stats.estimate import mean_and_error
-from . import directions, guessing, precision
+from . import chance_level, directions, precision
 from .measuring import Measurement, Observation
 from .schedules import learning_rate
 
@@ -171,7 +171,7 @@ class State:
             average = mean_and_error(torch.stack(self.losses).double().cpu())
             self.rows += rows("train_loss", *average, step=self.step, epoch=self.epoch)
             self.losses, self.read = [], 0
-            guessing.tell(self)
+            chance_level.warn(self)
 
     def state_dict(self) -> dict:
         """Return all that changes; all processes call it together."""

@@ -12,7 +12,7 @@ from ..measure.derivatives import gradients
 from ..measure.state import without_trace
 from ..runs import distributed
 from . import curvature
-from .drawing import halves, size_of
+from .fresh_batches import halves, size_of
 from .noise import Gradients, Noise
 
 COPIES = 47  # gradients that the curvature holds in memory

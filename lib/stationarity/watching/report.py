@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ..runs import records
 from ..runs.records import Run
-from . import judging, page, scales
+from . import page, questions, scales
 from .watched import watched
 
-JUDGED = len(judging.QUESTIONS)
+JUDGED = len(questions.QUESTIONS)
 
 
 def report(run: Run, *, jointly: bool = False) -> dict:
@@ -25,7 +25,7 @@ def report(run: Run, *, jointly: bool = False) -> dict:
     for a run that was not watched.
     """
     seen = watched(run)
-    answers = judging.answers(seen, JUDGED if jointly else 1)
+    answers = questions.answers(seen, JUDGED if jointly else 1)
     facts = {key: run.info["watch"].get(key) for key in ("optimizer", "parameters")}
     return {
         "run": run.folder.name,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from . import judging
+from . import questions
 from .answers import Answer
 from .limits import EDGE, MOSTLY, batch, edge
 from .settling import VANISHED, gradient, loss, spread, weights
@@ -146,7 +146,7 @@ def whole(seeds: int, *, first=0, **given) -> Iterator[Watched]:
 
 def regime(one: Watched) -> Answer:
     """Say whether this is the regime of the papers, from the answers that it rests on."""
-    return judging.regime(one, {ask.__name__: ask(one) for ask in (loss, gradient, spread)})
+    return questions.regime(one, {ask.__name__: ask(one) for ask in (loss, gradient, spread)})
 
 
 def _noisy(level: float, error: float, seeds: int, seed=0) -> NDArray:

@@ -17,7 +17,7 @@ from ..measure.derivatives import trainable
 from ..runs import distributed, records
 from . import optimizers
 from .checks import check, check_device, most_for_sharpness, same_model, unwrapped
-from .drawing import Draws, size_of
+from .fresh_batches import Draws, size_of
 from .measuring import Measurement
 from .pacing import Pace
 from .steps import NUMBERS, RING, Displacements, Steps, mean_of_known

@@ -66,10 +66,8 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
     elif settled == NO:
         why = "The loss still changes: this is learning, and not yet the state after it."
     elif verdict == YES and not watched.steady:
-        verdict, why = (
-            OPEN,
-            "The loss has settled and the gradient has not vanished, but in the",
-        )
+        verdict = OPEN
+        why = "The loss has settled and the gradient has not vanished, but in the"
         why += f" window {watched.course}: the papers' state is one at a rate that is held."
         advice = HOLD
     elif verdict == YES:
