@@ -28,7 +28,7 @@ from unittest import mock
 import stationarity
 import torch
 from stationarity import data, measure, nets
-from stationarity.book import counting
+from stationarity.book import cost
 from stationarity.data.images import Batches
 from stationarity.runs import provenance, records
 from stationarity.runs.checkpoints import Keeper, Place
@@ -196,12 +196,12 @@ def _measuring(device: str, model: str, batch_size: int, size: int) -> None:
     examples = 50_000 if scale == "single-gpu" else 1_281_167
     interval = chosen.measure_every * (examples // batch_size)
     few = chosen.sharpness_batches
-    cost = chosen.measure_batches * batch
-    cost += few * ((chosen.sharpness_products + 1) * products + 2 * batch / 3)
+    passes = chosen.measure_batches * batch
+    passes += few * ((chosen.sharpness_products + 1) * products + 2 * batch / 3)
     print(
         f"   {scale}: {chosen.measure_batches} batches and {few} x at most "
         f"{chosen.sharpness_products} products every {interval} steps: at most "
-        f"{cost / interval:.2f}"
+        f"{passes / interval:.2f}"
     )
 
 
@@ -247,7 +247,7 @@ def rate(device: str, _steps: int) -> None:
         line = f"   {model}: {batch_size / seconds[path]:.0f} a second ({path})"
         line += f", {seconds['float32'] / seconds[path]:.1f} times float32's"
         if device == "cuda":
-            operations = batch_size * counting.counted(dataset.settings)[0].gradient
+            operations = batch_size * cost.counted(dataset.settings)[0].gradient
             share = operations / seconds[path] / matrix_rate()
             line += f", {100 * share:.0f} % of the matrix rate"
         print(line)
