@@ -167,15 +167,12 @@ def transformers_callback(
 
 def _of_outputs(model, batch):
     device = next(model.parameters()).device
-    outputs = model(**{key: _to(one, device) for key, one in batch.items()})
+    moved = {k: x.to(device) if isinstance(x, torch.Tensor) else x for k, x in batch.items()}
+    outputs = model(**moved)
     if outputs.get("loss") is None:
         said = "The model returns no loss for a batch"
         raise UsageError(f"{said}: give labels with it, or an objective of your own.")
     return outputs["loss"]
-
-
-def _to(one, device):
-    return one.to(device) if isinstance(one, torch.Tensor) else one
 
 
 def _place(args, state) -> Path:
