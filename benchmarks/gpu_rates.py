@@ -17,7 +17,7 @@ import torch
 from gpu_clock import matrix_rate, now, profile, seconds_of
 from PIL import Image
 from stationarity import data, measure
-from stationarity.book import counting
+from stationarity.book import cost
 from stationarity.chapters.sizes import data_of, net
 from stationarity.data.images import TensorImages
 from stationarity.data.text import TokenStreams
@@ -37,7 +37,7 @@ def device_of(options) -> str:
 def training(options, results, settings, dataset, unit: str, each: int = 1) -> None:
     """Time training steps on each path; ``each`` are the units of an example."""
     device, dry = device_of(options), options.dry
-    operations = settings.batch_size * counting.counted(settings)[0].gradient
+    operations = settings.batch_size * cost.counted(settings)[0].gradient
 
     def row(path: str) -> dict:
         peak = matrix_rate(torch.bfloat16, device, dry)
@@ -167,7 +167,7 @@ def product(settings, device: str, dry: bool, peak: float) -> dict:
             call()
             taken.append(now(device) - start)
     plain, ours = (median(taken[1:]) / count for taken in times.values())
-    operations = settings.batch_size * counting.counted(settings)[1].product
+    operations = settings.batch_size * cost.counted(settings)[1].product
     return {
         "a second": f"{1 / ours:.3g} products of a batch of {settings.batch_size}",
         "in gradients": ours / plain, "share of the peak": operations / ours / peak,

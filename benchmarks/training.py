@@ -28,13 +28,13 @@ from unittest import mock
 import stationarity
 import torch
 from stationarity import data, measure, nets
-from stationarity.book import counting
+from stationarity.book import cost
 from stationarity.data.images import Batches
 from stationarity.runs import provenance, records
 from stationarity.runs.checkpoints import Keeper, Place
 from stationarity.runs.settings import get
-from stationarity.train import following, precision
 from stationarity.train import loop as train
+from stationarity.train import precision, trajectory
 from torch.nn import functional
 
 TURN = 2  # steps
@@ -196,12 +196,12 @@ def _measuring(device: str, model: str, batch_size: int, size: int) -> None:
     examples = 50_000 if scale == "single-gpu" else 1_281_167
     interval = chosen.measure_every * (examples // batch_size)
     few = chosen.sharpness_batches
-    cost = chosen.measure_batches * batch
-    cost += few * ((chosen.sharpness_products + 1) * products + 2 * batch / 3)
+    passes = chosen.measure_batches * batch
+    passes += few * ((chosen.sharpness_products + 1) * products + 2 * batch / 3)
     print(
         f"   {scale}: {chosen.measure_batches} batches and {few} x at most "
         f"{chosen.sharpness_products} products every {interval} steps: at most "
-        f"{cost / interval:.2f}"
+        f"{passes / interval:.2f}"
     )
 
 
@@ -214,15 +214,15 @@ def followed(device: str, steps: int) -> None:
     theta = measure.parameter_vector(bare.model)
     directions = torch.randn(30, len(theta), device=device)
     axes = torch.cat([directions, theta[None]])
-    follower = following.Follower(axes, 10**6, Keeper(), theta)
+    follower = trajectory.Follower(axes, 10**6, Keeper(), theta)
     plain, extra = [], []
-    for _ in range(max(steps // (5 * following.SNAPSHOTS), 2)):
-        plain += [bare.turn() / TURN for _ in range(following.SNAPSHOTS // TURN)]
+    for _ in range(max(steps // (5 * trajectory.SNAPSHOTS), 2)):
+        plain += [bare.turn() / TURN for _ in range(trajectory.SNAPSHOTS // TURN)]
         start = now(theta.device)
-        for _ in range(following.SNAPSHOTS):
+        for _ in range(trajectory.SNAPSHOTS):
             follower.follow(measure.parameter_vector(bare.model))
-        extra.append((now(theta.device) - start) / following.SNAPSHOTS)
-    held = theta.nbytes * (len(directions) + following.SNAPSHOTS + following.POINTS + 2)
+        extra.append((now(theta.device) - start) / trajectory.SNAPSHOTS)
+    held = theta.nbytes * (len(directions) + trajectory.SNAPSHOTS + trajectory.POINTS + 2)
     print(
         f"   ResNet-18, {path}: {1 + median(extra) / median(plain):.3f} "
         f"({1e3 * median(extra):.1f} ms beside {1e3 * median(plain):.0f} ms a step); "
@@ -247,7 +247,7 @@ def rate(device: str, _steps: int) -> None:
         line = f"   {model}: {batch_size / seconds[path]:.0f} a second ({path})"
         line += f", {seconds['float32'] / seconds[path]:.1f} times float32's"
         if device == "cuda":
-            operations = batch_size * counting.counted(dataset.settings)[0].gradient
+            operations = batch_size * cost.counted(dataset.settings)[0].gradient
             share = operations / seconds[path] / matrix_rate()
             line += f", {100 * share:.0f} % of the matrix rate"
         print(line)

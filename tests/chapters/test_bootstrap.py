@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from stationarity.chapters import bootstrap
-from stationarity.chapters.ch09_anomalous_diffusion.walks import squared_displacements
+from stationarity.chapters.ch09_anomalous_diffusion.stochastic_processes import (
+    squared_displacements,
+)
 from stationarity.errors import UsageError
 from stationarity.stats import displacement
 from stationarity.theory import stationary_covariance

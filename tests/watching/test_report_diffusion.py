@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
-from stationarity.chapters.ch09_anomalous_diffusion import walks
+from stationarity.chapters.ch09_anomalous_diffusion.stochastic_processes import (
+    brownian,
+    fractional,
+    ornstein_uhlenbeck,
+)
 from stationarity.errors import UsageError
 from stationarity.watching import diffusion, settling
 from stationarity.watching.simulated import seen
@@ -18,7 +22,7 @@ def paths(draw, argument):
 
 @pytest.mark.parametrize(
     "draw, argument, exponent",
-    [(walks.brownian, 0.0, 1.0), (walks.fractional, 0.3, 0.6), (walks.fractional, 0.7, 1.4)],
+    [(brownian, 0.0, 1.0), (fractional, 0.3, 0.6), (fractional, 0.7, 1.4)],
 )
 def test_the_interval_of_an_exponent_holds_it(draw, argument, exponent):
     found = [diffusion.displacements(one).exponent() for one in paths(draw, argument)]
@@ -30,17 +34,17 @@ def test_the_interval_of_an_exponent_holds_it(draw, argument, exponent):
 
 def test_diffusion_and_its_end_are_told():
     wanders, answers = counted(
-        settling.spread, [seen(sketch=one) for one in paths(walks.brownian, 0.0)]
+        settling.spread, [seen(sketch=one) for one in paths(brownian, 0.0)]
     )
     assert wanders["yes"] == SEEDS
     said = [one.why for one in answers]
     assert sum("as Brownian motion does" in one for one in said) >= at_least(0.93)
     stays, _ = counted(
-        settling.spread, [seen(sketch=one) for one in paths(walks.ornstein_uhlenbeck, 8.0)]
+        settling.spread, [seen(sketch=one) for one in paths(ornstein_uhlenbeck, 8.0)]
     )
     assert stays["no"] > 0.9 * SEEDS and not stays["yes"]
     flies, answers = counted(
-        settling.spread, [seen(sketch=one) for one in paths(walks.brownian, 0.3)]
+        settling.spread, [seen(sketch=one) for one in paths(brownian, 0.3)]
     )
     assert flies["yes"] == SEEDS
     assert all("faster than Brownian" in one.why for one in answers)

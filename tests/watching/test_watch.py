@@ -285,4 +285,4 @@ def test_a_watchs_code_is_all_that_decides_its_rows_and_not_what_a_report_says()
     for module in ("watching.watcher", "chapters.ch14_your_own_training.study"):
         files = {path.stem for path in closure(module) if path.parent.name == "watching"}
         assert {"watcher", "tables", "pacing", "measuring", "curvature", "steps"} <= files
-        assert not files & {"report", "judging", "page", "answers"}
+        assert not files & {"report", "questions", "page", "answers"}

@@ -36,13 +36,13 @@ class Criterion:
     reason: str = ""
     why: str = ""
 
-    def margin(self, found: Estimate) -> Estimate:
+    def margin(self, estimate: Estimate) -> Estimate:
         """Return the factor by which the criterion could be stricter, and still be met.
 
         Met is where the whole interval lies above 1. Stricter is a higher ``above``, a lower
         ``below``, or a band narrower about its centre: in logarithms where it is positive.
         """
-        given = np.array([*found, self.above, self.below])
+        given = np.array([*estimate, self.above, self.below])
         positive = np.maximum(given, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             if np.isnan(given).any():
@@ -61,20 +61,20 @@ class Criterion:
                 margins = (most - least) / 2 / away
         return Estimate(*margins.tolist())
 
-    def judge(self, found: Estimate) -> str:
+    def judge(self, estimate: Estimate) -> str:
         """Return ``holds`` for an interval inside, ``does not hold`` outside, ``undecided``."""
-        margin = self.margin(found)
+        margin = self.margin(estimate)
         if margin.low > 1:
             return "holds"
         return "does not hold" if margin.high < 1 else "undecided"
 
-    def needed(self, found: Estimate, within: tuple) -> tuple[float, float] | None:
-        """Return between which values an interval as wide as ``found`` would hold.
+    def needed(self, estimate: Estimate, within: tuple) -> tuple[float, float] | None:
+        """Return between which values an interval as wide as ``estimate`` would hold.
 
         None where none would of those that there are, which lie ``within`` two bounds.
         """
-        least = self.above + (found.value - found.low)
-        most = self.below - (found.high - found.value)
+        least = self.above + (estimate.value - estimate.low)
+        most = self.below - (estimate.high - estimate.value)
         return (least, most) if max(least, within[0]) <= min(most, within[1]) else None
 
     def __str__(self) -> str:

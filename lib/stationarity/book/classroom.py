@@ -59,13 +59,13 @@ def pieces(notebook) -> Iterator[tuple[str | None, object]]:
 
 def solutions(notebook) -> dict[str, dict]:
     """Return the solution of each exercise: its cells, their code, and its self-check."""
-    found = {}
+    by_label = {}
     for label, group in groupby(pieces(notebook), key=itemgetter(0)):
         if label:
             check, *cells = [piece for _, piece in group]
             code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-            found[label] = {"check": check, "cells": cells, "code": code}
-    return found
+            by_label[label] = {"check": check, "cells": cells, "code": code}
+    return by_label
 
 
 def checks(notebook) -> dict[str, dict]:

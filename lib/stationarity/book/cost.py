@@ -1,25 +1,43 @@
 """Time, memory, disk and money that a run needs: those of a run that exists, or estimated.
 
-Source: our section "Running at full size".
+A training run's operations are those of matrix products and convolutions (a multiplication
+and an addition are two), counted without numbers; a study's time is that of a recorded run,
+times the ratio of the steps. Source: our section "Running at full size".
 """
 
+import itertools
 import math
 import re
+import time
+from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import flop_registry
 
 from ..chapters.sizes import count_entries, data_of, net, steps_per_epoch
+from ..measure.derivatives import gradients, hessian_product, trainable
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS, Settings
-from ..train import directions
-from ..train.settings import AnyTraining, LanguageTraining
-from . import counting, verdicts
+from ..train import directions, loop, precision
+from ..train.settings import AnyTraining, LanguageTraining, Training
+from . import verdicts
 from .results import stale
 
 GRADIENTS = 26  # of the size of the weights, that a measurement holds: see stationarity.measure
 EACH = 4  # Hessian products that one of many directions takes, about
 UNITS = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"))
+PATIENCE = 0.3  # seconds that one kind of pass is timed
+COUNTED = {  # settings of a run on images that decide what an example costs
+    "dataset", "model", "classes", "width", "blocks", "batch_norm", "hidden", "image_size",
+    "loss",
+}  # fmt: skip
 
 
 class Work(NamedTuple):
@@ -53,12 +71,12 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
     """Return the work of a training run and of its measurements; following is left out.
 
     ``products``: Hessian products of one sharpness, else those of the settings; ``costs``:
-    of an example, as from :func:`counting.counted` or, in seconds, :func:`counting.timed`.
+    of an example, as from :func:`counted` or, in seconds, :func:`timed`.
     """
     data, batch = data_of(settings), settings.batch_size
     few = settings.sharpness_batches * batch
     products = settings.sharpness_products if products is None else products
-    counts, measured = costs or counting.counted(settings)
+    counts, measured = costs or counted(settings)
     examples, tests, further = settings.measure_batches * batch, data.tests, 0.0
     if isinstance(settings, LanguageTraining):
         tests = data.tests / settings.segment
@@ -83,8 +101,8 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
         directed = min(EACH * settings.directions, settings.direction_products)
         measuring += few * (measured.gradient + directed * each) + noise * measured.gradient
         images += few + noise
-    images = images if settings.dataset == "imagenet" else 0.0
-    return Work(steps, steps * batch * counts.gradient, measuring, images)
+    decoded = images if settings.dataset == "imagenet" else 0.0
+    return Work(steps, steps * batch * counts.gradient, measuring, decoded)
 
 
 def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
@@ -103,7 +121,7 @@ def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
     held = GRADIENTS + copies
     if settings.followed_epochs:
         held = max(held, 6 * settings.directions + 40)  # of measure.sharpness
-    _, measured = counting.counted(settings)
+    _, measured = counted(settings)
     graph = max(measured.kept_by_gradient, measured.kept_by_product) * item / 4
     disk = files + (3 * (1 + moments) + on_disk) * size
     return disk, (1 + moments + held) * size + graph * settings.batch_size / devices
@@ -142,13 +160,14 @@ def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
             took, source = math.nan, "no run yet"
         disk, memory = room(settings, used)
         rows[name] = {
-            "time": spoken(took), "from": source,
+            "time": spoken(took),
+            "from": source,
             "operations": f"{task.total:.1e}" if task else "-",
             "measuring": f"{task.measuring / task.total:.0%}" if task else "-",
             "disk (GB)": _rounded(disk / 1e9),
             "memory (GB)": _rounded(memory / 1e9) if task else "-",
             "price ($)": _rounded(took / 3600 * used * machine.dollars),
-        }  # fmt: skip
+        }
     return pd.DataFrame(rows).T.rename_axis(columns="experiment")
 
 
@@ -171,16 +190,161 @@ def spoken(duration: float) -> str:
     return f"{number:.2g} {unit}" if number < 10 else f"{number:.0f} {unit}"
 
 
-def checked(run: Run, device="cpu", words: int = 0) -> dict:
+def checked(run: Run, words: int = 0) -> dict:
     """Predict a run's time on this machine, beside the true one: threads share without loss."""
     settings, took = run.settings, run.info["wall_seconds"]
     products = run.series("sharpness_products").value.mean() if settings.measure_every else 0
-    parts = counting.timed(settings, device, run.info.get("path", "float32"), words)
-    operations = work(settings, products, counting.counted(settings, words)).total
+    parts = timed(settings, path=run.info.get("path", "float32"), words=words)
+    operations = work(settings, products, counted(settings, words)).total
     threads = re.search(r"(\d+) thread", run.info["device"])
     here = work(settings, products, parts).total / int(threads[1] if threads else 1)
-    return {
-        "run": f"{run.name}, {run.label}", "hardware": run.info["device"],
-        "operations": operations, "a second": operations / took, "took (s)": took,
-        "predicted (s)": here, "ratio": here / took,
-    }  # fmt: skip
+    row = {"run": f"{run.name}, {run.label}", "hardware": run.info["device"]}
+    row |= {"operations": operations, "a second": operations / took, "took (s)": took}
+    return row | {"predicted (s)": here, "ratio": here / took}
+
+
+class Counts(NamedTuple):
+    """What one example costs: operations, and bytes that a graph keeps (in float32)."""
+
+    forward: float = 0.0
+    gradient: float = 0.0  # the forward pass included
+    product: float = 0.0  # a Hessian product, all included
+    kept_by_gradient: float = 0.0
+    kept_by_product: float = 0.0
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations by PyTorch's formulas; its FlopCounterMode fails for shared weights."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if formula := flop_registry.get(func._overloadpacket):
+            self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts:
+    """Count what the objective costs on a batch of so many examples, for one of them.
+
+    All tensors may lie on the ``meta`` device.
+    """
+    parameters, storages = trainable(model), {}
+    weights = {weight.untyped_storage()._cdata for weight in parameters}
+    vector = torch.ones(count_entries(parameters), device=parameters[0].device)
+
+    def keep(tensor: Tensor) -> Tensor:
+        storages[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+        return tensor
+
+    def kept() -> int:
+        return sum(s.nbytes() for key, s in storages.items() if key not in weights)
+
+    with Operations() as done, torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        loss = objective(model, batch)
+        forward, by_gradient = done.total, kept()
+        slopes = gradients(loss, parameters, create_graph=True)
+        gradient = done.total
+        hessian_product(slopes, parameters, vector)
+    counts = forward, gradient, done.total, by_gradient, kept()
+    return Counts(*(one / examples for one in counts))
+
+
+def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
+    """Return the net, and the loss with a random batch in training and in a measurement."""
+    model, objective = net(settings, words, device), loop.loss_of(settings)
+    size, data = settings.batch_size, data_of(settings)
+    with torch.random.fork_rng(devices=[]):
+        if isinstance(settings, Training):
+            side = settings.image_size if settings.dataset == "imagenet" else data.size
+            images = torch.randn(size, data.channels, side, side, device=device)
+            way = objective, (images, torch.randint(data.classes, (size,), device=device))
+            return model, (way, way)
+        logarithms = torch.rand(size, settings.segment) * math.log(words or data.classes)
+        tokens = logarithms.double().exp().long().sub(1).to(device)  # Zipf's law
+        shape = settings.layers, size, settings.memory, settings.width
+        loss = loop.loss_of(settings)
+        loss.memory = torch.randn(shape, device=device)
+    context = tokens.repeat(1, settings.measure_context)
+    return model, ((loss, (tokens, tokens, None)), (objective, (tokens, tokens, context)))
+
+
+def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
+    """Count what an example costs in training, and what it costs in a measurement.
+
+    It is an image, or a segment of text; ``words`` a vocabulary's size, if not the dataset's.
+    """
+    images, fields = isinstance(settings, Training), type(settings).model_fields.keys()
+    decisive = COUNTED if images else fields - AnyTraining.model_fields
+    alike = dict.fromkeys(fields - decisive) | {"seed": 0}
+    # Of images one alone cannot be normalised.
+    alike["batch_size"] = 2 if images else settings.batch_size
+    return _counted(settings.model_copy(update=alike), words)
+
+
+@cache
+def _counted(settings, words: int) -> tuple[Counts, Counts]:
+    model, ways = _ways(settings, "meta")
+    if isinstance(settings, Training):
+        return (count(model, *ways[0], settings.batch_size),) * 2
+    vocabulary = model.vocabulary  # its cost depends on the words: it is added below
+    vocabulary.embed = lambda tokens: 1.0 * vocabulary.tables[0][0].expand(*tokens.shape, -1)
+    vocabulary.losses = lambda states, targets: states.square().sum(1)
+    operations, scores = _words(settings, words or data_of(settings).classes)
+    each = np.array([operations, 3 * operations, 9 * operations, 4 * scores, 8 * scores])
+    counts = [count(model, *way, settings.batch_size) for way in ways]
+    return tuple(Counts(*np.add(one, settings.segment * each)) for one in counts)
+
+
+def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
+    """Return operations and scores of the vocabulary for one token, by Zipf's law."""
+    edges, operations, scores = (0, *settings.cutoffs, size), 0.0, 0.0
+    for place, (begin, end) in enumerate(itertools.pairwise(edges)):
+        share = math.log((end + 1) / (begin + 1)) / math.log(size + 1) if place else 1.0
+        width = max(settings.width // settings.divisor**place, 1)
+        entries = end - begin if place else end + len(settings.cutoffs)
+        projections = 4 * width * settings.width if width < settings.width else 0
+        operations += share * (2 * width * entries + projections)
+        scores += share * entries
+    return operations, scores
+
+
+def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Counts, Counts]:
+    """Time an example in training and in a measurement on this machine, in seconds.
+
+    The shortest of a few times; on a CPU of one thread. ``path`` is the training step's way
+    in run.json; ``words`` as in :func:`counted`.
+    """
+    how = {"timer": time.process_time} if torch.device(device).type == "cpu" else {}
+    for one in _passes(settings.model_copy(update={"batch_size": 2}), device, path, words):
+        one()  # which pays for what is made once
+    passes = _passes(settings, device, path, words)
+    timers = [Timer("one()", globals={"one": one}, num_threads=1, **how) for one in passes]
+    times = [min(timer.blocked_autorange(min_run_time=PATIENCE).times) for timer in timers]
+    each = [one / settings.batch_size for one in times]
+    return Counts(*each[:2]), Counts(*each[2:])
+
+
+def _passes(settings, device, path: str, words: int) -> list[Callable]:
+    """Return training's forward pass and step, and a measurement's three kinds of passes."""
+    model, ((loss, trained), (objective, measured)) = _ways(settings, device, words)
+    parameters = trainable(model)
+    vector = torch.ones(count_entries(parameters), device=device)
+    optimizer = torch.optim.SGD(parameters, 0.0, momentum=settings.momentum)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        precision.computed(loss, model, trained, path).backward()
+        optimizer.step()
+
+    def slopes(create_graph: bool = True) -> tuple:
+        return gradients(objective(model, measured), parameters, create_graph=create_graph)
+
+    return [
+        lambda: torch.no_grad()(loss)(model, trained),
+        step,
+        lambda: torch.no_grad()(objective)(model, measured),
+        lambda: slopes(create_graph=False),
+        lambda: hessian_product(slopes(), parameters, vector),
+    ]

@@ -50,9 +50,9 @@ def table(figure: Figure) -> pd.DataFrame:
                 (panel, series, part, *xy, v, rows_called(xy[1]))
                 for xy, v in zip(points.tolist(), values)
             ]
-    found = pd.DataFrame(rows, columns=COLUMNS)
-    found = found[(found.part == ACROSS) | found[["x", "y"]].notna().all(axis=1)]
-    return found if found.row.any() else found.drop(columns="row")
+    shown = pd.DataFrame(rows, columns=COLUMNS)
+    shown = shown[(shown.part == ACROSS) | shown[["x", "y"]].notna().all(axis=1)]
+    return shown if shown.row.any() else shown.drop(columns="row")
 
 
 def _called(axes: Axes, which: str) -> str:

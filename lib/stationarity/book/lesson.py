@@ -54,8 +54,8 @@ def filled(text: str, values: dict | None = None) -> str:
     """Return prose with numbers in their places, the page's own or those given; else a dot."""
     known = page.GLUED if values is None else values
 
-    def number(found: re.Match) -> str:
-        value, form = known.get(found[1], "…"), (found[2] or ":")[1:]
+    def number(match: re.Match) -> str:
+        value, form = known.get(match[1], "…"), (match[2] or ":")[1:]
         return value if isinstance(value, str) else format(value, form)
 
     return GLUED.sub(number, text)
@@ -105,13 +105,13 @@ class SelfChecks:
             try:
                 with contextlib.redirect_stdout(io.StringIO()):
                     exec(check["code"], names)
-                    found = eval(check["value"], names)
+                    answer = eval(check["value"], names)
             except NameError as error:
                 said = f"The check of {label} needs the results of this page"
                 raise UsageError(
                     f"{said}: run all cells above the first exercise, then that one."
                 ) from error
-            self._right[label] = float(found)
+            self._right[label] = float(answer)
         return self._right[label]
 
 

@@ -55,7 +55,7 @@ def _behind(value) -> list[tuple[str, str, str]]:
         return [(value.name, results.anchor(value), told)]
     inside = value.values() if isinstance(value, dict) else value
     held = isinstance(value, dict | list | tuple)
-    return [found for one in inside for found in _behind(one)] if held else []
+    return [run for one in inside for run in _behind(one)] if held else []
 
 
 def _as_csv(table: pd.DataFrame) -> str:

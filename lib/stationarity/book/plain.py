@@ -66,18 +66,18 @@ class Book:
     @cached_property
     def names(self) -> dict[str, tuple[str, str]]:
         """What a label is called in prose, and its page."""
-        found = {}
+        named = {}
         for path in self.others:
             if path.with_suffix(".md").exists():
                 text = path.with_suffix(".md").read_text("utf-8")
             else:
                 first = nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells[0]
                 text = first.source
-            found[path.name] = f"*{title_of(text)}*", path.name
+            named[path.name] = f"*{title_of(text)}*", path.name
         for number, page in enumerate(self.chapters, start=1):
             for label, name in _names(self.notebook(page), page, number).items():
-                found[label] = name, page
-        return found
+                named[label] = name, page
+        return named
 
     def called(self, label: str, text: str = "") -> str:
         """Return a label's name, or the text given for it: a link where the book has one."""
@@ -96,8 +96,8 @@ class Book:
     def references(self, text: str) -> str:
         """Return a text with the names of things in place of roles."""
 
-        def named(found: re.Match) -> str:
-            role, text, target = found.groups()
+        def named(match: re.Match) -> str:
+            role, text, target = match.groups()
             if role == "cite":
                 works = (self.sources.get(key.strip(), key) for key in target.split(","))
                 return f"({'; '.join(works)})"
@@ -110,16 +110,16 @@ class Book:
         text = re.sub(r"^\([\w-]+\)=\n+", "", text, flags=re.MULTILINE)
         text = self._without_directives(text)
 
-        def tag(found: re.Match) -> str:
-            begin, label = found.groups()
+        def tag(match: re.Match) -> str:
+            begin, label = match.groups()
             return f"{begin}\\tag{{{self.names[label][0].strip('()')}}}\n{begin}$$"
 
         return self._expanded(self.references(EQUATION.sub(tag, text))).strip()
 
     def _without_directives(self, text: str) -> str:
-        def written(found: re.Match) -> str:
-            kind, title, body = found["name"], found["title"].strip(), found["body"].strip()
-            label = re.search(r":label: (\S+)", found["options"])
+        def written(match: re.Match) -> str:
+            kind, title, body = match["name"], match["title"].strip(), match["body"].strip()
+            label = re.search(r":label: (\S+)", match["options"])
             name = self.names.get(label[1], ("",))[0] if label else ""
             body = self._without_directives(body)
             if kind.startswith("glue:"):  # words are filled in; a figure has its own place
@@ -170,7 +170,7 @@ def title_of(text: str) -> str:
 
 def _names(notebook, page: str, number: int) -> dict[str, str]:
     """What the labels of a chapter are called, as the book counts them."""
-    found, counts = {}, {}
+    names, counts = {}, {}
 
     def counted(kind: str) -> str:
         counts[kind] = counts.get(kind, 0) + 1
@@ -178,22 +178,22 @@ def _names(notebook, page: str, number: int) -> dict[str, str]:
 
     for cell in notebook.cells:
         if figure := cell.metadata.get("mystnb", {}).get("figure"):
-            found[figure["name"]] = f"Figure {counted('figure')}"
+            names[figure["name"]] = f"Figure {counted('figure')}"
         if cell.cell_type != "markdown":
             continue
         for label, heading in TARGET.findall(cell.source):
-            found[label] = f"*{heading}*"
+            names[label] = f"*{heading}*"
         for _, label in EQUATION.findall(cell.source):
-            found[label] = f"({counted('equation')})"
+            names[label] = f"({counted('equation')})"
         for one in DIRECTIVE.finditer(cell.source):
             label = re.search(r":label: (\S+)", one["options"])
             kind = one["name"].removeprefix("prf:")
             proved = one["name"].startswith("prf:") and kind != "proof"
             if proved or kind == "exercise":
                 name = f"{kind.capitalize()} {counted(kind)}"
-                found |= {label[1]: name} if label else {}
-    found[page] = f"Chapter {number}, *{title_of(notebook.cells[0].source)}*"
-    return found
+                names |= {label[1]: name} if label else {}
+    names[page] = f"Chapter {number}, *{title_of(notebook.cells[0].source)}*"
+    return names
 
 
 def _cited(entry) -> str:

@@ -131,14 +131,17 @@ def provenance(runs: list[Run]) -> "pd.DataFrame":
     rows = []
     for run in runs:
         commit = (run.info["commit"] or "?")[:8]
-        rows.append({
-            "run": run.label, "kind": "recorded" if isinstance(run, Record) else "live",
+        row = {
+            "run": run.label,
+            "kind": "recorded" if isinstance(run, Record) else "live",
             "data": run.info.get("note") or run.info["settings"].get("dataset"),
-            "hardware": run.info["device"], "date": run.info["start"][:10],
+            "hardware": run.info["device"],
+            "date": run.info["start"][:10],
             "minutes": round(run.info["wall_seconds"] / 60, 1),
             "code": "this" if run.made_by_this_code else f"commit {commit}",
             "settings": stale_note(run) or _of_this_call(run),
-        })  # fmt: skip
+        }
+        rows.append(row)
     return pd.DataFrame(rows).set_index("run")
 
 

@@ -71,11 +71,11 @@ def executed(book: Book, page: str):
     """Return a chapter as the last build executed it."""
     folder = book.root / "_build" / ".jupyter_cache"
     try:
-        found = get_cache(folder).merge_match_into_notebook(book.notebook(page))
+        _, notebook = get_cache(folder).merge_match_into_notebook(book.notebook(page))
     except KeyError:
         said = f"The last build has not executed {page} as it is now"
         raise UsageError(f"{said}: build the book by `make book`.") from None
-    return found[1]
+    return notebook
 
 
 def deck(book: Book, page: str, notebook) -> str:
@@ -88,13 +88,13 @@ def deck(book: Book, page: str, notebook) -> str:
     heading, findings = name, []
     for cell in notebook.cells[1:]:
         if cell.cell_type == "markdown":
-            found = re.findall(r"^##+ (.*)$", cell.source, re.MULTILINE)
+            headings = re.findall(r"^##+ (.*)$", cell.source, re.MULTILINE)
             if "{exercise}" in cell.source:
                 break
             slides += [f"<h2>{write.line(one)}</h2>{write(text)}" for one, text in _said(cell)]
-            if found and found[-1].startswith("Summary"):
-                slides.append(f"<h2>Summary</h2>{write(cell.source.split(found[-1])[-1])}")
-            heading = found[-1] if found else heading
+            if headings and headings[-1].startswith("Summary"):
+                slides.append(f"<h2>Summary</h2>{write(cell.source.split(headings[-1])[-1])}")
+            heading = headings[-1] if headings else heading
             continue
         if findings and cell.metadata.get("mystnb", {}).get("figure"):
             slides.append(_listed("What was found", findings, write))
@@ -137,15 +137,15 @@ def _formula(text: str, options: dict) -> str:
 
 def glued(notebook) -> dict:
     """Return the numbers and texts that an executed page gives to its prose."""
-    found = {}
+    values = {}
     for output in (one for cell in notebook.cells for one in cell.get("outputs", [])):
         if kept := output.get("metadata", {}).get("scrapbook"):
             data = {k.removeprefix(kept["mime_prefix"]): v for k, v in output.data.items()}
             if "text/markdown" in data:  # a finding with a name
-                found[kept["name"]] = data["text/markdown"]
+                values[kept["name"]] = data["text/markdown"]
             elif not any(kind.startswith("image/") for kind in data):
-                found[kept["name"]] = ast.literal_eval(data["text/plain"])
-    return found
+                values[kept["name"]] = ast.literal_eval(data["text/plain"])
+    return values
 
 
 def _question(opening: str) -> str:

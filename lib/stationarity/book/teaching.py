@@ -24,7 +24,7 @@ KINDS = ("proof", "computation", "experiment")
 
 def needs(book: Book) -> dict[str, list[str]]:
     """Return the earlier chapters that each one names as what to know before, the nearest."""
-    found, known = {}, {}
+    nearest, known = {}, {}
     for page in book.chapters:
         opening = book.opening(page)
         told = re.search(r"\*\*Before you start\*\*.*", opening)
@@ -32,8 +32,8 @@ def needs(book: Book) -> dict[str, list[str]]:
         direct = {one for one in named if one in known}
         known[page] = direct.union(*(known[one] for one in direct))
         implied = set().union(*(known[one] for one in direct))
-        found[page] = sorted(direct - implied)
-    return found
+        nearest[page] = sorted(direct - implied)
+    return nearest
 
 
 def graph(book: Book) -> Figure:

@@ -50,14 +50,14 @@ def judge(quantity: str, criterion: Criterion, run: Run, case: str = "") -> dict
     row = {"scale": run.scale, "run": run.label, "kind": scales.kind(run)}
     row |= {"criterion_first": criterion.since <= begun, "reason": ""}
     try:
-        found = known(run, case)
+        estimate = known(run, case)
     except UsageError as error:
         return row | {"verdict": CANNOT, "reason": str(error)}
-    row |= found._asdict() | {"verdict": criterion.judge(found)}
-    row |= dict(zip(MARGINS, criterion.margin(found), strict=True))
+    row |= estimate._asdict() | {"verdict": criterion.judge(estimate)}
+    row |= dict(zip(MARGINS, criterion.margin(estimate), strict=True))
     if row["verdict"] == "undecided":
         row["reason"] = "The interval lies on both sides of a limit."
-        if not criterion.needed(found, known.within):
+        if not criterion.needed(estimate, known.within):
             reason = "With an interval as wide, no value that it can have would hold."
             row |= {"verdict": CANNOT, "reason": reason}
     return row
@@ -80,7 +80,7 @@ def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_ru
             if not made:
                 rows.append(row | {"verdict": NOT_RUN})
             for run in made:
-                rows += [row | found for found in _judged(evidence, run, runs)]
+                rows += [row | judged for judged in _judged(evidence, run, runs)]
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 
 
@@ -220,12 +220,12 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> list[str]:
         if row.verdict == NOT_RUN:
             lines.append("  - *not run*.")
             continue
-        found = f"{estimate_text(row._asdict())}, **{row.verdict}**. {row.reason}"
+        text = f"{estimate_text(row._asdict())}, **{row.verdict}**. {row.reason}"
         sentence = {"holds": evidence.seen, "does not hold": evidence.otherwise}
-        found += f" {sentence.get(row.verdict, '')}{_turn(row, criterion)}"
+        text += f" {sentence.get(row.verdict, '')}{_turn(row, criterion)}"
         later = "" if row.criterion_first else " The criterion is younger than this run."
         label = row.run if row.kind == "paper" else f"{row.run} ({row.kind})"
-        lines.append(f"  - {label}: {found}{later}")
+        lines.append(f"  - {label}: {text}{later}")
         beside = rows[(rows.run == row.run) & (rows.role != "claim")].to_dict("records")
         for role, word in (("control", "Must fail"), ("known", "Must hold")):
             chosen = [one for one in beside if one["role"] == role]
@@ -243,8 +243,8 @@ def _turn(row, criterion: Criterion) -> str:
         said = f" It holds for a criterion up to {row.margin_low:.3g} times as strict."
     elif row.verdict == "does not hold" and row.margin_low > 0:
         said = f" It would hold for one {1 / row.margin_low:.3g} times as loose."
-    found, within = Estimate(row.value, row.low, row.high), quantities()[row.quantity].within
-    if needed := criterion.needed(found, within):
+    estimate, within = Estimate(row.value, row.low, row.high), quantities()[row.quantity].within
+    if needed := criterion.needed(estimate, within):
         above, below = (float(f"{end:.2g}") for end in needed)
         limits = replace(criterion, above=above, below=below)
         said += f" With an interval as wide, a value {limits} would hold."

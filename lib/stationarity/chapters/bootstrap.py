@@ -1,7 +1,10 @@
-"""The exponent of a squared displacement, with its interval by the bootstrap.
+"""Intervals by the bootstrap: of an exponent over its units, of a curve's fit over residuals.
 
-See :mod:`stationarity.stats.displacement`. Source: our section "Anomalous diffusion".
+Source: our sections "Anomalous diffusion", for exponents, which are those of
+:mod:`stationarity.stats.displacement`, and "Two clocks", for curves.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +14,7 @@ from ..stats.displacement import exponent_weights
 from ..stats.estimate import Estimate
 
 RESAMPLES = 1000  # of the bootstrap
+BLOCK = 5  # successive residuals of a curve that it draws together
 
 
 def exponent(
@@ -52,3 +56,27 @@ def weighted(lags: ArrayLike, squares: ArrayLike, weights: NDArray) -> Estimate:
     values = np.log(drawn @ units / count) @ weights
     error = values.std(ddof=1) * np.sqrt(count / (count - 1))
     return Estimate.of(np.log(units.mean(0)) @ weights, error, count - 1)
+
+
+def of_residuals(
+    numbers: Callable, curve: ArrayLike, fitted: NDArray, degrees: int, seed: int = 0
+) -> list[Estimate]:
+    """Return the numbers of a curve (n,), with intervals from the residuals of its fit (n,).
+
+    ``numbers`` takes curves (R, n), and returns as many values of each number. Residuals are
+    drawn with replacement, one by one and again in blocks of ``BLOCK`` successive ones, which
+    keep what correlation there is; an interval reaches as far as the wider of the two.
+    Squared residuals are scaled by n / (n - degrees), for the numbers that are fitted.
+    Source of the blocks: Kunsch, 1989.
+    """
+    rest = curve - fitted
+    count, generator, ends = len(rest), np.random.default_rng(seed), []
+    wide = (rest - rest.mean()) * np.sqrt(count / (count - degrees))
+    for block in (1, BLOCK):
+        starts = generator.integers(count, size=(RESAMPLES, -(-count // block), 1))
+        chosen = (starts + np.arange(block)).reshape(RESAMPLES, -1)[:, :count] % count
+        drawn = numbers(fitted + wide[chosen])
+        ends.append(np.quantile(drawn, [0.025, 0.975], axis=1))
+    values = np.concatenate(numbers(np.asarray(curve)[None]))
+    low, high = np.min(ends, 0)[0], np.max(ends, 0)[1]
+    return [Estimate(*map(float, one)) for one in zip(values, low, high)]

@@ -45,16 +45,16 @@ def windows(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
     Stages with fewer than three measurements there are left out. Raises :class:`UsageError`
     where none has as many.
     """
-    series, found = run.series(quantity), {}
+    series, settled = run.series(quantity), {}
     for number, (begin, end) in enumerate(stages(run.settings), start=1):
         first = end - SETTLED_PART * (end - begin)
         window = series[(series.epoch > first) & (series.epoch <= end)]
         if len(window) >= 3:
-            found[number] = window
-    if not found:
+            settled[number] = window
+    if not settled:
         said = f"No stage of {run.name} has three measurements in its settled part"
         raise UsageError(f"{said}: lower measure_every or raise epochs.")
-    return found
+    return settled
 
 
 def stage_levels(run: Run, quantity="gradient_norm_squared", *, jointly=False) -> pd.DataFrame:
@@ -133,15 +133,15 @@ def quadratic_level(run: Run) -> dict[int, float]:
     """
     if run.settings.optimizer != "sgd":
         raise UsageError("The steps of Adam are no multiples of a gradient: no scale is known.")
-    rates, sharpness, found = run.series("learning_rate"), windows(run, "sharpness"), {}
+    rates, sharpness, by_stage = run.series("learning_rate"), windows(run, "sharpness"), {}
     for number, noise in windows(run, "noise_norm").items():
         rate = rates.value[rates.epoch < noise.epoch.max()].iloc[-1]
         strength = (noise.value**2).mean() * sharpness[number].value.mean()
-        found[number] = float(rate * strength / (2 * (1 - run.settings.momentum)))
-    if not min(found.values()) > 0:
+        by_stage[number] = float(rate * strength / (2 * (1 - run.settings.momentum)))
+    if not min(by_stage.values()) > 0:
         said = f"{run.name} has a stage without noise, or without positive curvature"
         raise UsageError(f"{said}: nothing keeps a gradient up there.")
-    return found
+    return by_stage
 
 
 def stationary_share(run: Run, *, jointly: bool = False) -> pd.DataFrame:
@@ -222,13 +222,13 @@ def all_shares(runs: dict[str, Run]) -> pd.DataFrame:
 
     Columns ``share`` (the function's name), ``label`` and those of :func:`_shares`.
     """
-    found = []
+    tables = []
     for share in (stationary_share, gradient_left, loss_change):
         for label, run in runs.items():
             with contextlib.suppress(UsageError):
                 table = share(run).assign(share=share.__name__)
-                found.append(table.assign(label=label + ", stage " + table.stage.astype(str)))
-    return pd.concat(found, ignore_index=True)
+                tables.append(table.assign(label=label + ", stage " + table.stage.astype(str)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def described(run: Run) -> pd.DataFrame:
@@ -248,20 +248,25 @@ def described(run: Run) -> pd.DataFrame:
     decay = (run.settings.weight_decay or math.nan) * mean("weight_norm")
     noise = mean("noise_norm") ** 2
     columns = {
-        "stage": table.stage, "level": level_, "low": table.low, "high": table.high,
-        "over the start": table.ratio**2, "over the noise": level_ / noise.replace(0, math.nan),
+        "stage": table.stage,
+        "level": level_,
+        "low": table.low,
+        "high": table.high,
+        "over the start": table.ratio**2,
+        "over the noise": level_ / noise.replace(0, math.nan),
         "over the decay": loss["mean"].clip(lower=0) ** 0.5 / decay,
-        "change": table.change / level_, "change, low": table.change_low / level_,
+        "change": table.change / level_,
+        "change, low": table.change_low / level_,
         "change, high": table.change_high / level_,
         "correlation": table.memory.where(table.low < table.high),
-    }  # fmt: skip
+    }
     return pd.DataFrame(columns)
 
 
-def told(found: Callable, run: Run, *case: str):
-    """Return ``found(run, ...)``, or an estimate of NaN where the run cannot tell it."""
+def told(quantity: Callable, run: Run, *case: str):
+    """Return ``quantity(run, ...)``, or an estimate of NaN where the run cannot tell it."""
     try:
-        return found(run, *case)
+        return quantity(run, *case)
     except UsageError:
         return UNKNOWN
 
@@ -294,11 +299,11 @@ def steady(window: pd.DataFrame, degree: int = 1) -> pd.Series:
     return window.value.mean() + known**0.5 * scatter
 
 
-def said(found: Estimate, limit: float, above: str, below: str, between: str) -> str:
+def said(estimate: Estimate, limit: float, above: str, below: str, between: str) -> str:
     """Return what is said of an interval above a limit, below it, or neither."""
-    if found.low > limit:
+    if estimate.low > limit:
         return above
-    return below if found.high < limit else between
+    return below if estimate.high < limit else between
 
 
 def last_percentage(run: Run, quantity: str) -> str:

@@ -41,11 +41,15 @@ def clocks(settings: AnyTraining) -> pd.DataFrame:
         changing = settings.schedule == "cosine" and not settings.followed_epochs
         if not sgd or not forgetting or changing:
             forgetting = math.nan
-        rows.append({
-            "stage": number, "rate": rate, "memories": forgetting * steps,
-            "angular_step": math.sqrt(2 * forgetting), "order": (1 - beta) * per_epoch,
+        row = {
+            "stage": number,
+            "rate": rate,
+            "memories": forgetting * steps,
+            "angular_step": math.sqrt(2 * forgetting),
+            "order": (1 - beta) * per_epoch,
             "second_moment": math.nan if sgd else (1 - BETAS[1]) * steps,
-        })  # fmt: skip
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -69,10 +73,10 @@ def of_run(run: Run) -> pd.DataFrame:
     settings, table = run.settings, of_settings(run.settings).set_index("stage")
 
     def mean(quantity: str, of: Callable = np.asarray) -> pd.Series:
-        found = {}
+        means = {}
         with contextlib.suppress(UsageError):  # not measured, or not often enough
-            found = {n: of(part.value).mean() for n, part in windows(run, quantity).items()}
-        return pd.Series(found, dtype=float).reindex(table.index)
+            means = {n: of(part.value).mean() for n, part in windows(run, quantity).items()}
+        return pd.Series(means, dtype=float).reindex(table.index)
 
     noise, square = mean("noise_norm") ** 2, mean("gradient_norm_squared")
     inflation, signal = mean("gradient_norm_naive", np.square) - square, square.clip(lower=0)
@@ -136,5 +140,5 @@ def table(paper: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
         columns[label] = {
             name: signs[matches(mine[name], paper[name])] + text(mine[name]) for name in NUMBERS
         }
-    found = pd.DataFrame(columns)
-    return found[(found != "?").any(axis=1)].rename(index=NUMBERS)
+    numbers = pd.DataFrame(columns)
+    return numbers[(numbers != "?").any(axis=1)].rename(index=NUMBERS)

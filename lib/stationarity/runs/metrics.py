@@ -50,9 +50,9 @@ def common_rows(values: dict, **axes) -> list[tuple]:
     return [row for name, each in values.items() for row in rows(name, each, **axes)]
 
 
-def frame(found: list[tuple]) -> pd.DataFrame:
+def frame(metrics: list[tuple]) -> pd.DataFrame:
     """Return rows as a table of :data:`COLUMNS`; a missing number is ``<NA>``."""
-    return typed(pd.DataFrame(found, columns=list(COLUMNS)))
+    return typed(pd.DataFrame(metrics, columns=list(COLUMNS)))
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:

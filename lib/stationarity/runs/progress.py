@@ -81,8 +81,8 @@ class Unfailing:
         self.stream, self.error = stream or io.StringIO(), None
 
     def __getattr__(self, name: str):
-        found = getattr(self.stream, name)
-        return partial(self._try, found) if name in ("write", "flush", "close") else found
+        part = getattr(self.stream, name)
+        return partial(self._try, part) if name in ("write", "flush", "close") else part
 
     def _try(self, call: Callable, *given) -> None:
         try:

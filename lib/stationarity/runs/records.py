@@ -123,13 +123,11 @@ def new_info(name: str, scale: str, settings, fingerprint: str, device) -> dict:
 
     processes = f"{distributed.size()} x " if distributed.size() > 1 else ""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
-    return {
-        "experiment": name, "scale": scale, "settings": settings.plain(),
-        "fingerprint": fingerprint, "code": code_hash(settings.study), "commit": commit(),
-        "versions": versions | {"stationarity": version()},
-        "device": processes + device_name(device), "seed": settings.seed, "start": now(),
-        "end": None, "wall_seconds": 0.0, "status": "running",
-    }  # fmt: skip
+    info = {"experiment": name, "scale": scale, "settings": settings.plain()}
+    info |= {"fingerprint": fingerprint, "code": code_hash(settings.study), "commit": commit()}
+    info |= {"versions": versions | {"stationarity": version()}}
+    info |= {"device": processes + device_name(device), "seed": settings.seed, "start": now()}
+    return info | {"end": None, "wall_seconds": 0.0, "status": "running"}
 
 
 def prepare(folder: Path, needed: int = 0) -> None:

@@ -20,7 +20,7 @@ from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from ..stats import modes
 from ..stats.estimate import mean_and_error, variance_and_error
-from .following import POINTS, SNAPSHOTS, Follower
+from .trajectory import POINTS, SNAPSHOTS, Follower
 
 if TYPE_CHECKING:
     from ..runs.checkpoints import Keeper

@@ -16,7 +16,7 @@ from ..runs import distributed
 from ..runs.metrics import rows
 from ..runs.seeds import seed_of
 from ..stats.estimate import mean_and_error
-from . import directions, guessing, precision
+from . import chance_level, directions, precision
 from .measuring import Measurement, Observation
 from .schedules import learning_rate
 
@@ -168,22 +168,20 @@ class State:
             error.step = self.step - len(latest) + int(torch.isfinite(latest).int().argmin())
             raise error
         if end_of_epoch:
-            found = mean_and_error(torch.stack(self.losses).double().cpu())
-            self.rows += rows("train_loss", *found, step=self.step, epoch=self.epoch)
+            average = mean_and_error(torch.stack(self.losses).double().cpu())
+            self.rows += rows("train_loss", *average, step=self.step, epoch=self.epoch)
             self.losses, self.read = [], 0
-            guessing.tell(self)
+            chance_level.warn(self)
 
     def state_dict(self) -> dict:
         """Return all that changes; all processes call it together."""
         if self.follower:
             self.follower.write()
+        kept = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         memory = getattr(self.loss, "memory", None)
-        return {
-            "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "path": self.path, "step": self.step, "rows": self.rows, "losses": self.losses,
-            "memory": None if memory is None else distributed.joined_up(memory, 1),
-            "directed": self.directed,
-        }  # fmt: skip
+        kept["memory"] = None if memory is None else distributed.joined_up(memory, 1)
+        names = "path", "step", "rows", "losses", "directed"
+        return kept | {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, kept: dict) -> None:
         self.model.load_state_dict(kept["model"])

@@ -106,8 +106,8 @@ def _of_training_step(trainer) -> Callable:
         batch = trainer.strategy.batch_to_device(batch, device)
         silent = {"log": mock.DEFAULT, "log_dict": mock.DEFAULT}
         with mock.patch.multiple(module, **silent):
-            found = module.training_step(batch, 0)
-        return found["loss"] if isinstance(found, dict) else found
+            output = module.training_step(batch, 0)
+        return output["loss"] if isinstance(output, dict) else output
 
     return objective
 
@@ -167,15 +167,12 @@ def transformers_callback(
 
 def _of_outputs(model, batch):
     device = next(model.parameters()).device
-    outputs = model(**{key: _to(one, device) for key, one in batch.items()})
+    moved = {k: x.to(device) if isinstance(x, torch.Tensor) else x for k, x in batch.items()}
+    outputs = model(**moved)
     if outputs.get("loss") is None:
         said = "The model returns no loss for a batch"
         raise UsageError(f"{said}: give labels with it, or an objective of your own.")
     return outputs["loss"]
-
-
-def _to(one, device):
-    return one.to(device) if isinstance(one, torch.Tensor) else one
 
 
 def _place(args, state) -> Path:

@@ -47,11 +47,11 @@ def asks(question: str, quantity: str, criterion: str) -> Callable:
         @wraps(function)
         def answer(*arguments, **keywords) -> Answer:
             try:
-                verdict, found, why, advice = function(*arguments, **keywords)
+                verdict, estimate, why, advice = function(*arguments, **keywords)
             except UsageError as error:
-                verdict, found, why = OPEN, UNKNOWN, str(error)
+                verdict, estimate, why = OPEN, UNKNOWN, str(error)
                 advice = "Nothing follows from this."
-            given = function.__name__, question, verdict, *map(float, found)
+            given = function.__name__, question, verdict, *map(float, estimate)
             return Answer(*given, quantity, criterion, why, advice)
 
         return answer
@@ -59,7 +59,7 @@ def asks(question: str, quantity: str, criterion: str) -> Callable:
     return decorate
 
 
-def within(found: Estimate, tolerance: float) -> str:
+def within(estimate: Estimate, tolerance: float) -> str:
     """Say whether a change is nothing, to a tolerance, by its interval.
 
     ``yes`` where the interval lies within the tolerance on either side of zero; else ``no``
@@ -67,16 +67,16 @@ def within(found: Estimate, tolerance: float) -> str:
     nothing is said to be one as often as the interval misses; and one that is larger than the
     tolerance is said to be nothing half as often.
     """
-    if max(-found.low, found.high) <= tolerance:
+    if max(-estimate.low, estimate.high) <= tolerance:
         return YES
-    return OPEN if found.low <= 0 <= found.high else NO
+    return OPEN if estimate.low <= 0 <= estimate.high else NO
 
 
-def between(found: Estimate, low: float, high: float) -> str:
+def between(estimate: Estimate, low: float, high: float) -> str:
     """Say whether a number lies between two ends, by its interval."""
-    if low <= found.low and found.high <= high:
+    if low <= estimate.low and estimate.high <= high:
         return YES
-    return NO if found.high < low or found.low > high else OPEN
+    return NO if estimate.high < low or estimate.low > high else OPEN
 
 
 def all_of(*verdicts: str) -> str:
@@ -109,7 +109,7 @@ def percent(value: float) -> str:
     return f"{number(100 * value, 2)} %"
 
 
-def ends(found: Estimate, form: Callable = number) -> str:
+def ends(estimate: Estimate, form: Callable = number) -> str:
     """Return an estimate as a text: ``value (low to high)``."""
-    value, low, high = map(form, found)
+    value, low, high = map(form, estimate)
     return f"{value} ({low} to {high})"

@@ -23,8 +23,8 @@ def report(options) -> None:
     from . import report as reports
 
     run = results.named(options.run)
-    found = reports.report(run, jointly=options.jointly)
-    print(json.dumps(found, indent=1) if options.json else reports.text(found))
+    content = reports.report(run, jointly=options.jointly)
+    print(json.dumps(content, indent=1) if options.json else reports.text(content))
     if options.csv:
         reports.write_table(run, options.csv)
     if options.html or not options.json:

@@ -39,14 +39,14 @@ def bracket(watch, batches: list) -> list[tuple]:
     """
     root, shift = scales(watch)
     few, fresh = batches[: watch.few], batches[watch.few :]
-    found = _top(watch, few, root, shift)
+    top = _top(watch, few, root, shift)
     told = watch.table.info["watch"]
     told["sharpness_examples"] = len(few) * told["measured_batch_size"]
-    error = found.residuals[0] if found.converged else math.inf
-    rows = [("sharpness", found.eigenvalues[0], error)]
-    rows.append(("sharpness_products", found.products))
+    error = top.residuals[0] if top.converged else math.inf
+    rows = [("sharpness", top.eigenvalues[0], error)]
+    rows.append(("sharpness_products", top.products))
     if fresh:
-        values = _along(watch, fresh, root * found.eigenvectors[0], shift)
+        values = _along(watch, fresh, root * top.eigenvectors[0], shift)
         rows.append(("fresh_curvature", *mean_and_error(values)))
     if watch.optimizer:
         rows.append(("stable_sharpness", _stable(watch.optimizer)))

@@ -37,10 +37,10 @@ class Displacement(NamedTuple):
 
         Its interval can hold ``together`` with others, so many in all (Bonferroni).
         """
-        found = bootstrap.exponent(self.lags, self.squares[None], self.lags[-1] * WINDOW)
+        fitted = bootstrap.exponent(self.lags, self.squares[None], self.lags[-1] * WINDOW)
         one, all_ = (scipy.stats.t.isf(0.025 / n, POINTS - 1) for n in (1, together))
-        error = (found.high - found.value) / one
-        return Estimate(found.value, found.value - all_ * error, found.value + all_ * error)
+        error = (fitted.high - fitted.value) / one
+        return Estimate(fitted.value, fitted.value - all_ * error, fitted.value + all_ * error)
 
 
 def displacements(sketch: NDArray | None) -> Displacement:

@@ -94,8 +94,8 @@ def level(values: ArrayLike, errors: ArrayLike | None = None, together: int = 1)
         said = f"A level needs at least five measured values, not {len(values)}"
         raise UsageError(f"{said}: measure more often, or train longer at this rate.")
     degrees = min(DEGREES, len(values) - 2)
-    found = polynomials(len(values), degrees + 2) @ values
-    noise = np.sqrt(np.mean(found[2:] ** 2))
+    coefficients = polynomials(len(values), degrees + 2) @ values
+    noise = np.sqrt(np.mean(coefficients[2:] ** 2))
     if errors is not None:
         noise = max(noise, np.sqrt(np.mean(np.square(errors))))
     error = float(noise) / np.sqrt(len(values))
@@ -110,9 +110,9 @@ def _size(parts: NDArray):
 def gain(values: NDArray, together: int = 1) -> Estimate:
     """Return what a line through a series (n,), or several (n, K), of short memory gains."""
     basis = polynomials(len(values), DEGREES + CURVED)
-    found, reach = basis @ values, float(basis[1, -1] - basis[1, 0])
-    noise = _size(found[CURVED:].ravel())
-    return Estimate.of(_size(found[1]) * reach, noise * reach, DEGREES, together)
+    coefficients, reach = basis @ values, float(basis[1, -1] - basis[1, 0])
+    noise = _size(coefficients[CURVED:].ravel())
+    return Estimate.of(_size(coefficients[1]) * reach, noise * reach, DEGREES, together)
 
 
 def gain_at_any_memory(values: ArrayLike, together: int = 1) -> Estimate:

@@ -84,8 +84,8 @@ def loss(axes: Axes, run: Run, seen: Watched) -> None:
     _along(axes, run, seen, "loss")
     axes.plot(*_every_step(run, "loss"), color="0.55", linewidth=1, label="minibatches")
     if run.has("mean_loss"):
-        found = run.series("mean_loss")
-        points(axes, found.step, found.value, found.error, color=BLUE, label="measured")
+        mean = run.series("mean_loss")
+        points(axes, mean.step, mean.value, mean.error, color=BLUE, label="measured")
     lines = np.concatenate([line.get_ydata() for line in axes.lines])
     if lines.min() > 0 and lines.max() > 10 * lines.min():
         axes.set_yscale("log")
@@ -98,11 +98,11 @@ def gradient(axes: Axes, run: Run, seen: Watched) -> None:
     if not square.value.iloc[0] > 0:
         raise UsageError("The gradient at the start is not told from zero.")
     _along(axes, run, seen, "gradient norm")
-    found = squared_norm(square.value, square.error, naive.value**2 - square.value).root()
+    norm = squared_norm(square.value, square.error, naive.value**2 - square.value).root()
     gone = VANISHED * np.sqrt(square.value.iloc[0])
-    least = min(gone, found.value[found.value > 0].min()) / 2
+    least = min(gone, norm.value[norm.value > 0].min()) / 2
     axes.plot(naive.step, naive.value.clip(least), "s--", **NAIVE)
-    ends = (one.clip(least) for one in found)
+    ends = (one.clip(least) for one in norm)
     intervals(axes, square.step, *ends, color=BLUE, markersize=3, label="unbiased")
     axes.axhline(gone, label=f"{VANISHED:.0%} of the start", **ink(THRESHOLD))
     axes.set_yscale("log")
@@ -130,9 +130,9 @@ def weights(axes: Axes, run: Run, seen: Watched) -> None:
 
 def spread(axes: Axes, run: Run, seen: Watched) -> None:
     """Plot the squared displacement against the lag, with that of Brownian motion."""
-    found = diffusion.displacements(seen.sketch)
-    lags, mean = found.lags * seen.sketch_every, found.squares.mean(0)
-    fitted = found.lags >= found.lags[-1] * diffusion.WINDOW[0]
+    moved = diffusion.displacements(seen.sketch)
+    lags, mean = moved.lags * seen.sketch_every, moved.squares.mean(0)
+    fitted = moved.lags >= moved.lags[-1] * diffusion.WINDOW[0]
     axes.loglog(lags, mean, "o", color="0.55", label="measured")
     axes.loglog(lags[fitted], mean[fitted], "o", color=BLUE, label="fitted")
     axes.loglog(lags, mean[-1] * lags / lags[-1], label="Brownian", **ink(DASHED))
@@ -148,12 +148,12 @@ def edge(axes: Axes, run: Run, seen: Watched) -> None:
         drawn["fresh_curvature"] = "fresh ones", ORANGE
     _along(axes, run, seen, "sharpness / stable one")
     for name, (label, color) in drawn.items():
-        found = run.series(name)
-        if len(found) != len(stable):
+        top = run.series(name)
+        if len(top) != len(stable):
             raise UsageError("The two are measured at different steps.")
-        share, error = found.value / stable, np.nan_to_num(found.error / stable, posinf=0.0)
-        points(axes, found.step, share, error, color=color, label=label)
-        highest = max(highest, share[found.step >= seen.first].max())
+        share, error = top.value / stable, np.nan_to_num(top.error / stable, posinf=0.0)
+        points(axes, top.step, share, error, color=color, label=label)
+        highest = max(highest, share[top.step >= seen.first].max())
     for end in EDGE:
         axes.axhline(end, **ink(THRESHOLD))
     axes.set_ylim(0, 1.3 * max(EDGE[1], highest))  # Adam's first steps are far above

@@ -92,13 +92,13 @@ def memories(watched: Watched, steps: int) -> float:
     the parameter group that it renews most often. Raises :class:`UsageError` without decay,
     and for Adam's coupled one, which is divided by sqrt(v) like the gradient.
     """
-    found = []
+    by_group = []
     for rate, group in zip(watched.rates, watched.facts["groups"]):
         if watched.adaptive and group["weight_decay"] and not group["decoupled"]:
             raise UsageError("Adam divides its decay like the gradient: no memory is known.")
         beta = 0.0 if group["decoupled"] else float(np.ravel(group["momentum"])[0])
         rate = rate * (1 - group.get("dampening", 0.0))
-        found.append(float(rate * group["weight_decay"] * steps / (1 - beta)))
-    if not any(found):
+        by_group.append(float(rate * group["weight_decay"] * steps / (1 - beta)))
+    if not any(by_group):
         raise UsageError("There is no weight decay, and so no memory of the weights.")
-    return max(found)
+    return max(by_group)

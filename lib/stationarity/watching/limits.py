@@ -42,9 +42,9 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     sharpness of minibatch SGD below the edge; ``no`` is then no flaw.
     """
     top, least = _ends(watched, together)
-    found = top if least is None else _hull(least, top)
-    verdict = between(found, *EDGE)
-    where = "below the edge" if found.high < EDGE[0] else "above the edge"
+    ratio = top if least is None else _hull(least, top)
+    verdict = between(ratio, *EDGE)
+    where = "below the edge" if ratio.high < EDGE[0] else "above the edge"
     where = {YES: "at the edge", OPEN: "not told from it"}.get(verdict, where)
     examples = watched.facts.get("sharpness_examples")
     whose = f"{examples:,} examples" if examples else "a few batches"
@@ -54,9 +54,9 @@ def edge(watched: Watched, together: int = 1) -> Answer:
         why = f"The sharpness of {whose} is {ends(top)} of the largest that is stable; fresh"
         why += f" ones have {ends(least)} along its direction. That of all data lies between"
         why += f" the two in the mean: {where}."
-    if math.isinf(found.high):
+    if math.isinf(ratio.high):
         why += " Its upper end is not known: Lanczos' method did not always converge."
-    if found.high >= EDGE[0]:
+    if ratio.high >= EDGE[0]:
         why += " Where gradients are clipped, a step is shorter than the rate says."
     advice = {
         YES: "A larger step makes the loss unstable until the curvature gives way; a smaller one"
@@ -67,8 +67,8 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     below = "The largest curvature does not limit the step: a larger rate is stable, as far as"
     below += " this direction goes."
     above = "A quadratic would diverge: lower the rate if the loss is not falling."
-    advice[NO] = below if found.high < EDGE[0] else above
-    return verdict, found, why, advice[verdict]
+    advice[NO] = below if ratio.high < EDGE[0] else above
+    return verdict, ratio, why, advice[verdict]
 
 
 def _ends(watched: Watched, together: int) -> tuple[Estimate, Estimate | None]:
@@ -87,10 +87,10 @@ def _ends(watched: Watched, together: int) -> tuple[Estimate, Estimate | None]:
 
 def _over_stable(watched: Watched, quantity: str) -> tuple:
     """Return a curvature and its errors over the stable one, where both are measured."""
-    found, stable = watched.of(quantity), watched.of("stable_sharpness")
-    _, mine, theirs = np.intersect1d(found.steps, stable.steps, return_indices=True)
+    curvature, stable = watched.of(quantity), watched.of("stable_sharpness")
+    _, mine, theirs = np.intersect1d(curvature.steps, stable.steps, return_indices=True)
     limit = stable.values[theirs]
-    return found.values[mine] / limit, found.errors[mine] / limit
+    return curvature.values[mine] / limit, curvature.errors[mine] / limit
 
 
 def _hull(one: Estimate, other: Estimate) -> Estimate:
@@ -127,15 +127,15 @@ def batch(watched: Watched, together: int = 1) -> Answer:
     value = strength.value / signal.value if signal.value > 0 else math.inf
     low = max(strength.low, 0) / signal.high if signal.high > 0 else math.inf
     size = watched.facts.get("batch_size")
-    found = Estimate(value, low, high) / watched.batches_a_step
+    ratio = Estimate(value, low, high) / watched.batches_a_step
     limit = MOSTLY_ADAM if watched.adaptive else MOSTLY
     verdict = OPEN
-    if found.low > limit:
+    if ratio.low > limit:
         verdict = YES
-    elif found.high < 1 / limit:
+    elif ratio.high < 1 / limit:
         verdict = NO
-    scale = f", {ends(Estimate(*(size * end for end in found)))} examples" if size else ""
-    why = f"The noise scale is {ends(found)} batches{scale}: at that size signal and noise"
+    scale = f", {ends(Estimate(*(size * end for end in ratio)))} examples" if size else ""
+    why = f"The noise scale is {ends(ratio)} batches{scale}: at that size signal and noise"
     why += " are equal."
     if math.isinf(high):
         why += " The signal is not told from zero."
@@ -145,4 +145,4 @@ def batch(watched: Watched, together: int = 1) -> Answer:
         NO: "A larger batch would hardly save steps: a smaller one costs less for the same.",
         OPEN: "The batch is within a factor of the noise scale that the curvature decides: try.",
     }
-    return verdict, found, why, advice[verdict]
+    return verdict, ratio, why, advice[verdict]

@@ -12,7 +12,7 @@ from ..measure.derivatives import gradients
 from ..measure.state import without_trace
 from ..runs import distributed
 from . import curvature
-from .drawing import halves, size_of
+from .fresh_batches import halves, size_of
 from .noise import Gradients, Noise
 
 COPIES = 47  # gradients that the curvature holds in memory
@@ -66,10 +66,10 @@ class Measurement:
         """Raise :class:`UsageError` for a loss that grows with the number of examples."""
         if (parts := halves(self.batches[0])) is None:
             return
-        found = math.nan
+        total = math.nan
         with contextlib.suppress(RuntimeError, ValueError, IndexError), torch.no_grad():
-            found = sum(float(one) for one in before.losses(self.watch.objective, parts))
-        if 0 < found / (float(loss) or math.nan) < SUM:
+            total = sum(float(one) for one in before.losses(self.watch.objective, parts))
+        if 0 < total / (float(loss) or math.nan) < SUM:
             said = "The objective is a sum over the examples: half a batch has half its loss"
             raise UsageError(f"{said}. Return the mean.")
 

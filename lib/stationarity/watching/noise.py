@@ -109,8 +109,8 @@ def noise_scale(products: NDArray, examples: int) -> NoiseScale:
     ``products`` (M, M), M >= 3: else the interval is everything. Units: examples.
 
     >>> gradients = np.array([[1.0, 0.5], [1.0, -0.5], [1.2, 0.0], [0.8, 0.0]])
-    >>> found = noise_scale(gradients @ gradients.T, examples=10)
-    >>> found.low < found.value < found.high
+    >>> scale = noise_scale(gradients @ gradients.T, examples=10)
+    >>> scale.low < scale.value < scale.high
     True
     """
     count = len(products)

@@ -61,17 +61,16 @@ def groups(optimizer, parameters: list[Tensor]) -> tuple[list[int], int, Callabl
 
 def facts(optimizer) -> list[dict]:
     """Return what the watch's page needs of each parameter group."""
-    found = []
+    groups = []
     for group in optimizer.param_groups if optimizer else ():
         adam = "betas" in group
         momentum = [float(b) for b in group["betas"]] if adam else float(group["momentum"])
-        found.append({
-            "momentum": momentum, "nesterov": bool(group.get("nesterov", False)),
-            "weight_decay": float(group["weight_decay"]),
-            "decoupled": decoupled(optimizer, group),
-            "dampening": float(group.get("dampening", 0.0) if momentum else 0.0),
-        })  # fmt: skip
-    return found
+        fact = {"momentum": momentum, "nesterov": bool(group.get("nesterov", False))}
+        fact |= {"weight_decay": float(group["weight_decay"])}
+        fact |= {"decoupled": decoupled(optimizer, group)}
+        fact |= {"dampening": float(group.get("dampening", 0.0) if momentum else 0.0)}
+        groups.append(fact)
+    return groups
 
 
 def decoupled(optimizer, group: dict) -> bool:
@@ -84,7 +83,7 @@ def rates(optimizer) -> list:
 
     Raises :class:`UsageError` for a rate with several entries.
     """
-    found = []
+    by_group = []
     for group in optimizer.param_groups if optimizer else ():
         rate = group["lr"]
         if isinstance(rate, Tensor):
@@ -92,8 +91,8 @@ def rates(optimizer) -> list:
                 said = f"A learning rate has {rate.numel()} entries, one for each weight"
                 raise UsageError(f"{said}: give each rate a parameter group of its own.")
             rate = rate.detach().clone()
-        found.append(rate)
-    return found
+        by_group.append(rate)
+    return by_group
 
 
 def forgetting(optimizer) -> list[float]:
@@ -102,15 +101,15 @@ def forgetting(optimizer) -> list[float]:
     Where the decay is a step of its own, lambda: momentum does not carry it. NaN for a decay
     that Adam rescales.
     """
-    found = []
+    by_group = []
     for group in optimizer.param_groups if optimizer else ():
         decay, adam = float(group["weight_decay"]), "betas" in group
         if adam and not decoupled(optimizer, group):
             decay = math.nan if decay else 0.0
         elif not adam and group["momentum"]:
             decay *= (1 - group["dampening"]) / (1 - group["momentum"])
-        found.append(decay)
-    return found
+        by_group.append(decay)
+    return by_group
 
 
 def stable_curvature(optimizer, group: dict) -> float:

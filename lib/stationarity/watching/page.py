@@ -47,13 +47,13 @@ class _Safe:
         return html.escape(str(self.given[key]))
 
 
-def page(run: Run, found: dict) -> str:
+def page(run: Run, report: dict) -> str:
     """Return the page of a run and of its :func:`~.report.report`."""
-    seen, safe = watched(run), _Safe(found)
+    seen, safe = watched(run), _Safe(report)
     title = f"{safe['name']}: what its training shows"
-    rows = "\n".join(map(_row, found["answers"]))
-    numbers = "\n".join(_number_rows(found["numbers"]))
-    sections = "\n".join(_section(run, seen, one) for one in found["answers"])
+    rows = "\n".join(map(_row, report["answers"]))
+    numbers = "\n".join(_number_rows(report["numbers"]))
+    sections = "\n".join(_section(run, seen, one) for one in report["answers"])
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -65,7 +65,7 @@ def page(run: Run, found: dict) -> str:
 <body>
 <main>
 <h1>{title}</h1>
-<p>{_about(found)}</p>
+<p>{_about(report)}</p>
 <table>
 <thead><tr><th scope="col">Question</th><th scope="col">Answer</th></tr></thead>
 <tbody>
@@ -87,11 +87,11 @@ def page(run: Run, found: dict) -> str:
 """
 
 
-def _about(found: dict) -> str:
+def _about(report: dict) -> str:
     """Say what was watched, and which of its steps are judged."""
-    safe, window = _Safe(found), found["window"]
+    safe, window = _Safe(report), report["window"]
     said = f"{safe['run']} ({safe['status']}), {safe['optimizer'] or 'no optimizer'},"
-    said += f" {found['parameters']:,} parameters. Judged are the steps"
+    said += f" {report['parameters']:,} parameters. Judged are the steps"
     said += f" {window['first']:,} to {window['last']:,}, "
     rates = ", ".join(f"{rate:.3g}" for rate in window["learning_rates"][:4])
     rates += ", …" if len(window["learning_rates"]) > 4 else ""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ..runs import records
 from ..runs.records import Run
-from . import judging, page, scales
+from . import page, questions, scales
 from .watched import watched
 
-JUDGED = len(judging.QUESTIONS)
+JUDGED = len(questions.QUESTIONS)
 
 
 def report(run: Run, *, jointly: bool = False) -> dict:
@@ -25,24 +25,30 @@ def report(run: Run, *, jointly: bool = False) -> dict:
     for a run that was not watched.
     """
     seen = watched(run)
-    found = judging.answers(seen, JUDGED if jointly else 1)
+    answers = questions.answers(seen, JUDGED if jointly else 1)
     facts = {key: run.info["watch"].get(key) for key in ("optimizer", "parameters")}
     return {
-        "run": run.folder.name, "name": run.name, "status": run.info["status"], **facts,
+        "run": run.folder.name,
+        "name": run.name,
+        "status": run.info["status"],
+        **facts,
         "window": {
-            "first": seen.first, "last": seen.last, "stage_begins": seen.begin,
-            "constant_rate": seen.steady, "learning_rates": seen.rates.tolist(),
+            "first": seen.first,
+            "last": seen.last,
+            "stage_begins": seen.begin,
+            "constant_rate": seen.steady,
+            "learning_rates": seen.rates.tolist(),
         },
-        "answers": [_plain(asdict(one)) for one in found],
+        "answers": [_plain(asdict(one)) for one in answers],
         "numbers": _plain(scales.numbers(seen)),
         "note": note(jointly),
-    }  # fmt: skip
+    }
 
 
-def _plain(found: dict) -> dict:
+def _plain(entries: dict) -> dict:
     """Return a dictionary as JSON has it: a number that is not finite is None."""
-    bad = [k for k, v in found.items() if isinstance(v, float) and not math.isfinite(v)]
-    return found | dict.fromkeys(bad)
+    bad = [k for k, v in entries.items() if isinstance(v, float) and not math.isfinite(v)]
+    return entries | dict.fromkeys(bad)
 
 
 def note(jointly: bool) -> str:
@@ -60,14 +66,14 @@ def note(jointly: bool) -> str:
     )
 
 
-def text(found: dict) -> str:
+def text(shown: dict) -> str:
     """Return a report as text for a terminal."""
-    window = found["window"]
-    lines = [f"{found['run']} ({found['status']}), steps {window['first']} to {window['last']}"]
-    for one in found["answers"]:
+    window = shown["window"]
+    lines = [f"{shown['run']} ({shown['status']}), steps {window['first']} to {window['last']}"]
+    for one in shown["answers"]:
         lines += ["", f"{one['question']} {one['verdict']}", f"  {one['why']}"]
         lines += [f"  {one['advice']}"]
-    return "\n".join([*lines, "", found["note"]])
+    return "\n".join([*lines, "", shown["note"]])
 
 
 def write(run: Run, path: str | Path, *, jointly: bool = False) -> Path:

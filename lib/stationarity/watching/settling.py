@@ -42,13 +42,13 @@ def loss(watched: Watched, together: int = 1) -> Answer:
     What was lost is from the first measured loss, taken as exact, to the window's mean.
     """
     values = watched.of("loss").values
-    found = drifts.change(values, together)
+    change = drifts.change(values, together)
     start = watched.loss_at_the_start
     lost = start - float(values.mean())
     if not lost > 0:
         said = f"The loss was {number(start)} when the watching began and is {number(values.mean())}"
         raise UsageError(f"{said}: it lost nothing that a change could be a share of.")
-    share, quarter = found.gain / lost, len(values) // 4
+    share, quarter = change.gain / lost, len(values) // 4
     left = float(values[-quarter:].mean() / values[:quarter].mean())
     verdict = within(share, STABLE)
     moves = share.trend if share.trend != "no trend" else "shows no trend"
@@ -145,18 +145,18 @@ def weights(watched: Watched, together: int = 1) -> Answer:
         raise UsageError("No step moves the weights in the window: they are frozen.")
     if watched.sketch is not None:
         series["sketch"] = watched.sketch
-    found = {n: drifts.change(values, len(series) * together) for n, values in series.items()}
+    changes = {n: drifts.change(values, len(series) * together) for n, values in series.items()}
     verdicts = {}
     for name, values in series.items():
         tolerance = STILL * float(np.sqrt(np.mean(values**2)))
-        tolerance = max(np.nan_to_num(found[name].spread), tolerance)
-        verdicts[name] = within(found[name].gain, tolerance)
-    share, speed = (found[n].gain / float(series[n].mean()) for n in list(series)[:2])
+        tolerance = max(np.nan_to_num(changes[name].spread), tolerance)
+        verdicts[name] = within(changes[name].gain, tolerance)
+    share, speed = (changes[n].gain / float(series[n].mean()) for n in list(series)[:2])
     why = f"‖θ‖² changes by {ends(share, percent)} over the window, the square of a step by"
-    why += f" {ends(speed, percent)}. {_balances(watched, found['weight_square'].gain)}"
+    why += f" {ends(speed, percent)}. {_balances(watched, changes['weight_square'].gain)}"
     verdict = all_of(*verdicts.values())
     drifting = [WORDS[name] for name, one in verdicts.items() if one == NO]
-    slow = [WORDS[name] for name, one in found.items() if math.isnan(one.memory)]
+    slow = [WORDS[name] for name, one in changes.items() if math.isnan(one.memory)]
     if drifting:
         why += f" What drifts: {', '.join(drifting)}."
     elif slow and verdict == OPEN:
@@ -188,12 +188,12 @@ def _balances(watched: Watched, gain: Estimate) -> str:
     return why
 
 
-def _at_a_constant_rate(watched: Watched, verdict, found, why: str, advice: str):
+def _at_a_constant_rate(watched: Watched, verdict, estimate, why: str, advice: str):
     """Return an answer's parts, without a verdict where the rate does not stand still."""
     if watched.steady:
-        return verdict, found, why, advice
+        return verdict, estimate, why, advice
     why += f" But in the window {watched.course}: there is no stationary state to be in."
-    return OPEN, found, why, HOLD
+    return OPEN, estimate, why, HOLD
 
 
 @asks(
@@ -207,10 +207,10 @@ def spread(watched: Watched, together: int = 1) -> Answer:
     Over lags from a 30th to a tenth of the window. ``no`` says that over these lags the
     distance no longer grows: the weights stay in a region that they have explored.
     """
-    found = diffusion.displacements(watched.sketch)
-    exponent = found.exponent(together)
+    moved = diffusion.displacements(watched.sketch)
+    exponent = moved.exponent(together)
     verdict = opposite(between(exponent, -math.inf, BOUNDED))
-    longest = int(found.lags[-1]) * watched.sketch_every
+    longest = int(moved.lags[-1]) * watched.sketch_every
     kind = "as Brownian motion does, as far as it tells"
     if exponent.high < 1:
         kind = "slower than Brownian motion"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from . import judging
+from . import questions
 from .answers import Answer
 from .limits import EDGE, MOSTLY, batch, edge
 from .settling import VANISHED, gradient, loss, spread, weights
@@ -17,19 +17,28 @@ POINTS = 40  # measurements in a window
 REGIMES = {  # what :func:`whole` is given, by what it is
     "noise at a settled loss": {"start": 3.0, "first": 500},
     "noise that ends at the minimum": {
-        "start": 3.0, "first": 500, "noise": lambda away: 0.5 * away**2,
+        "start": 3.0,
+        "first": 500,
+        "noise": lambda away: 0.5 * away**2,
     },
     "no noise": {"start": "anywhere", "noise": 0.0, "curvature": np.array([0.002, 0.01])},
-}  # fmt: skip
+}
 CURVATURE = np.geomspace(0.3, 1.5, 20)
 SLOW, FREE = np.full(20, 0.005), np.full(20, 1e-9)
 GROUP = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "decoupled": False}
 
 
 def quadratic(
-    seeds: int, curvature=CURVATURE, *, noise=1.0, start=0.0, drift=0.0, momentum=0.0,
-    steps=4000, seed=0,
-) -> dict[str, NDArray]:  # fmt: skip
+    seeds: int,
+    curvature=CURVATURE,
+    *,
+    noise=1.0,
+    start=0.0,
+    drift=0.0,
+    momentum=0.0,
+    steps=4000,
+    seed=0,
+) -> dict[str, NDArray]:
     """Follow SGD on a quadratic around 3, (seeds, steps) of each quantity of a watch.
 
     And of every fourth step all weights, ``theta``. ``start`` is the distance from the minimum,
@@ -55,14 +64,13 @@ def quadratic(
         rows.append((*sums, (position * buffer).sum(1)))
         kept += [position] if step % THIN == 0 else []
     names = "loss", "update_square", "weight_square", "weight_buffer"
-    found = dict(zip(names, np.moveaxis(rows, 0, 2)))
-    return found | {"theta": np.stack(kept, 1)}
+    return dict(zip(names, np.moveaxis(rows, 0, 2))) | {"theta": np.stack(kept, 1)}
 
 
-def later(found: dict, first: int) -> dict[str, NDArray]:
+def later(paths: dict, first: int) -> dict[str, NDArray]:
     """Return the same from a step on."""
-    starts = {name: first // (THIN if name == "theta" else 1) for name in found}
-    return {name: values[:, starts[name] :] for name, values in found.items()}
+    starts = {name: first // (THIN if name == "theta" else 1) for name in paths}
+    return {name: values[:, starts[name] :] for name, values in paths.items()}
 
 
 def facts(**given) -> dict:
@@ -79,25 +87,25 @@ def measured(values, errors=np.nan, every=EVERY) -> Series:
     return Series(np.arange(len(values)) * every, values, errors)
 
 
-def seen(found: dict | None = None, member=0, *, series=(), start=(), **given) -> Watched:
+def seen(paths: dict | None = None, member=0, *, series=(), start=(), **given) -> Watched:
     """Return a member of :func:`quadratic` as a watched training, all of it the window.
 
     ``series`` are those of more quantities, as of :func:`measured`, ``start`` more starts.
     """
-    found, known = found or {}, {}
-    for name in set(found) - {"theta"}:
-        known[name] = measured(found[name][member], every=1)
+    paths, known = paths or {}, {}
+    for name in set(paths) - {"theta"}:
+        known[name] = measured(paths[name][member], every=1)
     known |= dict(series)
     starts = {name: (one.values[0], one.errors[0]) for name, one in known.items()}
     last = max((one.steps[-1] for one in known.values()), default=0)
-    if found:
-        given = {"sketch": found["theta"][member], "sketch_every": THIN} | given
+    if paths:
+        given = {"sketch": paths["theta"][member], "sketch_every": THIN} | given
     made = dict(facts=facts(), begin=0, first=0, last=int(last), rates=np.array([RATE]))
     return Watched(**made | {"series": known, "start": starts | dict(start)} | given)
 
 
 def measurements(
-    found: dict, member=0, *, curvature=CURVATURE, noise=1.0, batches=16, seed=0
+    paths: dict, member=0, *, curvature=CURVATURE, noise=1.0, batches=16, seed=0
 ) -> dict[str, Series]:
     """Return what so many minibatches show of a member of :func:`quadratic`, now and then.
 
@@ -105,7 +113,7 @@ def measurements(
     Gaussian noise: all follows from the weights.
     """
     generator, h = np.random.default_rng((seed, member)), np.asarray(curvature, float)
-    away = found["theta"][member, :: EVERY // THIN] - 3
+    away = paths["theta"][member, :: EVERY // THIN] - 3
     full, parts = h * away, noise(away) if callable(noise) else np.full(away.shape, noise)
     mean = full + np.sqrt(parts / batches) * generator.standard_normal(away.shape)
     shares = generator.chisquare(batches - 1, away.shape) / (batches - 1)
@@ -124,21 +132,21 @@ def whole(seeds: int, *, first=0, **given) -> Iterator[Watched]:
 
     They were watched from the start; the window begins at the step ``first``.
     """
-    found = quadratic(seeds, **given)
+    paths = quadratic(seeds, **given)
     how = {name: given[name] for name in ("curvature", "noise") if name in given}
     for member in range(seeds):
-        series = measurements(found, member, **how)
-        start = {"loss": (found["loss"][member, 0], np.nan)}
+        series = measurements(paths, member, **how)
+        start = {"loss": (paths["loss"][member, 0], np.nan)}
         for name, one in series.items():
             start[name] = one.values[0], one.errors[0]
             rest = slice(first // EVERY, None)
             series[name] = measured(one.values[rest], one.errors[rest])
-        yield seen(later(found, first), member, series=series, start=start)
+        yield seen(later(paths, first), member, series=series, start=start)
 
 
 def regime(one: Watched) -> Answer:
     """Say whether this is the regime of the papers, from the answers that it rests on."""
-    return judging.regime(one, {ask.__name__: ask(one) for ask in (loss, gradient, spread)})
+    return questions.regime(one, {ask.__name__: ask(one) for ask in (loss, gradient, spread)})
 
 
 def _noisy(level: float, error: float, seeds: int, seed=0) -> NDArray:
@@ -184,8 +192,8 @@ def cases(seeds: int) -> Iterator[tuple[Callable, str, str, Iterator[Watched]]]:
     """
 
     def followed(first=(), **given) -> Iterator[Watched]:
-        found = quadratic(seeds, **given)
-        return (seen(found, member, start=first) for member in range(seeds))
+        paths = quadratic(seeds, **given)
+        return (seen(paths, member, start=first) for member in range(seeds))
 
     fell = {"mean_loss": (60.0, 0.1)}
     for steps in (4000, 16000):

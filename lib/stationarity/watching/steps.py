@@ -150,7 +150,7 @@ class Displacements:
         self.stride, self.next_point = self.STRIDE, 0
         self.points, self.places = [], []  # [step, next lag]; sketches
         self.series: dict[int, Tensor] = {}  # by step
-        self.found: list[tuple[int, int, Tensor]] = []  # step, since when, squared distance
+        self.distances: list[tuple[int, int, Tensor]] = []  # step, since when, squared distance
 
     def take(self, step: int) -> None:
         """Note the weights after a step, if it is one of those that are noted."""
@@ -159,7 +159,7 @@ class Displacements:
         now = self.sketch([p.detach() for p in self.parameters])
         for point, place in zip(self.points, self.places):
             if step - point[0] >= point[1]:
-                self.found.append((step, point[0], (now - place).double().square().sum()))
+                self.distances.append((step, point[0], (now - place).double().square().sum()))
                 point[1] = max((step - point[0]) * self.FINER, step - point[0] + 1)
         if step >= self.next_point:
             self.points = [*self.points, [step, self.stride]][-self.POINTS :]
@@ -174,9 +174,12 @@ class Displacements:
         places = torch.stack(self.places) if self.places else torch.zeros(0)
         now = self.sketch([p.detach() for p in self.parameters])
         return {
-            "stride": self.stride, "next_point": self.next_point, "now": now,
-            "points": [[*point] for point in self.points], "places": places,
-        }  # fmt: skip
+            "stride": self.stride,
+            "next_point": self.next_point,
+            "now": now,
+            "points": [[*point] for point in self.points],
+            "places": places,
+        }
 
     def load_state_dict(self, kept: dict, series: dict) -> None:
         """Go on from a state, with the series as it was written; the weights must be its own."""
@@ -188,4 +191,4 @@ class Displacements:
         self.stride, self.next_point = kept["stride"], kept["next_point"]
         self.points = [[*point] for point in kept["points"]]
         self.places = [*kept["places"].to(now)]
-        self.series, self.found = series, []
+        self.series, self.distances = series, []

@@ -115,17 +115,29 @@ def new_info(watch, name: str) -> dict:
     processes = f"{distributed.size()} x " if distributed.size() > 1 else ""
     device, optimizer = watch.parameters[0].device, watch.optimizer
     return {
-        "experiment": name, "scale": "watched", "settings": {}, "fingerprint": "",
-        "code": "", "commit": commit(), "device": processes + device_name(device),
+        "experiment": name,
+        "scale": "watched",
+        "settings": {},
+        "fingerprint": "",
+        "code": "",
+        "commit": commit(),
+        "device": processes + device_name(device),
         "versions": {"torch": torch.__version__, "stationarity": version()},
-        "seed": None, "start": now(), "end": None, "wall_seconds": 0.0, "status": "running",
+        "seed": None,
+        "start": now(),
+        "end": None,
+        "wall_seconds": 0.0,
+        "status": "running",
         "watch": {
             "optimizer": optimizers.name_of(optimizer),
             "parameters": sum(p.numel() for p in watch.parameters),
-            "every": watch.pace.every, "batches": watch.count, "batch_size": watch.batch_size,
-            "groups": optimizers.facts(optimizer), "sketch": Displacements.KEPT,
+            "every": watch.pace.every,
+            "batches": watch.count,
+            "batch_size": watch.batch_size,
+            "groups": optimizers.facts(optimizer),
+            "sketch": Displacements.KEPT,
         },
-    }  # fmt: skip
+    }
 
 
 def rows(pieces: Iterable[tuple]) -> pa.Table:

@@ -94,7 +94,7 @@ class Watched:
         if all(name in self.series and len(self.series[name].values) for name in names):
             first = [self.start[name][0] for name in names]
             last = [float(self.series[name].values.mean()) for name in names]
-            ratios = [noted / found if found else 1.0 for noted, found in (first, last)]
+            ratios = [noted / mean if mean else 1.0 for noted, mean in (first, last)]
             above = all(ratio > MULTIPLE for ratio in ratios)
             if above or all(ratio < 1 / MULTIPLE for ratio in ratios):
                 said = f"The loss of the steps is {ratios[1]:.2g} times the measured one"
@@ -107,11 +107,11 @@ class Watched:
         if quantity not in self.series or not len(self.series[quantity].values):
             said = f"{quantity} was not watched in the steps {self.first} to {self.last}"
             raise UsageError(f"{said}: watch the training with it, or measure more often.")
-        found = self.series[quantity]
-        if not np.isfinite(found.values).all():
+        series = self.series[quantity]
+        if not np.isfinite(series.values).all():
             said = f"{quantity} is not finite there"
             raise UsageError(f"{said}: the training diverged, or its learning rate was 0.")
-        return found
+        return series
 
     @property
     def course(self) -> str:
@@ -122,9 +122,9 @@ class Watched:
 
     def mean(self, quantity: str, together: int = 1) -> Estimate:
         """Return the mean of a measured quantity over the window: :func:`~.drifts.level`."""
-        found = self.of(quantity)
-        errors = found.errors if np.isfinite(found.errors).all() else None
-        return drifts.level(found.values, errors, together)
+        series = self.of(quantity)
+        errors = series.errors if np.isfinite(series.errors).all() else None
+        return drifts.level(series.values, errors, together)
 
 
 def stage(rates: NDArray) -> int:
@@ -174,9 +174,15 @@ def watched(run: Run) -> Watched:
     sketch = table[(table.quantity == "sketch") & table.step.between(first, last)]
     sketch = sketch.pivot(index="step", columns="index", values="value")
     return Watched(
-        facts=run.info["watch"], begin=int(steps[begin]), first=first, last=last,
-        rates=rates[-1], series=series, start=start, steady=steady,
+        facts=run.info["watch"],
+        begin=int(steps[begin]),
+        first=first,
+        last=last,
+        rates=rates[-1],
+        series=series,
+        start=start,
+        steady=steady,
         rate_before=float(rates[inside, 0]) if rates.size else np.nan,
         sketch=sketch.to_numpy() if len(sketch) else None,
         sketch_every=int(np.diff(sketch.index[:2])[0]) if len(sketch) > 1 else 1,
-    )  # fmt: skip
+    )

@@ -17,7 +17,7 @@ from ..measure.derivatives import trainable
 from ..runs import distributed, records
 from . import optimizers
 from .checks import check, check_device, most_for_sharpness, same_model, unwrapped
-from .drawing import Draws, size_of
+from .fresh_batches import Draws, size_of
 from .measuring import Measurement
 from .pacing import Pace
 from .steps import NUMBERS, RING, Displacements, Steps, mean_of_known
@@ -212,10 +212,10 @@ class Watch:
             self._add(name, steps, parts[:, :, number].sum(1))
             for index in range(groups) if groups > 1 else ():
                 self._add(f"group_{name}", steps, parts[:, index, number], index=index)
-        for step, since, square in self.displacements.found:
+        for step, since, square in self.displacements.distances:
             self.table.add("displacement_square", [step], [float(square)], of=str(since))
         self.table.series = self.displacements.series
-        self.row, self.rates, self.displacements.found = 0, [], []
+        self.row, self.rates, self.displacements.distances = 0, [], []
         self.table.write(force=False)
 
     def state_dict(self) -> dict:
@@ -225,14 +225,18 @@ class Watch:
         names = ("taken", "row", "memory", "checked", "batch_size", "sharpness")
         kept = {name: getattr(self, name) for name in names} | {"pace": self.pace.state_dict()}
         rates = [[float(rate) for rate in rates] for rates in self.rates]
-        found = [[step, since, float(one)] for step, since, one in self.displacements.found]
+        distances = [[*steps, float(one)] for *steps, one in self.displacements.distances]
         series = torch.stack([*self.displacements.series.values()] or [torch.zeros(0)])
         return kept | {
-            "folder": self.table.info["fingerprint"], "rank": distributed.rank(),
-            "ring": self.steps.ring[: self.row].clone(), "rates": rates, "found": found,
+            "folder": self.table.info["fingerprint"],
+            "rank": distributed.rank(),
+            "ring": self.steps.ring[: self.row].clone(),
+            "rates": rates,
+            "distances": distances,
             "displacements": self.displacements.state_dict(),
-            "series": series, "series_steps": [*self.displacements.series],
-        }  # fmt: skip
+            "series": series,
+            "series_steps": [*self.displacements.series],
+        }
 
     def load_state_dict(self, kept: dict) -> None:
         """Go on with a watch, where its training does: rows of later steps are dropped.
@@ -245,10 +249,10 @@ class Watch:
         ring, self.rates = kept.pop("ring").clone(), kept.pop("rates")
         if kept.pop("rank", 0) != distributed.rank():
             ring[:, 0] = math.nan  # another's losses, which it tells itself
-        found, steps = kept.pop("found"), kept.pop("series_steps")
+        distances, steps = kept.pop("distances"), kept.pop("series_steps")
         series = dict(zip(steps, kept.pop("series").to(self.steps.device)))
         self.displacements.load_state_dict(kept.pop("displacements"), series)
-        self.displacements.found = [(t, since, one) for t, since, one in found]
+        self.displacements.distances = [(t, since, one) for t, since, one in distances]
         for name, value in kept.items():
             setattr(self, name, value)
         self.steps.ring[: self.row] = ring.to(self.steps.ring)
@@ -295,15 +299,15 @@ class Watch:
         self.flush()
         self.steps.forget()
         try:
-            found = Measurement(self).rows
+            rows = Measurement(self).rows
         except FloatingPointError as error:
-            self.diverged, found = True, []
+            self.diverged, rows = True, []
             said = f"The training is no longer finite at step {self.taken} ({error})"
             warnings.warn(f"{said}: it is noted on, and measured no more.", stacklevel=3)
         finally:  # who catches another error may go on
             self.steps.begin()
         self.checked = True
-        for quantity, value, error, of in found:
+        for quantity, value, error, of in rows:
             self.table.add(quantity, [self.taken], [value], error, of=of)
             self._show(quantity + (f"/{of}" if of else ""), [self.taken], [value])
         self.table.write(force=not self.pace.measured)

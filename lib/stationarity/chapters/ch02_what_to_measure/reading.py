@@ -54,10 +54,12 @@ def one_channel(epsilon: float, decay: float, target: float) -> Channel:
     alone = gradient_statistics(model, loss, [corners], population=1).mean_gradient[:2]
     whole = gradient_statistics(model, objective, [corners], population=1)
     return Channel(
-        norm, gain, gradient_norm=whole.gradient_norm_naive,
+        norm,
+        gain,
+        gradient_norm=whole.gradient_norm_naive,
         cosine=float(alone[0] / alone.norm()),
         sharpness=float(sharpness(model, objective, [corners]).eigenvalues[0]),
-    )  # fmt: skip
+    )
 
 
 def misses(rank: int, strength: float, *, batches=40, replicates=1000, seed=0) -> dict:
@@ -74,13 +76,13 @@ def misses(rank: int, strength: float, *, batches=40, replicates=1000, seed=0) -
     square, error, naive = simulated(math.sqrt(truth), 1.0, shape, seed)
     grouped = zip(square.reshape(-1, 5), error.reshape(-1, 5), strict=True)
     levels = [trends.level(np.arange(5), *one).mean for one in grouped]
-    found = {
+    intervals = {
         "plain": Estimate.of(square, error),
         "widened": squared_norm(square, error, naive - square),
         "level": Estimate(*np.transpose(levels)),
     }
-    below = {f"{name} below": (one.high < truth).mean() for name, one in found.items()}
-    above = {f"{name} above": (one.low > truth).mean() for name, one in found.items()}
+    below = {f"{name} below": (one.high < truth).mean() for name, one in intervals.items()}
+    above = {f"{name} above": (one.low > truth).mean() for name, one in intervals.items()}
     return {"rank": rank, "strength": strength} | below | above
 
 

@@ -157,11 +157,13 @@ def _curvature(model: nn.Module, batches: list, settings: CurvatureStudy, of: st
     image = hessian @ unit
     whole = measure.sharpness(*measured, seed=settings.seed)
     exact = {
-        "largest": eigenvalues[-1], "smallest": eigenvalues[0],
+        "largest": eigenvalues[-1],
+        "smallest": eigenvalues[0],
         "directional": measure.directional_sharpness(*measured, gradient),
-        "directional_dense": unit @ image, "directional_norm": image.norm(),
+        "directional_dense": unit @ image,
+        "directional_norm": image.norm(),
         "products": whole.products,
-    }  # fmt: skip
+    }
     rows = metrics.common_rows(exact, of=of)
     rows += metrics.rows("sharpness", whole.eigenvalues[0], whole.residuals[0], of=of)
     for products in range(1, settings.max_products + 1):

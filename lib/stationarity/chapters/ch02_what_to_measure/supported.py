@@ -245,11 +245,11 @@ def outcomes(case: Case) -> dict[str, str]:
         torch.manual_seed(2)  # as the differences do
         try:
             with case.measured():
-                found = measurements(model, loss, inputs)[name]()
+                measured = measurements(model, loss, inputs)[name]()
         except ValueError as error:
             row[name], says = "refused", str(error)
         else:
-            apart = ((found - exact[name]).abs().max() / exact[name].abs().max()).item()
+            apart = ((measured - exact[name]).abs().max() / exact[name].abs().max()).item()
             row[name] = "right" if apart < TOLERANCE else f"wrong by {apart:.0e}"
     return row | {"checked against": case.how if exact else "", "the error says": says}
 

@@ -229,9 +229,11 @@ def figure_1() -> Run:
     squares = curve.gradient_norm**2
     # A point is the mean of its epoch: it lies in the middle of it.
     series = {
-        "loss": curve.train_loss, NAIVE: curve.gradient_norm,
-        "gradient_norm_squared": squares, SQUARE: squares,
-    }  # fmt: skip
+        "loss": curve.train_loss,
+        NAIVE: curve.gradient_norm,
+        "gradient_norm_squared": squares,
+        SQUARE: squares,
+    }
     rows = metrics.common_rows(series, step=curve.epoch, epoch=lambda step: step + 0.5)
     run.__dict__["metrics"] = metrics.frame(rows)
     return run

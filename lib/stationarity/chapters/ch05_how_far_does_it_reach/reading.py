@@ -61,10 +61,11 @@ def _row(run: Run, regime: Regime) -> dict:
         "growth": Estimate.mean(half.iloc[-1] / half.iloc[0] - 1),
     }
     row = {
-        "regime": regime.name, "verdict": verdict_of(estimates["ratio"]),
+        "regime": regime.name,
+        "verdict": verdict_of(estimates["ratio"]),
         "trend": estimates["exponent"].trend,
         "drive": drive if regime.optimizer == "sgd" else math.nan,
-    }  # fmt: skip
+    }
     for name, one in estimates.items():
         row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     return row
@@ -79,20 +80,17 @@ def agreement(rows: pd.DataFrame, ways_out: Iterable, thresholds: Iterable) -> p
     the names of those that are ``differing``. ``standing``: how many agree if all count as
     they stand, settled or not, and "vanishes" is held against all else.
     """
-    expected, found = rows.regime.isin(list(ways_out)), []
+    expected, counted = rows.regime.isin(list(ways_out)), []
     for threshold in thresholds:
         below, above = rows.ratio_high < threshold, rows.ratio_low > threshold
         unsettled = above & (rows.trend == "falls")
         judged = below | above & ~unsettled
         differ = judged & (below != expected)
-        counts = {
-            "agree": judged & ~differ, "differ": differ,
-            "undecided": ~(below | above), "unsettled": unsettled,
-            "standing": below == expected,
-        }  # fmt: skip
+        counts = {"agree": judged & ~differ, "differ": differ, "undecided": ~(below | above)}
+        counts |= {"unsettled": unsettled, "standing": below == expected}
         row = {"threshold": threshold} | {name: int(one.sum()) for name, one in counts.items()}
-        found.append(row | {"differing": "; ".join(rows.regime[differ])})
-    return pd.DataFrame(found)
+        counted.append(row | {"differing": "; ".join(rows.regime[differ])})
+    return pd.DataFrame(counted)
 
 
 def level_against_drive(rows: pd.DataFrame) -> tuple[Estimate, float]:

@@ -31,7 +31,7 @@ def regimes(settings: RegimeStudy, place: Place) -> list[tuple]:
     equal number share initial weights, wrong labels and, where sizes agree, batches in all
     regimes. Raises :class:`UsageError` where a net's weights are not finite.
     """
-    keeper, groups, found = place.keeper, {}, []
+    keeper, groups, rows = place.keeper, {}, []
     for r in settings.regimes:  # together those that one ensemble can train
         alike = (r.batch_size, r.sampling, r.loss, r.optimizer, r.hidden, r.examples, r.length)
         groups.setdefault(alike, []).append(r)
@@ -42,8 +42,8 @@ def regimes(settings: RegimeStudy, place: Place) -> list[tuple]:
     steps = sum(settings.steps_of(group[0]) for group in groups.values())
     with keeper.progress("regimes", steps):
         for group in groups.values():
-            found += keeper.part(group[0].name, lambda: _train(group, settings, *whole, keeper))
-    return found
+            rows += keeper.part(group[0].name, lambda: _train(group, settings, *whole, keeper))
+    return rows
 
 
 def rates(regime: Regime, steps: int) -> NDArray:
@@ -82,13 +82,13 @@ def _train(group: list[Regime], settings: RegimeStudy, inputs, labels, keeper) -
     momentum = task.column([regime.momentum for regime in group], members)
     decay = task.column([regime.weight_decay for regime in group], members)
     own = dict(momentum=momentum, decay=decay, names=[regime.name for regime in group])
-    nets = small.Nets(task, task.start(seeds * len(group)), seeds, steps, **own, found=[])
+    nets = small.Nets(task, task.start(seeds * len(group)), seeds, steps, **own, rows=[])
     recorded = set(recorded_steps(steps).tolist())
     for step in nets.steps():
         if step in recorded:
-            nets.kept["found"] += _measured(nets, group, step, rate[max(step - 1, 0)])
+            nets.kept["rows"] += _measured(nets, group, step, rate[max(step - 1, 0)])
         nets.update(rate[step])
-    return nets.kept["found"] + _measured(nets, group, steps, rate[-1])
+    return nets.kept["rows"] + _measured(nets, group, steps, rate[-1])
 
 
 def _measured(nets: small.Nets, group: list[Regime], step: int, rate: Tensor) -> list[tuple]:

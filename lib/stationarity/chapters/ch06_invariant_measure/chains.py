@@ -66,8 +66,8 @@ def finite_chains(settings: FiniteChains, place: Place) -> list[tuple]:
     rows = []
     for name, matrix in matrices.items():
         start = np.eye(1, matrix.shape[0])[0]
-        found = telescoping(matrix, start, settings.times)
-        rows += metrics.common_rows(found, errors=0.0, of=name, step=settings.times)
+        sums = telescoping(matrix, start, settings.times)
+        rows += metrics.common_rows(sums, errors=0.0, of=name, step=settings.times)
     return rows
 
 

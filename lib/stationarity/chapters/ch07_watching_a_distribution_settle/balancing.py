@@ -74,9 +74,9 @@ def balances(run: Run) -> pd.DataFrame:
             row = {"stage": number + 1, "first": first, "last": last, "learning_rate": rate}
             row |= {"middle": (first + last) / 2, "half": (last - first) / 2}
             row["loss"], row["loss_error"] = mean_and_error(means["loss"])
-            found = ratios(means, rate, run.settings.momentum)
-            found["norm_drift"] = drift_in_spreads(norms.loc[first : last - 1].to_numpy())
-            for name, one in found.items():
+            estimates = ratios(means, rate, run.settings.momentum)
+            estimates["norm_drift"] = drift_in_spreads(norms.loc[first : last - 1].to_numpy())
+            for name, one in estimates.items():
                 row |= dict(zip((name, f"{name}_low", f"{name}_high"), one, strict=True))
             rows.append(row)
     return pd.DataFrame(rows)

@@ -21,7 +21,7 @@ from ..plots import (
     mark_drops,
     panels,
     points,
-)  # fmt: skip
+)
 from . import invariance, reading
 
 LABELS = {
@@ -98,11 +98,13 @@ def balances(table: pd.DataFrame, drops) -> Figure:
     drawn = {
         "fluctuation_dissipation": (ratio, "fluctuation-dissipation, minibatch gradient", {}),
         "fluctuation_dissipation_full": (
-            ratio, "fluctuation-dissipation, full gradient", {"fmt": "s", "mfc": "none"}
+            ratio,
+            "fluctuation-dissipation, full gradient",
+            {"fmt": "s", "mfc": "none"},
         ),
         "descent_budget": (budget, "descent budget", {}),
         "norm_drift": (norm, None, {}),
-    }  # fmt: skip
+    }
     for number, (name, (panel, label, style)) in enumerate(drawn.items(), start=1):
         ends = (table[f"{name}{part}"] for part in ("", "_low", "_high"))
         style |= {"xerr": table.half, "color": f"C{number}", "label": label}

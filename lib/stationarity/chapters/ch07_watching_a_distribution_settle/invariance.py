@@ -67,8 +67,8 @@ def compare(
     Raises :class:`UsageError` where a window in time has too few effective samples.
 
     >>> sample = np.random.default_rng(0).standard_normal((2, 500))
-    >>> found = compare(*sample, independent=(True, True))["wasserstein"]
-    >>> found.value < found.resolution
+    >>> distance = compare(*sample, independent=(True, True))["wasserstein"]
+    >>> distance.value < distance.resolution
     True
     """
     parts = [np.asarray(window, float) for window in (first, second)]

@@ -23,8 +23,9 @@ LOSSES = ("minibatch_loss", "loss", "gradient_norm", "buffer_norm")  # what the 
 WEIGHTS = ("weight_norm", "random_1", "random_2", "hessian_1", "hessian_2")
 PROJECTIONS = {
     f"{name}_{index + 1}": {"quantity": name, "index": index}
-    for name in ("random", "hessian", "observed_random") for index in range(2)
-}  # fmt: skip
+    for name in ("random", "hessian", "observed_random")
+    for index in range(2)
+}
 # Along a training run, see the setting observe_every.
 OBSERVED = tuple(f"observed_{name}" for name in ("minibatch_loss", *WEIGHTS[:3]))
 SURROGATES = 20  # drawn for a control or a known case, whose estimate is their median
@@ -32,12 +33,12 @@ SURROGATES = 20  # drawn for a control or a known case, whose estimate is their 
 
 def observables(run: Run, names, first: float = 0, last: float = math.inf) -> dict:
     """Return ``{name: (steps, values)}`` of the records with first <= step < last."""
-    found = {}
+    series = {}
     for name in names:
         rows = run.series(member=None, **_place(name))
         rows = rows[rows.step.between(first, last, inclusive="left")]
-        found[name] = (rows.step.to_numpy(), rows.value.to_numpy())
-    return found
+        series[name] = (rows.step.to_numpy(), rows.value.to_numpy())
+    return series
 
 
 def members(run: Run, name: str) -> pd.DataFrame:
@@ -70,15 +71,15 @@ def settled_stage(run: Run, otherwise: tuple | None = None) -> tuple[int, int]:
     there is none, ``otherwise``, or :class:`UsageError`.
     """
     name = _named(run, LOSSES[:1] if hasattr(run.settings, "epochs") else ["loss"])[0]
-    start, found = observables(run, [name])[name][1][0], {}
+    start, lengths = observables(run, [name])[name][1][0], {}
     for number, (begin, end) in enumerate(stages(run)):
         with contextlib.suppress(UsageError):  # a stage too short to be judged
             early, late = (part.mean() for part in _last_two(run, name, (begin, end)))
             if abs(late - early) < levels.STABLE * (start - late):
-                found[begin, end] = (end - begin) / 10**number
-    if not found and not otherwise:
+                lengths[begin, end] = (end - begin) / 10**number
+    if not lengths and not otherwise:
         raise UsageError("In no stage of this run has the loss become stable.")
-    return max(found, key=found.get, default=otherwise)
+    return max(lengths, key=lengths.get, default=otherwise)
 
 
 def _named(run: Run, names) -> list[str]:
@@ -159,10 +160,10 @@ def across_starts(run: Run) -> pd.DataFrame:
 def attempt(quantity: Callable, run: Run) -> tuple[Estimate, str]:
     """Return an estimate, or one of NaN where there is none, and what to say of it."""
     try:
-        found = quantity(run)
+        estimate = quantity(run)
     except UsageError as error:
         return UNKNOWN, f"no value ({error})"
-    return found, "{:.2f} (interval {:.2f} to {:.2f})".format(*found)
+    return estimate, "{:.2f} (interval {:.2f} to {:.2f})".format(*estimate)
 
 
 # --- quantities of the ledger ---------------------------------------------------------
@@ -190,11 +191,11 @@ def norm_drift(run: Run, case: str = "") -> Estimate:
         return drift_in_spreads(values)
     scales, (length, count) = fitted_scales(values.T), values.shape
     line = np.linspace(0, 4.0 if case == "drift" else 0.0, length)
-    found = [
+    drifts = [
         drift_in_spreads((two_scales(count, length, *scales, seed) + line).T)
         for seed in range(SURROGATES)
     ]
-    return Estimate(*map(float, np.median(found, axis=0)))
+    return Estimate(*map(float, np.median(drifts, axis=0)))
 
 
 def drift_in_spreads(values: NDArray) -> Estimate:
@@ -270,9 +271,9 @@ def replicas_enough(run: Run, counts=(32, 64, 128, 256), names=LOSSES) -> pd.Ser
 
     The whole interval of :func:`replica_shift` is below 1/2; NaN: the trajectory is too short.
     """
-    shares, found = pd.Series(math.nan, counts), _replica_pairs(run, names)
+    shares, observed = pd.Series(math.nan, counts), _replica_pairs(run, names)
     for count in counts:
-        pairs = {name: (np.empty(count), path) for name, (_, path) in found.items()}
+        pairs = {name: (np.empty(count), path) for name, (_, path) in observed.items()}
         with contextlib.suppress(UsageError):
             drawn = _drawn(_enough(pairs, True), True, "still")
             shares[count] = np.mean([one.high < 0.5 for one in drawn])
@@ -305,13 +306,13 @@ def _drawn(known: dict, replicas: bool, case: str) -> list[Estimate]:
     scales = [
         fitted_scales(pair[1] if replicas else np.concatenate(pair)) for pair in known.values()
     ]
-    shifts, found = [1.25 * (case == "drift")] + [0.0] * (len(known) - 1), []
+    shifts, estimates = [1.25 * (case == "drift")] + [0.0] * (len(known) - 1), []
     for seed in range(SURROGATES):
         keys = range(seed * len(known), (seed + 1) * len(known))
         drawn = zip(sizes, scales, shifts, keys, strict=True)
         rows = [_surrogate(*one, replicas, len(known)) for one in drawn]
-        found.append(_widest(pd.DataFrame(rows)))
-    judged = [one for one in found if not math.isnan(one.value)]
+        estimates.append(_widest(pd.DataFrame(rows)))
+    judged = [one for one in estimates if not math.isnan(one.value)]
     if len(judged) < SURROGATES / 2:
         raise UsageError("Stationary series of this memory have too few effective samples.")
     return judged

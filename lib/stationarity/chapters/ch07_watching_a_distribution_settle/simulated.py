@@ -35,12 +35,16 @@ def fitted_scales(values: ArrayLike) -> tuple[float, float]:
     if correlations[0] <= 0:
         return 0.0, 1.0
     lags = np.unique(np.geomspace(1, max(length // 8, 2), 24).astype(int))
-    found = scipy.optimize.curve_fit(
-        lambda lag, share, time: share * ((time - 1) / (time + 1)) ** lag,
-        lags, correlations[lags] / correlations[0],
-        p0=(0.5, 1 + length / 50), bounds=([0, 1], [1, 2 + length / 4]),
-    )[0]  # fmt: skip
-    return tuple(map(float, found))
+
+    def correlation(lag, share, time):
+        return share * ((time - 1) / (time + 1)) ** lag
+
+    observed, first = correlations[lags] / correlations[0], (0.5, 1 + length / 50)
+    bounds = ([0, 1], [1, 2 + length / 4])
+    (share, time), _ = scipy.optimize.curve_fit(
+        correlation, lags, observed, first, bounds=bounds
+    )
+    return float(share), float(time)
 
 
 def controls(length: int) -> dict:
@@ -83,9 +87,7 @@ def calibration(
         known = max(count - moved.count("undecided"), 1)
         error = math.sqrt((1 - share + share * time) * 1.5 / length)
         best = sum(scipy.stats.norm.cdf(side * shift / error - NORMAL) for side in (1, -1))
-        rows.append([
-            share, per, still.count("differ") / judged, 1 - judged / count,
-            moved.count("differ") / known, best,
-        ])  # fmt: skip
+        false_alarms, alarms = still.count("differ") / judged, moved.count("differ") / known
+        rows.append([share, per, false_alarms, 1 - judged / count, alarms, best])
     columns = ["slow part", "window / time", "false alarms", "refused", "alarms", "best"]
     return pd.DataFrame(rows, columns=columns)

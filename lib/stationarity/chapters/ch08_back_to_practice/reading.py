@@ -41,7 +41,7 @@ def averaging(run: Run) -> list[Averaging]:
     A member's best window is the one that is best for the mean of the other members: being
     picked flatters none.
     """
-    found, rates = [], run.settings.learning_rates
+    by_rate, rates = [], run.settings.learning_rates
     for rate in rates:
         losses = members(run, "loss", rate).to_numpy()  # (windows, members)
         later, *_, earlier = members(run, "moment_loss", rate).to_numpy()
@@ -52,8 +52,8 @@ def averaging(run: Run) -> list[Averaging]:
         differences = best - last, longest - last, longest - best, annealed - best
         compared = (Estimate.mean(one, len(rates)) for one in (*differences, earlier - later))
         window = run.settings.windows[losses.mean(1).argmin()]
-        found.append(Averaging(rate, window, float(last.mean()), *compared))
-    return found
+        by_rate.append(Averaging(rate, window, float(last.mean()), *compared))
+    return by_rate
 
 
 def spreads(run: Run) -> pd.DataFrame:

@@ -75,13 +75,13 @@ def _evaluate(task: small.Task, theta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rows(task: small.Task, averages: dict, moments: list, after: list) -> list[tuple]:
-    settings, found = task.settings, []
+    settings, rows = task.settings, []
     names = [f"learning_rate={rate:g}" for rate in settings.learning_rates]
     axes = {"of": names, "member": range(settings.members)}
 
     def note(step: int, **quantities: Tensor) -> None:
         split = {name: each.double().view(len(names), -1) for name, each in quantities.items()}
-        found.extend(common_rows(split, **axes, step=step, epoch=task.epoch))
+        rows.extend(common_rows(split, **axes, step=step, epoch=task.epoch))
 
     def last(window: int) -> tuple[Tensor, Tensor]:  # of moments, (T, K)
         chosen = [moment[1:] for moment in moments if moment[0] >= settings.steps - window]
@@ -96,4 +96,4 @@ def _rows(task: small.Task, averages: dict, moments: list, after: list) -> list[
     note(half, late_accuracy=accuracies.mean(0), spread_in_time=accuracies.std(dim=0))
     for step, loss, accuracy in after:
         note(step, annealed_loss=loss, annealed_accuracy=accuracy)
-    return found
+    return rows

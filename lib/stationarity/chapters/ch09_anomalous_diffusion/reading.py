@@ -210,13 +210,13 @@ def by_memories(run: Run) -> pd.DataFrame:
 
 def of_members(run: Run) -> tuple[NDArray, NDArray]:
     """Return effective rates (V,) of all variations, sorted, and exponents of members (V, K)."""
-    found = []
+    pairs = []
     for name in variations(run):
         lags, squares = displacements(run, name)
         weights = displacement.exponent_weights(lags, tuple(lags[-1] * WINDOWS[WINDOW]))
-        found.append((rates(run, name)[0], np.log(squares.mean(1)) @ weights))
-    found.sort(key=lambda one: one[0])
-    return tuple(map(np.array, zip(*found, strict=True)))
+        pairs.append((rates(run, name)[0], np.log(squares.mean(1)) @ weights))
+    pairs.sort(key=lambda one: one[0])
+    return tuple(map(np.array, zip(*pairs, strict=True)))
 
 
 @quantity(
@@ -229,8 +229,8 @@ def exponent_slope(run: Run, case: str = "") -> Estimate:
 
     Of a line through the exponents of a seed, for nets that go on at several rates.
     """
-    effective, found = of_members(run)
-    slopes = slope_weights(np.log10(effective)) @ found
+    effective, exponents = of_members(run)
+    slopes = slope_weights(np.log10(effective)) @ exponents
     if case:
         grid = authors_sweep()
         theirs = slope_weights(np.log10(grid.memories)) @ grid.exponent
@@ -319,8 +319,8 @@ def shared_parts(run: Run) -> tuple[NDArray, dict[str, Estimate]]:
     """
     names = "replica_displacement_squared", "shared_displacement_squared"
     total, shared = (run.wide(name).T for name in names)
-    found = {"total": total, "shared": shared, "share": shared / total}
-    return total.columns.to_numpy(), {k: Estimate.mean(one) for k, one in found.items()}
+    parts = {"total": total, "shared": shared, "share": shared / total}
+    return total.columns.to_numpy(), {k: Estimate.mean(one) for k, one in parts.items()}
 
 
 @quantity(
@@ -337,5 +337,5 @@ def shared_share(run: Run, case: str = "") -> Estimate:
     Replicas start from one state and draw their own minibatches. A settled quadratic comes
     to one half, a drift to 1.
     """
-    found = np.array(shared_parts(run)[1]["share"])[:, -1]
-    return Estimate(*(found - found[0] + SHARES[case] if case else found))
+    share = np.array(shared_parts(run)[1]["share"])[:, -1]
+    return Estimate(*(share - share[0] + SHARES[case] if case else share))

@@ -51,7 +51,7 @@ class DiffusionStudy(SmallNet):
 class WalkStudy(Settings):
     """Settings of processes whose displacement is known, and of the fits on them."""
 
-    study: ClassVar[str] = "chapters.ch09_anomalous_diffusion.walks:known_walks"
+    study: ClassVar[str] = "chapters.ch09_anomalous_diffusion.stochastic_processes:known_walks"
 
     members: Count  # trajectories of an ensemble
     dimensions: Count

@@ -53,38 +53,39 @@ def diffusion(settings: DiffusionStudy, place: Place) -> list[tuple]:
         groups.setdefault(key, {})[name] = changed
     followed = len(groups) * (settings.burn_in + settings.followed)
     with keeper.progress("diffusion", settings.settle + followed + replicas):
-        state, found = keeper.part("settle", lambda: _settle(task))
+        state, settling = keeper.part("settle", lambda: _settle(task))
+        metrics = [*settling]
         for number, group in enumerate(groups.values()):
-            found = found + keeper.part(f"group {number}", lambda: _follow(task, state, group))
+            metrics += keeper.part(f"group {number}", lambda: _follow(task, state, group))
         if settings.branches:
-            found = found + keeper.part("replicas", lambda: _replicas(task, state))
-    return found
+            metrics += keeper.part("replicas", lambda: _replicas(task, state))
+    return metrics
 
 
 def variations(settings: DiffusionStudy) -> dict[str, dict]:
     """Return name, as ``learning_rate=0.01``, -> what differs from the base, the first."""
-    found = {BASE: {}}
+    changes = {BASE: {}}
     for name, values in VARIED.items():
-        found |= {f"{name}={value:g}": {name: value} for value in getattr(settings, values)}
+        changes |= {f"{name}={value:g}": {name: value} for value in getattr(settings, values)}
     if settings.crossed:
         for rate, momentum in itertools.product(settings.learning_rates, settings.momenta):
             both = {"learning_rate": rate, "momentum": momentum}
-            found[" ".join(f"{name}={value:g}" for name, value in both.items())] = both
+            changes[" ".join(f"{name}={value:g}" for name, value in both.items())] = both
     if settings.reshuffled:
-        found["sampling=reshuffled"] = {"sampling": "reshuffled"}
-    return found
+        changes["sampling=reshuffled"] = {"sampling": "reshuffled"}
+    return changes
 
 
 def _settle(task: small.Task) -> tuple[small.Weights, list[tuple]]:
     settings, members = task.settings, range(task.settings.members)
     start = task.start(small.seeds(settings.seed, "member", len(members)))
-    nets, rate = _nets(task, start, {BASE: {}}, "settle", settings.settle, found=[])
+    nets, rate = _nets(task, start, {BASE: {}}, "settle", settings.settle, metrics=[])
     every = max(settings.settle // LOOKS, 1)
     for step in _moments(nets, rate):
         if step % every == 0:
             losses = _losses(nets)
-            nets.kept["found"] += rows("settling_loss", losses, member=members, step=step)
-    return nets.state, nets.kept["found"]
+            nets.kept["metrics"] += rows("settling_loss", losses, member=members, step=step)
+    return nets.state, nets.kept["metrics"]
 
 
 def _follow(task: small.Task, state: small.Weights, group: dict) -> list[tuple]:
@@ -93,10 +94,10 @@ def _follow(task: small.Task, state: small.Weights, group: dict) -> list[tuple]:
     theta, buffer = (part.repeat(len(group), 1) for part in state)
     nets_of = (len(group), settings.members)
     squares = torch.zeros(2, *nets_of, len(begins), len(lags), dtype=torch.float64)
-    kept = dict(references=theta.repeat(len(begins), 1, 1), squares=squares, found=[])
+    kept = dict(references=theta.repeat(len(begins), 1, 1), squares=squares, metrics=[])
     last, every = settings.burn_in + settings.followed, max(settings.followed // LOOKS, 1)
     nets, rate = _nets(task, (theta, buffer), group, "follow", last, **kept)
-    references, squares, found = nets.kept.values()
+    references, squares, metrics = nets.kept.values()
     squared_rate = rate[:, 0].double().cpu() ** 2
     where = dict(of=list(group), member=range(settings.members))
     for step in _moments(nets, rate):
@@ -109,11 +110,11 @@ def _follow(task: small.Task, state: small.Weights, group: dict) -> list[tuple]:
                 both = torch.stack([far, squared_rate * near]).view(2, *nets_of)
                 squares[..., r, np.searchsorted(lags, since - begin)] = both
         if since >= 0 and since % every == 0:
-            found += rows("loss", _losses(nets).view(nets_of), **where, step=since)
+            metrics += rows("loss", _losses(nets).view(nets_of), **where, step=since)
     far, near = squares
-    found += rows("local_displacement_squared", near.mean(2), **where, step=lags)
+    metrics += rows("local_displacement_squared", near.mean(2), **where, step=lags)
     where |= dict(index=range(len(begins)), step=lags)
-    return found + rows("global_displacement_squared", far, **where)
+    return metrics + rows("global_displacement_squared", far, **where)
 
 
 def shared_part(displacements: NDArray) -> tuple[NDArray, NDArray]:
@@ -138,8 +139,8 @@ def _replicas(task: small.Task, state: small.Weights) -> list[tuple]:
             parts = torch.from_numpy(np.stack(shared_part(gone)))
             nets.kept["squares"][..., np.searchsorted(lags, step)] = parts
     names = ("replica_displacement_squared", "shared_displacement_squared")
-    found = dict(zip(names, nets.kept["squares"], strict=True))
-    return common_rows(found, member=range(settings.members), step=lags)
+    displacements = dict(zip(names, nets.kept["squares"], strict=True))
+    return common_rows(displacements, member=range(settings.members), step=lags)
 
 
 def _nets(

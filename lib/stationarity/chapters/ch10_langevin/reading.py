@@ -121,10 +121,11 @@ def constant_noise(run: Run, triple: tuple, law: Theory, quantities=TOTALS) -> N
     covariance = law.covariance_at(every, given[0], rate, noise_variance, momentum)
     each = by_name(mean, covariance, lags, lambda x: law.mean_at(lags, *given, start=x))
     leading = slice(run.settings.directions)
-    return np.concatenate([
+    parts = [
         each[name].sum(-1) if name in TOTALS else each[name][:, leading].T.ravel()
         for name in quantities
-    ])  # fmt: skip
+    ]
+    return np.concatenate(parts)
 
 
 def compared(

@@ -190,7 +190,7 @@ def linear_regression(settings: Regression, place: Place) -> list[tuple]:
     for triple in settings.triples:
         check_stable(given.curvature, *triple[:2])
     constants = {"curvature": given.curvature, "noise_of_example": given.noise_of_example}
-    found = common_rows(constants | {"start": start}, index=range(len(start)))
+    metrics = common_rows(constants | {"start": start}, index=range(len(start)))
     kinds = NOISES + (STATE_DEPENDENT,) * settings.state_dependent
     parts = list(itertools.product(settings.triples, kinds))
     early, late = recorded_steps(settings.steps), recorded_steps(settings.lags)
@@ -211,8 +211,8 @@ def linear_regression(settings: Regression, place: Place) -> list[tuple]:
                     for row in rows(name, values.T, np.transpose(errors), of=of, **axes[name])
                 ]
 
-            found += place.keeper.part(of, compute)
-    return found
+            metrics += place.keeper.part(of, compute)
+    return metrics
 
 
 def _simulated(settings, given, start, triple, early, late, noise: str) -> list[tuple]:

@@ -49,9 +49,9 @@ def table(run: Run, of: str, case: str = "") -> pd.DataFrame:
     modes = wide["value"].join(wide["error"].add_suffix("_error")).reset_index(drop=True)
     h, noise, pairs = modes[MEASURED[:3]].to_numpy().T
     rate, beta = run.settings.learning_rate, run.settings.ensembles[of]
-    for name, found in _surrogate(run, of, case).items() if case else ():
+    for name, statistic in _surrogate(run, of, case).items() if case else ():
         if name in MEASURED:
-            modes[name], modes[f"{name}_error"] = found
+            modes[name], modes[f"{name}_error"] = statistic
     peak = currents.spectrum_peak(h, rate, beta)
     frequency = rate * damping(h, rate, beta).frequency
     exact = pd.DataFrame(predictions(h, noise, rate, beta, weight_decay=0.0))
@@ -135,9 +135,9 @@ def surrogate(settings, members, momentum, curvature: tuple, noise: tuple, case:
     position, velocity = positions[:, 1:], np.diff(positions, axis=1) / rate
     if case == "reversible_pair":
         return {"rotation": study.rotation(*reversible_pairs(position), [1])[:, 0]}
-    found = {"rotation": study.rotation(position, velocity, [1])[:, 0]}
-    found["temperature_exponent"] = study.temperature_exponent(position, curvature)
-    return found | statistics(position, rate)
+    measured = {"rotation": study.rotation(position, velocity, [1])[:, 0]}
+    measured["temperature_exponent"] = study.temperature_exponent(position, curvature)
+    return measured | statistics(position, rate)
 
 
 def reversible_pairs(position: NDArray) -> tuple[NDArray, NDArray]:
@@ -184,31 +184,32 @@ def variance_ratio(run: Run, case: str = "") -> Estimate:
 
 @quantity(
     "simultaneous over the momenta (Bonferroni, Student's t over the trajectories)",
-    **CASES, isotropic="the quadratic with noise of one variance in all modes",
-)  # fmt: skip
+    **CASES,
+    isotropic="the quadratic with noise of one variance in all modes",
+)
 def temperature_exponent(run: Run, case: str = "") -> Estimate:
     """The power of the curvature that a mode's temperature follows.
 
     0 for the Gibbs law in the training loss, 1 for the modified loss of noise like the
     Hessian. Of several momenta the one furthest from 1.
     """
-    name, found = "temperature_exponent", []
+    name, exponents = "temperature_exponent", []
     for of in run.settings.ensembles:
         if (of == NOISES[1]) == (case == "isotropic"):
             one = run.series(name, of=of)[["value", "error"]].iloc[0]
-            found.append(_surrogate(run, of, case)[name] if case in CASES else one)
-    return _furthest(*np.array(found, float).T, run.settings.trajectories - 1)
+            exponents.append(_surrogate(run, of, case)[name] if case in CASES else one)
+    return _furthest(*np.array(exponents, float).T, run.settings.trajectories - 1)
 
 
 def _ratio(run: Run, case: str, *names: str, where: str = "curvature > 0") -> Estimate:
     """Return the ratio furthest from 1 of what was measured to the continuous theory."""
     pairs = run.settings.ensembles.items()
     tables = [table(run, of, case).assign(momentum=beta) for of, beta in pairs]
-    modes, found = pd.concat(tables).query(where), []
+    modes, both = pd.concat(tables).query(where), []
     for end in ("", "_error"):
         ratios = [modes[f"{name}{end}"] / modes[f"{name}_limit"] for name in names]
-        found.append(np.nan_to_num(np.concatenate(ratios)))  # 0: predicted, and not found
-    return _furthest(*found, run.settings.trajectories - 1)
+        both.append(np.nan_to_num(np.concatenate(ratios)))  # 0: predicted, and not found
+    return _furthest(*both, run.settings.trajectories - 1)
 
 
 def _furthest(values, errors, degrees: int) -> Estimate:

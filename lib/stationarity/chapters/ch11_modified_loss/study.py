@@ -44,7 +44,7 @@ def phase_space(settings: PhaseSpace, place: Place) -> list[tuple]:
     these in every mode. Rows are those of :func:`measured`. Raises :class:`UsageError`
     for what is unstable, before any work.
     """
-    curvature, found = np.array(settings.curvatures), []
+    curvature, metrics = np.array(settings.curvatures), []
     check_stable(curvature, settings.learning_rate, settings.momentum)
     like_hessian = settings.noise * curvature
     variances = like_hessian, np.full_like(curvature, like_hessian.mean())
@@ -57,8 +57,8 @@ def phase_space(settings: PhaseSpace, place: Place) -> list[tuple]:
                 positions = simulated(settings, curvature, variance, *how)
                 return measured(of, positions, curvature, np.diag(variance), settings)
 
-            found += place.keeper.part(of, measure)
-    return found
+            metrics += place.keeper.part(of, measure)
+    return metrics
 
 
 def simulated(
@@ -89,7 +89,7 @@ def minibatch_currents(settings: MinibatchCurrents, place: Place) -> list[tuple]
         )
     chosen = list(settings.modes)
     noise = noise_covariance(inputs[:, chosen], residuals) / settings.batch_size
-    found = rows("hessian_trace", curvature.sum()) + rows("outputs", residuals.shape[1])
+    metrics = rows("hessian_trace", curvature.sum()) + rows("outputs", residuals.shape[1])
     total = (settings.burn_in + settings.steps + 1) * len(settings.momenta)
     with place.keeper.progress("minibatches in phase space", total) as bar:
         for of, beta in settings.ensembles.items():
@@ -98,8 +98,8 @@ def minibatch_currents(settings: MinibatchCurrents, place: Place) -> list[tuple]
                 positions = paths(inputs, residuals, settings, beta, bar)
                 return measured(of, positions, curvature[chosen], noise, settings)
 
-            found += place.keeper.part(of, measure)
-    return found
+            metrics += place.keeper.part(of, measure)
+    return metrics
 
 
 def problem(settings: MinibatchCurrents, place: Place) -> tuple[Tensor, Tensor, NDArray]:
@@ -181,26 +181,28 @@ def measured(of: str, positions, curvature, noise, settings: Ensembles) -> list[
     velocity, position = np.diff(positions, axis=1) / rate, positions[:, 1:]
     turned, power = rotation(position, velocity, lags), spectra(position, settings.segment)
     by_mode = {
-        "curvature": (curvature,), "noise_variance": (np.diag(noise),),
-        "noise_covariance": (np.diag(noise, 1),), **statistics(position, rate),
+        "curvature": (curvature,),
+        "noise_variance": (np.diag(noise),),
+        "noise_covariance": (np.diag(noise, 1),),
+        **statistics(position, rate),
         "rotation": turned[:, 1],
         "position_rotation": rotation(position[..., :-1], position[..., 1:], [1])[:, 0],
         "spectrum_peak": spectral_peaks(power),
-    }  # fmt: skip
+    }
     exponent, modes = temperature_exponent(position, curvature), range(len(noise))
-    found = rows("temperature_exponent", *exponent, of=of)
+    metrics = rows("temperature_exponent", *exponent, of=of)
     for name, columns in by_mode.items():
-        found += rows(name, *columns, of=of, index=range(len(columns[0])))
-    found += rows("rotation_at", *turned, of=of, step=lags, index=modes)
+        metrics += rows(name, *columns, of=of, index=range(len(columns[0])))
+    metrics += rows("rotation_at", *turned, of=of, step=lags, index=modes)
     spectrum, bins = mean_and_error(power, axis=1), range(len(power))
-    found += rows("spectrum", *spectrum, of=of, step=bins, index=modes)
+    metrics += rows("spectrum", *spectrum, of=of, step=bins, index=modes)
     for mode in modes:
         states = np.stack([position[..., mode], velocity[..., mode]])
         motion, counts = local_motion(states, EDGES)
         cells = np.flatnonzero(counts >= VISITED)
         moved = {"motion_position": motion[0, cells], "motion_velocity": motion[1, cells]}
-        found += common_rows(moved, of=of, step=cells, index=mode)
-    return found
+        metrics += common_rows(moved, of=of, step=cells, index=mode)
+    return metrics
 
 
 def rotation(one: NDArray, other: NDArray, lags: ArrayLike) -> NDArray:
@@ -240,7 +242,7 @@ def spectral_peaks(power: NDArray) -> tuple[NDArray, NDArray]:
     of more than half of the maximum. NaN where its lowest point is not below cosine 1 by
     two standard errors: the spectrum may fall from 0 on.
     """
-    cosine, found = np.cos(np.linspace(0, np.pi, len(power))), []
+    cosine, peaks = np.cos(np.linspace(0, np.pi, len(power))), []
     for one in np.moveaxis(power, -1, 0):
         whole = one.mean(1)
         # Without the first bin: the window lets it in from both sides of 0.
@@ -252,8 +254,8 @@ def spectral_peaks(power: NDArray) -> tuple[NDArray, NDArray]:
             return 1 - first / (2 * second)
 
         nothing = (math.nan, math.nan)
-        found.append(jackknife(lowest, one.T, unbiased=True) if len(bins) > 3 else nothing)
-    place, error = np.array(found).T
+        peaks.append(jackknife(lowest, one.T, unbiased=True) if len(bins) > 3 else nothing)
+    place, error = np.array(peaks).T
     angle = np.arccos(np.where(place + 2 * error < 1, place, math.nan))
     return angle, error / np.sin(angle)
 

@@ -47,8 +47,8 @@ def by_mode(run: Run, law: str = "") -> pd.DataFrame:
     predicted = discrete.predictions(*given, positive_only=True)
     of_noise = (table.noise_variance_error / table.noise_variance).fillna(0.0)
     if law:
-        for name, found in _surrogate_modes(run, law, table, of_noise).items():
-            table[name], table[f"{name}_error"] = found
+        for name, statistic in _surrogate_modes(run, law, table, of_noise).items():
+            table[name], table[f"{name}_error"] = statistic
     for name in measured:
         errors = table[f"{name}_error"] / table[name], of_noise * name.endswith("variance")
         table[f"{name}_predicted"] = predicted[name]
@@ -86,11 +86,11 @@ def visited_noise(run: Run) -> float:
 
 def whole_spectrum(run: Run) -> tuple[NDArray, NDArray]:
     """Return curvatures (n,) and their noise (n,): of the modes, then nodes of the rest."""
-    found = by_mode(run)[["eigenvalue", "noise_variance"]].to_numpy().T
+    spectrum = by_mode(run)[["eigenvalue", "noise_variance"]].to_numpy().T
     if run.has("rest_node"):
         rest = [run.series(name).value for name in ("rest_node", "rest_weight")]
-        found = np.hstack([found, rest])
-    return tuple(found)
+        spectrum = np.hstack([spectrum, rest])
+    return tuple(spectrum)
 
 
 def _law(run: Run) -> tuple[NDArray, float, NDArray, float]:

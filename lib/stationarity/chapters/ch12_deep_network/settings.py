@@ -54,8 +54,11 @@ _SINGLE_GPU = _TWO_CORES | dict(
 _PAPER = _SINGLE_GPU | dict(examples=0, burn_in=1000000, steps=200000, label_noise=0.0, draws=8)
 _scales = dict(two_cores=_TWO_CORES, single_gpu=_SINGLE_GPU, paper=_PAPER)
 register(
-    "deep_modes", _DEEP, two_cores=_TWO_CORES, single_gpu=_SINGLE_GPU | dict(hidden=(64,)),
+    "deep_modes",
+    _DEEP,
+    two_cores=_TWO_CORES,
+    single_gpu=_SINGLE_GPU | dict(hidden=(64,)),
     paper=_PAPER | dict(hidden=(512, 512), weight_decay=0.0005),
-)  # fmt: skip
+)
 register("convex_modes", _CONVEX, **_scales)
 register("reshuffled_modes", _CONVEX.but(reshuffled=True), **_scales)

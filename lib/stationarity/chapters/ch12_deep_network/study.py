@@ -67,8 +67,8 @@ def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
         )
     with keeper.progress("modes", settings.burn_in + settings.steps):
         state, reference = keeper.part("training", lambda: _train(task))
-        directions, found = keeper.part("hessian", lambda: _at_reference(task, reference))
-        rows = metrics.rows("parameters", parameters) + found
+        directions, spectrum = keeper.part("hessian", lambda: _at_reference(task, reference))
+        rows = metrics.rows("parameters", parameters) + spectrum
         return rows + _follow(task, state, reference, directions)
 
 

@@ -32,7 +32,7 @@ def statistics(curvature, rate, noise, momentum, members: int, length: int, seed
 
     ``curvature`` and ``noise`` variances are tuples: what was drawn once is kept.
     """
-    generator, found = np.random.default_rng(seed), []
+    generator, by_mode = np.random.default_rng(seed), []
     for h, s in zip(curvature, noise, strict=True):
         kicks = -rate * np.sqrt(s) * generator.standard_normal((members, length))
         law = theory.stationary_covariance(h, rate, s, momentum)
@@ -41,8 +41,8 @@ def statistics(curvature, rate, noise, momentum, members: int, length: int, seed
         a, before = 1 + momentum - rate * h, position - rate * velocity
         memory = np.stack([a * position - momentum * before, -momentum * position], -1)
         series, _ = scipy.signal.lfilter([1.0], [1.0, -a, momentum], kicks, zi=memory)
-        found.append(modes.statistics(series[..., None], rate))
-    return {name: np.concatenate([one[name] for one in found], 1) for name in found[0]}
+        by_mode.append(modes.statistics(series[..., None], rate))
+    return {name: np.concatenate([one[name] for one in by_mode], 1) for name in by_mode[0]}
 
 
 @cache

@@ -79,9 +79,9 @@ def losses(
 def losses_and_gradients(theta: Tensor, *given) -> tuple[Tensor, Tensor]:
     """Return :func:`losses` (K,) and their gradients (K, P)."""
     theta = theta.detach().requires_grad_()
-    found = losses(theta, *given)
-    (gradients,) = torch.autograd.grad(found.sum(), theta)
-    return found.detach(), gradients
+    loss = losses(theta, *given)
+    (gradients,) = torch.autograd.grad(loss.sum(), theta)
+    return loss.detach(), gradients
 
 
 class Exact(NamedTuple):
@@ -99,12 +99,11 @@ def exact(theta: Tensor, widths: tuple, inputs: Tensor, targets: Tensor, norm) -
     step = max(1, TOGETHER // nets)
     for x, y in zip(inputs.split(step), targets.split(step)):
         many = len(x)
-        found = losses_and_gradients(
-            theta.repeat_interleave(many, 0), widths, x.repeat(nets, 1, 1),
-            y.repeat(nets, 1, 1), norm.repeat_interleave(many, 0),
-        )  # fmt: skip
-        loss += found[0].view(nets, many).sum(1)
-        gradients = found[1].view(nets, many, -1)
+        batches = x.repeat(nets, 1, 1), y.repeat(nets, 1, 1)
+        repeated, normal = (each.repeat_interleave(many, 0) for each in (theta, norm))
+        values, gradients = losses_and_gradients(repeated, widths, *batches, normal)
+        loss += values.view(nets, many).sum(1)
+        gradients = gradients.view(nets, many, -1)
         total += gradients.sum(1)
         square += gradients.square().sum((1, 2))
     mean = total / count

@@ -66,12 +66,12 @@ def factors(
     run: Run, names, arm: str, stage: int = 2, parts=QUARTERS, over: str = ""
 ) -> NDArray:
     """Return the factors of :func:`rise`, one a member."""
-    found = 1.0
+    product = 1.0
     for one, sign in ((arm, 1), (over, -1)) if over else ((arm, 1),):
         for name, power in zip(names, (sign, -sign)):
             steps, values = curves(run, name, one, stage)
-            found = found * _growth(steps, values, parts) ** power
-    return found
+            product = product * _growth(steps, values, parts) ** power
+    return product
 
 
 def shares(run: Run) -> dict[str, Estimate]:
@@ -104,10 +104,10 @@ def rises(run: Run) -> pd.DataFrame:
     """
     rows = []
     for arm in second_stage(run):
-        found = {part: rise(run, names, arm) for part, names in PARTS.items()}
-        whole = found["gradient"]
+        parts = {part: rise(run, names, arm) for part, names in PARTS.items()}
+        whole = parts["gradient"]
         row = {"arm": arm, "low": whole.low, "high": whole.high}
-        rows.append(row | {part: one.value for part, one in found.items()})
+        rows.append(row | {part: one.value for part, one in parts.items()})
     return pd.DataFrame(rows)[["arm", "gradient", "low", "high", *list(PARTS)[1:]]]
 
 
@@ -196,12 +196,12 @@ def settling_ratio(run: Run, case: str = "", skipped: float = SKIPPED) -> Estima
     """
     arm = rate_arms(run)[0]
     steps, values = settled_curves(run, arm.name, skipped)
-    found, predicted = relaxation.fit(steps, values), 2 * forgetting(run, arm)
+    fitted, predicted = relaxation.fit(steps, values), 2 * forgetting(run, arm)
     if case:
         passed = np.exp(-SPEEDS[case] * predicted * (steps - steps[0]))
-        ideal = found.level[:, None] - found.rise[:, None] * passed
-        found = relaxation.fit(steps, ideal + values - found.curve)
-    return Estimate.mean(found.rate / predicted)
+        ideal = fitted.level[:, None] - fitted.rise[:, None] * passed
+        fitted = relaxation.fit(steps, ideal + values - fitted.curve)
+    return Estimate.mean(fitted.rate / predicted)
 
 
 def _epochs(stage: int) -> tuple[float, float]:
@@ -257,13 +257,13 @@ def one_number(fitted: dict, rates: dict) -> pd.DataFrame:
             "‖w‖⁻² on the sphere": [sphere**-2],
             "‖w‖⁻² on the sphere, and a constant": [sphere**-2, np.ones_like(epochs)],
         }
-        found = {}
+        by_curve = {}
         for name, shape in shapes.items():
             basis = np.transpose(shape)
             rest = norms - basis @ (np.linalg.pinv(basis) @ norms)
-            found[name] = np.sqrt(np.mean(rest**2))
-        found["exponential, three numbers"] = fitted[stage].scatter
-        scatter[f"stage {stage}"] = found
+            by_curve[name] = np.sqrt(np.mean(rest**2))
+        by_curve["exponential, three numbers"] = fitted[stage].scatter
+        scatter[f"stage {stage}"] = by_curve
     return pd.DataFrame(scatter)
 
 

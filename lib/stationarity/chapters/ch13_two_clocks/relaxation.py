@@ -1,6 +1,5 @@
 """Relaxations: a level that a curve approaches at some rate, and what theory says of it."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import UsageError
 from ...stats.estimate import Estimate
+from .. import bootstrap
 
-DRAWS = 999  # of a bootstrap
-BLOCK = 5  # successive residuals that it draws together
 RATES = np.geomspace(1e-2, 1e2, 600)  # that are tried, over the length of the curve
 
 
@@ -81,43 +79,23 @@ class Curve(NamedTuple):
 
 
 def fit_one(times: ArrayLike, curve: ArrayLike, seed: int = 0) -> Curve:
-    """Fit one curve, with intervals by a bootstrap of its residuals.
-
-    They are drawn with replacement, one by one and again in blocks of ``BLOCK`` successive
-    ones, which keep what correlation there is; an interval reaches as far as the wider of
-    the two. Squared residuals are scaled by n / (n - 3), for the numbers that are fitted.
-    Source of the blocks: Kunsch, 1989.
-    """
+    """Fit one curve, with intervals by :func:`.bootstrap.of_residuals`."""
     curve = np.asarray(curve, float)
-    found = fit(times, curve)
-    rest = curve - found.curve[0]
+    fitted = fit(times, curve)
+    rest = curve - fitted.curve[0]
     lag = (rest[1:] * rest[:-1]).sum() / (rest @ rest or 1.0)
 
     def numbers(curves: NDArray) -> list:
         return fit(times, curves)[:2]
 
-    rate, level = _drawn(numbers, found.curve[0], rest, 3, seed)
-    return Curve(rate, level, float(lag), float(rest.std()), found.curve[0])
-
-
-def _drawn(numbers: Callable, curve: NDArray, rest: NDArray, fitted: int, seed: int) -> list:
-    """Return estimates of the numbers of a curve plus its residuals, by their bootstrap."""
-    count, rng, ends = len(rest), np.random.default_rng(seed), []
-    wide = (rest - rest.mean()) * np.sqrt(count / (count - fitted))
-    for block in (1, BLOCK):
-        starts = rng.integers(count, size=(DRAWS, -(-count // block), 1))
-        chosen = (starts + np.arange(block)).reshape(DRAWS, -1)[:, :count] % count
-        drawn = numbers(curve + wide[chosen])
-        ends.append(np.quantile(drawn, [0.025, 0.975], axis=1))
-    values = np.concatenate(numbers((curve + rest)[None]))
-    low, high = np.min(ends, 0)[0], np.max(ends, 0)[1]
-    return [Estimate(*map(float, one)) for one in zip(values, low, high)]
+    rate, level = bootstrap.of_residuals(numbers, curve, fitted.curve[0], 3, seed)
+    return Curve(rate, level, float(lag), float(rest.std()), fitted.curve[0])
 
 
 def factor(times: ArrayLike, curve: ArrayLike, rate: float, seed: int = 0) -> Estimate:
     """Return the level over the value at time zero of a curve that relaxes at a rate.
 
-    Both are fitted; the interval is by the bootstrap of :func:`fit_one`.
+    Both are fitted; the interval is that of :func:`.bootstrap.of_residuals`.
     """
     times, curve = np.asarray(times, float), np.asarray(curve, float)
     shapes = np.stack([np.ones_like(times), -np.exp(-rate * times)], 1)
@@ -128,7 +106,7 @@ def factor(times: ArrayLike, curve: ArrayLike, rate: float, seed: int = 0) -> Es
         return [level / (level - rise)]
 
     fitted = shapes @ (solve @ curve)
-    return _drawn(numbers, fitted, curve - fitted, 2, seed)[0]
+    return bootstrap.of_residuals(numbers, curve, fitted, 2, seed)[0]
 
 
 def sphere(memories: ArrayLike) -> NDArray:

@@ -77,10 +77,8 @@ SCALES = dict(
 
 def _by_heart(decays: tuple) -> dict:
     """Return what differs where wrong labels can be learned: the first pair alone."""
-    return dict(
-        learning_rates=CLASSROOM.learning_rates[:1], decays=decays[:1], wrong=0.0,
-        label_noise=0.15,
-    )  # fmt: skip
+    rates = CLASSROOM.learning_rates[:1]
+    return dict(learning_rates=rates, decays=decays[:1], wrong=0.0, label_noise=0.15)
 
 
 register("two_clocks", CLASSROOM, **SCALES)

@@ -51,11 +51,11 @@ def two_clocks(settings: TwoClocks, place: Place) -> list[tuple]:
 
         def stage(number, arms, state, first, last, full=False):
             mine = seeds[: FULL_MEMBERS if full else None]
-            *state, found = keeper.part(
+            *state, looks = keeper.part(
                 f"stage {number}{full * ', full gradient'}",
                 lambda: _stage(task, arms, state, mine, first, last, full),
             )
-            for step, values in found:
+            for step, values in looks:
                 axes = {"of": [arm.name for arm in arms], "member": range(len(mine))}
                 epoch = task.epoch(step)
                 rows.extend(common_rows(values, **axes, index=number, step=step, epoch=epoch))
@@ -130,15 +130,15 @@ def _stage(task, arms, state, seeds, first, last, full) -> tuple[Tensor, Tensor,
     decay[:, :count] = column(arm.decay * arm.weights for arm in arms)
     decay[:, count:] = column(arm.decay * arm.others for arm in arms)
     begun = nets.unit_norms(state[0], task.widths).clamp(min=TINY)  # a unit may have died
-    own = dict(decay=decay, names=[arm.name for arm in arms], begun=begun, found=[])
+    own = dict(decay=decay, names=[arm.name for arm in arms], begun=begun, looks=[])
     ensemble = small.Nets(task, state, seeds, last, first=first, **own)
-    weights, (begun, found) = ensemble.theta[:, :count], ensemble.kept.values()
+    weights, (begun, looks) = ensemble.theta[:, :count], ensemble.kept.values()
 
     def look(step: int) -> None:
         if (step - first) % task.settings.measure_every == 0:
             values = _measure(task, ensemble.theta)
             shaped = {name: each.view(len(arms), -1) for name, each in values.items()}
-            found.append((step - first, shaped))
+            looks.append((step - first, shaped))
 
     for step in ensemble.steps():
         look(step)
@@ -151,23 +151,23 @@ def _stage(task, arms, state, seeds, first, last, full) -> tuple[Tensor, Tensor,
             share = begun / nets.unit_norms(ensemble.theta, task.widths).clamp(min=TINY)
             weights *= nets.by_unit(torch.where(hold, share, 1.0), task.widths)
     look(last)
-    return *ensemble.state, found
+    return *ensemble.state, looks
 
 
 def _measure(task: Task, theta: Tensor) -> dict[str, Tensor]:
     """Return each quantity (K,) of :func:`two_clocks`."""
-    count, found = nets.normalised(task.widths), task.exact(theta)
+    count, exact = nets.normalised(task.widths), task.exact(theta)
     weights, gradients = (
-        nets.unit_norms(part, task.widths) for part in (theta, found.gradients)
+        nets.unit_norms(part, task.widths) for part in (theta, exact.gradients)
     )
     root = weights.square().mean(1, keepdim=True).sqrt()
     return {
-        "loss": found.losses,
-        "gradient_norm": found.gradients.norm(dim=1),
-        "normalised_norm": found.gradients[:, :count].norm(dim=1),
-        "others_norm": found.gradients[:, count:].norm(dim=1),
+        "loss": exact.losses,
+        "gradient_norm": exact.gradients.norm(dim=1),
+        "normalised_norm": exact.gradients[:, :count].norm(dim=1),
+        "others_norm": exact.gradients[:, count:].norm(dim=1),
         "angular_norm": (gradients * weights).norm(dim=1),
-        "noise_norm": found.noise.sqrt(),
+        "noise_norm": exact.noise.sqrt(),
         "weight_norm": weights.norm(dim=1),
         "living_units": (weights > 0.01 * root).to(theta).mean(1),
     }

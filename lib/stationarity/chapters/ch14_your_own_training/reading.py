@@ -50,25 +50,29 @@ def as_page(training: Run) -> str:
     return page.page(training, report(training))
 
 
-def verdicts(found: dict[str, dict[str, dict]]) -> pd.DataFrame:
+def verdicts(by_label: dict[str, dict[str, dict]]) -> pd.DataFrame:
     """Return the verdicts of the :func:`reports`, a row a question."""
-    first = next(iter(found.values())).values()
+    first = next(iter(by_label.values())).values()
     columns = {"question": [one["question"] for one in first]}
-    for label, answers in found.items():
+    for label, answers in by_label.items():
         columns[label] = [one["verdict"] for one in answers.values()]
     return pd.DataFrame(columns)
 
 
-def answers(found: dict[str, dict[str, dict]], key: str) -> pd.DataFrame:
+def answers(by_label: dict[str, dict[str, dict]], key: str) -> pd.DataFrame:
     """Return the answers to one question, a row a report: verdict, number, interval, reason."""
     rows = []
-    for label, given in found.items():
+    for label, given in by_label.items():
         one = given[key]
         value, low, high = (_written(one[end]) for end in ("number", "low", "high"))
-        rows.append({
-            "at the end of": label, "verdict": one["verdict"], "number": value,
-            "interval": f"{low} to {high}", "why": one["why"],
-        })  # fmt: skip
+        row = {
+            "at the end of": label,
+            "verdict": one["verdict"],
+            "number": value,
+            "interval": f"{low} to {high}",
+            "why": one["why"],
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -96,9 +100,9 @@ def drop(run: Run) -> tuple[Estimate, Estimate]:
     after it, with intervals that hold jointly. Both trainings see the same batches, whose noise
     the difference is nearly free of. Raises :class:`UsageError` for a stage of a few steps.
     """
-    found, stages = moments(run), run.settings.stages
+    trainings, stages = moments(run), run.settings.stages
     stepped, smooth = (
-        found[label].series("loss").value.to_numpy() for label in (LOWER, "cosine")
+        trainings[label].series("loss").value.to_numpy() for label in (LOWER, "cosine")
     )
     at, width = run.settings.warmup + stages[0], max(stages[1] // 10, 5)
     before, after = (
@@ -130,24 +134,29 @@ def balance(run: Run) -> pd.DataFrame:
             continue
 
         def series(quantity: str) -> pd.Series:
-            found = training.series(quantity, index=MATRICES).set_index("step").value
-            return found.loc[seen.first - 1 : seen.last]
+            values = training.series(quantity, index=MATRICES).set_index("step").value
+            return values.loc[seen.first - 1 : seen.last]
 
         size, moved = series("group_weight_square"), series("group_update_square").iloc[1:]
         push = moved.mean() / 2
         growth = (size.iloc[-1] - size.iloc[0]) / 2 / len(moved)
         decays = seen.facts["groups"][MATRICES]["weight_decay"]
         decay = seen.rates[MATRICES] * decays * size.iloc[:-1].mean()
-        rows.append({
-            "stage": label, "decay": decay / push, "growth": growth / push,
-            "gradients": 1 - (decay + growth) / push, "size": (size.mean() / entries) ** 0.5,
-        })  # fmt: skip
+        row = {
+            "stage": label,
+            "decay": decay / push,
+            "growth": growth / push,
+            "gradients": 1 - (decay + growth) / push,
+            "size": (size.mean() / entries) ** 0.5,
+        }
+        rows.append(row)
     return pd.DataFrame(rows, columns=["stage", "decay", "gradients", "growth", "size"])
 
 
 def costs(run: Run) -> pd.DataFrame:
     """Return the seconds of each training, of its notes and of its measurements, a row each."""
-    return pd.DataFrame([
+    rows = [
         {"training": name, **facts["seconds"], "taken": run.settings.steps}
         for name, facts in run.info["watched"].items()
-    ])  # fmt: skip
+    ]
+    return pd.DataFrame(rows)

@@ -34,10 +34,9 @@ def your_training(settings: YourTraining, place: Place) -> list[tuple]:
     run.json gets what a watch knows of its training: ``watched``, by the schedule's name.
     Raises :class:`UsageError` where a training diverges.
     """
-    text = data.load_text(
-        settings.dataset, data_root=place.data_root, batch_size=settings.batch_size,
-        segment=settings.context, seed=settings.seed, device=place.device,
-    )  # fmt: skip
+    how = dict(data_root=place.data_root, device=place.device, seed=settings.seed)
+    how |= dict(batch_size=settings.batch_size, segment=settings.context)
+    text = data.load_text(settings.dataset, **how)
     keeper, rows, known = place.keeper, [], {}
     with (
         keeper.progress("your training", settings.total_steps),
@@ -45,9 +44,9 @@ def your_training(settings: YourTraining, place: Place) -> list[tuple]:
     ):
         root = (keeper.folder or Path(spare)) / "watches"  # there for a run that goes on
         for member, name in enumerate(schedules.NAMES):
-            found = keeper.part(name, lambda: _watched(settings, text, name, keeper, root))
-            known[name] = found["facts"]
-            rows += [(*row[:2], member, *row[2:]) for row in found["rows"]]
+            watch = keeper.part(name, lambda: _watched(settings, text, name, keeper, root))
+            known[name] = watch["facts"]
+            rows += [(*row[:2], member, *row[2:]) for row in watch["rows"]]
         keeper.save(keeper.begin())  # from here on nobody needs what the watches wrote
         shutil.rmtree(root, ignore_errors=True)
     keeper.info["watched"] = known
@@ -81,11 +80,9 @@ class Training:
             self.model = GPT(len(text.vocabulary), **sizes).to(text.device)
         parts = groups(self.model, settings.weight_decay)
         self.optimizer = torch.optim.AdamW(parts, settings.learning_rate)
-        self.watch = Watch(
-            self.model, objective, self.optimizer, self.draw, name=name, root=root,
-            every=settings.measure_every, measure_batches=settings.measure_batches,
-            sharpness_batches=settings.sharpness_batches,
-        )  # fmt: skip
+        how = settings.model_dump(include={"measure_batches", "sharpness_batches"})
+        how |= dict(name=name, root=root, every=settings.measure_every)
+        self.watch = Watch(self.model, objective, self.optimizer, self.draw, **how)
         self.seconds = {"steps": 0.0, "watching": 0.0}
 
     def draw(self, step: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -108,9 +105,11 @@ class Training:
 
     def state_dict(self) -> dict:
         return {
-            "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "watch": self.watch.state_dict(), "seconds": dict(self.seconds),
-        }  # fmt: skip
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "watch": self.watch.state_dict(),
+            "seconds": dict(self.seconds),
+        }
 
     def load_state_dict(self, kept: dict) -> None:
         self.model.load_state_dict(kept["model"])
@@ -143,6 +142,8 @@ def _spent(training: Training) -> dict[str, float]:
     pace, spent = training.watch.pace, training.seconds
     noting = spent["watching"] - pace.spent
     return {
-        "steps": spent["steps"], "noting": noting, "measuring": pace.spent,
+        "steps": spent["steps"],
+        "noting": noting,
+        "measuring": pace.spent,
         "measurements": pace.measured,
-    }  # fmt: skip
+    }

@@ -4,8 +4,8 @@ import pytest
 import torch
 from stationarity.runs.checkpoints import Keeper
 from stationarity.stats.displacement import spaced_lags
-from stationarity.train import following
-from stationarity.train.following import PER_OCTAVE, POINTS, SNAPSHOTS, Follower
+from stationarity.train import trajectory
+from stationarity.train.trajectory import PER_OCTAVE, POINTS, SNAPSHOTS, Follower
 
 DOUBLE = torch.float64
 STEPS, SIZE, K = 75, 1000, 3
@@ -87,7 +87,7 @@ def test_lags_are_evenly_spaced_on_a_logarithmic_axis():
 
 def test_slices_change_the_rounding_alone(path, directions, monkeypatch):
     whole = follow(path, directions)
-    monkeypatch.setattr(following, "SLICE", 64)
+    monkeypatch.setattr(trajectory, "SLICE", 64)
     tolerance = 1e-12 if path.dtype == DOUBLE else 1e-6
     torch.testing.assert_close(
         whole, follow(path, directions), rtol=10 * tolerance, atol=tolerance, equal_nan=True

@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 import pytest
-from stationarity.watching import judging, limits, settling
+from stationarity.watching import limits, questions, settling
 from stationarity.watching.answers import Answer
 from stationarity.watching.simulated import (
     CURVATURE,
@@ -182,7 +182,7 @@ def test_a_vanished_gradient_is_one_against_the_start_and_memories_are_of_a_grou
     known = {key: Answer(key, "", "yes", 0.0, 0.0, 0.0, "", "", "", "") for key in keys}
     for count in (1, 2):
         told = {"facts": facts(groups=[group] * count), "rates": np.full(count, RATE)}
-        why = judging.regime(seen(series=noise, **told), known).why
+        why = questions.regime(seen(series=noise, **told), known).why
         assert ("forgets fastest" in why) == (count > 1)
 
 
@@ -202,7 +202,7 @@ def test_the_regime_says_of_the_loss_no_more_than_its_own_answer(settled):
         key: Answer(key, "", verdict, 0.0, 0.0, 0.0, "", "", "", "")
         for key, verdict in {"loss": settled, "gradient": "yes", "spread": "yes"}.items()
     }
-    answer = judging.regime(seen(series={"noise_norm": measured(np.ones(4))}), given)
+    answer = questions.regime(seen(series={"noise_norm": measured(np.ones(4))}), given)
     assert answer.verdict == "no"
     assert ("both have come to rest" in answer.why) == (settled == "yes")
     assert ("the loss still changes" in answer.why) == (settled == "no")
@@ -270,7 +270,7 @@ def regimes():
 
 def said_of(trainings):
     """How often each question has each answer, and what is said of the regime."""
-    found = {ask.__name__: counted(ask, trainings) for ask in (*judging.QUESTIONS, regime)}
+    found = {ask.__name__: counted(ask, trainings) for ask in (*questions.QUESTIONS, regime)}
     return {name: said for name, (said, _) in found.items()}, [
         one.why for one in found["regime"][1]
     ]
@@ -297,7 +297,7 @@ def test_full_batch_descent_is_another_regime(regimes):
 
 
 def changed(one, **given):
-    return judging.answers(dataclasses.replace(one, facts=facts(**given)))[-1]
+    return questions.answers(dataclasses.replace(one, facts=facts(**given)))[-1]
 
 
 def test_a_young_stage_is_said_to_be_one(regimes):
@@ -313,13 +313,13 @@ def test_a_young_stage_is_said_to_be_one(regimes):
 
 def test_jointly_is_wider(regimes):
     one = regimes["noise at a settled loss"][0]
-    alone, joint = (judging.answers(one, n) for n in (1, 6))
+    alone, joint = (questions.answers(one, n) for n in (1, 6))
     for one, other in zip(alone[:3], joint[:3]):
         assert other.high - other.low > one.high - one.low
 
 
 def test_what_was_not_watched_is_no_verdict():
-    for answer in judging.answers(seen()):
+    for answer in questions.answers(seen()):
         assert answer.verdict == "cannot be judged" and answer.why
 
 

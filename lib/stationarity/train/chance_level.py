@@ -6,7 +6,7 @@ import warnings
 EPOCHS = 4  # with that loss, after which it is told
 
 
-def tell(state) -> None:
+def warn(state) -> None:
     """Warn, once, where decay leaves the loss at that of guessing among the classes.
 
     It has had the time for it: a memory of the weights, at the first rate.

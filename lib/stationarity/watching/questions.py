@@ -58,24 +58,26 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
         why = "There is no noise: this is full-batch descent, and no theory of the papers."
     elif vanished == YES:
         why = "The gradient has come to within 1 % of its norm at the start"
-        rest = {YES: ", and the loss has settled: both have come to rest.",
-                NO: ", but the loss still changes."}  # fmt: skip
+        rest = {
+            YES: ", and the loss has settled: both have come to rest.",
+            NO: ", but the loss still changes.",
+        }
         why += rest.get(settled, "; whether the loss has settled cannot be judged.")
     elif settled == NO:
         why = "The loss still changes: this is learning, and not yet the state after it."
     elif verdict == YES and not watched.steady:
-        verdict, why = (
-            OPEN,
-            "The loss has settled and the gradient has not vanished, but in the",
-        )
+        verdict = OPEN
+        why = "The loss has settled and the gradient has not vanished, but in the"
         why += f" window {watched.course}: the papers' state is one at a rate that is held."
         advice = HOLD
     elif verdict == YES:
         why = "The loss has settled and the gradient has not vanished: the state that Zhang et"
         why += " al. describe."
         moving = answers["spread"].verdict
-        moves = {YES: "The weights go on meanwhile, as Kunin et al. report.",
-                 NO: "The weights stay in one region: Kunin et al.'s diffusion is not seen."}  # fmt: skip
+        moves = {
+            YES: "The weights go on meanwhile, as Kunin et al. report.",
+            NO: "The weights stay in one region: Kunin et al.'s diffusion is not seen.",
+        }
         why += " " + moves.get(moving, "Whether the weights go on meanwhile cannot be judged.")
     else:
         first = "the loss has settled" if settled == OPEN else "the gradient has vanished"

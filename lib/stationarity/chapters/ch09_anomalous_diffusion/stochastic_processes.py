@@ -93,7 +93,7 @@ def known_walks(settings: WalkStudy, place: Place) -> list[tuple]:
       thirds of the lags, holds that of the exact means, ``exact_exponent``; and
       ``exponent``, the mean of the fitted ones. The step is the longest lag.
     """
-    longest, count, found = settings.longest, settings.replicates, []
+    longest, count, metrics = settings.longest, settings.replicates, []
     size = (settings.members, settings.references * longest, settings.dimensions)
     lags, within = displacement.spaced_lags(longest), (longest / 3, longest)
     for number, (name, (draw, argument, law)) in enumerate(processes(settings).items()):
@@ -105,12 +105,12 @@ def known_walks(settings: WalkStudy, place: Place) -> list[tuple]:
         ]
         fits = [bootstrap.exponent(lags, squares, within) for squares in ensembles]
         axes = dict(member=range(size[0]), index=range(settings.references), step=lags)
-        found += rows("global_displacement_squared", ensembles[0], of=name, **axes)
-        found += rows("exact", exact, 0.0, of=name, step=lags)
+        metrics += rows("global_displacement_squared", ensembles[0], of=name, **axes)
+        metrics += rows("exact", exact, 0.0, of=name, step=lags)
         held = np.mean([fit.low <= truth <= fit.high for fit in fits])
         fitted = mean_and_error([fit.value for fit in fits])
         where = dict(of=name, step=longest)
-        found += rows("coverage", held, math.sqrt(held * (1 - held) / count), **where)
-        found += rows("exponent", *fitted, **where)
-        found += rows("exact_exponent", truth, 0.0, **where)
-    return found
+        metrics += rows("coverage", held, math.sqrt(held * (1 - held) / count), **where)
+        metrics += rows("exponent", *fitted, **where)
+        metrics += rows("exact_exponent", truth, 0.0, **where)
+    return metrics

@@ -6,15 +6,15 @@ import random
 import numpy as np
 import pytest
 import torch
-from stationarity.watching import drawing
-from stationarity.watching.drawing import Draws
+from stationarity.watching import fresh_batches
+from stationarity.watching.fresh_batches import Draws
 
 
 def test_two_halves_of_a_batch_are_found_in_any_nesting():
     batch = {"ids": torch.arange(6).view(3, 2), "more": [torch.arange(3), "text"]}
-    one, other = drawing.halves(batch)
+    one, other = fresh_batches.halves(batch)
     assert one["ids"].tolist() == [[0, 1]] and other["more"][0].tolist() == [1]
-    assert drawing.size_of(batch) == 3 and drawing.halves(torch.ones(1)) is None
+    assert fresh_batches.size_of(batch) == 3 and fresh_batches.halves(torch.ones(1)) is None
 
 
 def test_a_loader_is_drawn_from_as_it_collates(tmp_path):
