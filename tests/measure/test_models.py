@@ -255,6 +255,55 @@ def test_a_second_derivative_that_pytorch_has_wrong_is_noticed(norm, dtype):
             function(model, inputs=inputs)
 
 
+def test_a_wrong_second_derivative_of_a_later_batch_and_of_little_weight_is_noticed():
+    model = nn.Sequential(weight_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[0].weight_g.mul_(100)  # the largest curvatures are not those of the direction
+    direction = torch.zeros_like(measure.parameter_vector(model))
+    direction[8:20] = 1.0  # weight_v, after the bias and weight_g
+    for batches in ([torch.zeros(4, 3), INPUTS.float()], [INPUTS.float()]):
+        with pytest.raises(ValueError, match="not symmetric"):
+            directional_sharpness(model, cubes, batches, direction)
+
+
+@everything
+def test_autocast_around_a_measurement_is_left(name):
+    model, inputs = net().float(), INPUTS.float()
+    alone = EVERYTHING[name](model, cubes, inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(
+            EVERYTHING[name](model, cubes, inputs), alone, rtol=0, atol=0
+        )
+        assert torch.is_autocast_enabled("cpu")
+
+
+def in_autocast(dtype: torch.dtype):
+    def objective(model, inputs):
+        with torch.autocast("cpu", dtype):
+            outputs = model(inputs)
+        return (outputs.float() + 1).pow(3).mean()
+
+    return objective
+
+
+@everything
+def test_an_objective_may_compute_in_bfloat16_and_not_in_float16(name):
+    for seed in range(8):
+        torch.manual_seed(seed)
+        model, inputs = (
+            nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2)),
+            INPUTS.float(),
+        )
+        coarse = in_autocast(torch.bfloat16)
+        if name == "sharpness":
+            whole, found = (sharpness(model, f, [inputs])[0] for f in (cubes, coarse))
+        else:
+            whole, found = (EVERYTHING[name](model, f, inputs) for f in (cubes, coarse))
+        torch.testing.assert_close(found, whole, rtol=0.1, atol=0.1)
+        with pytest.raises(ValueError, match="float16 .*, too coarse .*: let it use bfloat16"):
+            EVERYTHING[name](model, in_autocast(torch.float16), inputs)
+
+
 def test_rounding_is_not_taken_for_a_wrong_derivative():
     """The curvature of a net that is sure of its answers is little but rounding."""
     model, inputs = net().float(), 3 * torch.randn(16, 3)
