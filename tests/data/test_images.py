@@ -276,7 +276,12 @@ def shards(root, *names):
     "names",
     [
         ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet"),
-        ("train-00000-of-00002-0123456789abcdef.parquet", "train-00001-of-00002-a.parquet"),
+        (
+            "train-00000-of-00002-0123456789abcdef.parquet",
+            "train-00001-of-00002-fedcba9876543210.parquet",
+        ),
+        ("train-00000-of-00002.v1.parquet", "train-00001-of-00002.v1.parquet"),
+        ("train-00000-Of-00002-2024-01-07.parquet", "train-00001-Of-00002-2024-01-07.parquet"),
         ("train-1of2.parquet", "train-2of2.parquet"),
         ("train-0_of_2.parquet", "train-1_of_2.parquet"),
         ("train-a.parquet", "train-b.parquet"),  # one's own
@@ -316,6 +321,22 @@ NOT_WHOLE = {
         ("train-00000-of-00001-aaaaaaaaaaaaaaaa.parquet", "train-00000-of-00001.parquet"),
         "train-00000-of-00001.parquet is by its name no part of one set with .*a.parquet",
     ),
+    "two revisions of a shard": (
+        ("train-00000-of-00002.v1.parquet", "train-00000-of-00002.v2.parquet"),
+        "00002.v2.parquet is by its name no part of one set with .*00002.v1.parquet",
+    ),
+    "a shard each of two revisions": (
+        ("train-00000-of-00002-v1.parquet", "train-00001-of-00002-v2.parquet"),
+        "00002-v2.parquet is by its name no part of one set with .*00002-v1.parquet",
+    ),
+    "a shard with the hub's hash and one without": (
+        ("train-00000-of-00002.parquet", "train-00001-of-00002-0123456789abcdef.parquet"),
+        "cdef.parquet is by its name no part of one set with .*of-00002.parquet",
+    ),
+    "a count without a number": (("train-half-of-2.parquet",), "train-half-of-2.parquet is by"),
+    "two counts": (
+        ("train-1-of-1-00000-of-00002.parquet",), "1-00000-of-00002.parquet is by its name"
+    ),
     "two ways of naming": (
         ("train-00000-of-00001.parquet", "train-all.parquet"),
         "train-all.parquet is by its name no part of one set",
@@ -342,6 +363,18 @@ def test_files_that_are_not_one_whole_set_are_refused(cifar_root, case):
     with pytest.raises(UsageError, match=message) as error:
         cifar(cifar_root)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("between", ["-of-", "-Of-", "of", "_OF_", "-out-of-"])
+@pytest.mark.parametrize(
+    "end",
+    ["", ".1", "_1", ".v2", "_v2", "-a1b2-c3d4", "-2024-01-07", "-rev-a1", "-x-a", "v1", "-a",
+     "-0123456789abcdef", "-6c84fb90-12c4-11e1-840d-7b25c5ee7751", ".snappy"],
+)  # fmt: skip
+def test_a_shard_alone_is_no_whole_set_however_its_name_ends(cifar_root, between, end):
+    shards(cifar_root, f"train-00000{between}00002{end}.parquet")
+    with pytest.raises(UsageError, match=rf"lacks train-00001{between}00002\*\.parquet in"):
+        cifar(cifar_root)
 
 
 COPIES = [  # as file managers, browsers and people name them

@@ -23,10 +23,14 @@ from ..errors import UsageError, from_home, readable, whole_path
 
 ONLINE = "go online and call again, which fetches what is missing"
 LARGE = 1e9  # bytes; to hash more takes seconds, and is announced
-# A part's name: what all of a set begin with, its number, and their count (the hub adds a
-# hash); or its number or letter alone.
-COUNT = r"([\W_]*(?:of|OF)[\W_]*)(\d+)"
-PART = re.compile(rf"([\w.-]*?)(\d+|(?<=[_.-])[a-zA-Z]$)(?:{COUNT}(?:-\w+)?)?")
+OF = r"(?<![^\W\d_])(?i:of)[\W_]*"
+# A part's name: what all of a set begin with, its number, their count, and how all of them
+# end but for a hash, which the hub adds; where none says a count, its number or letter alone.
+COUNTED = re.compile(
+    rf"(?!.*{OF}\d.*{OF}\d)([\w.-]*?)(\d+)([\W_]*(?:(?i:out)[\W_]*)?{OF})(\d+)"
+    r"([\w.-]*?)(?:[0-9a-f]{16})?"
+)
+PLAIN = re.compile(r"([\w.-]*?)(\d+|(?<=[_.-])[a-zA-Z])()()()")
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,13 @@ def find(source: Source, root: Path) -> dict[str, list[Path]]:
 
 
 def _whole(files: list[Path], source: Source) -> list[Path]:
-    if len(files) == 1 and not re.search(rf"\d{COUNT}", files[0].stem):
+    counted = any(re.search(rf"{OF}\d", file.stem) for file in files)
+    if len(files) == 1 and not counted:
         return files  # a split in one file may have any name
-    parts, numbers = [PART.fullmatch(file.stem) for file in files], []
+    pattern, numbers = COUNTED if counted else PLAIN, []
+    parts = [pattern.fullmatch(file.stem) for file in files]
     for k, part in enumerate(parts):
-        alike = part and part.group(1, 3, 4) == parts[0].group(1, 3, 4)
+        alike = part and part.group(1, 3, 4, 5) == parts[0].group(1, 3, 4, 5)
         number = int(part[2], 36 if part[2].isalpha() else 10) if alike else 0
         count = int(part[4]) if alike and part[4] else sys.maxsize
         numbers.append(number)
@@ -125,7 +131,7 @@ def _whole(files: list[Path], source: Source) -> list[Path]:
             said = f"{files[k]} is by its name no part of one set{beside}: keep the files of"
             remedy = "one copy or revision, and number them as in -00000-of-00002.parquet"
             raise UsageError(f"{said} {remedy}.")
-    head, digits, of, last = parts[0].groups(default="")
+    head, digits, of, last, _ = parts[0].groups()
     count = int(last or max(numbers) - min(numbers) + 1)
     first = int(count in numbers or digits[0] != "0") if last else min(numbers)
     for number in range(first, first + count):
