@@ -234,6 +234,26 @@ def test_damage_of_imagenet_s_parquet_files_is_named(table_root, monkeypatch):
         imagenet(table_root)
 
 
+@pytest.mark.parametrize(
+    "column, value, message",
+    [
+        ("image", None, r"train part lacks .* \(row 8 of image is empty\): fetch"),
+        ("label", None, r"train part lacks .* \(row 8 of label is empty\): fetch"),
+        ("label", "cat", "train part lacks .*Failed to parse string: 'cat'.*: fetch"),
+    ],
+)
+def test_what_is_empty_in_imagenet_s_parquet_files_is_named(table_root, column, value, message):
+    for file in sorted((table_root / "imagenet").glob("train-*")):
+        frame = pd.read_parquet(file)
+        frame[column] = frame[column].astype(str if value else object)
+        if "00001" in file.name:
+            frame.at[2, column] = value
+        frame.to_parquet(file)
+    with pytest.raises(UsageError, match=message) as error:
+        imagenet(table_root)
+    assert "\n" not in str(error.value)
+
+
 # --- what lies in a folder tree, and is no image of its class -------------------------
 
 

@@ -236,7 +236,9 @@ def test_other_classes_or_sizes_than_the_data_set_s_are_named(tiny_root, monkeyp
     ):
         data.load("tiny-imagenet", batch_size=5, data_root=tiny_root)
     monkeypatch.setattr(parquet, "TINY", dataclasses.replace(parquet.TINY, classes=200))
-    with pytest.raises(UsageError, match="has 4 classes, and Tiny ImageNet has 200: get all"):
+    with pytest.raises(
+        UsageError, match="has 4 classes in its train part.* Tiny ImageNet 200, .*get all"
+    ):
         data.load("tiny-imagenet", batch_size=5, data_root=tiny_root)
 
 
@@ -258,6 +260,64 @@ def test_unknown_names_have_a_hint():
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(UsageError, match="2000 is larger than the data: digits has 1437"):
         digits(batch_size=2000)
+
+
+# --- cells that are no images or labels -------------------------------------------------
+
+
+def reject(message, root):
+    with pytest.raises(UsageError, match=message) as error:
+        cifar(root)
+    assert "\n" not in str(error.value)
+
+
+CELLS = {
+    "a null image": ("img", lambda img, _: img.mask(img.index == 3), r"row 3 of img is empty\)"),
+    "an image without bytes": (
+        "img", lambda img, _: [{"path": f"{i}.png", "bytes": None} for i in img.index],
+        r"row 0 of img is empty\)",
+    ),
+    "images that are paths": ("img", lambda img, _: "a.png", "img and label .*struct_field"),
+    "a null label": ("label", lambda _, y: y.mask(y.index == 3), r"row 3 of label is empty\)"),
+    "words": ("label", lambda _, y: [f"cat{i}" for i in y], r"Failed to parse string: 'cat\d'"),
+    "broken numbers": ("label", lambda _, y: y + 0.5, "Float value 0.50* was truncated"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CELLS)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_cells_that_are_no_images_or_labels_are_named(cifar_root, case, split):
+    column, change, message = CELLS[case]
+    file = cifar_root / "cifar10" / f"{split}-00000-of-00001.parquet"
+    table = pd.read_parquet(file)
+    table[column] = change(table["img"], table["label"])
+    table.to_parquet(file)
+    reject(f"{file.name} is not a parquet file of whole columns .*{message}", cifar_root)
+
+
+def test_a_part_without_rows_or_with_labels_of_no_class_is_named(cifar_root):
+    for split in ("train", "test"):
+        file = cifar_root / "cifar10" / f"{split}-00000-of-00001.parquet"
+        content, table = file.read_bytes(), pd.read_parquet(file)
+        table[:0].to_parquet(file)
+        reject(rf"{file.name} is not .* \(it has no rows\): fetch it again", cifar_root)
+        for label in (-1, 77):
+            table.at[3, "label"] = label
+            table.to_parquet(file)
+            reject(f"11 classes in its {split} part.* {label}.* CIFAR-10 10, from", cifar_root)
+        file.write_bytes(content)
+    assert cifar(cifar_root).count == 20
+
+
+def test_shards_whose_types_differ_are_one_set(cifar_root):
+    before = cifar(cifar_root)
+    shards(cifar_root, "train-1of2.parquet", "train-2of2.parquet")
+    file = cifar_root / "cifar10" / "train-2of2.parquet"
+    table = pd.read_parquet(file)
+    table["label"] = table["label"].astype(np.int8)
+    table["img"] = [cell | {"path": "a.png"} for cell in table["img"]]
+    table.to_parquet(file)
+    assert same(cifar(cifar_root).training_batches(0, 4), before.training_batches(0, 4))
 
 
 # --- files that are not one whole set -----------------------------------------------

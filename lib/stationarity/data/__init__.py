@@ -89,9 +89,11 @@ def _small_images(source: parquet.Source, root: Path | None) -> tuple[dict, dict
     for split, part in zip(source.rows, ("train", "test"), strict=True):
         table = parquet.read(files[split], source.columns)
         labels = table.column("label").to_numpy().astype(np.int64)
-        if part == "train" and set(labels) != set(range(source.classes)):
-            said = f"{files[split][0]} has {len(set(labels))} classes, and {source.name} has"
-            raise UsageError(f"{said} {source.classes}: get all its files from {source.page}.")
+        there, classes = set(labels), set(range(source.classes))
+        if not (there == classes if part == "train" else there <= classes):
+            said = f"{files[split][0].parent} has {len(there)} classes in its {split} part, of"
+            said += f" numbers {min(there)} to {max(there)}, and {source.name} {len(classes)}"
+            raise UsageError(f"{said}, from 0: get all its files from {source.page}.")
         names = (f"Image {i} of {source.name}'s {split} part" for i in range(len(table)))
         encoded = (cell["bytes"] for cell in table.column(source.columns[0]).to_pylist())
         with ThreadPoolExecutor() as pool:

@@ -22,6 +22,7 @@ from torchvision.transforms import v2
 from ..errors import UsageError, readable
 from ..runs import distributed
 from ..runs.seeds import seed_of
+from . import parquet
 from .images import Images, decode
 
 TEST_BATCH = 250  # images
@@ -195,7 +196,12 @@ class _Rows:
 
     def __init__(self, rows, split: str):
         self.rows, self.split = rows.with_format("arrow"), split
-        self.labels = rows.data.column("label").to_numpy().astype(np.int64)
+        try:
+            _, labels = (parquet.cells(rows.data.column(n), n) for n in ("image", "label"))
+        except pyarrow.ArrowException as error:
+            said = f"ImageNet's {split} part lacks an image or a label"
+            raise UsageError(f"{said} ({parquet.first_line(error)}): fetch it again.") from None
+        self.labels = labels.to_numpy().astype(np.int64)
         if self.labels.min() < 0:
             said = f"ImageNet's {split} part has images without a label (-1)"
             raise UsageError(f"{said}: leave out the files of its test part.")

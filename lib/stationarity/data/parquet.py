@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 
 from ..errors import UsageError, from_home, readable, whole_path
@@ -145,15 +146,31 @@ def _whole(files: list[Path], source: Source) -> list[Path]:
 
 
 def read(files: list[Path], columns: tuple[str, ...]) -> pyarrow.Table:
-    """Return columns of parquet files as one table in memory."""
+    """Return columns of parquet files as one table in memory; see :func:`cells`."""
     tables = []
     for file in files:
         try:
-            tables.append(pyarrow.parquet.read_table(file, columns=list(columns)))
+            table = pyarrow.parquet.read_table(file, columns=list(columns))
+            held = [cells(table.column(name), name) for name in columns]
         except (OSError, pyarrow.ArrowException) as error:
-            said = f"{file} is not a parquet file with columns {' and '.join(columns)}"
-            raise UsageError(f"{said} ({_first_line(error)}): fetch it again.") from None
-    return pyarrow.concat_tables(tables)
+            said = f"{file} is not a parquet file of whole columns {' and '.join(columns)}"
+            raise UsageError(f"{said} ({first_line(error)}): fetch it again.") from None
+        tables.append(pyarrow.table(held, list(columns)))
+    return pyarrow.concat_tables(tables, promote_options="permissive")
+
+
+def cells(column: pyarrow.ChunkedArray, name: str) -> pyarrow.ChunkedArray:
+    """Return a column with its labels as int64; ``ArrowException`` where a cell is no value."""
+    if not len(column):
+        raise pyarrow.ArrowInvalid("it has no rows")
+    if name == "label":
+        column = column.cast(pyarrow.int64())
+    simple = name in ("label", "text")  # and the others are images
+    held = column if simple else pyarrow.compute.struct_field(column, "bytes")
+    if held.null_count:
+        row = pyarrow.compute.index(held.is_null(), True)
+        raise pyarrow.ArrowInvalid(f"row {row} of {name} is empty")
+    return column
 
 
 def memory_mapped(source: Source, files: dict[str, list[Path]]):
@@ -164,7 +181,7 @@ def memory_mapped(source: Source, files: dict[str, list[Path]]):
     try:
         return datasets.load_dataset("parquet", data_files=files, columns=list(source.columns))
     except Exception as error:  # whatever it raises for damage, or for a full disk
-        reason = _first_line(error.__cause__ or error)
+        reason = first_line(error.__cause__ or error)
         cache = datasets.config.HF_DATASETS_CACHE
         said = f"{source.name}'s parquet files cannot be laid out for random access in {cache}"
         remedy = "fetch a damaged file again, or set HF_DATASETS_CACHE to a disk with more room"
@@ -205,7 +222,7 @@ def _why_not(source: Source, error: Exception) -> str:
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     if not isinstance(error, errors.GatedRepoError) and status not in (401, 403):
-        said = f"{source.name} could not be downloaded ({_first_line(error)}): {ONLINE}"
+        said = f"{source.name} could not be downloaded ({first_line(error)}): {ONLINE}"
         return f"{said}, or put its files under a data root."
     if get_token() is None:
         said = f"{source.name} is a gated dataset, and there is no token of the hub here"
@@ -244,5 +261,5 @@ def _hash(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
