@@ -103,9 +103,16 @@ def _small_images(source: parquet.Source, root: Path | None) -> tuple[dict, dict
 
 
 def imagenet_tree(root: Path | None) -> Path | None:
-    """Return the folder below a data root that holds ``train/<class>/``, None without."""
-    folders = (root / "imagenet", root / "imagenet-sample", root) if root else ()
-    return next((f for f in folders if readable(f / "train", Path.is_dir)), None)
+    """Return the folder below a data root that holds ``train/<class>/``, None without.
+
+    Raises :class:`UsageError` where a link there leads nowhere.
+    """
+    for folder in (root / "imagenet", root / "imagenet-sample", root) if root else ():
+        for link in filter(os.path.islink, (folder, folder / "train")):
+            readable(link, os.stat)
+        if readable(folder / "train", Path.is_dir):
+            return folder
+    return None
 
 
 def _imagenet(root: Path | None, crop_padding=0, label_noise=0.0, **how):  # it has neither

@@ -114,7 +114,7 @@ def tree(root: Path) -> tuple[tuple, dict]:
     With the sizes of a thousand images, a tree that was scaled down is another one.
     """
     train = _Files(root / "train")
-    test = _Files(root / "val") if (root / "val").is_dir() else None
+    test = _Files(root / "val") if os.path.lexists(root / "val") else None
     if test and test.names != train.names:
         said = f"{root}/val and {root}/train have different class folders"
         raise UsageError(f"{said}: sort the validation images into those of their classes.")
@@ -152,11 +152,11 @@ class _Files:
                 raise UsageError(told)
             if at == top:
                 self.names, self.classes = sorted(inner), len(inner)
-                for name in names:  # links that lead nowhere are among them
-                    readable(os.path.join(at, name), os.stat)
-                continue
-            label = self.names.index(os.path.relpath(at, top).partition(os.sep)[0])
-            images = {n for n in names if n[0] != "." and n.lower().endswith(IMG_EXTENSIONS)}
+            names = {name for name in names if name[0] != "."}
+            images = {n for n in names if at != top and n.lower().endswith(IMG_EXTENSIONS)}
+            for name in names - images:  # links that lead nowhere are among them
+                readable(os.path.join(at, name), os.stat)
+            label = os.path.relpath(at, top).partition(os.sep)[0]
             found += ((label, at, name) for name in images)
             for name, copy in _named_after(images):
                 file, other = os.path.join(at, copy), os.path.join(at, name)
@@ -166,15 +166,15 @@ class _Files:
         if closed:
             said = f"{closed[0].filename} cannot be read ({closed[0].strerror})"
             raise UsageError(f"{said}: make it readable, or remove it.")
-        there = {label for label, *_ in found}
-        lacking = [name for label, name in enumerate(self.names) if label not in there]
+        lacking = sorted({*self.names} - {label for label, *_ in found})
         if lacking or not found:
             said = f"{root} must hold a folder of images ({' '.join(IMG_EXTENSIONS)}) a class"
             raise UsageError(f"{said}: there are none in {', '.join(lacking or ['it'])}.")
         found.sort()
         # Of a list each worker would come to have a copy, as it counts references.
         self.paths = pyarrow.array([os.fsencode(os.path.join(*place)) for _, *place in found])
-        self.labels = np.array([label for label, *_ in found])
+        number = {name: k for k, name in enumerate(self.names)}
+        self.labels = np.array([number[label] for label, *_ in found])
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         path = os.fsdecode(self.paths[index].as_py())
