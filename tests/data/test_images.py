@@ -518,6 +518,14 @@ def test_sixteen_bits_become_eight(kind, type_):
     assert image.shape == (64, 64, 3) and np.array_equal(image[..., 0], grey >> 8)
 
 
+@pytest.mark.parametrize("scale", [65535, 1023])
+def test_a_grey_map_of_sixteen_bits_becomes_eight(scale):
+    grey = np.linspace(0, scale, 64 * 64).round().astype(">u2").reshape(64, 64)
+    data = b"P5 64 64 %d\n" % scale + grey.tobytes()
+    image = np.asarray(images.decode(data, "a/b.pgm", 64))[..., 0]
+    assert np.array_equal(image, (grey * (65535 / scale)).round().astype(int) >> 8)
+
+
 @pytest.mark.parametrize("type_", [np.int32, np.float32])
 def test_pixels_of_unknown_range_are_refused(type_):
     data = of_kind(np.ones((4, 4), type_), "TIFF")
@@ -539,3 +547,13 @@ def test_an_image_too_large_or_damaged_in_any_way_is_named(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(UsageError, match=r"^a/b.png cannot be read as an image .*4096 pixels"):
         images.decode(data, "a/b.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)  # twice as many it would but warn of
+    with (
+        pytest.warns(Image.DecompressionBombWarning),
+        pytest.raises(
+            UsageError, match=r"^a/b.png cannot .*64 times 64 pixels.* limit is 4000"
+        ),
+    ):
+        images.decode(data, "a/b.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert images.decode(data, "a/b.png").size == (64, 64)
