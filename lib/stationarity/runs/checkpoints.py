@@ -188,6 +188,14 @@ class Place:
     device: str = "cpu"
     keeper: Keeper = field(default_factory=Keeper)
 
+    def load(self, load: Callable, name: str, **how):
+        """Return ``load(name, ...)`` of the data wing; the run is held to these data."""
+        dataset = load(name, data_root=self.data_root, device=self.device, **how)
+        told = "This run was begun on other data: give the data root that it was begun with, or"
+        told += ' where files were but mended, delete the entry "data" of its run.json'
+        self.keeper.hold("data", dataset.provenance, told)
+        return dataset
+
 
 def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None:
     """Return the newest checkpoint that can be read, on the device; None without one.
