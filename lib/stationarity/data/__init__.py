@@ -103,10 +103,7 @@ def _small_images(source: parquet.Source, root: Path | None) -> tuple[dict, dict
 
 
 def imagenet_tree(root: Path | None) -> Path | None:
-    """Return the folder below a data root that holds ``train/<class>/``, None without.
-
-    Raises :class:`UsageError` where a link there leads nowhere.
-    """
+    """Return the folder below a data root that holds ``train/<class>/``, None without."""
     for folder in (root / "imagenet", root / "imagenet-sample", root) if root else ():
         for link in filter(os.path.islink, (folder, folder / "train")):
             readable(link, os.stat)
@@ -121,11 +118,6 @@ def _imagenet(root: Path | None, crop_padding=0, label_noise=0.0, **how):  # it 
     if tree := imagenet_tree(root):
         parts, provenance = folders.tree(tree)
     else:
-        if root and not parquet.find(parquet.IMAGENET, root):
-            said = f"No ImageNet in {root}: it must hold imagenet/train/<class>/*.JPEG (and"
-            said += " imagenet/val/<class>/*.JPEG), from https://image-net.org, or imagenet/"
-            said += f"train-*.parquet (and validation-*.parquet), from {parquet.IMAGENET.page}"
-            raise UsageError(f"{said}; without a data root, the latter are downloaded.")
         files, provenance = parquet.parquet_files(parquet.IMAGENET, root, "validation")
         parts = folders.table(parquet.memory_mapped(parquet.IMAGENET, files))
     return folders.StreamedImages("imagenet", *parts, provenance, **how)

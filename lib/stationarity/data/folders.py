@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import weakref
 from collections.abc import Iterable, Iterator
@@ -125,16 +126,12 @@ def tree(root: Path) -> tuple[tuple, dict]:
     return (train, test), {"source": "ImageFolder", "images": len(paths)} | hashes
 
 
-def _named_after(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _named_after(names: set[str]) -> Iterator[tuple[str, str]]:
     """Yield pairs of names where the second is the first and a sign, such as `` (1)``."""
-    before: list[tuple[str, str]] = []
-    for stem, kind in sorted(map(os.path.splitext, names)):
-        while before and not stem.startswith(before[-1][0]):
-            before.pop()
-        for one, its in before:
-            if kind == its and not stem[len(one) : len(one) + 1].isalnum():
-                yield one + its, stem + kind
-        before.append((stem, kind))
+    for stem, kind in map(os.path.splitext, names):
+        for sign in re.finditer(r"[\W_]", stem):
+            if (name := stem[: sign.start()] + kind) in names:
+                yield name, stem + kind
 
 
 class _Files:
@@ -201,7 +198,7 @@ class _Rows:
         except pyarrow.ArrowException as error:
             said = f"ImageNet's {split} part lacks an image or a label"
             raise UsageError(f"{said} ({parquet.first_line(error)}): fetch it again.") from None
-        self.labels = labels.to_numpy().astype(np.int64)
+        self.labels = labels.to_numpy()
         if self.labels.min() < 0:
             said = f"ImageNet's {split} part has images without a label (-1)"
             raise UsageError(f"{said}: leave out the files of its test part.")

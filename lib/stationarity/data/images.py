@@ -192,8 +192,7 @@ def decode(data: bytes, name, size: int = 0) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
         if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-            said = f"it has {image.width} times {image.height} pixels, and Pillow's limit is"
-            raise ValueError(f"{said} {Image.MAX_IMAGE_PIXELS}")
+            raise ValueError(f"it has {image.size} pixels, above Pillow's MAX_IMAGE_PIXELS")
         scaled = (image.format, image.mode) == ("PPM", "I")  # by Pillow, to 16 bits
         if scaled or image.mode.startswith("I;16"):  # what is above 255 would become white
             image = image.convert("I").point(lambda value: value * (1 / 256))

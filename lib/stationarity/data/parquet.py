@@ -84,9 +84,10 @@ def parquet_files(source: Source, root: Path | None, optional: str = "") -> tupl
         files, provenance = find(source, root), {"source": "parquet files"}
     for split in source.rows:
         if split not in files and not (files and split == optional):
+            tree = "a tree imagenet/train/<class>/*.JPEG or " if optional else ""
             columns = " and ".join(source.columns)
-            said = f"No {source.name} in {root}: put {split}-*.parquet (columns {columns}, from"
-            said += f" {source.page}) there or into its folder {source.folders[0]}"
+            said = f"No {source.name} in {root}: put {tree}{split}-*.parquet (columns {columns}"
+            said += f", from {source.page}) there or into its folder {source.folders[0]}"
             raise UsageError(f"{said}, or set no data root, and it is downloaded.")
     hashes = sha256([*itertools.chain(*files.values())])
     by_name = {file.name: digest for file, digest in hashes.items()}
