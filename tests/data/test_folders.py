@@ -237,8 +237,8 @@ def test_damage_of_imagenet_s_parquet_files_is_named(table_root, monkeypatch):
 @pytest.mark.parametrize(
     "column, value, message",
     [
-        ("image", None, r"train part lacks .* \(row 8 of image is empty\): fetch"),
-        ("label", None, r"train part lacks .* \(row 8 of label is empty\): fetch"),
+        ("image", None, r"train part lacks .* \(11 of its 12 rows hold image\): fetch"),
+        ("label", None, r"train part lacks .* \(11 of its 12 rows hold label\): fetch"),
         ("label", "cat", "train part lacks .*Failed to parse string: 'cat'.*: fetch"),
     ],
 )

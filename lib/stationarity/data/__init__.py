@@ -30,8 +30,7 @@ def load(name: str, *, data_root=None, classes=0, image_size=224, **how) -> Imag
     Of the small ones, ``digits``, ``cifar10`` and ``tiny-imagenet``, the first ``classes``
     are used (0: all); ``imagenet`` is cropped to a side of ``image_size`` pixels. The rest
     is what :class:`~stationarity.data.images.TensorImages` takes. Raises :class:`UsageError`
-    where files are missing or damaged, where the hub refuses them, or where the batch
-    exceeds the data.
+    for what is missing, damaged or refused by the hub, and for too large a batch.
     """
     small = {"cifar10": parquet.CIFAR, "tiny-imagenet": parquet.TINY}
     known_name(name, ("digits", *small, "imagenet"), "dataset of images")
@@ -91,9 +90,9 @@ def _small_images(source: parquet.Source, root: Path | None) -> tuple[dict, dict
         labels = table.column("label").to_numpy().astype(np.int64)
         there, classes = set(labels), set(range(source.classes))
         if not (there == classes if part == "train" else there <= classes):
-            said = f"{files[split][0].parent} has {len(there)} classes in its {split} part, of"
-            said += f" numbers {min(there)} to {max(there)}, and {source.name} {len(classes)}"
-            raise UsageError(f"{said}, from 0: get all its files from {source.page}.")
+            said = f"{source.name}'s {split} part has {len(there)} classes, {min(there)} to"
+            said += f" {max(there)}, in {files[split][0].parent}, and not 0 to {max(classes)}"
+            raise UsageError(f"{said}: get all its files from {source.page}.")
         names = (f"Image {i} of {source.name}'s {split} part" for i in range(len(table)))
         encoded = (cell["bytes"] for cell in table.column(source.columns[0]).to_pylist())
         with ThreadPoolExecutor() as pool:

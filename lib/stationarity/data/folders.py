@@ -126,14 +126,6 @@ def tree(root: Path) -> tuple[tuple, dict]:
     return (train, test), {"source": "ImageFolder", "images": len(paths)} | hashes
 
 
-def _named_after(names: set[str]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of names where the second is the first and a sign, such as `` (1)``."""
-    for stem, kind in map(os.path.splitext, names):
-        for sign in re.finditer(r"[\W_]", stem):
-            if (name := stem[: sign.start()] + kind) in names:
-                yield name, stem + kind
-
-
 class _Files:
     """The image files of a folder tree, one folder for each class, in torchvision's order.
 
@@ -155,11 +147,14 @@ class _Files:
                 readable(os.path.join(at, name), os.stat)
             label = os.path.relpath(at, top).partition(os.sep)[0]
             found += ((label, at, name) for name in images)
-            for name, copy in _named_after(images):
-                file, other = os.path.join(at, copy), os.path.join(at, name)
-                if readable(file, lambda path: filecmp.cmp(path, other, shallow=False)):
-                    told = f"{file} is a copy of {name} beside it, and would count twice"
-                    raise UsageError(f"{told}: remove it.")
+            for name in images:  # is it another's and a sign, such as " (1)"?
+                (stem, kind), file = os.path.splitext(name), os.path.join(at, name)
+                heads = {stem[: sign.start()] + kind for sign in re.finditer(r"[\W_]", stem)}
+                for head in heads & images:
+                    other = os.path.join(at, head)
+                    if readable(file, lambda path: filecmp.cmp(path, other, shallow=False)):
+                        told = f"{file} is a copy of {head} beside it, and would count twice"
+                        raise UsageError(f"{told}: remove it.")
         if closed:
             said = f"{closed[0].filename} cannot be read ({closed[0].strerror})"
             raise UsageError(f"{said}: make it readable, or remove it.")
@@ -224,15 +219,12 @@ class _Decoded(Dataset):
         image, label = decode(*self.images.encoded(index)), self.images.labels[index]
         if seed is None:
             return self.centre(image), label
-        before = torch.get_rng_state()
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for devices too
-        try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for devices too
             # As a tensor an image is resized twice as fast as by Pillow, but for rounding.
             place = self.crop.make_params([image])
             pixels = v2.functional.pil_to_tensor(v2.functional.crop(image, **place))
             return self.flip(v2.functional.resize(pixels, self.crop.size)), label
-        finally:
-            torch.set_rng_state(before)
 
 
 def _workers() -> int:

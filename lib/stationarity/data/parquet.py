@@ -162,15 +162,12 @@ def read(files: list[Path], columns: tuple[str, ...]) -> pyarrow.Table:
 
 def cells(column: pyarrow.ChunkedArray, name: str) -> pyarrow.ChunkedArray:
     """Return a column with its labels as int64; ``ArrowException`` where a cell is no value."""
-    if not len(column):
-        raise pyarrow.ArrowInvalid("it has no rows")
     if name == "label":
         column = column.cast(pyarrow.int64())
-    simple = name in ("label", "text")  # and the others are images
-    held = column if simple else pyarrow.compute.struct_field(column, "bytes")
-    if held.null_count:
-        row = pyarrow.compute.index(held.is_null(), True)
-        raise pyarrow.ArrowInvalid(f"row {row} of {name} is empty")
+    image = len(column) and name not in ("label", "text")
+    held = pyarrow.compute.struct_field(column, "bytes") if image else column
+    if (there := len(held) - held.null_count) < max(len(held), 1):
+        raise pyarrow.ArrowInvalid(f"{there} of its {len(held)} rows hold {name}")
     return column
 
 

@@ -189,10 +189,10 @@ class Place:
     keeper: Keeper = field(default_factory=Keeper)
 
     def load(self, load: Callable, name: str, **how):
-        """Return ``load(name, ...)`` of the data wing; the run is held to these data."""
+        """Return ``load(name, ...)``, data that the run is held to."""
         dataset = load(name, data_root=self.data_root, device=self.device, **how)
-        told = "This run was begun on other data: give the data root that it was begun with, or"
-        told += ' where files were but mended, delete the entry "data" of its run.json'
+        told = "This run was begun on other data: give the data root that they are in, or where"
+        told += ' files were but mended, delete the entry "data" of its run.json'
         self.keeper.hold("data", dataset.provenance, told)
         return dataset
 
