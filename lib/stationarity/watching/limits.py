@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ..chapters.numbers import NUMBERS
+from ..errors import UsageError
 from ..stats.estimate import Estimate
 from . import drifts
 from .answers import NO, OPEN, YES, Answer, asks, between, ends
@@ -73,6 +74,8 @@ def edge(watched: Watched, together: int = 1) -> Answer:
 
 def _ends(watched: Watched, together: int) -> tuple[Estimate, Estimate | None]:
     """Return both ends of the bracket; of full batches the first alone, which is exact."""
+    if "sharpness" not in watched.series and watched.facts.get("sharpness"):
+        raise UsageError(f"The sharpness was {watched.facts['sharpness']}.")
     values, errors = _over_stable(watched, "sharpness")
     top, least = drifts.level(values, None, together), None
     wrong = float(np.nan_to_num(errors, posinf=math.inf).mean())

@@ -2,13 +2,14 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator
 
 import torch
 
 from ..errors import UsageError
 from ..measure.curvature import spare_memory
-from ..measure.derivatives import gradients
+from ..measure.derivatives import CHANGED, gradients
 from ..measure.state import without_trace
 from ..runs import distributed
 from . import curvature
@@ -17,6 +18,7 @@ from .noise import Gradients, Noise
 
 COPIES = 47  # gradients that the curvature holds in memory
 ROUNDING = 1e-5  # of the mean gradient's norm: less is no noise of batches
+LEFT = -2  # what a process says whose curvature failed; others say how many graphs they keep
 SUM = 1.5  # of two halves' losses over that of the whole: 2 for a mean, 1 for a sum
 
 
@@ -33,8 +35,7 @@ class Measurement:
         with plainly(watch.steps.device):
             self._note_gradient()
             if self._bears_curvature():
-                for row in curvature.bracket(watch, self.batches):
-                    self.note(*row)
+                self._note_curvature()
 
     def note(self, quantity: str, value: float, error: float = math.nan, of: str = "") -> None:
         self.rows.append((quantity, float(value), float(error), of))
@@ -122,6 +123,30 @@ class Measurement:
                 told = f"left out: it takes {COPIES * size / 1e9:.2g} GB"
                 watch.table.info["watch"]["sharpness"] = told
         return watch.sharpness
+
+    def _note_curvature(self) -> None:
+        """Note the curvature; where it cannot be computed, leave it out from here on."""
+        watch, rows, reason = self.watch, [], ""
+        try:
+            rows = curvature.bracket(watch, self.batches)
+        except (RuntimeError, ValueError) as error:
+            if str(error) == CHANGED:  # which is wrong of the gradient, too
+                raise
+            reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+            said = f"The curvature cannot be computed ({reason})"
+            failed = UsageError(f"{said}: give sharpness=False, and all else is watched.")
+            failed.__cause__ = error
+        # Others may wait in a sum of all processes for one that failed alone, which ends them.
+        state = torch.tensor([LEFT if reason else 0], device=watch.steps.device)
+        all_left = bool((distributed.joined_up(state, 0) == LEFT).all())
+        if reason and (watch.asked or not all_left):
+            raise failed
+        if reason:
+            watch.sharpness = False
+            watch.table.info["watch"]["sharpness"] = f"left out: {reason}"
+            warnings.warn(f"{said}: it is left out, all else is watched.", stacklevel=6)
+        for row in rows:
+            self.note(*row)
 
 
 @contextlib.contextmanager

@@ -52,7 +52,8 @@ class Watch:
         ``accumulate`` times: of so many minibatches a step adds the gradients up.
     sharpness: whether the Hessian's top eigenvalue is measured, on ``sharpness_batches`` of
         the batches (by default 4), at most half of them: as many others check it; None where
-        it fits into half of the free memory (about 47 gradients).
+        it fits into half of the free memory (about 47 gradients), and leaves it out, with a
+        warning, where it cannot be computed: an operation has no second derivative.
     also: writers that get the numbers too: see :mod:`stationarity.watching.exports`.
 
     Measurements are in the parameters' precision, of bfloat16 too, outside autocast; what is
@@ -94,7 +95,7 @@ class Watch:
         check_device(self.parameters[0].device)
         self.count, self.batch_size, self.accumulate = measure_batches, batch_size, accumulate
         self.few = sharpness_batches or min(4, most_for_sharpness(measure_batches))
-        self.sharpness, self.also = sharpness, [*also]
+        self.sharpness, self.asked, self.also = sharpness, sharpness is True, [*also]
         self.steps = Steps(self.parameters, *optimizers.groups(self.optimizer, self.parameters))
         self.displacements = Displacements(self.parameters)
         self.pace = Pace(every, self.steps.device)
