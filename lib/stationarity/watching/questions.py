@@ -28,7 +28,7 @@ from ..stats.estimate import Estimate
 from . import identities
 from .answers import NO, OPEN, UNKNOWN, YES, Answer, all_of, asks, number, opposite
 from .limits import batch, edge
-from .settling import HOLD, gradient, loss, spread, weights
+from .settling import HOLD, gradient, loss, rises, spread, weights
 from .watched import Watched
 
 QUESTIONS = loss, gradient, weights, spread, edge, batch
@@ -59,10 +59,13 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
     elif vanished == YES:
         why = "The gradient has come to within 1 % of its norm at the start"
         rest = {
-            YES: ", and the loss has settled: both have come to rest.",
+            YES: ", and the loss has settled: loss and gradient have come to rest. Whether the"
+            " weights have is another question.",
             NO: ", but the loss still changes.",
         }
         why += rest.get(settled, "; whether the loss has settled cannot be judged.")
+    elif rises(watched):
+        why = "The loss rises: this is no state that a theory of the papers is about."
     elif settled == NO:
         why = "The loss still changes: this is learning, and not yet the state after it."
     elif verdict == YES and not watched.steady:
@@ -73,9 +76,11 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
     elif verdict == YES:
         why = "The loss has settled and the gradient has not vanished: the state that Zhang et"
         why += " al. describe."
-        moving = answers["spread"].verdict
+        moving, goes = answers["spread"].verdict, "go on meanwhile, as Kunin et al. report"
+        if answers["spread"].low > 1:
+            goes = "travel meanwhile, as in a drift, and faster than a diffusion"
         moves = {
-            YES: "The weights go on meanwhile, as Kunin et al. report.",
+            YES: f"The weights {goes}.",
             NO: "The weights stay in one region: Kunin et al.'s diffusion is not seen.",
         }
         why += " " + moves.get(moving, "Whether the weights go on meanwhile cannot be judged.")
