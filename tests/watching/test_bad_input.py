@@ -68,6 +68,36 @@ def test_batches_that_are_not_fresh_or_too_few(tmp_path, said, batches):
     wrong(tmp_path, said, batches=batches, **how)
 
 
+class Last(nn.Module):
+    """What a recurrent net says after the last of its inputs (T, B, 4)."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.head = nn.GRU(4, 8), nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.head(self.net(x)[0][-1])[:, 0]
+
+
+@pytest.mark.parametrize("how", [{"batch_size": 8}, {}, {"batch_size": 16}])
+def test_examples_that_are_not_the_first_dimension(tmp_path, how):
+    def some(step, count):
+        return [(torch.randn(40, 8, 4), torch.randn(8)) for _ in range(count)]
+
+    fit = lambda model, batch: (model(batch[0]) - batch[1]).square().mean()
+    how, (batch,) = {"sharpness": False} | how, some(0, 1)
+    if "batch_size" in how:
+        watch = Begun(tmp_path, fit, some, Last(), **how).watch
+        watch.optimizer.step()
+        with pytest.raises(UsageError, match="step of 40: give measured_batch_size"):
+            watch.step(batch)
+    watch = Begun(tmp_path, fit, some, Last(), measured_batch_size=8, **how).watch
+    watch.optimizer.step()
+    watch.step(batch)
+    told = watch.close().info["watch"]
+    assert told["batch_size"] == how.get("batch_size", 8) and told["measured_batch_size"] == 8
+
+
 def test_small_batches_may_coincide_by_chance(tmp_path):
     whole = data.TensorDataset(torch.tensor([[1.0, 2.0], [3.0, 1.0], [0.5, 2.0]]))
     loader = data.DataLoader(whole, batch_size=1, shuffle=True)
@@ -89,6 +119,21 @@ def test_a_loader_with_persistent_workers_and_its_own_sampling(tmp_path):
 
 def test_a_sum_instead_of_a_mean(tmp_path):
     wrong(tmp_path, "is a sum over the examples", objective=lambda m, x: m(x).square().sum())
+    decay = lambda m, x: m(x).square().sum() + 0.1 * m.weight.square().sum()
+    wrong(tmp_path, "is a sum over the examples", objective=decay)
+
+
+@pytest.mark.parametrize("size", [2, 4, 8, 16, 64])
+@pytest.mark.parametrize("sharper", [0.1, 1.0, 10.0])
+def test_a_mean_that_compares_examples_is_no_sum(tmp_path, size, sharper):
+    def contrast(model, x):
+        scores = sharper * model(x) @ x.T
+        return nn.functional.cross_entropy(scores, torch.arange(len(x)))
+
+    some = lambda step, count: [torch.randn(size, 2) for _ in range(count)]
+    model = nn.Linear(2, 2, bias=False)
+    model.weight.data = torch.eye(2)
+    Begun(tmp_path, contrast, some, model, sharpness=False).steps(1)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +141,7 @@ def test_a_sum_instead_of_a_mean(tmp_path):
     [
         ("measure_batches=2", {"measure_batches": 2}),
         ("every must be", {"every": 0}),
+        ("measured_batch_size=0 must be", {"measured_batch_size": 0}),
         ("sharpness_batches", {"sharpness_batches": 0}),
         (
             "must be from 1 to 3, half of measure_batches=6",

@@ -10,11 +10,15 @@ from stationarity.watching import fresh_batches
 from stationarity.watching.fresh_batches import Draws
 
 
-def test_two_halves_of_a_batch_are_found_in_any_nesting():
-    batch = {"ids": torch.arange(6).view(3, 2), "more": [torch.arange(3), "text"]}
-    one, other = fresh_batches.halves(batch)
-    assert one["ids"].tolist() == [[0, 1]] and other["more"][0].tolist() == [1]
-    assert fresh_batches.size_of(batch) == 3 and fresh_batches.halves(torch.ones(1)) is None
+def test_half_a_batch_is_repeated_in_any_nesting():
+    batch = {
+        "ids": torch.arange(6).view(3, 2),
+        "more": [torch.arange(3), "text", torch.ones(2)],
+    }
+    twice = fresh_batches.repeated(batch, 2)
+    assert twice["ids"].tolist() == [[0, 1]] * 2 and twice["more"][0].tolist() == [0, 0]
+    assert twice["more"][1:] == batch["more"][1:] and fresh_batches.size_of(batch) == 3
+    assert fresh_batches.repeated(torch.ones(1), 2) is None
 
 
 def test_a_loader_is_drawn_from_as_it_collates(tmp_path):

@@ -39,6 +39,22 @@ def check(name: str, every, measure_batches: int, sharpness_batches: int | None)
         raise UsageError(f"{said}, {half_of}: give fewer, or raise measure_batches.")
 
 
+def check_sizes(batch_size: int | None, measured_batch_size: int | None) -> None:
+    """Raise :class:`UsageError` for numbers of examples that cannot be."""
+    given = {"batch_size": batch_size, "measured_batch_size": measured_batch_size}
+    for name, size in given.items():
+        if size is not None and not size >= 1:
+            raise UsageError(f"{name}={size} must be a number of examples, at least 1.")
+
+
+def same_size(given: int, found: int) -> None:
+    """Raise :class:`UsageError` where a step's batch has other rows than it has examples."""
+    if given != found:
+        said = f"batch_size={given}, and the first dimension of the training's own batch makes"
+        remedy = "give measured_batch_size, the examples of a batch that is measured"
+        raise UsageError(f"{said} a step of {found}: {remedy}.")
+
+
 def check_device(device) -> None:
     """Raise :class:`UsageError` for one without numbers of 64 bits."""
     if device.type == "mps":

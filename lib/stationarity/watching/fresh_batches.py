@@ -182,20 +182,20 @@ def size_of(batch) -> int | None:
     return None if first is None else len(first)
 
 
-def halves(batch) -> list | None:
-    """Return a batch's two halves, None where it cannot be cut."""
+def repeated(batch, times: int):
+    """Return the first half of a batch so many times in a row, None where it cannot be cut."""
     size = size_of(batch)
     if not size or size < 2:
         return None
 
-    def cut(part, where: slice):
+    def cut(part):
         if isinstance(part, Tensor):
-            return part[where] if part.dim() and len(part) == size else part
+            rows = part.dim() and len(part) == size
+            return torch.cat([part[: size // 2]] * times) if rows else part
         if isinstance(part, dict):
-            return {key: cut(one, where) for key, one in part.items()}
+            return {key: cut(one) for key, one in part.items()}
         if isinstance(part, list | tuple) and not hasattr(part, "_fields"):
-            return type(part)(cut(one, where) for one in part)
+            return type(part)(map(cut, part))
         return part
 
-    middle = size // 2
-    return [cut(batch, slice(0, middle)), cut(batch, slice(middle, 2 * middle))]
+    return cut(batch)

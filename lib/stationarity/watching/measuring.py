@@ -13,13 +13,13 @@ from ..measure.derivatives import CHANGED, gradients
 from ..measure.state import without_trace
 from ..runs import distributed
 from . import curvature
-from .fresh_batches import halves, size_of
+from .fresh_batches import repeated, size_of
 from .noise import Gradients, Noise
 
 COPIES = 47  # gradients that the curvature holds in memory
 ROUNDING = 1e-5  # of the mean gradient's norm: less is no noise of batches
 LEFT = -2  # what a process says whose curvature failed; others say how many graphs they keep
-SUM = 1.5  # of two halves' losses over that of the whole: 2 for a mean, 1 for a sum
+GROWS, EVEN = 0.5, 0.1  # by which a sum of twice as many is larger at least; and steps differ
 
 
 class Measurement:
@@ -48,8 +48,10 @@ class Measurement:
                 for loss in before.losses(watch.objective, self._drawn()):
                     collected.add(gradients(loss, watch.parameters), loss)
             if not watch.checked:
-                self._check_mean(before, collected.losses[0])
-            examples = (size_of(self.batches[0]) or 0) * distributed.size()
+                self._check_mean(before)
+            examples = watch.measured_size or (
+                (size_of(self.batches[0]) or 0) * distributed.size()
+            )
             population = 1 if watch.count == 1 else None
             noise = collected.noise(self._decay(), examples or 1, population)
         self._check_examples(examples)
@@ -63,15 +65,25 @@ class Measurement:
                 self.batches.append(batch)
             yield batch
 
-    def _check_mean(self, before, loss) -> None:
-        """Raise :class:`UsageError` for a loss that grows with the number of examples."""
-        if (parts := halves(self.batches[0])) is None:
+    def _check_mean(self, before) -> None:
+        """Raise :class:`UsageError` for a loss that grows with the number of examples.
+
+        That of the same examples once, twice and three times is to grow by steps of one size:
+        one that compares examples with each other, as InfoNCE, grows by ever smaller ones.
+        """
+        parts = [repeated(self.batches[0], times) for times in (1, 2, 3)]
+        if parts[0] is None:
             return
-        total = math.nan
+
+        def settled(model, batch):  # without dropout and statistics of the batch
+            return self.watch.objective(model.eval(), batch)
+
+        found = [math.nan] * 3
         with contextlib.suppress(RuntimeError, ValueError, IndexError), torch.no_grad():
-            total = sum(float(one) for one in before.losses(self.watch.objective, parts))
-        if 0 < total / (float(loss) or math.nan) < SUM:
-            said = "The objective is a sum over the examples: half a batch has half its loss"
+            found = [float(one) for one in before.losses(settled, parts)]
+        first, second = found[1] - found[0], found[2] - found[1]
+        if abs(second - first) < EVEN * abs(first) and first / (found[0] or math.nan) > GROWS:
+            said = "The objective is a sum over the examples: it grows with their number"
             raise UsageError(f"{said}. Return the mean.")
 
     def _check_examples(self, examples: int) -> None:
@@ -81,7 +93,8 @@ class Measurement:
             said = (
                 "How many examples a batch holds cannot be seen, as its first tensor has none"
             )
-            raise UsageError(f"{said}: let batches begin with a tensor of a row an example.")
+            remedy = "give measured_batch_size, or let them begin with a row an example"
+            raise UsageError(f"{said}: {remedy}.")
         size = self.watch.batch_size or examples * self.watch.accumulate
         self.watch.batch_size = told["batch_size"] = size
         told["measured_batch_size"] = examples

@@ -16,7 +16,15 @@ from ..measure import Objective
 from ..measure.derivatives import trainable
 from ..runs import distributed, records
 from . import optimizers
-from .checks import check, check_device, most_for_sharpness, same_model, unwrapped
+from .checks import (
+    check,
+    check_device,
+    check_sizes,
+    most_for_sharpness,
+    same_model,
+    same_size,
+    unwrapped,
+)
 from .fresh_batches import Draws, size_of
 from .measuring import Measurement
 from .pacing import Pace
@@ -50,6 +58,9 @@ class Watch:
     measure_batches: M, at least 3; 1 where one batch is the whole training set.
     batch_size: examples of a training step, all processes together; else those of a batch,
         ``accumulate`` times: of so many minibatches a step adds the gradients up.
+    measured_batch_size: examples of a batch of ``batches``, all processes together; by default
+        the first dimension of its first tensor, which is none of examples where time comes
+        first, or tokens are packed.
     sharpness: whether the Hessian's top eigenvalue is measured, on ``sharpness_batches`` of
         the batches (by default 4), at most half of them: as many others check it; None where
         it fits into half of the free memory (about 47 gradients), and leaves it out, with a
@@ -80,12 +91,14 @@ class Watch:
         every: int | None = None,
         measure_batches: int = 16,
         batch_size: int | None = None,
+        measured_batch_size: int | None = None,
         accumulate: int = 1,
         sharpness: bool | None = None,
         sharpness_batches: int | None = None,
         also: tuple = (),
     ):
         check(name, every, measure_batches, sharpness_batches)
+        check_sizes(batch_size, measured_batch_size)
         self.model, self.objective = unwrapped(model), objective
         self.optimizer, self.draws = optimizers.plain(optimizer), Draws(batches)
         if measure_batches == 1 and self.draws.part:
@@ -94,6 +107,7 @@ class Watch:
         self.parameters = trainable(self.model)
         check_device(self.parameters[0].device)
         self.count, self.batch_size, self.accumulate = measure_batches, batch_size, accumulate
+        self.measured_size = measured_batch_size
         self.few = sharpness_batches or min(4, most_for_sharpness(measure_batches))
         self.sharpness, self.asked, self.also = sharpness, sharpness is True, [*also]
         self.steps = Steps(self.parameters, *optimizers.groups(self.optimizer, self.parameters))
@@ -126,8 +140,11 @@ class Watch:
         if self._skipped():
             return
         self.pace.step_begins()
-        if batch is not None and self.batch_size is None and size_of(batch):
-            self.batch_size = size_of(batch) * distributed.size() * self.accumulate
+        if batch is not None and self.measured_size is None and (size := size_of(batch)):
+            size *= distributed.size() * self.accumulate
+            if self.taken == 0 and self.batch_size:
+                same_size(self.batch_size, size)
+            self.batch_size = self.batch_size or size
         self.taken += 1
         if self.steps.before is None:  # what was before the first step is not known
             self.steps.begin()
