@@ -5,9 +5,12 @@ import random
 
 import numpy as np
 import pytest
+import stationarity
 import torch
+from stationarity.errors import UsageError
 from stationarity.watching import fresh_batches
 from stationarity.watching.fresh_batches import Draws
+from torch import nn
 
 
 def test_half_a_batch_is_repeated_in_any_nesting():
@@ -92,3 +95,83 @@ def test_what_a_data_set_draws_with_is_put_back():
         assert len([*draws.of(3, 4)]) == 4
         assert whole.rng.bit_generator.state != before
     assert whole.rng.bit_generator.state == before
+
+
+class Jitter:
+    """A transform with a generator of its own, as those of images have."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, x):
+        return x + torch.tensor(self.rng.normal(), dtype=torch.float32)
+
+
+class Compose:
+    def __init__(self, transforms):
+        self.transforms = transforms
+
+    def __call__(self, x):
+        for transform in self.transforms:
+            x = transform(x)
+        return x
+
+
+class Transformed(torch.utils.data.Dataset):
+    def __init__(self):
+        self.transform = Compose([Compose([Jitter()])])
+
+    def __len__(self):
+        return 32
+
+    def __getitem__(self, index):
+        return self.transform(torch.full((3,), float(index)))
+
+
+def trained(whole, watched, tmp_path):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-4)
+    loader = torch.utils.data.DataLoader(whole, batch_size=4)
+    fit = lambda model, x: model(x).square().mean()
+    how = {"root": tmp_path, "every": 2, "measure_batches": 4}
+    watch = stationarity.watch(model, fit, optimizer, loader, **how) if watched else None
+    for batch in loader:
+        optimizer.zero_grad()
+        fit(model, batch).backward()
+        optimizer.step()
+        if watch:
+            watch.step(batch)
+    return model.weight.detach()
+
+
+@pytest.mark.parametrize("cuts", range(4))
+def test_what_a_transform_deep_in_a_data_set_draws_with_is_put_back(one_thread, cuts, tmp_path):
+    def made():
+        whole = Transformed()
+        for _ in range(cuts):
+            whole = torch.utils.data.ConcatDataset([torch.utils.data.Subset(whole, range(32))])
+        return whole
+
+    alone, watched = (trained(made(), watched, tmp_path) for watched in (False, True))
+    assert torch.equal(alone, watched)
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __init__(self, again):
+        self.again, self.rows = again, self.draw()
+
+    def draw(self):
+        return iter(torch.randn(64, 3, generator=torch.Generator().manual_seed(0)))
+
+    def __iter__(self):
+        return self.draw() if self.again else self.rows
+
+
+def test_a_stream_that_the_training_draws_from_is_refused():
+    loader = torch.utils.data.DataLoader(Stream(False), batch_size=4)
+    for source in (loader, Stream(False)):
+        with pytest.raises(UsageError, match=r"one stream.*give the watch a stream of its own"):
+            Draws(source)
+    again = torch.utils.data.DataLoader(Stream(True), batch_size=4)
+    assert len([*Draws(again).of(1, 4)]) == 4

@@ -1,5 +1,6 @@
 """Fresh batches for a measurement, which leave the training's own as they are."""
 
+import collections
 import contextlib
 import hashlib
 import inspect
@@ -19,7 +20,8 @@ from ..runs.seeds import seed_of
 
 PLAIN = (data.RandomSampler, data.SequentialSampler, data.distributed.DistributedSampler)
 SAMPLE = 2**12  # entries of a tensor that a batch is recognised by
-DEPTH = 4  # of what is looked through for random states
+MOST = 4096  # things that are looked through for random states, the nearest first
+PLAIN_VALUES = Tensor, np.ndarray, str, bytes, int, float, type(None)
 FRESH = "give an iterable that draws anew each time, or a function of the step and the count"
 
 
@@ -40,6 +42,7 @@ class Draws:
             said = "The batches are an iterator, which can be gone through only once"
             raise UsageError(f"{said}: {FRESH}.")
         elif isinstance(source, Iterable):
+            _check_stream(source)
             own = _own_draws(source) if isinstance(source, data.DataLoader) else None
             self.make, self.own = own or (lambda step, count: source), own is not None
             self.part = self.own and _size_of(source) * distributed.size() < len(source.dataset)
@@ -93,6 +96,17 @@ class Draws:
         self.earlier = frozenset(seen)
 
 
+def _check_stream(source: Iterable) -> None:
+    """Raise :class:`UsageError` for one that goes on where the training's examples are drawn."""
+    loader = isinstance(source, data.DataLoader)
+    if loader and (source.num_workers or not isinstance(source.dataset, Iterable)):
+        return  # workers have copies of the data
+    stream = source.dataset if loader else source
+    if not inspect.isgeneratorfunction(type(stream).__iter__) and iter(stream) is iter(stream):
+        said = "The batches come from one stream, and what is measured would take them from it"
+        raise UsageError(f"{said}: give the watch a stream of its own that begins anew.")
+
+
 def _own_draws(loader: data.DataLoader) -> Callable | None:
     """Return a function that draws batches of a loader's data, None where it is not plain."""
     sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
@@ -132,25 +146,24 @@ def reseed(one, seed: int) -> None:
 
 def random_states(source) -> list:
     """Return the generators that a source of batches holds, or that its functions know."""
-    found, seen, waiting = [], set(), [(source, 0)]
-    while waiting:
-        one, depth = waiting.pop()
-        if id(one) in seen or isinstance(one, Tensor | np.ndarray | str | bytes):
+    found, seen, waiting = [], {}, collections.deque([source])
+    while waiting and len(seen) < MOST:
+        one = waiting.popleft()
+        if id(one) in seen or isinstance(one, PLAIN_VALUES):
             continue
-        seen.add(id(one))
+        seen[id(one)] = one  # kept, as another may get the place of one that is gone
         if isinstance(one, RANDOM):
             found.append(one)
         elif isinstance(one, CALLS):
-            held = [getattr(one, name, None) for name in PARTS]
+            waiting += [getattr(one, name, None) for name in PARTS]
             if inspect.isfunction(one) and not str(one.__module__).startswith("torch"):
                 known = inspect.getclosurevars(one)
-                held += [*known.nonlocals.values(), *known.globals.values()]
-            waiting += [(part, depth + 1) for part in held if depth < DEPTH]
-        elif depth < DEPTH and not (inspect.isclass(one) or inspect.ismodule(one)):
+                waiting += [*known.nonlocals.values(), *known.globals.values()]
+        elif not (inspect.isclass(one) or inspect.ismodule(one)):
             held = one if isinstance(one, dict | list | tuple) else getattr(one, "__dict__", ())
             held = list(held.values()) if isinstance(held, dict) else held
             if len(held) < 100:  # no data
-                waiting += [(part, depth + 1) for part in held]
+                waiting += held
     return found
 
 
