@@ -222,6 +222,32 @@ def test_an_optimizer_that_takes_no_step(tmp_path):
     assert watch.taken == 0
 
 
+def test_another_optimizer_that_takes_over(tmp_path):
+    begun = Begun(tmp_path, every=1000).steps(2)
+    other = torch.optim.SGD(begun.model.parameters(), 0.1)
+
+    def step():
+        begun.model.weight.grad = torch.ones(2, 2)
+        other.step()
+        begun.watch.step(loss=1.0)
+
+    step()
+    step()
+    with pytest.raises(UsageError, match=r"moved 3 times.*begin a new watch with the one"):
+        step()
+    assert begun.watch.taken == 2
+
+
+@pytest.mark.parametrize("loss", [torch.ones(8), [1.0, 2.0], torch.ones(0)])
+def test_a_loss_of_a_step_that_is_not_one_number(tmp_path, loss):
+    begun = Begun(tmp_path).steps(1)
+    begun.watch.optimizer.step()
+    with pytest.raises(UsageError, match=f"has {len(loss)} numbers: give the mean loss"):
+        begun.watch.step(loss=loss)
+    assert begun.watch.taken == 1
+    begun.steps(1)
+
+
 def test_a_device_without_float64():
     with pytest.raises(UsageError, match="mps, which has no float64"):
         checks.check_device(torch.device("mps"))

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from ..errors import UsageError
 
@@ -53,6 +54,14 @@ def same_size(given: int, found: int) -> None:
         said = f"batch_size={given}, and the first dimension of the training's own batch makes"
         remedy = "give measured_batch_size, the examples of a batch that is measured"
         raise UsageError(f"{said} a step of {found}: {remedy}.")
+
+
+def one_number(loss) -> None:
+    """Raise :class:`UsageError` for a loss that is not one number."""
+    count = loss.numel() if isinstance(loss, Tensor) else np.size(loss)
+    if count != 1:
+        said = f"The loss that watch.step was given has {count} numbers"
+        raise UsageError(f"{said}: give the mean loss of the step, one number.")
 
 
 def check_device(device) -> None:

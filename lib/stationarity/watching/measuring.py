@@ -101,8 +101,7 @@ class Measurement:
 
     def _decay(self) -> Iterator:
         """Yield what a weight decay within the gradient adds to it, tensor by tensor."""
-        optimizer = self.watch.optimizer
-        groups = optimizer.param_groups if optimizer else [{"weight_decay": 0.0}]
+        groups = self.watch.followed.settings or [{"weight_decay": 0.0}]
         for p, number in zip(self.watch.parameters, self.watch.steps.of):
             yield p.detach() * float(groups[number]["weight_decay"])
 

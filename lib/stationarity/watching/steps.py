@@ -46,6 +46,11 @@ class Steps:
     def tensors(self) -> list[Tensor]:
         return [p.detach() for p in self.parameters]
 
+    def moved(self) -> bool:
+        """Return whether the weights are others than after the last step that was taken."""
+        before = self.before or []
+        return not all(p.equal(b) for p, b in zip(self.tensors(), before))
+
     def forget(self) -> None:
         """Give the memory of the earlier weights back; :meth:`begin` takes these again."""
         self.before, self.pieces, self.known = None, [], None

@@ -21,6 +21,7 @@ from .checks import (
     check_device,
     check_sizes,
     most_for_sharpness,
+    one_number,
     same_model,
     same_size,
     unwrapped,
@@ -30,6 +31,8 @@ from .measuring import Measurement
 from .pacing import Pace
 from .steps import NUMBERS, RING, Displacements, Steps, mean_of_known
 from .tables import Table, new_info
+
+LOST = 3  # calls in turn whose steps another optimizer seems to have taken
 
 
 class Watch:
@@ -114,11 +117,9 @@ class Watch:
         self.displacements = Displacements(self.parameters)
         self.pace = Pace(every, self.steps.device)
         self.taken, self.row = 0, 0
-        self.rates: list[list] = []
-        self.stepped, self.hook = None, None  # the rates of a step that is not noted yet
-        self.idle = 0  # calls in turn for which the optimizer took no step
-        if self.optimizer:  # a scheduler may change them before it is noted
-            self.hook = self.optimizer.register_step_post_hook(self._see_step)
+        self.rates, self.forgetting = [], []  # of the steps since the last writing, by group
+        self.idle = self.lost = 0  # calls in turn without a step; those where weights moved
+        self.followed = optimizers.Followed(self.optimizer)
         self.memory, self.size = [0.0] * self.steps.groups, 0.0  # the latter: ||theta||^2
         self.checked = self.closed = self.diverged = False
         self.root = Path(root) if root else records.runs_root()
@@ -137,6 +138,7 @@ class Watch:
         if self.closed:
             said = "This watch is closed"
             raise UsageError(f"{said}: begin a new one for a training that goes on.")
+        one_number(loss)
         if self._skipped():
             return
         self.pace.step_begins()
@@ -149,8 +151,7 @@ class Watch:
         if self.steps.before is None:  # what was before the first step is not known
             self.steps.begin()
         self.steps.take(self.row, loss)
-        self.rates.append(self.stepped or [])
-        self.stepped = None
+        self._note_settings()
         self.displacements.take(self.taken)
         self.row += 1
         if self.row == RING:
@@ -168,8 +169,7 @@ class Watch:
                 writer.close()
             self.table.write("diverged" if self.diverged else status)
             self.closed = True
-            if self.hook:
-                self.hook.remove()
+            self.followed.close()
         return self.run
 
     def __enter__(self):
@@ -217,11 +217,10 @@ class Watch:
         steps = np.arange(self.taken - count + 1, self.taken + 1)
         first = steps == 1  # what was before is not known
         self._add("loss", steps, numbers[:, 0])
-        forgetting = optimizers.forgetting(self.optimizer)
         for index, rates in enumerate(zip(*self.rates) if self.optimizer else ()):
             values = [float(rate) for rate in rates]
             self._add("learning_rate", steps, values, index=index)
-            self.memory[index] += sum(values) * forgetting[index]
+            self.memory[index] += sum(v * f[index] for v, f in zip(values, self.forgetting))
         parts = numbers[:, 1:].reshape(count, groups, len(NUMBERS))
         self.size = float(parts[-1:, :, 1].sum()) if count else self.size
         parts[first, :, 0] = math.nan
@@ -233,7 +232,7 @@ class Watch:
         for step, since, square in self.displacements.distances:
             self.table.add("displacement_square", [step], [float(square)], of=str(since))
         self.table.series = self.displacements.series
-        self.row, self.rates, self.displacements.distances = 0, [], []
+        self.row, self.displacements.distances, self.rates, self.forgetting = 0, [], [], []
         self.table.write(force=False)
 
     def state_dict(self) -> dict:
@@ -250,6 +249,7 @@ class Watch:
             "rank": distributed.rank(),
             "ring": self.steps.ring[: self.row].clone(),
             "rates": rates,
+            "forgetting": [[*one] for one in self.forgetting],
             "distances": distances,
             "displacements": self.displacements.state_dict(),
             "series": series,
@@ -288,19 +288,30 @@ class Watch:
         folder = self.root / self.table.info["experiment"] / identity
         self.table.folder = folder if distributed.rank() == 0 else None
 
-    def _see_step(self, *_) -> None:
-        skips = getattr(self.optimizer, "found_inf", None)  # of a fused one, by its scaler
-        if skips is None or not skips:
-            self.stepped = optimizers.rates(self.optimizer)
+    def _note_settings(self) -> None:
+        """Note with which rates, momenta and decays the step was taken."""
+        self.rates.append(self.followed.noted())
+        self.forgetting.append(self.followed.forgetting)
+        told = self.table.info["watch"]
+        if told["groups"] != self.followed.facts:
+            told["groups_since"] = self.taken
+        told["groups"] = self.followed.facts
 
     def _skipped(self) -> bool:
         """Return whether the optimizer took no step since the last call."""
-        self.idle = self.idle + 1 if self.optimizer and self.stepped is None else 0
+        if not self.optimizer or self.followed.stepped is not None:
+            self.idle = self.lost = 0
+            return False
+        self.idle += 1
+        self.lost = self.lost + 1 if self.steps.moved() else 0
+        if self.lost >= LOST:
+            said = f"The weights moved {LOST} times, and not by the optimizer that is watched"
+            raise UsageError(f"{said}: begin a new watch with the one that took over.")
         if self.idle > RING:
             said = f"The optimizer took no step that its hooks tell of before {RING} calls"
             remedy = "call watch.step after optimizer.step(), or watch with optimizer=None"
             raise UsageError(f"{said}: {remedy}, as where a CUDA graph replays the steps.")
-        return self.idle > 0
+        return True
 
     def _add(self, quantity: str, steps, values, index=None) -> None:
         self.table.add(quantity, steps, values, index=index)
