@@ -1,5 +1,7 @@
 """What cannot be watched is told in one sentence, most of it at the first step."""
 
+import warnings
+
 import pytest
 import stationarity
 import torch
@@ -96,6 +98,27 @@ def test_examples_that_are_not_the_first_dimension(tmp_path, how):
     watch.step(batch)
     told = watch.close().info["watch"]
     assert told["batch_size"] == how.get("batch_size", 8) and told["measured_batch_size"] == 8
+
+
+def test_the_same_examples_in_another_order_are_not_fresh(tmp_path):
+    labelled = torch.randn(8, 2), torch.arange(8)
+    anew = lambda: (turn := torch.randperm(8), [one[turn] for one in labelled])[1]
+    first = lambda model, batch: model(batch[0]).square().mean()
+    some = lambda step, count: [anew() for _ in range(count)]
+    wrong(tmp_path, "Half the batches.*measure_batches=1 is for", batches=some, objective=first)
+
+
+@pytest.mark.parametrize("examples", [16, 20, 31, 32, 64])
+def test_a_loader_of_few_examples_is_warned_of(tmp_path, examples):
+    whole = data.TensorDataset(torch.randn(examples, 2))
+    loader = data.DataLoader(whole, batch_size=16 if examples < 32 else 8)
+    first = lambda model, batch: model(batch[0]).square().mean()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        Begun(tmp_path, first, loader).steps().watch.close()
+    said = [str(one.message) for one in told if "examples" in str(one.message)]
+    assert len(said) == (examples in (20, 31))
+    assert all(f"has {examples} examples, a batch 16" in one for one in said)
 
 
 def test_small_batches_may_coincide_by_chance(tmp_path):

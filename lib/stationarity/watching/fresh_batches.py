@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import inspect
 import random
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -20,6 +21,8 @@ from ..runs.seeds import seed_of
 
 PLAIN = (data.RandomSampler, data.SequentialSampler, data.distributed.DistributedSampler)
 SAMPLE = 2**12  # entries of a tensor that a batch is recognised by
+LEAST, SORTED = 16, 2**14  # entries of a row, at least; and rows in any order, at most
+FEW = 4  # batches that the data of a loader make up: fewer are a part of a training, perhaps
 MOST = 4096  # things that are looked through for random states, the nearest first
 PLAIN_VALUES = Tensor, np.ndarray, str, bytes, int, float, type(None)
 FRESH = "give an iterable that draws anew each time, or a function of the step and the count"
@@ -45,7 +48,7 @@ class Draws:
             _check_stream(source)
             own = _own_draws(source) if isinstance(source, data.DataLoader) else None
             self.make, self.own = own or (lambda step, count: source), own is not None
-            self.part = self.own and _size_of(source) * distributed.size() < len(source.dataset)
+            self.part = self.own and _is_part(_size_of(source), len(source.dataset))
         else:
             raise UsageError(f"The batches cannot be {source!r:.40}: {FRESH}.")
         self.source, self.earlier = source, frozenset()
@@ -89,7 +92,8 @@ class Draws:
             return
         if 2 * len({*seen}) <= count:
             said = "Half the batches of one measurement are the same as others of it"
-            raise UsageError(f"{said}: {FRESH}.")
+            whole = "measure_batches=1 is for one batch of the whole training set"
+            raise UsageError(f"{said}: {FRESH}; {whole}.")
         if self.earlier.issuperset(seen):
             said = "The batches are those of the measurement before, and no fresh ones"
             raise UsageError(f"{said}: {FRESH}.")
@@ -105,6 +109,18 @@ def _check_stream(source: Iterable) -> None:
     if not inspect.isgeneratorfunction(type(stream).__iter__) and iter(stream) is iter(stream):
         said = "The batches come from one stream, and what is measured would take them from it"
         raise UsageError(f"{said}: give the watch a stream of its own that begins anew.")
+
+
+def _is_part(size: int, count: int) -> bool:
+    """Return whether a batch is a part of the data; warn where it is a large one."""
+    size *= distributed.size()
+    if size < count < FEW * size:
+        said = f"The loader for measurements has {count} examples, a batch {size} of them"
+        remedy = "where the training has more, give the watch its own loader"
+        warnings.warn(
+            f"{said}, and shows less noise than more data have: {remedy}.", stacklevel=4
+        )
+    return size < count
 
 
 def _own_draws(loader: data.DataLoader) -> Callable | None:
@@ -180,12 +196,22 @@ def tensors(batch) -> Iterator[Tensor]:
 
 
 def mark_of(batch) -> bytes:
-    """Return what tells a batch from others: a hash of a sample of its numbers."""
+    """Return what tells a batch from others: a hash of a sample of its numbers.
+
+    It is that of the same rows in another order, too, up to ``SORTED`` of them.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for tensor in tensors(batch):
-        flat = tensor.detach().reshape(-1)
-        sample = flat[:: max(len(flat) // SAMPLE, 1)].cpu()
-        digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
+        rows = tensor.detach().reshape(len(tensor) if tensor.dim() else 1, -1)
+        if 0 < len(rows) <= SORTED and rows.shape[1]:
+            columns = max(SAMPLE // len(rows), LEAST)
+            sample = rows[:, :: max(rows.shape[1] // columns, 1)].cpu().contiguous()
+            numbers = sample.view(torch.uint8).numpy()
+            digest.update(np.sort(numbers.view(f"V{numbers.shape[1]}"), axis=0).tobytes())
+        else:
+            flat = rows.reshape(-1)
+            sample = flat[:: max(len(flat) // SAMPLE, 1)].cpu()
+            digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
     return digest.digest() if next(tensors(batch), None) is not None else repr(batch).encode()
 
 
