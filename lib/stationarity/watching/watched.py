@@ -106,7 +106,7 @@ class Watched:
         """Return a quantity over the window; :class:`UsageError` where it was not watched."""
         if quantity not in self.series or not len(self.series[quantity].values):
             said = f"{quantity} was not watched in the steps {self.first} to {self.last}"
-            raise UsageError(f"{said}: watch the training with it, or measure more often.")
+            raise UsageError(f"{said}: watch with it, or measure more often, by `every`.")
         series = self.series[quantity]
         if not np.isfinite(series.values).all():
             said = f"{quantity} is not finite there"
