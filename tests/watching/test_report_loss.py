@@ -61,3 +61,11 @@ def test_a_settled_loss_that_still_falls_is_no_reason_to_stop(falls):
 def test_a_ratio_of_losses_is_one_of_positive_ones(level):
     answer = settling.loss(watched(noisy(level), 10.0))
     assert ("last quarter" in answer.why) == (level > 0)
+
+
+def test_losses_about_zero_are_no_multiples_of_each_other():
+    draw = np.random.default_rng(0).standard_normal((2, STEPS))
+    one = watched(0.1 * draw[0] - 1, 3.0)
+    one.series["mean_loss"] = measured(0.1 * draw[1, ::100] - 2)
+    one.start["loss"] = 1.0, np.nan
+    assert settling.loss(one).verdict == "yes"

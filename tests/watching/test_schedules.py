@@ -84,3 +84,4 @@ def test_a_momentum_that_never_stands_still_leaves_no_stationary_state(tmp_path)
     assert not found["window"]["constant_rate"]
     weights = found["answers"][2]
     assert "momentum or weight decay changed" in weights["why"]
+    assert "Fluctuation-dissipation" not in weights["why"]

@@ -19,7 +19,7 @@ from .noise import Gradients, Noise
 COPIES = 47  # gradients that the curvature holds in memory
 ROUNDING = 1e-5  # of the mean gradient's norm: less is no noise of batches
 LEFT = -2  # what a process says whose curvature failed; others say how many graphs they keep
-GROWS, EVEN = 0.5, 0.1  # by which a sum of twice as many is larger at least; and steps differ
+GROWS, EVEN = 0.1, 0.1  # by which a sum of twice as many is larger at least; and steps differ
 
 
 class Measurement:

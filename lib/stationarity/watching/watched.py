@@ -88,10 +88,11 @@ class Watched:
         """The first loss that was measured, or else that of the first minibatch.
 
         Raises :class:`UsageError` where the loss that was noted of the steps is another
-        multiple of the measured one, both at the start and in the window.
+        multiple of the measured one, both at the start and in the window, of positive losses.
         """
         names = "loss", "mean_loss"
-        if all(name in self.series and len(self.series[name].values) for name in names):
+        held = [self.series[name].values for name in names if name in self.series]
+        if len(held) == 2 and all(len(one) and (one > 0).all() for one in held):
             first = [self.start[name][0] for name in names]
             last = [float(self.series[name].values.mean()) for name in names]
             ratios = [noted / mean if mean else 1.0 for noted, mean in (first, last)]

@@ -306,7 +306,7 @@ class Watch:
             self.idle = self.lost = 0
             return False
         self.idle += 1
-        self.lost = self.lost + 1 if self.steps.moved() else 0
+        self.lost = self.lost + 1 if self.steps.moved_otherwise() else 0
         if self.lost >= LOST:
             said = f"The weights moved {LOST} times, and not by the optimizer that is watched"
             raise UsageError(f"{said}: begin a new watch with the one that took over.")
