@@ -69,3 +69,14 @@ def test_losses_about_zero_are_no_multiples_of_each_other():
     one.series["mean_loss"] = measured(0.1 * draw[1, ::100] - 2)
     one.start["loss"] = 1.0, np.nan
     assert settling.loss(one).verdict == "yes"
+
+
+@pytest.mark.parametrize("low, travel", [(0.8, False), (1.1, True)])
+def test_the_regime_says_of_weights_that_drift_that_they_travel(low, travel):
+    known = {
+        key: Answer(key, "", verdict, 1.2, low, 1.3, "", "", "", "")
+        for key, verdict in {"loss": "yes", "gradient": "no", "spread": "yes"}.items()
+    }
+    why = questions.regime(watched(noisy(3 + 0 * PASSED), 10.0), known).why
+    assert ("travel meanwhile, as in a drift" in why) == travel
+    assert ("Kunin et al. report" in why) != travel

@@ -162,14 +162,14 @@ def reseed(one, seed: int) -> None:
 
 def random_states(source) -> list:
     """Return the generators that a source of batches holds, or that its functions know."""
-    found, seen, waiting = [], {}, collections.deque([source])
+    generators, seen, waiting = [], {}, collections.deque([source])
     while waiting and len(seen) < MOST:
         one = waiting.popleft()
         if id(one) in seen or isinstance(one, PLAIN_VALUES):
             continue
         seen[id(one)] = one  # kept, as another may get the place of one that is gone
         if isinstance(one, RANDOM):
-            found.append(one)
+            generators.append(one)
         elif isinstance(one, CALLS):
             waiting += [getattr(one, name, None) for name in PARTS]
             if inspect.isfunction(one) and not str(one.__module__).startswith("torch"):
@@ -180,7 +180,7 @@ def random_states(source) -> list:
             held = list(held.values()) if isinstance(held, dict) else held
             if len(held) < 100:  # no data
                 waiting += held
-    return found
+    return generators
 
 
 def tensors(batch) -> Iterator[Tensor]:

@@ -78,11 +78,11 @@ class Measurement:
         def settled(model, batch):  # without dropout and statistics of the batch
             return self.watch.objective(model.eval(), batch)
 
-        found = [math.nan] * 3
+        losses = [math.nan] * 3
         with contextlib.suppress(RuntimeError, ValueError, IndexError), torch.no_grad():
-            found = [float(one) for one in before.losses(settled, parts)]
-        first, second = found[1] - found[0], found[2] - found[1]
-        if abs(second - first) < EVEN * abs(first) and first / (found[0] or math.nan) > GROWS:
+            losses = [float(one) for one in before.losses(settled, parts)]
+        first, second = losses[1] - losses[0], losses[2] - losses[1]
+        if abs(second - first) < EVEN * abs(first) and first / (losses[0] or math.nan) > GROWS:
             said = "The objective is a sum over the examples: it grows with their number"
             raise UsageError(f"{said}. Return the mean.")
 

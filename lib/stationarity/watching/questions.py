@@ -76,14 +76,7 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
     elif verdict == YES:
         why = "The loss has settled and the gradient has not vanished: the state that Zhang et"
         why += " al. describe."
-        moving, goes = answers["spread"].verdict, "go on meanwhile, as Kunin et al. report"
-        if answers["spread"].low > 1:
-            goes = "travel meanwhile, as in a drift, and faster than a diffusion"
-        moves = {
-            YES: f"The weights {goes}.",
-            NO: "The weights stay in one region: Kunin et al.'s diffusion is not seen.",
-        }
-        why += " " + moves.get(moving, "Whether the weights go on meanwhile cannot be judged.")
+        why += f" {_meanwhile(answers['spread'])}"
     else:
         first = "the loss has settled" if settled == OPEN else "the gradient has vanished"
         why = f"It cannot be judged whether {first}."
@@ -100,6 +93,18 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
                 advice = f"The norm of the weights settles after about {MEMORIES / count:.2g}"
                 advice += " times as many steps at this rate and decay."
     return verdict, passed, why, advice
+
+
+def _meanwhile(spread: Answer) -> str:
+    """Say what the weights do while the loss has settled, from the answer whether they diffuse."""
+    goes = "go on meanwhile, as Kunin et al. report"
+    if spread.low > 1:
+        goes = "travel meanwhile, as in a drift, and faster than a diffusion"
+    said = {
+        YES: f"The weights {goes}.",
+        NO: "The weights stay in one region: Kunin et al.'s diffusion is not seen.",
+    }
+    return said.get(spread.verdict, "Whether the weights go on meanwhile cannot be judged.")
 
 
 def answers(watched: Watched, together: int = 1) -> list[Answer]:
