@@ -169,9 +169,19 @@ class Stream(torch.utils.data.IterableDataset):
 
 
 def test_a_stream_that_the_training_draws_from_is_refused():
-    loader = torch.utils.data.DataLoader(Stream(False), batch_size=4)
-    for source in (loader, Stream(False)):
+    stream = Stream(False)
+    for source in (torch.utils.data.DataLoader(stream, batch_size=4), stream):
         with pytest.raises(UsageError, match=r"one stream.*give the watch a stream of its own"):
-            Draws(source)
+            [*Draws(source).of(1, 4)]
+    assert len([*stream]) == 64  # none was taken
     again = torch.utils.data.DataLoader(Stream(True), batch_size=4)
     assert len([*Draws(again).of(1, 4)]) == 4
+
+
+def test_a_stream_that_begins_anew_in_a_random_order_is_left_as_it_was(one_thread, tmp_path):
+    class Shuffled(Stream):
+        def draw(self):
+            return iter(torch.arange(192.0).view(64, 3)[torch.randperm(64)])
+
+    alone, watched = (trained(Shuffled(True), one, tmp_path) for one in (False, True))
+    assert torch.equal(alone, watched)

@@ -45,13 +45,12 @@ class Draws:
             said = "The batches are an iterator, which can be gone through only once"
             raise UsageError(f"{said}: {FRESH}.")
         elif isinstance(source, Iterable):
-            _check_stream(source)
             own = _own_draws(source) if isinstance(source, data.DataLoader) else None
             self.make, self.own = own or (lambda step, count: source), own is not None
             self.part = self.own and _is_part(_size_of(source), len(source.dataset))
         else:
             raise UsageError(f"The batches cannot be {source!r:.40}: {FRESH}.")
-        self.source, self.earlier = source, frozenset()
+        self.source, self.earlier, self.looked = source, frozenset(), False
 
     @contextlib.contextmanager
     def seeded(self, step: int) -> Iterator[None]:
@@ -79,7 +78,9 @@ class Draws:
         These are half of them or more that are repeated, or all of them those of the
         measurement before: a few may coincide by chance.
         """
-        seen = []
+        if not self.looked:
+            _check_stream(self.source)
+        seen, self.looked = [], True
         for batch in self.make(step, count):
             seen.append(mark_of(batch))
             yield batch
@@ -100,14 +101,15 @@ class Draws:
         self.earlier = frozenset(seen)
 
 
-def _check_stream(source: Iterable) -> None:
-    """Raise :class:`UsageError` for one that goes on where the training's examples are drawn."""
-    loader = isinstance(source, data.DataLoader)
-    if loader and (source.num_workers or not isinstance(source.dataset, Iterable)):
-        return  # workers have copies of the data
-    stream = source.dataset if loader else source
-    if not inspect.isgeneratorfunction(type(stream).__iter__) and iter(stream) is iter(stream):
-        said = "The batches come from one stream, and what is measured would take them from it"
+def _check_stream(source) -> None:
+    """Raise :class:`UsageError` for a data set that goes on where the training draws from it."""
+    if isinstance(source, data.DataLoader) and not source.num_workers:  # which have copies
+        source = source.dataset
+    begins = getattr(type(source), "__iter__", None)
+    if not isinstance(source, data.IterableDataset) or inspect.isgeneratorfunction(begins):
+        return
+    if iter(source) is iter(source):
+        said = "The batches come from one stream, and measurements would take theirs from it"
         raise UsageError(f"{said}: give the watch a stream of its own that begins anew.")
 
 
