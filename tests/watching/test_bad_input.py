@@ -121,6 +121,7 @@ def test_a_loader_of_few_examples_is_warned_of(tmp_path, examples):
     assert all(f"has {examples} examples, a batch 16" in one for one in said)
 
 
+@pytest.mark.filterwarnings("ignore:The loader for measurements has")
 def test_small_batches_may_coincide_by_chance(tmp_path):
     whole = data.TensorDataset(torch.tensor([[1.0, 2.0], [3.0, 1.0], [0.5, 2.0]]))
     loader = data.DataLoader(whole, batch_size=1, shuffle=True)

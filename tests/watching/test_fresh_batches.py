@@ -24,6 +24,7 @@ def test_half_a_batch_is_repeated_in_any_nesting():
     assert fresh_batches.repeated(torch.ones(1), 2) is None
 
 
+@pytest.mark.filterwarnings("ignore:The loader for measurements has")
 def test_a_loader_is_drawn_from_as_it_collates(tmp_path):
     whole = torch.utils.data.TensorDataset(torch.arange(10))
     how = {
