@@ -68,7 +68,7 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     }
     below = "The largest curvature does not limit the step: without noise a larger rate would"
     below += " be stable along it; noise may forbid it."
-    if rises(watched):
+    if rises(watched, together):
         below = f"The curvature does not say why: below its edge, too, noise can. {LOWER}"
     above = "A quadratic would diverge: lower the rate if the loss is not falling."
     advice[NO] = below if ratio.high < EDGE[0] else above

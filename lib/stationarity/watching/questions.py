@@ -28,7 +28,7 @@ from ..stats.estimate import Estimate
 from . import identities
 from .answers import NO, OPEN, UNKNOWN, YES, Answer, all_of, asks, number, opposite
 from .limits import batch, edge
-from .settling import HOLD, gradient, loss, rises, spread, weights
+from .settling import HOLD, LOWER, gradient, loss, spread, weights
 from .watched import Watched
 
 QUESTIONS = loss, gradient, weights, spread, edge, batch
@@ -64,7 +64,7 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
             NO: ", but the loss still changes.",
         }
         why += rest.get(settled, "; whether the loss has settled cannot be judged.")
-    elif rises(watched):
+    elif answers["loss"].advice == LOWER:
         why = "The loss rises: this is no state that a theory of the papers is about."
     elif settled == NO:
         why = "The loss still changes: this is learning, and not yet the state after it."

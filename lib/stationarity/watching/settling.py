@@ -88,9 +88,9 @@ def _without_a_loss(values, start: float, change: drifts.Change):
     return NO, UNKNOWN, why, LOWER
 
 
-def rises(watched: Watched) -> bool:
+def rises(watched: Watched, together: int = 1) -> bool:
     """Return whether the loss has not settled because it rises."""
-    return loss(watched).advice == LOWER
+    return loss(watched, together).advice == LOWER
 
 
 @asks(
