@@ -5,13 +5,12 @@ import importlib
 import math
 import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..errors import UsageError
+from ..errors import UsageError, from_home
 from ..measure import Objective
 from ..measure.derivatives import trainable
 from ..runs import distributed, records
@@ -125,7 +124,7 @@ class Watch:
         self.followed = optimizers.Followed(self.optimizer)
         self.memory, self.size = [0.0] * self.steps.groups, 0.0  # the latter: ||theta||^2
         self.checked = self.closed = self.diverged = False
-        self.root = Path(root) if root else records.runs_root()
+        self.root = from_home(root) if root else records.runs_root()
         self.table = Table(None, new_info(self, name))
         self._place(f"watched-{os.urandom(6).hex()}")
 
