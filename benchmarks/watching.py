@@ -2,6 +2,8 @@
 
     python benchmarks/watching.py [--only PART ...] [--turns 7]
 
+memory: the peak above a training's own, in gradients, of a net of 100 million parameters
+whose curvature is left out (at most 2, and 30 MB).
 steps: what ``watch.step`` adds to a step of a ResNet-18 on images of CIFAR-10's size (batch
 128, SGD) and of a GPT of 10 million parameters (16 texts of 256 tokens, AdamW), on the CPU
 (at most 1 % each). Turns of a step and of its noting; medians of turns; CPU time of one
@@ -9,9 +11,6 @@ thread, so that a ratio survives a busy machine.
 measuring: the time of a measurement, and so the interval at which all measurements take 4 %.
 share: the share of the time that watching takes of a small net's training for five minutes, at
 the interval that it chooses (of measuring at most 0.04; noting is more of so small a step).
-memory: the peak above a training's own, in gradients, of a net of 100 million parameters
-whose curvature is left out (at most 2, and 25 MB).
-
 About ten minutes on a free core.
 """
 
@@ -94,7 +93,7 @@ def one_step(model, objective, optimizer, batch):
 
 
 def costs(turns: int, measured: bool) -> None:
-    print("1. what watching adds to a step, and what a measurement takes (16 batches)")
+    print("2. what watching adds to a step, and what a measurement takes (16 batches)")
     for name, model, objective, optimizer, batches in cases():
         with tempfile.TemporaryDirectory() as folder:
             how = {"root": folder, "every": 10**9}
@@ -121,7 +120,7 @@ def costs(turns: int, measured: bool) -> None:
 
 
 def share(length: float = 300.0) -> None:
-    print(f"2. share of the time of {length:.0f} s of training, at the interval chosen")
+    print(f"3. share of the time of {length:.0f} s of training, at the interval chosen")
     model = CifarResNet(8, (1, 1, 1, 1))
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
     with tempfile.TemporaryDirectory() as folder:
@@ -152,7 +151,7 @@ def peak() -> int:
 
 
 def memory() -> None:
-    print(f"3. memory of watching {LARGE / 1e6:.0f} M parameters, curvature left out")
+    print(f"1. memory of watching {LARGE / 1e6:.0f} M parameters, curvature left out")
     found = {}
     for kind in ("alone", "watched"):
         line = [sys.executable, __file__, "--peak", kind]
@@ -193,18 +192,18 @@ def print_peak(kind: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", default=["steps", "measuring", "share", "memory"])
+    parser.add_argument("--only", nargs="+", default=["memory", "steps", "measuring", "share"])
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--peak", choices=("alone", "watched"))
     options = parser.parse_args()
     if options.peak:
         return print_peak(options.peak)
     torch.set_num_threads(1)
+    if "memory" in options.only:  # first: a process inherits the peak of who starts it
+        memory()
     if {"steps", "measuring"} & {*options.only}:
         costs(options.turns, "measuring" in options.only)
-    if "share" in options.only:
-        share()
-    return memory() if "memory" in options.only else None
+    return share() if "share" in options.only else None
 
 
 if __name__ == "__main__":
