@@ -11,6 +11,7 @@ thread, so that a ratio survives a busy machine.
 measuring: the time of a measurement, and so the interval at which all measurements take 4 %.
 share: the share of the time that watching takes of a small net's training for five minutes, at
 the interval that it chooses (of measuring at most 0.04; noting is more of so small a step).
+
 About ten minutes on a free core.
 """
 

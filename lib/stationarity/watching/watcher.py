@@ -74,7 +74,7 @@ class Watch:
 
     Measurements are in the parameters' precision, of bfloat16 too, outside autocast; what is
     added up over parameters is in float32 at least. Memory, over the training's own peak: one
-    copy of the weights and 25 MB; while it measures two in place of one. This holds with
+    copy of the weights and 30 MB; while it measures two in place of one. This holds with
     ``sharpness=False``, or where the curvature does not fit: it takes those 47. Raises
     :class:`UsageError` for bad input, most of it at the first step.
 
