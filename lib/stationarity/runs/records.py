@@ -215,10 +215,3 @@ def read(folder: Path) -> Run | None:
         said = f"{folder}/run.json is of another version of the library: it lacks"
         raise UsageError(f"{said} {', '.join(sorted(missing))}. Delete or move that folder.")
     return Run(folder, info)
-
-
-def reference(name: str) -> "pd.DataFrame":
-    """Return a table of the papers' own numbers, from ``book/reference``."""
-    import pandas as pd
-
-    return pd.read_csv(PROJECT / "book" / "reference" / f"{name}.csv")

@@ -9,13 +9,14 @@ import pytest
 import stationarity
 import torch
 from stationarity import theory
+from stationarity.chapters.bootstrap import exponent_weights
 from stationarity.chapters.ch12_deep_network import figures, reading, shares, study
 from stationarity.errors import UsageError
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.records import PROJECT, Run
 from stationarity.runs.settings import get
-from stationarity.stats.displacement import exponent_weights, spaced_lags
+from stationarity.stats.displacement import spaced_lags
 from stationarity.stats.estimate import Estimate
 from stationarity.theory import discrete
 from stationarity.train import ensembles, small
