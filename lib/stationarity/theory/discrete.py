@@ -74,6 +74,23 @@ def stationary_covariance(
     return matrices(position, both, both, velocity)
 
 
+def linear_chain(
+    hessian: ArrayLike, noise: ArrayLike, learning_rate: float, momentum: float = 0.0
+) -> tuple[NDArray, NDArray]:
+    """Return the matrix and the noise covariance (2 P, 2 P) of one step of (θ, b).
+
+    SGD on a quadratic follows b ← β b + H θ + ξ, θ ← θ − η b. The ``hessian`` H and the
+    covariance ``noise`` of ξ are (P, P), and need not share eigenvectors. Raises
+    :class:`UsageError` where the Hessian is not positive definite or the rate is too large.
+    """
+    hessian, noise = np.asarray(hessian, float), np.asarray(noise, float)
+    check_stable(np.linalg.eigvalsh(hessian), learning_rate, momentum)
+    one, rate = np.eye(len(hessian)), learning_rate
+    rows = [[one - rate * hessian, -rate * momentum * one], [hessian, momentum * one]]
+    response = np.vstack([-rate * one, one])
+    return np.block(rows), response @ noise @ response.T
+
+
 def displacement_squared(
     lags: ArrayLike,
     curvature: ArrayLike,
