@@ -23,11 +23,6 @@ BLOCK = 256  # steps whose batches are drawn at once
 CHUNK = 256  # examples of one pass over a whole training set
 
 
-def count_parameters(widths: tuple) -> int:
-    """Return the number P of parameters of one member."""
-    return sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
-
-
 def initialise(widths: tuple, seeds: Sequence, *, dtype=torch.float32, device="cpu") -> Tensor:
     """Return initial weights (K, P), one member a seed, by PyTorch's default law.
 
@@ -90,12 +85,11 @@ def logits(theta: Tensor, widths: tuple, inputs: Tensor) -> Tensor:
 
 def _layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
     """Views of ``theta`` (K, P): weights (K, out, in) and biases (K, out)."""
-    if theta.shape[1] != count_parameters(widths):
-        said = f"Nets of widths {tuple(widths)} have {count_parameters(widths)} parameters, and"
-        told = f"theta has {theta.shape[1]}: pass the widths that it was made with"
-        raise UsageError(f"{said} {told}.")
     shapes = list(itertools.pairwise(widths))
     sizes = [size for inputs, outputs in shapes for size in (inputs * outputs, outputs)]
+    if theta.shape[1] != sum(sizes):
+        said = f"Nets of widths {tuple(widths)} have {sum(sizes)} parameters, and theta has"
+        raise UsageError(f"{said} {theta.shape[1]}: pass the widths that it was made with.")
     pieces = theta.split(sizes, dim=1)
     return [
         (weight.view(-1, outputs, inputs), bias)
@@ -105,9 +99,8 @@ def _layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
 
 def _forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
     """Return the inputs of every layer, each (K, B, in), and the logits."""
-    layers, inner = _layers(theta, widths), [inputs]
-    if inputs.dim() == 2:
-        inner = [inputs.expand(len(theta), *inputs.shape)]
+    layers = _layers(theta, widths)
+    inner = [inputs.expand(len(theta), *inputs.shape[-2:])]
     for weight, bias in layers:
         outputs = torch.baddbmm(bias.unsqueeze(1), inner[-1], weight.mT)
         if len(inner) < len(layers):
@@ -142,10 +135,8 @@ def _outermost(logits: Tensor, targets: Tensor, loss: str) -> tuple[Tensor, Tens
 
 
 def _gradients(pairs: list) -> Tensor:
-    pieces = []
-    for inner, delta in pairs:
-        pieces += [torch.bmm(delta.mT, inner).flatten(1), delta.sum(1)]
-    return torch.cat(pieces, 1)
+    pieces = [(torch.bmm(delta.mT, inner).flatten(1), delta.sum(1)) for inner, delta in pairs]
+    return torch.cat([*itertools.chain(*pieces)], 1)
 
 
 def sgd_step(theta: Tensor, gradients, buffer, rate, momentum=0.0, weight_decay=0.0) -> None:

@@ -159,7 +159,12 @@ class Nets:
                 self.gradients.add_(self.theta, alpha=task.settings.weight_decay)
             yield self.step
             if self.step % CHECKED == 0 or self.step == self.last - 1:
-                self._check_finite()
+                finite = torch.isfinite(self.theta).view(max(len(self.names), 1), -1).all(1)
+                if not finite.all():
+                    lost = [repr(name) for name, fine in zip(self.names, finite) if not fine]
+                    whose = f" of {', '.join(lost)}" if lost else ""
+                    said = f"The weights{whose} are no longer finite at step {self.step}"
+                    raise UsageError(f"{said}: lower the learning rate.")
             self.now.step += 1
             if task.keeper.bar:
                 task.keeper.bar.advance()
@@ -173,11 +178,3 @@ class Nets:
             ensembles.adam_step(*moving, self.step + 1, rate, decay)
         else:
             ensembles.sgd_step(*moving, rate, self.momentum, decay)
-
-    def _check_finite(self) -> None:
-        finite = torch.isfinite(self.theta).view(max(len(self.names), 1), -1).all(1)
-        if not finite.all():
-            lost = [repr(name) for name, fine in zip(self.names, finite) if not fine]
-            whose = f" of {', '.join(lost)}" if lost else ""
-            said = f"The weights{whose} are no longer finite at step {self.step}"
-            raise UsageError(f"{said}: lower the learning rate.")
