@@ -145,10 +145,7 @@ class Keeper:
         kept = {"fingerprint": name, "parts": self.parts, "state": self.state, "steps": steps}
         newest, previous = (self.folder / name for name in CHECKPOINTS)
         records.write_whole(newest, lambda path: torch.save(kept, path), previous)
-        if rows is None:
-            records.write_info(self.folder, self.info)
-        else:
-            records.write(self.folder, self.info, rows)
+        records.write(self.folder, self.info, rows)
         self._written()
 
     def _count(self) -> None:
@@ -228,5 +225,5 @@ def foreign_checkpoint(folder: Path) -> UsageError:
 
 
 def _kinds(state: dict) -> dict:
-    shapes = {key: (x.shape, x.dtype) for key, x in state.items() if isinstance(x, Tensor)}
-    return {key: type(x) for key, x in state.items()} | shapes
+    kinds = ("__class__", "shape", "dtype")
+    return {key: [getattr(x, kind, None) for kind in kinds] for key, x in state.items()}

@@ -147,12 +147,13 @@ def prepare(folder: Path, needed: int = 0) -> None:
         raise UsageError(f"{said}: make room, or set STATIONARITY_RUNS to another folder.")
 
 
-def write(folder: Path, info: dict, rows: list[tuple]) -> Run:
-    """Write a run's metrics, then its run.json; return the run."""
+def write(folder: Path, info: dict, rows: list[tuple] | None) -> Run:
+    """Write a run's metrics, if given, then its run.json; return the run."""
     from . import metrics
 
-    frame, how = metrics.frame(rows), {"compression": "zstd", "index": False}
-    write_whole(folder / METRICS, lambda path: frame.to_parquet(path, **how))
+    if rows is not None:
+        frame, how = metrics.frame(rows), {"compression": "zstd", "index": False}
+        write_whole(folder / METRICS, lambda path: frame.to_parquet(path, **how))
     write_info(folder, info)
     return Run(folder, info)
 
