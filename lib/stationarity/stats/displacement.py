@@ -1,9 +1,8 @@
 """Lags at which to ask how far a trajectory has gone, and what its growth says.
 
-The displacement over k steps is Δ_k = θ_{t+k} − θ_t. Where E‖Δ_k‖² grows as k^c, the
-exponent c is 1 for Brownian motion, 2 for motion at a constant velocity, and 0 for a
-process that stays where it is; any other is called anomalous. Source:
-our section "Anomalous diffusion".
+The displacement over k steps is Δ_k = θ_{t+k} − θ_t. Where E‖Δ_k‖² grows as k^c, the exponent c
+is 1 for Brownian motion, 2 for motion at a constant velocity, and 0 for a process that stays
+where it is; any other is called anomalous. Source: our section "Anomalous diffusion".
 """
 
 import numpy as np

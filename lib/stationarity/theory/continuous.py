@@ -1,8 +1,7 @@
 """The underdamped Langevin equation of SGD: its Ornstein-Uhlenbeck process, mode by mode.
 
-In one direction of curvature ``h`` (weight decay included) with gradient noise of
-variance ``s`` a step, position and velocity x = (θ, v) follow, in the time t = η k
-of k steps,
+In one direction of curvature ``h`` (weight decay included) with gradient noise of variance
+``s`` a step, position and velocity x = (θ, v) follow, in the time t = η k of k steps,
 
     dx = −A x dt + √(2 D) dW,    A = [[0, −1], [2 h, 2 (1 − β)] / (η (1 + β))],
 

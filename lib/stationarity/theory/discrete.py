@@ -52,12 +52,6 @@ def transition(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0
     return matrices(*position, -curvature, momentum)
 
 
-def noise_covariance(learning_rate: float, noise_variance: ArrayLike) -> NDArray:
-    """Return the covariances that one step's noise adds, (..., 2, 2)."""
-    added = np.outer([learning_rate, 1.0], [learning_rate, 1.0])
-    return np.asarray(noise_variance, float)[..., None, None] * added
-
-
 def stationary_covariance(
     curvature: ArrayLike, learning_rate: float, noise_variance: ArrayLike, momentum: float = 0.0
 ) -> NDArray:
@@ -216,9 +210,10 @@ def moments(
     shape = np.broadcast_shapes(np.shape(curvature), np.shape(noise_variance))
     mean, covariance = (np.zeros((len(rates) + 1, *shape, *n)) for n in ((2,), (2, 2)))
     mean[0, ..., 0] = start
+    noise = np.asarray(noise_variance, float)[..., None, None]
     for k, rate in enumerate(rates):
         matrix = transition(curvature, rate, momentum)
         mean[k + 1] = (matrix @ mean[k, ..., None])[..., 0]
         covariance[k + 1] = matrix @ covariance[k] @ matrix.swapaxes(-1, -2)
-        covariance[k + 1] += noise_covariance(rate, noise_variance)
+        covariance[k + 1] += noise * np.outer([rate, 1.0], [rate, 1.0])
     return mean, covariance
