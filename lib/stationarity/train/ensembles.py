@@ -78,11 +78,6 @@ def exact_statistics(
     return losses / count, gradients, variances.clamp(min=0)
 
 
-def logits(theta: Tensor, widths: tuple, inputs: Tensor) -> Tensor:
-    """Return each member's logits (K, B, classes) for a batch (K, B, D) or (B, D)."""
-    return _forward(theta, widths, inputs)[1]
-
-
 def _layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
     """Views of ``theta`` (K, P): weights (K, out, in) and biases (K, out)."""
     shapes = list(itertools.pairwise(widths))
@@ -97,8 +92,8 @@ def _layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def _forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return the inputs of every layer, each (K, B, in), and the logits."""
+def forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Return each layer's inputs (K, B, in) and the logits; a batch (B, D) is one for all."""
     layers = _layers(theta, widths)
     inner = [inputs.expand(len(theta), *inputs.shape[-2:])]
     for weight, bias in layers:
@@ -111,7 +106,7 @@ def _forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor]
 def _backward(theta, widths, inputs, targets, loss) -> tuple[Tensor, list]:
     """Return losses (K, B), and each layer's inputs (K, B, in) and deltas (K, B, out)."""
     known_name(loss, measure.LOSSES, "loss")
-    inner, outputs = _forward(theta, widths, inputs)
+    inner, outputs = forward(theta, widths, inputs)
     losses, delta = _outermost(outputs, targets.expand(outputs.shape[:2]), loss)
     pairs, layers = [], _layers(theta, widths)
     for (weight, _), values in zip(reversed(layers), reversed(inner), strict=True):

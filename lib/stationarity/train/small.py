@@ -88,9 +88,8 @@ class Task:
 
     def exact(self, theta: Tensor) -> Exact:
         theta, decay = theta.double(), self.settings.weight_decay
-        losses, gradients, variances = ensembles.exact_statistics(
-            theta, self.widths, self.inputs.double(), self.labels, self.loss
-        )
+        given = self.widths, self.inputs.double(), self.labels, self.loss
+        losses, gradients, variances = ensembles.exact_statistics(theta, *given)
         objectives = losses + decay / 2 * torch.linalg.vecdot(theta, theta)
         return Exact(losses, objectives, gradients + decay * theta, variances)
 

@@ -37,7 +37,7 @@ def dense(theta, task):
     """The Hessian of the loss and the gradients of all examples, by autograd, float64."""
 
     def losses(weights):
-        logits = ensembles.logits(weights[None], task.widths, task.inputs.double())[0]
+        _, (logits,) = ensembles.forward(weights[None], task.widths, task.inputs.double())
         return torch.nn.functional.cross_entropy(logits, task.labels, reduction="none")
 
     matrix = torch.autograd.functional.hessian(lambda w: losses(w).mean(), theta)

@@ -151,7 +151,7 @@ def example_noise(
 def hessian(task: Task, theta: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the function that maps (m, P) to products with the Hessian."""
     weights = theta.clone().requires_grad_()
-    logits = ensembles.logits(weights[None], task.widths, task.inputs.double())[0]
+    _, (logits,) = ensembles.forward(weights[None], task.widths, task.inputs.double())
     loss = torch.nn.functional.cross_entropy(logits, task.labels)
     (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
     batched = {"retain_graph": True, "is_grads_batched": True}
