@@ -146,16 +146,12 @@ class Keeper:
         newest, previous = (self.folder / name for name in CHECKPOINTS)
         records.write_whole(newest, lambda path: torch.save(kept, path), previous)
         records.write(self.folder, self.info, rows)
-        self._written()
+        now = time.monotonic()  # the next is due after a pause in proportion
+        self.next = now + (self.seconds and max(self.seconds, SHARE * (now - self.counted)))
 
     def _count(self) -> None:
         before, self.counted = self.counted, time.monotonic()
         self.info["wall_seconds"] += self.counted - before
-
-    def _written(self) -> None:
-        """Set when the next checkpoint is due, after one that was begun by _count."""
-        now = time.monotonic()
-        self.next = now + (self.seconds and max(self.seconds, SHARE * (now - self.counted)))
 
     def finish(self, rows: list[tuple], status: str = "complete") -> records.Run:
         """Write the metrics of a run at its end; a checkpoint stays if it shall."""

@@ -7,8 +7,7 @@ import sys
 import torch
 
 from ..errors import UsageError
-from . import distributed
-from .progress import follow
+from . import distributed, progress
 
 
 def usable_device(device: str | None, devices: int = 1) -> str:
@@ -51,11 +50,10 @@ def start_processes(devices, name, scale, settings, data_root, device, other_cod
     start = "-m torch.distributed.run --standalone --local-addr 127.0.0.1 --nproc-per-node"
     command = [sys.executable, *start.split(), str(devices), "-m", "stationarity", "run", name]
     command += ["--scale", scale, "--device", device]
-    for key, value in settings:
-        command += ["--set", f"{key}={value}"]
+    command += [f"--set={key}={value}" for key, value in settings]
     command += ["--data-root", str(data_root)] if data_root else []
     command += ["--other-code"] if other_code else []
     each = str(max((os.cpu_count() or 1) // devices, 1))
-    if status := follow(command, {"OMP_NUM_THREADS": each}):
+    if status := progress.follow(command, {"OMP_NUM_THREADS": each}):
         said = f"The run of {name} on {devices} processes stopped (status {status}), see above"
         raise UsageError(f"{said}: the same call goes on from its last checkpoint.")
