@@ -15,6 +15,8 @@ matplotlib.use("Agg")  # no window; not MPLBACKEND, which kernels would inherit
 def pytest_addoption(parser):
     told = "fail where a test is skipped, but for those with this in their names"
     parser.addoption("--no-skip-but", metavar="NAME", help=told)
+    told = "execute the class copies of all chapters, not of two"
+    parser.addoption("--every-copy", action="store_true", help=told)
 
 
 @pytest.hookimpl(wrapper=True)

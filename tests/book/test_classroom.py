@@ -135,20 +135,27 @@ def test_make_writes_the_copies_and_an_archive_of_each_kind(tmp_path):
         assert nbformat.read(tmp_path / inside[0], as_version=4)
 
 
-@pytest.mark.parametrize("chapter", ["01-two-stories", "13-two-clocks"])
+def pytest_generate_tests(metafunc):
+    """With ``--every-copy``, as each night, the copies of all chapters are executed."""
+    if "executed" in metafunc.fixturenames:
+        every = metafunc.config.getoption("every_copy")
+        chosen = BOOK.chapters if every else ["01-two-stories", "13-two-clocks"]
+        metafunc.parametrize("executed", chosen)
+
+
 @both_kinds
-def test_a_copy_runs_from_any_folder(chapter, kind, tmp_path, runs_of_pages):
-    nbformat.write(classroom.copy(BOOK, chapter, kind), tmp_path / "copy.ipynb")
+def test_a_copy_runs_from_any_folder(executed, kind, tmp_path, runs_of_pages):
+    nbformat.write(classroom.copy(BOOK, executed, kind), tmp_path / "copy.ipynb")
     done = papermill.execute_notebook(
         tmp_path / "copy.ipynb",
         tmp_path / "done.ipynb",
-        parameters=SMALL[chapter],
+        parameters=SMALL[executed],
         kernel_name="python3",
         cwd=tmp_path,
         progress_bar=False,
     )
     told = [cell.outputs[-1].text.strip() for cell in done.cells if "\ncheck('" in cell.source]
-    assert len(told) == len(classroom.checks(BOOK.notebook(chapter)))
+    assert len(told) == len(classroom.checks(BOOK.notebook(executed)))
     expected = "Right." if kind == "teacher" else "No answer yet"
     assert all(one.startswith(expected) for one in told), told
     prose = [o for c in done.cells if c.source.startswith("say(") for o in c.outputs]

@@ -234,6 +234,26 @@ def test_damage_of_imagenet_s_parquet_files_is_named(table_root, monkeypatch):
         imagenet(table_root)
 
 
+@pytest.mark.parametrize(
+    "column, value, message",
+    [
+        ("image", None, r"train part lacks .* \(11 of its 12 rows hold image\): fetch"),
+        ("label", None, r"train part lacks .* \(11 of its 12 rows hold label\): fetch"),
+        ("label", "cat", "train part lacks .*Failed to parse string: 'cat'.*: fetch"),
+    ],
+)
+def test_what_is_empty_in_imagenet_s_parquet_files_is_named(table_root, column, value, message):
+    for file in sorted((table_root / "imagenet").glob("train-*")):
+        frame = pd.read_parquet(file)
+        frame[column] = frame[column].astype(str if value else object)
+        if "00001" in file.name:
+            frame.at[2, column] = value
+        frame.to_parquet(file)
+    with pytest.raises(UsageError, match=message) as error:
+        imagenet(table_root)
+    assert "\n" not in str(error.value)
+
+
 # --- what lies in a folder tree, and is no image of its class -------------------------
 
 
@@ -297,11 +317,40 @@ def test_a_folder_that_a_link_reaches_twice_is_refused(folder_root, link, to):
 def test_links_that_lead_nowhere_are_named(folder_root, monkeypatch):
     monkeypatch.setattr(folders, "_workers", lambda: 0)
     train = folder_root / "train"
-    for link, to in (("n01/7.JPEG", "gone"), ("n01/7.JPEG", "7.JPEG"), ("n03", "n03")):
+    for link, to in (
+        ("n01/7.JPEG", "gone"), ("n01/7.JPEG", "7.JPEG"), ("n03", "n03"),
+        ("n01/more", "gone"), ("n01/loop", "loop"), ("n02/n", "/away/n02"),
+    ):  # fmt: skip
         (train / link).symlink_to(to)
         with pytest.raises(UsageError, match=rf"{link} cannot be read \(\w.*fetch it again"):
             list(imagenet(folder_root).training_batches(0, 3))
         (train / link).unlink()
+
+    (train / "n01" / ".more").symlink_to("gone")  # what is hidden is left out
+    (train / "n01" / "notes.txt").symlink_to("../n02/0.JPEG")
+    assert imagenet(folder_root).count == 12
+
+
+@pytest.mark.parametrize("name", ["val", "train", "imagenet", "imagenet/train"])
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_part_that_leads_nowhere_is_told(folder_root, name, loop):
+    """A test set would be none, or another tree be taken."""
+    part = folder_root / name
+    if part.exists():
+        part.rename(folder_root / "away")
+    part.parent.mkdir(exist_ok=True)
+    part.symlink_to(part.name if loop else "gone")
+    told = rf"/{name} cannot be read \((Too many|No such)[\w ]*\): make it readable"
+    with pytest.raises(UsageError, match=told) as error:
+        imagenet(folder_root)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_for_the_test_images_is_told(folder_root):
+    (folder_root / "val").rename(folder_root / "away")
+    (folder_root / "val").write_text("of one's own")
+    with pytest.raises(UsageError, match=r"/val cannot be read \(Not a directory\): make it"):
+        imagenet(folder_root)
 
 
 @pytest.mark.parametrize("name", ["train", "train/n02", "val/n01"])

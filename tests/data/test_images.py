@@ -199,7 +199,9 @@ def test_a_data_root_without_the_files_says_which_and_where_from(tmp_path):
         cifar(tmp_path)
     with pytest.raises(UsageError, match="is not a folder"):
         cifar(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="imagenet/train/<class>.* or imagenet/train-"):
+    with pytest.raises(
+        UsageError, match="tree imagenet/train/<class>.* or train-.* its folder imagenet,"
+    ):
         data.load("imagenet", batch_size=4, data_root=tmp_path)
 
 
@@ -236,7 +238,9 @@ def test_other_classes_or_sizes_than_the_data_set_s_are_named(tiny_root, monkeyp
     ):
         data.load("tiny-imagenet", batch_size=5, data_root=tiny_root)
     monkeypatch.setattr(parquet, "TINY", dataclasses.replace(parquet.TINY, classes=200))
-    with pytest.raises(UsageError, match="has 4 classes, and Tiny ImageNet has 200: get all"):
+    with pytest.raises(
+        UsageError, match="train part has 4 classes, 0 to 3, in .*, and not 0 to 199: get all"
+    ):
         data.load("tiny-imagenet", batch_size=5, data_root=tiny_root)
 
 
@@ -260,6 +264,69 @@ def test_a_batch_larger_than_the_data_is_refused():
         digits(batch_size=2000)
 
 
+# --- cells that are no images or labels -------------------------------------------------
+
+
+def reject(message, root):
+    with pytest.raises(UsageError, match=message) as error:
+        cifar(root)
+    assert "\n" not in str(error.value)
+
+
+CELLS = {
+    "a null image": ("img", lambda img, _: img.mask(img.index == 3), r"19 of its 20 rows hold img\)"),
+    "an image without bytes": (
+        "img", lambda img, _: [{"path": f"{i}.png", "bytes": None} for i in img.index],
+        r"0 of its 20 rows hold img\)",
+    ),
+    "images that are paths": ("img", lambda img, _: "a.png", "img and label .*struct_field"),
+    "a null label": ("label", lambda _, y: y.mask(y.index == 3), r"19 of its 20 rows hold label\)"),
+    "words": ("label", lambda _, y: [f"cat{i}" for i in y], r"Failed to parse string: 'cat\d'"),
+    "broken numbers": ("label", lambda _, y: y + 0.5, "Float value 0.50* was truncated"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CELLS)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_cells_that_are_no_images_or_labels_are_named(cifar_root, case, split):
+    column, change, message = CELLS[case]
+    file = cifar_root / "cifar10" / f"{split}-00000-of-00001.parquet"
+    table = pd.read_parquet(file)
+    table[column] = change(table["img"], table["label"])
+    table.to_parquet(file)
+    reject(f"{file.name} is not a parquet file of whole columns .*{message}", cifar_root)
+
+
+def test_a_part_without_rows_or_with_labels_of_no_class_is_named(cifar_root):
+    for split in ("train", "test"):
+        file = cifar_root / "cifar10" / f"{split}-00000-of-00001.parquet"
+        content, table = file.read_bytes(), pd.read_parquet(file)
+        table[:0].to_parquet(file)
+        reject(
+            rf"{file.name} is not .* \(0 of its 0 rows hold img\): fetch it again", cifar_root
+        )
+        for label in (-1, 77):
+            table.at[3, "label"] = label
+            table.to_parquet(file)
+            reject(
+                rf"CIFAR-10's {split} part has 11 classes, .*{label}.* in .*, and not 0 to 9: get",
+                cifar_root,
+            )
+        file.write_bytes(content)
+    assert cifar(cifar_root).count == 20
+
+
+def test_shards_whose_types_differ_are_one_set(cifar_root):
+    before = cifar(cifar_root)
+    shards(cifar_root, "train-1of2.parquet", "train-2of2.parquet")
+    file = cifar_root / "cifar10" / "train-2of2.parquet"
+    table = pd.read_parquet(file)
+    table["label"] = table["label"].astype(np.int8)
+    table["img"] = [cell | {"path": "a.png"} for cell in table["img"]]
+    table.to_parquet(file)
+    assert same(cifar(cifar_root).training_batches(0, 4), before.training_batches(0, 4))
+
+
 # --- files that are not one whole set -----------------------------------------------
 
 
@@ -276,7 +343,12 @@ def shards(root, *names):
     "names",
     [
         ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet"),
-        ("train-00000-of-00002-0123456789abcdef.parquet", "train-00001-of-00002-a.parquet"),
+        (
+            "train-00000-of-00002-0123456789abcdef.parquet",
+            "train-00001-of-00002-fedcba9876543210.parquet",
+        ),
+        ("train-00000-of-00002.v1.parquet", "train-00001-of-00002.v1.parquet"),
+        ("train-00000-Of-00002-2024-01-07.parquet", "train-00001-Of-00002-2024-01-07.parquet"),
         ("train-1of2.parquet", "train-2of2.parquet"),
         ("train-0_of_2.parquet", "train-1_of_2.parquet"),
         ("train-a.parquet", "train-b.parquet"),  # one's own
@@ -316,6 +388,22 @@ NOT_WHOLE = {
         ("train-00000-of-00001-aaaaaaaaaaaaaaaa.parquet", "train-00000-of-00001.parquet"),
         "train-00000-of-00001.parquet is by its name no part of one set with .*a.parquet",
     ),
+    "two revisions of a shard": (
+        ("train-00000-of-00002.v1.parquet", "train-00000-of-00002.v2.parquet"),
+        "00002.v2.parquet is by its name no part of one set with .*00002.v1.parquet",
+    ),
+    "a shard each of two revisions": (
+        ("train-00000-of-00002-v1.parquet", "train-00001-of-00002-v2.parquet"),
+        "00002-v2.parquet is by its name no part of one set with .*00002-v1.parquet",
+    ),
+    "a shard with the hub's hash and one without": (
+        ("train-00000-of-00002.parquet", "train-00001-of-00002-0123456789abcdef.parquet"),
+        "cdef.parquet is by its name no part of one set with .*of-00002.parquet",
+    ),
+    "a count without a number": (("train-half-of-2.parquet",), "train-half-of-2.parquet is by"),
+    "two counts": (
+        ("train-1-of-1-00000-of-00002.parquet",), "1-00000-of-00002.parquet is by its name"
+    ),
     "two ways of naming": (
         ("train-00000-of-00001.parquet", "train-all.parquet"),
         "train-all.parquet is by its name no part of one set",
@@ -342,6 +430,18 @@ def test_files_that_are_not_one_whole_set_are_refused(cifar_root, case):
     with pytest.raises(UsageError, match=message) as error:
         cifar(cifar_root)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("between", ["-of-", "-Of-", "of", "_OF_", "-out-of-"])
+@pytest.mark.parametrize(
+    "end",
+    ["", ".1", "_1", ".v2", "_v2", "-a1b2-c3d4", "-2024-01-07", "-rev-a1", "-x-a", "v1", "-a",
+     "-0123456789abcdef", "-6c84fb90-12c4-11e1-840d-7b25c5ee7751", ".snappy"],
+)  # fmt: skip
+def test_a_shard_alone_is_no_whole_set_however_its_name_ends(cifar_root, between, end):
+    shards(cifar_root, f"train-00000{between}00002{end}.parquet")
+    with pytest.raises(UsageError, match=rf"lacks train-00001{between}00002\*\.parquet in"):
+        cifar(cifar_root)
 
 
 COPIES = [  # as file managers, browsers and people name them
@@ -425,6 +525,14 @@ def test_sixteen_bits_become_eight(kind, type_):
     assert image.shape == (64, 64, 3) and np.array_equal(image[..., 0], grey >> 8)
 
 
+@pytest.mark.parametrize("scale", [65535, 1023])
+def test_a_grey_map_of_sixteen_bits_becomes_eight(scale):
+    grey = np.linspace(0, scale, 64 * 64).round().astype(">u2").reshape(64, 64)
+    data = b"P5 64 64 %d\n" % scale + grey.tobytes()
+    image = np.asarray(images.decode(data, "a/b.pgm", 64))[..., 0]
+    assert np.array_equal(image, (grey * (65535 / scale)).round().astype(int) >> 8)
+
+
 @pytest.mark.parametrize("type_", [np.int32, np.float32])
 def test_pixels_of_unknown_range_are_refused(type_):
     data = of_kind(np.ones((4, 4), type_), "TIFF")
@@ -446,3 +554,13 @@ def test_an_image_too_large_or_damaged_in_any_way_is_named(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(UsageError, match=r"^a/b.png cannot be read as an image .*4096 pixels"):
         images.decode(data, "a/b.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)  # twice as many it would but warn of
+    with (
+        pytest.warns(Image.DecompressionBombWarning),
+        pytest.raises(
+            UsageError, match=r"^a/b.png cannot .*64, 64. pixels, above Pillow's MAX"
+        ),
+    ):
+        images.decode(data, "a/b.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert images.decode(data, "a/b.png").size == (64, 64)

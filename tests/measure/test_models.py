@@ -204,6 +204,32 @@ def test_a_complex_parameter_is_refused_by_name():
             function(model, lambda model, batch: model["z"].abs().square().sum())
 
 
+def test_a_sparse_parameter_is_refused_by_name():
+    model = nn.ParameterDict({"table": torch.eye(3).to_sparse()})
+    for function in DERIVATIVES.values():
+        with pytest.raises(ValueError, match="'table' is sparse: make it dense"):
+            function(model, lambda model, batch: model["table"].to_dense().square().sum())
+
+
+@everything
+def test_arrays_of_objects_and_frozen_complex_values_that_are_no_numbers(name):
+    model = net()
+    model.lengths = np.array([np.zeros(2), np.zeros(3)], dtype=object)
+    model.phase = nn.Parameter(torch.tensor(complex(math.nan, 1)), requires_grad=False)
+    assert EVERYTHING[name](model, cubes) == pytest.approx(EVERYTHING[name](net(), cubes))
+
+
+@derivatives
+def test_an_objective_that_goes_backward_by_itself(name):
+    def objective(model, inputs):
+        loss = cubes(model, inputs)
+        loss.backward(retain_graph=True)
+        return loss
+
+    with pytest.raises(ValueError, match="write .grad: .*objectives without one"):
+        DERIVATIVES[name](net(), objective)
+
+
 @pytest.mark.parametrize("scale", [1e20, 1e-25])
 def test_very_long_and_very_short_vectors(scale):
     model, inputs = net().float(), INPUTS.float()
@@ -469,7 +495,7 @@ def test_a_backward_pass_that_writes_gradients_is_refused_and_leaves_none():
     model = two_layers(lambda a, b, x: Replayed.apply(lambda h: b(h.tanh()), a(x)))
     kept = torch.ones(4, 3)
     model.layers[0].weight.grad = kept
-    with pytest.raises(ValueError, match=r"writes \.grad: use non-reentrant checkpoints"):
+    with pytest.raises(ValueError, match=r"write \.grad: use non-reentrant checkpoints"):
         measure.gradient_statistics(model, cubed, [SHORT] * 2)
     assert model.layers[0].weight.grad is kept and bool((kept == 1).all())
     assert [p.grad is None for p in model.parameters()] == [False, True, True, True]

@@ -76,6 +76,24 @@ def test_lightning_accumulates_gradients(lightning, tmp_path):
     assert callback.watch.run.info["watch"]["batch_size"] == 16
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed", "64-true"])
+def test_lightning_is_watched_in_the_precision_of_its_parameters(
+    lightning, tmp_path, precision
+):
+    train = lightning_parts(lightning)
+    alone, _ = train(tmp_path, precision=precision)
+    callback = adapters.lightning_callback(root=tmp_path, **HOW)
+    weights, _ = train(tmp_path, [callback], precision=precision)
+    assert torch.equal(weights, alone)
+    run = callback.watch.run
+    assert run.complete and len(run.series("loss")) == 16 and len(run.series("noise_norm")) == 5
+    if precision == "bf16-mixed":  # the first net is the same
+        other = adapters.lightning_callback(root=tmp_path, **HOW)
+        train(tmp_path, [other])
+        found = (one.watch.run.series("mean_loss").value[0] for one in (callback, other))
+        assert next(found) == pytest.approx(next(found), rel=2e-3)
+
+
 def test_lightning_goes_on_from_its_checkpoint(lightning, tmp_path):
     train = lightning_parts(lightning)
     first = adapters.lightning_callback(root=tmp_path, **HOW)
@@ -183,6 +201,39 @@ def test_the_trainer_trains_as_it_did_and_is_watched(transformers, tmp_path):
     told = [one["loss"] for one in trainer.state.log_history if "loss" in one]
     noted = run.series("loss").value.to_numpy().reshape(3, 4).mean(1)
     assert np.allclose(noted, told, atol=2e-3)
+
+
+def test_the_trainer_is_watched_outside_of_its_mixed_precision(transformers, tmp_path):
+    train, found = transformers_parts(transformers), []
+    for how in ({"bf16": True}, {}):
+        alone, _ = train(tmp_path / "alone", **how)
+        callback = adapters.transformers_callback(root=tmp_path, sharpness=True, **HOW)
+        weights, _ = train(tmp_path / "watched", [callback], **how)
+        assert torch.equal(weights, alone)
+        run = callback.watch.run
+        assert run.complete and len(run.series("loss")) == 12
+        assert len(run.series("sharpness")) == 4
+        found.append(run.series("mean_loss").value[0])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_a_trainer_that_smooths_labels_is_watched_with_an_objective_that_does(
+    transformers, tmp_path
+):
+    train, how = transformers_parts(transformers), {"label_smoothing_factor": 0.3}
+    with pytest.raises(UsageError, match=r"smooths labels by 0.3.*give the callback an obj"):
+        train(tmp_path, [adapters.transformers_callback(root=tmp_path, **HOW)], **how)
+
+    def smoothed(model, batch):
+        scores, labels = model(batch["input_ids"]).logits[:, :-1], batch["labels"][:, 1:]
+        return functional.cross_entropy(scores.mT, labels, label_smoothing=0.3)
+
+    callback = adapters.transformers_callback(root=tmp_path, objective=smoothed, **HOW)
+    _, trainer = train(tmp_path, [callback], **how)
+    run = callback.watch.run
+    told = next(one["loss"] for one in trainer.state.log_history if "loss" in one)
+    told *= 12 / 11  # the Trainer divides by all tokens, the first of which is not predicted
+    assert run.complete and run.series("mean_loss").value[0] == pytest.approx(told, abs=0.05)
 
 
 def test_the_trainer_accumulates_gradients(transformers, tmp_path):

@@ -1,5 +1,7 @@
 """What cannot be watched is told in one sentence, most of it at the first step."""
 
+import warnings
+
 import pytest
 import stationarity
 import torch
@@ -68,6 +70,58 @@ def test_batches_that_are_not_fresh_or_too_few(tmp_path, said, batches):
     wrong(tmp_path, said, batches=batches, **how)
 
 
+class Last(nn.Module):
+    """What a recurrent net says after the last of its inputs (T, B, 4)."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.head = nn.GRU(4, 8), nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.head(self.net(x)[0][-1])[:, 0]
+
+
+@pytest.mark.parametrize("how", [{"batch_size": 8}, {}, {"batch_size": 16}])
+def test_examples_that_are_not_the_first_dimension(tmp_path, how):
+    def some(step, count):
+        return [(torch.randn(40, 8, 4), torch.randn(8)) for _ in range(count)]
+
+    fit = lambda model, batch: (model(batch[0]) - batch[1]).square().mean()
+    how, (batch,) = {"sharpness": False} | how, some(0, 1)
+    if "batch_size" in how:
+        watch = Begun(tmp_path, fit, some, Last(), **how).watch
+        watch.optimizer.step()
+        with pytest.raises(UsageError, match="step of 40: give measured_batch_size"):
+            watch.step(batch)
+    watch = Begun(tmp_path, fit, some, Last(), measured_batch_size=8, **how).watch
+    watch.optimizer.step()
+    watch.step(batch)
+    told = watch.close().info["watch"]
+    assert told["batch_size"] == how.get("batch_size", 8) and told["measured_batch_size"] == 8
+
+
+def test_the_same_examples_in_another_order_are_not_fresh(tmp_path):
+    labelled = torch.randn(8, 2), torch.arange(8)
+    anew = lambda: (turn := torch.randperm(8), [one[turn] for one in labelled])[1]
+    first = lambda model, batch: model(batch[0]).square().mean()
+    some = lambda step, count: [anew() for _ in range(count)]
+    wrong(tmp_path, "Half the batches.*measure_batches=1 is for", batches=some, objective=first)
+
+
+@pytest.mark.parametrize("examples", [16, 20, 31, 32, 64])
+def test_a_loader_of_few_examples_is_warned_of(tmp_path, examples):
+    whole = data.TensorDataset(torch.randn(examples, 2))
+    loader = data.DataLoader(whole, batch_size=16 if examples < 32 else 8)
+    first = lambda model, batch: model(batch[0]).square().mean()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        Begun(tmp_path, first, loader).steps().watch.close()
+    said = [str(one.message) for one in told if "examples" in str(one.message)]
+    assert len(said) == (examples in (20, 31))
+    assert all(f"has {examples} examples, a batch 16" in one for one in said)
+
+
+@pytest.mark.filterwarnings("ignore:The loader for measurements has")
 def test_small_batches_may_coincide_by_chance(tmp_path):
     whole = data.TensorDataset(torch.tensor([[1.0, 2.0], [3.0, 1.0], [0.5, 2.0]]))
     loader = data.DataLoader(whole, batch_size=1, shuffle=True)
@@ -89,6 +143,21 @@ def test_a_loader_with_persistent_workers_and_its_own_sampling(tmp_path):
 
 def test_a_sum_instead_of_a_mean(tmp_path):
     wrong(tmp_path, "is a sum over the examples", objective=lambda m, x: m(x).square().sum())
+    decay = lambda m, x: m(x).square().sum() + 2 * m.weight.square().sum()
+    wrong(tmp_path, "is a sum over the examples", objective=decay)
+
+
+@pytest.mark.parametrize("size", [2, 4, 8, 16, 64])
+@pytest.mark.parametrize("sharper", [0.1, 1.0, 10.0])
+def test_a_mean_that_compares_examples_is_no_sum(tmp_path, size, sharper):
+    def contrast(model, x):
+        scores = sharper * model(x) @ x.T
+        return nn.functional.cross_entropy(scores, torch.arange(len(x)))
+
+    some = lambda step, count: [torch.randn(size, 2) for _ in range(count)]
+    model = nn.Linear(2, 2, bias=False)
+    model.weight.data = torch.eye(2)
+    Begun(tmp_path, contrast, some, model, sharpness=False).steps(1)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +165,7 @@ def test_a_sum_instead_of_a_mean(tmp_path):
     [
         ("measure_batches=2", {"measure_batches": 2}),
         ("every must be", {"every": 0}),
+        ("measured_batch_size=0 must be", {"measured_batch_size": 0}),
         ("sharpness_batches", {"sharpness_batches": 0}),
         (
             "must be from 1 to 3, half of measure_batches=6",
@@ -174,6 +244,33 @@ def test_an_optimizer_that_takes_no_step(tmp_path):
         for _ in range(300):
             watch.step(loss=1.0)
     assert watch.taken == 0
+
+
+@pytest.mark.parametrize("taken", [0, 2])
+def test_another_optimizer_that_takes_over(tmp_path, taken):
+    begun = Begun(tmp_path, every=1000).steps(taken)
+    other = torch.optim.SGD(begun.model.parameters(), 0.1)
+
+    def step():
+        begun.model.weight.grad = torch.ones(2, 2)
+        other.step()
+        begun.watch.step(loss=1.0)
+
+    for _ in range(2 + (taken == 0)):  # the first weights are not known before a call
+        step()
+    with pytest.raises(UsageError, match=r"moved 3 times.*begin a new watch with the one"):
+        step()
+    assert begun.watch.taken == taken
+
+
+@pytest.mark.parametrize("loss", [torch.ones(8), [1.0, 2.0], torch.ones(0)])
+def test_a_loss_of_a_step_that_is_not_one_number(tmp_path, loss):
+    begun = Begun(tmp_path).steps(1)
+    begun.watch.optimizer.step()
+    with pytest.raises(UsageError, match=f"has {len(loss)} numbers: give the mean loss"):
+        begun.watch.step(loss=loss)
+    assert begun.watch.taken == 1
+    begun.steps(1)
 
 
 def test_a_device_without_float64():

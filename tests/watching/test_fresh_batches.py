@@ -5,18 +5,26 @@ import random
 
 import numpy as np
 import pytest
+import stationarity
 import torch
+from stationarity.errors import UsageError
 from stationarity.watching import fresh_batches
 from stationarity.watching.fresh_batches import Draws
+from torch import nn
 
 
-def test_two_halves_of_a_batch_are_found_in_any_nesting():
-    batch = {"ids": torch.arange(6).view(3, 2), "more": [torch.arange(3), "text"]}
-    one, other = fresh_batches.halves(batch)
-    assert one["ids"].tolist() == [[0, 1]] and other["more"][0].tolist() == [1]
-    assert fresh_batches.size_of(batch) == 3 and fresh_batches.halves(torch.ones(1)) is None
+def test_half_a_batch_is_repeated_in_any_nesting():
+    batch = {
+        "ids": torch.arange(6).view(3, 2),
+        "more": [torch.arange(3), "text", torch.ones(2)],
+    }
+    twice = fresh_batches.repeated(batch, 2)
+    assert twice["ids"].tolist() == [[0, 1]] * 2 and twice["more"][0].tolist() == [0, 0]
+    assert twice["more"][1:] == batch["more"][1:] and fresh_batches.size_of(batch) == 3
+    assert fresh_batches.repeated(torch.ones(1), 2) is None
 
 
+@pytest.mark.filterwarnings("ignore:The loader for measurements has")
 def test_a_loader_is_drawn_from_as_it_collates(tmp_path):
     whole = torch.utils.data.TensorDataset(torch.arange(10))
     how = {
@@ -88,3 +96,93 @@ def test_what_a_data_set_draws_with_is_put_back():
         assert len([*draws.of(3, 4)]) == 4
         assert whole.rng.bit_generator.state != before
     assert whole.rng.bit_generator.state == before
+
+
+class Jitter:
+    """A transform with a generator of its own, as those of images have."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, x):
+        return x + torch.tensor(self.rng.normal(), dtype=torch.float32)
+
+
+class Compose:
+    def __init__(self, transforms):
+        self.transforms = transforms
+
+    def __call__(self, x):
+        for transform in self.transforms:
+            x = transform(x)
+        return x
+
+
+class Transformed(torch.utils.data.Dataset):
+    def __init__(self):
+        self.transform = Compose([Compose([Jitter()])])
+
+    def __len__(self):
+        return 32
+
+    def __getitem__(self, index):
+        return self.transform(torch.full((3,), float(index)))
+
+
+def trained(whole, watched, tmp_path):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-4)
+    loader = torch.utils.data.DataLoader(whole, batch_size=4)
+    fit = lambda model, x: model(x).square().mean()
+    how = {"root": tmp_path, "every": 2, "measure_batches": 4}
+    watch = stationarity.watch(model, fit, optimizer, loader, **how) if watched else None
+    for batch in loader:
+        optimizer.zero_grad()
+        fit(model, batch).backward()
+        optimizer.step()
+        if watch:
+            watch.step(batch)
+    return model.weight.detach()
+
+
+@pytest.mark.parametrize("cuts", range(4))
+def test_what_a_transform_deep_in_a_data_set_draws_with_is_put_back(one_thread, cuts, tmp_path):
+    def made():
+        whole = Transformed()
+        for _ in range(cuts):
+            whole = torch.utils.data.ConcatDataset([torch.utils.data.Subset(whole, range(32))])
+        return whole
+
+    alone, watched = (trained(made(), watched, tmp_path) for watched in (False, True))
+    assert torch.equal(alone, watched)
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __init__(self, again):
+        self.again, self.rows = again, self.draw()
+
+    def draw(self):
+        return iter(torch.randn(64, 3, generator=torch.Generator().manual_seed(0)))
+
+    def __iter__(self):
+        return self.draw() if self.again else self.rows
+
+
+def test_a_stream_that_the_training_draws_from_is_refused():
+    stream = Stream(False)
+    for source in (torch.utils.data.DataLoader(stream, batch_size=4), stream):
+        with pytest.raises(UsageError, match=r"one stream.*give the watch a stream of its own"):
+            [*Draws(source).of(1, 4)]
+    assert len([*stream]) == 64  # none was taken
+    again = torch.utils.data.DataLoader(Stream(True), batch_size=4)
+    assert len([*Draws(again).of(1, 4)]) == 4
+
+
+def test_a_stream_that_begins_anew_in_a_random_order_is_left_as_it_was(one_thread, tmp_path):
+    class Shuffled(Stream):
+        def draw(self):
+            return iter(torch.arange(192.0).view(64, 3)[torch.randperm(64)])
+
+    alone, watched = (trained(Shuffled(True), one, tmp_path) for one in (False, True))
+    assert torch.equal(alone, watched)

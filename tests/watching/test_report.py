@@ -3,15 +3,19 @@
 import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
+import torch
 from stationarity.__main__ import main
 from stationarity.errors import UsageError
 from stationarity.runs import records
 from stationarity.watching import report
 from stationarity.watching.simulated import RATE, quadratic
 from stationarity.watching.watched import stage, watched
+from stationarity.watching.watcher import Watch
+from torch import nn
 from trainings import STEPS, measurements, written
 
 KEYS = {
@@ -132,6 +136,18 @@ def test_the_command(run, tmp_path, capsys):
     assert not (run.folder / "report.html").exists()
     assert main(["report", str(run.folder)]) == 0
     assert (run.folder / "report.html").exists()
+
+
+def test_a_home_is_found_in_each_place_that_is_given(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(run.folder, tmp_path / "watched")
+    line = ["report", "~/watched", "--html", "~/page.html", "--csv", "~/table.csv"]
+    assert main(line) == 0
+    assert {"page.html", "table.csv"} <= {path.name for path in tmp_path.iterdir()}
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    watch = Watch(model, lambda model, batch: model(batch).mean(), optimizer, [], root="~/runs")
+    assert watch.root == tmp_path / "runs"
 
 
 def test_a_watched_run_is_listed_and_found_by_its_name(found, capsys):

@@ -10,7 +10,7 @@ from stationarity.chapters.ch09_anomalous_diffusion.stochastic_processes import 
 from stationarity.errors import UsageError
 from stationarity.watching import diffusion, settling
 from stationarity.watching.simulated import seen
-from trainings import SEEDS, at_least, counted
+from trainings import SEEDS, at_least, at_most, counted
 
 ROWS, WIDTH = 1000, 20
 
@@ -48,6 +48,8 @@ def test_diffusion_and_its_end_are_told():
     )
     assert flies["yes"] == SEEDS
     assert all("faster than Brownian" in one.why for one in answers)
+    assert all("travel, as in a drift" in one.why for one in answers)
+    assert sum("travel" in one for one in said) <= at_most(0.07)
 
 
 def test_a_sketch_that_is_missing_or_short_is_no_verdict():

@@ -104,3 +104,16 @@ def test_the_edge_says_of_how_many_examples_it_is():
         one.facts["sharpness_examples"] = 128
         answer = limits.edge(one)
         assert "of 128 examples" in answer.why and ("clipped" in answer.why) == said
+
+
+@pytest.mark.parametrize("rises", [True, False])
+def test_a_larger_rate_is_not_called_stable_under_noise_nor_where_the_loss_rises(rises):
+    (one,) = edges(0.5, 0.01, 1)
+    draw = np.random.default_rng(0).normal(1, 0.01, 1000)
+    loss = measured(draw * np.geomspace(1, 1e17, 1000) ** rises, every=1)
+    one = dataclasses.replace(one, series=one.series | {"loss": loss})
+    one.start["loss"] = 2.0, 0.0
+    advice = limits.edge(one).advice
+    assert ("Lower the rate" in advice) == rises
+    assert ("without noise" in advice and "noise may forbid it" in advice) != rises
+    assert "rate is stable" not in advice

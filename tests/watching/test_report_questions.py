@@ -204,7 +204,7 @@ def test_the_regime_says_of_the_loss_no_more_than_its_own_answer(settled):
     }
     answer = questions.regime(seen(series={"noise_norm": measured(np.ones(4))}), given)
     assert answer.verdict == "no"
-    assert ("both have come to rest" in answer.why) == (settled == "yes")
+    assert ("loss and gradient have come to rest" in answer.why) == (settled == "yes")
     assert ("the loss still changes" in answer.why) == (settled == "no")
 
 
@@ -286,7 +286,7 @@ def test_noise_at_a_settled_loss_is_the_papers_regime(regimes):
 def test_interpolation_is_another_regime(regimes):
     said, why = said_of(regimes["noise that ends at the minimum"])
     assert said["gradient"]["yes"] == said["loss"]["yes"] == said["regime"]["no"] == SEEDS
-    assert all("both have come to rest" in one for one in why)
+    assert all("loss and gradient have come to rest" in one for one in why)
 
 
 def test_full_batch_descent_is_another_regime(regimes):

@@ -18,9 +18,25 @@ from torch.nn.parallel import DistributedDataParallel
 torch.distributed.init_process_group("gloo")
 rank, folder = torch.distributed.get_rank(), sys.argv[1]
 
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 2 * ctx.saved_tensors[0] * gradient
+
+class Once(nn.Module):
+    def forward(self, x):
+        return Square.apply(x)
+
 def train(place):
     torch.manual_seed(0)
     layers = nn.Linear(4, 6), nn.Dropout(0.2), nn.Linear(6, 2)
+    layers += (Once(),) * (place == "without curvature")
     model = DistributedDataParallel(nn.Sequential(*layers))
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
@@ -61,6 +77,7 @@ def train(place):
     return torch.cat([p.detach().flatten() for p in model.parameters()]), losses
 
 torch.save([train(place) for place in (None, "once", "again")], f"{folder}/{rank}.pt")
+train("without curvature")
 """
 
 
@@ -97,3 +114,11 @@ def test_a_training_of_two_processes_is_watched_and_stays_what_it_was(trained):
     assert run.info["device"].startswith("2 x ")
     assert run.info["watch"]["batch_size"] == 16  # of both
     assert run.series("sharpness").step.tolist() == [1, 3, 6]
+
+
+def test_a_curvature_that_no_process_can_compute_is_left_out_by_all(trained):
+    (folder,) = (trained[0] / "without curvature" / "training").glob("watched-*")
+    run = records.read(folder)
+    assert run.complete and len(run.series("loss")) == 8 and not run.has("sharpness")
+    assert "lacks a derivative" in run.info["watch"]["sharpness"]
+    assert run.series("noise_norm").step.tolist() == [1, 3, 6]

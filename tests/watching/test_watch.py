@@ -270,6 +270,23 @@ def test_without_an_interval_measuring_takes_its_share_of_the_time(monkeypatch):
     assert max(np.diff(measured)) < 5000
 
 
+def test_how_long_a_training_is_for_five_measurements_in_what_a_report_judges(monkeypatch):
+    """A measurement takes the time of t steps, and 190 t steps are long enough, as is said."""
+    for cost in (15, 200):
+        now, measured, pace = [0.0], [], Pace(None, "cpu")
+        monkeypatch.setattr("time.perf_counter", lambda now=now: now[0])
+        for taken in range(1, 190 * cost + 1):
+            now[0] += 1.0
+            pace.step_begins()
+            if pace.is_due(taken):
+                with pace.measuring(taken):
+                    now[0] += cost
+                measured.append(taken)
+            pace.step_ends()
+        inside = [sum(end / 3 < at <= end for at in measured) for end in (taken, taken // 2)]
+        assert inside[0] >= 5 > inside[1]
+
+
 def test_a_run_is_found_by_the_library(tmp_path):
     training = Training("sgd")
     with watched(training, tmp_path, name="mine") as watch:

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import UsageError, from_home
 from ..runs import records
 from ..runs.provenance import PROJECT
 from ..runs.records import Run
@@ -193,7 +193,7 @@ def named(name: str) -> Run:
 
     Raises :class:`UsageError` where there is none.
     """
-    folders = (Path(name), records.runs_root() / name)
+    folders = (from_home(name), records.runs_root() / name)
     if not (chosen := next(filter(None, map(records.read, folders)), None)):
         raise UsageError(f"No run at {name}: `stationarity list` shows the runs.")
     return chosen

@@ -30,8 +30,7 @@ def load(name: str, *, data_root=None, classes=0, image_size=224, **how) -> Imag
     Of the small ones, ``digits``, ``cifar10`` and ``tiny-imagenet``, the first ``classes``
     are used (0: all); ``imagenet`` is cropped to a side of ``image_size`` pixels. The rest
     is what :class:`~stationarity.data.images.TensorImages` takes. Raises :class:`UsageError`
-    where files are missing or damaged, where the hub refuses them, or where the batch
-    exceeds the data.
+    for what is missing, damaged or refused by the hub, and for too large a batch.
     """
     small = {"cifar10": parquet.CIFAR, "tiny-imagenet": parquet.TINY}
     known_name(name, ("digits", *small, "imagenet"), "dataset of images")
@@ -89,9 +88,11 @@ def _small_images(source: parquet.Source, root: Path | None) -> tuple[dict, dict
     for split, part in zip(source.rows, ("train", "test"), strict=True):
         table = parquet.read(files[split], source.columns)
         labels = table.column("label").to_numpy().astype(np.int64)
-        if part == "train" and set(labels) != set(range(source.classes)):
-            said = f"{files[split][0]} has {len(set(labels))} classes, and {source.name} has"
-            raise UsageError(f"{said} {source.classes}: get all its files from {source.page}.")
+        there, classes = set(labels), set(range(source.classes))
+        if not (there == classes if part == "train" else there <= classes):
+            said = f"{source.name}'s {split} part has {len(there)} classes, {min(there)} to"
+            said += f" {max(there)}, in {files[split][0].parent}, and not 0 to {max(classes)}"
+            raise UsageError(f"{said}: get all its files from {source.page}.")
         names = (f"Image {i} of {source.name}'s {split} part" for i in range(len(table)))
         encoded = (cell["bytes"] for cell in table.column(source.columns[0]).to_pylist())
         with ThreadPoolExecutor() as pool:
@@ -102,8 +103,12 @@ def _small_images(source: parquet.Source, root: Path | None) -> tuple[dict, dict
 
 def imagenet_tree(root: Path | None) -> Path | None:
     """Return the folder below a data root that holds ``train/<class>/``, None without."""
-    folders = (root / "imagenet", root / "imagenet-sample", root) if root else ()
-    return next((f for f in folders if readable(f / "train", Path.is_dir)), None)
+    for folder in (root / "imagenet", root / "imagenet-sample", root) if root else ():
+        for link in filter(os.path.islink, (folder, folder / "train")):
+            readable(link, os.stat)
+        if readable(folder / "train", Path.is_dir):
+            return folder
+    return None
 
 
 def _imagenet(root: Path | None, crop_padding=0, label_noise=0.0, **how):  # it has neither
@@ -112,11 +117,6 @@ def _imagenet(root: Path | None, crop_padding=0, label_noise=0.0, **how):  # it 
     if tree := imagenet_tree(root):
         parts, provenance = folders.tree(tree)
     else:
-        if root and not parquet.find(parquet.IMAGENET, root):
-            said = f"No ImageNet in {root}: it must hold imagenet/train/<class>/*.JPEG (and"
-            said += " imagenet/val/<class>/*.JPEG), from https://image-net.org, or imagenet/"
-            said += f"train-*.parquet (and validation-*.parquet), from {parquet.IMAGENET.page}"
-            raise UsageError(f"{said}; without a data root, the latter are downloaded.")
         files, provenance = parquet.parquet_files(parquet.IMAGENET, root, "validation")
         parts = folders.table(parquet.memory_mapped(parquet.IMAGENET, files))
     return folders.StreamedImages("imagenet", *parts, provenance, **how)

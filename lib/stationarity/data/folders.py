@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import weakref
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ from torchvision.transforms import v2
 from ..errors import UsageError, readable
 from ..runs import distributed
 from ..runs.seeds import seed_of
+from . import parquet
 from .images import Images, decode
 
 TEST_BATCH = 250  # images
@@ -113,7 +115,7 @@ def tree(root: Path) -> tuple[tuple, dict]:
     With the sizes of a thousand images, a tree that was scaled down is another one.
     """
     train = _Files(root / "train")
-    test = _Files(root / "val") if (root / "val").is_dir() else None
+    test = _Files(root / "val") if os.path.lexists(root / "val") else None
     if test and test.names != train.names:
         said = f"{root}/val and {root}/train have different class folders"
         raise UsageError(f"{said}: sort the validation images into those of their classes.")
@@ -122,18 +124,6 @@ def tree(root: Path) -> tuple[tuple, dict]:
     known = {"names": b"\n".join(map(os.path.basename, paths)), "sizes": repr(sizes).encode()}
     hashes = {f"{k}_sha256": hashlib.sha256(v).hexdigest() for k, v in known.items()}
     return (train, test), {"source": "ImageFolder", "images": len(paths)} | hashes
-
-
-def _named_after(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of names where the second is the first and a sign, such as `` (1)``."""
-    before: list[tuple[str, str]] = []
-    for stem, kind in sorted(map(os.path.splitext, names)):
-        while before and not stem.startswith(before[-1][0]):
-            before.pop()
-        for one, its in before:
-            if kind == its and not stem[len(one) : len(one) + 1].isalnum():
-                yield one + its, stem + kind
-        before.append((stem, kind))
 
 
 class _Files:
@@ -151,29 +141,32 @@ class _Files:
                 raise UsageError(told)
             if at == top:
                 self.names, self.classes = sorted(inner), len(inner)
-                for name in names:  # links that lead nowhere are among them
-                    readable(os.path.join(at, name), os.stat)
-                continue
-            label = self.names.index(os.path.relpath(at, top).partition(os.sep)[0])
-            images = {n for n in names if n[0] != "." and n.lower().endswith(IMG_EXTENSIONS)}
+            names = {name for name in names if name[0] != "."}
+            images = {n for n in names if at != top and n.lower().endswith(IMG_EXTENSIONS)}
+            for name in names - images:  # links that lead nowhere are among them
+                readable(os.path.join(at, name), os.stat)
+            label = os.path.relpath(at, top).partition(os.sep)[0]
             found += ((label, at, name) for name in images)
-            for name, copy in _named_after(images):
-                file, other = os.path.join(at, copy), os.path.join(at, name)
-                if readable(file, lambda path: filecmp.cmp(path, other, shallow=False)):
-                    told = f"{file} is a copy of {name} beside it, and would count twice"
-                    raise UsageError(f"{told}: remove it.")
+            for name in images:  # is it another's and a sign, such as " (1)"?
+                (stem, kind), file = os.path.splitext(name), os.path.join(at, name)
+                heads = {stem[: sign.start()] + kind for sign in re.finditer(r"[\W_]", stem)}
+                for head in heads & images:
+                    other = os.path.join(at, head)
+                    if readable(file, lambda path: filecmp.cmp(path, other, shallow=False)):
+                        told = f"{file} is a copy of {head} beside it, and would count twice"
+                        raise UsageError(f"{told}: remove it.")
         if closed:
             said = f"{closed[0].filename} cannot be read ({closed[0].strerror})"
             raise UsageError(f"{said}: make it readable, or remove it.")
-        there = {label for label, *_ in found}
-        lacking = [name for label, name in enumerate(self.names) if label not in there]
+        lacking = sorted({*self.names} - {label for label, *_ in found})
         if lacking or not found:
             said = f"{root} must hold a folder of images ({' '.join(IMG_EXTENSIONS)}) a class"
             raise UsageError(f"{said}: there are none in {', '.join(lacking or ['it'])}.")
         found.sort()
         # Of a list each worker would come to have a copy, as it counts references.
         self.paths = pyarrow.array([os.fsencode(os.path.join(*place)) for _, *place in found])
-        self.labels = np.array([label for label, *_ in found])
+        number = {name: k for k, name in enumerate(self.names)}
+        self.labels = np.array([number[label] for label, *_ in found])
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         path = os.fsdecode(self.paths[index].as_py())
@@ -195,7 +188,12 @@ class _Rows:
 
     def __init__(self, rows, split: str):
         self.rows, self.split = rows.with_format("arrow"), split
-        self.labels = rows.data.column("label").to_numpy().astype(np.int64)
+        try:
+            _, labels = (parquet.cells(rows.data.column(n), n) for n in ("image", "label"))
+        except pyarrow.ArrowException as error:
+            said = f"ImageNet's {split} part lacks an image or a label"
+            raise UsageError(f"{said} ({parquet.first_line(error)}): fetch it again.") from None
+        self.labels = labels.to_numpy()
         if self.labels.min() < 0:
             said = f"ImageNet's {split} part has images without a label (-1)"
             raise UsageError(f"{said}: leave out the files of its test part.")
@@ -221,15 +219,12 @@ class _Decoded(Dataset):
         image, label = decode(*self.images.encoded(index)), self.images.labels[index]
         if seed is None:
             return self.centre(image), label
-        before = torch.get_rng_state()
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for devices too
-        try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for devices too
             # As a tensor an image is resized twice as fast as by Pillow, but for rounding.
             place = self.crop.make_params([image])
             pixels = v2.functional.pil_to_tensor(v2.functional.crop(image, **place))
             return self.flip(v2.functional.resize(pixels, self.crop.size)), label
-        finally:
-            torch.set_rng_state(before)
 
 
 def _workers() -> int:

@@ -6,6 +6,7 @@ the step. So a resumed run sees the batches it would have, and measuring changes
 
 import copy
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 
@@ -190,7 +191,10 @@ def decode(data: bytes, name, size: int = 0) -> Image.Image:
     """Return an encoded image in RGB, of ``size`` pixels on each side if that is given."""
     try:
         image = Image.open(io.BytesIO(data))
-        if image.mode.startswith("I;16"):  # what is above 255 would become white
+        if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+            raise ValueError(f"it has {image.size} pixels, above Pillow's MAX_IMAGE_PIXELS")
+        scaled = (image.format, image.mode) == ("PPM", "I")  # by Pillow, to 16 bits
+        if scaled or image.mode.startswith("I;16"):  # what is above 255 would become white
             image = image.convert("I").point(lambda value: value * (1 / 256))
         elif image.mode in ("I", "F"):
             raise ValueError(f"its pixels, of mode {image.mode}, are not of 8 or 16 bits")

@@ -17,16 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 
 from ..errors import UsageError, from_home, readable, whole_path
 
 ONLINE = "go online and call again, which fetches what is missing"
 LARGE = 1e9  # bytes; to hash more takes seconds, and is announced
-# A part's name: what all of a set begin with, its number, and their count (the hub adds a
-# hash); or its number or letter alone.
-COUNT = r"([\W_]*(?:of|OF)[\W_]*)(\d+)"
-PART = re.compile(rf"([\w.-]*?)(\d+|(?<=[_.-])[a-zA-Z]$)(?:{COUNT}(?:-\w+)?)?")
+OF = r"(?<![^\W\d_])(?i:of)[\W_]*"
+# A part's name: what all of a set begin with, its number, their count, and how all of them
+# end but for a hash, which the hub adds; where none says a count, its number or letter alone.
+COUNTED = re.compile(
+    rf"(?!.*{OF}\d.*{OF}\d)([\w.-]*?)(\d+)([\W_]*(?:(?i:out)[\W_]*)?{OF})(\d+)"
+    r"([\w.-]*?)(?:[0-9a-f]{16})?"
+)
+PLAIN = re.compile(r"([\w.-]*?)(\d+|(?<=[_.-])[a-zA-Z])()()()")
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,10 @@ def parquet_files(source: Source, root: Path | None, optional: str = "") -> tupl
         files, provenance = find(source, root), {"source": "parquet files"}
     for split in source.rows:
         if split not in files and not (files and split == optional):
+            tree = "a tree imagenet/train/<class>/*.JPEG or " if optional else ""
             columns = " and ".join(source.columns)
-            said = f"No {source.name} in {root}: put {split}-*.parquet (columns {columns}, from"
-            said += f" {source.page}) there or into its folder {source.folders[0]}"
+            said = f"No {source.name} in {root}: put {tree}{split}-*.parquet (columns {columns}"
+            said += f", from {source.page}) there or into its folder {source.folders[0]}"
             raise UsageError(f"{said}, or set no data root, and it is downloaded.")
     hashes = sha256([*itertools.chain(*files.values())])
     by_name = {file.name: digest for file, digest in hashes.items()}
@@ -112,11 +118,13 @@ def find(source: Source, root: Path) -> dict[str, list[Path]]:
 
 
 def _whole(files: list[Path], source: Source) -> list[Path]:
-    if len(files) == 1 and not re.search(rf"\d{COUNT}", files[0].stem):
+    counted = any(re.search(rf"{OF}\d", file.stem) for file in files)
+    if len(files) == 1 and not counted:
         return files  # a split in one file may have any name
-    parts, numbers = [PART.fullmatch(file.stem) for file in files], []
+    pattern, numbers = COUNTED if counted else PLAIN, []
+    parts = [pattern.fullmatch(file.stem) for file in files]
     for k, part in enumerate(parts):
-        alike = part and part.group(1, 3, 4) == parts[0].group(1, 3, 4)
+        alike = part and part.group(1, 3, 4, 5) == parts[0].group(1, 3, 4, 5)
         number = int(part[2], 36 if part[2].isalpha() else 10) if alike else 0
         count = int(part[4]) if alike and part[4] else sys.maxsize
         numbers.append(number)
@@ -125,7 +133,7 @@ def _whole(files: list[Path], source: Source) -> list[Path]:
             said = f"{files[k]} is by its name no part of one set{beside}: keep the files of"
             remedy = "one copy or revision, and number them as in -00000-of-00002.parquet"
             raise UsageError(f"{said} {remedy}.")
-    head, digits, of, last = parts[0].groups(default="")
+    head, digits, of, last, _ = parts[0].groups()
     count = int(last or max(numbers) - min(numbers) + 1)
     first = int(count in numbers or digits[0] != "0") if last else min(numbers)
     for number in range(first, first + count):
@@ -139,15 +147,28 @@ def _whole(files: list[Path], source: Source) -> list[Path]:
 
 
 def read(files: list[Path], columns: tuple[str, ...]) -> pyarrow.Table:
-    """Return columns of parquet files as one table in memory."""
+    """Return columns of parquet files as one table in memory; see :func:`cells`."""
     tables = []
     for file in files:
         try:
-            tables.append(pyarrow.parquet.read_table(file, columns=list(columns)))
+            table = pyarrow.parquet.read_table(file, columns=list(columns))
+            held = [cells(table.column(name), name) for name in columns]
         except (OSError, pyarrow.ArrowException) as error:
-            said = f"{file} is not a parquet file with columns {' and '.join(columns)}"
-            raise UsageError(f"{said} ({_first_line(error)}): fetch it again.") from None
-    return pyarrow.concat_tables(tables)
+            said = f"{file} is not a parquet file of whole columns {' and '.join(columns)}"
+            raise UsageError(f"{said} ({first_line(error)}): fetch it again.") from None
+        tables.append(pyarrow.table(held, list(columns)))
+    return pyarrow.concat_tables(tables, promote_options="permissive")
+
+
+def cells(column: pyarrow.ChunkedArray, name: str) -> pyarrow.ChunkedArray:
+    """Return a column with its labels as int64; ``ArrowException`` where a cell is no value."""
+    if name == "label":
+        column = column.cast(pyarrow.int64())
+    image = len(column) and name not in ("label", "text")
+    held = pyarrow.compute.struct_field(column, "bytes") if image else column
+    if (there := len(held) - held.null_count) < max(len(held), 1):
+        raise pyarrow.ArrowInvalid(f"{there} of its {len(held)} rows hold {name}")
+    return column
 
 
 def memory_mapped(source: Source, files: dict[str, list[Path]]):
@@ -158,7 +179,7 @@ def memory_mapped(source: Source, files: dict[str, list[Path]]):
     try:
         return datasets.load_dataset("parquet", data_files=files, columns=list(source.columns))
     except Exception as error:  # whatever it raises for damage, or for a full disk
-        reason = _first_line(error.__cause__ or error)
+        reason = first_line(error.__cause__ or error)
         cache = datasets.config.HF_DATASETS_CACHE
         said = f"{source.name}'s parquet files cannot be laid out for random access in {cache}"
         remedy = "fetch a damaged file again, or set HF_DATASETS_CACHE to a disk with more room"
@@ -199,7 +220,7 @@ def _why_not(source: Source, error: Exception) -> str:
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     if not isinstance(error, errors.GatedRepoError) and status not in (401, 403):
-        said = f"{source.name} could not be downloaded ({_first_line(error)}): {ONLINE}"
+        said = f"{source.name} could not be downloaded ({first_line(error)}): {ONLINE}"
         return f"{said}, or put its files under a data root."
     if get_token() is None:
         said = f"{source.name} is a gated dataset, and there is no token of the hub here"
@@ -238,5 +259,5 @@ def _hash(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

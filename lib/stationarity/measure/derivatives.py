@@ -33,6 +33,7 @@ def trainable(model: nn.Module) -> list[Tensor]:
         for wrong, said in (
             (nn.parameter.is_lazy, "is lazy: give it values by a first call"),
             (Tensor.is_complex, "is complex: make it two real ones"),
+            (lambda p: p.layout != torch.strided, "is sparse: make it dense"),
             (Tensor.is_inference, "was made in inference_mode(): make it, or a clone, outside"),
             (
                 lambda p: p.dtype == torch.float16,

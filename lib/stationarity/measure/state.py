@@ -24,7 +24,7 @@ from torch.utils import checkpoint
 from .derivatives import CHANGED, REMEDIES
 
 SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
-WROTE = "the backward pass writes .grad: use non-reentrant checkpoints"
+WROTE = "backward passes write .grad: use non-reentrant checkpoints, and objectives without one"
 HOOKS = "_backward_hooks", "_backward_pre_hooks"  # which change gradients, not the loss
 TABLES = dict, list, set, collections.deque
 RANDOM = torch.Generator, np.random.Generator, np.random.RandomState, random.Random
@@ -102,7 +102,7 @@ def _put_back(tensor: Tensor, value: Tensor) -> bool:
         tensor.data = value.clone()
         return True
     if tensor.layout == torch.strided:
-        floats = tensor.is_floating_point()
+        floats = tensor.is_floating_point() or tensor.is_complex()
         if tensor.equal(value) or (floats and tensor.nan_to_num().equal(value.nan_to_num())):
             return False
     tensor.data.copy_(value)
@@ -137,7 +137,8 @@ class Before:
         own = (v for v in tensors if v.layout != torch.strided or 0 not in v.stride())
         self.tensors = [[v, v.detach().clone(), v.grad_fn, v._version] for v in own]
         arrays = (one for one in reached if isinstance(one, np.ndarray))
-        self.arrays = [(one, one.copy()) for one in arrays if one.flags.writeable]
+        whole = (one for one in arrays if one.flags.writeable and not one.dtype.hasobject)
+        self.arrays = [(one, one.copy()) for one in whole]
         self.unseen = False  # a change of a tensor or an array that no graph sees
         self.modes = [(m, m.training) for m in modules if "training" not in vars(m)]
         self.devices = {p.device for p in parameters if p.device.type != "cpu"}

@@ -181,6 +181,14 @@ class Place:
     device: str = "cpu"
     keeper: Keeper = field(default_factory=Keeper)
 
+    def load(self, load: Callable, name: str, **how):
+        """Return ``load(name, ...)``, data that the run is held to."""
+        dataset = load(name, data_root=self.data_root, device=self.device, **how)
+        told = "This run was begun on other data: give the data root that they are in, or where"
+        told += ' files were but mended, delete the entry "data" of its run.json'
+        self.keeper.hold("data", dataset.provenance, told)
+        return dataset
+
 
 def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None:
     """Return the newest checkpoint that can be read, on the device; None without one.

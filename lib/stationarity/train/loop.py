@@ -202,20 +202,17 @@ def loss_of(settings: Training | LanguageTraining) -> measure.Objective:
 
 def load_data(settings: Training | LanguageTraining, place: Place):
     """Return the dataset of the settings: see :mod:`stationarity.data`."""
-    how = {"data_root": place.data_root, "device": place.device}
-    how["dtype"] = torch.float64 if settings.precision == "float64" else torch.float32
+    how = {"dtype": torch.float64 if settings.precision == "float64" else torch.float32}
     names = {"batch_size", "seed", "segment", "tokens", "steps_per_epoch", "examples"}
     names |= {"classes", "sampling", "crop_padding", "flip", "image_size", "label_noise"}
     how |= settings.model_dump(include=names)  # of these, those that it has
     if settings.model == "transformer_xl":
-        return data.load_text(settings.dataset, context=settings.measure_context, **how)
-    return data.load(settings.dataset, **how)
+        how["context"] = settings.measure_context
+        return place.load(data.load_text, settings.dataset, **how)
+    return place.load(data.load, settings.dataset, **how)
 
 
 def _check_data(state: State, keeper: Keeper) -> None:
-    told = "This run was begun on other data: give the data root that it was begun with, or"
-    told += ' where files were but mended, delete the entry "data" of its run.json'
-    keeper.hold("data", state.dataset.provenance, told)
     told = "This run was begun on {} processes: go on with it on as many, by --devices"
     keeper.hold("processes", distributed.size(), told)
     size, count = state.settings.batch_size, state.dataset.count

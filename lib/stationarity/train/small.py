@@ -101,7 +101,7 @@ class Task:
 def load(settings: SmallNet, place: Place) -> Task:
     """Load the data; raises :class:`UsageError` where they cannot be had."""
     how = settings.model_dump(include={"batch_size", "examples", "label_noise"})
-    dataset = data.load(settings.dataset, **how, data_root=place.data_root, device=place.device)
+    dataset = place.load(data.load, settings.dataset, **how)
     inputs, labels = whole(dataset.partition())
     widths = (inputs.shape[1], *settings.hidden, dataset.classes)
     test = whole(dataset.test_batches())

@@ -47,7 +47,7 @@ def lightning_callback(*, objective: Callable | None = None, batches=None, **how
     """Return a Lightning ``Callback`` that watches the training it is given to.
 
     ``objective`` (module, batch) is by default the loss of ``training_step``, whose logging
-    is silenced meanwhile. After the end ``callback.watch`` is closed, and has the run. The watch
+    is silenced meanwhile, in the precision of the parameters. After the end ``callback.watch`` is closed, and has the run. The watch
     is kept in Lightning's checkpoints. A module that optimizes by hand, as with several
     optimizers, is refused: only its own ``training_step`` knows whose step has which loss.
     """
@@ -102,10 +102,11 @@ def lightning_callback(*, objective: Callable | None = None, batches=None, **how
 
 def _of_training_step(trainer) -> Callable:
     def objective(module, batch):
-        device = next(module.parameters()).device
-        batch = trainer.strategy.batch_to_device(batch, device)
+        device, precision = next(module.parameters()).device, trainer.precision_plugin
+        batch = trainer.strategy.batch_to_device(precision.convert_input(batch), device)
         silent = {"log": mock.DEFAULT, "log_dict": mock.DEFAULT}
-        with mock.patch.multiple(module, **silent):
+        plainly = torch.autocast(device.type, enabled=False)
+        with mock.patch.multiple(module, **silent), precision.train_step_context(), plainly:
             output = module.training_step(batch, 0)
         return output["loss"] if isinstance(output, dict) else output
 
@@ -117,8 +118,9 @@ def transformers_callback(
 ):
     """Return a ``TrainerCallback`` that watches the training it is given to.
 
-    ``objective`` (model, batch) is by default ``model(**batch).loss``. The loss of a step is
-    what the model returned in its forward passes. The watch is kept beside the checkpoints of
+    ``objective`` (model, batch) is by default ``model(**batch).loss``; where the ``Trainer``
+    smooths labels it must be given. The loss of a step is what the model returned in its
+    forward passes, if it did. The watch is kept beside the checkpoints of
     the ``Trainer``, and goes on with ``resume_from_checkpoint``; where that lies outside
     ``output_dir``, ``checkpoint`` is its folder, which callbacks are not told. After the end
     ``callback.watch`` is closed, and has the run.
@@ -129,6 +131,10 @@ def transformers_callback(
         watch, handle, measuring = None, None, False
 
         def on_train_begin(self, args, state, control, model=None, optimizer=None, **others):
+            if args.label_smoothing_factor and objective is None:
+                said = f"The Trainer smooths labels by {args.label_smoothing_factor}, and the"
+                remedy = "give the callback an objective that smooths them too"
+                raise UsageError(f"{said} model's own loss does not: {remedy}.")
             self.losses = _Losses()
             loader = others.get("train_dataloader")
             drawn = batches if batches is not None else loader
@@ -168,7 +174,9 @@ def transformers_callback(
 def _of_outputs(model, batch):
     device = next(model.parameters()).device
     moved = {k: x.to(device) if isinstance(x, torch.Tensor) else x for k, x in batch.items()}
-    outputs = model(**moved)
+    plain = getattr(model, "_original_forward", model.forward)  # without Accelerate's autocast
+    with mock.patch.object(model, "forward", plain):
+        outputs = model(**moved)
     if outputs.get("loss") is None:
         said = "The model returns no loss for a batch"
         raise UsageError(f"{said}: give labels with it, or an objective of your own.")

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from ..errors import UsageError
 
@@ -37,6 +38,30 @@ def check(name: str, every, measure_batches: int, sharpness_batches: int | None)
         said = f"sharpness_batches={sharpness_batches} must be from 1 to {half}"
         half_of = f"half of measure_batches={measure_batches}, as many others check them"
         raise UsageError(f"{said}, {half_of}: give fewer, or raise measure_batches.")
+
+
+def check_sizes(batch_size: int | None, measured_batch_size: int | None) -> None:
+    """Raise :class:`UsageError` for numbers of examples that cannot be."""
+    given = {"batch_size": batch_size, "measured_batch_size": measured_batch_size}
+    for name, size in given.items():
+        if size is not None and not size >= 1:
+            raise UsageError(f"{name}={size} must be a number of examples, at least 1.")
+
+
+def same_size(given: int, found: int) -> None:
+    """Raise :class:`UsageError` where a step's batch has other rows than it has examples."""
+    if given != found:
+        said = f"batch_size={given}, and the first dimension of the training's own batch makes"
+        remedy = "give measured_batch_size, the examples of a batch that is measured"
+        raise UsageError(f"{said} a step of {found}: {remedy}.")
+
+
+def one_number(loss) -> None:
+    """Raise :class:`UsageError` for a loss that is not one number."""
+    count = loss.numel() if isinstance(loss, Tensor) else np.size(loss)
+    if count != 1:
+        said = f"The loss that watch.step was given has {count} numbers"
+        raise UsageError(f"{said}: give the mean loss of the step, one number.")
 
 
 def check_device(device) -> None:

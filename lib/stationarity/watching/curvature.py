@@ -49,7 +49,7 @@ def bracket(watch, batches: list) -> list[tuple]:
         values = _along(watch, fresh, root * top.eigenvectors[0], shift)
         rows.append(("fresh_curvature", *mean_and_error(values)))
     if watch.optimizer:
-        rows.append(("stable_sharpness", _stable(watch.optimizer)))
+        rows.append(("stable_sharpness", _stable(watch)))
     return rows
 
 
@@ -83,16 +83,11 @@ def _along(watch, batches: list, direction: Tensor, shift) -> list[float]:
     return values
 
 
-def _fastest(optimizer) -> dict:
-    """Return the parameter group with the highest rate."""
-    return max(optimizer.param_groups, key=lambda group: float(group["lr"]))
-
-
-def _stable(optimizer) -> float:
+def _stable(watch) -> float:
     """Return the largest stable curvature, in the fastest group's terms."""
-    rate = {"lr": _fastest(optimizer)["lr"]}
-    groups = optimizer.param_groups
-    return min(optimizers.stable_curvature(optimizer, group | rate) for group in groups)
+    groups = watch.followed.groups()
+    rate = {"lr": max(group["lr"] for group in groups)}
+    return min(optimizers.stable_curvature(watch.optimizer, group | rate) for group in groups)
 
 
 def scales(watch) -> tuple:
@@ -103,14 +98,15 @@ def scales(watch) -> tuple:
     """
     if watch.optimizer is None:
         return 1.0, 0.0
-    groups, top = watch.optimizer.param_groups, float(_fastest(watch.optimizer)["lr"])
+    groups = watch.followed.groups()
+    top = max(group["lr"] for group in groups)
     adam = optimizers.name_of(watch.optimizer) != "SGD"
-    if not adam and all(float(group["lr"]) == top for group in groups):
+    if not adam and all(group["lr"] == top for group in groups):
         return 1.0, 0.0
     roots, shifts = [], []
     for p, number in zip(watch.parameters, watch.steps.of):
         group = groups[number]
-        whole = torch.full_like(p, float(group["lr"]) / top if top else 1.0)
+        whole = torch.full_like(p, group["lr"] / top if top else 1.0)
         other = optimizers.preconditioner(watch.optimizer, group, p) if adam else None
         roots.append((whole if other is None else whole / other).sqrt_())
         inside = adam and not optimizers.decoupled(watch.optimizer, group)

@@ -92,7 +92,7 @@ def level(values: ArrayLike, errors: ArrayLike | None = None, together: int = 1)
     values = np.asarray(values, float)
     if len(values) < 5:
         said = f"A level needs at least five measured values, not {len(values)}"
-        raise UsageError(f"{said}: measure more often, or train longer at this rate.")
+        raise UsageError(f"{said}: measure more often (`every`), or train longer at this rate.")
     degrees = min(DEGREES, len(values) - 2)
     coefficients = polynomials(len(values), degrees + 2) @ values
     noise = np.sqrt(np.mean(coefficients[2:] ** 2))

@@ -1,9 +1,11 @@
 """Fresh batches for a measurement, which leave the training's own as they are."""
 
+import collections
 import contextlib
 import hashlib
 import inspect
 import random
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -19,7 +21,10 @@ from ..runs.seeds import seed_of
 
 PLAIN = (data.RandomSampler, data.SequentialSampler, data.distributed.DistributedSampler)
 SAMPLE = 2**12  # entries of a tensor that a batch is recognised by
-DEPTH = 4  # of what is looked through for random states
+LEAST, SORTED = 16, 2**14  # entries of a row, at least; and rows in any order, at most
+FEW = 4  # batches that the data of a loader make up: fewer are a part of a training, perhaps
+MOST = 4096  # things that are looked through for random states, the nearest first
+PLAIN_VALUES = Tensor, np.ndarray, str, bytes, int, float, type(None)
 FRESH = "give an iterable that draws anew each time, or a function of the step and the count"
 
 
@@ -42,10 +47,10 @@ class Draws:
         elif isinstance(source, Iterable):
             own = _own_draws(source) if isinstance(source, data.DataLoader) else None
             self.make, self.own = own or (lambda step, count: source), own is not None
-            self.part = self.own and _size_of(source) * distributed.size() < len(source.dataset)
+            self.part = self.own and _is_part(_size_of(source), len(source.dataset))
         else:
             raise UsageError(f"The batches cannot be {source!r:.40}: {FRESH}.")
-        self.source, self.earlier = source, frozenset()
+        self.source, self.earlier, self.looked = source, frozenset(), False
 
     @contextlib.contextmanager
     def seeded(self, step: int) -> Iterator[None]:
@@ -73,7 +78,9 @@ class Draws:
         These are half of them or more that are repeated, or all of them those of the
         measurement before: a few may coincide by chance.
         """
-        seen = []
+        if not self.looked:
+            _check_stream(self.source)
+        seen, self.looked = [], True
         for batch in self.make(step, count):
             seen.append(mark_of(batch))
             yield batch
@@ -86,11 +93,36 @@ class Draws:
             return
         if 2 * len({*seen}) <= count:
             said = "Half the batches of one measurement are the same as others of it"
-            raise UsageError(f"{said}: {FRESH}.")
+            whole = "measure_batches=1 is for one batch of the whole training set"
+            raise UsageError(f"{said}: {FRESH}; {whole}.")
         if self.earlier.issuperset(seen):
             said = "The batches are those of the measurement before, and no fresh ones"
             raise UsageError(f"{said}: {FRESH}.")
         self.earlier = frozenset(seen)
+
+
+def _check_stream(source) -> None:
+    """Raise :class:`UsageError` for a data set that goes on where the training draws from it."""
+    if isinstance(source, data.DataLoader) and not source.num_workers:  # which have copies
+        source = source.dataset
+    begins = getattr(type(source), "__iter__", None)
+    if not isinstance(source, data.IterableDataset) or inspect.isgeneratorfunction(begins):
+        return
+    if iter(source) is iter(source):
+        said = "The batches come from one stream, and measurements would take theirs from it"
+        raise UsageError(f"{said}: give the watch a stream of its own that begins anew.")
+
+
+def _is_part(size: int, count: int) -> bool:
+    """Return whether a batch is a part of the data; warn where it is a large one."""
+    size *= distributed.size()
+    if size < count < FEW * size:
+        said = f"The loader for measurements has {count} examples, a batch {size} of them"
+        remedy = "where the training has more, give the watch its own loader"
+        warnings.warn(
+            f"{said}, and shows less noise than more data have: {remedy}.", stacklevel=4
+        )
+    return size < count
 
 
 def _own_draws(loader: data.DataLoader) -> Callable | None:
@@ -132,26 +164,25 @@ def reseed(one, seed: int) -> None:
 
 def random_states(source) -> list:
     """Return the generators that a source of batches holds, or that its functions know."""
-    found, seen, waiting = [], set(), [(source, 0)]
-    while waiting:
-        one, depth = waiting.pop()
-        if id(one) in seen or isinstance(one, Tensor | np.ndarray | str | bytes):
+    generators, seen, waiting = [], {}, collections.deque([source])
+    while waiting and len(seen) < MOST:
+        one = waiting.popleft()
+        if id(one) in seen or isinstance(one, PLAIN_VALUES):
             continue
-        seen.add(id(one))
+        seen[id(one)] = one  # kept, as another may get the place of one that is gone
         if isinstance(one, RANDOM):
-            found.append(one)
+            generators.append(one)
         elif isinstance(one, CALLS):
-            held = [getattr(one, name, None) for name in PARTS]
+            waiting += [getattr(one, name, None) for name in PARTS]
             if inspect.isfunction(one) and not str(one.__module__).startswith("torch"):
                 known = inspect.getclosurevars(one)
-                held += [*known.nonlocals.values(), *known.globals.values()]
-            waiting += [(part, depth + 1) for part in held if depth < DEPTH]
-        elif depth < DEPTH and not (inspect.isclass(one) or inspect.ismodule(one)):
+                waiting += [*known.nonlocals.values(), *known.globals.values()]
+        elif not (inspect.isclass(one) or inspect.ismodule(one)):
             held = one if isinstance(one, dict | list | tuple) else getattr(one, "__dict__", ())
             held = list(held.values()) if isinstance(held, dict) else held
             if len(held) < 100:  # no data
-                waiting += [(part, depth + 1) for part in held]
-    return found
+                waiting += held
+    return generators
 
 
 def tensors(batch) -> Iterator[Tensor]:
@@ -167,12 +198,22 @@ def tensors(batch) -> Iterator[Tensor]:
 
 
 def mark_of(batch) -> bytes:
-    """Return what tells a batch from others: a hash of a sample of its numbers."""
+    """Return what tells a batch from others: a hash of a sample of its numbers.
+
+    It is that of the same rows in another order, too, up to ``SORTED`` of them.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for tensor in tensors(batch):
-        flat = tensor.detach().reshape(-1)
-        sample = flat[:: max(len(flat) // SAMPLE, 1)].cpu()
-        digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
+        rows = tensor.detach().reshape(len(tensor) if tensor.dim() else 1, -1)
+        if 0 < len(rows) <= SORTED and rows.shape[1]:
+            columns = max(SAMPLE // len(rows), LEAST)
+            sample = rows[:, :: max(rows.shape[1] // columns, 1)].cpu().contiguous()
+            numbers = sample.view(torch.uint8).numpy()
+            digest.update(np.sort(numbers.view(f"V{numbers.shape[1]}"), axis=0).tobytes())
+        else:
+            flat = rows.reshape(-1)
+            sample = flat[:: max(len(flat) // SAMPLE, 1)].cpu()
+            digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
     return digest.digest() if next(tensors(batch), None) is not None else repr(batch).encode()
 
 
@@ -182,20 +223,20 @@ def size_of(batch) -> int | None:
     return None if first is None else len(first)
 
 
-def halves(batch) -> list | None:
-    """Return a batch's two halves, None where it cannot be cut."""
+def repeated(batch, times: int):
+    """Return the first half of a batch so many times in a row, None where it cannot be cut."""
     size = size_of(batch)
     if not size or size < 2:
         return None
 
-    def cut(part, where: slice):
+    def cut(part):
         if isinstance(part, Tensor):
-            return part[where] if part.dim() and len(part) == size else part
+            rows = part.dim() and len(part) == size
+            return torch.cat([part[: size // 2]] * times) if rows else part
         if isinstance(part, dict):
-            return {key: cut(one, where) for key, one in part.items()}
+            return {key: cut(one) for key, one in part.items()}
         if isinstance(part, list | tuple) and not hasattr(part, "_fields"):
-            return type(part)(cut(one, where) for one in part)
+            return type(part)(map(cut, part))
         return part
 
-    middle = size // 2
-    return [cut(batch, slice(0, middle)), cut(batch, slice(middle, 2 * middle))]
+    return cut(batch)

@@ -75,6 +75,8 @@ def fluctuation_dissipation(
     groups, beta = watched.facts["groups"], watched.momentum
     if watched.adaptive:
         raise UsageError("Adam's step is no linear function of the gradients.")
+    if not watched.steady:
+        raise UsageError("It is derived for a rate, a momentum and a decay that are held.")
     different = math.isnan(beta) or len(set(watched.rates.tolist())) > 1
     if different or any(group["nesterov"] for group in groups):
         raise UsageError("It is derived for one momentum and one rate, without Nesterov's.")

@@ -5,9 +5,11 @@ import math
 import numpy as np
 
 from ..chapters.numbers import NUMBERS
+from ..errors import UsageError
 from ..stats.estimate import Estimate
 from . import drifts
 from .answers import NO, OPEN, YES, Answer, asks, between, ends
+from .settling import LOWER, rises
 from .watched import Watched
 
 EDGE = (0.85, 1.15)  # of the sharpness over the stable one: it is at the edge
@@ -64,8 +66,10 @@ def edge(watched: Watched, together: int = 1) -> Answer:
         OPEN: "Measure the sharpness more often, and on more batches (sharpness_batches): its"
         " two ends then come nearer to each other.",
     }
-    below = "The largest curvature does not limit the step: a larger rate is stable, as far as"
-    below += " this direction goes."
+    below = "The largest curvature does not limit the step: without noise a larger rate would"
+    below += " be stable along it; noise may forbid it."
+    if rises(watched, together):
+        below = f"The curvature does not say why: below its edge, too, noise can. {LOWER}"
     above = "A quadratic would diverge: lower the rate if the loss is not falling."
     advice[NO] = below if ratio.high < EDGE[0] else above
     return verdict, ratio, why, advice[verdict]
@@ -73,6 +77,8 @@ def edge(watched: Watched, together: int = 1) -> Answer:
 
 def _ends(watched: Watched, together: int) -> tuple[Estimate, Estimate | None]:
     """Return both ends of the bracket; of full batches the first alone, which is exact."""
+    if "sharpness" not in watched.series and watched.facts.get("sharpness"):
+        raise UsageError(f"The sharpness was {watched.facts['sharpness']}.")
     values, errors = _over_stable(watched, "sharpness")
     top, least = drifts.level(values, None, together), None
     wrong = float(np.nan_to_num(errors, posinf=math.inf).mean())

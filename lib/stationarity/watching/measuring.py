@@ -2,22 +2,24 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator
 
 import torch
 
 from ..errors import UsageError
 from ..measure.curvature import spare_memory
-from ..measure.derivatives import gradients
+from ..measure.derivatives import CHANGED, gradients
 from ..measure.state import without_trace
 from ..runs import distributed
 from . import curvature
-from .fresh_batches import halves, size_of
+from .fresh_batches import repeated, size_of
 from .noise import Gradients, Noise
 
 COPIES = 47  # gradients that the curvature holds in memory
 ROUNDING = 1e-5  # of the mean gradient's norm: less is no noise of batches
-SUM = 1.5  # of two halves' losses over that of the whole: 2 for a mean, 1 for a sum
+LEFT = -2  # what a process says whose curvature failed; others say how many graphs they keep
+GROWS, EVEN = 0.1, 0.1  # by which a sum of twice as many is larger at least; and steps differ
 
 
 class Measurement:
@@ -33,8 +35,7 @@ class Measurement:
         with plainly(watch.steps.device):
             self._note_gradient()
             if self._bears_curvature():
-                for row in curvature.bracket(watch, self.batches):
-                    self.note(*row)
+                self._note_curvature()
 
     def note(self, quantity: str, value: float, error: float = math.nan, of: str = "") -> None:
         self.rows.append((quantity, float(value), float(error), of))
@@ -47,8 +48,10 @@ class Measurement:
                 for loss in before.losses(watch.objective, self._drawn()):
                     collected.add(gradients(loss, watch.parameters), loss)
             if not watch.checked:
-                self._check_mean(before, collected.losses[0])
-            examples = (size_of(self.batches[0]) or 0) * distributed.size()
+                self._check_mean(before)
+            examples = watch.measured_size or (
+                (size_of(self.batches[0]) or 0) * distributed.size()
+            )
             population = 1 if watch.count == 1 else None
             noise = collected.noise(self._decay(), examples or 1, population)
         self._check_examples(examples)
@@ -62,15 +65,25 @@ class Measurement:
                 self.batches.append(batch)
             yield batch
 
-    def _check_mean(self, before, loss) -> None:
-        """Raise :class:`UsageError` for a loss that grows with the number of examples."""
-        if (parts := halves(self.batches[0])) is None:
+    def _check_mean(self, before) -> None:
+        """Raise :class:`UsageError` for a loss that grows with the number of examples.
+
+        That of the same examples once, twice and three times is to grow by steps of one size:
+        one that compares examples with each other, as InfoNCE, grows by ever smaller ones.
+        """
+        parts = [repeated(self.batches[0], times) for times in (1, 2, 3)]
+        if parts[0] is None:
             return
-        total = math.nan
+
+        def settled(model, batch):  # without dropout and statistics of the batch
+            return self.watch.objective(model.eval(), batch)
+
+        losses = [math.nan] * 3
         with contextlib.suppress(RuntimeError, ValueError, IndexError), torch.no_grad():
-            total = sum(float(one) for one in before.losses(self.watch.objective, parts))
-        if 0 < total / (float(loss) or math.nan) < SUM:
-            said = "The objective is a sum over the examples: half a batch has half its loss"
+            losses = [float(one) for one in before.losses(settled, parts)]
+        first, second = losses[1] - losses[0], losses[2] - losses[1]
+        if abs(second - first) < EVEN * abs(first) and first / (losses[0] or math.nan) > GROWS:
+            said = "The objective is a sum over the examples: it grows with their number"
             raise UsageError(f"{said}. Return the mean.")
 
     def _check_examples(self, examples: int) -> None:
@@ -80,15 +93,15 @@ class Measurement:
             said = (
                 "How many examples a batch holds cannot be seen, as its first tensor has none"
             )
-            raise UsageError(f"{said}: let batches begin with a tensor of a row an example.")
+            remedy = "give measured_batch_size, or let them begin with a row an example"
+            raise UsageError(f"{said}: {remedy}.")
         size = self.watch.batch_size or examples * self.watch.accumulate
         self.watch.batch_size = told["batch_size"] = size
         told["measured_batch_size"] = examples
 
     def _decay(self) -> Iterator:
         """Yield what a weight decay within the gradient adds to it, tensor by tensor."""
-        optimizer = self.watch.optimizer
-        groups = optimizer.param_groups if optimizer else [{"weight_decay": 0.0}]
+        groups = self.watch.followed.settings or [{"weight_decay": 0.0}]
         for p, number in zip(self.watch.parameters, self.watch.steps.of):
             yield p.detach() * float(groups[number]["weight_decay"])
 
@@ -122,6 +135,30 @@ class Measurement:
                 told = f"left out: it takes {COPIES * size / 1e9:.2g} GB"
                 watch.table.info["watch"]["sharpness"] = told
         return watch.sharpness
+
+    def _note_curvature(self) -> None:
+        """Note the curvature; where it cannot be computed, leave it out from here on."""
+        watch, rows, reason = self.watch, [], ""
+        try:
+            rows = curvature.bracket(watch, self.batches)
+        except (RuntimeError, ValueError) as error:
+            if str(error) == CHANGED:  # which is wrong of the gradient, too
+                raise
+            reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+            said = f"The curvature cannot be computed ({reason})"
+            failed = UsageError(f"{said}: give sharpness=False, and all else is watched.")
+            failed.__cause__ = error
+        # Others may wait in a sum of all processes for one that failed alone, which ends them.
+        state = torch.tensor([LEFT if reason else 0], device=watch.steps.device)
+        all_left = bool((distributed.joined_up(state, 0) == LEFT).all())
+        if reason and (watch.asked or not all_left):
+            raise failed
+        if reason:
+            watch.sharpness = False
+            watch.table.info["watch"]["sharpness"] = f"left out: {reason}"
+            warnings.warn(f"{said}: it is left out, all else is watched.", stacklevel=6)
+        for row in rows:
+            self.note(*row)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,50 @@ BUFFERS = {"SGD": "momentum_buffer", "Adam": "exp_avg", "AdamW": "exp_avg"}
 ALONE = "loss, gradient, noise, curvature and displacements are watched with optimizer=None"
 
 
+SETTINGS = "momentum", "betas", "weight_decay", "nesterov", "dampening"  # of a group
+
+
+class Followed:
+    """What the steps of an optimizer, or of None, are taken with.
+
+    A scheduler may have changed rates, momenta and decays before a step is noted: those that
+    it was taken with are seen by a hook. ``settings`` are those of the groups but for the
+    rates, ``facts`` and ``forgetting`` what follows from them.
+    """
+
+    def __init__(self, optimizer):
+        self.optimizer, self.hook = optimizer, None
+        self.stepped, self.rates = None, rates(optimizer)  # of a step that is not noted yet
+        self._look(settings(optimizer))
+        if optimizer:
+            self.hook = optimizer.register_step_post_hook(self._see)
+
+    def _look(self, now: list[dict]) -> None:
+        self.settings, self.facts = now, facts(self.optimizer)
+        self.forgetting = forgetting(self.optimizer)
+
+    def _see(self, *_) -> None:
+        skips = getattr(self.optimizer, "found_inf", None)  # of a fused one, by its scaler
+        if skips is None or not skips:
+            self.stepped, now = rates(self.optimizer), settings(self.optimizer)
+            if now != self.settings:
+                self._look(now)
+
+    def noted(self) -> list:
+        """Return the rates of the step that is noted now."""
+        self.rates, self.stepped = self.stepped or [], None
+        return self.rates
+
+    def groups(self) -> list[dict]:
+        """Return the parameter groups as the step had them that was noted last."""
+        known = zip(self.optimizer.param_groups, self.rates, self.settings)
+        return [group | {"lr": float(rate)} | kept for group, rate, kept in known]
+
+    def close(self) -> None:
+        if self.hook:
+            self.hook.remove()
+
+
 def plain(optimizer):
     """Return the optimizer within those that wrap it; :class:`UsageError` for an unknown one."""
     while optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
@@ -93,6 +137,12 @@ def rates(optimizer) -> list:
             rate = rate.detach().clone()
         by_group.append(rate)
     return by_group
+
+
+def settings(optimizer) -> list[dict]:
+    """Return the groups' :data:`SETTINGS`, those that they have."""
+    held = optimizer.param_groups if optimizer else ()
+    return [{name: group[name] for name in SETTINGS if name in group} for group in held]
 
 
 def forgetting(optimizer) -> list[float]:

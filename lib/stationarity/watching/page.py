@@ -98,7 +98,8 @@ def _about(report: dict) -> str:
     if window["constant_rate"]:
         said += f"the last two thirds of the stage since step {window['stage_begins']:,}"
         return f"{said} at the constant rate {rates}."
-    never = f": the rate never stands still, and is {rates} at the end." if rates else "."
+    moves = "rate, momentum or decay never stands still, and the rate is"
+    never = f": {moves} {rates} at the end." if rates else "."
     return f"{said}the last third{never}"
 
 

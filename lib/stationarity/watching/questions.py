@@ -28,7 +28,7 @@ from ..stats.estimate import Estimate
 from . import identities
 from .answers import NO, OPEN, UNKNOWN, YES, Answer, all_of, asks, number, opposite
 from .limits import batch, edge
-from .settling import HOLD, gradient, loss, spread, weights
+from .settling import HOLD, LOWER, gradient, loss, spread, weights
 from .watched import Watched
 
 QUESTIONS = loss, gradient, weights, spread, edge, batch
@@ -59,10 +59,13 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
     elif vanished == YES:
         why = "The gradient has come to within 1 % of its norm at the start"
         rest = {
-            YES: ", and the loss has settled: both have come to rest.",
+            YES: ", and the loss has settled: loss and gradient have come to rest. Whether the"
+            " weights have is another question.",
             NO: ", but the loss still changes.",
         }
         why += rest.get(settled, "; whether the loss has settled cannot be judged.")
+    elif answers["loss"].advice == LOWER:
+        why = "The loss rises: this is no state that a theory of the papers is about."
     elif settled == NO:
         why = "The loss still changes: this is learning, and not yet the state after it."
     elif verdict == YES and not watched.steady:
@@ -73,12 +76,7 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
     elif verdict == YES:
         why = "The loss has settled and the gradient has not vanished: the state that Zhang et"
         why += " al. describe."
-        moving = answers["spread"].verdict
-        moves = {
-            YES: "The weights go on meanwhile, as Kunin et al. report.",
-            NO: "The weights stay in one region: Kunin et al.'s diffusion is not seen.",
-        }
-        why += " " + moves.get(moving, "Whether the weights go on meanwhile cannot be judged.")
+        why += f" {_meanwhile(answers['spread'])}"
     else:
         first = "the loss has settled" if settled == OPEN else "the gradient has vanished"
         why = f"It cannot be judged whether {first}."
@@ -95,6 +93,18 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
                 advice = f"The norm of the weights settles after about {MEMORIES / count:.2g}"
                 advice += " times as many steps at this rate and decay."
     return verdict, passed, why, advice
+
+
+def _meanwhile(spread: Answer) -> str:
+    """Say what the weights do while the loss has settled, from the answer whether they diffuse."""
+    goes = "go on meanwhile, as Kunin et al. report"
+    if spread.low > 1:
+        goes = "travel meanwhile, as in a drift, and faster than a diffusion"
+    said = {
+        YES: f"The weights {goes}.",
+        NO: "The weights stay in one region: Kunin et al.'s diffusion is not seen.",
+    }
+    return said.get(spread.verdict, "Whether the weights go on meanwhile cannot be judged.")
 
 
 def answers(watched: Watched, together: int = 1) -> list[Answer]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from ..errors import from_home
 from ..runs import records
 from ..runs.records import Run
 from . import page, questions, scales
@@ -79,8 +80,7 @@ def text(shown: dict) -> str:
 def write(run: Run, path: str | Path, *, jointly: bool = False) -> Path:
     """Write the report of a watched run as one HTML page, and return its path."""
     content = page.page(run, report(run, jointly=jointly))
-    _whole(path, lambda to: to.write_text(content, encoding="utf-8"))
-    return Path(path)
+    return _whole(path, lambda to: to.write_text(content, encoding="utf-8"))
 
 
 def write_table(run: Run, path: str | Path) -> None:
@@ -89,5 +89,6 @@ def write_table(run: Run, path: str | Path) -> None:
     _whole(path, lambda to: run.metrics.to_csv(to, **how))
 
 
-def _whole(path: str | Path, save: Callable) -> None:
-    records.write_whole(Path(path), save, remedy="choose another place for it")
+def _whole(path: str | Path, save: Callable) -> Path:
+    records.write_whole(from_home(path), save, remedy="choose another place for it")
+    return from_home(path)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..chapters.levels import STABLE, VANISHED
 from ..errors import UsageError
-from ..stats.estimate import Estimate
+from ..stats.estimate import UNKNOWN, Estimate
 from . import diffusion, drifts, identities
 from .answers import (
     NO,
@@ -26,7 +26,8 @@ from .answers import (
 from .watched import Watched
 
 STILL = 1e-6  # of ||theta||^2: a change that float32 does not tell from none
-FALLING = 0.8  # last quarter over first: below it, the little that is left still falls
+FAR = 10.0  # times the loss at the start: a mean above it has risen, whatever its change
+LOWER = "Lower the rate, or go back to earlier weights: the loss rises."
 HOLD = "To have a verdict, hold the rate for a stage and watch that."
 BOUNDED = 0.25  # an exponent below it, and the weights stay where they are
 
@@ -34,44 +35,62 @@ BOUNDED = 0.25  # an exponent below it, and the weights stay where they are
 @asks(
     "Has the loss settled?",
     "change of the loss over the window, as a share of what it lost before",
-    f"yes: its interval lies within ±{percent(STABLE)}; no: else, if it does not hold zero",
+    f"yes: its interval lies within ±{percent(STABLE)}; no: else, if it does not hold zero; where"
+    f" nothing was lost, no: the loss rises, or is {FAR:g} times that at the start",
 )
 def loss(watched: Watched, together: int = 1) -> Answer:
     """Judge the change of the minibatch loss over the window: :func:`~.drifts.change`.
 
-    What was lost is from the first measured loss, taken as exact, to the window's mean.
+    What was lost is from the first measured loss, taken as exact, to the window's mean. Where
+    that is nothing, there is no share: all that is judged is whether the loss rises.
     """
-    values = watched.of("loss").values
-    change = drifts.change(values, together)
-    start = watched.loss_at_the_start
-    lost = start - float(values.mean())
+    values, start = watched.of("loss").values, watched.loss_at_the_start
+    change, lost = drifts.change(values, together), start - float(values.mean())
     if not lost > 0:
-        said = f"The loss was {number(start)} when the watching began and is {number(values.mean())}"
-        raise UsageError(f"{said}: it lost nothing that a change could be a share of.")
+        return _without_a_loss(values, start, change)
     share, quarter = change.gain / lost, len(values) // 4
-    left = float(values[-quarter:].mean() / values[:quarter].mean())
     verdict = within(share, STABLE)
     moves = share.trend if share.trend != "no trend" else "shows no trend"
     why = f"Over the window the loss {moves}: {ends(share, percent)} of the {number(lost)} that"
-    why += f" it lost before. Its mean over the last quarter is {number(left)} of that over the"
-    why += " first."
+    why += " it lost before."
+    if (values > 0).all():  # else a ratio says nothing
+        left = number(float(values[-quarter:].mean() / values[:quarter].mean()))
+        why += f" Its mean over the last quarter is {left} of that over the first."
     if not watched.steady:
         why += f" Meanwhile {watched.course}: a shrinking rate alone can settle a loss."
     longer = max(math.ceil(((share.high - share.low) / 2 / STABLE) ** 2), 2)
     settled = "Against what it lost, more steps at this rate change little: decay the rate or"
-    settled += " average the weights, or stop."
-    if share.high < 0 and left < FALLING:
-        settled += " What is left still falls: where the last digits count, train on."
+    settled += " average the weights"
+    if share.high < 0:
+        settled += ". It still falls: where the last digits count, train on."
+    else:
+        settled += ", or stop."
     if not watched.steady:
         settled = "Nothing: where the schedule has come to, the loss stands still."
     advice = {
         YES: settled,
-        NO: "Train longer at this rate: the loss still falls."
-        if share.high < 0
-        else "Lower the rate, or go back to earlier weights: the loss rises.",
+        NO: "Train longer at this rate: the loss still falls." if share.high < 0 else LOWER,
         OPEN: f"Train about {longer:,} times as long at this rate to tell.",
     }
     return verdict, share, why, advice[verdict]
+
+
+def _without_a_loss(values, start: float, change: drifts.Change):
+    """Return the answer's parts where the window's loss is not below that at the start."""
+    mean = float(values.mean())
+    said = f"The loss was {number(start)} when the watching began and is {number(mean)}"
+    if change.gain.low > 0:
+        why = f"{said}: it rises, by {ends(change.gain)} over the window."
+    elif mean > FAR * start > 0:
+        why = f"{said}: it has risen."
+    else:
+        raise UsageError(f"{said}: it lost nothing that a change could be a share of.")
+    return NO, UNKNOWN, why, LOWER
+
+
+def rises(watched: Watched, together: int = 1) -> bool:
+    """Return whether the loss has not settled because it rises."""
+    return loss(watched, together).advice == LOWER
 
 
 @asks(
@@ -199,7 +218,8 @@ def _at_a_constant_rate(watched: Watched, verdict, estimate, why: str, advice: s
 @asks(
     "Do the weights diffuse?",
     "exponent of the growth of the squared displacement with the lag",
-    f"yes: its interval lies above {BOUNDED}; no: below. 1 is Brownian motion, 2 a straight line",
+    f"yes: its interval lies above {BOUNDED}; no: below. 1 is Brownian motion; above 1 the weights"
+    " travel, as in a drift; 2 is a straight line",
 )
 def spread(watched: Watched, together: int = 1) -> Answer:
     """Judge the exponent c of ||theta_{t+k} - theta_t||^2 ~ k^c, from the sketch.
@@ -219,6 +239,8 @@ def spread(watched: Watched, together: int = 1) -> Answer:
     kind = {NO: "not any more", OPEN: "or not: it cannot be told"}.get(verdict, kind)
     why = f"Over {longest // 3} to {longest} steps the squared displacement grows {kind}:"
     why += f" its exponent is {ends(exponent)}. Longer lags are not seen."
+    if exponent.low > 1:
+        why += " The weights travel, as in a drift: this is more than diffusion."
     advice = {
         YES: "The weights go on although the loss may not: weights from now and from later are"
         " different nets. Average them only over steps within which the loss of the average"

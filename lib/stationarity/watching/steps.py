@@ -46,6 +46,14 @@ class Steps:
     def tensors(self) -> list[Tensor]:
         return [p.detach() for p in self.parameters]
 
+    def moved_otherwise(self) -> bool:
+        """Return whether the weights are others than at the last look; take them as they are."""
+        before = self.before or self.tensors()
+        moved = not all(p.equal(b) for p, b in zip(self.tensors(), before))
+        if moved or self.before is None:
+            self.begin()
+        return moved
+
     def forget(self) -> None:
         """Give the memory of the earlier weights back; :meth:`begin` takes these again."""
         self.before, self.pieces, self.known = None, [], None

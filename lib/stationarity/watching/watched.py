@@ -1,7 +1,7 @@
 """What a watched training says at its end: series over the window that is judged.
 
-The window is the last ``SETTLED_PART`` of the last stage of constant learning rates. Where
-these never stand still, it is the last third of all steps, and what needs a constant rate is
+The window is the last ``SETTLED_PART`` of the last stage of constant learning rates, momenta
+and weight decays. Where these never stand still, it is the last third of all steps, and what needs a constant rate is
 not judged.
 """
 
@@ -88,10 +88,11 @@ class Watched:
         """The first loss that was measured, or else that of the first minibatch.
 
         Raises :class:`UsageError` where the loss that was noted of the steps is another
-        multiple of the measured one, both at the start and in the window.
+        multiple of the measured one, both at the start and in the window, of positive losses.
         """
         names = "loss", "mean_loss"
-        if all(name in self.series and len(self.series[name].values) for name in names):
+        held = [self.series[name].values for name in names if name in self.series]
+        if len(held) == 2 and all(len(one) and (one > 0).all() for one in held):
             first = [self.start[name][0] for name in names]
             last = [float(self.series[name].values.mean()) for name in names]
             ratios = [noted / mean if mean else 1.0 for noted, mean in (first, last)]
@@ -106,7 +107,7 @@ class Watched:
         """Return a quantity over the window; :class:`UsageError` where it was not watched."""
         if quantity not in self.series or not len(self.series[quantity].values):
             said = f"{quantity} was not watched in the steps {self.first} to {self.last}"
-            raise UsageError(f"{said}: watch the training with it, or measure more often.")
+            raise UsageError(f"{said}: watch with it, or measure more often, by `every`.")
         series = self.series[quantity]
         if not np.isfinite(series.values).all():
             said = f"{quantity} is not finite there"
@@ -118,7 +119,9 @@ class Watched:
         """What the first group's learning rate did in the window, as part of a sentence."""
         if not len(self.rates):
             return "no learning rate was watched"
-        return f"the learning rate went from {self.rate_before:.3g} to {self.rates[0]:.3g}"
+        went = f"the learning rate went from {self.rate_before:.3g} to {self.rates[0]:.3g}"
+        changed = self.facts.get("groups_since", 0) > self.first
+        return f"{went}, and momentum or weight decay changed" if changed else went
 
     def mean(self, quantity: str, together: int = 1) -> Estimate:
         """Return the mean of a measured quantity over the window: :func:`~.drifts.level`."""
@@ -155,7 +158,8 @@ def watched(run: Run) -> Watched:
     rates = table[table.quantity == "learning_rate"]
     rates = rates.pivot(index="step", columns="index", values="value").reindex(steps)
     rates = rates.ffill().to_numpy()
-    at = stage(rates)
+    since = run.info["watch"].get("groups_since", 0)  # with other momenta or decays before
+    at = max(stage(rates), int(np.searchsorted(steps, since)))
     steady = rates.shape[1] > 0 and len(steps) - at >= max(STAGE * len(steps), FEWEST)
     begin = at if steady else 0
     part = SETTLED_PART if steady else 1 / 3

@@ -5,23 +5,33 @@ import importlib
 import math
 import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..errors import UsageError
+from ..errors import UsageError, from_home
 from ..measure import Objective
 from ..measure.derivatives import trainable
 from ..runs import distributed, records
 from . import optimizers
-from .checks import check, check_device, most_for_sharpness, same_model, unwrapped
+from .checks import (
+    check,
+    check_device,
+    check_sizes,
+    most_for_sharpness,
+    one_number,
+    same_model,
+    same_size,
+    unwrapped,
+)
 from .fresh_batches import Draws, size_of
 from .measuring import Measurement
 from .pacing import Pace
 from .steps import NUMBERS, RING, Displacements, Steps, mean_of_known
 from .tables import Table, new_info
+
+LOST = 3  # calls in turn whose steps another optimizer seems to have taken
 
 
 class Watch:
@@ -46,13 +56,20 @@ class Watch:
         of the size of a training batch, or else ``batch_size`` says what that is.
     name, root: the run lies in root/name/watched-ID; by default where all runs do.
     every: steps between measurements; None chooses so that they take at most 4 % of the time.
-        The first one follows the first step, and its time is made up for.
+        The first one follows the first step, and its time is made up for. A report needs five
+        in the part that it judges: where one takes the time of t steps, that takes 190 t steps
+        at one rate, and a shorter training needs ``every``. Of small nets t is 15 to 30, and
+        100 to 200 with the curvature.
     measure_batches: M, at least 3; 1 where one batch is the whole training set.
     batch_size: examples of a training step, all processes together; else those of a batch,
         ``accumulate`` times: of so many minibatches a step adds the gradients up.
+    measured_batch_size: examples of a batch of ``batches``, all processes together; by default
+        the first dimension of its first tensor, which is none of examples where time comes
+        first, or tokens are packed.
     sharpness: whether the Hessian's top eigenvalue is measured, on ``sharpness_batches`` of
         the batches (by default 4), at most half of them: as many others check it; None where
-        it fits into half of the free memory (about 47 gradients).
+        it fits into half of the free memory (about 47 gradients), and leaves it out, with a
+        warning, where it cannot be computed: an operation has no second derivative.
     also: writers that get the numbers too: see :mod:`stationarity.watching.exports`.
 
     Measurements are in the parameters' precision, of bfloat16 too, outside autocast; what is
@@ -79,12 +96,14 @@ class Watch:
         every: int | None = None,
         measure_batches: int = 16,
         batch_size: int | None = None,
+        measured_batch_size: int | None = None,
         accumulate: int = 1,
         sharpness: bool | None = None,
         sharpness_batches: int | None = None,
         also: tuple = (),
     ):
         check(name, every, measure_batches, sharpness_batches)
+        check_sizes(batch_size, measured_batch_size)
         self.model, self.objective = unwrapped(model), objective
         self.optimizer, self.draws = optimizers.plain(optimizer), Draws(batches)
         if measure_batches == 1 and self.draws.part:
@@ -93,20 +112,19 @@ class Watch:
         self.parameters = trainable(self.model)
         check_device(self.parameters[0].device)
         self.count, self.batch_size, self.accumulate = measure_batches, batch_size, accumulate
+        self.measured_size = measured_batch_size
         self.few = sharpness_batches or min(4, most_for_sharpness(measure_batches))
-        self.sharpness, self.also = sharpness, [*also]
+        self.sharpness, self.asked, self.also = sharpness, sharpness is True, [*also]
         self.steps = Steps(self.parameters, *optimizers.groups(self.optimizer, self.parameters))
         self.displacements = Displacements(self.parameters)
         self.pace = Pace(every, self.steps.device)
         self.taken, self.row = 0, 0
-        self.rates: list[list] = []
-        self.stepped, self.hook = None, None  # the rates of a step that is not noted yet
-        self.idle = 0  # calls in turn for which the optimizer took no step
-        if self.optimizer:  # a scheduler may change them before it is noted
-            self.hook = self.optimizer.register_step_post_hook(self._see_step)
+        self.rates, self.forgetting = [], []  # of the steps since the last writing, by group
+        self.idle = self.lost = 0  # calls in turn without a step; those where weights moved
+        self.followed = optimizers.Followed(self.optimizer)
         self.memory, self.size = [0.0] * self.steps.groups, 0.0  # the latter: ||theta||^2
         self.checked = self.closed = self.diverged = False
-        self.root = Path(root) if root else records.runs_root()
+        self.root = from_home(root) if root else records.runs_root()
         self.table = Table(None, new_info(self, name))
         self._place(f"watched-{os.urandom(6).hex()}")
 
@@ -122,17 +140,20 @@ class Watch:
         if self.closed:
             said = "This watch is closed"
             raise UsageError(f"{said}: begin a new one for a training that goes on.")
+        one_number(loss)
         if self._skipped():
             return
         self.pace.step_begins()
-        if batch is not None and self.batch_size is None and size_of(batch):
-            self.batch_size = size_of(batch) * distributed.size() * self.accumulate
+        if batch is not None and self.measured_size is None and (size := size_of(batch)):
+            size *= distributed.size() * self.accumulate
+            if self.taken == 0 and self.batch_size:
+                same_size(self.batch_size, size)
+            self.batch_size = self.batch_size or size
         self.taken += 1
         if self.steps.before is None:  # what was before the first step is not known
             self.steps.begin()
         self.steps.take(self.row, loss)
-        self.rates.append(self.stepped or [])
-        self.stepped = None
+        self._note_settings()
         self.displacements.take(self.taken)
         self.row += 1
         if self.row == RING:
@@ -150,8 +171,7 @@ class Watch:
                 writer.close()
             self.table.write("diverged" if self.diverged else status)
             self.closed = True
-            if self.hook:
-                self.hook.remove()
+            self.followed.close()
         return self.run
 
     def __enter__(self):
@@ -199,11 +219,10 @@ class Watch:
         steps = np.arange(self.taken - count + 1, self.taken + 1)
         first = steps == 1  # what was before is not known
         self._add("loss", steps, numbers[:, 0])
-        forgetting = optimizers.forgetting(self.optimizer)
         for index, rates in enumerate(zip(*self.rates) if self.optimizer else ()):
             values = [float(rate) for rate in rates]
             self._add("learning_rate", steps, values, index=index)
-            self.memory[index] += sum(values) * forgetting[index]
+            self.memory[index] += sum(v * f[index] for v, f in zip(values, self.forgetting))
         parts = numbers[:, 1:].reshape(count, groups, len(NUMBERS))
         self.size = float(parts[-1:, :, 1].sum()) if count else self.size
         parts[first, :, 0] = math.nan
@@ -215,7 +234,7 @@ class Watch:
         for step, since, square in self.displacements.distances:
             self.table.add("displacement_square", [step], [float(square)], of=str(since))
         self.table.series = self.displacements.series
-        self.row, self.rates, self.displacements.distances = 0, [], []
+        self.row, self.displacements.distances, self.rates, self.forgetting = 0, [], [], []
         self.table.write(force=False)
 
     def state_dict(self) -> dict:
@@ -232,6 +251,7 @@ class Watch:
             "rank": distributed.rank(),
             "ring": self.steps.ring[: self.row].clone(),
             "rates": rates,
+            "forgetting": [[*one] for one in self.forgetting],
             "distances": distances,
             "displacements": self.displacements.state_dict(),
             "series": series,
@@ -270,19 +290,30 @@ class Watch:
         folder = self.root / self.table.info["experiment"] / identity
         self.table.folder = folder if distributed.rank() == 0 else None
 
-    def _see_step(self, *_) -> None:
-        skips = getattr(self.optimizer, "found_inf", None)  # of a fused one, by its scaler
-        if skips is None or not skips:
-            self.stepped = optimizers.rates(self.optimizer)
+    def _note_settings(self) -> None:
+        """Note with which rates, momenta and decays the step was taken."""
+        self.rates.append(self.followed.noted())
+        self.forgetting.append(self.followed.forgetting)
+        told = self.table.info["watch"]
+        if told["groups"] != self.followed.facts:
+            told["groups_since"] = self.taken
+        told["groups"] = self.followed.facts
 
     def _skipped(self) -> bool:
         """Return whether the optimizer took no step since the last call."""
-        self.idle = self.idle + 1 if self.optimizer and self.stepped is None else 0
+        if not self.optimizer or self.followed.stepped is not None:
+            self.idle = self.lost = 0
+            return False
+        self.idle += 1
+        self.lost = self.lost + 1 if self.steps.moved_otherwise() else 0
+        if self.lost >= LOST:
+            said = f"The weights moved {LOST} times, and not by the optimizer that is watched"
+            raise UsageError(f"{said}: begin a new watch with the one that took over.")
         if self.idle > RING:
             said = f"The optimizer took no step that its hooks tell of before {RING} calls"
             remedy = "call watch.step after optimizer.step(), or watch with optimizer=None"
             raise UsageError(f"{said}: {remedy}, as where a CUDA graph replays the steps.")
-        return self.idle > 0
+        return True
 
     def _add(self, quantity: str, steps, values, index=None) -> None:
         self.table.add(quantity, steps, values, index=index)

@@ -7,7 +7,7 @@ import torch
 from stationarity.chapters.ch06_invariant_measure import reading, two_identities
 from stationarity.chapters.ch06_invariant_measure.two_identities import inner
 from stationarity.runs import metrics
-from stationarity.runs.checkpoints import Keeper
+from stationarity.runs.checkpoints import Keeper, Place
 from stationarity.runs.settings import get
 
 SOFTMAX = get(
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def problem():
-    return two_identities.load(SOFTMAX)
+    return two_identities.load(SOFTMAX, Place())
 
 
 @pytest.fixture(scope="module")

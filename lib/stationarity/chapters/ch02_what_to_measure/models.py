@@ -113,6 +113,12 @@ def of_half_precision() -> nn.Module:
     return model
 
 
+def cast(layers: nn.Module, x: Tensor) -> Tensor:
+    """Compute in float16, as GradScaler's users do."""
+    with torch.autocast(x.device.type, torch.float16):
+        return layers(x)
+
+
 def complex_layer() -> nn.Module:
     """Return a layer with complex weights."""
     weight = nn.ParameterList([torch.ones(3, 2, dtype=torch.complex128)])

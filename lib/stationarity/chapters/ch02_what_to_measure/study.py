@@ -278,8 +278,7 @@ def _norm(tensors) -> float:
 def load(settings: EstimatorStudy | CurvatureStudy | NormalisationStudy, place: Place, **how):
     """Return the settings' data, in float64 and by their batch size if not told ``how``."""
     usual = settings.model_dump(include={"batch_size", "examples", "seed", "label_noise"})
-    usual |= {"dtype": torch.float64, "data_root": place.data_root, "device": place.device}
-    return data.load(settings.dataset, **usual | how)
+    return place.load(data.load, settings.dataset, **usual | {"dtype": torch.float64} | how)
 
 
 def trained(settings, dataset, steps: int, keeper: Keeper) -> nn.Module:

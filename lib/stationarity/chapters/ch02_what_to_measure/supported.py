@@ -24,6 +24,7 @@ from .models import (
     Through,
     adapted,
     attention,
+    cast,
     checkpointed,
     clamping,
     complex_layer,
@@ -154,8 +155,9 @@ CASES = (
     ),
     Case("an expanded buffer", expanded),
     Case("a counter that changes the outputs", counting, twin=net),
-    Case("hooks on gradients", hooked, twin=net),
+    Case("hooks of parameters", hooked, twin=net),
     Case("float16", of_half_precision, DIFFERENCES, ALL),
+    Case("autocast to float16", lambda: Through(cast, net()), DIFFERENCES, ALL),
     Case("inside inference_mode", net, measured=torch.inference_mode),
     Case("a complex parameter", complex_layer, DIFFERENCES, ALL),
     Case(

@@ -36,8 +36,8 @@ def regimes(settings: RegimeStudy, place: Place) -> list[tuple]:
         alike = (r.batch_size, r.sampling, r.loss, r.optimizer, r.hidden, r.examples, r.length)
         groups.setdefault(alike, []).append(r)
     size = max(regime.batch_size for regime in settings.regimes) or 1
-    how = dict(examples=settings.examples, data_root=place.data_root, device=place.device)
-    dataset = data.load(settings.dataset, batch_size=size, **how)
+    how = {"batch_size": size, "examples": settings.examples}
+    dataset = place.load(data.load, settings.dataset, **how)
     whole = data.whole(dataset.partition())
     steps = sum(settings.steps_of(group[0]) for group in groups.values())
     with keeper.progress("regimes", steps):

@@ -72,11 +72,11 @@ class Problem(NamedTuple):
         return math.sqrt(2 * largest), self.weight_decay + largest / 2
 
 
-def load(settings: Identities, data_root=None, device="cpu") -> Problem:
+def load(settings: Identities, place: Place) -> Problem:
     """Return the problem of the settings, on pixels of root mean square norm 4 and a 1."""
-    how = {"dtype": torch.float64, "data_root": data_root, "device": device}
-    how |= settings.model_dump(include={"examples", "label_noise"})
-    dataset = data.load(settings.dataset, batch_size=settings.examples, **how)
+    how = settings.model_dump(include={"examples", "label_noise"})
+    how |= {"dtype": torch.float64, "batch_size": settings.examples}
+    dataset = place.load(data.load, settings.dataset, **how)
     pixels, labels = data.whole(dataset.partition())
     pixels = pixels * (4.0 / pixels.square().sum(1).mean().sqrt())
     return Problem(
@@ -115,7 +115,7 @@ def two_identities(settings: Identities, place: Place) -> list[tuple]:
     measured steps ``loss``, ``gradient_norm_squared``, ``weight_norm``. Errors are standard
     errors over the chains.
     """
-    problem, keeper, rows = load(settings, place.data_root, place.device), place.keeper, []
+    problem, keeper, rows = load(settings, place), place.keeper, []
     with keeper.progress("two_identities", 2 * settings.edges[-1]):
         for sampling in SAMPLINGS:
             how = settings, sampling

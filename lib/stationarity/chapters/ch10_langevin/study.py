@@ -161,8 +161,8 @@ def problem(settings: Regression, place: Place) -> tuple[LeastSquares, NDArray]:
     """
     count, dimensions = settings.examples, settings.dimensions
     if settings.images:
-        how = {"dtype": torch.float64, "data_root": place.data_root, "device": place.device}
-        dataset = data.load(settings.images, batch_size=count, examples=count, **how)
+        how = {"dtype": torch.float64, "batch_size": count, "examples": count}
+        dataset = place.load(data.load, settings.images, **how)
         inputs, labels = (part.cpu().numpy() for part in data.whole(dataset.partition()))
         given = least_squares(inputs, labels == 0, settings.weight_decay)
         return given, -given.minimum

@@ -110,9 +110,8 @@ def problem(settings: MinibatchCurrents, place: Place) -> tuple[Tensor, Tensor, 
     be uncorrelated and have mean square 1: SGD commutes with both, as every output sees the
     same minibatches. :class:`UsageError` where labels are fitted exactly.
     """
-    how = {"dtype": torch.float64, "data_root": place.data_root, "device": place.device}
-    how |= {"batch_size": settings.batch_size, "examples": settings.examples}
-    dataset = data.load(settings.dataset, **how)
+    how = {"batch_size": settings.batch_size, "examples": settings.examples}
+    dataset = place.load(data.load, settings.dataset, dtype=torch.float64, **how)
     pixels, labels = data.whole(dataset.partition())
     pixels = pixels - pixels.mean(0)
     values, vectors = torch.linalg.eigh(pixels.T @ pixels / len(pixels))

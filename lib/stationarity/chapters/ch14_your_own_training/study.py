@@ -34,9 +34,8 @@ def your_training(settings: YourTraining, place: Place) -> list[tuple]:
     run.json gets what a watch knows of its training: ``watched``, by the schedule's name.
     Raises :class:`UsageError` where a training diverges.
     """
-    how = dict(data_root=place.data_root, device=place.device, seed=settings.seed)
-    how |= dict(batch_size=settings.batch_size, segment=settings.context)
-    text = data.load_text(settings.dataset, **how)
+    how = {"batch_size": settings.batch_size, "segment": settings.context}
+    text = place.load(data.load_text, settings.dataset, seed=settings.seed, **how)
     keeper, rows, known = place.keeper, [], {}
     with (
         keeper.progress("your training", settings.total_steps),
