@@ -69,6 +69,7 @@ def installed(elsewhere):
 FACTS = """
 import json, stationarity
 from stationarity.book import claims, results
+from stationarity.chapters import reference
 from stationarity.runs import provenance, records
 run = stationarity.run("descent_map", settings={"times": [10, 100], "trajectories": 5})
 print(json.dumps({
@@ -76,7 +77,7 @@ print(json.dumps({
     "folder": str(run.folder), "versions": run.info["versions"], "commit": run.info["commit"],
     "claims": [claim.name for claim in claims.read()],
     "records": sorted(path.name for path in results.root().glob("*/*")),
-    "reference": len(records.reference("zhang2022-figure1")),
+    "reference": len(reference("zhang2022-figure1")),
     "stale": [one.folder.name for one in stationarity.recorded("settling")
               if not one.made_by_this_code],
 }))
@@ -87,7 +88,8 @@ def test_a_wheel_runs_experiments_and_has_the_claims_records_and_references(
     elsewhere, installed
 ):
     from stationarity.book import claims, results
-    from stationarity.runs import provenance, records
+    from stationarity.chapters import reference
+    from stationarity.runs import provenance
 
     found = json.loads(call(elsewhere, installed, "-c", FACTS))
     assert found["package"].startswith(str(elsewhere / "venv"))
@@ -97,7 +99,7 @@ def test_a_wheel_runs_experiments_and_has_the_claims_records_and_references(
     assert found["commit"] == f"v{provenance.version()}"  # the copy was no repository
     assert found["claims"] == [claim.name for claim in claims.read()]
     assert found["records"] == sorted(path.name for path in results.root().glob("*/*"))
-    assert found["reference"] == len(records.reference("zhang2022-figure1"))
+    assert found["reference"] == len(reference("zhang2022-figure1"))
     kept = results.recorded("settling")
     stale = [one.folder.name for one in kept if not one.made_by_this_code]
     assert found["stale"] == stale

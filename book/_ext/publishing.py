@@ -126,8 +126,7 @@ def citation(app) -> dict:
 def draw_preview(path: Path, title: str):
     """Draw the image of the previews: the paper's curve and ours, 1200 by 630 pixels."""
     from stationarity.book.results import recorded
-    from stationarity.chapters import plots, training_plots
-    from stationarity.runs.records import reference
+    from stationarity.chapters import plots, reference, training_plots
 
     plots.use_style()
     curve = reference("zhang2022-figure1")

@@ -26,7 +26,18 @@ def main(arguments: list[str] | None = None) -> int:
     with contextlib.suppress(AttributeError):  # a terminal may lack Greek letters
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _command(arguments)
+        try:
+            options = _parser().parse_args(arguments)
+            status = options.command(options) or 0
+        except SystemExit as told:  # argparse has shown the help, or what is wrong
+            status = told.code
+        sys.stdout.flush()
+        if error := sys.stdout.error:
+            if isinstance(error, BrokenPipeError):  # its reader has ended, as ``head`` does
+                return 128 + signal.SIGPIPE
+            said = f"What is printed here cannot be written ({error.strerror})"
+            raise UsageError(f"{said}: make room for it, or send it elsewhere.")
+        return status
     except UsageError as error:
         sys.stderr.write(f"stationarity: {error}\n")
         return 2
@@ -41,21 +52,6 @@ def main(arguments: list[str] | None = None) -> int:
             if output.error:  # else the end of the process would try again
                 output.close()
         sys.stdout, sys.stderr = streams
-
-
-def _command(arguments: list[str] | None) -> int:
-    try:
-        options = _parser().parse_args(arguments)
-        status = options.command(options) or 0
-    except SystemExit as told:  # argparse has shown the help, or what is wrong
-        status = told.code
-    sys.stdout.flush()
-    if error := sys.stdout.error:
-        if isinstance(error, BrokenPipeError):  # its reader has ended, as ``head`` does
-            return 128 + signal.SIGPIPE
-        said = f"What is printed here cannot be written ({error.strerror})"
-        raise UsageError(f"{said}: make room for it, or send it elsewhere.")
-    return status
 
 
 def _interrupt(number, _):

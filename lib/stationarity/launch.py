@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import os
 import re
 import shutil
 import sys
@@ -17,8 +16,7 @@ from .data import embedded_hash
 from .errors import UsageError
 from .runs import distributed, records
 from .runs.checkpoints import CHECKPOINTS, Keeper, Place
-from .runs.devices import threads, usable_device
-from .runs.progress import follow
+from .runs.devices import start_processes, threads, usable_device
 from .runs.settings import Settings, get
 
 CHECKPOINT_SECONDS = 30.0  # from one to the next, at least; 0: one after every step
@@ -78,7 +76,7 @@ def run(
                 keeper = Keeper(folder, info, CHECKPOINT_SECONDS, device)
                 rows = study_of(chosen)(chosen, Place(data_root, device, keeper))
                 return keeper.finish(rows)
-    _start_processes(devices, name, scale, chosen, data_root, device, other_code)
+    start_processes(devices, name, scale, chosen, data_root, device, other_code)
     return records.read(folder)
 
 
@@ -123,39 +121,22 @@ def _alone(folder: Path):
 
 def _earlier(folder: Path, scale: str, other_code: bool) -> records.Run | None:
     """Return what all processes find of a run; remove a short one that other code made."""
-    earlier = records.read(folder) if distributed.rank() == 0 else None
-    if earlier and not earlier.made_by_this_code:
+    first = records.read(folder) if distributed.rank() == 0 else None
+    if first and not first.made_by_this_code:
         if scale == "classroom":
             discarded = folder.with_name(folder.name + ".discarded")
             shutil.rmtree(discarded, ignore_errors=True)
             folder.rename(discarded)  # at once: an interrupted removal leaves no half run
             shutil.rmtree(discarded)
-            earlier = None
-        elif earlier.complete:
+        elif first.complete:
             warnings.warn(f"{folder.name} was made by other library code.", stacklevel=3)
         elif not other_code:
             said = f"{folder.name} was begun by other library code: go on with it by"
             raise UsageError(f"{said} --other-code (other_code=True), or delete its folder.")
     distributed.wait()
-    if distributed.rank() > 0:
-        earlier = records.read(folder)
+    earlier = records.read(folder)
     distributed.wait()  # before the first one writes
     return earlier
-
-
-def _start_processes(devices, name, scale, settings, data_root, device, other_code) -> None:
-    """Make the run by ``torchrun`` on so many processes, which say why where they fail."""
-    start = "-m torch.distributed.run --standalone --local-addr 127.0.0.1 --nproc-per-node"
-    command = [sys.executable, *start.split(), str(devices), "-m", "stationarity", "run", name]
-    command += ["--scale", scale, "--device", device]
-    for (key, value), (_, usual) in zip(settings, get(name, scale), strict=True):
-        command += ["--set", f"{key}={value}"] if value != usual else []
-    command += ["--data-root", str(data_root)] if data_root else []
-    command += ["--other-code"] if other_code else []
-    threads = str(max((os.cpu_count() or 1) // devices, 1))
-    if status := follow(command, {"OMP_NUM_THREADS": threads}):
-        said = f"The run of {name} on {devices} processes stopped (status {status}), see above"
-        raise UsageError(f"{said}: the same call goes on from its last checkpoint.")
 
 
 @contextlib.contextmanager

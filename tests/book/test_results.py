@@ -10,6 +10,7 @@ import pytest
 import stationarity
 from stationarity import UsageError, launch
 from stationarity.book import results
+from stationarity.chapters import reference
 from stationarity.runs import records
 from stationarity.runs.provenance import PROJECT
 from stationarity.runs.settings import get
@@ -184,7 +185,7 @@ def test_metrics_of_another_version_are_told(tampered):
 
 
 def test_the_papers_numbers_are_at_hand():
-    curve = records.reference("zhang2022-figure1")
+    curve = reference("zhang2022-figure1")
     assert len(curve) == 90 and curve.gradient_norm.between(0, 1).all()
 
 

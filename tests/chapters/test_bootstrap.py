@@ -22,6 +22,12 @@ def slope(means) -> float:
     return np.polyfit(np.log(LAGS[used]), np.log(np.asarray(means)[used]), 1)[0]
 
 
+def test_the_weights_fit_a_line_to_the_logarithms_within_the_window():
+    squares = GENERATOR(0).exponential(size=len(LAGS)) * LAGS
+    weights = bootstrap.exponent_weights(LAGS, WITHIN)
+    assert weights @ np.log(squares) == pytest.approx(slope(squares))
+
+
 def by_cholesky(generator, members, steps, dimensions, hurst):
     """Paths of fractional Brownian motion from the root of their covariance matrix."""
     t = np.arange(1.0, steps + 1)
@@ -87,7 +93,7 @@ def test_the_standard_error_is_that_of_the_linearised_statistic(monkeypatch):
     monkeypatch.setattr(bootstrap, "RESAMPLES", 20000)
     units = LAGS * (1 + 0.1 * GENERATOR(4).standard_normal((40, len(LAGS))))
     fit = bootstrap.exponent(LAGS, units)
-    influence = (units / units.mean(0) - 1) @ displacement.exponent_weights(LAGS)
+    influence = (units / units.mean(0) - 1) @ bootstrap.exponent_weights(LAGS)
     error = np.sqrt((influence**2).sum() / 40 / 39)
     assert (fit.high - fit.low) / 2 / 2.0227 == pytest.approx(error, rel=0.03)
 
@@ -122,7 +128,7 @@ def test_a_settled_quadratic_follows_its_exact_displacement():
 
 
 def test_a_power_law_has_the_same_exponent_in_both_halves():
-    early, late = (displacement.exponent_weights(LAGS, ends) for ends in ((4, 16), (16, 64)))
+    early, late = (bootstrap.exponent_weights(LAGS, ends) for ends in ((4, 16), (16, 64)))
     squares = np.outer([1.0, 2.0, 4.0], LAGS**0.7)
     found = bootstrap.weighted(LAGS, squares, late - early)
     assert [found.value, found.low, found.high] == pytest.approx([0, 0, 0], abs=1e-12)

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import stationarity
 from stationarity.book import results
-from stationarity.chapters import levels, training_plots
-from stationarity.runs import records
+from stationarity.chapters import levels, reference, training_plots
 
 SHORT = {
     "epochs": 15, "drops": [5, 10], "examples": 96, "batch_size": 32, "width": 4,
@@ -45,7 +44,7 @@ def test_the_figure_of_a_run_has_its_name(draw, runs):
 
 
 def test_the_paper_stands_beside_every_run(runs):
-    figure = training_plots.naive_beside_naive(records.reference("zhang2022-figure1"), runs)
+    figure = training_plots.naive_beside_naive(reference("zhang2022-figure1"), runs)
     lines = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]
     assert len(lines) == 1 + len(runs)
     assert all(np.isclose(np.mean(line.get_ydata()), 1, atol=0.2) for line in lines)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from stationarity import UsageError, theory
 from stationarity.stats import modes
-from stationarity.theory.discrete import noise_covariance, predictions
+from stationarity.theory.discrete import predictions
 
 CURVATURE = np.array([20.0, 5.0, 1.0, 0.5])
 RATE, MOMENTUM = 0.01, 0.9
@@ -49,7 +49,9 @@ def test_predictions_solve_the_recursion():
     matrix = theory.transition(curvature + decay, 0.1, MOMENTUM)
     law = np.zeros((2, 2, 2))
     for _ in range(4000):
-        law = matrix @ law @ matrix.swapaxes(1, 2) + noise_covariance(0.1, noise)
+        law = matrix @ law @ matrix.swapaxes(1, 2) + np.multiply.outer(
+            noise, np.outer([0.1, 1.0], [0.1, 1.0])
+        )
     np.testing.assert_allclose(found["mode_variance"], law[:, 0, 0])
     np.testing.assert_allclose(found["mode_velocity_variance"], law[:, 1, 1])
     # digest: cos phi = (1 + beta - eta h) / (2 sqrt(beta)), decay half of ln(1 / beta)

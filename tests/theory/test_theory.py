@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.linalg import expm, solve_continuous_lyapunov, solve_discrete_lyapunov
 from stationarity import UsageError, theory
-from stationarity.theory.discrete import noise_covariance
 from stationarity.theory.simulation import simulate
 
 MOMENTA = [0.0, 0.5, 0.9, 0.99]
@@ -19,6 +18,11 @@ def drift(curvature, rate, momentum):
 def diffusion(rate, noise, momentum):
     """The matrix D of the Langevin equation."""
     return np.diag([0, 2 * noise / (rate * (1 + momentum) ** 2)])
+
+
+def noise_covariance(learning_rate, noise):
+    """What one step's noise adds to the covariances of (position, velocity)."""
+    return np.multiply.outer(noise, np.outer([learning_rate, 1.0], [learning_rate, 1.0]))
 
 
 @pytest.mark.parametrize("momentum", MOMENTA)

@@ -17,6 +17,12 @@ import pkgutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..runs.provenance import PROJECT
+
+if TYPE_CHECKING:  # it takes a second to import
+    import pandas as pd
 
 SIZE, SHARE = (0.0, math.inf), (0.0, 1.0)  # where a size lies, and a share
 
@@ -71,6 +77,13 @@ def quantities() -> dict[str, Quantity]:
         if importlib.util.find_spec(f"{__name__}.{folder}.reading"):
             importlib.import_module(f".{folder}.reading", __name__)
     return _QUANTITIES
+
+
+def reference(name: str) -> "pd.DataFrame":
+    """Return a table of the papers' own numbers, from ``book/reference``."""
+    import pandas as pd
+
+    return pd.read_csv(PROJECT / "book" / "reference" / f"{name}.csv")
 
 
 def _without_an_unknown_backend() -> None:

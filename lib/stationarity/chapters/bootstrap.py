@@ -1,7 +1,7 @@
 """Intervals by the bootstrap: of an exponent over its units, of a curve's fit over residuals.
 
-Source: our sections "Anomalous diffusion", for exponents, which are those of
-:mod:`stationarity.stats.displacement`, and "Two clocks", for curves.
+Exponents are those of :mod:`stationarity.stats.displacement`, fitted by least squares of
+log E‖Δ_k‖² on log k. Source: our sections "Anomalous diffusion", and "Two clocks" for curves.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,32 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
-from ..stats.displacement import exponent_weights
 from ..stats.estimate import Estimate
+from ..stats.trends import slope_weights
 
 RESAMPLES = 1000  # of the bootstrap
 BLOCK = 5  # successive residuals of a curve that it draws together
+SPAN = 1.5  # the least ratio of the last lag of a window to the first: most of an octave
+
+
+def exponent_weights(lags: ArrayLike, within: tuple[float, float] = (0, np.inf)) -> NDArray:
+    """Return the weights (L,) by which log E‖Δ_k‖² add up to the exponent; 0 outside.
+
+    ``within`` are the first and the last lag of a window. Raises :class:`UsageError` for fewer
+    than three lags in it, and for a last one below ``SPAN`` times the first.
+    """
+    lags = np.asarray(lags, float)
+    first, last = within[0] - 1e-9 * lags, within[1] + 1e-9 * lags
+    inside = (lags >= first) & (lags <= last) & (lags > 0)
+    chosen = lags[inside]
+    if len(chosen) < 3 or chosen[-1] < SPAN * chosen[0]:
+        said = f"The trajectory is too short for an exponent: the window from {within[0]:g} to"
+        said += f" {within[1]:g} steps holds {len(chosen)} lags, and at least three are needed"
+        remedy = "Follow it for longer, or widen the window"
+        raise UsageError(f"{said}, the last {SPAN:g} times the first. {remedy}.")
+    weights = np.zeros(len(lags))
+    weights[inside] = slope_weights(np.log(chosen))
+    return weights
 
 
 def exponent(
@@ -31,8 +52,8 @@ def exponent(
     ``RESAMPLES`` draws, times √(n / (n − 1)), is the standard error, with n − 1 degrees of
     freedom. (Percentiles of the draws hold the truth in about 85 % of cases at n = 6.)
 
-    Raises :class:`UsageError` as :func:`~stationarity.stats.displacement.exponent_weights`
-    does, for fewer than two units and for a square not positive and finite.
+    Raises :class:`UsageError` as :func:`exponent_weights` does, for fewer than two units and
+    for a square not positive and finite.
     """
     return weighted(lags, squares, exponent_weights(lags, within))
 

@@ -142,12 +142,11 @@ def may_miss(
 ) -> bool:
     """Return whether Lanczos misses an eigenvector with a probability above the risk.
 
-    After j steps from a unit vector z an eigenvector u with an eigenvalue above the
-    threshold t obeys |u'z| <= prod beta_i / prod (t - mu_i): ``values`` are the Ritz
-    values mu_i, all below t, ``log_norms`` the sum of log beta_i (van Dorsselaer
-    et al., SIAM J. Matrix Anal. Appl. 22, 2000). Of a random z
-    of so many entries u'z is about normal / sqrt(size), and |normal| is below x with
-    probability sqrt(2 / pi) x.
+    After j steps from a unit vector z an eigenvector u with an eigenvalue above the threshold t
+    obeys |u'z| <= prod beta_i / prod (t - mu_i): ``values`` are the Ritz values mu_i, all below
+    t, ``log_norms`` the sum of log beta_i (van Dorsselaer et al., SIAM J. Matrix Anal. Appl.
+    22, 2000). Of a random z of so many entries u'z is about normal / sqrt(size), and |normal|
+    is below x with probability sqrt(2 / pi) x.
     """
     largest = log_norms - (threshold - values).log().sum().item()
     return largest > math.log(risk * math.sqrt(math.pi / 2 / size))

@@ -50,9 +50,8 @@ class TransformerXL(nn.Module):
         self.vocabulary = AdaptiveVocabulary(vocabulary, width, cutoffs, divisor)
         self.content_bias = nn.Parameter(torch.empty(heads, 1, 1, head_width))
         self.position_bias = nn.Parameter(torch.empty(heads, 1, 1, head_width))
-        self.layers = nn.ModuleList(
-            Layer(width, heads, head_width, inner_width, dropout) for _ in range(layers)
-        )
+        sizes = width, heads, head_width, inner_width, dropout
+        self.layers = nn.ModuleList(Layer(*sizes) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
         for name, parameter in self.named_parameters():
             if name.endswith("bias") and parameter.dim() == 1:

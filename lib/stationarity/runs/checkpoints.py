@@ -145,20 +145,13 @@ class Keeper:
         kept = {"fingerprint": name, "parts": self.parts, "state": self.state, "steps": steps}
         newest, previous = (self.folder / name for name in CHECKPOINTS)
         records.write_whole(newest, lambda path: torch.save(kept, path), previous)
-        if rows is None:
-            records.write_info(self.folder, self.info)
-        else:
-            records.write(self.folder, self.info, rows)
-        self._written()
+        records.write(self.folder, self.info, rows)
+        now = time.monotonic()  # the next is due after a pause in proportion
+        self.next = now + (self.seconds and max(self.seconds, SHARE * (now - self.counted)))
 
     def _count(self) -> None:
         before, self.counted = self.counted, time.monotonic()
         self.info["wall_seconds"] += self.counted - before
-
-    def _written(self) -> None:
-        """Set when the next checkpoint is due, after one that was begun by _count."""
-        now = time.monotonic()
-        self.next = now + (self.seconds and max(self.seconds, SHARE * (now - self.counted)))
 
     def finish(self, rows: list[tuple], status: str = "complete") -> records.Run:
         """Write the metrics of a run at its end; a checkpoint stays if it shall."""
@@ -236,5 +229,5 @@ def foreign_checkpoint(folder: Path) -> UsageError:
 
 
 def _kinds(state: dict) -> dict:
-    shapes = {key: (x.shape, x.dtype) for key, x in state.items() if isinstance(x, Tensor)}
-    return {key: type(x) for key, x in state.items()} | shapes
+    kinds = ("__class__", "shape", "dtype")
+    return {key: [getattr(x, kind, None) for kind in kinds] for key, x in state.items()}

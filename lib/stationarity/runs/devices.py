@@ -1,11 +1,13 @@
-"""The device of a run, and the threads of the CPU."""
+"""The device of a run, the threads of the CPU, and the processes of several devices."""
 
 import contextlib
+import os
+import sys
 
 import torch
 
 from ..errors import UsageError
-from . import distributed
+from . import distributed, progress
 
 
 def usable_device(device: str | None, devices: int = 1) -> str:
@@ -41,3 +43,17 @@ def threads(count: int):
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def start_processes(devices, name, scale, settings, data_root, device, other_code) -> None:
+    """Make the run by ``torchrun`` on so many processes, which say why where they fail."""
+    start = "-m torch.distributed.run --standalone --local-addr 127.0.0.1 --nproc-per-node"
+    command = [sys.executable, *start.split(), str(devices), "-m", "stationarity", "run", name]
+    command += ["--scale", scale, "--device", device]
+    command += [f"--set={key}={value}" for key, value in settings]
+    command += ["--data-root", str(data_root)] if data_root else []
+    command += ["--other-code"] if other_code else []
+    each = str(max((os.cpu_count() or 1) // devices, 1))
+    if status := progress.follow(command, {"OMP_NUM_THREADS": each}):
+        said = f"The run of {name} on {devices} processes stopped (status {status}), see above"
+        raise UsageError(f"{said}: the same call goes on from its last checkpoint.")

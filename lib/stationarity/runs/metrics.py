@@ -29,8 +29,7 @@ def rows(quantity: str, values, errors=math.nan, *, epoch=math.nan, **axes) -> l
         for given in (values, errors)
     )
     errors = np.broadcast_to(errors, values.shape)
-    sized = (name for name, at in axes.items() if hasattr(at, "__len__"))
-    long = {name: list(axes[name]) for name in sized if not isinstance(axes[name], str)}
+    long = {name: list(at) for name, at in axes.items() if np.ndim(at)}
     if values.shape != tuple(map(len, long.values())):
         raise ValueError(f"{quantity} has shape {values.shape}, and its axes {list(long)} not.")
     made, common = [], {"of": "", "member": None, "index": None, "step": 0} | axes
@@ -40,8 +39,7 @@ def rows(quantity: str, values, errors=math.nan, *, epoch=math.nan, **axes) -> l
         step = int(at["step"])
         when = float(epoch(step) if callable(epoch) else epoch)
         member, index = (None if at[k] is None else int(at[k]) for k in ("member", "index"))
-        row = (quantity, at["of"], member, index, step, when)
-        made.append((*row, float(value), float(error)))
+        made.append((quantity, at["of"], member, index, step, when, float(value), float(error)))
     return made
 
 

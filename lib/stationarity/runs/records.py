@@ -147,12 +147,13 @@ def prepare(folder: Path, needed: int = 0) -> None:
         raise UsageError(f"{said}: make room, or set STATIONARITY_RUNS to another folder.")
 
 
-def write(folder: Path, info: dict, rows: list[tuple]) -> Run:
-    """Write a run's metrics, then its run.json; return the run."""
+def write(folder: Path, info: dict, rows: list[tuple] | None) -> Run:
+    """Write a run's metrics, if given, then its run.json; return the run."""
     from . import metrics
 
-    frame, how = metrics.frame(rows), {"compression": "zstd", "index": False}
-    write_whole(folder / METRICS, lambda path: frame.to_parquet(path, **how))
+    if rows is not None:
+        frame, how = metrics.frame(rows), {"compression": "zstd", "index": False}
+        write_whole(folder / METRICS, lambda path: frame.to_parquet(path, **how))
     write_info(folder, info)
     return Run(folder, info)
 
@@ -215,10 +216,3 @@ def read(folder: Path) -> Run | None:
         said = f"{folder}/run.json is of another version of the library: it lacks"
         raise UsageError(f"{said} {', '.join(sorted(missing))}. Delete or move that folder.")
     return Run(folder, info)
-
-
-def reference(name: str) -> "pd.DataFrame":
-    """Return a table of the papers' own numbers, from ``book/reference``."""
-    import pandas as pd
-
-    return pd.read_csv(PROJECT / "book" / "reference" / f"{name}.csv")

@@ -1,8 +1,7 @@
 """The underdamped Langevin equation of SGD: its Ornstein-Uhlenbeck process, mode by mode.
 
-In one direction of curvature ``h`` (weight decay included) with gradient noise of
-variance ``s`` a step, position and velocity x = (θ, v) follow, in the time t = η k
-of k steps,
+In one direction of curvature ``h`` (weight decay included) with gradient noise of variance
+``s`` a step, position and velocity x = (θ, v) follow, in the time t = η k of k steps,
 
     dx = −A x dt + √(2 D) dW,    A = [[0, −1], [2 h, 2 (1 − β)] / (η (1 + β))],
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
-from .discrete import broadcast, check_stable
+from .discrete import check_stable, matrices
 
 
 class Damping(NamedTuple):
@@ -66,8 +65,7 @@ def propagator(
     lasting = np.where(root == 0, times, lasting)
     decayed = np.exp(-slow * times)
     sine, cosine = (decayed * lasting).real, (decayed - root * decayed * lasting).real
-    rows = [cosine + rate * sine, sine], [-(natural**2) * sine, cosine - rate * sine]
-    return np.stack([np.stack(row, -1) for row in rows], -2)
+    return matrices(cosine + rate * sine, sine, -(natural**2) * sine, cosine - rate * sine)
 
 
 def limiting_covariance(
@@ -79,7 +77,6 @@ def limiting_covariance(
     :class:`UsageError` where SGD has no stationary state.
     """
     check_stable(curvature, learning_rate, momentum)
-    curvature, noise_variance = broadcast(curvature, noise_variance)
-    velocity = noise_variance / (1 - momentum**2)
-    position = learning_rate * (1 + momentum) / (2 * curvature) * velocity
-    return np.stack([position, velocity], -1)[..., None] * np.eye(2)
+    velocity = np.asarray(noise_variance, float) / (1 - momentum**2)
+    position = learning_rate * (1 + momentum) / (2 * np.asarray(curvature, float)) * velocity
+    return matrices(position, 0.0, 0.0, velocity)

@@ -39,26 +39,17 @@ def check_stable(curvature: ArrayLike, rates: ArrayLike, momentum: float = 0.0) 
         raise UsageError(f"{said} 2 (1 + momentum) / curvature = {limit:g}.")
 
 
-def broadcast(*given: ArrayLike) -> tuple[NDArray, ...]:
-    """Return arrays of one shape, float64."""
-    return np.broadcast_arrays(*(np.asarray(one, float) for one in given))
+def matrices(*entries: ArrayLike) -> NDArray:
+    """Return matrices (..., 2, 2) from their four entries, row by row, each (...)."""
+    stacked = np.stack(np.broadcast_arrays(*entries), -1)
+    return stacked.reshape(*stacked.shape[:-1], 2, 2)
 
 
 def transition(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
     """Return the matrices ``M`` of one step of (position, velocity), (..., 2, 2)."""
     curvature = np.asarray(curvature, float)
-    matrix = np.empty((*curvature.shape, 2, 2))
-    matrix[..., 0, 0] = 1 - learning_rate * curvature
-    matrix[..., 0, 1] = learning_rate * momentum
-    matrix[..., 1, 0] = -curvature
-    matrix[..., 1, 1] = momentum
-    return matrix
-
-
-def noise_covariance(learning_rate: float, noise_variance: ArrayLike) -> NDArray:
-    """Return the covariances that one step's noise adds, (..., 2, 2)."""
-    added = np.outer([learning_rate, 1.0], [learning_rate, 1.0])
-    return np.asarray(noise_variance, float)[..., None, None] * added
+    position = 1 - learning_rate * curvature, learning_rate * momentum
+    return matrices(*position, -curvature, momentum)
 
 
 def stationary_covariance(
@@ -69,14 +60,29 @@ def stationary_covariance(
     It solves ``C = M C Mᵀ + N``. Raises :class:`UsageError` where there is none.
     """
     check_stable(curvature, learning_rate, momentum)
-    curvature, noise_variance = broadcast(curvature, noise_variance)
+    curvature, noise = np.asarray(curvature, float), np.asarray(noise_variance, float)
     discrete = 1 / (1 - learning_rate * curvature / (2 * (1 + momentum)))
-    velocity = discrete * noise_variance / (1 - momentum**2)
-    covariance = np.empty((*curvature.shape, 2, 2))
-    covariance[..., 0, 0] = velocity * learning_rate * (1 + momentum) / (2 * curvature)
-    covariance[..., 0, 1] = covariance[..., 1, 0] = velocity * learning_rate / 2
-    covariance[..., 1, 1] = velocity
-    return covariance
+    velocity = discrete * noise / (1 - momentum**2)
+    position = velocity * learning_rate * (1 + momentum) / (2 * curvature)
+    both = velocity * learning_rate / 2
+    return matrices(position, both, both, velocity)
+
+
+def linear_chain(
+    hessian: ArrayLike, noise: ArrayLike, learning_rate: float, momentum: float = 0.0
+) -> tuple[NDArray, NDArray]:
+    """Return the matrix and the noise covariance (2 P, 2 P) of one step of (θ, b).
+
+    SGD on a quadratic follows b ← β b + H θ + ξ, θ ← θ − η b. The ``hessian`` H and the
+    covariance ``noise`` of ξ are (P, P), and need not share eigenvectors. Raises
+    :class:`UsageError` where the Hessian is not positive definite or the rate is too large.
+    """
+    hessian, noise = np.asarray(hessian, float), np.asarray(noise, float)
+    check_stable(np.linalg.eigvalsh(hessian), learning_rate, momentum)
+    one, rate = np.eye(len(hessian)), learning_rate
+    rows = [[one - rate * hessian, -rate * momentum * one], [hessian, momentum * one]]
+    response = np.vstack([-rate * one, one])
+    return np.block(rows), response @ noise @ response.T
 
 
 def displacement_squared(
@@ -95,9 +101,7 @@ def displacement_squared(
     """
     stationary = stationary_covariance(curvature, learning_rate, noise_variance, momentum)
     step = learning_rate * np.asarray(curvature, float)
-    matrix = np.empty((*step.shape, 2, 2))  # of the state (1 − r_k, r_{k−1} − r_k)
-    matrix[..., 0, 0], matrix[..., 1, 0] = 1 - step, -step
-    matrix[..., :, 1] = momentum
+    matrix = matrices(1 - step, momentum, -step, momentum)  # of (1 − r_k, r_{k−1} − r_k)
     force = np.stack([step, step], -1)
     start = np.stack([np.zeros_like(step), -step / (1 + momentum)], -1)  # r_{−1} = r_1
     lost = iterate(matrix, force, start, lags)[..., 0]
@@ -203,13 +207,13 @@ def moments(
     of the steps; (K + 1, ..., 2) and (K + 1, ..., 2, 2), entry k after k steps.
     """
     check_stable(curvature, rates, momentum)
-    curvature, noise_variance = broadcast(curvature, noise_variance)
-    mean = np.zeros((len(rates) + 1, *curvature.shape, 2))
-    covariance = np.zeros((len(rates) + 1, *curvature.shape, 2, 2))
+    shape = np.broadcast_shapes(np.shape(curvature), np.shape(noise_variance))
+    mean, covariance = (np.zeros((len(rates) + 1, *shape, *n)) for n in ((2,), (2, 2)))
     mean[0, ..., 0] = start
+    noise = np.asarray(noise_variance, float)[..., None, None]
     for k, rate in enumerate(rates):
         matrix = transition(curvature, rate, momentum)
         mean[k + 1] = (matrix @ mean[k, ..., None])[..., 0]
         covariance[k + 1] = matrix @ covariance[k] @ matrix.swapaxes(-1, -2)
-        covariance[k + 1] += noise_covariance(rate, noise_variance)
+        covariance[k + 1] += noise * np.outer([rate, 1.0], [rate, 1.0])
     return mean, covariance

@@ -97,13 +97,11 @@ def _states(
 ) -> NDArray:
     """Return the states (len(recorded), b, D, 2) of a block; position is its start."""
     velocity, change = np.zeros_like(position), np.empty_like(position)
-    kept, places = np.empty((len(recorded), *position.shape, 2)), {}
-    for place, step in enumerate(recorded):  # a step may be recorded twice
-        places.setdefault(step, []).append(place)
-    for step in range(max(places, default=0) + 1):
-        if step in places:
-            kept[places[step], ..., 0] = position
-            kept[places[step], ..., 1] = velocity
+    kept, wanted = np.empty((len(recorded), *position.shape, 2)), set(recorded)
+    for step in range(max(recorded, default=0) + 1):
+        if step in wanted:
+            places = np.equal(recorded, step)  # it may be recorded twice
+            kept[places, ..., 0], kept[places, ..., 1] = position, velocity
         if step < len(rates):
             gradient(position, change)
             np.multiply(velocity, momentum, out=velocity)

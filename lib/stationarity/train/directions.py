@@ -1,9 +1,8 @@
 """The directions along which weights are followed, and what following says in the end.
 
-Once a net is trained it goes on at a constant rate. The directions are the top
-eigenvectors of its Hessian then, on fixed minibatches; they are kept in a file, so that
-a resumed run has the same. Of several processes the first follows. Source: our section
-"Does a deep network obey?".
+Once a net is trained it goes on at a constant rate. The directions are the top eigenvectors of
+its Hessian then, on fixed minibatches; they are kept in a file, so that a resumed run has the
+same. Of several processes the first follows. Source: our section "Does a deep network obey?".
 """
 
 from __future__ import annotations

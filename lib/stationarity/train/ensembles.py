@@ -23,11 +23,6 @@ BLOCK = 256  # steps whose batches are drawn at once
 CHUNK = 256  # examples of one pass over a whole training set
 
 
-def count_parameters(widths: tuple) -> int:
-    """Return the number P of parameters of one member."""
-    return sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
-
-
 def initialise(widths: tuple, seeds: Sequence, *, dtype=torch.float32, device="cpu") -> Tensor:
     """Return initial weights (K, P), one member a seed, by PyTorch's default law.
 
@@ -83,19 +78,13 @@ def exact_statistics(
     return losses / count, gradients, variances.clamp(min=0)
 
 
-def logits(theta: Tensor, widths: tuple, inputs: Tensor) -> Tensor:
-    """Return each member's logits (K, B, classes) for a batch (K, B, D) or (B, D)."""
-    return _forward(theta, widths, inputs)[1]
-
-
 def _layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
     """Views of ``theta`` (K, P): weights (K, out, in) and biases (K, out)."""
-    if theta.shape[1] != count_parameters(widths):
-        said = f"Nets of widths {tuple(widths)} have {count_parameters(widths)} parameters, and"
-        told = f"theta has {theta.shape[1]}: pass the widths that it was made with"
-        raise UsageError(f"{said} {told}.")
     shapes = list(itertools.pairwise(widths))
     sizes = [size for inputs, outputs in shapes for size in (inputs * outputs, outputs)]
+    if theta.shape[1] != sum(sizes):
+        said = f"Nets of widths {tuple(widths)} have {sum(sizes)} parameters, and theta has"
+        raise UsageError(f"{said} {theta.shape[1]}: pass the widths that it was made with.")
     pieces = theta.split(sizes, dim=1)
     return [
         (weight.view(-1, outputs, inputs), bias)
@@ -103,11 +92,10 @@ def _layers(theta: Tensor, widths: tuple) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def _forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return the inputs of every layer, each (K, B, in), and the logits."""
-    layers, inner = _layers(theta, widths), [inputs]
-    if inputs.dim() == 2:
-        inner = [inputs.expand(len(theta), *inputs.shape)]
+def forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Return each layer's inputs (K, B, in) and the logits; a batch (B, D) is one for all."""
+    layers = _layers(theta, widths)
+    inner = [inputs.expand(len(theta), *inputs.shape[-2:])]
     for weight, bias in layers:
         outputs = torch.baddbmm(bias.unsqueeze(1), inner[-1], weight.mT)
         if len(inner) < len(layers):
@@ -118,7 +106,7 @@ def _forward(theta: Tensor, widths: tuple, inputs: Tensor) -> tuple[list[Tensor]
 def _backward(theta, widths, inputs, targets, loss) -> tuple[Tensor, list]:
     """Return losses (K, B), and each layer's inputs (K, B, in) and deltas (K, B, out)."""
     known_name(loss, measure.LOSSES, "loss")
-    inner, outputs = _forward(theta, widths, inputs)
+    inner, outputs = forward(theta, widths, inputs)
     losses, delta = _outermost(outputs, targets.expand(outputs.shape[:2]), loss)
     pairs, layers = [], _layers(theta, widths)
     for (weight, _), values in zip(reversed(layers), reversed(inner), strict=True):
@@ -142,10 +130,8 @@ def _outermost(logits: Tensor, targets: Tensor, loss: str) -> tuple[Tensor, Tens
 
 
 def _gradients(pairs: list) -> Tensor:
-    pieces = []
-    for inner, delta in pairs:
-        pieces += [torch.bmm(delta.mT, inner).flatten(1), delta.sum(1)]
-    return torch.cat(pieces, 1)
+    pieces = [(torch.bmm(delta.mT, inner).flatten(1), delta.sum(1)) for inner, delta in pairs]
+    return torch.cat([*itertools.chain(*pieces)], 1)
 
 
 def sgd_step(theta: Tensor, gradients, buffer, rate, momentum=0.0, weight_decay=0.0) -> None:

@@ -59,14 +59,6 @@ class Measurement(_Rows):
         self.few = list(itertools.islice(few, settings.sharpness_batches))
         for name, error in ERRORS.items():
             self.note(name, getattr(statistics, name), getattr(statistics, error, math.nan))
-        self._note_curvature(state, statistics)
-        self.note("weight_norm", measure.norms(self.vector))
-        for quantity, pair in validation.measured(state).items():
-            self.note(quantity, *pair)
-        self.losses = self._losses(state)
-
-    def _note_curvature(self, state, statistics: measure.GradientStatistics) -> None:
-        settings = state.settings
         how = {"max_products": settings.sharpness_products, "seed": settings.seed}
         moves = statistics.gradient_norm_naive > 0
         how["direction"] = statistics.mean_gradient if moves else None
@@ -75,6 +67,10 @@ class Measurement(_Rows):
         self.note("sharpness_products", sharpness.products)
         if moves:
             self.note("directional_sharpness", sharpness.directional)
+        self.note("weight_norm", measure.norms(self.vector))
+        for quantity, pair in validation.measured(state).items():
+            self.note(quantity, *pair)
+        self.losses = self._losses(state)
 
     def _losses(self, state) -> Tensor:
         torch.manual_seed(self.seed)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import measure
-from ..measure.state import without_trace
+from ..measure.state import setting, without_trace
 from ..runs import distributed
 
 
@@ -55,17 +55,16 @@ def computed(loss, model: nn.Module, batch, path: str) -> Tensor:
 @contextlib.contextmanager
 def backends(path: str, deterministic: bool) -> Iterator[None]:
     """Set what PyTorch's kernels may do: round products, vary from run to run."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    before = torch.are_deterministic_algorithms_enabled()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-    torch.use_deterministic_algorithms(deterministic or before[0])
-    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic or before)
+    benchmark = setting((torch.backends.cudnn, "benchmark", not deterministic))
     try:
-        with measure.float32_products(PATHS[path].products):
+        with benchmark, measure.float32_products(PATHS[path].products):
             yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        torch.use_deterministic_algorithms(before)
 
 
 def stepping(model: nn.Module, loss, dataset, path: str) -> nn.Module:

@@ -88,9 +88,8 @@ class Task:
 
     def exact(self, theta: Tensor) -> Exact:
         theta, decay = theta.double(), self.settings.weight_decay
-        losses, gradients, variances = ensembles.exact_statistics(
-            theta, self.widths, self.inputs.double(), self.labels, self.loss
-        )
+        given = self.widths, self.inputs.double(), self.labels, self.loss
+        losses, gradients, variances = ensembles.exact_statistics(theta, *given)
         objectives = losses + decay / 2 * torch.linalg.vecdot(theta, theta)
         return Exact(losses, objectives, gradients + decay * theta, variances)
 
@@ -159,7 +158,12 @@ class Nets:
                 self.gradients.add_(self.theta, alpha=task.settings.weight_decay)
             yield self.step
             if self.step % CHECKED == 0 or self.step == self.last - 1:
-                self._check_finite()
+                finite = torch.isfinite(self.theta).view(max(len(self.names), 1), -1).all(1)
+                if not finite.all():
+                    lost = [repr(name) for name, fine in zip(self.names, finite) if not fine]
+                    whose = f" of {', '.join(lost)}" if lost else ""
+                    said = f"The weights{whose} are no longer finite at step {self.step}"
+                    raise UsageError(f"{said}: lower the learning rate.")
             self.now.step += 1
             if task.keeper.bar:
                 task.keeper.bar.advance()
@@ -173,11 +177,3 @@ class Nets:
             ensembles.adam_step(*moving, self.step + 1, rate, decay)
         else:
             ensembles.sgd_step(*moving, rate, self.momentum, decay)
-
-    def _check_finite(self) -> None:
-        finite = torch.isfinite(self.theta).view(max(len(self.names), 1), -1).all(1)
-        if not finite.all():
-            lost = [repr(name) for name, fine in zip(self.names, finite) if not fine]
-            whose = f" of {', '.join(lost)}" if lost else ""
-            said = f"The weights{whose} are no longer finite at step {self.step}"
-            raise UsageError(f"{said}: lower the learning rate.")

@@ -1,14 +1,13 @@
 """What a trained model does on data that it was not trained on, and its memory's age."""
 
 import math
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..measure.derivatives import flat, gradients, norms, trainable
-from ..measure.state import without_trace
+from ..measure.state import setting, without_trace
 from ..nets.transformer_xl import NextTokenLoss, remember
 from ..runs import distributed
 
@@ -24,14 +23,12 @@ def measured(state) -> dict[str, tuple[float, float]]:
 @torch.no_grad()
 def on_test_images(model: nn.Module, dataset) -> dict[str, tuple[float, float]]:
     """Return loss and accuracy on the test set, in evaluation mode; nothing without one."""
-    columns, modes = [], [(module, module.training) for module in model.modules()]
-    model.eval()
-    for images, labels in dataset.test_batches():
-        logits = model(images)
-        losses = functional.cross_entropy(logits, labels, reduction="none")
-        columns.append(torch.stack([losses, (logits.argmax(1) == labels).to(losses)]))
-    for module, training in modes:
-        module.training = training
+    columns = []
+    with setting(*((module, "training", False) for module in model.modules())):
+        for images, labels in dataset.test_batches():
+            logits = model(images)
+            losses = functional.cross_entropy(logits, labels, reduction="none")
+            columns.append(torch.stack([losses, (logits.argmax(1) == labels).to(losses)]))
     return _means_and_errors(columns, ("test_loss", "accuracy"), dataset.device)
 
 
@@ -39,8 +36,8 @@ def on_test_images(model: nn.Module, dataset) -> dict[str, tuple[float, float]]:
 def on_validation_text(model: nn.Module, dataset) -> dict[str, tuple[float, float]]:
     """Return loss and perplexity, their errors of mean losses of independent segments."""
     model.eval()
-    read = partial(NextTokenLoss().of_tokens, model)
-    losses = [read(b).double().mean(dim=1)[None] for b in dataset.validation_batches()]
+    loss, batches = NextTokenLoss(), dataset.validation_batches()
+    losses = [loss.of_tokens(model, b).double().mean(dim=1)[None] for b in batches]
     model.train()
     quantities = _means_and_errors(losses, ("validation_loss",), dataset.device)
     for mean, error in list(quantities.values()):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from stationarity import theory
 from stationarity.book import results
-from stationarity.chapters import levels
+from stationarity.chapters import levels, reference
 from stationarity.chapters.ch03_imagenet_resnet101 import figures, reading
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
@@ -162,8 +162,8 @@ def test_the_papers_figure_is_a_run_in_three_stages():
 
 
 def test_the_papers_figure_is_drawn():
-    curve = records.reference("zhang2022-figure1")
-    validation = records.reference("zhang2022-figure1-validation")
+    curve = reference("zhang2022-figure1")
+    validation = reference("zhang2022-figure1-validation")
     figure = figures.paper_figure(curve, validation)
     assert len(figure.axes) == 3 and all(axis.get_ylabel() for axis in figure.axes)
 

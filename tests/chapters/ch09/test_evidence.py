@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from stationarity.book import claims, verdicts
-from stationarity.chapters import quantities
+from stationarity.chapters import bootstrap, quantities
 from stationarity.chapters.ch09_anomalous_diffusion import reading
 from stationarity.runs import metrics, records
 from stationarity.runs.settings import SCALES, get
@@ -177,7 +177,7 @@ def limits(quantity):
 
 def test_limits_lie_where_their_reasons_say():
     def fit(law, within=(LONGEST / 3, LONGEST)):
-        return np.log(law) @ displacement.exponent_weights(LAGS, within)
+        return np.log(law) @ bootstrap.exponent_weights(LAGS, within)
 
     low, high = limits("displacement_exponent").above, limits("displacement_exponent").below
     assert round(fit(1 - np.exp(-5 * LAGS / LONGEST)), 1) == low
@@ -192,7 +192,7 @@ def test_limits_lie_where_their_reasons_say():
     octaves = np.log2(16 * LAGS / LONGEST)
     bent = 2 ** (octaves * 0.3 + 0.025 * octaves**2)
     halves = (LONGEST / 4, LONGEST), (LONGEST / 16, LONGEST / 4)
-    late, early = (displacement.exponent_weights(LAGS, ends) for ends in halves)
+    late, early = (bootstrap.exponent_weights(LAGS, ends) for ends in halves)
     assert np.log(bent) @ (late - early) == pytest.approx(
         limits("exponent_change").below, abs=0.005
     )

@@ -9,13 +9,14 @@ import pytest
 import stationarity
 import torch
 from stationarity import theory
+from stationarity.chapters.bootstrap import exponent_weights
 from stationarity.chapters.ch12_deep_network import figures, reading, shares, study
 from stationarity.errors import UsageError
 from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.records import PROJECT, Run
 from stationarity.runs.settings import get
-from stationarity.stats.displacement import exponent_weights, spaced_lags
+from stationarity.stats.displacement import spaced_lags
 from stationarity.stats.estimate import Estimate
 from stationarity.theory import discrete
 from stationarity.train import ensembles, small
@@ -36,7 +37,7 @@ def dense(theta, task):
     """The Hessian of the loss and the gradients of all examples, by autograd, float64."""
 
     def losses(weights):
-        logits = ensembles.logits(weights[None], task.widths, task.inputs.double())[0]
+        _, (logits,) = ensembles.forward(weights[None], task.widths, task.inputs.double())
         return torch.nn.functional.cross_entropy(logits, task.labels, reduction="none")
 
     matrix = torch.autograd.functional.hessian(lambda w: losses(w).mean(), theta)

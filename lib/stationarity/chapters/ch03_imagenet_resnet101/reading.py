@@ -11,7 +11,7 @@ from ...runs import metrics, records
 from ...runs.records import Run
 from ...runs.settings import get
 from ...stats.estimate import Estimate, mean_and_error
-from .. import SIZE, levels, quantity
+from .. import SIZE, levels, quantity, reference
 
 SQUARE, NAIVE = "regularised_gradient_norm_squared", "gradient_norm_naive"
 # What the numbers of the paper's Figure 1 yield, too.
@@ -222,7 +222,7 @@ def figure_1() -> Run:
     Its gradient norm is the naive one, without decay, and stands for that of ours; its loss
     is that of one minibatch.
     """
-    curve = records.reference("zhang2022-figure1")
+    curve = reference("zhang2022-figure1")
     settings = get("imagenet_resnet", "paper").plain()  # with the stages of the figure
     info = {"experiment": "imagenet_resnet", "settings": settings}
     run = Run(records.PROJECT / "book" / "reference", info)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.linalg import solve_discrete_lyapunov
 from scipy.stats import arcsine, chi2, ks_1samp
 
 from ...errors import UsageError
 from ...runs import metrics
 from ...stats.estimate import mean_and_error
-from ...theory.coupled import stationary_covariance
+from ...theory.discrete import linear_chain
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
@@ -158,6 +159,15 @@ def plane_matrices(settings: Plane) -> tuple[NDArray, NDArray]:
     cosine, sine = (f(math.radians(settings.angle)) for f in (math.cos, math.sin))
     axes = np.array([[cosine, -sine], [sine, cosine]])
     return axes @ np.diag(settings.curvatures) @ axes.T, np.diag(settings.noise_variances)
+
+
+def stationary_covariance(hessian, noise, learning_rate: float, momentum=0.0) -> NDArray:
+    """Return the exact stationary covariance (2 P, 2 P) of weights and buffer.
+
+    It solves C = M C Mᵀ + N, with M and N of
+    :func:`~stationarity.theory.discrete.linear_chain`, and raises what that does.
+    """
+    return solve_discrete_lyapunov(*linear_chain(hessian, noise, learning_rate, momentum))
 
 
 def plane_sample(settings: Plane, recorded: ArrayLike) -> NDArray:

@@ -10,9 +10,8 @@ from scipy.signal import lfilter
 from torch import Tensor
 
 from ...errors import UsageError
-from ...theory.coupled import linear_chain, stationary_covariance
-from ...theory.discrete import decay, iterate
-from .chains import plane_matrices
+from ...theory.discrete import decay, iterate, linear_chain
+from .chains import plane_matrices, stationary_covariance
 from .settings import Identities, Plane
 from .two_identities import Problem, batches, inner
 

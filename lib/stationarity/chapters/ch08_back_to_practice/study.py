@@ -70,7 +70,8 @@ def _stage(task: small.Task, seeds, state, rate: Tensor, first, last, windows=()
 def _evaluate(task: small.Task, theta: Tensor) -> tuple[Tensor, Tensor]:
     """Return training loss and test accuracy, each (K,) in float64."""
     inputs, labels = task.test
-    predicted = ensembles.logits(theta, task.widths, inputs).argmax(2)
+    _, logits = ensembles.forward(theta, task.widths, inputs)
+    predicted = logits.argmax(2)
     return task.exact(theta).losses, (predicted == labels).double().mean(1)
 
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from ...runs.records import Run
-from ...stats import displacement
 from ...stats.estimate import Estimate
+from .. import bootstrap
 from ..plots import DASHED, DOTTED, band, intervals, panels
 from . import reading
 
@@ -68,7 +68,7 @@ def trajectory(run: Run) -> Figure:
     near = reading.local(run).mean()
     axes.axhline(near, color="C1", linestyle="-.", label="local: one step")
     within = lags[-1] * reading.WINDOWS[reading.WINDOW]
-    used = displacement.exponent_weights(lags, within) != 0
+    used = bootstrap.exponent_weights(lags, within) != 0
     fit = np.polyfit(np.log(lags[used]), np.log(mean[used]), 1)
     line = np.exp(np.polyval(fit, np.log(lags[used])))
     axes.plot(lags[used], line, color="k", label=f"fit, c = {fit[0]:.2f}")

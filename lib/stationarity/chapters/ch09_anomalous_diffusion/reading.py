@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...runs import records
 from ...runs.records import Run
-from ...stats import displacement
 from ...stats.estimate import Estimate
 from ...stats.trends import slope_weights
-from .. import SHARE, SIZE, bootstrap, quantity
+from .. import SHARE, SIZE, bootstrap, quantity, reference
 from . import study
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
@@ -121,7 +119,7 @@ def exponent_change(run: Run, case: str = "") -> Estimate:
     """
     lags, squares = displacements(run, case)
     ends = [lags[-1] / 2**octaves for octaves in (4, 2, 0)]
-    early, late = (displacement.exponent_weights(lags, ends[k : k + 2]) for k in (0, 1))
+    early, late = (bootstrap.exponent_weights(lags, ends[k : k + 2]) for k in (0, 1))
     return bootstrap.weighted(lags, squares, late - early)
 
 
@@ -192,7 +190,7 @@ def effective_rates(run: Run) -> pd.DataFrame:
 
 def authors_sweep() -> pd.DataFrame:
     """Return the authors' exponents at a batch size of 256, with their ``memories``."""
-    grid = records.reference("kunin2021-grid").query("batch_size == 256")
+    grid = reference("kunin2021-grid").query("batch_size == 256")
     forgotten = 2 * grid.learning_rate * GRID_DECAY * GRID_STEPS / (1 - grid.momentum)
     return grid.assign(memories=forgotten).sort_values("memories")
 
@@ -213,7 +211,7 @@ def of_members(run: Run) -> tuple[NDArray, NDArray]:
     pairs = []
     for name in variations(run):
         lags, squares = displacements(run, name)
-        weights = displacement.exponent_weights(lags, tuple(lags[-1] * WINDOWS[WINDOW]))
+        weights = bootstrap.exponent_weights(lags, tuple(lags[-1] * WINDOWS[WINDOW]))
         pairs.append((rates(run, name)[0], np.log(squares.mean(1)) @ weights))
     pairs.sort(key=lambda one: one[0])
     return tuple(map(np.array, zip(*pairs, strict=True)))

@@ -99,7 +99,7 @@ def known_walks(settings: WalkStudy, place: Place) -> list[tuple]:
     for number, (name, (draw, argument, law)) in enumerate(processes(settings).items()):
         generator = np.random.default_rng([settings.seed, number])
         exact = settings.dimensions * law(lags.astype(float))
-        truth = np.log(exact) @ displacement.exponent_weights(lags, within)
+        truth = np.log(exact) @ bootstrap.exponent_weights(lags, within)
         ensembles = [
             squared_displacements(draw(generator, *size, argument), lags) for _ in range(count)
         ]

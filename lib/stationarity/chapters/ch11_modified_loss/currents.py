@@ -8,10 +8,10 @@ paper: Kunin et al. 2024; our section: Modified loss and probability currents.
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import solve_discrete_lyapunov
 
-from ...theory import coupled
 from ...theory.continuous import damping, propagator
-from ...theory.discrete import check_stable, stationary_covariance, transition
+from ...theory.discrete import check_stable, linear_chain, stationary_covariance, transition
 
 
 def limiting_rotation(lags, curvature: ArrayLike, rate: float, momentum: float) -> NDArray:
@@ -45,8 +45,8 @@ def pair_rotation(curvature, noise_variance, covariance, rate, momentum) -> floa
     Both curvature and noise are (2,); ``covariance`` is that of the two gradients' noise.
     """
     noise = np.diag(noise_variance) + covariance * (1 - np.eye(2))
-    pair = np.diag(curvature), noise, rate, momentum
-    (matrix, _), stationary = coupled.linear_chain(*pair), coupled.stationary_covariance(*pair)
+    matrix, added = linear_chain(np.diag(curvature), noise, rate, momentum)
+    stationary = solve_discrete_lyapunov(matrix, added)
     positions, moment = stationary[:2, :2], (matrix @ stationary)[:2, :2]
     swept = (moment[0, 1] - moment[1, 0]) / 2
     return float(swept / np.sqrt(np.linalg.det(positions)))

@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from ... import theory
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats.displacement import exponent_weights, spaced_lags
+from ...stats.displacement import spaced_lags
 from ...stats.estimate import Estimate, jackknife
 from ...stats.trends import slope_weights
 from ...theory import discrete
 from ...train.directions import BURN_IN
-from .. import SHARE, SIZE, quantity
+from .. import SHARE, SIZE, bootstrap, quantity
 from . import shares, surrogates
 from .study import reference_steps
 
@@ -193,7 +193,7 @@ def quenched(run: Run, sweep: pd.DataFrame, longest: int) -> pd.DataFrame:
     curvature, rate, noise, momentum = _law(run)
     hot = theory.stationary_covariance(curvature, rate, noise, momentum)
     lags, rows = spaced_lags(longest), []
-    weights = exponent_weights(lags, (longest / 3, longest))
+    weights = bootstrap.exponent_weights(lags, (longest / 3, longest))
     for new in sweep[["learning_rate", "momentum"]].itertuples(index=False):
         law = theory.stationary_covariance(curvature, new[0], noise, new[1])
         step, squares = theory.transition(curvature, *new), []
@@ -210,7 +210,7 @@ def exponents(table: pd.DataFrame, first: float, last: float) -> dict[str, float
 
     Raises :class:`UsageError` for fewer than three lags.
     """
-    weights = exponent_weights(table.lag, (first, last))
+    weights = bootstrap.exponent_weights(table.lag, (first, last))
     measured, predicted = weights @ np.log(table[["value", "predicted"]])
     return {"measured": measured, "predicted": predicted}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,7 +60,7 @@ def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
     task, keeper = small.load(settings, place), place.keeper
     if settings.reshuffled:
         task.sampling = "reshuffled"
-    parameters = ensembles.count_parameters(task.widths)
+    parameters = sum((inputs + 1) * outputs for inputs, outputs in pairwise(task.widths))
     if parameters - settings.modes < max(settings.random_directions, settings.nodes):
         raise UsageError(
             f"A net of {parameters} parameters has no room for {settings.modes} modes and as "
@@ -150,7 +151,7 @@ def example_noise(
 def hessian(task: Task, theta: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the function that maps (m, P) to products with the Hessian."""
     weights = theta.clone().requires_grad_()
-    logits = ensembles.logits(weights[None], task.widths, task.inputs.double())[0]
+    _, (logits,) = ensembles.forward(weights[None], task.widths, task.inputs.double())
     loss = torch.nn.functional.cross_entropy(logits, task.labels)
     (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
     batched = {"retain_graph": True, "is_grads_batched": True}

@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...runs import records
 from ...runs.records import Run
 from ...runs.settings import get
 from ...stats.estimate import Estimate
 from ...stats.trends import slope_weights
-from .. import quantity
+from .. import quantity, reference
 from ..levels import stages
 from . import relaxation
 from .arms import FULL, Arm, first_arms, interventions, slower
@@ -214,7 +213,7 @@ def paper_stage(stage: int, place: float = 0.5) -> tuple[NDArray, NDArray]:
 
     When in its epoch a point was measured is not known: ``place`` of it is assumed.
     """
-    curve, (begin, end) = records.reference("zhang2022-figure1"), _epochs(stage)
+    curve, (begin, end) = reference("zhang2022-figure1"), _epochs(stage)
     inside = curve[(curve.epoch >= begin) & (curve.epoch < end)]
     return inside.epoch.to_numpy() - begin + place, inside.gradient_norm.to_numpy()
 
