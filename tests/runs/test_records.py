@@ -1,5 +1,6 @@
 """Runs on disk: whole files, checkpoints, and what is told of damaged ones."""
 
+import contextlib
 import errno
 import json
 import os
@@ -111,3 +112,17 @@ def test_what_a_run_lacks_is_told(written):
     (written.folder / "run.json").write_text("[1, 2]")
     with pytest.raises(UsageError, match="another version"):
         records.read(written.folder)
+
+
+@pytest.mark.parametrize(
+    "other", [torch.device("meta"), torch.autocast("cpu", torch.bfloat16), "float64"]
+)
+def test_no_run_is_made_where_pytorch_has_other_defaults(other):
+    try:
+        if other == "float64":
+            torch.set_default_dtype(torch.float64)
+            other = contextlib.nullcontext()
+        with other, pytest.raises(UsageError, match="undo torch.set_default_dtype and such"):
+            stationarity.run("full_batch", settings=SMALL, device="cpu")
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -13,7 +13,8 @@ from . import distributed, progress
 def usable_device(device: str | None, devices: int = 1) -> str:
     """Return a device that is here: by default a GPU where there is one, else the CPU.
 
-    Raises :class:`UsageError` where it is not here, or not as often as ``devices`` says.
+    Raises :class:`UsageError` where it is not here, or not as often as ``devices`` says, and
+    where PyTorch's defaults would give a run other numbers.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if own := device == "cuda" and distributed.started() > 1:
@@ -23,6 +24,10 @@ def usable_device(device: str | None, devices: int = 1) -> str:
     except (RuntimeError, AssertionError, TypeError, ImportError):
         said = f"There is no device {device!r} here that computes"
         raise UsageError(f"{said}: cpu does, and cuda where there is a GPU.") from None
+    usual = torch.get_default_dtype() == torch.float32 and torch.empty(()).device.type == "cpu"
+    if not usual or torch.is_autocast_enabled(torch.device(device).type):
+        said = "PyTorch's default dtype or device is another here, or autocast is on"
+        raise UsageError(f"{said}: undo torch.set_default_dtype and such before a run.")
     if own:
         torch.cuda.set_device(device)
     there = torch.cuda.device_count() if device == "cuda" else devices
