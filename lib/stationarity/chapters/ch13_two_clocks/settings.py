@@ -58,7 +58,7 @@ CLASSROOM = TwoClocks(
 SCALES = dict(
     two_cores=dict(
         hidden=(64, 64), decays=(0.00125, 0.000625, 0.0025, 0.00125), plain_decay=0.00125,
-        stages=(12000, 24000, 48000), full_steps=24000, members=8, measure_every=200,
+        stages=(12000, 24000, 48000), full_steps=24000, members=7, measure_every=200,
     ),
     single_gpu=dict(
         dataset="cifar10", examples=10000, hidden=(256, 256), batch_size=100,
