@@ -54,6 +54,7 @@ def test_a_study_that_was_interrupted_goes_on_with_its_own_data_only(tmp_path, m
         "members": 2, "batch_size": 5, "record_every": 4, "measure_every": 3,
     }  # fmt: skip
     first, second = (cifar(tmp_path / f"root{seed}", seed) for seed in (0, 1))
+    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(launch, "CHECKPOINT_SECONDS", 0)
     write, written = checkpoints.Keeper._write, []
 
