@@ -89,7 +89,7 @@ AXE_RUN = """
 const [theme, done] = arguments;
 document.documentElement.dataset.theme = theme;
 const still = document.createElement('style');
-still.textContent = '* { transition: none !important }';
+still.textContent = '* { transition: none !important; animation: none !important }';
 document.head.append(still);
 axe.run({exclude: ['mjx-container']}).then(found => done(
   found.violations.filter(fault => ['serious', 'critical'].includes(fault.impact)).map(fault =>
