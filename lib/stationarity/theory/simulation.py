@@ -98,9 +98,10 @@ def _states(
     """Return the states (len(recorded), b, D, 2) of a block; position is its start."""
     velocity, change = np.zeros_like(position), np.empty_like(position)
     kept, wanted = np.empty((len(recorded), *position.shape, 2)), set(recorded)
+    steps = np.asarray(recorded)
     for step in range(max(recorded, default=0) + 1):
         if step in wanted:
-            places = np.equal(recorded, step)  # it may be recorded twice
+            places = steps == step  # it may be recorded twice
             kept[places, ..., 0], kept[places, ..., 1] = position, velocity
         if step < len(rates):
             gradient(position, change)
