@@ -1,14 +1,29 @@
-"""What tests of the report share: bounds that chance keeps, and simulated runs on disk."""
+"""What tests of watching share: a training, bounds that chance keeps, simulated runs on disk."""
 
 from collections import Counter
 
 import numpy as np
 import scipy.stats
+import stationarity
 from stationarity.runs import metrics, records
 from stationarity.watching import simulated
 from stationarity.watching.simulated import CURVATURE, RATE, THIN, facts, measured
 
 STEPS, SEEDS = 4000, 200
+
+
+def watched_training(model, objective, optimizer, draws, steps, *, go_on=None, **how):
+    """Train on batches of ``draws``, watched; ``go_on`` is a scheduler's, before the noting."""
+    with stationarity.watch(model, objective, optimizer, draws, **how) as watch:
+        for batch in draws(0, steps):
+            optimizer.zero_grad()
+            loss = objective(model, batch)
+            loss.backward()
+            optimizer.step()
+            if go_on:
+                go_on()
+            watch.step(batch, loss)
+    return watch
 
 
 def at_most(share: float, count: int = SEEDS) -> int:

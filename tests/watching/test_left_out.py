@@ -1,28 +1,13 @@
 """A curvature that cannot be computed is left out: the training goes on, and the report says why."""
 
 import pytest
-import stationarity
 import torch
+from stationarity.chapters.ch02_what_to_measure.models import Square
 from stationarity.errors import UsageError
 from torch import nn
-from torch.autograd.function import once_differentiable
+from trainings import watched_training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Square(torch.autograd.Function):
-    """x^2, without a second derivative."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x * x
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        return 2 * x * gradient
 
 
 class Once(nn.Linear):
@@ -45,14 +30,7 @@ def draws(step, count):
 def trained(tmp_path, model, steps=80, **how):
     optimizer = torch.optim.SGD(model.parameters(), 1e-4)
     how = {"root": tmp_path, "every": 8, "measure_batches": 4} | how
-    with stationarity.watch(model, objective, optimizer, draws, **how) as watch:
-        for x in draws(0, steps):
-            optimizer.zero_grad()
-            loss = objective(model, x)
-            loss.backward()
-            optimizer.step()
-            watch.step(x, loss)
-    return watch
+    return watched_training(model, objective, optimizer, draws, steps, **how)
 
 
 @pytest.mark.parametrize("make", [words, lambda: Once(5, 2)], ids=["sparse", "once"])

@@ -9,6 +9,7 @@ import torch
 from stationarity.errors import UsageError
 from stationarity.watching import curvature, optimizers
 from torch import nn
+from trainings import watched_training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CURVATURES = torch.tensor([3.0, 1.0, 0.5])
@@ -35,14 +36,7 @@ def noises(step, count):
 
 def trained(tmp_path, optimizer, model, steps=5, **how):
     how = {"root": tmp_path, "every": 1, "measure_batches": 8} | how
-    with stationarity.watch(model, objective, optimizer, noises, **how) as watch:
-        for batch in noises(0, steps):
-            optimizer.zero_grad()
-            loss = objective(model, batch)
-            loss.backward()
-            optimizer.step()
-            watch.step(batch, loss)
-    return watch.run
+    return watched_training(model, objective, optimizer, noises, steps, **how).run
 
 
 def largest_stable(make) -> float:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import stationarity
 import torch
 from torch import nn
+from trainings import watched_training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -21,17 +21,9 @@ def trained(tmp_path, make, schedule, steps, **how):
     """Train with a scheduler that goes on before the step is noted, as most loops do."""
     model = nn.Linear(3, 1)
     optimizer = make(model.parameters())
-    go_on = schedule(optimizer)
     how = {"root": tmp_path, "measure_batches": 4} | how
-    with stationarity.watch(model, objective, optimizer, draws, **how) as watch:
-        for x in draws(0, steps):
-            optimizer.zero_grad()
-            loss = objective(model, x)
-            loss.backward()
-            optimizer.step()
-            go_on()
-            watch.step(x, loss)
-    return watch
+    how |= {"go_on": schedule(optimizer)}
+    return watched_training(model, objective, optimizer, draws, steps, **how)
 
 
 def test_the_stable_curvature_is_that_of_the_step_that_was_taken(tmp_path):

@@ -11,23 +11,13 @@ from stationarity.runs import records
 SCRIPT = """
 import sys
 import stationarity, torch
+from stationarity.chapters.ch02_what_to_measure.models import Square
 from torch import nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 torch.distributed.init_process_group("gloo")
 rank, folder = torch.distributed.get_rank(), sys.argv[1]
-
-class Square(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x * x
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
-        return 2 * ctx.saved_tensors[0] * gradient
 
 class Once(nn.Module):
     def forward(self, x):

@@ -260,4 +260,5 @@ def _hash(file: Path) -> str:
 
 
 def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

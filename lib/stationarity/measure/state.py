@@ -33,6 +33,15 @@ PARTS = "func", "args", "keywords", "__self__", "__func__", "__defaults__", "__k
 REACHED = (*TABLES, *RANDOM, tuple, nn.Module, Tensor, np.ndarray)
 
 
+def known_to(call: Callable) -> list:
+    """Return what a call of CALLS belongs to, was made with, or names."""
+    things = [getattr(call, name, None) for name in PARTS]
+    if inspect.isfunction(call) and not str(call.__module__).startswith("torch"):
+        known = inspect.getclosurevars(call)
+        things += [*known.nonlocals.values(), *known.globals.values()]
+    return things
+
+
 def _modules_of(objective: Callable | None) -> list[nn.Module]:
     """Return the modules that an objective is, belongs to, was made with, or names."""
     found, seen, queue = [], {}, [objective]
@@ -43,10 +52,7 @@ def _modules_of(objective: Callable | None) -> list[nn.Module]:
         if isinstance(part, nn.Module):
             found.append(part)
         elif isinstance(part, CALLS):
-            queue += [getattr(part, name, None) for name in PARTS]
-            if inspect.isfunction(part) and not str(part.__module__).startswith("torch"):
-                known = inspect.getclosurevars(part)
-                queue += [*known.nonlocals.values(), *known.globals.values()]
+            queue += known_to(part)
         elif not (inspect.isclass(part) or inspect.ismodule(part)):
             held = getattr(part, "__dict__", part)
             held = [*held.values()] if isinstance(held, dict) else held

@@ -47,9 +47,10 @@ def lightning_callback(*, objective: Callable | None = None, batches=None, **how
     """Return a Lightning ``Callback`` that watches the training it is given to.
 
     ``objective`` (module, batch) is by default the loss of ``training_step``, whose logging
-    is silenced meanwhile, in the precision of the parameters. After the end ``callback.watch`` is closed, and has the run. The watch
-    is kept in Lightning's checkpoints. A module that optimizes by hand, as with several
-    optimizers, is refused: only its own ``training_step`` knows whose step has which loss.
+    is silenced meanwhile, in the precision of the parameters. After the end ``callback.watch``
+    is closed, and has the run. The watch is kept in Lightning's checkpoints. A module that
+    optimizes by hand, as with several optimizers, is refused: only its own ``training_step``
+    knows whose step has which loss.
     """
     callbacks = needed("lightning.pytorch.callbacks", "lightning")
 

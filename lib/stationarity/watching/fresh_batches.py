@@ -15,7 +15,7 @@ from torch.utils import data
 
 from ..errors import UsageError
 from ..measure import Batch
-from ..measure.state import CALLS, PARTS, RANDOM, random_state
+from ..measure.state import CALLS, RANDOM, known_to, random_state
 from ..runs import distributed
 from ..runs.seeds import seed_of
 
@@ -173,10 +173,7 @@ def random_states(source) -> list:
         if isinstance(one, RANDOM):
             generators.append(one)
         elif isinstance(one, CALLS):
-            waiting += [getattr(one, name, None) for name in PARTS]
-            if inspect.isfunction(one) and not str(one.__module__).startswith("torch"):
-                known = inspect.getclosurevars(one)
-                waiting += [*known.nonlocals.values(), *known.globals.values()]
+            waiting += known_to(one)
         elif not (inspect.isclass(one) or inspect.ismodule(one)):
             held = one if isinstance(one, dict | list | tuple) else getattr(one, "__dict__", ())
             held = list(held.values()) if isinstance(held, dict) else held

@@ -10,10 +10,8 @@ from ..errors import UsageError
 
 KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 BUFFERS = {"SGD": "momentum_buffer", "Adam": "exp_avg", "AdamW": "exp_avg"}
-ALONE = "loss, gradient, noise, curvature and displacements are watched with optimizer=None"
-
-
 SETTINGS = "momentum", "betas", "weight_decay", "nesterov", "dampening"  # of a group
+ALONE = "loss, gradient, noise, curvature and displacements are watched with optimizer=None"
 
 
 class Followed:

@@ -134,7 +134,7 @@ def new_info(watch, name: str) -> dict:
             "every": watch.pace.every,
             "batches": watch.count,
             "batch_size": watch.batch_size,
-            "groups": optimizers.facts(optimizer),
+            "groups": watch.followed.facts,
             "sketch": Displacements.KEPT,
         },
     }

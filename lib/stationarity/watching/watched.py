@@ -1,8 +1,8 @@
 """What a watched training says at its end: series over the window that is judged.
 
 The window is the last ``SETTLED_PART`` of the last stage of constant learning rates, momenta
-and weight decays. Where these never stand still, it is the last third of all steps, and what needs a constant rate is
-not judged.
+and weight decays. Where these never stand still, it is the last third of all steps, and what
+needs a constant rate is not judged.
 """
 
 from dataclasses import dataclass
