@@ -48,6 +48,14 @@ def test_an_epoch_holds_every_example_once():
     assert len(torch.unique(epoch[0], dim=0)) == len(torch.unique(whole[0], dim=0))
 
 
+def test_images_are_averaged_down_to_fewer_pixels():
+    images = digits().partition()
+    pixels, few = data.whole(images)[0].view(-1, 2, 4, 2, 4), data.whole(images, 2)[0]
+    torch.testing.assert_close(few, pixels.mean((2, 4)).flatten(1))
+    with pytest.raises(UsageError, match="8 pixels a side cannot be averaged down to 3"):
+        data.whole(images, 3)
+
+
 def test_any_batch_can_be_drawn_without_those_before_it():
     images = digits(crop_padding=4)
     assert same(list(images.training_batches(0, 50))[30:], images.training_batches(30, 50))

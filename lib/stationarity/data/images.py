@@ -181,10 +181,18 @@ def with_wrong_labels(labels: Tensor, share: float, classes: int, *key) -> Tenso
     return changed
 
 
-def whole(batches) -> tuple[Tensor, Tensor]:
-    """Return all inputs of the batches, flat (n, D), and their labels (n,)."""
-    images, labels = zip(*batches)
-    return torch.cat(images).flatten(1), torch.cat(labels)
+def whole(batches, side: int = 0) -> tuple[Tensor, Tensor]:
+    """Return all inputs of the batches, flat (n, D), and their labels (n,).
+
+    Images are averaged down to ``side`` pixels a side, a part of theirs; 0 leaves them.
+    """
+    images, labels = map(torch.cat, zip(*batches))
+    if side and images.shape[-1] % side:
+        said = f"The images' {images.shape[-1]} pixels a side cannot be averaged down to {side}"
+        raise UsageError(f"{said}: the setting side must divide them.")
+    if side:
+        images = torch.nn.functional.avg_pool2d(images, images.shape[-1] // side)
+    return images.flatten(1), labels
 
 
 def decode(data: bytes, name, size: int = 0) -> Image.Image:

@@ -91,6 +91,7 @@ def test_images_make_a_problem_from_the_weight_zero():
     np.testing.assert_allclose(start, -given.minimum)
     slope = given.inputs.T @ given.errors / 300 - 0.01 * given.minimum
     np.testing.assert_allclose(slope, 0, atol=1e-12)
+    assert study.problem(settings.but(side=4), Place())[0].inputs.shape == (300, 16)
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def problem(settings: MinibatchCurrents, place: Place) -> tuple[Tensor, Tensor, 
     """
     how = {"batch_size": settings.batch_size, "examples": settings.examples}
     dataset = place.load(data.load, settings.dataset, dtype=torch.float64, **how)
-    pixels, labels = data.whole(dataset.partition())
+    pixels, labels = data.whole(dataset.partition(), settings.side)
     pixels = pixels - pixels.mean(0)
     values, vectors = torch.linalg.eigh(pixels.T @ pixels / len(pixels))
     values, vectors = values.flip(0), vectors.flip(1)
