@@ -35,8 +35,9 @@ CIFAR = LARGER | dict(
     weight_decay=0.0005, precision="auto",
 )  # fmt: skip
 CIFAR_TWO_CORES = CIFAR | dict(
-    epochs=60, examples=10000, width=16, drops=(30, 45), measure_every=2, measure_batches=80,
-    sharpness_batches=2, sharpness_products=30,
+    epochs=60, examples=10000, width=16, drops=(20, 40), batch_size=32, weight_decay=0.0024,
+    threads=1, measure_every=2, measure_batches=40, sharpness_batches=2,
+    sharpness_products=10, observe_every=62,
 )  # fmt: skip
 CIFAR_WHOLE = CIFAR | dict(
     epochs=200, width=64, drops=(100, 150), measure_every=5, measure_batches=50,
@@ -46,8 +47,8 @@ TINY = dict(
     dataset="tiny-imagenet", model="resnet101", epochs=90, drops=(30, 60), crop_padding=8
 )
 TWO_CORES = CIFAR_TWO_CORES | TINY | dict(
-    classes=4, examples=1000, batch_size=16, weight_decay=0.008065, threads=1,
-    measure_batches=24, sharpness_batches=1, sharpness_products=3, observe_every=31,
+    classes=4, examples=1000, batch_size=16, weight_decay=0.008065, measure_batches=24,
+    sharpness_batches=1, sharpness_products=3, observe_every=31,
 )  # fmt: skip
 CIFAR_SINGLE_GPU = CIFAR_WHOLE | dict(
     examples=20000, epochs=60, drops=(20, 40), weight_decay=0.0048, precision="bfloat16",

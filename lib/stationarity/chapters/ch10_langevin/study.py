@@ -163,7 +163,9 @@ def problem(settings: Regression, place: Place) -> tuple[LeastSquares, NDArray]:
     if settings.images:
         how = {"dtype": torch.float64, "batch_size": count, "examples": count}
         dataset = place.load(data.load, settings.images, **how)
-        inputs, labels = (part.cpu().numpy() for part in data.whole(dataset.partition(), settings.side))
+        inputs, labels = (
+            part.cpu().numpy() for part in data.whole(dataset.partition(), settings.side)
+        )
         given = least_squares(inputs, labels == 0, settings.weight_decay)
         return given, -given.minimum
     generator = np.random.default_rng(settings.seed)
