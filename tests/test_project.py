@@ -81,6 +81,20 @@ def test_the_readme_shows_every_chapter_with_its_folder_and_its_experiments():
     assert experiments == list(EXPERIMENTS)
 
 
+def test_the_readme_tells_what_else_lies_in_a_chapters_folder():
+    told = (ROOT / "README.md").read_text().partition("A chapter's folder in ")[2]
+    _, *parts = re.split(r"[Cc]hapter (\d+)", told.partition("\n\n")[0])
+    named = {
+        int(number): set(re.findall(r"`(\w+\.py)`", text))
+        for number, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+    usual = {f"{name}.py" for name in ("__init__", "settings", "study", "reading", "figures")}
+    for folder in (ROOT / "lib" / "stationarity" / "chapters").glob("ch*"):
+        others = {path.name for path in folder.glob("*.py")} - usual
+        assert named.pop(int(folder.name[2:4]), set()) == others, folder.name
+    assert named == {}
+
+
 @pytest.mark.parametrize("command", ["check", "format --check"])
 def test_the_code_is_in_the_form_that_pyproject_asks_for(command):
     line = [sys.executable, "-m", "ruff", *command.split(), "--no-cache", "--quiet", "."]
