@@ -119,7 +119,7 @@ def test_no_file_of_the_library_is_longer_than_a_reader_can_bear():
 
 
 def test_the_core_path_is_read_aloud_in_an_hour():
-    """The whole of each file that CONTRIBUTING.md names: 150 words, split at blanks, a minute."""
+    """The whole of each file that CONTRIBUTING.md names: a minute has 150 words, by blanks."""
     text = (ROOT / "CONTRIBUTING.md").read_text().partition("## What to read first")[2]
     folder, files = ROOT / "lib" / "stationarity", set()
     for name in re.findall(r"`([\w/]+\.py)`", text.partition("\n## ")[0]):

@@ -227,7 +227,7 @@ def batches_of(rank: int) -> list:
 
 
 def measuring(rank: int, store: str, full: bool, sender) -> None:
-    """What one of two processes does: the second has less memory, or the first lacks it once."""
+    """What one of two processes does: the second has less memory, or the first once."""
     torch.set_num_threads(1)
     how = {"init_method": f"file://{store}", "timeout": datetime.timedelta(seconds=20)}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2, **how)
