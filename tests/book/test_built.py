@@ -59,11 +59,11 @@ def test_a_page_is_below_a_megabyte_without_its_figures(page):
 
 
 @needs_the_book
-@pytest.mark.parametrize("page", [page for page in pages() if page != "search"])
-def test_under_each_figure_stands_what_is_behind_it(page):
-    if not (source := ROOT / f"{page}.ipynb").exists():
-        return
-    path = BOOK / f"{page}.html"
+@pytest.mark.parametrize(
+    "source", sorted((ROOT / "book").glob("*.ipynb")), ids=lambda p: p.stem
+)
+def test_under_each_figure_stands_what_is_behind_it(source):
+    path = BOOK / "book" / f"{source.stem}.html"
     text, drawn = path.read_text(encoding="utf-8"), behind.drawn(source, {})
     for cell in nbformat.read(source, as_version=4).cells:
         if name := cell.metadata.get("mystnb", {}).get("figure", {}).get("name"):
