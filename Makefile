@@ -119,6 +119,7 @@ benchmark: $(VENV)/.ready
 	$(BIN) benchmarks/curvature.py $(ARGS)
 	$(BIN) benchmarks/transformer_xl.py
 	$(BIN) benchmarks/training.py
+	$(BIN) benchmarks/ensembles.py
 	$(BIN) benchmarks/watching.py
 	$(BIN) benchmarks/report.py
 	$(BIN) benchmarks/langevin.py

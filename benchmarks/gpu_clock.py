@@ -49,9 +49,10 @@ def profile(call, device: str) -> dict:
     longest = sorted(kernels, key=kernels.get, reverse=True)[:8]
     products = sum(time for key, time in kernels.items() if PRODUCTS.search(key))
     return {
-        "kernels": sum(kernels.values()), "products": products,
+        "kernels": sum(kernels.values()),
+        "products": products,
         "longest": {key[:80]: round(kernels[key], 3) for key in longest},
-    }  # fmt: skip
+    }
 
 
 def matrix(options, results) -> None:

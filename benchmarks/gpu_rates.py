@@ -54,10 +54,13 @@ def training(options, results, settings, dataset, unit: str, each: int = 1) -> N
         batches.close()  # with its workers
         return {
             "a second": f"{settings.batch_size * each / loaded:,.0f} {unit}",
-            "share of the peak": operations / seconds / peak, "ms a step": 1e3 * seconds,
-            "with loader": 1e3 * loaded, "operations": operations, "peak": peak,
+            "share of the peak": operations / seconds / peak,
+            "ms a step": 1e3 * seconds,
+            "with loader": 1e3 * loaded,
+            "operations": operations,
+            "peak": peak,
             "bound by": bound(1e3 * seconds, 1e3 * loaded, within),
-        } | within  # fmt: skip
+        } | within
 
     for path in DRY_PATHS if dry else PATHS:
         results.part(
@@ -170,6 +173,8 @@ def product(settings, device: str, dry: bool, peak: float) -> dict:
     operations = settings.batch_size * cost.counted(settings)[1].product
     return {
         "a second": f"{1 / ours:.3g} products of a batch of {settings.batch_size}",
-        "in gradients": ours / plain, "share of the peak": operations / ours / peak,
-        "ms a step": 1e3 * ours, "ms a gradient": 1e3 * plain,
-    }  # fmt: skip
+        "in gradients": ours / plain,
+        "share of the peak": operations / ours / peak,
+        "ms a step": 1e3 * ours,
+        "ms a gradient": 1e3 * plain,
+    }

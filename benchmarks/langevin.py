@@ -72,9 +72,13 @@ def gaussian(steps: int) -> None:
     """Simulate with Gaussian noise, recording the last step."""
     curvature = 1 / np.arange(1.0, DIRECTIONS + 1)
     simulation.simulate(
-        curvature, np.full(steps, 0.1), curvature, trajectories=TRAJECTORIES,
-        recorded=[steps], momentum=0.9,
-    )  # fmt: skip
+        curvature,
+        np.full(steps, 0.1),
+        curvature,
+        trajectories=TRAJECTORIES,
+        recorded=[steps],
+        momentum=0.9,
+    )
 
 
 def batches(trajectories: int, steps: int, reshuffled: bool) -> None:
@@ -83,18 +87,24 @@ def batches(trajectories: int, steps: int, reshuffled: bool) -> None:
     inputs = generator.standard_normal((1024, DIRECTIONS))
     given = study.least_squares(inputs, generator.standard_normal(1024))
     simulation.follow(
-        study.gradients(given, 32, reshuffled=reshuffled), np.full(steps, 0.05),
-        trajectories=trajectories, recorded=[steps], start=np.zeros(DIRECTIONS),
-        momentum=0.9, summary=np.mean,
-    )  # fmt: skip
+        study.gradients(given, 32, reshuffled=reshuffled),
+        np.full(steps, 0.05),
+        trajectories=trajectories,
+        recorded=[steps],
+        start=np.zeros(DIRECTIONS),
+        momentum=0.9,
+        summary=np.mean,
+    )
 
 
 def main(shorter: int = 1) -> None:
     """Print the times; ``shorter`` divides the steps, and the times are scaled up."""
     torch.set_num_threads(THREADS)
     total, steps = TRAJECTORIES * DIRECTIONS * STEPS, STEPS // shorter
-    print(f"{TRAJECTORIES:,} trajectories x {DIRECTIONS} directions x {STEPS:,} steps, "
-          f"{THREADS} threads: seconds (wall, CPU); steps simulated: {steps:,}")  # fmt: skip
+    print(
+        f"{TRAJECTORIES:,} trajectories x {DIRECTIONS} directions x {STEPS:,} steps, "
+        f"{THREADS} threads: seconds (wall, CPU); steps simulated: {steps:,}"
+    )
     before = floors(total)
     seconds = timed(functools.partial(gaussian, steps))
     after = floors(total)
@@ -102,13 +112,17 @@ def main(shorter: int = 1) -> None:
         wall, processor = np.mean([times, after[name]], 0)
         print(f"  floor, {name}: {wall:.1f}, {processor:.1f}")
     floor = np.mean([next(iter(part.values()))[1] for part in (before, after)])
-    print(f"  Gaussian noise: {shorter * seconds[0]:.1f}, {shorter * seconds[1]:.1f}; "
-          f"{shorter * seconds[1] / floor:.2f} times the floor's CPU time")  # fmt: skip
+    print(
+        f"  Gaussian noise: {shorter * seconds[0]:.1f}, {shorter * seconds[1]:.1f}; "
+        f"{shorter * seconds[1] / floor:.2f} times the floor's CPU time"
+    )
     for name, reshuffled in (("with replacement", False), ("reshuffled epochs", True)):
         many = 4000
         wall, processor = timed(functools.partial(batches, many, steps, reshuffled))
-        print(f"  minibatches {name}, {many:,} trajectories: {shorter * wall:.1f}, "
-              f"{shorter * processor:.1f}")  # fmt: skip
+        print(
+            f"  minibatches {name}, {many:,} trajectories: {shorter * wall:.1f}, "
+            f"{shorter * processor:.1f}"
+        )
 
 
 if __name__ == "__main__":

@@ -81,6 +81,20 @@ def test_the_readme_shows_every_chapter_with_its_folder_and_its_experiments():
     assert experiments == list(EXPERIMENTS)
 
 
+def test_the_readme_tells_what_else_lies_in_a_chapters_folder():
+    told = (ROOT / "README.md").read_text().partition("A chapter's folder in ")[2]
+    _, *parts = re.split(r"[Cc]hapter (\d+)", told.partition("\n\n")[0])
+    named = {
+        int(number): set(re.findall(r"`(\w+\.py)`", text))
+        for number, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+    usual = {f"{name}.py" for name in ("__init__", "settings", "study", "reading", "figures")}
+    for folder in (ROOT / "lib" / "stationarity" / "chapters").glob("ch*"):
+        others = {path.name for path in folder.glob("*.py")} - usual
+        assert named.pop(int(folder.name[2:4]), set()) == others, folder.name
+    assert named == {}
+
+
 @pytest.mark.parametrize("command", ["check", "format --check"])
 def test_the_code_is_in_the_form_that_pyproject_asks_for(command):
     line = [sys.executable, "-m", "ruff", *command.split(), "--no-cache", "--quiet", "."]
@@ -105,7 +119,7 @@ def test_no_file_of_the_library_is_longer_than_a_reader_can_bear():
 
 
 def test_the_core_path_is_read_aloud_in_an_hour():
-    """The whole of each file that CONTRIBUTING.md names: 150 words, split at blanks, a minute."""
+    """The whole of each file that CONTRIBUTING.md names: a minute has 150 words, by blanks."""
     text = (ROOT / "CONTRIBUTING.md").read_text().partition("## What to read first")[2]
     folder, files = ROOT / "lib" / "stationarity", set()
     for name in re.findall(r"`([\w/]+\.py)`", text.partition("\n## ")[0]):
@@ -113,7 +127,9 @@ def test_the_core_path_is_read_aloud_in_an_hour():
         folder = (ROOT / "lib" / "stationarity" / name).parent if within else folder
         files.add(folder / Path(name).name)
     assert len(files) == 10
-    assert sum(len(file.read_text().split()) for file in files) <= 60 * 150
+    texts = [file.read_text() for file in files]
+    assert sum(len(text.splitlines()) for text in texts) <= 1800
+    assert sum(len(text.split()) for text in texts) <= 60 * 150
 
 
 def lines_of_code(function: ast.FunctionDef, lines: list[str]) -> int:

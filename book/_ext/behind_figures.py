@@ -135,7 +135,7 @@ def figure_of(metadata: dict) -> str | None:
 
 
 def told_of(app, docname: str) -> dict[str, dict]:
-    """Return of each figure of a page its ``table`` and ``runs``, as its execution left them."""
+    """Return of each figure of a page the ``table`` and ``runs`` that its execution left."""
     cache, found = get_cache(app.env.mystnb_config.execution_cache_path), {}
     path = app.env.doc2path(docname)
     if not path.endswith(".ipynb"):

@@ -1,4 +1,4 @@
-"""Puts the pages of the built book into one, for a printer: ``python one_page.py _build/html``."""
+"""Puts the pages of the built book into one, to print: ``python one_page.py _build/html``."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Loads the scripts and styles of ``book/_static/playable`` on the pages that have a playable figure.
+"""Loads scripts and styles of ``book/_static/playable`` on pages that have a playable figure.
 
 That is a figure whose cell has a tag ``playable-NAME``. The cell draws what is shown where
 scripts are off; the script of that name puts sliders in its place.

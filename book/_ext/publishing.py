@@ -103,11 +103,14 @@ def describe(app, page, template, context, doctree):
     context["header_buttons"][:] = [*offered, cite]
     if (base := app.config.html_baseurl) and doctree:
         of_page = {
-            "og:type": "article", "og:site_name": app.config.project,
+            "og:type": "article",
+            "og:site_name": app.config.project,
             "og:title": re.sub(r"<[^>]+>", "", context.get("title", "")),
-            "og:description": citation(app)["abstract"], "og:url": context["pageurl"],
-            "og:image": f"{base}_static/{PREVIEW}", "twitter:card": "summary_large_image",
-        }  # fmt: skip
+            "og:description": citation(app)["abstract"],
+            "og:url": context["pageurl"],
+            "og:image": f"{base}_static/{PREVIEW}",
+            "twitter:card": "summary_large_image",
+        }
         for name, text in of_page.items():
             text = text.replace('"', "&quot;")
             context["metatags"] += f'\n<meta property="{name}" content="{text}" />'
@@ -143,9 +146,12 @@ def finish(app, exception):
         return
     cited, out = citation(app), Path(app.outdir)
     fields = {
-        "title": cited["title"], "author": cited["authors"][0]["name"].join("{}"),
-        "year": app.config.copyright, "version": cited["version"], "url": base or address,
-    }  # fmt: skip
+        "title": cited["title"],
+        "author": cited["authors"][0]["name"].join("{}"),
+        "year": app.config.copyright,
+        "version": cited["version"],
+        "url": base or address,
+    }
     text = "".join(f"  {key} = {{{value}}},\n" for key, value in fields.items())
     (out / "cite.bib").write_text(f"@software{{stationarity,\n{text}}}\n", encoding="utf-8")
     if base:

@@ -119,7 +119,7 @@ def opened(driver, page: str):
 
 
 def sent(urls: list[str]) -> int:
-    """The bytes that a server sends for these files, compressed, without the figures in them."""
+    """The bytes that a server sends for these files, compressed, without their figures."""
     paths = {Path(unquote(urlsplit(url).path)) for url in urls if url.startswith("file:")}
     paths = {path for path in paths if path.parent.name != "_images"}
     texts = (re.sub(rb'"data:image/[^"]*"', b"", path.read_bytes()) for path in paths)

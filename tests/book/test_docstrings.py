@@ -1,4 +1,4 @@
-"""The pages of the library's functions: all of them stand there, with links that lead somewhere."""
+"""The pages of the library's functions: all stand there, with links that lead somewhere."""
 
 import importlib
 import inspect

@@ -186,9 +186,11 @@ def start(folder: Path) -> subprocess.Popen:
     outside = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
     return subprocess.Popen(
         [*command, "-p", "settings", SETTINGS],
-        cwd=folder, env=outside | {"STATIONARITY_RUNS": "runs"},
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=folder,
+        env=outside | {"STATIONARITY_RUNS": "runs"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for(condition, process):

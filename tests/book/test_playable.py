@@ -159,9 +159,14 @@ def test_numbers_without_units_of_the_scripts_are_those_of_the_library():
         point = dict(rate=rate, decay=decay, momentum=generator.uniform(0, 0.99))
         points.append([point | dict(batch=batch, examples=50_000, epochs=epochs)])
         settings = get("cifar10_resnet", "paper").but(
-            learning_rate=rate, weight_decay=decay, momentum=point["momentum"],
-            batch_size=batch, epochs=epochs, schedule="constant", drops=(),
-        )  # fmt: skip
+            learning_rate=rate,
+            weight_decay=decay,
+            momentum=point["momentum"],
+            batch_size=batch,
+            epochs=epochs,
+            schedule="constant",
+            drops=(),
+        )
         theirs.append(numbers(scales.clocks(settings))[0])
     agree(by_script("numbers", points), theirs)
 

@@ -153,8 +153,10 @@ def test_a_table_is_read_from_disk_in_other_processes_too(table_root):
     rows = imagenet(table_root).train
     there = pickle.loads(pickle.dumps(rows))
     assert there.encoded(3) == rows.encoded(3)
-    assert not any(file.read_bytes()[100:200] in pickle.dumps(rows) for file in table_root.glob(
-        "../train/*/*.JPEG"))  # fmt: skip
+    assert not any(
+        file.read_bytes()[100:200] in pickle.dumps(rows)
+        for file in table_root.glob("../train/*/*.JPEG")
+    )
 
 
 def test_crops_are_those_of_torchvision_and_pillow_up_to_rounding(folder_root):

@@ -10,14 +10,23 @@ from torch import nn
 def in_float64(tokens=4000):
     """A small net whose weights are large enough to matter, and a text."""
     streams = data.load_text(
-        "python-reference", batch_size=4, segment=8, context=2, tokens=tokens,
+        "python-reference",
+        batch_size=4,
+        segment=8,
+        context=2,
+        tokens=tokens,
         dtype=torch.float64,
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     model = TransformerXL(
-        len(streams.vocabulary), layers=2, width=8, heads=2, head_width=4, inner_width=8,
+        len(streams.vocabulary),
+        layers=2,
+        width=8,
+        heads=2,
+        head_width=4,
+        inner_width=8,
         memory=8,
-    ).double()  # fmt: skip
+    ).double()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.2)
     return model, streams
@@ -28,9 +37,10 @@ def test_enough_context_makes_the_memory_of_the_whole_stream():
     model, streams = in_float64()
     memory = None
     for tokens, _, _ in streams.training_batches(0, 7):
-        memory = remember(model, tokens, 8) if memory is None else (
-            model.read(tokens, memory)[1].detach()
-        )  # fmt: skip
+        if memory is None:
+            memory = remember(model, tokens, 8)
+        else:
+            memory = model.read(tokens, memory)[1].detach()
     rows = torch.cat([t for t, _, _ in streams.training_batches(5, 7)], dim=1)
     assert torch.allclose(remember(model, rows, 8), memory, rtol=1e-12, atol=1e-13)
     assert not torch.allclose(remember(model, rows[:, 8:], 8), memory, rtol=1e-6)

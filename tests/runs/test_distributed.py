@@ -35,9 +35,13 @@ def process(rank, count, port, runs_root, name, settings, sender, killed_at):
     """What one of several forked processes does."""
     torch.set_num_threads(1)
     os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port), STATIONARITY_RUNS=str(runs_root),
-    )  # fmt: skip
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(count),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        STATIONARITY_RUNS=str(runs_root),
+    )
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if killed_at is not None:
         launch.CHECKPOINT_SECONDS = 0.0
@@ -118,8 +122,10 @@ def test_processes_together_do_what_one_does(tmp_path, name, settings):
     torch.testing.assert_close(
         torch.tensor(one[["value", "error"]].to_numpy()),
         torch.tensor(two[["value", "error"]].to_numpy()),
-        rtol=1e-9, atol=1e-9, equal_nan=True,
-    )  # fmt: skip
+        rtol=1e-9,
+        atol=1e-9,
+        equal_nan=True,
+    )
 
 
 def test_processes_are_killed_again_and_again_and_go_on_to_the_same_end(tmp_path):
@@ -221,7 +227,7 @@ def batches_of(rank: int) -> list:
 
 
 def measuring(rank: int, store: str, full: bool, sender) -> None:
-    """What one of two processes does: the second has less memory, or the first lacks it once."""
+    """What one of two processes does: the second has less memory, or the first once."""
     torch.set_num_threads(1)
     how = {"init_method": f"file://{store}", "timeout": datetime.timedelta(seconds=20)}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2, **how)

@@ -72,7 +72,7 @@ def markdown(text: str) -> None:
 def finding(condition: bool, text: str, *, otherwise: str, name: str = "") -> None:
     """State what was seen where its condition is true, or else what is so instead, marked.
 
-    Both are Markdown, in full sentences with numbers. The output's metadata has them and the outcome.
+    Both are Markdown, in full sentences with numbers. The output's metadata has all three.
     What has a name can be repeated anywhere on the page: ``{glue:md}`` in the format ``myst``.
     """
     from IPython.display import Markdown, display

@@ -151,7 +151,7 @@ class Book:
 
 
 def _applied(form: str, text: str) -> str:
-    """Return a macro's form for the group or the sign that a text begins with, then the rest."""
+    """Return a macro's form for the group or sign that a text begins with, then the rest."""
     first = re.match(r"\s*(\\[A-Za-z]+|.)", text)
     given, end = first[1], first.end()
     if given == "{":

@@ -69,7 +69,7 @@ def experiments(page: str) -> list[str]:
 
 
 def seconds(page: str) -> tuple[float, list[str]]:
-    """Return how long a chapter's runs took at ``classroom``, and on what each; else no number."""
+    """Return how long a chapter's runs took at ``classroom``, and on what; else no number."""
     made = [run for name in experiments(page) for run in verdicts.existing_runs(name)]
     small = [run.info for run in made if run.scale == "classroom"]
     took = sum(info["wall_seconds"] for info in small) if small else math.nan

@@ -112,7 +112,7 @@ def _end_workers() -> None:
 def tree(root: Path) -> tuple[tuple, dict]:
     """Return the images of ``train`` and of ``val`` (None without), and their provenance.
 
-    With the sizes of a thousand images, a tree that was scaled down is another one.
+    By the sizes of a thousand images a scaled tree is another. UsageError for a faulty one.
     """
     train = _Files(root / "train")
     test = _Files(root / "val") if os.path.lexists(root / "val") else None
@@ -174,7 +174,7 @@ class _Files:
 
 
 def table(tables) -> tuple:
-    """Return the images of the parts ``train`` and ``validation`` (None without)."""
+    """Return images of ``train``, ``validation`` (None without); UsageError if classes lack."""
     parts = {split: _Rows(rows, split) for split, rows in tables.items()}
     train, test = parts["train"], parts.get("validation")
     if test and test.classes > train.classes:

@@ -184,7 +184,7 @@ def with_wrong_labels(labels: Tensor, share: float, classes: int, *key) -> Tenso
 def whole(batches, side: int = 0) -> tuple[Tensor, Tensor]:
     """Return all inputs of the batches, flat (n, D), and their labels (n,).
 
-    Images are averaged down to ``side`` pixels a side, a part of theirs; 0 leaves them.
+    Images are averaged down to ``side`` pixels a side; UsageError for no divisor; 0: as is.
     """
     images, labels = map(torch.cat, zip(*batches))
     if side and images.shape[-1] % side:
@@ -196,7 +196,7 @@ def whole(batches, side: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def decode(data: bytes, name, size: int = 0) -> Image.Image:
-    """Return an encoded image in RGB, of ``size`` pixels on each side if that is given."""
+    """Return an encoded image in RGB, of ``size`` pixels a side if given; else UsageError."""
     try:
         image = Image.open(io.BytesIO(data))
         if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):

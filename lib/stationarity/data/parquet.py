@@ -147,7 +147,7 @@ def _whole(files: list[Path], source: Source) -> list[Path]:
 
 
 def read(files: list[Path], columns: tuple[str, ...]) -> pyarrow.Table:
-    """Return columns of parquet files as one table in memory; see :func:`cells`."""
+    """Return columns of parquet files as one table in memory; UsageError if damaged."""
     tables = []
     for file in files:
         try:
@@ -172,7 +172,7 @@ def cells(column: pyarrow.ChunkedArray, name: str) -> pyarrow.ChunkedArray:
 
 
 def memory_mapped(source: Source, files: dict[str, list[Path]]):
-    """Return a ``datasets.Dataset`` of each split, in the cache ``HF_DATASETS_CACHE``."""
+    """Return each split in the cache, a ``datasets.Dataset``; UsageError if it cannot be."""
     import datasets  # takes a second to import
 
     files = {split: [str(file) for file in paths] for split, paths in files.items()}

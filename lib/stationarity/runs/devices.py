@@ -51,7 +51,7 @@ def threads(count: int):
 
 
 def start_processes(devices, name, scale, settings, data_root, device, other_code) -> None:
-    """Make the run by ``torchrun`` on so many processes, which say why where they fail."""
+    """Make the run by ``torchrun`` on so many processes; :class:`UsageError` if they fail."""
     start = "-m torch.distributed.run --standalone --local-addr 127.0.0.1 --nproc-per-node"
     command = [sys.executable, *start.split(), str(devices), "-m", "stationarity", "run", name]
     command += ["--scale", scale, "--device", device]

@@ -40,7 +40,7 @@ def started() -> int:
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Join the processes that ``torchrun`` started, and part from them in the end."""
+    """Join what ``torchrun`` started, and part at the end; UsageError where none can meet."""
     joins = started() > 1 and not dist.is_initialized()
     if joins:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

@@ -15,7 +15,7 @@ COLUMNS = ("quantity", "of", "member", "index", "step", "epoch", "value", "error
 
 
 def rows(quantity: str, values, errors=math.nan, *, epoch=math.nan, **axes) -> list[tuple]:
-    """Return a row for each of the values.
+    """Return a row a value; ``ValueError`` for a wrong shape.
 
     ``axes`` are of, member, index and step: one value for all rows (by default none, and
     step 0), or a sequence. ``values`` and ``errors`` are numbers, or arrays or tensors with

@@ -72,7 +72,7 @@ UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 
 
 def mean_and_error(values: ArrayLike, axis: int = 0) -> tuple[NDArray, NDArray]:
-    """Return the mean of independent values, and its standard error: NaN of a single one."""
+    """Return the mean of values (n, ...), and its standard error: NaN of a single one."""
     values = np.asarray(values, float)
     count, mean = values.shape[axis], values.mean(axis)
     if count < 2:
@@ -99,7 +99,7 @@ def jackknife(
 ) -> tuple[NDArray, NDArray]:
     """Return a function of the mean of independent samples, and its standard error.
 
-    ``samples`` are independent along ``axis``; ``function`` takes their mean, and the
+    ``samples`` (n, ...) are independent on ``axis``; ``function`` takes their mean, and the
     means that leave one out. ``unbiased`` takes off the bias of first order in 1 / n.
     The error has n - 1 degrees of freedom. Source: Efron and Stein, 1981.
     """

@@ -27,7 +27,7 @@ class Level(NamedTuple):
 def level(
     times: ArrayLike, values: ArrayLike, errors: ArrayLike | None = None, together: int = 1
 ) -> Level:
-    """Return the level and trend of a series of at least three values.
+    """Return the level and trend of a series (n,) of at least three values.
 
     The intervals take the larger of the combined standard ``errors`` of the values and
     their scatter about the fitted line, use Student's t with n - 2 degrees of freedom and

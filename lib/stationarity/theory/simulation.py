@@ -70,7 +70,7 @@ def follow(
     ``noise`` is as that of :func:`gaussian`, ``start`` (D,) the position at step 0,
     where the velocity is 0. The states of a block of b trajectories at the ``recorded``
     steps come to ``summary`` as an array (len(recorded), b, D, 2) of positions and
-    velocities, and are dropped afterwards. Stability is not checked here.
+    velocities, then go. Stability is not checked. UsageError for steps that there are not.
     """
     recorded, start = [int(step) for step in recorded], np.asarray(start, float)
     if trajectories < 1 or not all(0 <= step <= len(rates) for step in recorded):

@@ -70,9 +70,11 @@ def curvature() -> pd.DataFrame:
 def example_gradients() -> torch.Tensor:
     """Gradients (n, P) of single examples at the study's weights, in float64."""
     dataset = data.load(
-        "digits", examples=ESTIMATORS.examples, batch_size=ESTIMATORS.batch_size,
+        "digits",
+        examples=ESTIMATORS.examples,
+        batch_size=ESTIMATORS.batch_size,
         dtype=torch.float64,
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     model = mlp((64, *ESTIMATORS.hidden, 10)).double()
     for images, labels in dataset.training_batches(0, ESTIMATORS.training_steps):

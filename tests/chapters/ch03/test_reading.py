@@ -56,8 +56,9 @@ def test_the_share_of_a_quadratic_does_not_depend_on_where_it_began(
             curvature, np.full(100 * EPOCHS, rate), 1.0, start=start, momentum=momentum
         )
         second = (mean[..., 0] ** 2 + covariance[..., 0, 0])[::100].squeeze()
-        run = made(tmp_path / str(start), np.ones(EPOCHS + 1), learning_rate=rate,
-                   momentum=momentum)  # fmt: skip
+        run = made(
+            tmp_path / str(start), np.ones(EPOCHS + 1), learning_rate=rate, momentum=momentum
+        )
         table = run.metrics.assign(error=0.0)
         for name, values in ((SQUARE, curvature**2 * second), ("sharpness", curvature)):
             table.loc[table.quantity == name, "value"] = values

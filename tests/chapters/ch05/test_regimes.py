@@ -67,8 +67,10 @@ def row_of(exponent, factor=1.0, batch_size=16, noise=0.5):
     ones = np.ones((len(steps), 5))
     tables = {
         "gradient_norm_squared": power_law(exponent, steps, factor=factor),
-        "noise_norm": noise * ones, "learning_rate": 0.1 * ones, "weight_norm": 2 * ones,
-    }  # fmt: skip
+        "noise_norm": noise * ones,
+        "learning_rate": 0.1 * ones,
+        "weight_norm": 2 * ones,
+    }
     run = made(tables, named(batch_size=batch_size, momentum=0.5), steps)
     return reading.table(run).iloc[0]
 
@@ -137,9 +139,11 @@ def test_a_regime_does_not_depend_on_those_it_is_trained_with():
 
 def test_the_noise_is_that_of_a_batch():
     chosen = [
-        named("one", batch_size=1), named("eight", batch_size=8),
-        named("apart", batch_size=8, sampling="reshuffled"), named("all", batch_size=0),
-    ]  # fmt: skip
+        named("one", batch_size=1),
+        named("eight", batch_size=8),
+        named("apart", batch_size=8, sampling="reshuffled"),
+        named("all", batch_size=0),
+    ]
     rows = rows_of(*chosen, steps=1)
     noise = {r.name: value(rows, "noise_norm", r.name, 0, 0) ** 2 for r in chosen}
     assert noise["eight"] == pytest.approx(noise["one"] / 8)

@@ -22,11 +22,15 @@ def sgd(steps, start, center=0.0, seed=0, drift=0.0):
         f = [(CURVATURES * (x - center) ** 2).sum() / 2 for x in (before, theta)]
         rows.append(
             {
-                "product": before @ noisy, "full_product": before @ gradient,
-                "square": buffer @ buffer, "gain": RATE * gradient @ buffer,
-                "change": f[1] - f[0], "norm": before @ before, "old": before @ old,
+                "product": before @ noisy,
+                "full_product": before @ gradient,
+                "square": buffer @ buffer,
+                "gain": RATE * gradient @ buffer,
+                "change": f[1] - f[0],
+                "norm": before @ before,
+                "old": before @ old,
             }
-        )  # fmt: skip
+        )
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
 

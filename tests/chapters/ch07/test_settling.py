@@ -41,10 +41,12 @@ FEW = {
 def table(rows):
     """Values by step and quantity, with the number of the member where it is of one."""
     return {
-        (row.step, row.quantity if row.member is pd.NA else f"{row.quantity}[{row.member}]"):
-        row.value
+        (
+            row.step,
+            row.quantity if row.member is pd.NA else f"{row.quantity}[{row.member}]",
+        ): row.value
         for row in metrics.frame(rows).itertuples()
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +101,12 @@ def test_a_step_is_that_of_pytorch_and_all_that_is_recorded_is_so(followed):
         squares.append(delta.square().sum().item() / settings.learning_rate**2)
         if step % 4 == 0:
             exact = {
-                "gradient_norm": full.norm(), "weight_norm_squared": before @ before,
-                "full_product": before @ full, "gain": -(full @ delta),
+                "gradient_norm": full.norm(),
+                "weight_norm_squared": before @ before,
+                "full_product": before @ full,
+                "gain": -(full @ delta),
                 "loss": f - decay / 2 * (before @ before),
-            }  # fmt: skip
+            }
             for name, value in exact.items():
                 assert found[step, f"{name}[1]"] == pytest.approx(float(value), rel=1e-3)
             after = objective(model, everything).item()

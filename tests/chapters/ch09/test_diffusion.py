@@ -49,9 +49,13 @@ def walk(task, state, purpose, steps, **change):
             theta, task.widths, task.inputs[chosen], task.labels[chosen]
         )
         ensembles.sgd_step(
-            theta, gradients, buffer, given["learning_rate"], given["momentum"],
+            theta,
+            gradients,
+            buffer,
+            given["learning_rate"],
+            given["momentum"],
             given["weight_decay"],
-        )  # fmt: skip
+        )
         path.append(theta.double())
         buffers.append(buffer.double())
     return torch.stack(path), torch.stack(buffers), (theta, buffer)

@@ -156,7 +156,7 @@ def adaptive(optimizer, parameter):
 
 
 def test_what_is_left_to_the_gradients_is_what_they_do(run, tmp_path):
-    """eta <theta, a> of the same steps, taken again, over the push of the held stage's window."""
+    """eta <theta, a> of the same steps, taken again, over the push of the held window."""
     text = data.load_text("python-reference", batch_size=4, segment=8, seed=0)
     settings = get("your_training", overrides=SMALL)
     training, done = study.Training(settings, text, "stages", tmp_path), []

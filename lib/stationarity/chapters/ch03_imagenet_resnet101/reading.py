@@ -140,7 +140,7 @@ def quarters(run: Run) -> pd.DataFrame:
 
 
 def rises(run: Run) -> pd.DataFrame:
-    """Return by how much the naive norm rises within each stage but the first, of all seeds of a run.
+    """Return the naive norm's rise within each stage but the first, of all seeds of a run.
 
     A row a stage: ``rise``, the last quarter's mean over the first's, a geometric mean over
     the runs of :func:`of_all_seeds`, with ``low`` and ``high`` by Student's t over them, and
@@ -204,9 +204,9 @@ def norm_rise(run: Run, case: str = "") -> Estimate:
     table = rises(run)
     if table.fewest.min() < FEWEST:
         raise UsageError(
-            f"One run tells a rise where each quarter of a stage has {FEWEST} measurements, and "
-            f"one has {table.fewest.min()} here: lower measure_every, or make runs of several "
-            "seeds."
+            f"One run tells a rise where each quarter of a stage has {FEWEST} measurements, "
+            f"and one has {table.fewest.min()} here: lower measure_every, or make runs of "
+            "several seeds."
         )
     if case:
         made_up = (0.5 if case == "halving" else 2.0) / table.rise

@@ -41,10 +41,10 @@ def memory_effects(
     At the run's last weights, in evaluation mode, on the same draws for every row. The
     reference is the loss with the last of ``contexts``, the number of segments read before
     the measured one. A row is another objective: a shorter context, or, with ``flow``, the
-    same with a gradient ``through the memory``. Columns: ``loss_difference`` (nats) to the reference,
-    with its standard error ``loss_error``; ``distance`` of the gradients over the norm at the
-    start of the run, from unbiased squares, with the interval of :func:`squared_norm`. The
-    last two rows of a ``flow`` are the norms of the two gradients themselves.
+    same with a gradient ``through the memory``. Columns: ``loss_difference`` (nats) to the
+    reference, with its standard error ``loss_error``; ``distance`` of the gradients over the
+    norm at the start of the run, from unbiased squares, with the interval of
+    :func:`squared_norm`. The last two rows of a ``flow`` are the norms of the two gradients.
     """
     model, _ = load_model(run, data_root, device)
     model.eval()

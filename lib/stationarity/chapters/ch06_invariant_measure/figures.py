@@ -28,7 +28,7 @@ def wandering(path: NDArray, run: Run) -> Figure:
 
 
 def step_sizes(paths: dict[float, NDArray], rates: NDArray, ends: NDArray) -> Figure:
-    """Draw histograms of iterates (steps,) by learning rate, and late ones (T, n) of n rates."""
+    """Draw histograms of iterates (steps,) by learning rate; late ones (T, n) of n rates."""
     figure, ((left, right),) = panels(1, 2, height=3.2)
     for rate, path in paths.items():
         left.hist(path, 50, (0, 1), density=True, histtype="step", label=f"η = {rate:g}")

@@ -110,10 +110,10 @@ def two_identities(settings: Identities, place: Place) -> list[tuple]:
 
     At the end of each window of time: ``minibatch_ratio`` and ``full_ratio``, of θ·g and of
     θ·∇f to η (1+β)/2 ‖b‖²; ``minibatch_budget`` and ``full_budget``, first-order gain over
-    second-order loss, with the buffer's last gradient and with ∇f in its place; ``drift``, 1 less
-    ``minibatch_ratio``; ``mean_`` ``loss``, ``gradient_norm_squared``, ``weight_square``, ``buffer_square``. At the
-    measured steps ``loss``, ``gradient_norm_squared``, ``weight_norm``. Errors are standard
-    errors over the chains.
+    second-order loss, with the buffer's last gradient and with ∇f in its place; ``drift``,
+    1 less ``minibatch_ratio``; ``mean_`` ``loss``, ``gradient_norm_squared``,
+    ``weight_square``, ``buffer_square``. At the measured steps ``loss``,
+    ``gradient_norm_squared``, ``weight_norm``. Errors are standard errors over the chains.
     """
     problem, keeper, rows = load(settings, place), place.keeper, []
     with keeper.progress("two_identities", 2 * settings.edges[-1]):

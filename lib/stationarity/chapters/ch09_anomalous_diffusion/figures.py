@@ -163,7 +163,7 @@ def memories(grid: pd.DataFrame, mine: pd.DataFrame) -> Figure:
 
 
 def quenched(grid: pd.DataFrame, runs: list[Run]) -> Figure:
-    """Draw exponents of sweeps against effective rate and memories; ``grid`` is the authors'."""
+    """Draw exponents of sweeps by effective rate and by memories; ``grid`` is the authors'."""
     figure, both = panels(1, 2, height=3.4)
     theirs = grid.assign(effective_rate=grid.learning_rate / (1 - grid.momentum))
     tables = [reading.exponents(run) for run in runs]

@@ -207,7 +207,7 @@ def by_memories(run: Run) -> pd.DataFrame:
 
 
 def of_members(run: Run) -> tuple[NDArray, NDArray]:
-    """Return effective rates (V,) of all variations, sorted, and exponents of members (V, K)."""
+    """Return the variations' effective rates (V,), sorted, and members' exponents (V, K)."""
     pairs = []
     for name in variations(run):
         lags, squares = displacements(run, name)
@@ -330,7 +330,7 @@ def shared_parts(run: Run) -> tuple[NDArray, dict[str, Estimate]]:
     "displacement" + SCATTER,
 )
 def shared_share(run: Run, case: str = "") -> Estimate:
-    """The share of their squared displacement, at the longest lag, that replicas have in common.
+    """The share of their squared displacement, at the longest lag, that replicas share.
 
     Replicas start from one state and draw their own minibatches. A settled quadratic comes
     to one half, a drift to 1.

@@ -154,7 +154,7 @@ def displacements(run: Run, law: str = "") -> pd.DataFrame:
 
 
 def _predicted(run: Run, lags: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
-    """Return what is predicted along the modes (L,), by each draw off them (L, n), its weight."""
+    """Return predictions along the modes (L,), of each draw off them (L, n), its weight."""
     law, modes = _law(run), len(run.series("eigenvalue"))
     draws = run.settings.draws if run.has("rest_node") else 1
     along, off = np.split(theory.displacement_squared(lags, *law), [modes], axis=1)
@@ -287,7 +287,7 @@ def fall_while_followed(run: Run) -> tuple[float, float]:
 
 
 def _share(run: Run, case: str, name: str) -> Estimate:
-    """Return the share of modes that obey; :class:`UsageError` where the net had not settled."""
+    """Return the share of modes that obey; :class:`UsageError` where a net had not settled."""
     if run.has("followed_from"):
         first, last = fall_while_followed(run)
         if last < SETTLED * first:
@@ -306,7 +306,7 @@ def mode_variance_share(run: Run, case: str = "") -> Estimate:
 
 @quantity(OF_SHARE, within=SHARE, **surrogates.LAWS)
 def mode_speed_share(run: Run, case: str = "") -> Estimate:
-    """The share of the top modes whose velocity's variance is within a quarter of that predicted."""
+    """The share of the top modes whose velocity's variance is within a quarter of theory's."""
     return _share(run, case, "mode_velocity_variance")
 
 

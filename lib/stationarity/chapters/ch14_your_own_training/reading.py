@@ -46,7 +46,7 @@ def reports(run: Run) -> dict[str, dict[str, dict]]:
 
 
 def as_page(training: Run) -> str:
-    """Return the report of one of the :func:`moments` as HTML, as the command line writes it."""
+    """Return the report of one of the :func:`moments` as the HTML of the command line."""
     return page.page(training, report(training))
 
 
@@ -81,7 +81,7 @@ def _written(value: float | None) -> str:
 
 
 def over_stable(training: Run) -> pd.Series:
-    """Return the sharpness over the largest stable one, by the step after which it was measured.
+    """Return the sharpness over the largest stable one, by the step that it was measured after.
 
     Empty where the curvature was left out.
     """
@@ -94,7 +94,7 @@ def over_stable(training: Run) -> pd.Series:
 
 
 def drop(run: Run) -> tuple[Estimate, Estimate]:
-    """Return how far the loss of the stages lies above the cosine's, as the rate drops and later.
+    """Return how far the stages' loss lies above the cosine's, as the rate drops and later.
 
     Means over a tenth of the last stage each, the last one before the drop and the second one
     after it, with intervals that hold jointly. Both trainings see the same batches, whose noise

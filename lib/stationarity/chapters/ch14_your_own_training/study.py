@@ -137,7 +137,7 @@ def _watched(settings, text: TokenStreams, name: str, keeper: Keeper, root: Path
 
 
 def _spent(training: Training) -> dict[str, float]:
-    """Return the seconds of all steps, of noting them and of measuring, and the latter's number."""
+    """Return the seconds of all steps, of noting and of measuring, and how often that was."""
     pace, spent = training.watch.pace, training.seconds
     noting = spent["watching"] - pace.spent
     return {
