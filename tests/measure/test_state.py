@@ -15,6 +15,7 @@ from stationarity import measure
 from stationarity.chapters.ch02_what_to_measure.models import Deaf, Square, Through
 from stationarity.measure import curvature
 from torch import nn
+from torch.nn.modules import module as globally
 from torch.nn.utils import parametrizations, parametrize
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -308,6 +309,68 @@ def test_hooks_change_no_measurement_and_stay(name):
     assert not calls
     cubes(model, BATCHES[0]).backward()
     assert sorted(calls) == ["before", "bias", "module", "weight"]
+
+
+def hooks_of(model) -> list[dict]:
+    """What holds hooks: of the modules, the parameters, and all modules there are."""
+    known = [vars(globally), *map(vars, model.modules())]
+    found = [dict(v) for table in known for k, v in sorted(table.items()) if "_hooks" in k]
+    names = "_backward_hooks", "_post_accumulate_grad_hooks"
+    return found + [dict(getattr(p, n) or {}) for p in model.parameters() for n in names]
+
+
+SET = {
+    "a parameter's": lambda layer: layer.weight.register_hook(lambda slope: 2 * slope),
+    "a parameter's, once it has its gradient": lambda layer: (
+        layer.weight.register_post_accumulate_grad_hook(lambda p: p.data.add_(1))
+    ),
+    "a module's": lambda layer: layer.register_full_backward_hook(
+        lambda layer, into, out: (2 * into[0],)
+    ),
+    "a module's, before": lambda layer: layer.register_full_backward_pre_hook(
+        lambda layer, out: (2 * out[0],)
+    ),
+    "a module's, forward": lambda layer: layer.register_forward_hook(lambda *_: None),
+    "all modules'": lambda layer: globally.register_module_full_backward_hook(
+        lambda layer, into, out: (2 * out[0],) if into[0] is not None else None
+    ),
+    "all modules', forward": lambda layer: globally.register_module_forward_hook(
+        lambda *_: None
+    ),
+}
+
+
+@pytest.mark.parametrize("of", SET)
+@pytest.mark.parametrize("late", [False, True])
+@everything
+def test_hooks_that_a_forward_pass_sets_change_nothing_and_do_not_stay(name, late, of):
+    def objective(model, inputs):
+        inputs = inputs.clone().requires_grad_()
+        handles.append(None if late else SET[of](model[2]))
+        loss = cubes(model, inputs)
+        handles.append(SET[of](model[2]) if late else None)
+        return loss
+
+    model, handles = net(), []
+    model[0].weight.register_hook(lambda slope: 3 * slope)
+    before = hooks_of(model)
+    assert torch.equal(EVERYTHING[name](model, objective), EVERYTHING[name](net()))
+    assert hooks_of(model) == before
+    for handle in filter(None, handles):
+        handle.remove()
+    assert hooks_of(model) == before
+
+
+@everything
+def test_hooks_of_hidden_states_change_no_measurement(name):
+    def objective(model, inputs):
+        hidden = model[:2](inputs)
+        if hidden.requires_grad:
+            hidden.register_hook(lambda slope: slope.clamp(-1e-3, 1e-3)).remove()
+            hidden.register_hook(lambda slope: slope.clamp(-1e-3, 1e-3))
+        return cubes(model[2], hidden)
+
+    assert torch.equal(EVERYTHING[name](net(), objective), EVERYTHING[name](net()))
 
 
 class Same(torch.autograd.Function):

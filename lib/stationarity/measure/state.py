@@ -20,16 +20,28 @@ from torch.nn.modules import module as globally
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 from torch.utils import checkpoint
+from torch.utils.hooks import BackwardHook, RemovableHandle
 
-from .derivatives import CHANGED, REMEDIES
+from .derivatives import CHANGED, NO_DOUBLES, REMEDIES
 
 SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
 WROTE = "backward passes write .grad: use non-reentrant checkpoints, and objectives without one"
-HOOKS = "_backward_hooks", "_backward_pre_hooks"  # which change gradients, not the loss
+HOOKS = "_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks"  # no loss's
+GLOBAL = [v for k, v in vars(globally).items() if k[:7] == "_global" and isinstance(v, dict)]
 TABLES = dict, list, set, collections.deque
 RANDOM = torch.Generator, np.random.Generator, np.random.RandomState, random.Random
 CALLS = partial, FunctionType, MethodType
 PARTS = "func", "args", "keywords", "__self__", "__func__", "__defaults__", "__kwdefaults__"
+UNHOOKED = (  # what gives hooks that a forward pass sets their effect
+    (BackwardHook, "setup_input_hook", lambda hook, given: given),
+    (BackwardHook, "setup_output_hook", lambda hook, given: given),
+    (Tensor, "register_hook", lambda *_: RemovableHandle(collections.OrderedDict())),
+    (
+        Tensor,
+        "register_post_accumulate_grad_hook",
+        lambda *_: RemovableHandle(collections.OrderedDict()),
+    ),
+)
 REACHED = (*TABLES, *RANDOM, tuple, nn.Module, Tensor, np.ndarray)
 
 
@@ -73,7 +85,7 @@ def _reached(queue: list) -> list:
                 queue.append(vars(one))
             queue += [*one.children(), *one.buffers(recurse=False)]  # of a script, too
         elif isinstance(one, dict):
-            queue += [v for k, v in one.items() if isinstance(v, REACHED) and k not in HOOKS]
+            queue += [v for v in one.values() if isinstance(v, REACHED)]
         elif isinstance(one, (*TABLES, tuple)):
             queue += [v for v in one if isinstance(v, REACHED)]
     return [*found.values()]
@@ -120,19 +132,16 @@ class Before:
 
     def __init__(self, model: nn.Module, objective: Callable | None, lends: bool):
         self.model, parameters = model, list(model.parameters())
-        reached = _reached([model, *_modules_of(objective)])
+        reached = _reached([model, *_modules_of(objective), *GLOBAL])
         modules = [one for one in reached if isinstance(one, nn.Module)]
         things = *modules, *parameters
         if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
             raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
         if any(nn.parameter.is_lazy(p) or p.is_meta for p in parameters):
             raise ValueError("parameters are lazy or on the meta device: give them values")
+        if any(p.device.type == "mps" for p in parameters):
+            raise ValueError(f"the model {NO_DOUBLES}")
         self.weights = [(p, p.detach().clone(), p.requires_grad) for p in parameters]
-        self.tables = [one for one in reached if isinstance(one, TABLES)]
-        self.kept = [dict(one) if isinstance(one, dict) else [*one] for one in self.tables]
-        self.sizes, filled = [*map(len, self.tables)], [one for one in self.tables if one]
-        self.views = [*filled, *(one.values() for one in filled if isinstance(one, dict))]
-        self.held = [*itertools.chain(*self.views)]  # for one look at all
         norms = (m._buffers for m in modules if lends and isinstance(m, _BatchNorm))
         self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]
         self.autocast = set()  # dtypes in which the objective computes
@@ -158,6 +167,12 @@ class Before:
             one.clear()
         for p in parameters:
             p.grad = None
+        self.tables = [one for one in reached if isinstance(one, TABLES)]
+        self.kept = [dict(one) if isinstance(one, dict) else [*one] for one in self.tables]
+        filled, self.empty = ([t for t in self.tables if bool(t) == full] for full in (1, 0))
+        self.filled, self.sizes = filled, [*map(len, filled)]
+        self.views = [*filled, *(one.values() for one in filled if isinstance(one, dict))]
+        self.held = [*itertools.chain(*self.views)]  # for one look at all
 
     def random_states_now(self) -> list[tuple[Callable, object]]:
         """Return what sets each random state of Python, NumPy and PyTorch, with that state."""
@@ -171,8 +186,8 @@ class Before:
 
     def restore_state(self) -> None:
         """Put modes, attributes and tables back, and the values of buffers and arrays."""
-        parts, same = itertools.chain(*self.views), [*map(len, self.tables)] == self.sizes
-        same = same and all(map(operator.is_, parts, self.held))
+        same = not any(self.empty) and [*map(len, self.filled)] == self.sizes
+        same = same and all(map(operator.is_, itertools.chain(*self.views), self.held))
         for table, before in () if same else zip(self.tables, self.kept):
             if not _same(table, before):
                 if isinstance(table, dict):
@@ -182,8 +197,7 @@ class Before:
                 table.clear()
                 (table.update if isinstance(table, dict | set) else table.extend)(before)
         for module, training in self.modes:
-            if module.training != training:
-                module.training = training
+            module.training = training
         for entry in self.tensors:
             tensor, value, node, version = entry
             if tensor.grad_fn is not node and not tensor._is_view():
@@ -203,11 +217,10 @@ class Before:
 
     def restore(self) -> str:
         """Put everything back; return what must not have happened."""
-        for hooks, before in self.hooks:
-            hooks.clear()
-            hooks.update(before)
         self.restore_random_state()
         self.restore_state()
+        for hooks, before in self.hooks:
+            hooks.update(before)
         said = WROTE if any(p.grad is not None for p, _ in self.gradients) else ""
         for p, old, trained in self.weights:
             if _put_back(p, old) or self.replaced or p.requires_grad != trained:
@@ -263,7 +276,7 @@ def without_trace(
     eager = torch.compiler.set_stance("force_eager") if imported else nullcontext()
     apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
     replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
-    changes = [(parametrize, "_cache_enabled", 0)]
+    changes = [(parametrize, "_cache_enabled", 0), *UNHOOKED]
     if curvature and any(isinstance(one, nn.RNNBase) for one in model.modules()):
         changes.append((torch.backends.cudnn, "enabled", False))
     kinds = filter(torch.amp.is_autocast_available, {p.device.type for p in model.parameters()})
