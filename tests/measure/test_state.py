@@ -6,6 +6,7 @@ import functools
 import gc
 import itertools
 import random
+import types
 import weakref
 
 import numpy as np
@@ -142,6 +143,12 @@ def rotate(model) -> float:
     return model.memory[0]
 
 
+def kept(model) -> int:
+    model.memory.calls += 1
+    model.memory.seen.append(0)
+    return model.memory.calls * len(model.memory.seen)
+
+
 def leave(model) -> float:
     mode = model.training
     model.eval()
@@ -167,6 +174,7 @@ STATES = {
     "a key": lambda: Stateful(rekey, memory={0: None}),
     "an order": lambda: Stateful(rotate, memory=collections.deque([2.0, 3.0, 1.0])),
     "a mode": lambda: Stateful(leave),
+    "an object": lambda: Stateful(kept, memory=types.SimpleNamespace(calls=0, seen=[])),
 }
 
 
@@ -657,6 +665,14 @@ def test_graphs_of_values_that_change_unseen_are_not_kept():
         truth = top_of(model.inner)
         torch.testing.assert_close(top_of(model), truth, rtol=1e-9, atol=0)
     assert once.scale == 7 and twice.numbers.tolist() == [2, 2]
+
+
+@everything
+def test_a_buffer_that_a_forward_pass_tracks_is_tracked_no_longer(name):
+    model = Stateful(lambda model: model.scale.requires_grad_())
+    model.register_buffer("scale", torch.ones((), dtype=DOUBLE))
+    assert torch.equal(EVERYTHING[name](model), EVERYTHING[name](model.inner))
+    assert not model.scale.requires_grad
 
 
 @everything

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from unittest import mock
 
 import numpy as np
@@ -32,17 +32,14 @@ TABLES = dict, list, set, collections.deque
 RANDOM = torch.Generator, np.random.Generator, np.random.RandomState, random.Random
 CALLS = partial, FunctionType, MethodType
 PARTS = "func", "args", "keywords", "__self__", "__func__", "__defaults__", "__kwdefaults__"
-UNHOOKED = (  # what gives hooks that a forward pass sets their effect
-    (BackwardHook, "setup_input_hook", lambda hook, given: given),
-    (BackwardHook, "setup_output_hook", lambda hook, given: given),
-    (Tensor, "register_hook", lambda *_: RemovableHandle(collections.OrderedDict())),
-    (
-        Tensor,
-        "register_post_accumulate_grad_hook",
-        lambda *_: RemovableHandle(collections.OrderedDict()),
-    ),
-)
+UNHOOKED = [  # hooks that a forward pass sets
+    (Tensor, f"register_{kind}hook", lambda *_: RemovableHandle(collections.OrderedDict()))
+    for kind in ("", "post_accumulate_grad_")
+]
+UNHOOKED += [(BackwardHook, f"setup_{way}put_hook", lambda _, x: x) for way in ("in", "out")]
+graph_of = operator.attrgetter("grad_fn", "requires_grad")
 REACHED = (*TABLES, *RANDOM, tuple, nn.Module, Tensor, np.ndarray)
+NOT_PLAIN = *REACHED, *CALLS, type, ModuleType  # objects whose attributes are not looked at
 
 
 def known_to(call: Callable) -> list:
@@ -82,7 +79,8 @@ def _reached(queue: list) -> list:
         found[id(one)] = one
         if isinstance(one, nn.Module):
             if not isinstance(one, nn.parallel.DistributedDataParallel):  # which is in step
-                queue.append(vars(one))
+                held = [v for v in vars(one).values() if hasattr(v, "__dict__")]
+                queue += [vars(one), *(vars(v) for v in held if not isinstance(v, NOT_PLAIN))]
             queue += [*one.children(), *one.buffers(recurse=False)]  # of a script, too
         elif isinstance(one, dict):
             queue += [v for v in one.values() if isinstance(v, REACHED)]
@@ -150,7 +148,7 @@ class Before:
         tensors = [v for v in reached if isinstance(v, Tensor) and id(v) not in known]
         tensors = (v for v in tensors if not (v.is_meta or v.is_nested or v.is_inference()))
         own = (v for v in tensors if v.layout != torch.strided or 0 not in v.stride())
-        self.tensors = [[v, v.detach().clone(), v.grad_fn, v._version] for v in own]
+        self.tensors = [[v, v.detach().clone(), graph_of(v), v._version] for v in own]
         arrays = (one for one in reached if isinstance(one, np.ndarray))
         whole = (one for one in arrays if one.flags.writeable and not one.dtype.hasobject)
         self.arrays = [(one, one.copy()) for one in whole]
@@ -199,8 +197,8 @@ class Before:
         for module, training in self.modes:
             module.training = training
         for entry in self.tensors:
-            tensor, value, node, version = entry
-            if tensor.grad_fn is not node and not tensor._is_view():
+            tensor, value, graph, version = entry
+            if graph_of(tensor) != graph and not tensor._is_view():
                 tensor.detach_()
             self.unseen |= _put_back(tensor, value) and tensor._version == version
             entry[3] = tensor._version
