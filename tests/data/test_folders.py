@@ -229,9 +229,11 @@ def test_damage_of_imagenet_s_parquet_files_is_named(table_root, monkeypatch):
         with pytest.raises(UsageError, match=message):
             list(imagenet(table_root).training_batches(0, 3))
         file.write_bytes(content)
-    file.write_bytes(b"PAR1 truncated")
+    monkeypatch.setattr(
+        datasets.config, "HF_DATASETS_CACHE", table_root / "imagenet" / file.name
+    )
     with pytest.raises(
-        UsageError, match="ImageNet's parquet files cannot be laid out .* fetch"
+        UsageError, match="ImageNet's parquet files cannot be laid out .* more room"
     ):
         imagenet(table_root)
 
@@ -240,8 +242,9 @@ def test_damage_of_imagenet_s_parquet_files_is_named(table_root, monkeypatch):
     "column, value, message",
     [
         ("image", None, r"train part lacks .* \(11 of its 12 rows hold image\): fetch"),
-        ("label", None, r"train part lacks .* \(11 of its 12 rows hold label\): fetch"),
-        ("label", "cat", "train part lacks .*Failed to parse string: 'cat'.*: fetch"),
+        ("label", None, r"train-00001-of-.* is not .* \(5 of its 6 rows hold label\): fetch"),
+        ("label", "cat", r"train-00000-of-.* is not .* \(its labels are no numbers, .*: fetch"),
+        ("label", "1", r"train-00000-of-.* is not .* \(its labels are no numbers, .*: fetch"),
     ],
 )
 def test_what_is_empty_in_imagenet_s_parquet_files_is_named(table_root, column, value, message):
@@ -254,6 +257,18 @@ def test_what_is_empty_in_imagenet_s_parquet_files_is_named(table_root, column, 
     with pytest.raises(UsageError, match=message) as error:
         imagenet(table_root)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_an_empty_or_damaged_file_of_imagenet_s_is_named(table_root, split, empty):
+    file = table_root / "imagenet" / f"{split}-00001-of-00002.parquet"
+    rows = pd.read_parquet(file)
+    file.write_bytes(b"PAR1 truncated")
+    if empty:
+        rows[:0].to_parquet(file)
+    with pytest.raises(UsageError, match=rf"{file.name} is not a parquet file .*: fetch it"):
+        imagenet(table_root)
 
 
 # --- what lies in a folder tree, and is no image of its class -------------------------

@@ -289,7 +289,10 @@ CELLS = {
     ),
     "images that are paths": ("img", lambda img, _: "a.png", "img and label .*struct_field"),
     "a null label": ("label", lambda _, y: y.mask(y.index == 3), r"19 of its 20 rows hold label\)"),
-    "words": ("label", lambda _, y: [f"cat{i}" for i in y], r"Failed to parse string: 'cat\d'"),
+    "words": ("label", lambda _, y: [f"cat{i}" for i in y], "labels are no numbers, but .*string"),
+    "digits": ("label", lambda _, y: [str(i) for i in y], "labels are no numbers, but .*string"),
+    "bytes": ("label", lambda _, y: [b"%d" % i for i in y], "labels are no numbers, but binary"),
+    "names": ("label", lambda _, y: y.astype(str).astype("category"), "but dictionary<values=str"),
     "broken numbers": ("label", lambda _, y: y + 0.5, "Float value 0.50* was truncated"),
 }  # fmt: skip
 

@@ -204,6 +204,24 @@ def test_a_complex_parameter_is_refused_by_name():
             function(model, lambda model, batch: model["z"].abs().square().sum())
 
 
+class Far(nn.Parameter):
+    """Lies on a device without float64."""
+
+    device = property(lambda parameter: torch.device("mps"))
+
+
+@everything
+def test_a_model_on_a_device_without_float64_is_refused(name):
+    model = nn.Linear(3, 2)
+    model.weight, model.bias = Far(torch.ones(2, 3)), Far(torch.ones(2))
+    with pytest.raises(
+        ValueError, match="mps, which has no float64: move the model to the CPU"
+    ):
+        EVERYTHING[name](model, cubes)
+    with pytest.raises(ValueError, match="'weight' is on mps, which has no float64: move"):
+        measure.displacement(model, torch.ones(8))
+
+
 def test_a_sparse_parameter_is_refused_by_name():
     model = nn.ParameterDict({"table": torch.eye(3).to_sparse()})
     for function in DERIVATIVES.values():

@@ -6,6 +6,7 @@ import functools
 import gc
 import itertools
 import random
+import types
 import weakref
 
 import numpy as np
@@ -15,6 +16,7 @@ from stationarity import measure
 from stationarity.chapters.ch02_what_to_measure.models import Deaf, Square, Through
 from stationarity.measure import curvature
 from torch import nn
+from torch.nn.modules import module as globally
 from torch.nn.utils import parametrizations, parametrize
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -141,6 +143,12 @@ def rotate(model) -> float:
     return model.memory[0]
 
 
+def kept(model) -> int:
+    model.memory.calls += 1
+    model.memory.seen.append(0)
+    return model.memory.calls * len(model.memory.seen)
+
+
 def leave(model) -> float:
     mode = model.training
     model.eval()
@@ -166,6 +174,7 @@ STATES = {
     "a key": lambda: Stateful(rekey, memory={0: None}),
     "an order": lambda: Stateful(rotate, memory=collections.deque([2.0, 3.0, 1.0])),
     "a mode": lambda: Stateful(leave),
+    "an object": lambda: Stateful(kept, memory=types.SimpleNamespace(calls=0, seen=[])),
 }
 
 
@@ -308,6 +317,68 @@ def test_hooks_change_no_measurement_and_stay(name):
     assert not calls
     cubes(model, BATCHES[0]).backward()
     assert sorted(calls) == ["before", "bias", "module", "weight"]
+
+
+def hooks_of(model) -> list[dict]:
+    """What holds hooks: of the modules, the parameters, and all modules there are."""
+    known = [vars(globally), *map(vars, model.modules())]
+    found = [dict(v) for table in known for k, v in sorted(table.items()) if "_hooks" in k]
+    names = "_backward_hooks", "_post_accumulate_grad_hooks"
+    return found + [dict(getattr(p, n) or {}) for p in model.parameters() for n in names]
+
+
+SET = {
+    "a parameter's": lambda layer: layer.weight.register_hook(lambda slope: 2 * slope),
+    "a parameter's, once it has its gradient": lambda layer: (
+        layer.weight.register_post_accumulate_grad_hook(lambda p: p.data.add_(1))
+    ),
+    "a module's": lambda layer: layer.register_full_backward_hook(
+        lambda layer, into, out: (2 * into[0],)
+    ),
+    "a module's, before": lambda layer: layer.register_full_backward_pre_hook(
+        lambda layer, out: (2 * out[0],)
+    ),
+    "a module's, forward": lambda layer: layer.register_forward_hook(lambda *_: None),
+    "all modules'": lambda layer: globally.register_module_full_backward_hook(
+        lambda layer, into, out: (2 * out[0],) if into[0] is not None else None
+    ),
+    "all modules', forward": lambda layer: globally.register_module_forward_hook(
+        lambda *_: None
+    ),
+}
+
+
+@pytest.mark.parametrize("of", SET)
+@pytest.mark.parametrize("late", [False, True])
+@everything
+def test_hooks_that_a_forward_pass_sets_change_nothing_and_do_not_stay(name, late, of):
+    def objective(model, inputs):
+        inputs = inputs.clone().requires_grad_()
+        handles.append(None if late else SET[of](model[2]))
+        loss = cubes(model, inputs)
+        handles.append(SET[of](model[2]) if late else None)
+        return loss
+
+    model, handles = net(), []
+    model[0].weight.register_hook(lambda slope: 3 * slope)
+    before = hooks_of(model)
+    assert torch.equal(EVERYTHING[name](model, objective), EVERYTHING[name](net()))
+    assert hooks_of(model) == before
+    for handle in filter(None, handles):
+        handle.remove()
+    assert hooks_of(model) == before
+
+
+@everything
+def test_hooks_of_hidden_states_change_no_measurement(name):
+    def objective(model, inputs):
+        hidden = model[:2](inputs)
+        if hidden.requires_grad:
+            hidden.register_hook(lambda slope: slope.clamp(-1e-3, 1e-3)).remove()
+            hidden.register_hook(lambda slope: slope.clamp(-1e-3, 1e-3))
+        return cubes(model[2], hidden)
+
+    assert torch.equal(EVERYTHING[name](net(), objective), EVERYTHING[name](net()))
 
 
 class Same(torch.autograd.Function):
@@ -594,6 +665,14 @@ def test_graphs_of_values_that_change_unseen_are_not_kept():
         truth = top_of(model.inner)
         torch.testing.assert_close(top_of(model), truth, rtol=1e-9, atol=0)
     assert once.scale == 7 and twice.numbers.tolist() == [2, 2]
+
+
+@everything
+def test_a_buffer_that_a_forward_pass_tracks_is_tracked_no_longer(name):
+    model = Stateful(lambda model: model.scale.requires_grad_())
+    model.register_buffer("scale", torch.ones((), dtype=DOUBLE))
+    assert torch.equal(EVERYTHING[name](model), EVERYTHING[name](model.inner))
+    assert not model.scale.requires_grad
 
 
 @everything

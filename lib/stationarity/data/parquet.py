@@ -163,6 +163,9 @@ def read(files: list[Path], columns: tuple[str, ...]) -> pyarrow.Table:
 def cells(column: pyarrow.ChunkedArray, name: str) -> pyarrow.ChunkedArray:
     """Return a column with its labels as int64; ``ArrowException`` where a cell is no value."""
     if name == "label":
+        kind = getattr(column.type, "value_type", column.type)  # also of categories
+        if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)):
+            raise pyarrow.ArrowInvalid(f"its labels are no numbers, but {column.type}")
         column = column.cast(pyarrow.int64())
     image = len(column) and name not in ("label", "text")
     held = pyarrow.compute.struct_field(column, "bytes") if image else column
@@ -175,6 +178,8 @@ def memory_mapped(source: Source, files: dict[str, list[Path]]):
     """Return each split in the cache, a ``datasets.Dataset``; UsageError if it cannot be."""
     import datasets  # takes a second to import
 
+    for paths in files.values():
+        read(paths, ("label",))  # which names a file that is damaged or empty
     files = {split: [str(file) for file in paths] for split, paths in files.items()}
     try:
         return datasets.load_dataset("parquet", data_files=files, columns=list(source.columns))

@@ -87,8 +87,9 @@ def directional_sharpness(
     """Return v'Hv / v'v: the curvature of the mean objective along v.
 
     ``direction``, (P,), of any dtype, is a flat vector such as ``mean_gradient``; M calls of
-    the objective, and two products of each batch, as the second tells whether they are right. Raises ``ValueError`` for a zero direction, or one of another size, and
-    as :func:`sharpness`.
+    the objective, and two products of each batch, as the second tells whether they are right.
+    Raises ``ValueError`` for a zero direction, or one of another size, and as
+    :func:`sharpness`.
 
     Source: Zhang et al. 2022, whose code takes ||Hv|| / ||v||.
 

@@ -23,6 +23,16 @@ REMEDIES = {  # by what PyTorch says
     "no autograd formula": LACKING,
 }
 
+NO_DOUBLES = "is on mps, which has no float64: move the model to the CPU or to CUDA"
+WRONG = (  # with a parameter
+    (nn.parameter.is_lazy, "is lazy: give it values by a first call"),
+    (Tensor.is_complex, "is complex: make it two real ones"),
+    (lambda p: p.layout != torch.strided, "is sparse: make it dense"),
+    (Tensor.is_inference, "was made in inference_mode(): make it, or a clone, outside"),
+    (lambda p: p.dtype == torch.float16, "is float16, too coarse: measure model.float()"),
+    (lambda p: p.device.type == "mps", NO_DOUBLES),
+)
+
 
 def trainable(model: nn.Module) -> list[Tensor]:
     """Return the trainable parameters; ``ValueError`` where there are none, or complex ones."""
@@ -30,16 +40,7 @@ def trainable(model: nn.Module) -> list[Tensor]:
     if not named:
         raise ValueError("the model has no trainable parameters: nothing to measure")
     for name, p in named.items():
-        for wrong, said in (
-            (nn.parameter.is_lazy, "is lazy: give it values by a first call"),
-            (Tensor.is_complex, "is complex: make it two real ones"),
-            (lambda p: p.layout != torch.strided, "is sparse: make it dense"),
-            (Tensor.is_inference, "was made in inference_mode(): make it, or a clone, outside"),
-            (
-                lambda p: p.dtype == torch.float16,
-                "is float16, too coarse: measure model.float()",
-            ),
-        ):
+        for wrong, said in WRONG:
             if wrong(p):
                 raise ValueError(f"the parameter {name!r} {said}")
     if len({p.device for p in named.values()}) > 1:
@@ -106,9 +107,8 @@ def norms(rows: Tensor) -> Tensor:
     pieces, rest = _pieces(rows) if rows.shape[-1] >= PIECE else (None, rows)
     found = torch.linalg.vector_norm(rest, dim=-1).double()
     if pieces is not None:
-        found = torch.hypot(
-            found, torch.linalg.vector_norm(pieces, dim=-1).double().norm(dim=-1)
-        )
+        across = torch.linalg.vector_norm(pieces, dim=-1).double().norm(dim=-1)
+        found = torch.hypot(found, across)
     if all(1e-16 < norm < math.inf for norm in found.reshape(-1).tolist()):
         return found
     held, top = (found > 1e-16) & found.isfinite(), rows.double().abs().amax(-1, keepdim=True)

@@ -68,7 +68,7 @@ def gradient_statistics(
     weight_decay: the ``regularised_`` fields are those of the objective plus
         (weight_decay / 2) ||theta||^2; the others are not affected.
 
-    One objective and one backward a batch; about 23 gradients of memory, 70 below 4096
+    One objective and one backward a batch; about 23 gradients of memory, 35 below 4096
     entries. With two batches the standard errors of the norms are infinite. Raises
     ``ValueError`` without a batch, parameters or a graph; with one batch that is not the
     whole population, or more than that; ``FloatingPointError`` where the square of the

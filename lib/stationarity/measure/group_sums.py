@@ -12,55 +12,48 @@ from ..runs import distributed
 from .derivatives import PIECE, norms
 
 GROUPS = 16  # of the jackknife: as many gradients are held in memory,
-WAITING = 4  # and the last few, to be added together,
-SMALL = 32  # or more of them, where they are small
+WAITING = 4  # and the last few, to be added together; of small ones as many as groups
 
 
 class GroupSums:
     """Sums of gradients by group, i modulo GROUPS; several at once are added."""
 
     def __init__(self, parameters: list[Tensor]):
-        self.parameters, self.sizes = parameters, [p.numel() for p in parameters]
-        self.most = SMALL if sum(self.sizes) < PIECE else WAITING
-        self.count, self.waiting = 0, 0
-        self.rows: Tensor | None = None  # (most, P): the last gradients, float32 at least
+        sizes = [p.numel() for p in parameters]
+        self.count, self.most = 0, GROUPS if sum(sizes) < PIECE else WAITING
+        dtype = reduce(torch.promote_types, (p.dtype for p in parameters), torch.float32)
+        shape, device = (self.most, sum(sizes)), parameters[0].device
+        self.rows = torch.empty(shape, dtype=dtype, device=device)  # the last gradients
+        pieces = zip(self.rows.split(sizes, 1), parameters)
+        pieces = [piece.view(self.most, *p.shape).unbind() for piece, p in pieces]
+        self.each = [*zip(*pieces)]  # row by row, in the parameters' shapes
         self.blocks: list[Tensor] = []  # (R, P): the sums
         self.norms: list[Tensor] = []  # (R,) of gradients, in order, once a sum is of two
 
     def add(self, gradients: tuple[Tensor, ...]) -> None:
-        if self.rows is None:
-            dtypes = (p.dtype for p in self.parameters)
-            dtype = reduce(torch.promote_types, dtypes, torch.float32)
-            shape = self.most, sum(self.sizes)
-            self.rows = torch.empty(shape, dtype=dtype, device=self.parameters[0].device)
-            pieces = zip(self.rows.split(self.sizes, 1), self.parameters)
-            pieces = [piece.view(self.most, *p.shape).unbind() for piece, p in pieces]
-            self.each = [*zip(*pieces)]  # row by row, in the parameters' shapes
         # Copied: the next pass may write into them.
-        torch._foreach_copy_(self.each[self.waiting], gradients)
-        self.count, self.waiting = self.count + 1, self.waiting + 1
-        if self.waiting == self.most:
-            self._add_up()
+        torch._foreach_copy_(self.each[self.count % self.most], gradients)
+        self.count += 1
+        if self.count % self.most == 0:
+            self._add_up(self.most)
 
-    def _add_up(self) -> None:
-        rows, self.waiting = distributed.mean(self.rows[: self.waiting]), 0
-        if sum(map(len, self.blocks)) < GROUPS:
-            self.blocks.append(rows[:GROUPS])
-            self.rows, rows = None, rows[GROUPS:]
-        if len(rows):
-            self.norms = self.norms or [norms(block) for block in self.blocks]
+    def _add_up(self, waiting: int) -> None:
+        rows = distributed.mean(self.rows[:waiting])
+        if self.count <= GROUPS:
+            self.blocks.append(rows.clone())
+        else:
+            self.norms = self.norms or [*map(norms, self.blocks)]
             self.norms.append(norms(rows))
-            first = (self.count - len(rows)) % GROUPS // len(self.blocks[0])
-            for number, part in enumerate(rows.split(len(self.blocks[0])), first):
-                self.blocks[number % len(self.blocks)][: len(part)].add_(part)
+            block = self.blocks[(self.count - 1) % GROUPS // self.most]
+            block[:waiting].add_(rows)
 
     def by_group(self) -> tuple[list[Tensor], np.ndarray | None]:
         """Return the sums of gradients, blocks (R, P), and those of ||g_i||^2, (G,).
 
         The latter are None where each group is one gradient: the blocks tell them.
         """
-        if self.waiting:
-            self._add_up()
+        if waiting := self.count % self.most:
+            self._add_up(waiting)
         if not self.norms:
             return self.blocks, None
         squares = torch.cat(self.norms).square().cpu().numpy()

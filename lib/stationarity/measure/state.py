@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from unittest import mock
 
 import numpy as np
@@ -20,17 +20,26 @@ from torch.nn.modules import module as globally
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 from torch.utils import checkpoint
+from torch.utils.hooks import BackwardHook, RemovableHandle
 
-from .derivatives import CHANGED, REMEDIES
+from .derivatives import CHANGED, NO_DOUBLES, REMEDIES
 
 SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
 WROTE = "backward passes write .grad: use non-reentrant checkpoints, and objectives without one"
-HOOKS = "_backward_hooks", "_backward_pre_hooks"  # which change gradients, not the loss
+HOOKS = "_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks"  # no loss's
+GLOBAL = [v for k, v in vars(globally).items() if k[:7] == "_global" and isinstance(v, dict)]
 TABLES = dict, list, set, collections.deque
 RANDOM = torch.Generator, np.random.Generator, np.random.RandomState, random.Random
 CALLS = partial, FunctionType, MethodType
 PARTS = "func", "args", "keywords", "__self__", "__func__", "__defaults__", "__kwdefaults__"
+UNHOOKED = [  # hooks that a forward pass sets
+    (Tensor, f"register_{kind}hook", lambda *_: RemovableHandle(collections.OrderedDict()))
+    for kind in ("", "post_accumulate_grad_")
+]
+UNHOOKED += [(BackwardHook, f"setup_{way}put_hook", lambda _, x: x) for way in ("in", "out")]
+graph_of = operator.attrgetter("grad_fn", "requires_grad")
 REACHED = (*TABLES, *RANDOM, tuple, nn.Module, Tensor, np.ndarray)
+NOT_PLAIN = *REACHED, *CALLS, type, ModuleType  # objects whose attributes are not looked at
 
 
 def known_to(call: Callable) -> list:
@@ -70,10 +79,11 @@ def _reached(queue: list) -> list:
         found[id(one)] = one
         if isinstance(one, nn.Module):
             if not isinstance(one, nn.parallel.DistributedDataParallel):  # which is in step
-                queue.append(vars(one))
+                held = [v for v in vars(one).values() if hasattr(v, "__dict__")]
+                queue += [vars(one), *(vars(v) for v in held if not isinstance(v, NOT_PLAIN))]
             queue += [*one.children(), *one.buffers(recurse=False)]  # of a script, too
         elif isinstance(one, dict):
-            queue += [v for k, v in one.items() if isinstance(v, REACHED) and k not in HOOKS]
+            queue += [v for v in one.values() if isinstance(v, REACHED)]
         elif isinstance(one, (*TABLES, tuple)):
             queue += [v for v in one if isinstance(v, REACHED)]
     return [*found.values()]
@@ -120,19 +130,16 @@ class Before:
 
     def __init__(self, model: nn.Module, objective: Callable | None, lends: bool):
         self.model, parameters = model, list(model.parameters())
-        reached = _reached([model, *_modules_of(objective)])
+        reached = _reached([model, *_modules_of(objective), *GLOBAL])
         modules = [one for one in reached if isinstance(one, nn.Module)]
         things = *modules, *parameters
         if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
             raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
         if any(nn.parameter.is_lazy(p) or p.is_meta for p in parameters):
             raise ValueError("parameters are lazy or on the meta device: give them values")
+        if any(p.device.type == "mps" for p in parameters):
+            raise ValueError(f"the model {NO_DOUBLES}")
         self.weights = [(p, p.detach().clone(), p.requires_grad) for p in parameters]
-        self.tables = [one for one in reached if isinstance(one, TABLES)]
-        self.kept = [dict(one) if isinstance(one, dict) else [*one] for one in self.tables]
-        self.sizes, filled = [*map(len, self.tables)], [one for one in self.tables if one]
-        self.views = [*filled, *(one.values() for one in filled if isinstance(one, dict))]
-        self.held = [*itertools.chain(*self.views)]  # for one look at all
         norms = (m._buffers for m in modules if lends and isinstance(m, _BatchNorm))
         self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]
         self.autocast = set()  # dtypes in which the objective computes
@@ -141,7 +148,7 @@ class Before:
         tensors = [v for v in reached if isinstance(v, Tensor) and id(v) not in known]
         tensors = (v for v in tensors if not (v.is_meta or v.is_nested or v.is_inference()))
         own = (v for v in tensors if v.layout != torch.strided or 0 not in v.stride())
-        self.tensors = [[v, v.detach().clone(), v.grad_fn, v._version] for v in own]
+        self.tensors = [[v, v.detach().clone(), graph_of(v), v._version] for v in own]
         arrays = (one for one in reached if isinstance(one, np.ndarray))
         whole = (one for one in arrays if one.flags.writeable and not one.dtype.hasobject)
         self.arrays = [(one, one.copy()) for one in whole]
@@ -158,6 +165,12 @@ class Before:
             one.clear()
         for p in parameters:
             p.grad = None
+        self.tables = [one for one in reached if isinstance(one, TABLES)]
+        self.kept = [dict(one) if isinstance(one, dict) else [*one] for one in self.tables]
+        filled, self.empty = ([t for t in self.tables if bool(t) == full] for full in (1, 0))
+        self.filled, self.sizes = filled, [*map(len, filled)]
+        self.views = [*filled, *(one.values() for one in filled if isinstance(one, dict))]
+        self.held = [*itertools.chain(*self.views)]  # for one look at all
 
     def random_states_now(self) -> list[tuple[Callable, object]]:
         """Return what sets each random state of Python, NumPy and PyTorch, with that state."""
@@ -171,8 +184,8 @@ class Before:
 
     def restore_state(self) -> None:
         """Put modes, attributes and tables back, and the values of buffers and arrays."""
-        parts, same = itertools.chain(*self.views), [*map(len, self.tables)] == self.sizes
-        same = same and all(map(operator.is_, parts, self.held))
+        same = not any(self.empty) and [*map(len, self.filled)] == self.sizes
+        same = same and all(map(operator.is_, itertools.chain(*self.views), self.held))
         for table, before in () if same else zip(self.tables, self.kept):
             if not _same(table, before):
                 if isinstance(table, dict):
@@ -182,11 +195,10 @@ class Before:
                 table.clear()
                 (table.update if isinstance(table, dict | set) else table.extend)(before)
         for module, training in self.modes:
-            if module.training != training:
-                module.training = training
+            module.training = training
         for entry in self.tensors:
-            tensor, value, node, version = entry
-            if tensor.grad_fn is not node and not tensor._is_view():
+            tensor, value, graph, version = entry
+            if graph_of(tensor) != graph and not tensor._is_view():
                 tensor.detach_()
             self.unseen |= _put_back(tensor, value) and tensor._version == version
             entry[3] = tensor._version
@@ -203,11 +215,10 @@ class Before:
 
     def restore(self) -> str:
         """Put everything back; return what must not have happened."""
-        for hooks, before in self.hooks:
-            hooks.clear()
-            hooks.update(before)
         self.restore_random_state()
         self.restore_state()
+        for hooks, before in self.hooks:
+            hooks.update(before)
         said = WROTE if any(p.grad is not None for p, _ in self.gradients) else ""
         for p, old, trained in self.weights:
             if _put_back(p, old) or self.replaced or p.requires_grad != trained:
@@ -263,7 +274,7 @@ def without_trace(
     eager = torch.compiler.set_stance("force_eager") if imported else nullcontext()
     apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
     replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
-    changes = [(parametrize, "_cache_enabled", 0)]
+    changes = [(parametrize, "_cache_enabled", 0), *UNHOOKED]
     if curvature and any(isinstance(one, nn.RNNBase) for one in model.modules()):
         changes.append((torch.backends.cudnn, "enabled", False))
     kinds = filter(torch.amp.is_autocast_available, {p.device.type for p in model.parameters()})
