@@ -35,9 +35,8 @@ def weights(model: str, classes: int, root: str | Path | None = None) -> tuple[d
             file.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(address, file, hash_prefix=digits, progress=False)
         except (OSError, RuntimeError) as error:  # the latter for a wrong hash
-            said = (
-                f"The pretrained {model} could not be downloaded ({str(error).splitlines()[0]})"
-            )
+            why = str(error).splitlines()[0]
+            said = f"The pretrained {model} could not be downloaded ({why})"
             remedy = f"go online and call again, or put {name} from {address} under a data root"
             raise UsageError(f"{said}: {remedy}.") from None
     if not hashlib.sha256(file.read_bytes()).hexdigest().startswith(digits):

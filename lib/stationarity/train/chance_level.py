@@ -18,11 +18,8 @@ def warn(state) -> None:
     latest = [row for row in state.rows if row[0] == "train_loss"][-EPOCHS - 1 :]
     guesses = [abs(row[-2] / math.log(classes) - 1) < 0.01 for row in latest]
     if guesses[-EPOCHS:] == [True] * EPOCHS and guesses[:-EPOCHS] != [True]:
-        said = f"For {EPOCHS} epochs the loss has stayed within 1 % of that of guessing, ln"
-        said += (
-            f" {classes} = {math.log(classes):.2f} nats: the net learns nothing. A weight decay"
-        )
-        said += (
-            f" of {settings.weight_decay:g} may be too strong for it: lower weight_decay, or"
-        )
+        guessing = f"ln {classes} = {math.log(classes):.2f} nats"
+        said = f"For {EPOCHS} epochs the loss has stayed within 1 % of that of guessing, {guessing}"
+        said += ": the net learns nothing. A weight decay of "
+        said += f"{settings.weight_decay:g} may be too strong for it: lower weight_decay, or"
         warnings.warn(f"{said} learning_rate.", stacklevel=2)
