@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..stats.estimate import Estimate
 from . import drifts
 from .answers import NO, OPEN, YES, Answer, asks, between, ends
-from .settling import LOWER, rises
+from .settling import LOWER
 from .watched import Watched
 
 EDGE = (0.85, 1.15)  # of the sharpness over the stable one: it is at the edge
@@ -24,8 +24,10 @@ MOSTLY_ADAM = 10.0  # the same where the noise that counts is in another metric
     f"yes: both ends of its bracket lie between {EDGE[0]} and {EDGE[1]}, with their intervals; no:"
     " both lie below, or both above",
 )
-def edge(watched: Watched, together: int = 1) -> Answer:
+def edge(watched: Watched, together: int = 1, rises: bool = False) -> Answer:
     r"""Judge the top curvature over the stable one, from the measurements in the window.
+
+    ``rises`` says whether the loss was found to: then no larger rate is spoken of.
 
     On a quadratic of curvature h (decay included), SGD's x_{k+1} = (1 + beta - eta h) x_k -
     beta x_{k-1} is stable below h = 2 (1 + beta) / eta: at the edge a root of z^2 - (1 + beta -
@@ -68,7 +70,7 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     }
     below = "The largest curvature does not limit the step: without noise a larger rate would"
     below += " be stable along it; noise may forbid it."
-    if rises(watched, together):
+    if rises:
         below = f"The curvature does not say why: below its edge, too, noise can. {LOWER}"
     above = "A quadratic would diverge: lower the rate if the loss is not falling."
     advice[NO] = below if ratio.high < EDGE[0] else above
