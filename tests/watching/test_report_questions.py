@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 import pytest
+from stationarity.errors import UsageError
 from stationarity.watching import limits, questions, settling
 from stationarity.watching.answers import Answer
 from stationarity.watching.simulated import (
@@ -27,6 +28,7 @@ from stationarity.watching.simulated import (
     seen,
     whole,
 )  # fmt: skip
+from stationarity.watching.watched import MEASUREMENTS
 from trainings import SEEDS, STEPS, at_least, at_most, counted
 
 
@@ -321,6 +323,18 @@ def test_jointly_is_wider(regimes):
 def test_what_was_not_watched_is_no_verdict():
     for answer in questions.answers(seen()):
         assert answer.verdict == "cannot be judged" and answer.why
+    with pytest.raises(UsageError, match="noise_norm was not watched .*: watch with it"):
+        seen().of("noise_norm")
+
+
+@pytest.mark.parametrize("first", range(2001, 2011))
+def test_of_what_was_measured_too_seldom_an_interval_is_said_that_is_enough(first):
+    one = seen(start={"noise_norm": (1.0, 0.0)}, first=first, last=2999)
+    with pytest.raises(UsageError, match=r"measure more often, with every=\d+ or less") as told:
+        one.of("noise_norm")
+    every = int(re.search(r"every=(\d+)", str(told.value))[1])
+    measured_at = [step for step in range(first, 3000) if step % every == 0]
+    assert len(measured_at) >= MEASUREMENTS and every > 100
 
 
 def test_the_curvature_of_these_processes_is_stable():
