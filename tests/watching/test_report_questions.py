@@ -238,8 +238,10 @@ def test_the_interval_of_the_noise_scale_holds_it(ratio):
      (10.0, "AdamW", "cannot be judged"), (40.0, "AdamW", "yes")],
 )  # fmt: skip
 def test_whether_a_larger_batch_helps_is_told_beyond_the_factor(ratio, optimizer, verdict):
-    said, _ = counted(limits.batch, batches(ratio, SEEDS, optimizer, 0.001))
+    said, answers = counted(limits.batch, batches(ratio, SEEDS, optimizer, 0.001))
     assert said[verdict] == SEEDS
+    if ratio == 1.0:  # far within the factor
+        assert all("the curvature decides: try" in one.advice for one in answers)
 
 
 def test_at_the_factor_a_larger_batch_is_seldom_called_helpful():
@@ -251,6 +253,8 @@ def test_a_signal_not_told_from_zero_leaves_a_lower_end():
     _, answers = counted(limits.batch, batches(1e6, SEEDS))
     assert any(np.isinf(one.high) for one in answers)
     assert all(one.verdict in ("yes", "cannot be judged") for one in answers)
+    open_ones = [one for one in answers if one.verdict == "cannot be judged"]
+    assert all("too wide to tell" in one.advice for one in open_ones)
 
 
 def test_the_batch_is_the_one_of_a_step():

@@ -58,6 +58,8 @@ def edge(watched: Watched, together: int = 1, rises: bool = False) -> Answer:
         why = f"The sharpness of {whose} is {ends(top)} of the largest that is stable; fresh"
         why += f" ones have {ends(least)} along its direction. That of all data lies between"
         why += f" the two in the mean: {where}."
+    if len(watched.rates) and not watched.steady:
+        why += f" In the window {watched.course}, and the share with it: this is its mean."
     if math.isinf(ratio.high):
         why += " Its upper end is not known: Lanczos' method did not always converge."
     if ratio.high >= EDGE[0]:
@@ -151,6 +153,8 @@ def batch(watched: Watched, together: int = 1) -> Answer:
         YES: "A step is mostly noise. While the loss falls, a larger batch takes nearly as many"
         " fewer steps; where it has settled, a larger batch or a smaller rate lowers the noise.",
         NO: "A larger batch would hardly save steps: a smaller one costs less for the same.",
-        OPEN: "The batch is within a factor of the noise scale that the curvature decides: try.",
+        OPEN: "Measure with more batches, or more often: the interval is too wide to tell.",
     }
+    if 1 / limit <= ratio.low and ratio.high <= limit:
+        advice[OPEN] = "The batch is so near the noise scale that the curvature decides: try."
     return verdict, ratio, why, advice[verdict]

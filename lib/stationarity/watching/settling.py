@@ -63,12 +63,12 @@ def loss(watched: Watched, together: int = 1) -> Answer:
     longer = max(math.ceil(((share.high - share.low) / 2 / STABLE) ** 2), 2)
     settled = "Against what it lost, more steps at this rate change little: decay the rate or"
     settled += " average the weights"
+    if not watched.steady:
+        settled = "Nothing: against what it lost, the loss changes little under this schedule"
     if share.high < 0:
         settled += ". It still falls: where the last digits count, train on."
     else:
-        settled += ", or stop."
-    if not watched.steady:
-        settled = "Nothing: where the schedule has come to, the loss stands still."
+        settled += ", or stop." if watched.steady else "."
     advice = {
         YES: settled,
         NO: LOWER if rises else "Train longer at this rate: the loss still falls.",
