@@ -3,7 +3,7 @@
     python benchmarks/watching.py [--only PART ...] [--turns 7]
 
 memory: the peak above a training's own, in gradients, of a net of 100 million parameters
-whose curvature is left out (at most 2, and 30 MB).
+whose curvature is left out (at most 2).
 steps: what ``watch.step`` adds to a step of a ResNet-18 on images of CIFAR-10's size (batch
 128, SGD) and of a GPT of 10 million parameters (16 texts of 256 tokens, AdamW), on the CPU
 (at most 1 % each). Turns of a step and of its noting; medians of turns; CPU time of one

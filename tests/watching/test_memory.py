@@ -57,11 +57,12 @@ def peak(run, *given) -> float:
 
 
 @pytest.mark.skipif(not RESET.exists(), reason="Linux alone tells a peak from here on")
-def test_a_note_takes_a_gradients_memory_and_a_measurement_two_without_curvature(tmp_path):
+def test_notes_and_measurements_take_a_gradients_memory_without_curvature(tmp_path):
     Wide(8).watched(tmp_path, 5)  # so that all is imported
     wide = Wide()
     wide.alone()
     alone = peak(wide.alone)
     noting, measuring = (peak(wide.watched, tmp_path, every) - alone for every in (100, 5))
     fixed = 30e6 / GRADIENT  # what does not grow with the net
-    assert 0.9 < noting < 1 + fixed and noting < measuring < 2 + fixed
+    tensor = 1 / LAYERS  # the gradient of a tensor, which a measurement has in hand
+    assert 0.9 < noting < 1 + fixed and noting < measuring < 1 + tensor + fixed

@@ -96,21 +96,51 @@ def test_of_one_or_two_batches_nothing_is_said():
 
 def test_a_sketch_of_long_gradients_keeps_all_within_a_per_cent():
     generator = torch.Generator().manual_seed(0)
-    like = [torch.empty(400, 500), torch.empty(130_001), torch.empty(3)]
-    mean = [torch.randn(one.shape, generator=generator) for one in like]
-    collected, rows = Gradients(like), []
-    for _ in range(8):
+    shapes = (400, 500), (130_001,), (3,)
+    mean = [torch.randn(shape, generator=generator) for shape in shapes]
+    weights = [torch.zeros(shape, requires_grad=True) for shape in shapes]
+    collected, rows = Gradients(weights, 8), []
+    for number in range(8):
         one = [m + torch.randn(m.shape, generator=generator) for m in mean]
         rows.append(torch.cat([part.flatten() for part in one]).double())
-        collected.add(one, torch.tensor(1.0))
+        collected.add(sum((w * g).sum() for w, g in zip(weights, one)))
+        assert torch.allclose(collected.rows[number], collected.sketch(one), atol=1e-4)
     whole = torch.stack(rows).numpy()
-    kept = collected.noise([0 * m for m in mean], examples=4)
+    kept = collected.noise([0.0] * 3, examples=4)
     whole = whole @ whole.T
     assert np.allclose(kept.gram[:-1, :-1], whole, rtol=0, atol=0.02 * whole.max())
     assert kept.scale.value == pytest.approx(noise_scale(whole, 4).value, rel=0.02)
     assert kept.sample.estimate == pytest.approx(
         sum(m.square().sum().item() for m in mean), rel=0.02
     )
+
+
+def test_gradients_are_taken_of_what_is_sparse_used_twice_or_not_and_leave_no_hook():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.EmbeddingBag(9, 4, sparse=True), torch.nn.Linear(4, 4))
+    model.append(model[1])
+    model.unused, parameters = torch.nn.Parameter(torch.ones(3)), [*model.parameters()]
+    collected, words = Gradients(parameters, 1), torch.randint(9, (8, 5))
+    collected.add(model(words).square().mean())
+    model(words).square().mean().backward()
+    known = [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in parameters]
+    assert torch.allclose(collected.rows[0], collected.sketch(known), atol=1e-7)
+    assert all(p._backward_hooks is None for p in parameters)
+    with pytest.raises(ValueError, match="depends on no trainable parameter"):
+        collected.add(torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("width", [7, 64, 5000])
+def test_a_sketch_of_parts_in_any_order_is_that_of_all(width):
+    parts = [torch.randn(n, dtype=torch.float64) for n in (3, 1000, 64, 1, 77, 500)]
+    sketch = Sketch(parts, min(width, 1645))
+    whole = Sketch([torch.cat(parts)], sketch.width)([torch.cat(parts)])
+    total = sketch.nothing()
+    for at, part in [*zip(sketch.starts, parts)][::-1]:
+        sketch.add(total, at, part)
+    assert torch.allclose(sketch(parts), whole) and torch.allclose(total, whole)
+    if width == 5000:
+        assert torch.equal(whole.abs(), torch.cat(parts).abs())
 
 
 @pytest.mark.parametrize("shape", [(1024, 256), (256, 1024), (300, 700)])
@@ -135,11 +165,10 @@ def test_the_numbers_are_those_of_the_librarys_gradient_statistics():
     objective = lambda model, x: model(x).square().mean()
     batches = [torch.randn(8, 5) for _ in range(8)]
     known = measure.gradient_statistics(model, objective, batches, weight_decay=0.3)
-    collected = Gradients([*model.parameters()])
+    collected = Gradients([*model.parameters()], 8)
     for batch in batches:
-        loss = objective(model, batch)
-        collected.add(torch.autograd.grad(loss, [*model.parameters()]), loss)
-    noise = collected.noise([0.3 * p.detach() for p in model.parameters()], examples=8)
+        collected.add(objective(model, batch))
+    noise = collected.noise([0.3, 0.3], examples=8)
     for sample, name in ((noise.sample, ""), (noise.regularised, "regularised_")):
         square = getattr(known, f"{name}gradient_norm_squared")
         assert sample.estimate == pytest.approx(square, rel=1e-4)

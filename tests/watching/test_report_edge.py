@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from stationarity.watching import limits
+from stationarity.watching import limits, questions
 from stationarity.watching.simulated import POINTS, RATE, edges, measured, quadratic, seen
 from trainings import SEEDS, at_least, at_most, counted
 
@@ -113,7 +113,7 @@ def test_a_larger_rate_is_not_called_stable_under_noise_nor_where_the_loss_rises
     loss = measured(draw * np.geomspace(1, 1e17, 1000) ** rises, every=1)
     one = dataclasses.replace(one, series=one.series | {"loss": loss})
     one.start["loss"] = 2.0, 0.0
-    advice = limits.edge(one).advice
+    advice = {answer.key: answer for answer in questions.answers(one)}["edge"].advice
     assert ("Lower the rate" in advice) == rises
     assert ("without noise" in advice and "noise may forbid it" in advice) != rises
     assert "rate is stable" not in advice

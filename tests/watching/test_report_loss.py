@@ -1,5 +1,7 @@
 """What is said of a loss that rises, that falls by little, or that is negative."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from stationarity.watching import questions, settling
@@ -49,12 +51,15 @@ def test_a_loss_that_stands_still_above_its_start_is_seldom_said_to_rise():
     assert all("lost nothing" in one.why for one in answers if one.verdict != "no")
 
 
+@pytest.mark.parametrize("steady", [True, False])
 @pytest.mark.parametrize("falls", [True, False])
-def test_a_settled_loss_that_still_falls_is_no_reason_to_stop(falls):
-    answer = settling.loss(watched(noisy(3 - 0.2 * falls * PASSED), 10.0))
+def test_a_settled_loss_that_still_falls_is_no_reason_to_stop(falls, steady):
+    one = watched(noisy(3 - 0.2 * falls * PASSED), 10.0)
+    answer = settling.loss(dataclasses.replace(one, steady=steady))
     assert answer.verdict == "yes" and (answer.high < 0) == falls
     assert ("It still falls" in answer.advice) == falls
-    assert ("or stop" in answer.advice) != falls
+    assert ("or stop" in answer.advice) == (steady and not falls)
+    assert ("under this schedule" in answer.advice) != steady
 
 
 @pytest.mark.parametrize("level", [2.0, -2.0])

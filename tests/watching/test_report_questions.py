@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 import pytest
+from stationarity.errors import UsageError
 from stationarity.watching import limits, questions, settling
 from stationarity.watching.answers import Answer
 from stationarity.watching.simulated import (
@@ -27,6 +28,7 @@ from stationarity.watching.simulated import (
     seen,
     whole,
 )  # fmt: skip
+from stationarity.watching.watched import MEASUREMENTS
 from trainings import SEEDS, STEPS, at_least, at_most, counted
 
 
@@ -236,8 +238,10 @@ def test_the_interval_of_the_noise_scale_holds_it(ratio):
      (10.0, "AdamW", "cannot be judged"), (40.0, "AdamW", "yes")],
 )  # fmt: skip
 def test_whether_a_larger_batch_helps_is_told_beyond_the_factor(ratio, optimizer, verdict):
-    said, _ = counted(limits.batch, batches(ratio, SEEDS, optimizer, 0.001))
+    said, answers = counted(limits.batch, batches(ratio, SEEDS, optimizer, 0.001))
     assert said[verdict] == SEEDS
+    if ratio == 1.0:  # far within the factor
+        assert all("the curvature decides: try" in one.advice for one in answers)
 
 
 def test_at_the_factor_a_larger_batch_is_seldom_called_helpful():
@@ -249,6 +253,8 @@ def test_a_signal_not_told_from_zero_leaves_a_lower_end():
     _, answers = counted(limits.batch, batches(1e6, SEEDS))
     assert any(np.isinf(one.high) for one in answers)
     assert all(one.verdict in ("yes", "cannot be judged") for one in answers)
+    open_ones = [one for one in answers if one.verdict == "cannot be judged"]
+    assert all("too wide to tell" in one.advice for one in open_ones)
 
 
 def test_the_batch_is_the_one_of_a_step():
@@ -321,6 +327,18 @@ def test_jointly_is_wider(regimes):
 def test_what_was_not_watched_is_no_verdict():
     for answer in questions.answers(seen()):
         assert answer.verdict == "cannot be judged" and answer.why
+    with pytest.raises(UsageError, match="noise_norm was not watched .*: watch with it"):
+        seen().of("noise_norm")
+
+
+@pytest.mark.parametrize("first", range(2001, 2011))
+def test_of_what_was_measured_too_seldom_an_interval_is_said_that_is_enough(first):
+    one = seen(start={"noise_norm": (1.0, 0.0)}, first=first, last=2999)
+    with pytest.raises(UsageError, match=r"measure more often, with every=\d+ or less") as told:
+        one.of("noise_norm")
+    every = int(re.search(r"every=(\d+)", str(told.value))[1])
+    measured_at = [step for step in range(first, 3000) if step % every == 0]
+    assert len(measured_at) >= MEASUREMENTS and every > 100
 
 
 def test_the_curvature_of_these_processes_is_stable():

@@ -42,6 +42,7 @@ def test_the_edge_is_judged_where_a_schedule_ends_at_zero(tmp_path):
     watch = trained(tmp_path, make, lambda o: cosine(o, 120).step, 120, every=5)
     (edge,) = [one for one in watch.report()["answers"] if one["key"] == "edge"]
     assert edge["number"] is not None and "not finite" not in edge["why"]
+    assert "the learning rate went from" in edge["why"] and "its mean" in edge["why"]
 
 
 def test_momentum_and_decay_that_change_begin_a_stage(tmp_path):

@@ -8,6 +8,7 @@ from ..errors import UsageError
 from ..stats.estimate import UNKNOWN, Estimate
 
 YES, NO, OPEN = "yes", "no", "cannot be judged"
+RISES = "rises"  # what a loss is found to do
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Answer:
 
     ``number`` with its interval at 95 %, ``low`` to ``high``, is of ``quantity``; NaN where
     there is none. The ``verdict`` follows from the interval by the ``criterion`` alone, ``why``
-    says how, and ``advice`` what follows.
+    says how, and ``advice`` what follows. ``found`` is what else was, for other questions:
+    :data:`RISES`, or nothing.
     """
 
     key: str
@@ -29,6 +31,7 @@ class Answer:
     criterion: str
     why: str
     advice: str
+    found: str = ""
 
     @property
     def estimate(self) -> Estimate:
@@ -37,7 +40,9 @@ class Answer:
 
 
 def asks(question: str, quantity: str, criterion: str) -> Callable:
-    """Make an answer of a function that returns verdict, estimate, why and advice.
+    """Make an answer of a function that returns verdict, estimate, why, advice, and what it found.
+
+    The last may lack.
 
     Where it raises :class:`UsageError` the verdict is ``cannot be judged``, and its message
     says why, with the remedy.
@@ -47,12 +52,12 @@ def asks(question: str, quantity: str, criterion: str) -> Callable:
         @wraps(function)
         def answer(*arguments, **keywords) -> Answer:
             try:
-                verdict, estimate, why, advice = function(*arguments, **keywords)
+                verdict, estimate, why, *said = function(*arguments, **keywords)
             except UsageError as error:
                 verdict, estimate, why = OPEN, UNKNOWN, str(error)
-                advice = "Nothing follows from this."
+                said = ["Nothing follows from this."]
             given = function.__name__, question, verdict, *map(float, estimate)
-            return Answer(*given, quantity, criterion, why, advice)
+            return Answer(*given, quantity, criterion, why, *said)
 
         return answer
 

@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..stats.estimate import Estimate
 from . import drifts
 from .answers import NO, OPEN, YES, Answer, asks, between, ends
-from .settling import LOWER, rises
+from .settling import LOWER
 from .watched import Watched
 
 EDGE = (0.85, 1.15)  # of the sharpness over the stable one: it is at the edge
@@ -24,8 +24,10 @@ MOSTLY_ADAM = 10.0  # the same where the noise that counts is in another metric
     f"yes: both ends of its bracket lie between {EDGE[0]} and {EDGE[1]}, with their intervals; no:"
     " both lie below, or both above",
 )
-def edge(watched: Watched, together: int = 1) -> Answer:
+def edge(watched: Watched, together: int = 1, rises: bool = False) -> Answer:
     r"""Judge the top curvature over the stable one, from the measurements in the window.
+
+    ``rises`` says whether the loss was found to: then no larger rate is spoken of.
 
     On a quadratic of curvature h (decay included), SGD's x_{k+1} = (1 + beta - eta h) x_k -
     beta x_{k-1} is stable below h = 2 (1 + beta) / eta: at the edge a root of z^2 - (1 + beta -
@@ -56,6 +58,8 @@ def edge(watched: Watched, together: int = 1) -> Answer:
         why = f"The sharpness of {whose} is {ends(top)} of the largest that is stable; fresh"
         why += f" ones have {ends(least)} along its direction. That of all data lies between"
         why += f" the two in the mean: {where}."
+    if len(watched.rates) and not watched.steady:
+        why += f" In the window {watched.course}, and the share with it: this is its mean."
     if math.isinf(ratio.high):
         why += " Its upper end is not known: Lanczos' method did not always converge."
     if ratio.high >= EDGE[0]:
@@ -68,7 +72,7 @@ def edge(watched: Watched, together: int = 1) -> Answer:
     }
     below = "The largest curvature does not limit the step: without noise a larger rate would"
     below += " be stable along it; noise may forbid it."
-    if rises(watched, together):
+    if rises:
         below = f"The curvature does not say why: below its edge, too, noise can. {LOWER}"
     above = "A quadratic would diverge: lower the rate if the loss is not falling."
     advice[NO] = below if ratio.high < EDGE[0] else above
@@ -149,6 +153,8 @@ def batch(watched: Watched, together: int = 1) -> Answer:
         YES: "A step is mostly noise. While the loss falls, a larger batch takes nearly as many"
         " fewer steps; where it has settled, a larger batch or a smaller rate lowers the noise.",
         NO: "A larger batch would hardly save steps: a smaller one costs less for the same.",
-        OPEN: "The batch is within a factor of the noise scale that the curvature decides: try.",
+        OPEN: "Measure with more batches, or more often: the interval is too wide to tell.",
     }
+    if 1 / limit <= ratio.low and ratio.high <= limit:
+        advice[OPEN] = "The batch is so near the noise scale that the curvature decides: try."
     return verdict, ratio, why, advice[verdict]

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import UsageError
 from ..measure.curvature import spare_memory
-from ..measure.derivatives import CHANGED, gradients
+from ..measure.derivatives import CHANGED
 from ..measure.state import without_trace
 from ..runs import distributed
 from . import curvature
@@ -43,17 +43,17 @@ class Measurement:
     def _note_gradient(self) -> None:
         watch, self.batches, examples = self.watch, [], None
         with without_trace(watch.model, watch.objective) as before:
-            collected = Gradients(watch.parameters)
+            collected = Gradients(watch.parameters, watch.count)
             with watch.draws.seeded(watch.taken):
                 for loss in before.losses(watch.objective, self._drawn()):
-                    collected.add(gradients(loss, watch.parameters), loss)
+                    collected.add(loss)
             if not watch.checked:
                 self._check_mean(before)
             examples = watch.measured_size or (
                 (size_of(self.batches[0]) or 0) * distributed.size()
             )
             population = 1 if watch.count == 1 else None
-            noise = collected.noise(self._decay(), examples or 1, population)
+            noise = collected.noise(self._decays(), examples or 1, population)
         self._check_examples(examples)
         self._note_noise(noise)
 
@@ -99,11 +99,10 @@ class Measurement:
         self.watch.batch_size = told["batch_size"] = size
         told["measured_batch_size"] = examples
 
-    def _decay(self) -> Iterator:
-        """Yield what a weight decay within the gradient adds to it, tensor by tensor."""
+    def _decays(self) -> list[float]:
+        """Return each parameter's weight decay, within the gradient."""
         groups = self.watch.followed.settings or [{"weight_decay": 0.0}]
-        for p, number in zip(self.watch.parameters, self.watch.steps.of):
-            yield p.detach() * float(groups[number]["weight_decay"])
+        return [float(groups[number]["weight_decay"]) for number in self.watch.steps.of]
 
     def _note_noise(self, noise: Noise) -> None:
         sample, regularised = noise.sample, noise.regularised

@@ -1,9 +1,9 @@
-"""Gradient, noise and noise scale from M minibatches, in the memory of two gradients."""
+"""Gradient, noise and noise scale from M minibatches, in the memory of no gradient."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import scipy
@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..measure.derivatives import gradients
 from ..measure.group_sums import Sample
 from ..runs import distributed
 from .sketch import Sketch
 
 FEW = 12  # batches: of fewer, an interval errs to the wide side
 WIDTH = 2**17  # of sketches of gradients: of more parameters, all is right within 0.6 %
+SLICE = 2**14  # of their entries, that are multiplied at once
 
 
 class Gradients:
@@ -24,22 +26,48 @@ class Gradients:
 
     The map is the same for all, so that their mean and their noise are seen exactly as they
     are in a space of ``WIDTH`` dimensions: what is unbiased stays so, and squared norms are
-    those in P dimensions within sqrt(4 / WIDTH) = 0.6 %.
+    those in P dimensions within sqrt(4 / WIDTH) = 0.6 %. No gradient is held: the backward pass
+    gives each parameter's to the sketch, and lets it go.
     """
 
-    def __init__(self, like: list[Tensor]):
-        width = min(WIDTH, sum(one.numel() for one in like))
-        self.sketch, self.rows, self.losses = Sketch(like, width), [], []
+    def __init__(self, parameters: list[Tensor], count: int):
+        width = min(WIDTH, sum(one.numel() for one in parameters))
+        self.parameters, self.sketch = parameters, Sketch(parameters, width)
+        self.rows, self.losses = self.sketch.nothing(count + 1), []
 
-    def add(self, gradients, loss: Tensor) -> None:
-        self.rows.append(self.sketch(gradients))
+    def add(self, loss: Tensor) -> None:
+        """Add the gradient of a loss; hooks of the parameters must have been put aside."""
+        total, hooks = self.rows[len(self.losses)], [p._backward_hooks for p in self.parameters]
+
+        def take(start: int, gradient: Tensor) -> Tensor:
+            self.sketch.add(total, start, gradient.detach().to_dense().reshape(-1))
+            if gradient.is_sparse:
+                return torch.zeros_like(gradient)
+            return gradient.new_zeros(()).expand_as(gradient)  # in its place, and no memory
+
+        handles = [
+            p.register_hook(partial(take, start))
+            for p, start in zip(self.parameters, self.sketch.starts)
+        ]
+        try:
+            gradients(loss, self.parameters)
+        finally:
+            for p, handle, before in zip(self.parameters, handles, hooks):
+                handle.remove()
+                p._backward_hooks = before
         self.losses.append(loss.detach().double())
 
-    def noise(self, decay: Iterable[Tensor], examples: int, population: int | None = None):
-        """Return :class:`Noise`; ``decay`` are the tensors that a decay adds to gradients."""
-        rows = distributed.mean(torch.stack([*self.rows, self.sketch(decay)])).double()
+    def noise(self, decays: Iterable[float], examples: int, population: int | None = None):
+        """Return :class:`Noise`; of ``decays`` each parameter has one, within the gradient."""
+        for p, start, decay in zip(self.parameters, self.sketch.starts, decays):
+            if decay:
+                part = self.sketch.nothing()
+                self.sketch.add(part, start, p.detach().reshape(-1))
+                self.rows[-1] += decay * part
+        pieces = distributed.mean(self.rows).split(SLICE, dim=1)
+        gram = sum(one @ one.T for one in (piece.double() for piece in pieces)).cpu().numpy()
         losses = distributed.mean(torch.stack(self.losses)).cpu().numpy()
-        return Noise((rows @ rows.T).cpu().numpy(), losses, examples, population or math.inf)
+        return Noise(gram, losses, examples, population or math.inf)
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from ..chapters.numbers import NUMBERS
 from ..errors import UsageError
 from ..stats.estimate import Estimate
 from . import identities
-from .answers import NO, OPEN, UNKNOWN, YES, Answer, all_of, asks, number, opposite
+from .answers import NO, OPEN, RISES, UNKNOWN, YES, Answer, all_of, asks, number, opposite
 from .limits import batch, edge
-from .settling import HOLD, LOWER, gradient, loss, spread, weights
+from .settling import HOLD, gradient, loss, spread, weights
 from .watched import Watched
 
 QUESTIONS = loss, gradient, weights, spread, edge, batch
@@ -64,7 +64,7 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
             NO: ", but the loss still changes.",
         }
         why += rest.get(settled, "; whether the loss has settled cannot be judged.")
-    elif answers["loss"].advice == LOWER:
+    elif answers["loss"].found == RISES:
         why = "The loss rises: this is no state that a theory of the papers is about."
     elif settled == NO:
         why = "The loss still changes: this is learning, and not yet the state after it."
@@ -109,5 +109,8 @@ def _meanwhile(spread: Answer) -> str:
 
 def answers(watched: Watched, together: int = 1) -> list[Answer]:
     """Return the answers to all questions, in the order of the report."""
-    alone = [ask(watched, together) for ask in QUESTIONS]
+    first = loss(watched, together)
+    given = {edge: {"rises": first.found == RISES}}
+    others = [ask(watched, together, **given.get(ask, {})) for ask in QUESTIONS[1:]]
+    alone = [first, *others]
     return [*alone, regime(watched, {one.key: one for one in alone})]

@@ -12,6 +12,7 @@ from . import diffusion, drifts, identities
 from .answers import (
     NO,
     OPEN,
+    RISES,
     YES,
     Answer,
     all_of,
@@ -58,21 +59,22 @@ def loss(watched: Watched, together: int = 1) -> Answer:
         why += f" Its mean over the last quarter is {left} of that over the first."
     if not watched.steady:
         why += f" Meanwhile {watched.course}: a shrinking rate alone can settle a loss."
+    rises = verdict == NO and share.low > 0
     longer = max(math.ceil(((share.high - share.low) / 2 / STABLE) ** 2), 2)
     settled = "Against what it lost, more steps at this rate change little: decay the rate or"
     settled += " average the weights"
+    if not watched.steady:
+        settled = "Nothing: against what it lost, the loss changes little under this schedule"
     if share.high < 0:
         settled += ". It still falls: where the last digits count, train on."
     else:
-        settled += ", or stop."
-    if not watched.steady:
-        settled = "Nothing: where the schedule has come to, the loss stands still."
+        settled += ", or stop." if watched.steady else "."
     advice = {
         YES: settled,
-        NO: "Train longer at this rate: the loss still falls." if share.high < 0 else LOWER,
+        NO: LOWER if rises else "Train longer at this rate: the loss still falls.",
         OPEN: f"Train about {longer:,} times as long at this rate to tell.",
     }
-    return verdict, share, why, advice[verdict]
+    return verdict, share, why, advice[verdict], RISES if rises else ""
 
 
 def _without_a_loss(values, start: float, change: drifts.Change):
@@ -85,12 +87,7 @@ def _without_a_loss(values, start: float, change: drifts.Change):
         why = f"{said}: it has risen."
     else:
         raise UsageError(f"{said}: it lost nothing that a change could be a share of.")
-    return NO, UNKNOWN, why, LOWER
-
-
-def rises(watched: Watched, together: int = 1) -> bool:
-    """Return whether the loss has not settled because it rises."""
-    return loss(watched, together).advice == LOWER
+    return NO, UNKNOWN, why, LOWER, RISES
 
 
 @asks(

@@ -21,6 +21,7 @@ SAME = 0.01  # by which a constant rate may differ from its last value
 STAGE = 0.1  # of all steps, that a stage has at least
 FEWEST = 32  # steps of a stage
 MULTIPLE = 1.4  # of the measured loss, that the noted one never is by chance
+MEASUREMENTS = 5  # in the window, that a verdict needs
 EVERY_STEP = ("loss", "update_square", "weight_square", "weight_buffer")
 MEASURED = (
     "gradient_norm_squared", "regularised_gradient_norm_squared", "gradient_norm_naive",
@@ -79,7 +80,14 @@ class Watched:
 
     @property
     def batches_a_step(self) -> float:
-        """How many of the measured minibatches make up the batch of a step."""
+        """How many of the measured minibatches make up the batch of a step.
+
+        Raises :class:`UsageError` where more were perhaps added up than the watch was told of.
+        """
+        if passes := self.facts.get("passes"):
+            said = f"A step added up {passes} backward passes, and nobody said why"
+            remedy = f"accumulate={passes} if they are of as many minibatches, else batch_size"
+            raise UsageError(f"{said}: watch with {remedy}.")
         size = self.facts.get("batch_size")
         return size / (self.facts.get("measured_batch_size") or size) if size else 1.0
 
@@ -107,7 +115,9 @@ class Watched:
         """Return a quantity over the window; :class:`UsageError` where it was not watched."""
         if quantity not in self.series or not len(self.series[quantity].values):
             said = f"{quantity} was not watched in the steps {self.first} to {self.last}"
-            raise UsageError(f"{said}: watch with it, or measure more often, by `every`.")
+            every = max((self.last - self.first) // MEASUREMENTS, 1)
+            often = f"measure more often, with every={every} or less"
+            raise UsageError(f"{said}: {often if quantity in self.start else 'watch with it'}.")
         series = self.series[quantity]
         if not np.isfinite(series.values).all():
             said = f"{quantity} is not finite there"

@@ -28,6 +28,7 @@ from .checks import (
 from .fresh_batches import Draws, size_of
 from .measuring import Measurement
 from .pacing import Pace
+from .passes import Passes
 from .steps import NUMBERS, RING, Displacements, Steps, mean_of_known
 from .tables import Table, new_info
 
@@ -62,7 +63,8 @@ class Watch:
         100 to 200 with the curvature.
     measure_batches: M, at least 3; 1 where one batch is the whole training set.
     batch_size: examples of a training step, all processes together; else those of a batch,
-        ``accumulate`` times: of so many minibatches a step adds the gradients up.
+        ``accumulate`` times: of so many minibatches a step adds the gradients up. More backward
+        passes than that are noticed in the first three steps, and told.
     measured_batch_size: examples of a batch of ``batches``, all processes together; by default
         the first dimension of its first tensor, which is none of examples where time comes
         first, or tokens are packed.
@@ -74,8 +76,8 @@ class Watch:
 
     Measurements are in the parameters' precision, of bfloat16 too, outside autocast; what is
     added up over parameters is in float32 at least. Memory, over the training's own peak: one
-    copy of the weights and 30 MB; while it measures two in place of one. This holds with
-    ``sharpness=False``, or where the curvature does not fit: it takes those 47. Raises
+    copy of the weights and 30 MB, and while it measures the gradient of one tensor more. This
+    holds with ``sharpness=False``, or where the curvature does not fit: it takes those 47. Raises
     :class:`UsageError` for bad input, most of it at the first step.
 
     >>> model = nn.Linear(1, 1)
@@ -122,6 +124,7 @@ class Watch:
         self.rates, self.forgetting = [], []  # of the steps since the last writing, by group
         self.idle = self.lost = 0  # calls in turn without a step; those where weights moved
         self.followed = optimizers.Followed(self.optimizer)
+        self.passes = Passes(self.parameters[-1], told=None if batch_size else accumulate)
         self.memory, self.size = [0.0] * self.steps.groups, 0.0  # the latter: ||theta||^2
         self.checked = self.closed = self.diverged = False
         self.root = from_home(root) if root else records.runs_root()
@@ -154,6 +157,8 @@ class Watch:
             self.steps.begin()
         self.steps.take(self.row, loss)
         self._note_settings()
+        if count := self.passes.step_taken():
+            self.table.info["watch"]["passes"] = count
         self.displacements.take(self.taken)
         self.row += 1
         if self.row == RING:
@@ -172,6 +177,7 @@ class Watch:
             self.table.write("diverged" if self.diverged else status)
             self.closed = True
             self.followed.close()
+            self.passes.close()
         return self.run
 
     def __enter__(self):
