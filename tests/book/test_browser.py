@@ -15,13 +15,16 @@ AXE = ROOT / "tests" / "assets" / "axe-core" / "axe.min.js"
 ARROW_LEFT, HOME = "\ue012", "\ue011"  # keys, as WebDriver has them
 each_page = pytest.mark.parametrize("page", pages())
 
-# Formulas that are bare, wrong, or have a letter that MathJax's part in the book lacks.
+# Formulas that are bare, wrong, have a letter that MathJax's part in the book lacks, or bars of
+# a norm that are smaller than others.
 FORMULAS = """
 const bare = [...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container'));
-const wrong = document.querySelectorAll('[data-mml-node="merror"], mjx-container svg text');
+const wrong = document.querySelectorAll(
+  '[data-mml-node="merror"], mjx-container svg text, mjx-container [id$="-SO-2016"]');
 return [...bare, ...wrong].map(e => e.textContent.trim().slice(0, 80));
 """
-# What is wider than the page and neither scrolls nor lies outside it, as a closed sidebar does.
+# What is wider than the page and neither scrolls nor lies outside it, as a closed sidebar does;
+# and images that a box cuts.
 WIDE = """
 const width = document.documentElement.clientWidth, wide = [];
 if (document.documentElement.scrollWidth > width) wide.push('the page itself');
@@ -32,6 +35,14 @@ for (const e of document.querySelectorAll('.bd-article-container *')) {
   if (box.width && box.right > width + 1 && !scrolls(e.parentElement) && !e.closest('mjx-container *')
       && e.checkVisibility())
     wide.push(e.tagName + '.' + e.getAttribute('class') + ' to ' + Math.round(box.right));
+}
+const cutting = e => e && (/hidden|clip/.test(getComputedStyle(e).overflowX) ? e
+  : cutting(e.parentElement));
+for (const e of document.querySelectorAll('.bd-article-container img')) {
+  const box = cutting(e.parentElement);
+  if (box && e.checkVisibility()
+      && e.getBoundingClientRect().right > box.getBoundingClientRect().right + 1)
+    wide.push('cut: ' + e.alt.slice(0, 60));
 }
 return wide.slice(0, 5);
 """

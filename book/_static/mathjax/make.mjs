@@ -18,6 +18,9 @@ function isKept(font, point) {
   return !WITHOUT.test(font) && (isInRange || SIGNS.has(String.fromCodePoint(point)));
 }
 
+// The bars of a norm, which else are as small as what stands between them.
+const SMALL_BARS = "sizes: [.602, 1], schar: [0, 0x2225], variants: [1, 0]";
+
 const glyphs = {
   name: "glyphs",
   setup: ({onLoad}) => onLoad({filter: /fonts\/tex\/[\w-]+\.ts$/}, ({path}) => {
@@ -25,7 +28,9 @@ const glyphs = {
       const glyph = line.match(/^ {4}0x([0-9A-F]+): /);
       return !glyph || isKept(basename(path), parseInt(glyph[1], 16));
     });
-    return {contents: lines.join("\n"), loader: "ts"};
+    const contents = lines.join("\n")
+      .replace(SMALL_BARS, "sizes: [1], schar: [0x2225], variants: [0]");
+    return {contents, loader: "ts"};
   }),
 };
 // From its sources: of modules, what is not used is left out.
