@@ -7,7 +7,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "_build" / "html"
-SOURCES = ("_config.yml", "_toc.yml", "book/*.*", "book/_ext/*", "book/_static/**/*.*")
+SOURCES = ("_config.yml", "_toc.yml", "book/*.*", "book/_[et]*/*", "book/_static/**/*.*")
 
 
 def pages() -> list[str]:

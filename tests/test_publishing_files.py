@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stationarity.train.precision import PATHS
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -103,6 +104,9 @@ def test_the_container_has_what_it_installs_from_and_leaves_out_what_is_made():
     text = DOCKERFILE.read_text()
     assert re.search("^COPY . .$", text, re.MULTILINE) and "install.py" in text
     assert f"-f {DOCKERFILE.relative_to(ROOT)} ." in text
+    assert re.search("^ENV HOME=/tmp ", text, re.MULTILINE)  # who has no home may write
+    if any(path.compiled for path in PATHS.values()):
+        assert " g++ " in text
     for name in ("install.py", "requirements.txt", "pyproject.toml", "lib", "book", ".git"):
         assert name not in left_out
     assert {".venv", "_build", "runs"} <= set(left_out)

@@ -395,7 +395,7 @@ def with_audit(notebook):
     if not classroom.checks(notebook):
         return notebook
     begin = next(n for n, cell in enumerate(notebook.cells) if "{exercise}" in cell.source)
-    notebook.cells.insert(begin, classroom.preparation(notebook))
+    notebook.cells.insert(begin, classroom.preparation(classroom.checks(notebook)))
     trial = f"{inspect.getsource(audit)}\n\naudit(check)"  # a kernel knows no tests
     notebook.cells.append(new_code_cell(trial))
     return notebook

@@ -1,15 +1,13 @@
 """The built book in a browser: each page as its readers see it, on a phone and a desk."""
 
-import gzip
 import re
 import shutil
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+import browsers
 import pytest
 from book.test_slides import BOOK as DECK
 from book.test_slides import PAGE, chapter
-from browsers import PHONE, chromium, firefox, started
+from browsers import PHONE, READY, chromium, firefox, requested, resize, started, weight
 from built import BOOK, ROOT, needs_the_book, pages
 from stationarity.book import slides
 
@@ -17,18 +15,16 @@ AXE = ROOT / "tests" / "assets" / "axe-core" / "axe.min.js"
 ARROW_LEFT, HOME = "\ue012", "\ue011"  # keys, as WebDriver has them
 each_page = pytest.mark.parametrize("page", pages())
 
-READY = """
-const done = arguments[arguments.length - 1];
-const typeset = window.MathJax?.startup?.promise ?? Promise.resolve();
-typeset.then(() => requestAnimationFrame(() => setTimeout(done, 100)));
-"""
-# Formulas that are bare, wrong, or have a letter that MathJax's part in the book lacks.
+# Formulas that are bare, wrong, have a letter that MathJax's part in the book lacks, or bars of
+# a norm that are smaller than others.
 FORMULAS = """
 const bare = [...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container'));
-const wrong = document.querySelectorAll('[data-mml-node="merror"], mjx-container svg text');
+const wrong = document.querySelectorAll(
+  '[data-mml-node="merror"], mjx-container svg text, mjx-container [id$="-SO-2016"]');
 return [...bare, ...wrong].map(e => e.textContent.trim().slice(0, 80));
 """
-# What is wider than the page and neither scrolls nor lies outside it, as a closed sidebar does.
+# What is wider than the page and neither scrolls nor lies outside it, as a closed sidebar does;
+# and images that a box cuts.
 WIDE = """
 const width = document.documentElement.clientWidth, wide = [];
 if (document.documentElement.scrollWidth > width) wide.push('the page itself');
@@ -39,6 +35,14 @@ for (const e of document.querySelectorAll('.bd-article-container *')) {
   if (box.width && box.right > width + 1 && !scrolls(e.parentElement) && !e.closest('mjx-container *')
       && e.checkVisibility())
     wide.push(e.tagName + '.' + e.getAttribute('class') + ' to ' + Math.round(box.right));
+}
+const cutting = e => e && (/hidden|clip/.test(getComputedStyle(e).overflowX) ? e
+  : cutting(e.parentElement));
+for (const e of document.querySelectorAll('.bd-article-container img')) {
+  const box = cutting(e.parentElement);
+  if (box && e.checkVisibility()
+      && e.getBoundingClientRect().right > box.getBoundingClientRect().right + 1)
+    wide.push('cut: ' + e.alt.slice(0, 60));
 }
 return wide.slice(0, 5);
 """
@@ -105,32 +109,9 @@ def browser():
     driver.quit()
 
 
-def resize(driver, width: int, height: int = 800) -> None:
-    """Give the page of a browser a size: a phone's width is less than a window's least."""
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-
 def opened(driver, page: str):
-    """A page in a browser, typeset."""
-    driver.get((BOOK / f"{page}.html").as_uri())
-    driver.execute_async_script(READY)
-    return driver
-
-
-def sent(urls: list[str]) -> int:
-    """The bytes that a server sends for these files, compressed, without their figures."""
-    paths = {Path(unquote(urlsplit(url).path)) for url in urls if url.startswith("file:")}
-    paths = {path for path in paths if path.parent.name != "_images"}
-    texts = (re.sub(rb'"data:image/[^"]*"', b"", path.read_bytes()) for path in paths)
-    return sum(len(gzip.compress(text)) for text in texts)
-
-
-def requested(driver) -> list[str]:
-    """What Chromium asked for since it was last asked."""
-    logged = " ".join(entry["message"] for entry in driver.get_log("performance"))
-    return re.findall(r'"Network.requestWillBeSent".*?"request":.*?"url":"(.*?)"', logged)
-
+    """A page of the book in a browser, typeset."""
+    return browsers.opened(driver, BOOK / f"{page}.html")
 
 @needs_the_book
 @each_page
@@ -141,7 +122,9 @@ def test_a_page_on_a_phone(browser, page):
     assert [entry["message"] for entry in log if entry["level"] == "SEVERE"] == []
     urls = requested(browser)
     assert [url for url in urls if not re.match("(file|data|blob):", url)] == []
-    assert sent(urls) < 1_000_000
+    whole, sent = weight(urls)
+    assert sent < 600_000 and whole < 1_800_000
+    assert any("searchindex.js" in url for url in urls) == (page == "search")
     assert browser.execute_script(FORMULAS) == []
     assert browser.execute_script(EQUATIONS) == []
     assert browser.execute_script(WIDE) == []

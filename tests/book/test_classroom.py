@@ -2,21 +2,25 @@
 
 import ast
 import builtins
+import math
 import re
 import zipfile
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
+import stationarity
 import yaml
 from book.test_book import NOTEBOOKS, ROOT, SMALL, names, statements
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from self_checks import audit
-from stationarity import UsageError
+from stationarity import UsageError, theory
 from stationarity.book import classroom, lesson, page
 from stationarity.book.plain import ROLE, Book
 
 BOOK = Book(ROOT)
+NAMES = {"math": math, "np": np, "stationarity": stationarity, "theory": theory}
 TITLE = re.compile(r"\{exercise\} .+ · (proof|computation|experiment) ★{1,3}$", re.MULTILINE)
 each_chapter = pytest.mark.parametrize("chapter", BOOK.chapters)
 both_kinds = pytest.mark.parametrize("kind", classroom.KINDS)
@@ -218,8 +222,36 @@ def test_a_check_follows_the_run_and_not_what_a_student_names():
     ],
 )
 def test_a_slip_gets_a_hint(wrong, hint):
-    told = checker(x=3.0).judge("ex-twice", wrong)
-    assert told.startswith("Not right. ") and hint in told
+    shut = lesson.packed({"ex-twice": lesson.locked("ex-twice", 6.0, 0.01)})
+    for check in (checker(x=3.0), lesson.SelfChecks({}, shut)):
+        told = check.judge("ex-twice", wrong)
+        assert told.startswith("Not right. ") and hint in told
+
+
+def test_an_answer_of_zero_gives_no_hint_and_is_not_locked():
+    assert checker(x=0.0).judge("ex-twice", 0.5) == "Not right."
+    (check,) = classroom.checks(tiny(code="y = 0")).values()
+    assert classroom.locked({"ex-twice": check}) == {"ex-twice": check}
+
+
+@each_chapter
+def test_a_check_that_needs_no_result_of_the_page_is_locked(chapter):
+    """It holds neither solution nor answer, and judges as the solution does."""
+    checks = classroom.checks(BOOK.notebook(chapter))
+    locked = classroom.locked(checks)
+    shut = {label: check for label, check in locked.items() if "key" in check}
+    assert all(set(check) == {"within", "quarters", "key"} for check in shut.values())
+    assert shut, "each chapter has some"
+    check = lesson.SelfChecks({}, lesson.packed(locked))
+    for label in shut:
+        right = lesson.solved(checks[label], NAMES)
+        within = checks[label]["within"]
+        for given in (right, right * (1 + 0.7 * within), right / (1 + 0.7 * within)):
+            assert check._fits(label, given)
+        for wrong in (right * (1 + 1.3 * within), right / (1 + 1.3 * within), 0):
+            assert not check._fits(label, wrong)
+    for label in set(checks) - set(shut):
+        assert locked[label] == checks[label]
 
 
 def test_a_check_tells_no_answer():

@@ -31,7 +31,7 @@ def test_every_notebook_of_the_book_installs_from_the_address_that_is_set_or_non
 def small_book(place: Path, address: str) -> Path:
     """The book's settings and extensions with two pages of its own; where it is built."""
     (place / "book").mkdir(parents=True)
-    for name in ("_ext", "_static", "references.bib"):
+    for name in ("_ext", "_static", "_templates", "references.bib"):
         copy = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
         copy(ROOT / "book" / name, place / "book" / name)
     for name in ("CITATION.cff", "pyproject.toml", "requirements.txt"):

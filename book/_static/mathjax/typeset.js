@@ -1,13 +1,13 @@
 // MathJax as the book uses it: TeX to SVG, with MathML for screen readers, and no menu.
-import {AssistiveMmlHandler} from "mathjax-full/js/a11y/assistive-mml.js";
-import {browserAdaptor} from "mathjax-full/js/adaptors/browserAdaptor.js";
-import {RegisterHTMLHandler} from "mathjax-full/js/handlers/html.js";
-import {TeX} from "mathjax-full/js/input/tex.js";
-import "mathjax-full/js/input/tex/ams/AmsConfiguration.js";
-import "mathjax-full/js/input/tex/base/BaseConfiguration.js";
-import "mathjax-full/js/input/tex/configmacros/ConfigMacrosConfiguration.js";
-import {mathjax} from "mathjax-full/js/mathjax.js";
-import {SVG} from "mathjax-full/js/output/svg.js";
+import {AssistiveMmlHandler} from "mathjax-full/ts/a11y/assistive-mml.ts";
+import {browserAdaptor} from "mathjax-full/ts/adaptors/browserAdaptor.ts";
+import {RegisterHTMLHandler} from "mathjax-full/ts/handlers/html.ts";
+import {TeX} from "mathjax-full/ts/input/tex.ts";
+import "mathjax-full/ts/input/tex/ams/AmsConfiguration.ts";
+import "mathjax-full/ts/input/tex/base/BaseConfiguration.ts";
+import "mathjax-full/ts/input/tex/configmacros/ConfigMacrosConfiguration.ts";
+import {mathjax} from "mathjax-full/ts/mathjax.ts";
+import {SVG} from "mathjax-full/ts/output/svg.ts";
 
 const given = window.MathJax ?? {};
 const typeset = async () => mathjax.document(document, {

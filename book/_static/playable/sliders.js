@@ -43,7 +43,7 @@
     const height = square ? Math.min(width, 340) : 230;
     const axes = Object.fromEntries(["x", "y"].map((a) => [a,
       { labelAnchor: "center", labelArrow: "none", ...options[a] }]));
-    const svg = Plot.plot({ marginLeft: 48, marginBottom: 36, marginRight: 12, ...options, ...axes,
+    const svg = Plot.plot({ marginLeft: 48, marginBottom: 36, marginRight: 20, ...options, ...axes,
       width, height, marks: [Plot.frame({ stroke: GREY, strokeOpacity: 0.4 }), ...marks] });
     for (const part of svg.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
     svg.setAttribute("role", "img");

@@ -7,6 +7,8 @@ number; its ``value``, an expression in the names of the solution's code, or of 
 ``code``; and how far ``within`` an answer may lie, as a share.
 """
 
+import contextlib
+import math
 import re
 import sys
 import zipfile
@@ -16,10 +18,15 @@ from operator import itemgetter
 from pathlib import Path
 
 import nbformat
+import numpy as np
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+import stationarity
+
+from .. import theory
 from ..runs.provenance import PROJECT
-from .lesson import GLUED, WITHIN, packed
+from . import lesson
+from .lesson import GLUED, WITHIN, packed, solved
 from .plain import Book
 
 START = re.compile(r"^(`{3,})\{solution-start\} (\S+)\n(?::.*\n)*\1 *$", re.MULTILINE)
@@ -77,12 +84,23 @@ def checks(notebook) -> dict[str, dict]:
     }
 
 
-def preparation(notebook):
+def locked(checks: dict[str, dict]) -> dict[str, dict]:
+    """Return the checks, with those locked whose answer needs no result of the page."""
+    names = {"math": math, "np": np, "stationarity": stationarity, "theory": theory}
+    made = dict(checks)
+    for label, check in checks.items():
+        with contextlib.suppress(NameError):
+            if right := solved(check, names):
+                made[label] = lesson.locked(label, right, check["within"])
+    return made
+
+
+def preparation(checks: dict[str, dict]):
     """Return the cell before the first exercise, which keeps the names that it finds."""
     source = (
         "#@title The self-checks of this page: run this cell before the first exercise.\n"
         "from stationarity.book.lesson import SelfChecks\n\n"
-        f"check = SelfChecks(globals(), {packed(checks(notebook))!r})"
+        f"check = SelfChecks(globals(), {packed(checks)!r})"
     )
     return new_code_cell(source, metadata=HIDDEN)
 
@@ -94,7 +112,7 @@ def copy(book: Book, page: str, kind: str):
     for label, cell in pieces(source):
         if label is None:
             if not asked and "{exercise}" in cell.source:
-                made.append(preparation(source))
+                made.append(preparation(locked(checks(source))))
             made += _cells(book, cell)
         elif label not in asked:  # its first piece
             made += _solution(book, label, solved[label], kind)

@@ -1,11 +1,13 @@
 """What a class copy of a chapter needs as it runs: prose with numbers, and self-checks.
 
-A copy is made by :mod:`.classroom`. A self-check holds the exercise's own solution, packed:
-it runs that on the results of the page as the student ran it, and tells no answer.
+A copy is made by :mod:`.classroom`. Where the answer depends on the results of the page, as
+the student ran it, a self-check has the exercise's own solution to run on them: packed, so
+that nobody reads it by accident. Else it is locked: it has neither solution nor answer.
 """
 
 import base64
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -18,16 +20,16 @@ from . import page
 GLUED = re.compile(r"\{glue:(?:text|md)\}`([\w-]+)(:[^`]*)?`")
 WITHIN = 0.01  # how far from the solution's value an answer may lie, as a share of it
 
-# What an answer may be instead, and what to tell: the first that fits.
+# What would be right if an answer had a slip, and what to tell then: the first that fits.
 SLIPS = (
-    (lambda right: -right, "The size is right: look at the sign."),
-    (lambda right: 2 * right, "You are a factor of two too high."),
-    (lambda right: right / 2, "You are a factor of two too low."),
-    (lambda right: 100 * right, "The answer is asked as a share, not in per cent."),
-    (lambda right: right**2, "That looks like the square of the answer."),
-    (lambda right: math.sqrt(abs(right)), "That looks like the root of the answer."),
-    (lambda right: 1 / right, "That looks like one over the answer."),
-    (lambda right: 1 - right, "That looks like one less the answer."),
+    (lambda given: -given, "The size is right: look at the sign."),
+    (lambda given: given / 2, "You are a factor of two too high."),
+    (lambda given: 2 * given, "You are a factor of two too low."),
+    (lambda given: given / 100, "The answer is asked as a share, not in per cent."),
+    (lambda given: max(given, 0) ** 0.5, "That looks like the square of the answer."),
+    (lambda given: given**2, "That looks like the root of the answer."),
+    (lambda given: 1 / (given or math.inf), "That looks like one over the answer."),
+    (lambda given: 1 - given, "That looks like one less the answer."),
 )
 
 
@@ -62,8 +64,37 @@ def filled(text: str, values: dict | None = None) -> str:
 
 
 def packed(checks: dict) -> str:
-    """Return the checks of a page, ``{label: {code, value, within}}``, as a text."""
+    """Return the checks of a page as a text: ``{label: {code, value, within}}``, or locked."""
     return base64.b85encode(zlib.compress(json.dumps(checks).encode(), 9)).decode()
+
+
+def solved(check: dict, names: dict) -> float:
+    """Return what the solution gives with some names; ``NameError`` where it needs others."""
+    space = dict(names)
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(check["code"], space)
+        return float(eval(check["value"], space))
+
+
+def locked(label: str, right: float, within: float) -> dict:
+    """Return a check that knows an answer, not zero, when it sees it, and does not hold it.
+
+    A logarithmic ruler has marks at twice the tolerance. Kept are a hash of the gap that the
+    answer lies in, slow to compute, and by how many quarters of a gap the ruler is shifted so
+    that it lies near the middle: the tolerance is right up to a quarter.
+    """
+    quarters = round(4 * _place(right, within)) % 4
+    return {"within": within, "quarters": quarters, "key": _key(label, right, within, quarters)}
+
+
+def _place(number: float, within: float) -> float:
+    return math.log(abs(number)) / (2 * math.log1p(within))
+
+
+def _key(label: str, number: float, within: float, quarters: int) -> str:
+    gap = math.floor(_place(number, within) - quarters / 4 + 0.5)
+    told = f"{gap} {number > 0}".encode()
+    return hashlib.scrypt(told, salt=label.encode(), n=2**13, r=8, p=1, dklen=16).hex()
 
 
 class SelfChecks:
@@ -90,28 +121,28 @@ class SelfChecks:
         if isinstance(answer, bool) or not math.isfinite(given):
             said = f"The answer to {label} is one finite number"
             raise UsageError(f"{said}, and {answer!r} is not that.")
-        return self._told(given, self._solved(label), self._checks[label]["within"])
-
-    def _told(self, given: float, right: float, within: float) -> str:
-        if near(given, right, within):
+        if self._fits(label, given):
             return "Right."
-        slips = SLIPS if right else ()
-        fits = (hint for slip, hint in slips if near(given, slip(right), within))
+        slips = SLIPS if "key" in self._checks[label] or self._solved(label) else ()
+        fits = (hint for slip, hint in slips if self._fits(label, slip(given)))
         return f"Not right. {next(fits, '')}".strip()
+
+    def _fits(self, label: str, given: float) -> bool:
+        check = self._checks[label]
+        if "key" not in check:
+            return near(given, self._solved(label), check["within"])
+        form = check["within"], check["quarters"]
+        return given != 0 and _key(label, given, *form) == check["key"]
 
     def _solved(self, label: str) -> float:
         if label not in self._right:
-            names, check = dict(self._names), self._checks[label]
             try:
-                with contextlib.redirect_stdout(io.StringIO()):
-                    exec(check["code"], names)
-                    answer = eval(check["value"], names)
+                self._right[label] = solved(self._checks[label], self._names)
             except NameError as error:
                 said = f"The check of {label} needs the results of this page"
                 raise UsageError(
                     f"{said}: run all cells above the first exercise, then that one."
                 ) from error
-            self._right[label] = float(answer)
         return self._right[label]
 
 
