@@ -113,6 +113,7 @@ def opened(driver, page: str):
     """A page of the book in a browser, typeset."""
     return browsers.opened(driver, BOOK / f"{page}.html")
 
+
 @needs_the_book
 @each_page
 def test_a_page_on_a_phone(browser, page):
