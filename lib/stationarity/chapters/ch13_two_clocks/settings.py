@@ -52,8 +52,8 @@ class TwoClocks(SmallNets):
 CLASSROOM = TwoClocks(
     dataset="digits", examples=1408, hidden=(32,), batch_size=64, momentum=0.9,
     learning_rates=(0.1, 0.1, 0.1, 0.2), decays=(0.005, 0.0025, 0.01, 0.005),
-    plain_decay=0.005, wrong=0.3, stages=(3000, 6000, 2000), full_steps=3000, members=5,
-    measure_every=100, threads=1,
+    plain_decay=0.005, wrong=0.3, stages=(3000, 6000, 2000), full_steps=6000, members=5,
+    measure_every=50, threads=1,
 )  # fmt: skip
 SCALES = dict(
     two_cores=dict(
@@ -85,11 +85,7 @@ register("two_clocks", CLASSROOM, **SCALES)
 register(
     "two_clocks_by_heart",
     CLASSROOM.but(
-        **_by_heart(CLASSROOM.decays),
-        stages=(3000, 6000, 400),
-        full_steps=400,
-        members=4,
-        measure_every=50,
+        **_by_heart(CLASSROOM.decays), stages=(3000, 6000, 400), full_steps=400, members=4
     ),
     **{scale: given | _by_heart(given["decays"]) for scale, given in SCALES.items()},
 )
