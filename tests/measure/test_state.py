@@ -648,7 +648,7 @@ def test_what_a_forward_pass_writes_into_a_buffer_leaves_no_graph(name):
 
 
 def test_graphs_of_values_that_change_unseen_are_not_kept():
-    """The change of ``.data`` has no mark; that of an array, in which a tensor lies, neither."""
+    """A change of ``.data`` has no mark; that of an array, in which a tensor lies, neither."""
 
     def scaled(model):
         model.step += 1

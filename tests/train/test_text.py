@@ -139,7 +139,8 @@ def test_the_paper_model_takes_a_step():
     ({"dropout": 1.0}, "dropout must be less than 1"),
     ({"dataset": "digits"}, "Unknown dataset 'digits': .* python-reference"),
     ({"layers": 0}, "layers must be greater than 0"), ({"clip": -1}, "clip must be greater"),
-    ({"measure_batches": 1}, "greater than or equal to 2"), ({"optimizer": "adamw"}, "Did you mean 'adam'"),
+    ({"measure_batches": 1}, "greater than or equal to 2"),
+    ({"optimizer": "adamw"}, "Did you mean 'adam'"),
 ])  # fmt: skip
 def test_settings_that_no_run_could_start_with(change, message):
     with pytest.raises(UsageError, match=message):

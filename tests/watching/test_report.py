@@ -19,7 +19,8 @@ from torch import nn
 from trainings import STEPS, measurements, written
 
 KEYS = {
-    "key", "question", "verdict", "number", "low", "high", "quantity", "criterion", "why", "advice",
+    "key", "question", "verdict", "number", "low", "high", "quantity", "criterion", "why",
+    "advice",
 }  # fmt: skip
 
 
