@@ -179,9 +179,11 @@ def test_make_without_a_suitable_python_says_so_in_one_sentence(tmp_path):
 PLAIN = """#!/bin/sh
 # Stands for Python, pip and Jupyter Book.
 case "$*" in
-*"-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python && cp "$0" .venv/bin/jupyter-book ;;
+*"-m venv"*) mkdir -p .venv/bin
+  cp "$0" .venv/bin/python && cp "$0" .venv/bin/jupyter-book ;;
 *.place*) cat .venv/.place ;;
-build*) echo "bytecode ${PYTHONDONTWRITEBYTECODE-kept}"; echo "progress in $STATIONARITY_PROGRESS" ;;
+build*) echo "bytecode ${PYTHONDONTWRITEBYTECODE-kept}"
+  echo "progress in $STATIONARITY_PROGRESS" ;;
 *pytest*) echo tested ;;
 esac
 """

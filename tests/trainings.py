@@ -1,4 +1,4 @@
-"""What tests of watching share: a training, bounds that chance keeps, simulated runs on disk."""
+"""What tests of watching share: a training, bounds that chance keeps, simulated runs."""
 
 from collections import Counter
 

@@ -19,8 +19,9 @@ ROOT = Path(__file__).parents[2]
 # What the tests inject, for a chapter to take seconds. A chapter that is not
 # named here runs with its own parameters.
 SHORT_RUN = {
-    "epochs": 15, "batch_size": 64, "drops": [5, 10], "examples": 192, "width": 4, "blocks": [1],
-    "measure_every": 1, "measure_batches": 4, "sharpness_batches": 1, "sharpness_products": 3,
+    "epochs": 15, "batch_size": 64, "drops": [5, 10], "examples": 192, "width": 4,
+    "blocks": [1], "measure_every": 1, "measure_batches": 4, "sharpness_batches": 1,
+    "sharpness_products": 3,
 }  # fmt: skip
 SHORT_LANGUAGE = {
     "tokens": 9000, "layers": 1, "width": 8, "heads": 2, "head_width": 4, "inner_width": 8,

@@ -18,7 +18,8 @@ each_page = pytest.mark.parametrize("page", pages())
 # Formulas that are bare, wrong, have a letter that MathJax's part in the book lacks, or bars of
 # a norm that are smaller than others.
 FORMULAS = """
-const bare = [...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container'));
+const bare = [...document.querySelectorAll('.math')]
+  .filter(e => !e.querySelector('mjx-container'));
 const wrong = document.querySelectorAll(
   '[data-mml-node="merror"], mjx-container svg text, mjx-container [id$="-SO-2016"]');
 return [...bare, ...wrong].map(e => e.textContent.trim().slice(0, 80));
@@ -32,8 +33,8 @@ const scrolls = e => e && (/auto|scroll/.test(getComputedStyle(e).overflowX)
   || scrolls(e.parentElement));
 for (const e of document.querySelectorAll('.bd-article-container *')) {
   const box = e.getBoundingClientRect();
-  if (box.width && box.right > width + 1 && !scrolls(e.parentElement) && !e.closest('mjx-container *')
-      && e.checkVisibility())
+  if (box.width && box.right > width + 1 && !scrolls(e.parentElement)
+      && !e.closest('mjx-container *') && e.checkVisibility())
     wide.push(e.tagName + '.' + e.getAttribute('class') + ' to ' + Math.round(box.right));
 }
 const cutting = e => e && (/hidden|clip/.test(getComputedStyle(e).overflowX) ? e
@@ -156,7 +157,8 @@ const [name, before, done] = arguments;
 const look = () => {
   const shown = document.querySelector(`.tag_playable-${name} .playable`);
   const said = shown?.querySelector('[role=status]').textContent;
-  const drawn = [...shown?.querySelectorAll('.panels svg') ?? []].map(one => one.innerHTML).join();
+  const drawn = [...shown?.querySelectorAll('.panels svg') ?? []]
+    .map(one => one.innerHTML).join();
   said && drawn && said !== before[0] && drawn !== before[1] ? done([said, drawn])
     : setTimeout(look, 50);
 };
@@ -214,8 +216,8 @@ def test_the_first_page_shows_question_answers_figure_and_ways_on_in_one_screen(
     told = """
     const foot = where => Math.max(...[...document.querySelectorAll(where)].map(
       one => one.getBoundingClientRect().bottom));
-    return ['h1', '.tag_beside img', '.tag_beside ~ .cell:has(~ .sd-container-fluid)', '.sd-card']
-      .map(foot).map(end => end > 0 && end <= innerHeight ? 'seen' : end);
+    return ['h1', '.tag_beside img', '.tag_beside ~ .cell:has(~ .sd-container-fluid)',
+      '.sd-card'].map(foot).map(end => end > 0 && end <= innerHeight ? 'seen' : end);
     """
     assert browser.execute_script(told) == 4 * ["seen"]
 

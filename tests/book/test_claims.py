@@ -63,10 +63,15 @@ def piece(monkeypatch):
     )
     monkeypatch.setitem(chapters.quantities(), "level", known)
     return claims.Evidence(
-        experiment="full_batch", quantity="level", shown="fig", seen="It is.", otherwise="No.",
+        experiment="full_batch",
+        quantity="level",
+        shown="fig",
+        seen="It is.",
+        otherwise="No.",
         criteria=[Criterion(NOW, above=0.5, reason="Half.")],
-        controls=[claims.Case(case="shrunk")], known=[claims.Case(case="raised")],
-    )  # fmt: skip
+        controls=[claims.Case(case="shrunk")],
+        known=[claims.Case(case="raised")],
+    )
 
 
 def judged(piece, run):

@@ -76,9 +76,8 @@ def squares(gradients) -> dict:
     model = torch.nn.Linear(len(gradients[0]), 1, bias=False).double()
     batches = torch.tensor(gradients, dtype=torch.float64)
     found = gradient_statistics(model, lambda model, batch: model(batch).sum(), batches)
-    return {
-        "naive": found.gradient_norm_naive**2, "unbiased": found.gradient_norm_squared,
-    }  # fmt: skip
+    naive, unbiased = found.gradient_norm_naive**2, found.gradient_norm_squared
+    return {"naive": naive, "unbiased": unbiased}
 
 
 def agree(mine, theirs) -> None:

@@ -334,10 +334,11 @@ def test_a_folder_that_a_link_reaches_twice_is_refused(folder_root, link, to):
 def test_links_that_lead_nowhere_are_named(folder_root, monkeypatch):
     monkeypatch.setattr(folders, "_workers", lambda: 0)
     train = folder_root / "train"
-    for link, to in (
+    links = (
         ("n01/7.JPEG", "gone"), ("n01/7.JPEG", "7.JPEG"), ("n03", "n03"),
         ("n01/more", "gone"), ("n01/loop", "loop"), ("n02/n", "/away/n02"),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for link, to in links:
         (train / link).symlink_to(to)
         with pytest.raises(UsageError, match=rf"{link} cannot be read \(\w.*fetch it again"):
             list(imagenet(folder_root).training_batches(0, 3))

@@ -282,17 +282,17 @@ def reject(message, root):
 
 
 CELLS = {
-    "a null image": ("img", lambda img, _: img.mask(img.index == 3), r"19 of its 20 rows hold img\)"),
+    "a null image": ("img", lambda x, _: x.mask(x.index == 3), r"19 of its 20 rows hold img\)"),
     "an image without bytes": (
         "img", lambda img, _: [{"path": f"{i}.png", "bytes": None} for i in img.index],
         r"0 of its 20 rows hold img\)",
     ),
     "images that are paths": ("img", lambda img, _: "a.png", "img and label .*struct_field"),
-    "a null label": ("label", lambda _, y: y.mask(y.index == 3), r"19 of its 20 rows hold label\)"),
-    "words": ("label", lambda _, y: [f"cat{i}" for i in y], "labels are no numbers, but .*string"),
-    "digits": ("label", lambda _, y: [str(i) for i in y], "labels are no numbers, but .*string"),
-    "bytes": ("label", lambda _, y: [b"%d" % i for i in y], "labels are no numbers, but binary"),
-    "names": ("label", lambda _, y: y.astype(str).astype("category"), "but dictionary<values=str"),
+    "a null label": ("label", lambda _, y: y.mask(y.index == 3), r"19 .* 20 rows hold label\)"),
+    "words": ("label", lambda _, y: [f"cat{i}" for i in y], "labels are no numbers, .*string"),
+    "digits": ("label", lambda _, y: [str(i) for i in y], "labels are no numbers, .*string"),
+    "bytes": ("label", lambda _, y: [b"%d" % i for i in y], "labels are no numbers, .*binary"),
+    "names": ("label", lambda _, y: y.astype(str).astype("category"), "but dictionary<values="),
     "broken numbers": ("label", lambda _, y: y + 0.5, "Float value 0.50* was truncated"),
 }  # fmt: skip
 
@@ -320,7 +320,7 @@ def test_a_part_without_rows_or_with_labels_of_no_class_is_named(cifar_root):
             table.at[3, "label"] = label
             table.to_parquet(file)
             reject(
-                rf"CIFAR-10's {split} part has 11 classes, .*{label}.* in .*, and not 0 to 9: get",
+                rf"CIFAR-10's {split} part has 11 classes, .*{label}.*, and not 0 to 9: get",
                 cifar_root,
             )
         file.write_bytes(content)
@@ -393,7 +393,7 @@ NOT_WHOLE = {
     "two revisions": (
         ("train-00000-of-00001.parquet", "train-00001-of-00002.parquet",
          "train-00000-of-00002.parquet"),
-        "train-00000-of-00002.parquet is by its name no part of .*00001.parquet beside it: keep",
+        "train-00000-of-00002.parquet is by its name no part of .*1.parquet beside it: keep",
     ),
     "two revisions of one name": (
         ("train-00000-of-00001-aaaaaaaaaaaaaaaa.parquet", "train-00000-of-00001.parquet"),
@@ -456,9 +456,9 @@ def test_a_shard_alone_is_no_whole_set_however_its_name_ends(cifar_root, between
 
 
 COPIES = [  # as file managers, browsers and people name them
-    "{} (1)", "{}(1)", "{} copy", "{} copy 2", "{} 2", "{} - Copy", "{} - Copy (2)", "{} (copy)",
-    "{} (another copy)", "{} - Kopie", "{} - Copie", "{} - copia", "{} - コピー", "{} - 副本",
-    "{}.1", "{}-1", "{}_1", "{}_copy", "{}-copy", "{}~", "{}.orig", "{} [1]",
+    "{} (1)", "{}(1)", "{} copy", "{} copy 2", "{} 2", "{} - Copy", "{} - Copy (2)",
+    "{} (copy)", "{} (another copy)", "{} - Kopie", "{} - Copie", "{} - copia", "{} - コピー",
+    "{} - 副本", "{}.1", "{}-1", "{}_1", "{}_copy", "{}-copy", "{}~", "{}.orig", "{} [1]",
 ]  # fmt: skip
 
 

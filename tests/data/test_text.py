@@ -141,9 +141,8 @@ def wikitext(root=None):
 def test_wikitext_from_parquet_equals_wikitext_from_the_hub(root, serve, monkeypatch):
     local = wikitext(root)
     assert local.vocabulary[:2] == ["<eos>", "="] and len(local.train) == 40 * 13
-    assert local.provenance["sha256"].keys() == {
-        "train-00000-of-00001.parquet", "validation-00000-of-00001.parquet"
-    }  # fmt: skip
+    files = {"train-00000-of-00001.parquet", "validation-00000-of-00001.parquet"}
+    assert local.provenance["sha256"].keys() == files
     small = dataclasses.replace(parquet.WIKITEXT, rows={s: len(LINES[s]) for s in LINES})
     monkeypatch.setattr(parquet, "WIKITEXT", small)
     files = root.glob("wikitext-103/*")

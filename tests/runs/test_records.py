@@ -69,9 +69,8 @@ def test_a_checkpoint_is_whole_or_the_previous_one_stands(tmp_path, monkeypatch)
     with pytest.raises(UsageError, match="No space left on device.*make room"):
         keeper.save(checkpoints.Kept(step=3))
     assert checkpoints.read_checkpoint(tmp_path)["state"]["step"] == 2
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "checkpoint.previous.pt", "checkpoint.pt", "run.json"
-    ]  # fmt: skip
+    files = ["checkpoint.previous.pt", "checkpoint.pt", "run.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == files
 
 
 def test_too_little_room_or_a_place_without_rights_is_told_before_the_run(

@@ -47,11 +47,12 @@ def in_float64():
 
 def test_a_run_measures_what_it_says():
     run = tiny()
-    assert {
+    expected = {
         "loss", "train_loss", "gradient_norm_squared", "noise_norm", "sharpness",
         "validation_loss", "perplexity", "memory_loss_gap", "memory_gradient_gap",
         "update_norm", "loss_change", "learning_rate",
-    } <= set(run.metrics.quantity)  # fmt: skip
+    }  # fmt: skip
+    assert expected <= set(run.metrics.quantity)
     assert run.series("loss").epoch.tolist() == [0, 1, 2, 3]
     loss, perplexity = run.series("validation_loss"), run.series("perplexity")
     assert np.allclose(perplexity.value, np.exp(loss.value))
@@ -116,10 +117,8 @@ def test_the_validation_loss_is_that_of_reading_the_text():
 
 def test_the_paper_model_takes_a_step():
     """Built with the vocabulary of WikiText-103, on a text of numbers."""
-    chosen = get(
-        "wikitext_transformer_xl", "paper",
-        {"batch_size": 1, "segment": 6, "memory": 6, "measure_batches": 2},
-    )  # fmt: skip
+    short = {"batch_size": 1, "segment": 6, "memory": 6, "measure_batches": 2}
+    chosen = get("wikitext_transformer_xl", "paper", short)
     numbers = pyarrow.array([str(i) for i in range(267734)])
     streams = text.TokenStreams(
         "numbers", (numbers, numbers[:100]), {}, batch_size=1, segment=6, context=1
@@ -139,7 +138,8 @@ def test_the_paper_model_takes_a_step():
     ({"dropout": 1.0}, "dropout must be less than 1"),
     ({"dataset": "digits"}, "Unknown dataset 'digits': .* python-reference"),
     ({"layers": 0}, "layers must be greater than 0"), ({"clip": -1}, "clip must be greater"),
-    ({"measure_batches": 1}, "greater than or equal to 2"), ({"optimizer": "adamw"}, "Did you mean 'adam'"),
+    ({"measure_batches": 1}, "greater than or equal to 2"),
+    ({"optimizer": "adamw"}, "Did you mean 'adam'"),
 ])  # fmt: skip
 def test_settings_that_no_run_could_start_with(change, message):
     with pytest.raises(UsageError, match=message):

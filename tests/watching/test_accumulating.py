@@ -9,7 +9,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Accumulating:
-    """A training whose steps add up ``passes`` minibatches, noted after each step or minibatch."""
+    """A training whose steps add up ``passes`` minibatches, noted after a step or minibatch."""
 
     def __init__(self, root, passes=3, noted="steps", set_to_none=True, steps=40, **how):
         self.model = nn.Linear(3, 1)

@@ -45,10 +45,8 @@ def lightning_parts(lightning):
         whole = torch.utils.data.TensorDataset(INPUTS, LABELS)
         loader = torch.utils.data.DataLoader(whole, batch_size=8, shuffle=True)
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-        trainer = lightning.Trainer(
-            max_epochs=epochs, accelerator="cpu", default_root_dir=folder,
-            callbacks=[*callbacks], **quiet, **how,
-        )  # fmt: skip
+        how |= {"max_epochs": epochs, "accelerator": "cpu", "default_root_dir": folder}
+        trainer = lightning.Trainer(callbacks=[*callbacks], **quiet, **how)
         net = Net()
         trainer.fit(net, loader, ckpt_path=path)
         return torch.cat([p.detach().flatten() for p in net.parameters()]), trainer
@@ -174,13 +172,12 @@ def transformers_parts(transformers):
         )
         tokens = torch.randint(32, (32, 12), generator=torch.Generator().manual_seed(0))
         whole = [{"input_ids": row, "labels": row} for row in tokens]
-        args = transformers.TrainingArguments(
-            **{
-                "output_dir": str(folder), "per_device_train_batch_size": 4, "max_steps": 12,
-                "report_to": [], "disable_tqdm": True, "use_cpu": True, "logging_steps": 4,
-                "save_steps": 6, "learning_rate": 1e-3, "weight_decay": 0.1, "seed": 3,
-            } | how
-        )  # fmt: skip
+        usual = {
+            "output_dir": str(folder), "per_device_train_batch_size": 4, "max_steps": 12,
+            "report_to": [], "disable_tqdm": True, "use_cpu": True, "logging_steps": 4,
+            "save_steps": 6, "learning_rate": 1e-3, "weight_decay": 0.1, "seed": 3,
+        }  # fmt: skip
+        args = transformers.TrainingArguments(**usual | how)
         trainer = transformers.Trainer(model, args, train_dataset=whole, callbacks=[*callbacks])
         trainer.train(resume_from_checkpoint=resume)
         return torch.cat([p.detach().flatten() for p in model.parameters()]), trainer

@@ -127,10 +127,12 @@ def test_small_batches_may_coincide_by_chance(tmp_path):
     loader = data.DataLoader(whole, batch_size=1, shuffle=True)
     first = lambda model, batch: model(batch[0]).square().mean()
     how = {"measure_batches": 8}
-    Begun(tmp_path, batches=loader, objective=first, **how).steps(3).watch.close()
+    drawn = Begun(tmp_path, batches=loader, objective=first, **how).steps(3).watch.close()
     few = lambda step, count: [torch.randn(1, 2) for _ in range(count - 1)]
     twice = lambda step, count: [*(one := few(step, count)), one[0]]
-    Begun(tmp_path, batches=twice, **how).steps(3).watch.close()
+    given = Begun(tmp_path, batches=twice, **how).steps(3).watch.close()
+    for run in (drawn, given):
+        assert run.complete and len(run.series("gradient_norm_squared")) == 3
 
 
 def test_a_loader_with_persistent_workers_and_its_own_sampling(tmp_path):
@@ -157,7 +159,8 @@ def test_a_mean_that_compares_examples_is_no_sum(tmp_path, size, sharper):
     some = lambda step, count: [torch.randn(size, 2) for _ in range(count)]
     model = nn.Linear(2, 2, bias=False)
     model.weight.data = torch.eye(2)
-    Begun(tmp_path, contrast, some, model, sharpness=False).steps(1)
+    run = Begun(tmp_path, contrast, some, model, sharpness=False).steps(1).watch.close()
+    assert run.complete and run.has("gradient_norm_squared")
 
 
 @pytest.mark.parametrize(

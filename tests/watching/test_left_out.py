@@ -1,4 +1,4 @@
-"""A curvature that cannot be computed is left out: the training goes on, and the report says why."""
+"""A curvature that cannot be computed is left out: training goes on, the report says why."""
 
 import pytest
 import torch

@@ -12,7 +12,7 @@ STEPS = 60
 
 
 def steps(optimizer, theta):
-    """Take noisy steps; return weights (n + 1, d), minibatch gradients with decay and buffers."""
+    """Take noisy steps; return weights (n + 1, d), minibatch gradients (decayed), buffers."""
     generator = torch.Generator().manual_seed(0)
     weights, gradients, buffers = [theta.detach().clone()], [], []
     decay = optimizer.param_groups[0]["weight_decay"]

@@ -27,7 +27,7 @@ from stationarity.watching.simulated import (
     regime,
     seen,
     whole,
-)  # fmt: skip
+)
 from stationarity.watching.watched import MEASUREMENTS
 from trainings import SEEDS, STEPS, at_least, at_most, counted
 

@@ -36,8 +36,8 @@ INSTALL = "install"  # the cell that the book's publishing puts into each page
 HIDDEN = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # Jupyter's word, Colab's
 
 OPENING = """\
-*A {kind}'s copy of {chapter}, of the book **{book}**.* It needs Python with the book's library, \
-`stationarity`, and no other file. Run it from the top; the exercises come last."""
+*A {kind}'s copy of {chapter}, of the book **{book}**.* It needs Python with the book's \
+library, `stationarity`, and no other file. Run it from the top; the exercises come last."""
 
 
 def pieces(notebook) -> Iterator[tuple[str | None, object]]:

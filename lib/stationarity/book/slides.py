@@ -34,7 +34,8 @@ PAGE = """<!doctype html>
 @media (prefers-color-scheme: dark) {{
   :root {{ --text: #ddd; --back: #15181c; --mark: #7fb2e5; }}
 }}
-html {{ scroll-snap-type: y mandatory; font: max(1.05rem, 2.1vmin)/1.45 system-ui, sans-serif; }}
+html {{ scroll-snap-type: y mandatory; font: max(1.05rem, 2.1vmin)/1.45 system-ui,
+  sans-serif; }}
 body {{ margin: 0; color: var(--text); background: var(--back); counter-reset: slide; }}
 section {{ min-height: 100vh; box-sizing: border-box; padding: 4vmin 7vmin 8vmin;
   scroll-snap-align: start; counter-increment: slide; position: relative;

@@ -1,4 +1,4 @@
-"""Intervals by the bootstrap: of an exponent over its units, of a curve's fit over residuals.
+"""Intervals by the bootstrap (an exponent, over units; a fit, over residuals), a ratio's error.
 
 Exponents are those of :mod:`stationarity.stats.displacement`, fitted by least squares of
 log E‖Δ_k‖² on log k. Source: our sections "Anomalous diffusion", and "Two clocks" for curves.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
-from ..stats.estimate import Estimate
+from ..stats.estimate import Estimate, mean_and_error
 from ..stats.trends import slope_weights
 
 RESAMPLES = 1000  # of the bootstrap
@@ -101,3 +101,13 @@ def of_residuals(
     values = np.concatenate(numbers(np.asarray(curve)[None]))
     low, high = np.min(ends, 0)[0], np.max(ends, 0)[1]
     return [Estimate(*map(float, one)) for one in zip(values, low, high)]
+
+
+def ratio_of_means(above, below) -> tuple[float, float]:
+    """Return mean(above) / mean(below) of independent pairs (m,), and its standard error.
+
+    The error is that of the residuals above - ratio * below, by the delta method; it has
+    m - 1 degrees of freedom. Arrays or tensors.
+    """
+    ratio, scale = above.mean() / below.mean(), abs(float(below.mean()))
+    return float(ratio), float(mean_and_error(above - ratio * below)[1]) / scale

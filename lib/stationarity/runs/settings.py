@@ -39,8 +39,7 @@ Drops = Annotated[tuple[Count, ...], AfterValidator(_rising)]  # of a rate, by a
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """What all settings have.
 
-    Those of a study have ``total_steps`` of all nets or trajectories, too: about what its
-    time follows.
+    Those of a study have ``total_steps`` of all nets or trajectories, too: its time follows it.
     """
 
     study: ClassVar[str]  # what computes the metrics: module:function below the package

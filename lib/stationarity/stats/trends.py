@@ -14,9 +14,8 @@ from .estimate import Estimate
 class Level(NamedTuple):
     """The mean of a series over a window, and its trend, in the units of the series.
 
-    ``change`` is what a fitted line gains from the first to the last value; ``lag`` the
-    correlation of successive residuals (0 where there is no scatter): the intervals are
-    too narrow where it is large.
+    ``change`` is what a fitted line gains from the first to the last value; ``lag`` is
+    :func:`lag_correlation`: the intervals are too narrow where it is large.
     """
 
     mean: Estimate
@@ -43,8 +42,13 @@ def level(
     error = max(scatter, measured) / math.sqrt(n)
     length = np.ptp(times)
     change = Estimate.of(slope * length, error * length / times.std(), n - 2, together)
-    lag = (residuals[1:] * residuals[:-1]).sum() / ((residuals**2).sum() or 1.0)
-    return Level(Estimate.of(values.mean(), error, n - 2, together), change, lag)
+    mean = Estimate.of(values.mean(), error, n - 2, together)
+    return Level(mean, change, lag_correlation(residuals))
+
+
+def lag_correlation(residuals: NDArray) -> float:
+    """Return the correlation of successive residuals (n,): 0 where there is no scatter."""
+    return (residuals[1:] * residuals[:-1]).sum() / ((residuals**2).sum() or 1.0)
 
 
 def line(x: NDArray, y: NDArray) -> tuple[float, NDArray, float]:

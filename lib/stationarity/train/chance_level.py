@@ -19,7 +19,7 @@ def warn(state) -> None:
     guesses = [abs(row[-2] / math.log(classes) - 1) < 0.01 for row in latest]
     if guesses[-EPOCHS:] == [True] * EPOCHS and guesses[:-EPOCHS] != [True]:
         guessing = f"ln {classes} = {math.log(classes):.2f} nats"
-        said = f"For {EPOCHS} epochs the loss has stayed within 1 % of that of guessing, {guessing}"
-        said += ": the net learns nothing. A weight decay of "
+        said = f"For {EPOCHS} epochs the loss has stayed within 1 % of that of guessing,"
+        said += f" {guessing}: the net learns nothing. A weight decay of "
         said += f"{settings.weight_decay:g} may be too strong for it: lower weight_decay, or"
         warnings.warn(f"{said} learning_rate.", stacklevel=2)

@@ -30,8 +30,7 @@ CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the d
 def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
     """Train and measure, from the checkpoint where there is one; return the metrics.
 
-    Raises :class:`UsageError` where the loss is no longer finite; the records up to there
-    are kept.
+    Raises :class:`UsageError` where the loss is no longer finite; records up to there are kept.
     """
     keeper, state = place.keeper, State(settings, load_data(settings, place))
     if settings.pretrained:

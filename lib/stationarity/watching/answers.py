@@ -40,7 +40,7 @@ class Answer:
 
 
 def asks(question: str, quantity: str, criterion: str) -> Callable:
-    """Make an answer of a function that returns verdict, estimate, why, advice, and what it found.
+    """Make an answer of a function that returns verdict, estimate, why, advice, what it found.
 
     The last may lack.
 

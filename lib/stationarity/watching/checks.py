@@ -1,4 +1,4 @@
-"""Can this training be watched, and is it still the one that was? Else a sentence says why not."""
+"""Can this training be watched, and is it still the one that was? Else a sentence says why."""
 
 from pathlib import Path
 

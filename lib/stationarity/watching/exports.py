@@ -47,8 +47,8 @@ class WeightsAndBiases:
 
     The numbers have an axis of their own, ``stationarity/step``: they come later than yours
     of the same step. Into a run that is not begun here they go with your next row, the latest
-    of each: rows of their own would count as steps, and W&B drops what is logged with the number
-    of an earlier one.
+    of each: rows of their own would count as steps, and W&B drops what is logged with the
+    number of an earlier one.
     """
 
     def __init__(self, run=None, **settings):

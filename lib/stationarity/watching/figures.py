@@ -141,7 +141,7 @@ def spread(axes: Axes, run: Run, seen: Watched) -> None:
 
 
 def edge(axes: Axes, run: Run, seen: Watched) -> None:
-    """Plot the sharpness, and what fresh batches have of it, over the largest that is stable."""
+    """Plot the sharpness, and what fresh batches have of it, over the largest stable one."""
     stable, highest = run.series("stable_sharpness").value, 0.0
     drawn = {"sharpness": ("few batches", BLUE)}
     if run.has("fresh_curvature"):

@@ -102,7 +102,7 @@ class Draws:
 
 
 def _check_stream(source) -> None:
-    """Raise :class:`UsageError` for a data set that goes on where the training draws from it."""
+    """Raise :class:`UsageError` for a data set that goes on where training draws from it."""
     if isinstance(source, data.DataLoader) and not source.num_workers:  # which have copies
         source = source.dataset
     begins = getattr(type(source), "__iter__", None)

@@ -22,7 +22,7 @@ is coupled. With <theta_{k+1}, b_k> = <theta_k, b_k> - eta ||b_k||^2 the same al
 our theorem thm-fdr, E <theta, g> = (eta (1 + beta) / 2) E ||b||^2, and over a window
 
     ratio = 1 - (1 - beta) / (1 + beta) (||theta_n||^2 - ||theta_0||^2) / sum ||u||^2
-              + 2 beta / (1 + beta) (<theta_n, b_{n-1}> - <theta_0, b_{-1}>) eta / sum ||u||^2,  (3)
+           + 2 beta / (1 + beta) (<theta_n, b_{n-1}> - <theta_0, b_{-1}>) eta / sum ||u||^2, (3)
 
 the fluctuation-dissipation ratio (Yaida 2019). For beta = 0 it is (2). With beta = 0.9 a drift
 of ||theta||^2 moves it 19 times less than (2): it is the blunter test.
@@ -37,9 +37,9 @@ on the gradients that m is made of, so that E <theta, u> is no multiple of E <th
 no relation between the gradient and the size of the steps follows.
 
 **AdamW's decoupled decay** in (1): with u = eta (a + lambda theta), a the adaptive part,
-eta lambda E ||theta||^2 = E ||u||^2 / 2 - eta E <theta, a>: it sets a size of the weights, where
-they have forgotten their start, after 1 / (eta lambda) steps or so. (SGD with coupled decay:
-(1 - beta) / (eta lambda).)
+eta lambda E ||theta||^2 = E ||u||^2 / 2 - eta E <theta, a>: it sets a size of the weights,
+where they have forgotten their start, after 1 / (eta lambda) steps or so. (SGD with coupled
+decay: (1 - beta) / (eta lambda).)
 """
 
 import math

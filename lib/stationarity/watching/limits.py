@@ -21,8 +21,8 @@ MOSTLY_ADAM = 10.0  # the same where the noise that counts is in another metric
 @asks(
     "Is the step at the edge of stability?",
     "sharpness over the largest that is stable at this rate",
-    f"yes: both ends of its bracket lie between {EDGE[0]} and {EDGE[1]}, with their intervals; no:"
-    " both lie below, or both above",
+    f"yes: both ends of its bracket lie between {EDGE[0]} and {EDGE[1]}, with their intervals;"
+    " no: both lie below, or both above",
 )
 def edge(watched: Watched, together: int = 1, rises: bool = False) -> Answer:
     r"""Judge the top curvature over the stable one, from the measurements in the window.
@@ -31,14 +31,14 @@ def edge(watched: Watched, together: int = 1, rises: bool = False) -> Answer:
 
     On a quadratic of curvature h (decay included), SGD's x_{k+1} = (1 + beta - eta h) x_k -
     beta x_{k-1} is stable below h = 2 (1 + beta) / eta: at the edge a root of z^2 - (1 + beta -
-    eta h) z + beta is -1. Nesterov's step, x_{k+1} = (1 + beta) (1 - eta h) x_k - beta (1 - eta h)
-    x_{k-1}, is so below 2 (1 + beta) / ((1 + 2 beta) eta). Adam with a preconditioner P that
-    changes slowly, m = beta m + (1 - beta) g, is SGD in the coordinates P^{1/2} theta with the
-    rate (1 - beta) eta: the Hessian P^{-1/2} H P^{-1/2} has the edge
-    2 (1 + beta) / ((1 - beta) eta), 38 / eta for beta = 0.9 (Cohen et al. 2022); decoupled decay
-    takes lambda (1 + beta) / (1 - beta) off.
+    eta h) z + beta is -1. Nesterov's step, x_{k+1} = (1 + beta) (1 - eta h) x_k -
+    beta (1 - eta h) x_{k-1}, is so below 2 (1 + beta) / ((1 + 2 beta) eta). Adam with a
+    preconditioner P that changes slowly, m = beta m + (1 - beta) g, is SGD in the coordinates
+    P^{1/2} theta with the rate (1 - beta) eta: the Hessian P^{-1/2} H P^{-1/2} has the edge
+    2 (1 + beta) / ((1 - beta) eta), 38 / eta for beta = 0.9 (Cohen et al. 2022); decoupled
+    decay takes lambda (1 + beta) / (1 - beta) off.
 
-    The top curvature of all data is bracketed, see :mod:`~.curvature`: the sharpness is of a few
+    The top curvature of all data is bracketed, see :mod:`~.curvature`: the sharpness is of few
     batches and in the mean no less, the curvature of fresh ones along its direction in the mean
     no more. Each has the interval of its mean over the window, the former widened by the mean
     error of Lanczos' method; the verdict is of the interval that holds both. Where that did not
@@ -65,8 +65,8 @@ def edge(watched: Watched, together: int = 1, rises: bool = False) -> Answer:
     if ratio.high >= EDGE[0]:
         why += " Where gradients are clipped, a step is shorter than the rate says."
     advice = {
-        YES: "A larger step makes the loss unstable until the curvature gives way; a smaller one"
-        " lets the sharpness grow. The rate decides the curvature here.",
+        YES: "A larger step makes the loss unstable until the curvature gives way; a smaller"
+        " one lets the sharpness grow. The rate decides the curvature here.",
         OPEN: "Measure the sharpness more often, and on more batches (sharpness_batches): its"
         " two ends then come nearer to each other.",
     }
@@ -112,21 +112,23 @@ def _hull(one: Estimate, other: Estimate) -> Estimate:
 @asks(
     "Would a larger batch help?",
     NUMBERS["noise_scale"],
-    f"yes: its interval lies above {MOSTLY:g}; no: below 1/{MOSTLY:g} (Adam: {MOSTLY_ADAM:g} and"
-    f" 1/{MOSTLY_ADAM:g})",
+    f"yes: its interval lies above {MOSTLY:g}; no: below 1/{MOSTLY:g} (Adam: {MOSTLY_ADAM:g}"
+    f" and 1/{MOSTLY_ADAM:g})",
 )
 def batch(watched: Watched, together: int = 1) -> Answer:
     r"""Judge the noise of the minibatch gradient over its signal, r = sigma^2 / ||grad L||^2.
 
     A step -eta g of SGD changes a quadratic in the mean by -eta ||G||^2 + eta^2 / 2 (G' H G +
-    tr H Sigma / B). With the best eta the gain is (||G||^4 / (2 G' H G)) / (1 + r_H), where r_H =
-    tr(H Sigma) / (B G' H G): a batch twice as large gains (1 + r_H) / (1 + r_H / 2) times as much
-    (McCandlish et al. 2018). Where H is a multiple of the identity r_H is r; else they differ by
-    a factor that is not known, for which the criterion leaves 3 to either side. Adam's steps
-    are those of SGD in the metric of its preconditioner, and r there is not measured: 10.
+    tr H Sigma / B). With the best eta the gain is (||G||^4 / (2 G' H G)) / (1 + r_H), where
+    r_H = tr(H Sigma) / (B G' H G): a batch twice as large gains (1 + r_H) / (1 + r_H / 2) times
+    as much (McCandlish et al. 2018). Where H is a multiple of the identity r_H is r; else they
+    differ by a factor that is not known, for which the criterion leaves 3 to either side.
+    Adam's steps are those of SGD in the metric of its preconditioner, and r there is not
+    measured: 10.
 
-    Of the batch that a step is taken on, if another was measured with. The interval is made of those of sigma^2 and
-    ||grad L||^2, each at 97.5 %; where the latter holds zero, it has no upper end.
+    Of the batch that a step is taken on, if another was measured with. The interval is made of
+    those of sigma^2 and ||grad L||^2, each at 97.5 %; where the latter holds zero, it has no
+    upper end.
     """
     noise = watched.of("noise_norm")
     if not noise.values.any():
@@ -150,8 +152,9 @@ def batch(watched: Watched, together: int = 1) -> Answer:
     if math.isinf(high):
         why += " The signal is not told from zero."
     advice = {
-        YES: "A step is mostly noise. While the loss falls, a larger batch takes nearly as many"
-        " fewer steps; where it has settled, a larger batch or a smaller rate lowers the noise.",
+        YES: "A step is mostly noise. While the loss falls, a larger batch takes nearly as"
+        " many fewer steps; where it has settled, a larger batch or a smaller rate lowers the"
+        " noise.",
         NO: "A larger batch would hardly save steps: a smaller one costs less for the same.",
         OPEN: "Measure with more batches, or more often: the interval is too wide to tell.",
     }

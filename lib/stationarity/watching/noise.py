@@ -129,7 +129,8 @@ def noise_scale(products: NDArray, examples: int) -> NoiseScale:
     batch, and U = ||g||^2 - s^2 / M for |grad f|^2. The scale is B s^2 / U, less its bias of
     first order by the jackknife (leave one batch out). The interval is Fieller's: the ratios r
     for which N - r U, of mean zero at the true one, is within Student's t with M - 1 degrees of
-    freedom of its error by :func:`jackknife`. It has no upper end where U is not told from zero.
+    freedom of its error by :func:`jackknife`. Where U is not told from zero it has no upper
+    end.
 
     The two-batch estimate of McCandlish et al. (2018, appendix A) compares one batch of B with
     one of M B; averaged over all choices of the former it is N / U.

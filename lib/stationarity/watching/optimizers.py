@@ -56,7 +56,7 @@ class Followed:
 
 
 def plain(optimizer):
-    """Return the optimizer within those that wrap it; :class:`UsageError` for an unknown one."""
+    """Return the optimizer within its wrappers; :class:`UsageError` for an unknown one."""
     while optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
         optimizer = getattr(optimizer, "optimizer", optimizer.__class__)
         if isinstance(optimizer, type):

@@ -26,9 +26,11 @@ th, td { text-align: left; padding: .4rem .5rem .4rem 0; border-top: 1px solid v
   vertical-align: top; font-weight: normal; }
 thead th { color: var(--soft); border: 0; } td { white-space: nowrap; }
 section { margin: 1.5rem 0; padding: 1rem; background: var(--card); border-radius: .5rem; }
-.verdict { font-weight: 600; white-space: nowrap; } .yes { color: var(--yes); } .no { color: var(--no); }
-.open { color: var(--open); } svg { display: block; width: 100%; height: auto; max-width: 34rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem .8rem; font-size: .9rem; }
+.verdict { font-weight: 600; white-space: nowrap; } .yes { color: var(--yes); }
+.no { color: var(--no); } .open { color: var(--open); }
+svg { display: block; width: 100%; height: auto; max-width: 34rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem .8rem;
+  font-size: .9rem; }
 dd { margin: 0; }
 @media (max-width: 30rem) { section { margin: 1rem -1rem; border-radius: 0; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; } }

@@ -23,7 +23,7 @@ class Passes:
         self.count = 1 + (0 if self.parameter.grad is None else self.count)
 
     def step_taken(self) -> int | None:
-        """Note a step; of the last that is looked at, return the passes if they are too many."""
+        """Note a step; return the passes of the last that is looked at, if too many."""
         if self.hook is None:
             return None
         self.counts.append(self.count)
@@ -33,7 +33,8 @@ class Passes:
         self.close()
         if least <= self.told:
             return None
-        said = f"Each step adds up the gradients of {least} backward passes, and accumulate={self.told}"
+        said = f"Each step adds up the gradients of {least} backward passes, and"
+        said += f" accumulate={self.told}"
         remedy = f"give accumulate={least} if they are of as many minibatches, else batch_size"
         warnings.warn(f"{said}: {remedy}.", stacklevel=3)
         return least

@@ -96,7 +96,7 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
 
 
 def _meanwhile(spread: Answer) -> str:
-    """Say what the weights do while the loss has settled, from the answer whether they diffuse."""
+    """Say what weights do while the loss has settled, from the answer whether they diffuse."""
     goes = "go on meanwhile, as Kunin et al. report"
     if spread.low > 1:
         goes = "travel meanwhile, as in a drift, and faster than a diffusion"

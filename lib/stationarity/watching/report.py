@@ -56,14 +56,14 @@ def note(jointly: bool) -> str:
     """Say what several answers at once mean."""
     if jointly:
         return (
-            f"The intervals of the {JUDGED} questions hold all together with 95 % (Bonferroni): "
-            "that any verdict is wrong by chance has at most a probability of 5 %."
+            f"The intervals of the {JUDGED} questions hold all together with 95 % (Bonferroni):"
+            " that any verdict is wrong by chance has at most a probability of 5 %."
         )
     return (
         f"Each interval holds alone, with 95 %. Of {JUDGED} questions, one verdict or more is "
         f"wrong by chance with a probability of up to {5 * JUDGED} %; who reads the reports of "
-        "20 runs must expect a wrong verdict among them. Made with --jointly, the intervals hold "
-        "all together. The last question follows from the others."
+        "20 runs must expect a wrong verdict among them. Made with --jointly, the intervals "
+        "hold all together. The last question follows from the others."
     )
 
 

@@ -36,8 +36,8 @@ BOUNDED = 0.25  # an exponent below it, and the weights stay where they are
 @asks(
     "Has the loss settled?",
     "change of the loss over the window, as a share of what it lost before",
-    f"yes: its interval lies within ±{percent(STABLE)}; no: else, if it does not hold zero; where"
-    f" nothing was lost, no: the loss rises, or is {FAR:g} times that at the start",
+    f"yes: its interval lies within ±{percent(STABLE)}; no: else, if it does not hold zero;"
+    f" where nothing was lost, no: the loss rises, or is {FAR:g} times that at the start",
 )
 def loss(watched: Watched, together: int = 1) -> Answer:
     """Judge the change of the minibatch loss over the window: :func:`~.drifts.change`.
@@ -125,8 +125,8 @@ def gradient(watched: Watched, together: int = 1) -> Answer:
     if noise == 0:
         why, kept = f"{why} There is no noise.", "There is no noise: go on to come nearer."
     advice = {
-        YES: f"The gradient has come to within {percent(VANISHED)} of its norm at the start: what"
-        " more steps change is for the loss to say.",
+        YES: f"The gradient has come to within {percent(VANISHED)} of its norm at the start:"
+        " what more steps change is for the loss to say.",
         NO: f"The weights are at no stationary point. {kept}",
         OPEN: "Measure with more batches: the error falls as one over their number.",
     }
@@ -144,8 +144,8 @@ WORDS = {
     "Are the weights stationary?",
     "change of ‖θ‖² over the window, as a share of ‖θ‖²",
     "yes: ‖θ‖², the size of the steps and the weights (a sketch of them) all drift by less than"
-    " one standard deviation of their own scatter, by joint intervals, at a constant rate; no: one"
-    " of them drifts, and by its interval perhaps by more",
+    " one standard deviation of their own scatter, by joint intervals, at a constant rate; no:"
+    " one of them drifts, and by its interval perhaps by more",
 )
 def weights(watched: Watched, together: int = 1) -> Answer:
     """Judge the drifts of ||theta||^2, ||u||^2 and the sketch, each as one of three.
@@ -215,8 +215,8 @@ def _at_a_constant_rate(watched: Watched, verdict, estimate, why: str, advice: s
 @asks(
     "Do the weights diffuse?",
     "exponent of the growth of the squared displacement with the lag",
-    f"yes: its interval lies above {BOUNDED}; no: below. 1 is Brownian motion; above 1 the weights"
-    " travel, as in a drift; 2 is a straight line",
+    f"yes: its interval lies above {BOUNDED}; no: below. 1 is Brownian motion; above 1 the"
+    " weights travel, as in a drift; 2 is a straight line",
 )
 def spread(watched: Watched, together: int = 1) -> Answer:
     """Judge the exponent c of ||theta_{t+k} - theta_t||^2 ~ k^c, from the sketch.

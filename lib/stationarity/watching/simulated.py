@@ -43,8 +43,8 @@ def quadratic(
 
     And of every fourth step all weights, ``theta``. ``start`` is the distance from the minimum,
     or ``stationary`` (without momentum), or ``anywhere`` about 3 away; the minimum moves by
-    ``drift`` in each step. ``noise`` is the variance of the gradient's noise along each direction, or a function of the distance
-    (seeds, d).
+    ``drift`` in each step. ``noise`` is the variance of the gradient's noise along each
+    direction, or a function of the distance (seeds, d).
     """
     generator, h = np.random.default_rng(seed), np.asarray(curvature, float)
     shape = seeds, len(h)

@@ -47,7 +47,7 @@ class Steps:
         return [p.detach() for p in self.parameters]
 
     def moved_otherwise(self) -> bool:
-        """Return whether the weights are others than at the last look; take them as they are."""
+        """Return whether the weights differ from those of the last look, which they become."""
         before = self.before or self.tensors()
         moved = not all(p.equal(b) for p, b in zip(self.tensors(), before))
         if moved or self.before is None:
@@ -141,11 +141,11 @@ def in_line(tensor: Tensor, like: Tensor | None = None) -> Tensor:
 class Displacements:
     """A sketch of the weights every few steps, and distances from earlier ones.
 
-    The sketch's ``WIDTH`` numbers give distances within 2 % (standard error; exact up to so many
-    parameters); ``KEPT`` sums of them are kept as a series: squared distances between any two
-    of its rows are unbiased, with an error of 18 % (constants: 29 %) that all have nearly in
-    common. After ``MOST`` rows every second one is dropped, so that the rest are as far apart
-    as before.
+    The sketch's ``WIDTH`` numbers give distances within 2 % (standard error; exact up to so
+    many parameters); ``KEPT`` sums of them are kept as a series: squared distances between any
+    two of its rows are unbiased, with an error of 18 % (constants: 29 %) that all have nearly
+    in common. After ``MOST`` rows every second one is dropped, so that the rest are as far
+    apart as before.
     """
 
     WIDTH, KEPT, MOST, STRIDE = 2**14, 64, 2048, 8
@@ -190,7 +190,7 @@ class Displacements:
         }
 
     def load_state_dict(self, kept: dict, series: dict) -> None:
-        """Go on from a state, with the series as it was written; the weights must be its own."""
+        """Go on from a state, with the series as written; the weights must be its own."""
         now = self.sketch([p.detach() for p in self.parameters])
         then = kept["now"].to(now)
         if not (now - then).norm() <= ROUNDING * then.norm():

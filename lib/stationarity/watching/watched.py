@@ -25,8 +25,8 @@ MEASUREMENTS = 5  # in the window, that a verdict needs
 EVERY_STEP = ("loss", "update_square", "weight_square", "weight_buffer")
 MEASURED = (
     "gradient_norm_squared", "regularised_gradient_norm_squared", "gradient_norm_naive",
-    "noise_norm", "mean_loss", "sharpness", "fresh_curvature", "stable_sharpness", "noise_scale",
-    "memory",
+    "noise_norm", "mean_loss", "sharpness", "fresh_curvature", "stable_sharpness",
+    "noise_scale", "memory",
 )  # fmt: skip
 
 

@@ -77,8 +77,8 @@ class Watch:
     Measurements are in the parameters' precision, of bfloat16 too, outside autocast; what is
     added up over parameters is in float32 at least. Memory, over the training's own peak: one
     copy of the weights and 30 MB, and while it measures the gradient of one tensor more. This
-    holds with ``sharpness=False``, or where the curvature does not fit: it takes those 47. Raises
-    :class:`UsageError` for bad input, most of it at the first step.
+    holds with ``sharpness=False``, or where the curvature does not fit: it takes those 47.
+    Raises :class:`UsageError` for bad input, most of it at the first step.
 
     >>> model = nn.Linear(1, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -12,9 +12,14 @@ from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
 
 SETTINGS = NoisyQuadratic(
-    curvatures=(1.0, 0.3), noise_variance=2.0, learning_rates=(0.5, 0.1), steps=200,
-    trajectories=2000, start=2.0, seed=2,
-)  # fmt: skip
+    curvatures=(1.0, 0.3),
+    noise_variance=2.0,
+    learning_rates=(0.5, 0.1),
+    steps=200,
+    trajectories=2000,
+    start=2.0,
+    seed=2,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +60,8 @@ def test_simulation_follows_the_exact_moments_from_a_cold_start(momentum, drops)
 def test_the_floor_of_the_bound_holds_and_one_curvature_attains_it():
     rate, noise, steps = 0.3, 2.0, 400
     for curvatures in [(1.0,), (1.0, 0.2)]:
-        settings = NoisyQuadratic(
-            curvatures=curvatures, noise_variance=noise, learning_rates=(rate,),
-            steps=steps, trajectories=2, start=3.0,
-        )  # fmt: skip
+        given = {"curvatures": curvatures, "noise_variance": noise, "learning_rates": (rate,)}
+        settings = NoisyQuadratic(**given, steps=steps, trajectories=2, start=3.0)
         theory = reading.exact(settings, rate)
         counts = np.arange(1, steps + 1)
         averages = np.cumsum(theory["gradient_norm_squared"][:-1]) / counts

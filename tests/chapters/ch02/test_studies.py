@@ -20,24 +20,20 @@ from torch.nn import functional
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 STUDIED = ("gradient_estimators", "normalised_loss", "sharpness_estimators")
-ESTIMATORS = get(
-    "gradient_estimators",
-    overrides={
+SMALL = {
+    "gradient_estimators": {
         "examples": 96, "batch_size": 8, "hidden": (16,), "training_steps": 150,
         "sizes": (3, 6), "drawn": (4, 12), "replicates": 80, "learning_rate": 0.1,
     },
-)  # fmt: skip
-NORMALISATION = get(
-    "normalised_loss",
-    overrides={
+    "normalised_loss": {
         "width": 6, "blocks": (1,), "training_steps": 100, "batch_sizes": (2, 64),
         "learning_rate": 0.2, "measured_examples": 1024, "scales": (0.3, 1.0, 3.0),
     },
-)  # fmt: skip
-CURVATURE = get(
-    "sharpness_estimators",
-    overrides={"hidden": (4,), "training_steps": 30, "max_products": 8, "batches": 2},
-)
+    "sharpness_estimators": {
+        "hidden": (4,), "training_steps": 30, "max_products": 8, "batches": 2,
+    },
+}  # fmt: skip
+ESTIMATORS, NORMALISATION, CURVATURE = (get(name, overrides=SMALL[name]) for name in STUDIED)
 
 
 def values(frame: pd.DataFrame, quantity: str, of: str | None = None) -> pd.DataFrame:

@@ -21,10 +21,10 @@ def made(tmp_path, losses, squares=None, name="imagenet_resnet", **settings):
     at, ones = {"step": range(EPOCHS + 1), "epoch": float}, np.ones(EPOCHS + 1)
     squares = ones if squares is None else np.asarray(squares)
     scatter = 1 + 0.02 * np.random.default_rng(0).standard_normal(EPOCHS + 1)
-    values = {"loss": (losses, 1e-3), SQUARE: (squares * scatter, 1e-3 * squares),
-              "gradient_norm_squared": (squares * scatter, 1e-3 * squares),
-              "noise_norm": (ones, np.nan), "sharpness": (ones, np.nan),
-              "learning_rate": (given.learning_rate * ones, np.nan)}  # fmt: skip
+    values = {"loss": (losses, 1e-3), "learning_rate": (given.learning_rate * ones, np.nan)}
+    both = squares * scatter, 1e-3 * squares
+    values |= {SQUARE: both, "gradient_norm_squared": both}
+    values |= dict.fromkeys(("noise_norm", "sharpness"), (ones, np.nan))
     rows = [row for name, pair in values.items() for row in metrics.rows(name, *pair, **at)]
     tmp_path.mkdir(exist_ok=True)
     return records.write(tmp_path, info, rows)

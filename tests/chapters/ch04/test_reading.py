@@ -27,10 +27,11 @@ def run():
 
 def test_context_beyond_the_reach_changes_nothing_and_less_does(run):
     table = reading.memory_effects(run, (0, 1, 2, 3), batches=6).set_index("objective")
-    assert list(table.index) == [
+    objectives = [
         "0 segments", "1 segment", "2 segments", "through the memory",
         "the gradient itself", "itself, through the memory",
     ]  # fmt: skip
+    assert list(table.index) == objectives
     assert abs(table.loss_difference["2 segments"]) < 1e-6
     assert table.distance["2 segments"] < 1e-4
     assert abs(table.loss_difference["0 segments"]) > 1e-4

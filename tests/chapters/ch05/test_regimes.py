@@ -236,7 +236,7 @@ def test_agreement_depends_on_the_threshold_and_leaves_out_what_has_not_settled(
         ],
         columns=["regime", "ratio_low", "ratio_high", "trend"],
     )
-    found = reading.agreement(rows, ["way out", "slow way out"], [0.005, 0.01, 0.02, 0.5])
+    found = reading.verdict_counts(rows, ["way out", "slow way out"], [0.005, 0.01, 0.02, 0.5])
     assert found.agree.tolist() == [1, 2, 1, 2]
     assert found.differ.tolist() == [0, 0, 1, 2]
     assert found.undecided.tolist() == [1, 0, 0, 0]

@@ -10,13 +10,11 @@ from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Keeper, Place
 from stationarity.runs.settings import get
 
-SOFTMAX = get(
-    "two_identities",
-    overrides={
-        "examples": 48, "batch_size": 8, "weight_decay": 0.05, "edges": (60, 300, 1500),
-        "stride": 5, "replicates": 16, "learning_rate": 0.05,
-    },
-)  # fmt: skip
+SMALL = {
+    "examples": 48, "batch_size": 8, "weight_decay": 0.05, "edges": (60, 300, 1500),
+    "stride": 5, "replicates": 16, "learning_rate": 0.05,
+}  # fmt: skip
+SOFTMAX = get("two_identities", overrides=SMALL)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

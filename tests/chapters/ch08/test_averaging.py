@@ -72,9 +72,8 @@ WINDOWS, MEMBERS = (1, 10, 100), 6
 
 def synthetic(tmp_path, losses, moments, annealed=0.1):
     """A run at one rate whose averages have these losses, (windows, members)."""
-    settings = get("averaging", overrides=SMALL | {
-        "windows": WINDOWS, "steps": 200, "members": MEMBERS, "learning_rates": [0.1],
-    })  # fmt: skip
+    more = {"windows": WINDOWS, "steps": 200, "members": MEMBERS, "learning_rates": [0.1]}
+    settings = get("averaging", overrides=SMALL | more)
     at = {"of": "learning_rate=0.1", "member": range(MEMBERS)}
     rows = metrics.rows("loss", losses, step=WINDOWS, of=at["of"], member=at["member"])
     rows += metrics.rows("moment_loss", moments, step=WINDOWS, of=at["of"], member=at["member"])

@@ -183,9 +183,8 @@ def made_up(factor=1.0, replicas=8, spectrum=True, **changes):
     for mode in (0, 2):
         path = generator.standard_normal(400).cumsum()
         rows += metrics.rows("projection", path, index=mode, step=range(400))
-    for name, value in (
-        ("parameters", 7), ("reference_noise_trace", 2.0), ("replica_noise_trace", 3.0)
-    ):  # fmt: skip
+    once = {"parameters": 7, "reference_noise_trace": 2.0, "replica_noise_trace": 3.0}
+    for name, value in once.items():
         rows += metrics.rows(name, value)
     if not spectrum:
         lacking = ("rest", "drift", "noise_c", "replica")

@@ -71,7 +71,9 @@ def _row(run: Run, regime: Regime) -> dict:
     return row
 
 
-def agreement(rows: pd.DataFrame, ways_out: Iterable, thresholds: Iterable) -> pd.DataFrame:
+def verdict_counts(
+    rows: pd.DataFrame, ways_out: Iterable, thresholds: Iterable
+) -> pd.DataFrame:
     """Return how verdicts and expectations agree at each threshold, one row each.
 
     ``rows`` are of :func:`table`; the gradient is expected to vanish in the regimes

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import arcsine, chi2
 
 from ...runs.records import Run
-from ..plots import DOTTED, THEORY, legend_above, panels, points
+from ..plots import DASHED, DOTTED, THEORY, legend_above, panels, points
 
 
 def wandering(path: NDArray, run: Run) -> Figure:
@@ -35,7 +35,7 @@ def step_sizes(paths: dict[float, NDArray], rates: NDArray, ends: NDArray) -> Fi
     left.set(xlabel="weight θ (no unit)", ylabel="density", yscale="log")
     left.legend()
     right.plot(rates, ends.T, ",", color="0.25", rasterized=True)
-    right.axvline(2 / 3, color="C1")  # 2 / f'' at the minimum
+    right.axvline(2 / 3, **DASHED)  # 2 / f'' at the minimum
     right.set(xlabel="learning rate η", ylabel="weight θ (no unit)", ylim=(0, 1))
     return figure
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from ... import data
 from ...runs import metrics
 from ...stats.estimate import mean_and_error
+from ..bootstrap import ratio_of_means
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Keeper, Place
@@ -189,9 +190,7 @@ def windows(kept: dict, settings: Identities, sampling: str) -> list[tuple]:
             ("minibatch_budget", rate * means["gain"], second),
             ("full_budget", rate * means["full_gain"], second),
         ):
-            ratio = above.mean() / below.mean()
-            _, error = mean_and_error(above - ratio * below)  # by the delta method
-            rows += metrics.rows(name, ratio, error / float(below.mean()), **window)
+            rows += metrics.rows(name, *ratio_of_means(above, below), **window)
     at["step"] = range(0, settings.edges[-1], settings.stride)
     norms = kept["weight_square"][: -1 : settings.stride].sqrt()
     courses = {name: kept[name] for name in ("loss", "gradient_norm_squared")}

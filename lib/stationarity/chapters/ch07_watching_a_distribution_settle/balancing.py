@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import UsageError
 from ...runs.records import Run
 from ...stats.estimate import Estimate, mean_and_error
+from ..bootstrap import ratio_of_means
 from .reading import drift_in_spreads, members, stages
 
 MEANS = ("loss", "product", "square", "full_product", "gain", "change")
@@ -34,20 +35,16 @@ def ratios(means: dict[str, NDArray], rate: float, momentum: float) -> dict[str,
 def ratio_of_sums(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
     """Return sum(numerators) / sum(denominators) over independent parts (m,).
 
-    The error is that of the residuals numerator - ratio * denominator (delta method),
-    with m - 1 degrees of freedom. Raises :class:`UsageError` for fewer than two
-    parts, or a sum below that is zero.
+    Its interval is by the error of :func:`.bootstrap.ratio_of_means`. Raises
+    :class:`UsageError` for fewer than two parts, or a sum below that is zero.
     """
     above, below = np.asarray(numerators, float), np.asarray(denominators, float)
-    count, total = len(above), float(below.sum())
+    count = len(above)
     if count < 2:
         raise UsageError(f"An error needs at least two independent parts, not {count}.")
-    if total == 0:
+    if below.sum() == 0:
         raise UsageError("A ratio has zero below the line: nothing moves in this window.")
-    value = float(above.sum()) / total
-    residuals = above - value * below
-    error = np.sqrt((residuals**2).sum() * count / (count - 1)) / abs(total)
-    return Estimate.of(value, float(error), count - 1)
+    return Estimate.of(*ratio_of_means(above, below), count - 1)
 
 
 def balances(run: Run) -> pd.DataFrame:

@@ -70,7 +70,7 @@ def one_direction(shown: reading.Direction) -> Figure:
         middle.plot(grid, norm.pdf(grid, scale=spread[0]), **style)
         right.plot(rates, spread[1:], **style, label=label)
     middle.set(xlabel="weight θ (no unit)", ylabel="density")
-    right.axvline(limit, color="C1", label="stability limit")
+    right.axvline(limit, **DOTTED, label="stability limit")
     right.set(xlabel="learning rate η", ylabel="√Var θ", xscale="log", yscale="log")
     right.legend(fontsize="x-small")
     return figure

@@ -33,7 +33,7 @@ class Theory(NamedTuple):
         return (matrix @ np.asarray(start, float)[..., None])[..., 0]
 
     def covariance_at(self, steps, curvature, rate, noise, momentum, *, start=0.0) -> NDArray:
-        """Return ``B − P (B − start) Pᵀ``, P the propagator, after ``steps``, (K, ..., 2, 2)."""
+        """Return ``B − P (B − start) Pᵀ``, P the propagator after ``steps``, (K, ..., 2, 2)."""
         limit = self.stationary(curvature, rate, noise, momentum)
         matrix = self.propagator(steps, curvature, rate, momentum)
         return limit - matrix @ (limit - start) @ matrix.swapaxes(-1, -2)

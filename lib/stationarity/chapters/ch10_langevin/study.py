@@ -218,7 +218,7 @@ def linear_regression(settings: Regression, place: Place) -> list[tuple]:
 
 
 def _simulated(settings, given, start, triple, early, late, noise: str) -> list[tuple]:
-    """Return :data:`MOMENTS` (K, D') of the leading directions and :data:`TOTALS` with errors."""
+    """Return :data:`MOMENTS` (K, D') of leading directions and :data:`TOTALS`, with errors."""
     rate, momentum, size = triple
     if noise == "gaussian":
         law = simulation.gaussian(given.curvature, np.sqrt(given.noise_of_example / size))

@@ -30,7 +30,7 @@ LONGEST = 4096  # steps of a surrogate
 CASES = {
     "own_law": "Gaussian noise of the run's variances on its quadratic, as many members",
     "gibbs": "the same with one temperature in all modes: Gibbs' law in the training loss",
-    "reversible_pair": "two correlated positions that look the same in reversed time, for each mode",
+    "reversible_pair": "for each mode two correlated positions, the same in reversed time",
     "natural_frequency": "modes that oscillate at ω, the rate of the current, and not at ν",
 }
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from ... import theory
 from ...errors import UsageError
 from ...runs.records import Run
-from ..plots import DASHED, DOTTED, intervals, panels, points
+from ..plots import DASHED, DOTTED, THEORY, intervals, panels, points
 from . import reading, shares
 
 QUANTITIES = {
@@ -64,7 +64,7 @@ def by_mode(run: Run) -> Figure:
         value.set(ylabel=label, **LOGARITHMIC)
         points(ratio, rho, table[f"{name}_ratio"], table[f"{name}_ratio_error"], color="C0")
         ratio.axhspan(*shares.BAND, color="C1", alpha=0.15, zorder=0)
-        ratio.axhline(1, color="C1", linewidth=1.5)
+        ratio.axhline(1, **THEORY | {"color": "C1"})
         ratio.set(ylabel="measured / predicted", xlabel="eigenvalue ρ\n(nats/unit²)")
         _few_ticks(value.yaxis, ratio.xaxis)
     for ratio in axes[1, :2]:
@@ -174,7 +174,7 @@ def ratios(runs: dict[str, Run]) -> Figure:
     for label, run in runs.items():
         table = reading.displacements(run)
         points(axes, table.lag, table.ratio, table.ratio_error, fmt="o-", label=label)
-    axes.axhline(1, color="0.3", linewidth=1)
+    axes.axhline(1, **THEORY)
     axes.set(ylabel="measured / predicted", yscale="log", **LAG)
     _few_ticks(axes.yaxis)
     axes.legend()

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from .settings import TwoClocks
 
 DROP = 10  # by which a stage divides the step size
-FULL = "full gradient"
+# Arms that readings and figures name.
+FULL, PLAIN = "full gradient", "no normalisation"
+NO_DECAY, HELD, RATE_HELD = "no decay", "norm held", "effective rate held"
 
 
 class Arm(NamedTuple):
@@ -29,18 +31,18 @@ def first_arms(settings: TwoClocks) -> list[Arm]:
     pairs = zip(settings.learning_rates, settings.decays)
     arms = [Arm(f"rate={rate:g}, decay={decay:g}", rate, decay) for rate, decay in pairs]
     rate, decay = settings.learning_rates[0], settings.plain_decay
-    return [*arms, Arm("no normalisation", rate, decay, normal=False)]
+    return [*arms, Arm(PLAIN, rate, decay, normal=False)]
 
 
 def interventions(settings: TwoClocks) -> list[Arm]:
     """Return what is done in the second stage to copies of the first arm."""
     pair = settings.learning_rates[0], settings.decays[0]
     return [
-        Arm("no decay", *pair, weights=False, others=False),
-        Arm("norm held", *pair, hold=True),
+        Arm(NO_DECAY, *pair, weights=False, others=False),
+        Arm(HELD, *pair, hold=True),
         Arm("decay of normalised alone", *pair, others=False),
         Arm("decay of others alone", *pair, weights=False),
-        Arm("effective rate held", *pair, effective=True),
+        Arm(RATE_HELD, *pair, effective=True),
     ]
 
 

@@ -8,7 +8,7 @@ from ...runs.records import Run
 from ...stats.estimate import Estimate
 from ..plots import DASHED, DOTTED, THEORY, THRESHOLD, band, intervals, legend_above, panels
 from . import reading, relaxation
-from .arms import FULL
+from .arms import FULL, HELD, NO_DECAY, RATE_HELD
 from .reading import NORM
 
 
@@ -74,8 +74,8 @@ def interventions(run: Run) -> Figure:
     figure, (row,) = panels(1, 2, 3.6, sharey=True)
     base, *names = reading.second_stage(run)
     decays = [name for name in names if "decay " in name and "," not in name]
-    others = [name for name in names if name in ("norm held", "effective rate held", FULL)]
-    for axes, chosen in zip(row, (["no decay", *decays], others), strict=True):
+    others = [name for name in names if name in (HELD, RATE_HELD, FULL)]
+    for axes, chosen in zip(row, ([NO_DECAY, *decays], others), strict=True):
         for number, name in enumerate([base, *chosen]):
             steps, values = reading.curves(run, NORM, name)
             mean = Estimate.geometric_mean(values)

@@ -11,10 +11,9 @@ from ...stats.trends import slope_weights
 from .. import quantity, reference
 from ..levels import stages
 from . import relaxation
-from .arms import FULL, Arm, first_arms, interventions, slower
+from .arms import FULL, HELD, PLAIN, Arm, first_arms, interventions, slower
 
 NORM = "gradient_norm"
-HELD = "norm held"
 SKIPPED = 1 / 20  # of a stage, left out of fits: the loss settles in it
 PARTS = {  # of a rise; each a quantity, or one over another
     "gradient": (NORM,),
@@ -37,7 +36,7 @@ def second_stage(run: Run) -> list[str]:
     """Return the names of all arms of the second stage, the first arm first."""
     first, *more = rate_arms(run)
     others = [arm.name for arm in interventions(run.settings)]
-    return [first.name, *others, FULL, "no normalisation", *(arm.name for arm in more)]
+    return [first.name, *others, FULL, PLAIN, *(arm.name for arm in more)]
 
 
 def forgetting(run: Run, arm: Arm) -> float:

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import UsageError
 from ...stats.estimate import Estimate
+from ...stats.trends import lag_correlation
 from .. import bootstrap
 
 RATES = np.geomspace(1e-2, 1e2, 600)  # that are tried, over the length of the curve
@@ -83,13 +84,13 @@ def fit_one(times: ArrayLike, curve: ArrayLike, seed: int = 0) -> Curve:
     curve = np.asarray(curve, float)
     fitted = fit(times, curve)
     rest = curve - fitted.curve[0]
-    lag = (rest[1:] * rest[:-1]).sum() / (rest @ rest or 1.0)
 
     def numbers(curves: NDArray) -> list:
         return fit(times, curves)[:2]
 
     rate, level = bootstrap.of_residuals(numbers, curve, fitted.curve[0], 3, seed)
-    return Curve(rate, level, float(lag), float(rest.std()), fitted.curve[0])
+    lag = float(lag_correlation(rest))
+    return Curve(rate, level, lag, float(rest.std()), fitted.curve[0])
 
 
 def factor(times: ArrayLike, curve: ArrayLike, rate: float, seed: int = 0) -> Estimate:
