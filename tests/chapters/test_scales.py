@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from stationarity.chapters import scales
+from stationarity.book.results import recorded
+from stationarity.chapters import scales, sizes
 from stationarity.runs import metrics, records
 from stationarity.runs.settings import get
 
@@ -61,13 +62,22 @@ def test_a_run_with_adam_has_the_clock_of_its_second_moment(tmp_path):
     settings = get("wikitext_transformer_xl", "paper")
     found = scales.of_settings(settings)
     assert np.allclose(found.second_moment, 0.001 * 200_000)
-    assert np.allclose(found.order, 0.1 * settings.steps_per_epoch)
+    assert found.order.isna().all()  # a text is not shuffled
     run = run_of(tmp_path, "wikitext_transformer_xl")
     mine = scales.of_run(run)
     assert np.allclose(mine["clip"], run.settings.clip / (9 + 0.5) ** 0.5)
     assert mine.curvature.isna().all()
     table = scales.table(found, {"ours": mine})
     assert scales.NUMBERS["memories"] not in table.index  # nobody has them
+
+
+def test_a_record_of_a_part_of_a_text_has_the_numbers_of_that_part():
+    (record,) = (one for one in recorded("wikitext_transformer_xl") if one.scale == "two-cores")
+    found, whole = scales.of_run(record), scales.of_settings(record.settings)
+    small = sizes.net(record.settings, words=19_767).parameters()
+    assert np.allclose(found.examples, 255_710 / sizes.count_entries(small))
+    assert (whole.examples > 10 * found.examples).all()
+    assert found.loss_left.between(0.3, 1).all()
 
 
 def test_a_number_that_is_not_known_does_not_match():

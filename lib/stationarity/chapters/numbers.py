@@ -13,5 +13,5 @@ NUMBERS = {
     "second_moment": "steps of the stage over those of Adam's second moment, (1−β₂)T",
     "clip": "clip over the norm of a minibatch gradient",
     "loss_left": "loss over that of guessing",
-    "examples": "training examples over parameters",
+    "examples": "training examples, or tokens, over parameters",
 }

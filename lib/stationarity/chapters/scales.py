@@ -15,10 +15,10 @@ from ..errors import UsageError
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS
 from ..train.schedules import learning_rate
-from ..train.settings import AnyTraining
+from ..train.settings import AnyTraining, LanguageTraining
 from .levels import stages, windows
 from .numbers import NUMBERS
-from .sizes import count_entries, data_of, net, steps_per_epoch
+from .sizes import Data, count_entries, data_behind, data_of, net, steps_per_epoch
 
 MATCH = 2.0  # numbers match within this factor: as little is known of the paper's batch size
 DECIDING = "memories"  # the number that a scale model must have in every stage
@@ -29,10 +29,11 @@ def clocks(settings: AnyTraining) -> pd.DataFrame:
     """Return ``rate`` and the numbers that are clocks, a row a ``stage``.
 
     Memories and angular step need weight decay, and are those of SGD: NaN without. The
-    second moment is Adam's.
+    second moment is Adam's. A text is not shuffled: there is no ``order`` to be seen.
     """
     per_epoch, rows, sgd = steps_per_epoch(settings), [], settings.optimizer == "sgd"
     beta = settings.momentum if sgd else BETAS[0]
+    shuffled = not isinstance(settings, LanguageTraining)
     for number, (begin, end) in enumerate(stages(settings), start=1):
         rate = learning_rate(
             settings, begin * per_epoch, settings.epochs * per_epoch, per_epoch
@@ -46,19 +47,21 @@ def clocks(settings: AnyTraining) -> pd.DataFrame:
             "rate": rate,
             "memories": forgetting * steps,
             "angular_step": math.sqrt(2 * forgetting),
-            "order": (1 - beta) * per_epoch,
+            "order": (1 - beta) * per_epoch if shuffled else math.nan,
             "second_moment": math.nan if sgd else (1 - BETAS[1]) * steps,
         }
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def of_settings(settings: AnyTraining) -> pd.DataFrame:
+def of_settings(settings: AnyTraining, data: Data | None = None) -> pd.DataFrame:
     """Return the numbers that settings decide, a row a stage: see :data:`NUMBERS`.
 
-    Those of :func:`clocks`, and ``examples``; those that only a run tells are NaN.
+    Those of :func:`clocks`, and ``examples``, of the settings' whole dataset or of ``data``;
+    those that only a run tells are NaN.
     """
-    examples = data_of(settings).examples / count_entries(net(settings).parameters())
+    data = data or data_of(settings)
+    examples = data.examples / count_entries(net(settings, data.classes).parameters())
     table = clocks(settings).assign(examples=examples)
     return table.reindex(columns=["stage", *NUMBERS])
 
@@ -70,7 +73,8 @@ def of_run(run: Run) -> pd.DataFrame:
     not seen above zero, an unbiased square below it, has infinite noise over it. The top
     curvature of a run that is followed is that of the directions that it is followed along.
     """
-    settings, table = run.settings, of_settings(run.settings).set_index("stage")
+    settings, data = run.settings, data_behind(run)
+    table = of_settings(settings, data).set_index("stage")
 
     def mean(quantity: str, of: Callable = np.asarray) -> pd.Series:
         means = {}
@@ -89,7 +93,7 @@ def of_run(run: Run) -> pd.DataFrame:
     table["clip"] = (settings.clip or math.nan) / (noise + signal) ** 0.5
     table["noise_scale"] = noise / signal
     table["noise_over_signal"] = (inflation / signal).where(noise.notna())
-    table["loss_left"] = mean("loss") / math.log(data_of(settings).classes)
+    table["loss_left"] = mean("loss") / math.log(data.classes)
     return table.reset_index()
 
 

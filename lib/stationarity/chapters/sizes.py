@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterable
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 from .. import nets
 from ..train.settings import LanguageTraining, Training
+
+if TYPE_CHECKING:
+    from ..runs.records import Run
 
 
 class Data(NamedTuple):
@@ -33,6 +36,13 @@ DATA = {
     "wikitext103": Data(103_227_021, 217_646, classes=267_735, gigabytes=0.6),
 }
 
+# What records were made on that is no whole dataset, by the SHA-256 of the training file.
+PARTS = {
+    "a78933e283b4bc69ace18690a1ad2027019d520f7a5557a35298cdb29cfd9e01": Data(
+        255_710, 226_329, classes=19_767
+    )  # the 60 test articles of WikiText-103, for training, and its 60 validation articles
+}
+
 
 def data_of(settings) -> Data:
     """Return the size of the settings' dataset as they use it, of the hub's files.
@@ -44,6 +54,13 @@ def data_of(settings) -> Data:
     used = getattr(settings, "examples", 0) or getattr(settings, "tokens", 0)
     examples, tests = (round(many * classes / data.classes) for many in data[:2])
     return data._replace(examples=used or examples, tests=tests, classes=classes)
+
+
+def data_behind(run: "Run") -> Data:
+    """Return the size of what a run read: that of :func:`data_of`, or its part of a text."""
+    hashes = run.info.get("data", {}).get("sha256", {})
+    files = hashes.values() if isinstance(hashes, dict) else ()
+    return next((PARTS[one] for one in files if one in PARTS), data_of(run.settings))
 
 
 def steps_per_epoch(settings) -> int:

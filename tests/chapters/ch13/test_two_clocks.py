@@ -1,9 +1,11 @@
 """Two clocks: the nets against PyTorch's, the arms against what they are to do, the fits."""
 
 import itertools
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from stationarity.chapters.ch13_two_clocks import nets, reading, relaxation, study
@@ -276,7 +278,9 @@ def made_up(tmp_path):
     )
     base, *others = first_arms(settings)[:-1]
     arms, rows = [(base, 0.1), *((arm, 0.1) for arm in others)], []
-    arms += [(base._replace(name="no decay"), 0.0), (base._replace(name="norm held"), 0.05)]
+    more = {"no decay": 0.0, "norm held": 0.05}
+    more |= {f"decay of {which} alone": 0.1 for which in ("normalised", "others")}
+    arms += [(base._replace(name=name), rise) for name, rise in more.items()]
     for one, rise in arms:
         arm, rate = one.name, 1.2 * 2 * one.rate / 10 * one.decay / 0.1
         curve = 0.1 + rise * (1 - np.exp(-rate * steps))
@@ -303,6 +307,37 @@ def test_the_ratio_is_that_of_the_rates_and_its_cases_are_apart(made_up):
 def test_the_shares_of_a_rise_add_up_and_rates_that_follow_decay_have_the_power_one(made_up):
     assert sum(share.value for share in reading.shares(made_up).values()) == pytest.approx(1)
     assert reading.power_of_decay(made_up).value == pytest.approx(1, abs=0.2)
+
+
+def test_a_run_in_short_is_its_rises_shares_and_rates(made_up):
+    told, (base, *_) = reading.in_short(made_up), reading.second_stage(made_up)
+    assert told["fitted over predicted rate"] == reading.settling_ratio(made_up)
+    assert told["rise"] == reading.rise(made_up, ("gradient_norm",), base)
+    held = np.log(told["rise, norm held"].value) / np.log(told["rise"].value)
+    assert told["share of it with the norm held"].value == pytest.approx(held, abs=0.02)
+    bare = told["the same, no decay"]  # a flat curve has any rate
+    assert bare.high - bare.low > 2
+
+
+def test_the_power_on_the_sphere_is_one_where_its_curves_show_the_predicted_rate():
+    table = pd.DataFrame({"predicted": [0.1, 0.2, 0.4], "sphere": 1.0})
+    assert reading.power_on_sphere(table) == pytest.approx(1)
+    assert reading.power_on_sphere(table.assign(sphere=table.predicted)) == pytest.approx(2)
+
+
+def test_arms_whose_loss_is_that_of_guessing_are_told_after_a_memory():
+    settings = get("two_clocks")
+    task, arms = (
+        SimpleNamespace(settings=settings, widths=(64, 5, 10)),
+        first_arms(settings)[:2],
+    )
+    losses = torch.tensor([[np.log(10), 2.301], [np.log(10), 1.0]])
+    with pytest.warns(UserWarning, match=r"rate=0.1, decay=0.005 .* ln 10 = 2.30 .* lower it"):
+        study._tell_of_guessing(task, arms, 1000, losses)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        study._tell_of_guessing(task, arms, 100, losses)
+        study._tell_of_guessing(task, arms, 1000, losses / 2)
 
 
 def test_a_rise_is_that_of_the_means_over_quarters(made_up):
@@ -336,5 +371,8 @@ def test_the_papers_rates_are_over_what_is_predicted():
     table = reading.paper_rates(fitted, {(2, 256): 0.1, (2, 128): 0.2})
     assert table.ratio.tolist() == pytest.approx([fitted[2].rate.value / r for r in (0.1, 0.2)])
     assert table.memories.tolist() == pytest.approx([1.5, 3])
+    assert reading.paper_predictions()[2, 256] == pytest.approx(2 * 0.01 * 1e-4 / 0.1 * 5004)
+    found = reading.paper_ratios()["stage 2, batches of 256"]
+    assert found == pytest.approx(fitted[2].rate / reading.paper_predictions()[2, 256])
     scatter = reading.one_number(fitted, {2: 0.1})["stage 2"]
     assert scatter.min() == scatter["exponential, three numbers"]

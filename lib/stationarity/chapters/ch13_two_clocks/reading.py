@@ -8,7 +8,7 @@ from ...runs.records import Run
 from ...runs.settings import get
 from ...stats.estimate import Estimate
 from ...stats.trends import slope_weights
-from .. import quantity, reference
+from .. import quantity, reference, scales
 from ..levels import stages
 from . import relaxation
 from .arms import FULL, HELD, PLAIN, Arm, first_arms, interventions, slower
@@ -24,6 +24,7 @@ PARTS = {  # of a rise; each a quantity, or one over another
     "noise": ("noise_norm",),
 }
 PAPER_STAGES = (2, 3)  # of Figure 1, after a drop
+PAPER_BATCHES = (128, 250, 256)  # that the authors' code names for its net, by command
 QUARTERS = (0, 0.25), (0.75, 1)  # of a stage, which a rise compares
 
 
@@ -176,6 +177,34 @@ def power_of_decay(run: Run) -> Estimate:
     return Estimate.mean(slope_weights(predicted) @ np.log(fitted))
 
 
+def power_on_sphere(table: pd.DataFrame) -> float:
+    """Return the power of :func:`power_of_decay` of theory's curves, from :func:`rates`."""
+    fitted = np.log(table.sphere * table.predicted)
+    return float(slope_weights(np.log(table.predicted)) @ fitted)
+
+
+def fitted_ratio(run: Run, arm: str) -> Estimate:
+    """Return an arm's fitted rate over that of the first arm's decay, as :func:`rates` does."""
+    fitted = relaxation.fit(*settled_curves(run, arm)).rate
+    return Estimate.mean(fitted / (2 * forgetting(run, rate_arms(run)[0])))
+
+
+def in_short(run: Run) -> dict[str, Estimate]:
+    """Return what a run says of the path, each number alone: rises, rates, shares of a rise.
+
+    A share is of the logarithm of the first arm's rise, member by member.
+    """
+    first, whole = rate_arms(run)[0].name, (NORM,)
+    told = {"rise": rise(run, whole, first)}
+    arms = HELD, "no decay", "decay of normalised alone", "decay of others alone"
+    told |= {f"rise, {arm}": rise(run, whole, arm) for arm in arms}
+    held, base = (np.log(factors(run, whole, arm)) for arm in (HELD, first))
+    told["share of it with the norm held"] = Estimate.mean(held / base)
+    told |= {f"normalised part, share: {name}": share for name, share in shares(run).items()}
+    told["fitted over predicted rate"] = fitted_ratio(run, first)
+    return told | {f"the same, {arm}": fitted_ratio(run, arm) for arm in arms[:2]}
+
+
 SPEEDS = {"predicted": 1, "quarter": 1 / 4, "fourfold": 4}  # over the predicted rate
 MADE_UP = "a curve that settles at {} the predicted rate, with the scatter of this run"
 
@@ -215,6 +244,25 @@ def paper_stage(stage: int, place: float = 0.5) -> tuple[NDArray, NDArray]:
     curve, (begin, end) = reference("zhang2022-figure1"), _epochs(stage)
     inside = curve[(curve.epoch >= begin) & (curve.epoch < end)]
     return inside.epoch.to_numpy() - begin + place, inside.gradient_norm.to_numpy()
+
+
+def paper_predictions() -> dict[tuple[int, int], float]:
+    """Return 2 eta lambda / (1 - beta) an epoch, for each (stage, batch size) of the paper."""
+    authors, predicted = get("imagenet_resnet", "paper"), {}
+    for stage in PAPER_STAGES:
+        for size in PAPER_BATCHES:
+            clock = scales.clocks(authors.but(batch_size=size)).set_index("stage")
+            predicted[stage, size] = 2 * clock.memories[stage] / np.ptp(_epochs(stage))
+    return predicted
+
+
+def paper_ratios() -> dict[str, Estimate]:
+    """Return the :func:`settling_ratio` of the paper's Figure 1, a stage and batch size each."""
+    fitted = {stage: relaxation.fit_one(*paper_stage(stage)).rate for stage in PAPER_STAGES}
+    return {
+        f"stage {stage}, batches of {size}": fitted[stage] / rate
+        for (stage, size), rate in paper_predictions().items()
+    }
 
 
 def paper_rates(fitted: dict, predicted: dict) -> pd.DataFrame:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -39,7 +41,7 @@ def two_clocks(settings: TwoClocks, place: Place) -> list[tuple]:
     - ``weight_norm``: of the normalised weights; ``living_units``: the share of the units
       whose weights are longer than a hundredth of the root mean square of all.
 
-    Raises :class:`UsageError` where a net diverges.
+    Raises :class:`UsageError` where a net diverges; warns where decay keeps one from learning.
     """
     task, keeper = Task(settings, place), place.keeper
     seeds = small.seeds(settings.seed, "member", settings.members)
@@ -151,7 +153,22 @@ def _stage(task, arms, state, seeds, first, last, full) -> tuple[Tensor, Tensor,
             share = begun / nets.unit_norms(ensemble.theta, task.widths).clamp(min=TINY)
             weights *= nets.by_unit(torch.where(hold, share, 1.0), task.widths)
     look(last)
+    if not first and not full:
+        _tell_of_guessing(task, arms, last, looks[-1][1]["loss"])
     return *ensemble.state, looks
+
+
+def _tell_of_guessing(task: Task, arms: Sequence, steps: int, losses: Tensor) -> None:
+    """Warn of arms whose losses (arms, members) are that of guessing after a memory or more."""
+    settings, guessing = task.settings, math.log(task.widths[-1])
+    near = ((losses / guessing - 1).abs() < 0.01).all(1).tolist()
+    for arm, guesses in zip(arms, near, strict=True):
+        memories = arm.rate * arm.decay * steps / (1 - settings.momentum)
+        if guesses and memories > 1:
+            said = f"The nets of {arm.name} have the loss of guessing, ln {task.widths[-1]} = "
+            said += f"{guessing:.2f} nats, after {memories:.1f} memories: they learn nothing. "
+            said += f"A weight decay of {arm.decay:g} may be too strong for them: lower it, or"
+            warnings.warn(f"{said} the step size.", stacklevel=2)
 
 
 def _measure(task: Task, theta: Tensor) -> dict[str, Tensor]:
