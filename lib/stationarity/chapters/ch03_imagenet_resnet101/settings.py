@@ -26,7 +26,7 @@ class Control(Training):
 CLASSROOM = Training(
     dataset="digits", model="cifar_resnet", epochs=180, batch_size=128, learning_rate=0.2,
     examples=1408, label_noise=0.3, width=8, blocks=(1, 1), momentum=0.9, weight_decay=0.0115,
-    schedule="stages", drops=(60, 120), precision="float32", threads=1, measure_every=5,
+    schedule="stages", drops=(60, 120), precision="float32", threads=1, measure_every=3,
     measure_on="partition", sharpness_batches=1, sharpness_products=4, observe_every=2,
 )  # fmt: skip
 LARGER = dict(examples=0, label_noise=0.0, flip=True, measure_on="draws", threads=0)

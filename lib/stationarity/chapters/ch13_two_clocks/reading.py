@@ -257,7 +257,7 @@ def paper_predictions() -> dict[tuple[int, int], float]:
 
 
 def paper_ratios() -> dict[str, Estimate]:
-    """Return the :func:`settling_ratio` of the paper's Figure 1, a stage and batch size each."""
+    """Return :func:`settling_ratio` of the paper's Figure 1, by stage and batch size."""
     fitted = {stage: relaxation.fit_one(*paper_stage(stage)).rate for stage in PAPER_STAGES}
     return {
         f"stage {stage}, batches of {size}": fitted[stage] / rate
