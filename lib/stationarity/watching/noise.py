@@ -17,6 +17,7 @@ from ..runs import distributed
 from .sketch import Sketch
 
 FEW = 12  # batches: of fewer, an interval errs to the wide side
+HOOKED = Tensor.register_hook  # itself: that of a forward pass is inert while one measures
 WIDTH = 2**17  # of sketches of gradients: of more parameters, all is right within 0.6 %
 SLICE = 2**14  # of their entries, that are multiplied at once
 
@@ -46,7 +47,7 @@ class Gradients:
             return gradient.new_zeros(()).expand_as(gradient)  # in its place, and no memory
 
         handles = [
-            p.register_hook(partial(take, start))
+            HOOKED(p, partial(take, start))
             for p, start in zip(self.parameters, self.sketch.starts)
         ]
         try:
