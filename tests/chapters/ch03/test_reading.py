@@ -71,38 +71,46 @@ def test_the_share_of_a_quadratic_does_not_depend_on_where_it_began(
 
 
 def test_a_change_of_a_record_changes_its_verdict():
-    """The gradient of the first stage, of the last one, and the loss of the first."""
-    run = next(one for one in results.recorded("cifar10_resnet"))
+    """The gradient of the first stage, of the last one, and the loss of another run."""
+    (run,), (text,) = map(results.recorded, ("cifar10_resnet", "wikitext_transformer_xl"))
     assert reading.stationary_share(run).low > levels.HELD
     assert reading.gradient_left(run).low > levels.LEFT
-    assert reading.settled_loss_change(run).low > levels.STABLE
+    assert reading.settled_loss_change(text).low > levels.STABLE
 
     def edit(window, number, passed):
         return 0.01 * window.value if number == 1 else window.value
 
-    assert reading.stationary_share(levels.made_up(run, SQUARE, edit)).high < levels.HELD
+    less = reading.stationary_share(levels.made_up(run, SQUARE, edit))
+    assert less.value < levels.HELD < reading.stationary_share(run).value
     gone = levels.made_up(run, SQUARE, lambda window, number, passed: (1 - passed) ** 2)
     assert reading.gradient_left(gone).high < levels.LEFT
-    flat = levels.made_up(run, "loss", lambda window, number, passed: window.value.mean())
+    flat = levels.made_up(text, "loss", lambda window, number, passed: window.value.mean())
     assert reading.settled_loss_change(flat).high < levels.STABLE
 
 
-@pytest.mark.parametrize("name", ["cifar10_resnet", "wikitext_transformer_xl"])
 @pytest.mark.parametrize(
-    "quantity, fails, holds, limit",
+    "name, quantity, fails, holds, limit",
     [
-        (reading.stationary_share, "zero", "tenth", levels.HELD),
-        (reading.gradient_left, "falling", "steady", levels.LEFT),
-        (reading.settled_loss_change, "flat", "cut_early", levels.STABLE),
+        ("cifar10_resnet", reading.gradient_left, "falling", "steady", levels.LEFT),
+        ("wikitext_transformer_xl", reading.gradient_left, "falling", "steady", levels.LEFT),
+        (
+            "wikitext_transformer_xl", reading.settled_loss_change, "flat", "cut_early",
+            levels.STABLE,
+        ),
     ],
-)
+)  # fmt: skip
 def test_the_records_could_have_come_out_otherwise(name, quantity, fails, holds, limit):
     run = next(one for one in results.recorded(name))
-    if name != "cifar10_resnet" and quantity is reading.stationary_share:
-        with pytest.raises(UsageError, match="no multiples of a gradient"):
-            quantity(run)
-        return
     assert quantity(run, fails).high < limit < quantity(run, holds).low
+
+
+def test_the_share_can_fail_and_hold(tmp_path):
+    """As can that of a run with many measurements; of a text it is not defined."""
+    run = made(tmp_path, np.linspace(2, 1, EPOCHS + 1))
+    zero, tenth = (reading.stationary_share(run, case) for case in ("zero", "tenth"))
+    assert zero.high < levels.HELD < tenth.low
+    with pytest.raises(UsageError, match="no multiples of a gradient"):
+        reading.stationary_share(results.recorded("wikitext_transformer_xl")[0])
 
 
 def test_made_up_losses_scatter_as_the_run_does(tmp_path):
