@@ -231,4 +231,4 @@ def test_the_interval_of_one_seed_is_that_of_its_scatter(tmp_path):
     few = get("imagenet_resnet").but(epochs=60, drops=(20, 40)).plain()
     rows = metrics.rows("gradient_norm_naive", [1.0, 1.0], step=[30, 60], epoch=float)
     with pytest.raises(UsageError, match="first quarter of stage 1: lower measure_every"):
-        reading.norm_rise(records.write(tmp_path, run.info | {"settings": few}, rows))
+        reading.norm_rise(records.write(run.folder, run.info | {"settings": few}, rows))
