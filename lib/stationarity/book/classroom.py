@@ -26,7 +26,7 @@ import stationarity
 from .. import theory
 from ..runs.provenance import PROJECT
 from . import lesson
-from .lesson import GLUED, WITHIN, packed, solved
+from .lesson import GLUED, WITHIN, packed
 from .plain import Book
 
 START = re.compile(r"^(`{3,})\{solution-start\} (\S+)\n(?::.*\n)*\1 *$", re.MULTILINE)
@@ -90,7 +90,7 @@ def locked(checks: dict[str, dict]) -> dict[str, dict]:
     made = dict(checks)
     for label, check in checks.items():
         with contextlib.suppress(NameError):
-            if right := solved(check, names):
+            if right := lesson.solved(check, names):
                 made[label] = lesson.locked(label, right, check["within"])
     return made
 

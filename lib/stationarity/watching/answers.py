@@ -40,12 +40,10 @@ class Answer:
 
 
 def asks(question: str, quantity: str, criterion: str) -> Callable:
-    """Make an answer of a function that returns verdict, estimate, why, advice, what it found.
+    """Make an answer of a function that returns verdict, estimate, why and advice.
 
-    The last may lack.
-
-    Where it raises :class:`UsageError` the verdict is ``cannot be judged``, and its message
-    says why, with the remedy.
+    What it found may follow. Where it raises :class:`UsageError` the verdict is ``cannot be
+    judged``, and its message says why, with the remedy.
     """
 
     def decorate(function: Callable) -> Callable:

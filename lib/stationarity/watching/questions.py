@@ -109,8 +109,8 @@ def _meanwhile(spread: Answer) -> str:
 
 def answers(watched: Watched, together: int = 1) -> list[Answer]:
     """Return the answers to all questions, in the order of the report."""
-    first = loss(watched, together)
-    given = {edge: {"rises": first.found == RISES}}
-    others = [ask(watched, together, **given.get(ask, {})) for ask in QUESTIONS[1:]]
-    alone = [first, *others]
+    alone = [loss(watched, together)]
+    for ask in QUESTIONS[1:]:
+        known = {"rises": alone[0].found == RISES} if ask is edge else {}
+        alone.append(ask(watched, together, **known))
     return [*alone, regime(watched, {one.key: one for one in alone})]
