@@ -100,7 +100,8 @@ def joined_up(values: Tensor, dim: int) -> Tensor:
 
 def of_first(number: int, device="cpu") -> int:
     """Return the number that the first process gave."""
-    return int(joined_up(torch.tensor([number], device=device), 0)[0])
+    alone = size() == 1
+    return number if alone else joined_up(torch.tensor([number], device=device), 0)[0].item()
 
 
 def equal_buffers(model: torch.nn.Module) -> None:

@@ -55,9 +55,7 @@ class Estimate(NamedTuple):
     @property
     def trend(self) -> str:
         """Of a change: ``falls``, ``rises``, or ``no trend`` where the interval holds zero."""
-        if self.high < 0:
-            return "falls"
-        return "rises" if self.low > 0 else "no trend"
+        return "falls" if self.high < 0 else "rises" if self.low > 0 else "no trend"
 
     def __truediv__(self, scale: float) -> Self:
         """Return the estimate in units of a positive number."""

@@ -120,6 +120,11 @@ class State:
     def is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
+    def seed_dropout(self, *key) -> None:
+        seed = seed_of(self.settings.seed, *key, *distributed.key())
+        for one in (torch.default_generator, *torch.cuda.default_generators):
+            one.manual_seed(seed)  # torch.manual_seed looks for devices, each time
+
     def choose_path(self) -> None:
         given = self.model, loss_of(self.settings), self.dataset  # whose memory goes
         self.path = self.path or precision.fastest(*given)
@@ -140,8 +145,7 @@ class State:
     def take_step(self, batch) -> Tensor:
         """Take one step of the optimiser; return the minibatch loss, not waited for."""
         settings = self.settings
-        seed = seed_of(settings.seed, "step", self.step, *distributed.key())
-        torch.manual_seed(seed)  # of dropout
+        self.seed_dropout("step", self.step)
         rate = learning_rate(settings, self.step, self.total, self.dataset.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

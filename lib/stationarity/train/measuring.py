@@ -44,8 +44,7 @@ class Measurement(_Rows):
         if not torch.isfinite(self.vector).all():
             raise FloatingPointError("the weights are not finite")
         settings, dataset, step = state.settings, state.dataset, state.step
-        self.seed = seed_of(settings.seed, "measure", step, *distributed.key())
-        torch.manual_seed(self.seed)  # of dropout
+        state.seed_dropout("measure", step)
         distributed.equal_buffers(state.model)
         few = dataset.draws(settings.sharpness_batches, "sharpness")
         decay = settings.weight_decay
@@ -73,15 +72,14 @@ class Measurement(_Rows):
         self.losses = self._losses(state)
 
     def _losses(self, state) -> Tensor:
-        torch.manual_seed(self.seed)
+        state.seed_dropout("measure", self.at["step"])
         losses = [measure.mean_loss(*state.measured, [b]) for b in self.few]
         return torch.tensor(losses, dtype=torch.float64)
 
     def after(self, state) -> list[tuple]:
         """Return the rows, with those of the step that was taken."""
-        change = self._losses(state) - self.losses
         self.note("update_norm", measure.displacement(state.model, self.vector))
-        self.note("loss_change", *mean_and_error(change))
+        self.note("loss_change", *mean_and_error(self._losses(state) - self.losses))
         self.note("learning_rate", state.optimizer.param_groups[0]["lr"])
         return self.rows
 

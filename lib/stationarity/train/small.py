@@ -104,8 +104,7 @@ def load(settings: SmallNet, place: Place) -> Task:
     dataset = place.load(data.load, settings.dataset, **how)
     inputs, labels = whole(dataset.partition())
     widths = (inputs.shape[1], *settings.hidden, dataset.classes)
-    test = whole(dataset.test_batches())
-    return Task(settings, inputs, labels, widths, place.keeper, test)
+    return Task(settings, inputs, labels, widths, place.keeper, whole(dataset.test_batches()))
 
 
 def seeds(seed: int, purpose: str, count: int) -> list[int]:
