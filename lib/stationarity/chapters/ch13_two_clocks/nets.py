@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ...runs.seeds import seed_of
 
@@ -55,33 +54,42 @@ def initialise(widths: tuple, seeds: Sequence[int]) -> Tensor:
     return torch.stack(nets)
 
 
-def losses(
+def losses_and_gradients(
     theta: Tensor, widths: tuple, inputs: Tensor, targets: Tensor, norm: Tensor
-) -> Tensor:
-    """Return each net's mean cross-entropy (K,) on its minibatch, in nats.
+) -> tuple[Tensor, Tensor]:
+    """Return each net's mean cross-entropy (K,) on its minibatch, in nats, and gradients (K, P).
 
     ``inputs`` (K, B, D); ``targets`` (K, B, classes), probabilities; ``norm`` (K, 1, 1),
     False for a net whose units are not normalised by their minibatch.
     """
-    parts, hidden, plain = views(theta, widths), len(widths) - 2, not norm.all()
+    parts, hidden, count = views(theta, widths), len(widths) - 2, inputs.shape[1]
+    given, units, scales = [inputs], [], []
     for layer in range(hidden):
-        raw = torch.bmm(inputs, parts[layer])
         gain, bias = parts[hidden + 2 * layer : hidden + 2 * layer + 2]
-        centred = raw - raw.mean(1, keepdim=True)
-        variance = centred.square().mean(1, keepdim=True)
-        value = centred * torch.rsqrt(variance + EPSILON)
-        value = torch.where(norm, value, raw) if plain else value
-        inputs = torch.relu(value * gain + bias)
-    logits = torch.baddbmm(parts[-1], inputs, parts[-2])
-    return -(functional.log_softmax(logits, 2) * targets).sum(2).mean(1)
-
-
-def losses_and_gradients(theta: Tensor, *given) -> tuple[Tensor, Tensor]:
-    """Return :func:`losses` (K,) and their gradients (K, P)."""
-    theta = theta.detach().requires_grad_()
-    loss = losses(theta, *given)
-    (gradients,) = torch.autograd.grad(loss.sum(), theta)
-    return loss.detach(), gradients
+        raw = torch.bmm(given[-1], parts[layer])
+        unit = raw.sub_(torch.where(norm, raw.mean(1, keepdim=True), 0))
+        spread = torch.rsqrt(unit.square().mean(1, keepdim=True) + EPSILON)
+        spread = torch.where(norm, spread, 1)
+        units.append(unit.mul_(spread))
+        scales.append(gain * spread)
+        given.append(torch.addcmul(bias, unit, gain).relu_())
+    # In memory the batch lies last: PyTorch's softmax is slow over a short last dimension.
+    logits = torch.baddbmm(parts[-1].mT, parts[-2].mT, given[-1].mT)
+    logarithms = torch.log_softmax(logits, 1)
+    losses = -(logarithms * targets.mT).sum((1, 2)) / count
+    delta = logarithms.exp_().sub_(targets.mT).div_(count).mT
+    matrices, gains, weights = [], [], parts[-2]
+    last = [torch.bmm(given[-1].mT, delta), delta.sum(1, keepdim=True)]
+    for layer in reversed(range(hidden)):
+        delta, unit = torch.bmm(delta, weights.mT), units[layer]
+        delta = torch.ops.aten.threshold_backward(delta, given[layer + 1], 0)  # of the relu
+        pair = (delta * unit).sum(1, keepdim=True), delta.sum(1, keepdim=True)
+        gains = [*pair, *gains]
+        along, shift = (torch.where(norm, part / count, 0) for part in pair)
+        delta = delta.sub_(shift).addcmul_(unit, along, value=-1).mul_(scales[layer])
+        weights = parts[layer]
+        matrices = [torch.bmm(given[layer].mT, delta), *matrices]
+    return losses, torch.cat([part.flatten(1) for part in (*matrices, *gains, *last)], 1)
 
 
 class Exact(NamedTuple):
@@ -114,7 +122,7 @@ def exact(theta: Tensor, widths: tuple, inputs: Tensor, targets: Tensor, norm) -
 def unit_norms(theta: Tensor, widths: tuple) -> Tensor:
     """Return the norm of every unit's normalised weights (K, units)."""
     hidden = views(theta, widths)[: len(widths) - 2]
-    return torch.cat([part.norm(dim=1) for part in hidden], 1)
+    return torch.cat([part.square().sum(1).sqrt() for part in hidden], 1)
 
 
 def by_unit(numbers: Tensor, widths: tuple) -> Tensor:
