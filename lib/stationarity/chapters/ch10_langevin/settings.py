@@ -78,7 +78,7 @@ register(
         images="", examples=1024, dimensions=20, exponent=1.5, label_noise=1.0, distance=0.3,
         learning_rates=(0.02, 0.1, 0.5, 0.05), momenta=(0.9, 0.0, 0.9, 0.9),
         batch_sizes=(32, 32, 32, 4), weight_decay=0.0, steps=1500, lags=1000,
-        trajectories=10000, minibatch_trajectories=2000, directions=20, state_dependent=True,
+        trajectories=4000, minibatch_trajectories=2000, directions=20, state_dependent=True,
     ),
     # On few pixels: enough trajectories to judge. The smallest rate is the authors', in
     # relaxations of the top mode a step; the others are those of the synthetic inputs.

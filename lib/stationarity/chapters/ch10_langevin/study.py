@@ -247,7 +247,11 @@ def _sums(centre: NDArray, states: NDArray) -> tuple[NDArray, NDArray]:
     count, leading = centre.shape[:2]
     # About the centre (K, D', 2), to be small.
     x, v = np.moveaxis(states[:count, :, :leading] - centre[:, None], -1, 0)
-    powers = np.array([(x**p * v**q).sum(1) for p, q in POWERS])
+    xs, vs = (
+        list(itertools.accumulate([one] * 4, np.multiply, initial=np.ones_like(one)))
+        for one in (x, v)
+    )
+    powers = np.array([np.einsum("kbd,kbd->kd", xs[p], vs[q]) for p, q in POWERS])
     squares = np.moveaxis((states[:count] ** 2).sum(2), -1, 0)
     moved = ((states[count:, ..., 0] - states[count - 1, ..., 0]) ** 2).sum(-1)
     totals = np.ascontiguousarray(np.concatenate([*squares, moved]).T)
