@@ -57,7 +57,7 @@ def initialise(widths: tuple, seeds: Sequence[int]) -> Tensor:
 def losses_and_gradients(
     theta: Tensor, widths: tuple, inputs: Tensor, targets: Tensor, norm: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return each net's mean cross-entropy (K,) on its minibatch, in nats, and gradients (K, P).
+    """Return mean cross-entropies (K,), in nats, each on its minibatch, and gradients (K, P).
 
     ``inputs`` (K, B, D); ``targets`` (K, B, classes), probabilities; ``norm`` (K, 1, 1),
     False for a net whose units are not normalised by their minibatch.
