@@ -60,10 +60,10 @@ def _groups(series: NDArray) -> NDArray:
 def _autocovariances(groups: NDArray, lags: int) -> NDArray:
     """Return covariances about the mean, its variance added, (groups, lags + 1, k)."""
     means = groups.mean(1)
-    groups = groups - means.mean(0)
-    steps = groups.shape[1]
+    groups = np.ascontiguousarray((groups - means.mean(0)).mT)
+    steps = groups.shape[2]
     products = [
-        np.einsum("gtk,gtk->gk", groups[:, lag:], groups[:, : steps - lag]) / (steps - lag)
+        np.vecdot(groups[..., lag:], groups[..., : steps - lag]) / (steps - lag)
         for lag in range(lags + 1)
     ]
     return np.stack(products, 1) + means.var(0, ddof=1) / len(groups)

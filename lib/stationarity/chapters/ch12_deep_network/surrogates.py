@@ -59,7 +59,7 @@ def displacements(law, lags: tuple, starts: tuple, replicas: int, seed=0) -> NDA
     for gap, time in zip(np.diff(times, prepend=0), times, strict=True):
         power = np.linalg.matrix_power(matrix, gap)
         kicks = covariance - power @ covariance @ power.mT
-        moved = np.einsum("kij,jrk->irk", power, state)
+        moved = (power.transpose(1, 2, 0)[:, :, None] * state).sum(1)
         state = moved + _normal(generator, kicks, (replicas,))
         for start, old in begun.items():
             if (row := np.flatnonzero(np.equal(lags, time - start))).size:
