@@ -307,11 +307,11 @@ def test_a_claim_that_cannot_be_judged_is_refused(tmp_path, old, new, message):
 
 
 def test_a_changed_criterion_is_listed(tmp_path):
-    old = "- {since: 2026-11-22T02:20:50+00:00, above: -0.05, below: 0.05}\n"
-    new = old + "        - {since: 2027-01-02T00:00:00+00:00, above: 0.02, why: Too weak.}\n"
-    ledger = claims.read(changed(tmp_path, old, new))
+    old = "      controls: [{case: cut_early}]\n"
+    new = "        - {since: 2027-01-02T00:00:00+00:00, above: 0.02, why: Too weak.}\n" + old
+    ledger = [one for one in claims.read(changed(tmp_path, old, new)) if one.name == "A3"]
     text = verdicts.report(ledger, verdicts.verdicts(ledger, results.recorded))
-    assert "Changed on 2027-01-02: it was between -0.05 and 0.05. Too weak." in text
+    assert "Changed on 2027-01-02: it was below 0.05. Too weak." in text
     assert "The criterion is younger than this run." in text
 
 

@@ -89,6 +89,6 @@ def test_a_start_that_is_not_known_leaves_the_levels(tmp_path):
 def test_one_criterion_tells_descent_from_noise(tmp_path, monkeypatch):
     """The control, a run of full-batch descent, must come out otherwise."""
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path))
-    run = stationarity.run("full_batch")
+    run = stationarity.run("full_batch", settings={"epochs": 1500})
     quantity = "regularised_gradient_norm_squared"
     assert levels.stage_levels(run, quantity).verdict.tolist() == ["vanishes"]
