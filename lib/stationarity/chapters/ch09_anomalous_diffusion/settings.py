@@ -76,7 +76,11 @@ register(
         burn_in=3000, spacing=2048, branches=8, label_noise=0.15, momentum=0.9,
         weight_decay=0.002, threads=1,
     ),
-    two_cores=dict(settle=500000, longest=65536, burn_in=65536, spacing=0),
+    # So many members that the ledger can judge them; fewer variations, for a small record.
+    two_cores=dict(
+        settle=500000, longest=65536, members=56, learning_rates=(0.002, 0.006),
+        batch_sizes=(128,), momenta=(0.0,), weight_decays=(0.0,), burn_in=65536, spacing=0,
+    ),
     single_gpu=dict(
         dataset="cifar10", hidden=(64,), batch_size=64, learning_rate=0.01, settle=200000,
         longest=32768, members=8, learning_rates=(0.001, 0.003, 0.03), batch_sizes=(16, 256),

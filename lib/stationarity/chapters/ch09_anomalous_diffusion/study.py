@@ -93,7 +93,7 @@ def _follow(task: small.Task, state: small.Weights, group: dict) -> list[tuple]:
     begins = np.arange(settings.references) * (settings.spacing or settings.longest)
     theta, buffer = (part.repeat(len(group), 1) for part in state)
     nets_of = (len(group), settings.members)
-    squares = torch.zeros(2, *nets_of, len(begins), len(lags), dtype=torch.float64)
+    squares = torch.zeros(2, *nets_of, len(begins), len(lags))
     kept = dict(references=theta.repeat(len(begins), 1, 1), squares=squares, metrics=[])
     last, every = settings.burn_in + settings.followed, max(settings.followed // LOOKS, 1)
     nets, rate = _nets(task, (theta, buffer), group, "follow", last, **kept)
