@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.datasets
 import torch
 from PIL import Image
 from stationarity import UsageError, data
@@ -32,6 +33,14 @@ def test_digits_are_embedded():
     assert everything.shape == (1437, 1, 8, 8)
     assert abs(everything.mean()) < 1e-5 and abs(everything.std() - 1) < 1e-3
     assert sum(len(labels) for _, labels in images.test_batches()) == 360
+
+
+def test_digits_are_those_of_scikit_learn():
+    known = sklearn.datasets.load_digits()
+    order = np.random.default_rng(0).permutation(len(known.target))
+    pictures, labels = map(np.concatenate, zip(*embedded.digits().values(), strict=True))
+    assert np.array_equal(labels, known.target[order])
+    assert np.array_equal(pictures[..., 0], known.images[order] * 255 // 16)
 
 
 def test_a_text_is_embedded():
