@@ -45,15 +45,18 @@ class Wide:
 
 
 def peak(run, *given) -> float:
-    """Return the highest memory of the process while a function runs, in gradients."""
-    RESET.write_text("5", encoding="utf-8")
-    run(*given)
-    (line,) = [
-        line
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        if line.startswith("VmHWM")
-    ]
-    return 1024 * int(line.split()[1]) / GRADIENT
+    """Return the highest memory of the process while a function runs, in gradients.
+
+    Of three times the highest: a system may take unused memory away meanwhile.
+    """
+    seen = []
+    for _ in range(3):
+        RESET.write_text("5", encoding="utf-8")
+        run(*given)
+        status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        (line,) = [line for line in status if line.startswith("VmHWM")]
+        seen.append(1024 * int(line.split()[1]) / GRADIENT)
+    return max(seen)
 
 
 @pytest.mark.skipif(not RESET.exists(), reason="Linux alone tells a peak from here on")
