@@ -131,7 +131,7 @@ def _replicas(task: small.Task, state: small.Weights) -> list[tuple]:
     settings, lags = task.settings, spaced_lags(task.settings.longest)
     start = tuple(part.repeat_interleave(settings.branches, 0) for part in state)
     shape = (settings.members, settings.branches, -1)
-    squares = torch.zeros(2, settings.members, len(lags), dtype=torch.float64)
+    squares = torch.zeros(2, settings.members, len(lags))
     nets, rate = _nets(task, start, {BASE: {}}, "replicas", settings.longest, squares=squares)
     for step in _moments(nets, rate):
         if step in lags:
@@ -171,7 +171,8 @@ def _moments(nets: small.Nets, rate: Tensor) -> Iterator[int]:
 
 def _losses(nets: small.Nets) -> Tensor:
     task = nets.task
-    return ensembles.exact_statistics(nets.theta, task.widths, task.inputs, task.labels)[0]
+    given = nets.theta, task.widths, task.inputs, task.labels
+    return ensembles.exact_statistics(*given)[0].float()  # its digits are enough to keep
 
 
 def _squared(vectors: Tensor) -> Tensor:
