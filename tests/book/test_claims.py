@@ -307,11 +307,11 @@ def test_a_claim_that_cannot_be_judged_is_refused(tmp_path, old, new, message):
 
 
 def test_a_changed_criterion_is_listed(tmp_path):
-    old = "      controls: [{case: cut_early}]\n"
+    old = "      controls: [{case: falling}, {case: weight_decay=0}]\n"
     new = "        - {since: 2027-01-02T00:00:00+00:00, above: 0.02, why: Too weak.}\n" + old
-    ledger = [one for one in claims.read(changed(tmp_path, old, new)) if one.name == "A3"]
+    ledger = [one for one in claims.read(changed(tmp_path, old, new)) if one.name == "B1"]
     text = verdicts.report(ledger, verdicts.verdicts(ledger, results.recorded))
-    assert "Changed on 2027-01-02: it was below 0.05. Too weak." in text
+    assert "Changed on 2027-01-02: it was between -0.05 and 0.05. Too weak." in text
     assert "The criterion is younger than this run." in text
 
 

@@ -95,7 +95,8 @@ def test_no_record_of_the_book_is_stale(folder):
     assert run.settings == get(run.name, run.scale, {"seed": run.info["seed"]})
     fingerprint = launch.fingerprint(run.settings)
     assert run.info["fingerprint"] == fingerprint == folder.name[-12:]
-    assert set(run.metrics.member.dropna()) <= set(range(64))
+    members = getattr(run.settings, "members", 32)
+    assert set(run.metrics.member.dropna()) <= set(range(members))
 
 
 @pytest.fixture

@@ -43,8 +43,9 @@ def diffusion(settings: DiffusionStudy, place: Place) -> list[tuple]:
     - of replicas of each net at the base settings ``replica_displacement_squared`` and
       ``shared_displacement_squared``, the two of :func:`shared_part`.
 
-    Losses are exact over the training set (nats, without decay). Raises :class:`UsageError`
-    for data that cannot be had, and where a net diverges.
+    Losses are exact over the training set (nats, without decay), all numbers in float32, for
+    a small record. Raises :class:`UsageError` for data that cannot be had, and where a net
+    diverges.
     """
     task, keeper = small.load(settings, place), place.keeper
     groups, replicas = {}, settings.longest if settings.branches else 0
@@ -172,7 +173,7 @@ def _moments(nets: small.Nets, rate: Tensor) -> Iterator[int]:
 def _losses(nets: small.Nets) -> Tensor:
     task = nets.task
     given = nets.theta, task.widths, task.inputs, task.labels
-    return ensembles.exact_statistics(*given)[0].float()  # its digits are enough to keep
+    return ensembles.exact_statistics(*given)[0].float()
 
 
 def _squared(vectors: Tensor) -> Tensor:

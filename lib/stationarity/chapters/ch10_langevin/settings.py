@@ -85,7 +85,7 @@ register(
     two_cores=AUTHORS | dict(
         examples=4096, side=4, learning_rates=(6.6e-4, 7.5e-3, 0.0377, 0.00377),
         momenta=(0.9, 0.0, 0.9, 0.9), batch_sizes=(128, 32, 32, 4), steps=1500, lags=1000,
-        trajectories=4000, minibatch_trajectories=4000, directions=8, state_dependent=True,
+        minibatch_trajectories=4000, directions=8, state_dependent=True,
     ),
     single_gpu=dict(
         examples=8192, steps=5000, lags=5000, trajectories=40000,
