@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import pandas as pd
+from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from ..chapters.plots import use_style
@@ -27,6 +28,7 @@ def begin(*names: str, **given) -> dict[str, dict]:
     arguments, shell = parameters.checked(*names, **given), get_ipython()
     if hasattr(shell, "kernel"):  # figures are shown, whatever MPLBACKEND says
         shell.run_line_magic("matplotlib", "inline")
+        pyplot.uninstall_repl_displayhook()  # which draws each once more, for nobody
     if shell is not None:
         set_matplotlib_formats("svg")
         pictures = shell.display_formatter.formatters["image/svg+xml"]
@@ -119,8 +121,6 @@ def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> 
 
 
 def _image(draw, run, tables: list[pd.DataFrame]) -> tuple[str, str]:
-    import matplotlib.pyplot as plt
-
     try:
         figure = draw(run)
     except UsageError as error:
@@ -129,7 +129,7 @@ def _image(draw, run, tables: list[pd.DataFrame]) -> tuple[str, str]:
     figure.savefig(file, format="svg", bbox_inches="tight")
     tables.append(figure_data.table(figure))
     tables[-1].insert(0, "run", run.label)
-    plt.close(figure)
+    pyplot.close(figure)
     return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}", ""
 
 

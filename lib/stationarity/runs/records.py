@@ -40,6 +40,7 @@ class Run:
     scale = property(lambda self: self.info["scale"])
     label = scale  # what figures call the run
     complete = property(lambda self: self.info["status"] == "complete")
+    quantities = cached_property(lambda self: dict([*self.metrics.groupby("quantity")]))
 
     @cached_property
     def settings(self) -> Settings:
@@ -82,10 +83,10 @@ class Run:
 
         None chooses those where it is empty. Raises :class:`UsageError` where there are none.
         """
-        rows = self.metrics[self.metrics.quantity == quantity]
-        if rows.empty:
-            known = ", ".join(sorted(self.metrics.quantity.unique()))
+        if not self.has(quantity):
+            known = ", ".join(self.quantities)
             raise UsageError(f"{self.folder.name} has no {quantity!r}; it has {known}.")
+        rows = self.quantities[quantity]
         for column, value in where.items():
             same = rows[column].isna() if value is None else rows[column].eq(value)
             chosen = rows[same.fillna(False).astype(bool)]
@@ -106,7 +107,7 @@ class Run:
 
     def has(self, quantity: str) -> bool:
         """Return whether the run holds a quantity."""
-        return bool((self.metrics.quantity == quantity).any())
+        return quantity in self.quantities
 
 
 def runs_root() -> Path:

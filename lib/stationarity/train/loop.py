@@ -103,11 +103,11 @@ class State:
         self.trained = self.total - followed  # steps before weights are followed
         self.model = nets.build(settings, dataset).to(dataset.device, dataset.dtype).train()
         how = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-        if settings.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(self.model.parameters(), **how)
-        else:
-            how["momentum"] = settings.momentum
-            self.optimizer = torch.optim.SGD(self.model.parameters(), **how)
+        kind = torch.optim.Adam
+        if settings.optimizer == "sgd":
+            kind, how["momentum"] = torch.optim.SGD, settings.momentum
+        # Fused on a CPU, too, where PyTorch does not by itself.
+        self.optimizer = kind(self.model.parameters(), **how, fused=True)
         self.loss, self.objective = loss_of(settings), loss_of(settings)
         self.stepping = self.model
         self.path = settings.precision if settings.precision != "auto" else ""
