@@ -106,8 +106,7 @@ class State:
         kind = torch.optim.Adam
         if settings.optimizer == "sgd":
             kind, how["momentum"] = torch.optim.SGD, settings.momentum
-        # Fused on a CPU, too, where PyTorch does not by itself.
-        self.optimizer = kind(self.model.parameters(), **how, fused=True)
+        self.optimizer = kind(self.model.parameters(), **how, fused=True)  # on a CPU, too
         self.loss, self.objective = loss_of(settings), loss_of(settings)
         self.stepping = self.model
         self.path = settings.precision if settings.precision != "auto" else ""

@@ -98,13 +98,14 @@ class Task:
         return step * (self.settings.batch_size or count) / count
 
 
-def load(settings: SmallNet, place: Place) -> Task:
-    """Load the data; raises :class:`UsageError` where they cannot be had."""
+def load(settings: SmallNet, place: Place, side: int = 0) -> Task:
+    """Load the data, images of a ``side``; :class:`UsageError` where they cannot be had."""
     how = settings.model_dump(include={"batch_size", "examples", "label_noise"})
     dataset = place.load(data.load, settings.dataset, **how)
-    inputs, labels = whole(dataset.partition())
+    parts = dataset.partition(), dataset.test_batches()
+    (inputs, labels), test = (whole(part, side) for part in parts)
     widths = (inputs.shape[1], *settings.hidden, dataset.classes)
-    return Task(settings, inputs, labels, widths, place.keeper, whole(dataset.test_batches()))
+    return Task(settings, inputs, labels, widths, place.keeper, test)
 
 
 def seeds(seed: int, purpose: str, count: int) -> list[int]:

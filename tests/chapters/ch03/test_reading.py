@@ -196,13 +196,18 @@ def test_the_seeds_of_a_run_are_found_beside_it(tmp_path):
         assert [run.folder.name for run in reading.of_all_seeds(one)] == ["a", "b"]
 
 
-def risen(folder, seed, factors):
-    """A run of a seed whose naive norm grows within each stage, from a quarter to a quarter."""
+def risen(folder, seed, factors, left=0.5):
+    """A run of a seed whose naive norm grows within each stage, from a quarter to a quarter.
+
+    Of its loss, over that of guessing among ten classes, so much is ``left``.
+    """
     given = get("imagenet_resnet").but(epochs=60, drops=(20, 40), seed=seed)
     epochs = np.arange(1, 61)
     stage, passed = np.divmod(epochs - 1, 20)
     norms = np.where(passed >= 15, np.array(factors)[stage], 1.0)
     rows = metrics.rows("gradient_norm_naive", norms, step=epochs, epoch=float)
+    losses = np.full(len(epochs), left * np.log(10))
+    rows += metrics.rows("loss", losses, step=epochs, epoch=float)
     info = records.new_info("imagenet_resnet", "classroom", given, "0" * 12, "cpu")
     info |= {"status": "complete"}
     (folder / str(seed)).mkdir(parents=True)
@@ -223,6 +228,19 @@ def test_a_rise_is_that_of_all_seeds_and_the_first_stage_does_not_count(tmp_path
         assert found.low > 1
         assert np.isclose(reading.norm_rise(run, "halving").value, 0.5)
         assert np.isclose(reading.norm_rise(run, "doubling").value, 2)
+
+
+def test_a_seed_that_learns_nothing_is_told_and_can_be_left_out(tmp_path):
+    factors = [(1.0, 2.0, 1.5), (1.0, 0.5, 0.4), (1.0, 2.2, 1.7)]
+    runs = [
+        risen(tmp_path, seed, one, left)
+        for seed, (one, left) in enumerate(zip(factors, (0.5, 0.995, 0.98), strict=True))
+    ]
+    assert [reading.guesses(one) for one in runs] == [False, True, False]
+    alive = reading.rises(runs[0], [runs[0], runs[2]])
+    assert np.isclose(reading.smallest(alive).value, (1.5 * 1.7) ** 0.5)
+    assert reading.smallest(reading.rises(runs[0])) == reading.norm_rise(runs[0])
+    assert reading.norm_rise(runs[0]).value < 1.1
 
 
 def test_the_interval_of_one_seed_is_that_of_its_scatter(tmp_path):

@@ -51,6 +51,25 @@ def exact():
     return task, theta, *dense(theta, task)
 
 
+@pytest.mark.parametrize("name", ["deep_modes", "diffusion"])
+def test_images_are_averaged_down_to_the_side_that_is_asked_for(name, monkeypatch):
+    loaded = []
+    load = small.load
+
+    def noted(*given):
+        loaded.append(load(*given))
+        raise KeyboardInterrupt  # no more is needed
+
+    monkeypatch.setattr(small, "load", noted)
+    for side in (0, 4):
+        with pytest.raises(KeyboardInterrupt):
+            stationarity.run(name, settings={"side": side, "hidden": (9,)})
+    whole, averaged = loaded
+    images = whole.inputs.view(-1, 4, 2, 4, 2).mean((2, 4)).flatten(1)
+    torch.testing.assert_close(averaged.inputs, images)
+    assert averaged.widths == (16, 9, 10) and averaged.test[0].shape[1] == 16
+
+
 def test_noise_and_products_are_those_of_dense_matrices(exact):
     task, theta, matrix, gradients = exact
     directions = torch.linalg.qr(torch.randn(len(theta), 3, dtype=torch.float64)).Q.T

@@ -12,10 +12,12 @@ from ...runs.records import Run
 from ...runs.settings import get
 from ...stats.estimate import Estimate, mean_and_error
 from .. import SIZE, levels, quantity, reference
+from ..sizes import data_behind
 
 SQUARE, NAIVE = "regularised_gradient_norm_squared", "gradient_norm_naive"
 # What the numbers of the paper's Figure 1 yield, too.
 READ_OFF = ("gradient_left", "settled_loss_change", "norm_rise")
+GUESSING = 0.99  # of the logarithm of the number of classes: above it a net learned nothing
 FEWEST = 3  # measurements in a quarter of a stage that one run needs for an interval
 FALL = 3  # by which the norm falls in the case `falling`
 # Times the criterion, the change of the loss in the case `cut_early`: the smallest whole
@@ -139,8 +141,16 @@ def quarters(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def rises(run: Run) -> pd.DataFrame:
+def guesses(run: Run) -> bool:
+    """Return whether a net learned nothing: its last losses are those of guessing."""
+    last = max(levels.windows(run, "loss").items())[1].value.mean()
+    return bool(last > GUESSING * math.log(data_behind(run).classes))
+
+
+def rises(run: Run, seeds: list[Run] | None = None) -> pd.DataFrame:
     """Return the naive norm's rise within each stage but the first, of all seeds of a run.
+
+    Or of those given.
 
     A row a stage: ``rise``, the last quarter's mean over the first's, a geometric mean over
     the runs of :func:`of_all_seeds`, with ``low`` and ``high`` by Student's t over them, and
@@ -149,7 +159,7 @@ def rises(run: Run) -> pd.DataFrame:
     degrees of freedom as the quarter with fewer measurements has: NaN of a single one.
     ``fewest`` is how many that has, and infinite of several seeds, where it does not matter.
     """
-    parts = [quarters(one).iloc[1:] for one in of_all_seeds(run)]
+    parts = [quarters(one).iloc[1:] for one in seeds or of_all_seeds(run)]
     logarithms = np.log([one["last"] / one["first"] for one in parts])
     together = len(parts[0])
     if len(parts) == 1:
@@ -212,6 +222,11 @@ def norm_rise(run: Run, case: str = "") -> Estimate:
         made_up = (0.5 if case == "halving" else 2.0) / table.rise
         ends = ["rise", "low", "high", "joint_low", "joint_high"]
         table[ends] = table[ends].mul(made_up, axis=0)
+    return smallest(table)
+
+
+def smallest(table: pd.DataFrame) -> Estimate:
+    """Return the smallest over the stages of :func:`rises`, as :func:`norm_rise` does."""
     ends = table.rise, table.low, table.joint_high
     return Estimate(*(float(end.min(skipna=False)) for end in ends))
 

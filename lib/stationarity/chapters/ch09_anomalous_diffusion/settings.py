@@ -14,6 +14,7 @@ class DiffusionStudy(SmallNet):
 
     study: ClassVar[str] = "chapters.ch09_anomalous_diffusion.study:diffusion"
 
+    side: Whole = 0  # pixels a side that images are averaged down to; 0: as they are
     settle: Count  # steps at these settings before anything else
     longest: Annotated[Count, Field(ge=12)]  # the longest lag, in steps: enough for a slope
     members: AtLeastTwo  # independent initial weights and minibatches

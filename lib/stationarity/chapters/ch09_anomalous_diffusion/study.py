@@ -47,7 +47,7 @@ def diffusion(settings: DiffusionStudy, place: Place) -> list[tuple]:
     a small record. Raises :class:`UsageError` for data that cannot be had, and where a net
     diverges.
     """
-    task, keeper = small.load(settings, place), place.keeper
+    task, keeper = small.load(settings, place, settings.side), place.keeper
     groups, replicas = {}, settings.longest if settings.branches else 0
     for name, changed in variations(settings).items():  # one batched pass serves a group
         key = (changed.get("batch_size", settings.batch_size), changed.get("sampling"))

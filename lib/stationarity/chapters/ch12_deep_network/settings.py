@@ -14,6 +14,7 @@ class ModeStudy(SmallNet):
 
     study: ClassVar[str] = "chapters.ch12_deep_network.study:followed_modes"
 
+    side: Whole = 0  # pixels a side that images are averaged down to; 0: as they are
     burn_in: Whole  # steps of the one net before the replicas branch
     averaged: Count  # last of them, whose mean weights are the reference of the Hessian
     steps: Count  # of every replica, of which all but the first ``discarded`` count

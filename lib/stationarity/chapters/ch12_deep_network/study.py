@@ -57,7 +57,7 @@ def followed_modes(settings: ModeStudy, place: Place) -> list[tuple]:
     random directions) float32 numbers, which are read at the end; memory: ``points`` x
     ``replicas`` nets, too. Raises :class:`UsageError` for too small a net.
     """
-    task, keeper = small.load(settings, place), place.keeper
+    task, keeper = small.load(settings, place, settings.side), place.keeper
     if settings.reshuffled:
         task.sampling = "reshuffled"
     parameters = sum((inputs + 1) * outputs for inputs, outputs in pairwise(task.widths))
