@@ -20,7 +20,7 @@ from .runs.devices import start_processes, threads, usable_device
 from .runs.settings import Settings, get
 
 CHECKPOINT_SECONDS = 30.0  # from one to the next, at least; 0: one after every step
-KEPT = ("start", "wall_seconds", "commit", "code", "data", "processes")  # by one that goes on
+KEPT = "start", "wall_seconds", "cpu_seconds", "commit", "code", "data", "processes"  # resumed
 
 
 def run(

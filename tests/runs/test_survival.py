@@ -565,6 +565,7 @@ def test_writing_takes_at_most_a_hundredth_of_the_time(monkeypatch, tmp_path):
         now += took if path.name == "checkpoint.pt" else 0.0
 
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now)
+    monkeypatch.setattr(checkpoints.time, "process_time", lambda: 7 + 2 * now)
     monkeypatch.setattr(records, "write_whole", write)
     info = {"fingerprint": "0" * 12, "wall_seconds": 5.0}
     clock = checkpoints.Keeper(tmp_path, info, seconds=30)
@@ -580,6 +581,7 @@ def test_writing_takes_at_most_a_hundredth_of_the_time(monkeypatch, tmp_path):
         assert clock.due()
     clock.save(checkpoints.Kept())
     assert info["wall_seconds"] == pytest.approx(5 + now - took)
+    assert info["cpu_seconds"] == pytest.approx(2 * (now - took))
     always = checkpoints.Keeper(tmp_path, info, seconds=0)
     always.save(checkpoints.Kept())
     assert always.due()

@@ -55,7 +55,7 @@ class Keeper:
     def __init__(self, folder: Path | None = None, info=None, seconds=math.inf, device="cpu"):
         self.folder, self.seconds, self.device = folder, seconds, device
         self.info = info or {"experiment": "a run", "scale": "", "wall_seconds": 0.0}
-        self.counted = time.monotonic()
+        self.counted, self.spent = time.monotonic(), time.process_time()
         self.next = self.counted + seconds
         self.tables, self.bar, self.stays = [], None, False
         self.parts, self.state, self.steps = {}, None, 0
@@ -152,6 +152,8 @@ class Keeper:
     def _count(self) -> None:
         before, self.counted = self.counted, time.monotonic()
         self.info["wall_seconds"] += self.counted - before
+        before, self.spent = self.spent, time.process_time()  # of all its threads
+        self.info["cpu_seconds"] = self.info.get("cpu_seconds", 0.0) + self.spent - before
 
     def finish(self, rows: list[tuple], status: str = "complete") -> records.Run:
         """Write the metrics of a run at its end; a checkpoint stays if it shall."""

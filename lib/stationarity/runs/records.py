@@ -155,10 +155,8 @@ def write(folder: Path, info: dict, rows: list[tuple] | None) -> Run:
     if rows is not None:
         frame, how = metrics.frame(rows), {"compression": "zstd", "compression_level": 9}
         # Numbers byte by byte: half as long where they are float32 in float64.
-        how |= {
-            "use_byte_stream_split": ["value", "error"],
-            "use_dictionary": [*metrics.COLUMNS[:6]],
-        }
+        how["use_byte_stream_split"] = ["value", "error"]
+        how["use_dictionary"] = [*metrics.COLUMNS[:6]]
         write_whole(folder / METRICS, lambda path: frame.to_parquet(path, index=False, **how))
     write_info(folder, info)
     return Run(folder, info)
