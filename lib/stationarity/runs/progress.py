@@ -1,7 +1,7 @@
 """Progress of a long computation, with the time that is left.
 
-It shows in the terminal; in a notebook as a line below the cell, and on the standard error
-of whoever executes it. Where ``STATIONARITY_PROGRESS`` names a file, it is written there.
+It shows in the terminal; in a notebook below the cell, and on the standard error of whoever
+executes it; where ``STATIONARITY_PROGRESS`` names a file, there.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,8 @@ SECONDS_IN_LOG = 60.0  # of a batch job, that nobody watches
 
 class Progress(tqdm):
     """Count steps; show the loss and the time that is left."""
+
+    _lock, monitor_interval = threading.RLock(), 0  # tqdm's may be held by a dead fork
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "step"):
         from . import distributed  # as PyTorch, it takes seconds to import

@@ -81,8 +81,7 @@ def take_steps(state: State, keeper: Keeper) -> None:
         together = end_of_epoch or state.step % CHECK_EVERY == 0
         if together:
             state.read_losses(end_of_epoch)
-        # Several processes must do so at the same step.
-        if together or distributed.size() == 1:
+        if together or distributed.size() == 1:  # several must do so at the same step
             keeper.keep(state, state.rows)
         bar.advance(lambda: f"epoch {state.epoch:.1f} of {settings.epochs}, loss {loss:.3f}")
 
@@ -103,9 +102,8 @@ class State:
         self.trained = self.total - followed  # steps before weights are followed
         self.model = nets.build(settings, dataset).to(dataset.device, dataset.dtype).train()
         how = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-        kind = torch.optim.Adam
-        if settings.optimizer == "sgd":
-            kind, how["momentum"] = torch.optim.SGD, settings.momentum
+        kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[settings.optimizer]
+        how |= {"momentum": settings.momentum} if kind is torch.optim.SGD else {}
         self.optimizer = kind(self.model.parameters(), **how, fused=True)  # on a CPU, too
         self.loss, self.objective = loss_of(settings), loss_of(settings)
         self.stepping = self.model

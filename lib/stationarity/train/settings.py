@@ -119,8 +119,7 @@ class LanguageTraining(AnyTraining):
     measure_on: Literal["draws"] = "draws"
     measure_context: Whole = 1  # segments of context that a measured segment is given
 
-    # Always so: constants, and no settings.
-    model: ClassVar[str] = "transformer_xl"
+    model: ClassVar[str] = "transformer_xl"  # always so, as the next two
     followed_epochs: ClassVar[int] = 0
     pretrained: ClassVar[bool] = False
 
