@@ -215,10 +215,12 @@ def made_up(factor=1.0, replicas=8, spectrum=True, **changes):
 
 
 def with_draws_alike(made):
-    """The same run, its spectrum off the modes known exactly."""
+    """Another run as this one, its spectrum off the modes known exactly."""
+    alike, table = Run(made.folder, made.info), made.metrics.copy()
     for name, values in (("rest_node", [0.5, 0.1]), ("rest_weight", [0.1, 0.3])):
-        made.metrics.loc[made.metrics.quantity == name, "value"] = values * 2
-    return made
+        table.loc[table.quantity == name, "value"] = values * 2
+    alike.__dict__.update(settings=made.settings, metrics=table)
+    return alike
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.5])
