@@ -150,13 +150,11 @@ def guesses(run: Run) -> bool:
 def rises(run: Run, seeds: list[Run] | None = None) -> pd.DataFrame:
     """Return the naive norm's rise within each stage but the first, of all seeds of a run.
 
-    Or of those given.
-
     A row a stage: ``rise``, the last quarter's mean over the first's, a geometric mean over
-    the runs of :func:`of_all_seeds`, with ``low`` and ``high`` by Student's t over them, and
-    ``joint_low`` and ``joint_high`` for all stages together. Of one seed the interval is that
-    of the scatter in the two quarters, held for independent, by Student's t with as many
-    degrees of freedom as the quarter with fewer measurements has: NaN of a single one.
+    ``seeds``, by default those of :func:`of_all_seeds`, with ``low`` and ``high`` by Student's
+    t over them, and ``joint_low`` and ``joint_high`` for all stages together. Of one seed the
+    interval is that of the scatter in the two quarters, held for independent, by Student's t
+    with as many degrees of freedom as the quarter with fewer measurements has: NaN of one.
     ``fewest`` is how many that has, and infinite of several seeds, where it does not matter.
     """
     parts = [quarters(one).iloc[1:] for one in seeds or of_all_seeds(run)]
