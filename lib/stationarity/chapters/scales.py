@@ -21,6 +21,7 @@ from .numbers import NUMBERS
 from .sizes import Data, count_entries, data_behind, data_of, net, steps_per_epoch
 
 MATCH = 2.0  # numbers match within this factor: as little is known of the paper's batch size
+GUESSING = 0.99  # of the logarithm of the number of classes: above it a net learned nothing
 DECIDING = "memories"  # the number that a scale model must have in every stage
 BETAS = (0.9, 0.999)  # of Adam, as PyTorch has them by default
 
@@ -95,6 +96,13 @@ def of_run(run: Run) -> pd.DataFrame:
     table["noise_over_signal"] = (inflation / signal).where(noise.notna())
     table["loss_left"] = mean("loss") / math.log(data.classes)
     return table.reset_index()
+
+
+def guesses(run: Run) -> bool:
+    """Return whether a net learned nothing: its last losses are those of guessing."""
+    settled = windows(run, "loss")
+    last = settled[max(settled)].value.mean()
+    return bool(last > GUESSING * math.log(data_behind(run).classes))
 
 
 def matches(mine: pd.Series, paper: pd.Series) -> bool | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from stationarity import theory
 from stationarity.book import results
-from stationarity.chapters import levels, reference
+from stationarity.chapters import levels, reference, scales
 from stationarity.chapters.ch03_imagenet_resnet101 import figures, reading
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
@@ -236,7 +236,7 @@ def test_a_seed_that_learns_nothing_is_told_and_can_be_left_out(tmp_path):
         risen(tmp_path, seed, one, left)
         for seed, (one, left) in enumerate(zip(factors, (0.5, 0.995, 0.98), strict=True))
     ]
-    assert [reading.guesses(one) for one in runs] == [False, True, False]
+    assert [scales.guesses(one) for one in runs] == [False, True, False]
     alive = reading.rises(runs[0], [runs[0], runs[2]])
     assert np.isclose(reading.smallest(alive).value, (1.5 * 1.7) ** 0.5)
     assert reading.smallest(reading.rises(runs[0])) == reading.norm_rise(runs[0])

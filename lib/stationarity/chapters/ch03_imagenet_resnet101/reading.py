@@ -12,12 +12,10 @@ from ...runs.records import Run
 from ...runs.settings import get
 from ...stats.estimate import Estimate, mean_and_error
 from .. import SIZE, levels, quantity, reference
-from ..sizes import data_behind
 
 SQUARE, NAIVE = "regularised_gradient_norm_squared", "gradient_norm_naive"
 # What the numbers of the paper's Figure 1 yield, too.
 READ_OFF = ("gradient_left", "settled_loss_change", "norm_rise")
-GUESSING = 0.99  # of the logarithm of the number of classes: above it a net learned nothing
 FEWEST = 3  # measurements in a quarter of a stage that one run needs for an interval
 FALL = 3  # by which the norm falls in the case `falling`
 # Times the criterion, the change of the loss in the case `cut_early`: the smallest whole
@@ -139,12 +137,6 @@ def quarters(run: Run) -> pd.DataFrame:
             row["fewest"] = min(row["fewest"], len(values))
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def guesses(run: Run) -> bool:
-    """Return whether a net learned nothing: its last losses are those of guessing."""
-    last = max(levels.windows(run, "loss").items())[1].value.mean()
-    return bool(last > GUESSING * math.log(data_behind(run).classes))
 
 
 def rises(run: Run, seeds: list[Run] | None = None) -> pd.DataFrame:
