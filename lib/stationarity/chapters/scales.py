@@ -14,6 +14,7 @@ import pandas as pd
 from ..errors import UsageError
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS
+from ..train.chance_level import NEAR
 from ..train.schedules import learning_rate
 from ..train.settings import AnyTraining, LanguageTraining
 from .levels import stages, windows
@@ -21,7 +22,6 @@ from .numbers import NUMBERS
 from .sizes import Data, count_entries, data_behind, data_of, net, steps_per_epoch
 
 MATCH = 2.0  # numbers match within this factor: as little is known of the paper's batch size
-GUESSING = 0.99  # of the logarithm of the number of classes: above it a net learned nothing
 DECIDING = "memories"  # the number that a scale model must have in every stage
 BETAS = (0.9, 0.999)  # of Adam, as PyTorch has them by default
 
@@ -102,7 +102,7 @@ def guesses(run: Run) -> bool:
     """Return whether a net learned nothing: its last losses are those of guessing."""
     settled = windows(run, "loss")
     last = settled[max(settled)].value.mean()
-    return bool(last > GUESSING * math.log(data_behind(run).classes))
+    return bool(last > (1 - NEAR) * math.log(data_behind(run).classes))
 
 
 def matches(mine: pd.Series, paper: pd.Series) -> bool | None:

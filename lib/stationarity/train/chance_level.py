@@ -3,7 +3,7 @@
 import math
 import warnings
 
-EPOCHS = 4  # with that loss, after which it is told
+EPOCHS, NEAR = 4, 0.01  # with a loss as near to that of guessing, after which it is told
 
 
 def warn(state) -> None:
@@ -16,7 +16,7 @@ def warn(state) -> None:
     if not classes or settings.loss != "cross_entropy" or forgotten < 1 - settings.momentum:
         return
     latest = [row for row in state.rows if row[0] == "train_loss"][-EPOCHS - 1 :]
-    guesses = [abs(row[-2] / math.log(classes) - 1) < 0.01 for row in latest]
+    guesses = [abs(row[-2] / math.log(classes) - 1) < NEAR for row in latest]
     if guesses[-EPOCHS:] == [True] * EPOCHS and guesses[:-EPOCHS] != [True]:
         guessing = f"ln {classes} = {math.log(classes):.2f} nats"
         said = f"For {EPOCHS} epochs the loss has stayed within 1 % of that of guessing,"

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ...runs.metrics import common_rows
 from ...train import ensembles, small
+from ...train.chance_level import NEAR
 from . import nets
 from .arms import FULL, first_arms, interventions, slower
 
@@ -161,7 +162,7 @@ def _stage(task, arms, state, seeds, first, last, full) -> tuple[Tensor, Tensor,
 def _tell_of_guessing(task: Task, arms: Sequence, steps: int, losses: Tensor) -> None:
     """Warn of arms whose losses (arms, members) are that of guessing after a memory or more."""
     settings, guessing = task.settings, math.log(task.widths[-1])
-    near = ((losses / guessing - 1).abs() < 0.01).all(1).tolist()
+    near = ((losses / guessing - 1).abs() < NEAR).all(1).tolist()
     for arm, guesses in zip(arms, near, strict=True):
         memories = arm.rate * arm.decay * steps / (1 - settings.momentum)
         if guesses and memories > 1:
