@@ -79,8 +79,9 @@ register(
     ),
     # So many members that the ledger can judge them; fewer variations, for a small record.
     two_cores=dict(
-        settle=500000, longest=65536, members=56, learning_rates=(0.002, 0.006),
-        batch_sizes=(128,), momenta=(0.0,), weight_decays=(0.0,), burn_in=65536, spacing=0,
+        dataset="cifar10", side=4, examples=1408, settle=500000, longest=65536, members=56,
+        learning_rates=(0.002, 0.006), batch_sizes=(128,), momenta=(0.0,),
+        weight_decays=(0.0,), burn_in=65536, spacing=0,
     ),
     single_gpu=dict(
         dataset="cifar10", hidden=(64,), batch_size=64, learning_rate=0.01, settle=200000,

@@ -48,9 +48,12 @@ _DEEP = ModeStudy(
     weight_decay=0.002, threads=1,
 )  # fmt: skip
 _CONVEX = _DEEP.but(hidden=(), burn_in=8000, weight_decay=0.005)
-_TWO_CORES = dict(burn_in=200000, steps=60000, discarded=10000, replicas=32, measure_every=5000)
+_TWO_CORES = dict(
+    dataset="cifar10", side=4, examples=1408, burn_in=200000, steps=60000, discarded=10000,
+    replicas=32, measure_every=5000,
+)  # fmt: skip
 _SINGLE_GPU = _TWO_CORES | dict(
-    dataset="cifar10", averaged=20000, examples=10000, measure_every=10000, threads=0,
+    side=0, averaged=20000, examples=10000, measure_every=10000, threads=0,
 )  # fmt: skip
 _PAPER = _SINGLE_GPU | dict(examples=0, burn_in=1000000, steps=200000, label_noise=0.0, draws=8)
 _scales = dict(two_cores=_TWO_CORES, single_gpu=_SINGLE_GPU, paper=_PAPER)
