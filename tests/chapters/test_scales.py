@@ -58,6 +58,41 @@ def test_a_scale_model_has_the_memories_of_the_paper(tmp_path, factor, said):
     assert scales.kind(run_of(tmp_path, "little_decay")) == "analogue"
 
 
+def test_small_nets_have_the_numbers_of_the_part_in_which_they_are_followed(tmp_path):
+    settings = get("deep_modes", "two-cores").but(learning_rate=0.03, steps=11000)
+    (row,) = scales.of_settings(settings).itertuples()
+    assert row.memories == pytest.approx(0.03 * 0.002 * (11000 - settings.discarded) / 0.1)
+    assert row.examples == pytest.approx(1408 / ((48 + 1) * 32 + (32 + 1) * 10))
+    assert np.isnan(row.order)  # its minibatches are independent
+
+    info = {"experiment": "deep_modes", "scale": "paper", "settings": settings.plain()}
+    found = metrics.rows("eigenvalue", [7, 3], index=[0, 1])
+    found += metrics.rows("replica_loss", np.log(10) * np.array([0.4, 0.6]), member=[0, 1])
+    run = records.write(tmp_path, info, found)
+    (row,) = scales.of_run(run).itertuples()
+    assert row.curvature == pytest.approx(7 * 0.03 / (2 * 1.9))
+    assert row.loss_left == pytest.approx(0.5)
+
+
+def test_of_what_small_nets_follow_the_first_variation_counts(tmp_path):
+    info = {"experiment": "diffusion", "scale": "classroom"}
+    info["settings"] = get("diffusion").plain()
+    found = metrics.rows("loss", [np.log(10)] * 2, of="base", member=[0, 1])
+    found += metrics.rows("loss", [9.0] * 2, of="another", member=[0, 1])
+    assert scales.of_run(records.write(tmp_path, info, found)).loss_left[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1.9, "scale model"), (2.1, "analogue")])
+def test_small_nets_are_held_against_the_run_that_their_settings_name(tmp_path, factor, said):
+    settings, theirs = get("diffusion"), scales.clocks(get("continued", "paper")).memories
+    assert scales.of_paper("diffusion").memories.equals(theirs)
+    decay = settings.weight_decay * theirs[0] / scales.clocks(settings).memories[0]
+    changed = settings.but(weight_decay=factor * decay).plain()
+    info = {"experiment": "diffusion", "scale": "paper", "settings": changed}
+    found = metrics.rows("loss", [1.0], of="base", member=[0])
+    assert scales.kind(records.write(tmp_path, info, found)) == said
+
+
 def test_a_run_with_adam_has_the_clock_of_its_second_moment(tmp_path):
     settings = get("wikitext_transformer_xl", "paper")
     found = scales.of_settings(settings)

@@ -7,6 +7,7 @@ other an *analogue*. Source: our section "Numbers without units" of "What to mea
 import contextlib
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS
 from ..train.chance_level import NEAR
 from ..train.schedules import learning_rate
-from ..train.settings import AnyTraining, LanguageTraining
+from ..train.settings import AnyTraining, SmallNet
 from .levels import stages, windows
 from .numbers import NUMBERS
 from .sizes import Data, count_entries, data_behind, data_of, net, steps_per_epoch
@@ -26,21 +27,30 @@ DECIDING = "memories"  # the number that a scale model must have in every stage
 BETAS = (0.9, 0.999)  # of Adam, as PyTorch has them by default
 
 
-def clocks(settings: AnyTraining) -> pd.DataFrame:
+def _spans(settings) -> list[tuple[float, int]]:
+    """Return the learning rate and the steps of each stage; of small nets, while followed."""
+    if isinstance(settings, SmallNet):
+        return [(settings.learning_rate, settings.followed)]
+    each = steps_per_epoch(settings)
+    rate = partial(learning_rate, settings, total=settings.epochs * each, per_epoch=each)
+    return [(rate(begin * each), (end - begin) * each) for begin, end in stages(settings)]
+
+
+def clocks(settings: AnyTraining | SmallNet) -> pd.DataFrame:
     """Return ``rate`` and the numbers that are clocks, a row a ``stage``.
 
     Memories and angular step need weight decay, and are those of SGD: NaN without. The
-    second moment is Adam's. A text is not shuffled: there is no ``order`` to be seen.
+    second moment is Adam's. Where minibatches are independent, or of a text, which is not
+    shuffled, there is no ``order`` to be seen.
     """
-    per_epoch, rows, sgd = steps_per_epoch(settings), [], settings.optimizer == "sgd"
+    sgd = getattr(settings, "optimizer", "sgd") == "sgd"
     beta = settings.momentum if sgd else BETAS[0]
-    shuffled = not isinstance(settings, LanguageTraining)
-    for number, (begin, end) in enumerate(stages(settings), start=1):
-        rate = learning_rate(
-            settings, begin * per_epoch, settings.epochs * per_epoch, per_epoch
-        )
-        forgetting, steps = rate * settings.weight_decay / (1 - beta), (end - begin) * per_epoch
-        changing = settings.schedule == "cosine" and not settings.followed_epochs
+    shuffled = getattr(settings, "sampling", "") == "reshuffled"
+    changing = isinstance(settings, AnyTraining) and settings.schedule == "cosine"
+    changing = changing and not settings.followed_epochs
+    rows = []
+    for number, (rate, steps) in enumerate(_spans(settings), start=1):
+        forgetting = rate * settings.weight_decay / (1 - beta)
         if not sgd or not forgetting or changing:
             forgetting = math.nan
         row = {
@@ -48,14 +58,14 @@ def clocks(settings: AnyTraining) -> pd.DataFrame:
             "rate": rate,
             "memories": forgetting * steps,
             "angular_step": math.sqrt(2 * forgetting),
-            "order": (1 - beta) * per_epoch if shuffled else math.nan,
+            "order": (1 - beta) * steps_per_epoch(settings) if shuffled else math.nan,
             "second_moment": math.nan if sgd else (1 - BETAS[1]) * steps,
         }
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def of_settings(settings: AnyTraining, data: Data | None = None) -> pd.DataFrame:
+def of_settings(settings: AnyTraining | SmallNet, data: Data | None = None) -> pd.DataFrame:
     """Return the numbers that settings decide, a row a stage: see :data:`NUMBERS`.
 
     Those of :func:`clocks`, and ``examples``, of the settings' whole dataset or of ``data``;
@@ -67,12 +77,33 @@ def of_settings(settings: AnyTraining, data: Data | None = None) -> pd.DataFrame
     return table.reindex(columns=["stage", *NUMBERS])
 
 
+def of_paper(name: str) -> pd.DataFrame | None:
+    """Return what the settings decide of the paper's run that an experiment is to model.
+
+    That is the experiment at the scale ``paper``; of a study of small nets, the run that
+    its settings name. None where there is none.
+    """
+    scales = EXPERIMENTS[name]
+    named = getattr(scales["classroom"], "paper_run", name)
+    paper = EXPERIMENTS[named].get("paper")
+    return of_settings(paper) if isinstance(paper, AnyTraining) else None
+
+
+def _measured(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
+    """Return what was measured while a stage was settled; of small nets, while followed."""
+    if not isinstance(run.settings, SmallNet):
+        return windows(run, quantity)
+    rows = run.series(quantity)
+    return {1: rows[rows.of.isna() | rows.of.eq(rows.of[0])]}  # not of variations
+
+
 def of_run(run: Run) -> pd.DataFrame:
     """Return all the numbers of a run, a row a stage; NaN where a number was not measured.
 
-    Those that are measured are means over the settled part of the stage. A signal that is
-    not seen above zero, an unbiased square below it, has infinite noise over it. The top
-    curvature of a run that is followed is that of the directions that it is followed along.
+    Those that are measured are means over the settled part of the stage, or while small
+    nets are followed. A signal that is not seen above zero, an unbiased square below it, has
+    infinite noise over it. The top curvature of a run that is followed is that of the
+    directions that it is followed along.
     """
     settings, data = run.settings, data_behind(run)
     table = of_settings(settings, data).set_index("stage")
@@ -80,21 +111,22 @@ def of_run(run: Run) -> pd.DataFrame:
     def mean(quantity: str, of: Callable = np.asarray) -> pd.Series:
         means = {}
         with contextlib.suppress(UsageError):  # not measured, or not often enough
-            means = {n: of(part.value).mean() for n, part in windows(run, quantity).items()}
+            means = {n: of(part.value).mean() for n, part in _measured(run, quantity).items()}
         return pd.Series(means, dtype=float).reindex(table.index)
 
     noise, square = mean("noise_norm") ** 2, mean("gradient_norm_squared")
     inflation, signal = mean("gradient_norm_naive", np.square) - square, square.clip(lower=0)
     rates = clocks(settings).rate.to_numpy()
-    if settings.optimizer == "sgd":
+    if getattr(settings, "optimizer", "sgd") == "sgd":
         top = (
             run.series("eigenvalue").value.max() if run.has("eigenvalue") else mean("sharpness")
         )
         table["curvature"] = top * rates / (2 * (1 + settings.momentum))
-    table["clip"] = (settings.clip or math.nan) / (noise + signal) ** 0.5
+    table["clip"] = (getattr(settings, "clip", 0.0) or math.nan) / (noise + signal) ** 0.5
     table["noise_scale"] = noise / signal
     table["noise_over_signal"] = (inflation / signal).where(noise.notna())
-    table["loss_left"] = mean("loss") / math.log(data.classes)
+    loss = mean("replica_loss" if run.has("replica_loss") else "loss")
+    table["loss_left"] = loss / math.log(data.classes)
     return table.reset_index()
 
 
@@ -119,13 +151,13 @@ def matches(mine: pd.Series, paper: pd.Series) -> bool | None:
 
 def kind(run: Run) -> str:
     """Return what a run is to the paper's: ``paper``, ``scale model`` or ``analogue``."""
-    if run.scale == "paper":
+    settings, paper = run.settings, of_paper(run.name)
+    if run.scale == "paper" and not isinstance(settings, SmallNet):
         return "paper"
-    paper, settings = EXPERIMENTS[run.name].get("paper"), run.settings
-    if paper is None or not isinstance(settings, AnyTraining) or settings.control:
+    if paper is None or getattr(settings, "control", False):
         return "analogue"
-    mine, theirs = (clocks(one)[DECIDING] for one in (settings, paper))
-    return "scale model" if matches(mine, theirs) else "analogue"
+    same = matches(clocks(settings)[DECIDING], paper[DECIDING])
+    return "scale model" if same else "analogue"
 
 
 def _number(value: float) -> str:

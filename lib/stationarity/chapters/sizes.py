@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .. import nets
-from ..train.settings import LanguageTraining, Training
+from ..train.settings import AnyTraining, LanguageTraining, SmallNets
 
 if TYPE_CHECKING:
     from ..runs.records import Run
@@ -47,13 +47,14 @@ PARTS = {
 def data_of(settings) -> Data:
     """Return the size of the settings' dataset as they use it, of the hub's files.
 
-    Of ``classes`` and ``examples``, or ``tokens``, what the settings have counts.
+    Of ``classes``, ``side`` and ``examples``, or ``tokens``, what the settings have counts.
     """
     data = DATA[settings.dataset]
     classes = getattr(settings, "classes", 0) or data.classes
     used = getattr(settings, "examples", 0) or getattr(settings, "tokens", 0)
     examples, tests = (round(many * classes / data.classes) for many in data[:2])
-    return data._replace(examples=used or examples, tests=tests, classes=classes)
+    size = getattr(settings, "side", 0) or data.size
+    return data._replace(examples=used or examples, tests=tests, classes=classes, size=size)
 
 
 def data_behind(run: "Run") -> Data:
@@ -85,7 +86,7 @@ class _Undrawn(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def net(settings: Training | LanguageTraining, words: int = 0, device="meta") -> nn.Module:
+def net(settings: AnyTraining | SmallNets, words: int = 0, device="meta") -> nn.Module:
     """Return the settings' model for their data, in training mode, without loading these.
 
     It has no numbers where the device is ``meta``. ``words`` is a vocabulary's size, if not
@@ -95,6 +96,9 @@ def net(settings: Training | LanguageTraining, words: int = 0, device="meta") ->
     vocabulary = range(words or like.classes)
     shapes_only = _Undrawn() if device == "meta" else contextlib.nullcontext()
     with torch.random.fork_rng(devices=[]), torch.device(device), shapes_only:
+        if isinstance(settings, SmallNets):
+            pixels = like.channels * like.size**2
+            return nets.mlp((pixels, *settings.hidden, like.classes))
         model = nets.build(settings, SimpleNamespace(vocabulary=vocabulary, **like._asdict()))
     return model.train()
 

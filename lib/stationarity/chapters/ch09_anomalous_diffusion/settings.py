@@ -13,6 +13,7 @@ class DiffusionStudy(SmallNet):
     """Settings of small nets that settle, and go on with settings varied one at a time."""
 
     study: ClassVar[str] = "chapters.ch09_anomalous_diffusion.study:diffusion"
+    paper_run: ClassVar[str] = "continued"  # that these nets would be models of
 
     side: Whole = 0  # pixels a side that images are averaged down to; 0: as they are
     settle: Count  # steps at these settings before anything else

@@ -13,6 +13,7 @@ class ModeStudy(SmallNet):
     """Settings of replicas that branch from a trained net and are followed by mode."""
 
     study: ClassVar[str] = "chapters.ch12_deep_network.study:followed_modes"
+    paper_run: ClassVar[str] = "continued"  # that these nets would be models of
 
     side: Whole = 0  # pixels a side that images are averaged down to; 0: as they are
     burn_in: Whole  # steps of the one net before the replicas branch
@@ -39,6 +40,7 @@ class ModeStudy(SmallNet):
             )
         return self
 
+    followed = property(lambda self: self.steps - self.discarded)  # steps of a replica
     total_steps = property(lambda self: self.burn_in + self.replicas * self.steps)
 
 
