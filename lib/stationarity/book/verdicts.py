@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from .. import launch
 from ..chapters import plots, quantities, scales
 from ..chapters.ch03_imagenet_resnet101 import reading
-from ..chapters.ch13_two_clocks import reading as two_clocks
+from ..chapters.ch13_two_clocks import figure_1
 from ..errors import UsageError
 from ..runs import records
 from ..runs.records import Run
@@ -216,8 +216,8 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> list[str]:
     if evidence.experiment == "imagenet_resnet" and evidence.quantity in reading.READ_OFF:
         paper = quantity(reading.figure_1())._asdict()
         asked += f" The paper's Figure 1: {estimate_text(paper)}."
-    if evidence.quantity == two_clocks.settling_ratio.__name__:
-        paper = two_clocks.paper_ratios().items()
+    if of_paper := figure_1.BY_QUANTITY.get(evidence.quantity):
+        paper = of_paper().items()
         said = (f"{k}: {estimate_text(v._asdict())}, *{criterion.judge(v)}*" for k, v in paper)
         asked += f" The paper's Figure 1, by the same fit: {'; '.join(said)}."
     lines = [asked]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from stationarity.chapters.ch13_two_clocks import nets, reading, relaxation, study
+from stationarity.chapters.ch13_two_clocks import figure_1, nets, reading, relaxation, study
 from stationarity.chapters.ch13_two_clocks.arms import FULL, first_arms, interventions
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
@@ -251,10 +251,10 @@ def test_a_fit_finds_the_rate_of_a_made_up_curve():
 
 def test_the_interval_of_a_curves_rate_covers_it():
     """Of the size and scatter of stage 2 of the paper's figure."""
-    epochs, norms = reading.paper_stage(2)
+    epochs, norms = figure_1.points(2)
     fitted = relaxation.fit_one(epochs, norms)
-    assert reading.coverage(fitted, epochs, 0.0) >= 0.9
-    assert 0.7 < reading.coverage(fitted, epochs, 0.6) < 0.97
+    assert figure_1.coverage(fitted, epochs, 0.0) >= 0.9
+    assert 0.7 < figure_1.coverage(fitted, epochs, 0.6) < 0.97
 
 
 def test_a_factor_is_that_of_a_made_up_curve():
@@ -320,6 +320,31 @@ def test_the_ratio_is_that_of_the_rates_and_its_cases_are_apart(made_up):
     assert known.low < 1 < known.high
 
 
+def test_the_decays_clock_explains_a_rise_at_its_rate_and_nothing_without_decay(made_up):
+    known = reading.settling_share(made_up, "predicted")
+    assert 0.85 < reading.settling_share(made_up).low < known.high <= 1
+    assert reading.settling_share(made_up, "fourfold").high < known.low - 0.2
+    bare = reading.settling_share(made_up, "no_decay")
+    assert bare.low < 0.05 and bare.high < 0.1
+
+
+def test_a_fall_at_the_decays_rate_is_no_rise():
+    times = np.arange(40.0)
+    curves = np.stack([1 - np.exp(-0.1 * times), np.exp(-0.1 * times), times])
+    curves += np.random.default_rng(0).normal(0, 1e-6, curves.shape)
+    found = relaxation.explained(times, curves, 0.1)
+    correlation = np.corrcoef(times, np.exp(-0.1 * times))[0, 1]
+    assert found == pytest.approx([1, -1, correlation**2], abs=1e-4)
+
+
+def test_the_share_of_the_papers_curve_is_that_of_its_points():
+    found = figure_1.shares()["stage 2, batches of 256"]
+    epochs, norms = figure_1.points(2)
+    shape = np.exp(-figure_1.predicted_rates()[2, 256] * epochs)
+    assert found.value == pytest.approx(np.corrcoef(norms, shape)[0, 1] ** 2)
+    assert found.low < found.value < found.high
+
+
 def test_the_shares_of_a_rise_add_up_and_rates_that_follow_decay_have_the_power_one(made_up):
     assert sum(share.value for share in reading.shares(made_up).values()) == pytest.approx(1)
     assert reading.power_of_decay(made_up).value == pytest.approx(1, abs=0.2)
@@ -371,7 +396,7 @@ def test_a_rise_is_that_of_the_means_over_quarters(made_up):
 
 
 def test_the_papers_stages_are_thirty_epochs_each():
-    epochs, norms = reading.paper_stage(2)
+    epochs, norms = figure_1.points(2)
     assert list(epochs[[0, -1]]) == [0.5, 29.5]
     assert norms[0] == pytest.approx(0.2168)
 
@@ -383,12 +408,12 @@ def test_a_curve_is_half_way_when_its_rate_says_so(made_up):
 
 
 def test_the_papers_rates_are_over_what_is_predicted():
-    fitted = {2: relaxation.fit_one(*reading.paper_stage(2))}
-    table = reading.paper_rates(fitted, {(2, 256): 0.1, (2, 128): 0.2})
+    fitted = {2: relaxation.fit_one(*figure_1.points(2))}
+    table = figure_1.rates(fitted, {(2, 256): 0.1, (2, 128): 0.2})
     assert table.ratio.tolist() == pytest.approx([fitted[2].rate.value / r for r in (0.1, 0.2)])
     assert table.memories.tolist() == pytest.approx([1.5, 3])
-    assert reading.paper_predictions()[2, 256] == pytest.approx(2 * 0.01 * 1e-4 / 0.1 * 5004)
-    found = reading.paper_ratios()["stage 2, batches of 256"]
-    assert found == pytest.approx(fitted[2].rate / reading.paper_predictions()[2, 256])
-    scatter = reading.one_number(fitted, {2: 0.1})["stage 2"]
+    assert figure_1.predicted_rates()[2, 256] == pytest.approx(2 * 0.01 * 1e-4 / 0.1 * 5004)
+    found = figure_1.ratios()["stage 2, batches of 256"]
+    assert found == pytest.approx(fitted[2].rate / figure_1.predicted_rates()[2, 256])
+    scatter = figure_1.one_number(fitted, {2: 0.1})["stage 2"]
     assert scatter.min() == scatter["exponential, three numbers"]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from ...runs.records import Run
 from ...stats.estimate import Estimate
 from ..plots import DASHED, DOTTED, THEORY, THRESHOLD, band, intervals, legend_above, panels
-from . import reading, relaxation
+from . import figure_1, reading, relaxation
 from .arms import FULL, HELD, NO_DECAY, RATE_HELD
 from .reading import NORM
 
@@ -20,7 +20,7 @@ def paper(predicted: dict[int, float], fitted: dict[int, relaxation.Curve]) -> F
     """
     figure, (row,) = panels(1, 2, sharey=True)
     for axes, stage in zip(row, predicted, strict=True):
-        epochs, norms = reading.paper_stage(stage)
+        epochs, norms = figure_1.points(stage)
         axes.plot(epochs, norms, "o", color="C1", label="the paper's points")
         axes.plot(epochs, fitted[stage].fitted, color="C0", label="rate fitted")
         shapes = np.stack([np.ones_like(epochs), np.exp(-predicted[stage] * epochs)], 1)

@@ -5,13 +5,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...runs.records import Run
-from ...runs.settings import get
 from ...stats.estimate import Estimate
 from ...stats.trends import slope_weights
-from .. import quantity, reference, scales
-from ..levels import stages
+from .. import quantity
 from . import relaxation
-from .arms import FULL, HELD, PLAIN, Arm, first_arms, interventions, slower
+from .arms import FULL, HELD, NO_DECAY, PLAIN, Arm, first_arms, interventions, slower
 
 NORM = "gradient_norm"
 SKIPPED = 1 / 20  # of a stage, left out of fits: the loss settles in it
@@ -23,8 +21,6 @@ PARTS = {  # of a rise; each a quantity, or one over another
     "1/‖w‖": ("normalised_norm", "angular_norm"),
     "noise": ("noise_norm",),
 }
-PAPER_STAGES = (2, 3)  # of Figure 1, after a drop
-PAPER_BATCHES = (128, 250, 256)  # that the authors' code names for its net, by command
 QUARTERS = (0, 0.25), (0.75, 1)  # of a stage, which a rise compares
 
 
@@ -221,109 +217,38 @@ def settling_ratio(run: Run, case: str = "", skipped: float = SKIPPED) -> Estima
     Fitted is N = level - rise exp(-rate t), for each member, to the second stage of the
     first arm but for its first part, by default ``SKIPPED``.
     """
+    steps, values, predicted = _of_first_arm(run, case, skipped)
+    return Estimate.mean(relaxation.fit(steps, values).rate / predicted)
+
+
+def _of_first_arm(run: Run, case: str, skipped: float) -> tuple[NDArray, NDArray, float]:
+    """Return steps and norms of the first arm, or made up with its scatter, and its rate."""
     arm = rate_arms(run)[0]
     steps, values = settled_curves(run, arm.name, skipped)
-    fitted, predicted = relaxation.fit(steps, values), 2 * forgetting(run, arm)
+    predicted = 2 * forgetting(run, arm)
     if case:
+        fitted = relaxation.fit(steps, values)
         passed = np.exp(-SPEEDS[case] * predicted * (steps - steps[0]))
         ideal = fitted.level[:, None] - fitted.rise[:, None] * passed
-        fitted = relaxation.fit(steps, ideal + values - fitted.curve)
-    return Estimate.mean(fitted.rate / predicted)
+        values = ideal + values - fitted.curve
+    return steps, values, predicted
 
 
-def _epochs(stage: int) -> tuple[float, float]:
-    """Return the epochs between which a stage of the paper's run lies."""
-    return stages(get("imagenet_resnet", "paper"))[stage - 1]
+@quantity(
+    "of one number, by Student's t over seeds",
+    within=(-1.0, 1.0),
+    no_decay="the nets of the run whose decay was switched off at the drop",
+    fourfold=MADE_UP.format("four times"),
+    predicted=MADE_UP.format("just"),
+)
+def settling_share(run: Run, case: str = "") -> Estimate:
+    """The share of a gradient norm's variance after a drop that the clock of decay explains.
 
-
-def paper_stage(stage: int, place: float = 0.5) -> tuple[NDArray, NDArray]:
-    """Return the epochs since a stage of the paper's Figure 1 began, and its norms.
-
-    When in its epoch a point was measured is not known: ``place`` of it is assumed.
+    Its curve is level - rise exp(-2 eta lambda t / (1 - beta)): level and rise are fitted to
+    each member, the rate is not. A share has the sign of the rise.
     """
-    curve, (begin, end) = reference("zhang2022-figure1"), _epochs(stage)
-    inside = curve[(curve.epoch >= begin) & (curve.epoch < end)]
-    return inside.epoch.to_numpy() - begin + place, inside.gradient_norm.to_numpy()
-
-
-def paper_predictions() -> dict[tuple[int, int], float]:
-    """Return 2 eta lambda / (1 - beta) an epoch, for each (stage, batch size) of the paper."""
-    authors, predicted = get("imagenet_resnet", "paper"), {}
-    for stage in PAPER_STAGES:
-        for size in PAPER_BATCHES:
-            clock = scales.clocks(authors.but(batch_size=size)).set_index("stage")
-            predicted[stage, size] = 2 * clock.memories[stage] / np.ptp(_epochs(stage))
-    return predicted
-
-
-def paper_ratios() -> dict[str, Estimate]:
-    """Return :func:`settling_ratio` of the paper's Figure 1, by stage and batch size."""
-    fitted = {stage: relaxation.fit_one(*paper_stage(stage)).rate for stage in PAPER_STAGES}
-    return {
-        f"stage {stage}, batches of {size}": fitted[stage] / rate
-        for (stage, size), rate in paper_predictions().items()
-    }
-
-
-def paper_rates(fitted: dict, predicted: dict) -> pd.DataFrame:
-    """Return the paper's rates as :func:`rates` does ours, a row a stage and batch size.
-
-    ``fitted`` has a curve for each stage, ``predicted`` a rate an epoch for each (stage,
-    batch size). ``factor`` is the level over the value at the drop, with its interval,
-    where the rate is the predicted one and both are fitted.
-    """
-    rows = []
-    for (stage, size), rate in predicted.items():
-        epochs, norms = paper_stage(stage)
-        ideal = relaxation.fit(epochs, relaxation.sphere(rate / 2 * epochs) ** -2).rate[0]
-        if ideal * np.ptp(epochs) < 2 * relaxation.RATES[0]:
-            ideal = np.nan  # a straight line, or one that bends upwards
-        row = {"arm": f"paper, stage {stage}, batches of {size}", "predicted": rate}
-        row |= dict(zip(("ratio", "low", "high"), fitted[stage].rate / rate))
-        factor = relaxation.factor(epochs, norms, rate)
-        row |= dict(zip(("factor", "factor_low", "factor_high"), factor, strict=True))
-        memories = rate / 2 * np.ptp(_epochs(stage))
-        rows.append(row | {"memories": memories, "sphere": ideal / rate})
-    return pd.DataFrame(rows)
-
-
-def one_number(fitted: dict, rates: dict) -> pd.DataFrame:
-    """Return the scatter of the paper's points about curves whose rate is predicted.
-
-    Their root mean square residual; a row a curve, a column a stage: ``rates`` has one an
-    epoch for each. The level alone is fitted, or a constant, too; last stands the fit of
-    three numbers.
-    """
-    scatter = {}
-    for stage, rate in rates.items():
-        epochs, norms = paper_stage(stage)
-        sphere = relaxation.sphere(rate / 2 * epochs)
-        shapes = {
-            "exponential from level/√10": [1 - (1 - 0.1**0.5) * np.exp(-rate * epochs)],
-            "‖w‖⁻² on the sphere": [sphere**-2],
-            "‖w‖⁻² on the sphere, and a constant": [sphere**-2, np.ones_like(epochs)],
-        }
-        by_curve = {}
-        for name, shape in shapes.items():
-            basis = np.transpose(shape)
-            rest = norms - basis @ (np.linalg.pinv(basis) @ norms)
-            by_curve[name] = np.sqrt(np.mean(rest**2))
-        by_curve["exponential, three numbers"] = fitted[stage].scatter
-        scatter[f"stage {stage}"] = by_curve
-    return pd.DataFrame(scatter)
-
-
-def coverage(fitted: relaxation.Curve, epochs: NDArray, lag: float) -> float:
-    """Return how often a rate's interval holds it, in a hundred curves like a fitted one.
-
-    Their scatter is Gaussian, as large as that of the paper's stage, and that of successive
-    points has the correlation ``lag``.
-    """
-    rng, covered = np.random.default_rng(0), []
-    for _ in range(100):
-        noise = rng.normal(0, fitted.scatter, len(epochs))
-        for k in range(1, len(noise)):
-            noise[k] = lag * noise[k - 1] + np.sqrt(1 - lag**2) * noise[k]
-        rate = relaxation.fit_one(epochs, fitted.fitted + noise).rate
-        covered.append(rate.low < fitted.rate.value < rate.high)
-    return float(np.mean(covered))
+    made_up = case if case in SPEEDS else ""
+    steps, values, predicted = _of_first_arm(run, made_up, SKIPPED)
+    if case == "no_decay":
+        steps, values = settled_curves(run, NO_DECAY)
+    return Estimate.mean(relaxation.explained(steps, values, predicted))

@@ -93,6 +93,24 @@ def fit_one(times: ArrayLike, curve: ArrayLike, seed: int = 0) -> Curve:
     return Curve(rate, level, lag, float(rest.std()), fitted.curve[0])
 
 
+def explained(times: ArrayLike, curves: ArrayLike, rate: float) -> NDArray:
+    """Return the share of the variance of curves (R, n) that a rise at a given rate explains.
+
+    That of level - rise exp(-rate t), level and rise fitted by least squares: the square of
+    a correlation. It is negative where the fitted rise is.
+
+    >>> times = np.arange(20)
+    >>> curve = np.exp(-0.2 * times)
+    >>> explained(times, [3 - curve, curve], 0.2).round(3).tolist()
+    [1.0, -1.0]
+    """
+    times, curves = np.asarray(times, float), np.atleast_2d(np.asarray(curves, float))
+    shape = -np.exp(-rate * (times - times[0]))
+    shape, curves = shape - shape.mean(), curves - curves.mean(1, keepdims=True)
+    along = curves @ shape
+    return along * abs(along) / (shape @ shape * (curves**2).sum(1))
+
+
 def factor(times: ArrayLike, curve: ArrayLike, rate: float, seed: int = 0) -> Estimate:
     """Return the level over the value at time zero of a curve that relaxes at a rate.
 
