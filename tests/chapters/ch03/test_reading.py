@@ -220,7 +220,7 @@ def test_a_rise_is_that_of_all_seeds_and_the_first_stage_does_not_count(tmp_path
     for run in runs:
         table = reading.rises(run)
         assert table.stage.tolist() == [2, 3]
-        assert np.allclose(table.rise, np.prod(factors, axis=0)[1:] ** (1 / 3))
+        assert np.allclose(table.value, np.prod(factors, axis=0)[1:] ** (1 / 3))
         found = reading.norm_rise(run)
         logarithms = np.log([one[2] for one in factors])
         margin = 4.303 * logarithms.std(ddof=1) / 3**0.5  # Student's t, 2 degrees of freedom
@@ -228,6 +228,65 @@ def test_a_rise_is_that_of_all_seeds_and_the_first_stage_does_not_count(tmp_path
         assert found.low > 1
         assert np.isclose(reading.norm_rise(run, "halving").value, 0.5)
         assert np.isclose(reading.norm_rise(run, "doubling").value, 2)
+
+
+def written_stages(folder, seed, norms, losses):
+    """A run of a seed with one norm in each stage, and a loss that moves along each stage."""
+    given = get("imagenet_resnet").but(epochs=60, drops=(20, 40), seed=seed)
+    epochs = np.arange(1, 61)
+    stage, passed = np.divmod(epochs - 1, 20)
+    loss = np.log(10) * (1 - 0.5 * (epochs > 1)) + np.array(losses)[stage] * passed / 19
+    rows = metrics.rows("gradient_norm_naive", np.array(norms)[stage], step=epochs, epoch=float)
+    rows += metrics.rows("loss", loss, step=epochs, epoch=float)
+    info = records.new_info("imagenet_resnet", "classroom", given, "0" * 12, "cpu")
+    (folder / str(seed)).mkdir(parents=True)
+    return records.write(folder / str(seed), info | {"status": "complete"}, rows)
+
+
+def test_a_level_is_over_that_of_the_first_stage_of_each_seed(tmp_path):
+    norms = [(2.0, 3.0, 1.8), (1.0, 1.6, 0.8), (1.0, 1.5, 0.9)]
+    runs = [written_stages(tmp_path, k, one, (0, 0, 0)) for k, one in enumerate(norms)]
+    table, found = reading.level_ratios(runs[0]), reading.norm_level(runs[0])
+    last = np.log([0.9, 0.8, 0.9])
+    assert table.stage.tolist() == [2, 3]
+    assert np.allclose(table.value, [(1.5 * 1.6 * 1.5) ** (1 / 3), np.exp(last.mean())])
+    margin = 4.303 * last.std(ddof=1) / 3**0.5  # Student's t, 2 degrees of freedom
+    assert np.isclose(found.value, np.exp(last.mean()))
+    assert np.isclose(found.low, np.exp(last.mean() - margin), rtol=1e-3)
+    assert found.high > np.exp(last.mean() + margin)  # jointly
+    falling = reading.norm_level(runs[0], "as_on_a_quadratic")
+    assert np.isclose(falling.value, 0.1)  # the root of a hundredth
+    assert np.isclose(reading.norm_level(runs[0], "even").value, 1)
+
+
+def test_the_level_of_one_seed_has_the_scatter_of_its_quarters(tmp_path):
+    run = risen(tmp_path, 0, (1.0, 1.0, 3.0))  # in its last stage quarters of 1, 1, 1 and 3
+    found = reading.level_ratios(run).iloc[-1]
+    error = (1 / 2) / 1.5  # their standard deviation is 1
+    assert np.isclose(found.value, 1.5)
+    assert np.isclose(np.log(found.high / 1.5), 3.182 * error, rtol=1e-3)  # 3 degrees
+
+
+def test_a_loss_that_rises_in_a_later_stage_is_told_from_one_that_falls(tmp_path):
+    losses = [(0, 0.1, -0.1), (0, 0.11, -0.1), (0, 0.09, -0.1)]
+    runs = [written_stages(tmp_path, k, (1, 1, 1), one) for k, one in enumerate(losses)]
+    each = [levels.loss_change(one).value[1] for one in runs]
+    found = reading.loss_rise(runs[0])
+    assert np.isclose(found.value, np.mean(each)) and found.value > 0.05
+    assert found.low < found.value < found.high
+    assert np.isclose(reading.loss_rise(runs[0], "flat").value, 0)
+    assert np.isclose(reading.loss_rise(runs[0], "rising").value, 0.2)
+    alone = written_stages(tmp_path / "alone", 0, (1, 1, 1), (0, -0.1, 0.1))
+    assert np.isclose(reading.loss_rise(alone).value, levels.loss_change(alone).value[2])
+
+
+def test_the_shape_has_all_parts_of_the_later_stages(tmp_path):
+    table = reading.shape(reading.figure_1())
+    assert table.index.tolist() == [2, 3]
+    assert set(table.columns.get_level_values(0)) == {"rise", "level", "loss change"}
+    least = table.xs("value", axis=1, level=1).min()
+    assert np.isclose(least.rise, reading.norm_rise(reading.figure_1()).value)
+    assert np.isclose(least.level, reading.norm_level(reading.figure_1()).value)
 
 
 def test_a_seed_that_learns_nothing_is_told_and_can_be_left_out(tmp_path):

@@ -5,17 +5,19 @@ import math
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...runs import metrics, records
 from ...runs.records import Run
 from ...runs.settings import get
 from ...stats.estimate import Estimate, mean_and_error
-from .. import SIZE, levels, quantity, reference
+from .. import SIZE, levels, quantity, reference, scales
 
 SQUARE, NAIVE = "regularised_gradient_norm_squared", "gradient_norm_naive"
 # What the numbers of the paper's Figure 1 yield, too.
-READ_OFF = ("gradient_left", "settled_loss_change", "norm_rise")
+READ_OFF = ("gradient_left", "settled_loss_change", "norm_rise", "norm_level", "loss_rise")
+ENDS = ["value", "low", "high", "joint_low", "joint_high"]
 FEWEST = 3  # measurements in a quarter of a stage that one run needs for an interval
 FALL = 3  # by which the norm falls in the case `falling`
 # Times the criterion, the change of the loss in the case `cut_early`: the smallest whole
@@ -139,52 +141,96 @@ def quarters(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _over_seeds(stages, values: NDArray, error, degrees) -> pd.DataFrame:
+    """Return means over seeds of numbers (seeds, stages), with intervals by Student's t.
+
+    A row a stage: ``stage``, ``value``, ``low``, ``high``, and ``joint_low`` and
+    ``joint_high`` for all stages together. Of one seed they are those of its ``error``.
+    """
+    if len(values) == 1:
+        each, joint = (Estimate.of(values[0], error, degrees, n) for n in (1, len(stages)))
+    else:
+        each, joint = (Estimate.mean(values, n) for n in (1, len(stages)))
+    columns = dict(zip(("value", "low", "high"), each, strict=True))
+    return pd.DataFrame({"stage": stages} | columns).assign(
+        joint_low=joint.low, joint_high=joint.high
+    )
+
+
 def rises(run: Run, seeds: list[Run] | None = None) -> pd.DataFrame:
     """Return the naive norm's rise within each stage but the first, of all seeds of a run.
 
-    A row a stage: ``rise``, the last quarter's mean over the first's, a geometric mean over
-    ``seeds``, by default those of :func:`of_all_seeds`, with ``low`` and ``high`` by Student's
-    t over them, and ``joint_low`` and ``joint_high`` for all stages together. Of one seed the
-    interval is that of the scatter in the two quarters, held for independent, by Student's t
-    with as many degrees of freedom as the quarter with fewer measurements has: NaN of one.
-    ``fewest`` is how many that has, and infinite of several seeds, where it does not matter.
+    The last quarter's mean over the first's, a geometric mean over ``seeds``, by default
+    those of :func:`of_all_seeds`: a table of :func:`_over_seeds`. Of one seed the error is
+    that of the scatter in the two quarters, held for independent, with as many degrees of
+    freedom as the quarter with fewer measurements has: NaN of one. ``fewest`` is how many
+    that has, and infinite of several seeds, where it does not matter.
     """
     parts = [quarters(one).iloc[1:] for one in seeds or of_all_seeds(run)]
+    first, alone = parts[0], len(parts) == 1
     logarithms = np.log([one["last"] / one["first"] for one in parts])
-    together = len(parts[0])
-    if len(parts) == 1:
-        errors = np.hypot(parts[0].first_error, parts[0].last_error).to_numpy()
-        degrees = parts[0].fewest.to_numpy() - 1
-        each, joint = (Estimate.of(logarithms[0], errors, degrees, n) for n in (1, together))
-    else:
-        each, joint = (Estimate.mean(logarithms, many) for many in (1, together))
-    columns = {"stage": parts[0].stage.to_numpy()}
-    columns["fewest"] = parts[0].fewest.to_numpy() if len(parts) == 1 else math.inf
-    columns |= dict(zip(("rise", "low", "high"), np.exp(each), strict=True))
-    columns |= dict(zip(("joint_low", "joint_high"), np.exp(joint[1:]), strict=True))
-    return pd.DataFrame(columns)
+    errors = np.hypot(first.first_error, first.last_error).to_numpy()
+    table = _over_seeds(first.stage.to_numpy(), logarithms, errors, first.fewest.to_numpy() - 1)
+    table[ENDS] = np.exp(table[ENDS])
+    return table.assign(fewest=first.fewest.to_numpy() if alone else math.inf)
+
+
+def stage_norms(run: Run) -> pd.DataFrame:
+    """Return the mean of the naive norm over each stage, a row a stage.
+
+    ``stage``, ``mean``, and ``error``, the relative standard error of the mean of the
+    stage's four quarters from their scatter.
+    """
+    series, rows = run.series(NAIVE), []
+    for number, (begin, end) in enumerate(levels.stages(run.settings), start=1):
+        passed = (series.epoch - begin) / (end - begin)
+        values = series.value[(passed > 0) & (passed <= 1)]
+        mean, error = mean_and_error(values.groupby(np.ceil(4 * passed[values.index])).mean())
+        rows.append((number, values.mean(), error / mean))
+    return pd.DataFrame(rows, columns=["stage", "mean", "error"])
+
+
+def level_ratios(run: Run) -> pd.DataFrame:
+    """Return the mean naive norm of each later stage over that of the first, of all seeds.
+
+    Geometric means over the seeds: a table of :func:`_over_seeds`. Of one seed the errors
+    are those of :func:`stage_norms`.
+    """
+    parts = [stage_norms(one) for one in of_all_seeds(run)]
+    logarithms = np.log([one["mean"].iloc[1:] / one["mean"].iloc[0] for one in parts])
+    first = parts[0]
+    errors = np.hypot(first.error.iloc[1:], first.error.iloc[0]).to_numpy()
+    table = _over_seeds(first.stage.iloc[1:].to_numpy(), logarithms, errors, 3)
+    table[ENDS] = np.exp(table[ENDS])
+    return table
+
+
+def later_loss_changes(run: Run) -> pd.DataFrame:
+    """Return the :func:`.levels.loss_change` of each stage but the first, of all seeds.
+
+    Means over the seeds: a table of :func:`_over_seeds`. Of one seed the intervals are
+    those of the lines.
+    """
+    seeds = of_all_seeds(run)
+    each = [levels.loss_change(one).set_index("stage").drop(index=1) for one in seeds]
+    stages = each[0].index.to_numpy()
+    if len(seeds) > 1:
+        return _over_seeds(stages, np.array([one.value for one in each]), None, None)
+    joint = levels.loss_change(run, jointly=True).set_index("stage").loc[stages]
+    table = each[0].assign(joint_low=joint.low, joint_high=joint.high)
+    return table.reset_index()[["stage", *ENDS]]
 
 
 def shape(run: Run) -> pd.DataFrame:
-    """Return what Figure 1 shows of a run and its other seeds, a row a stage.
+    """Return what Figure 1 shows of a run and its other seeds, a row a later stage.
 
-    ``rise`` with ``low`` and ``high`` is that of :func:`rises` (NaN in the first stage),
-    ``level`` the mean of the naive norm over that of the first stage, ``loss change`` that
-    of :func:`stationarity.chapters.levels.loss_change`; means over the seeds.
+    ``rise``, ``level`` and ``loss change`` of :func:`rises`, :func:`level_ratios` and
+    :func:`later_loss_changes`, each with its interval, ``low`` and ``high``: columns are
+    pairs, of the part and of the end.
     """
-    seeds, columns = of_all_seeds(run), ["stage", "rise", "low", "high"]
-    rows = []
-    for one in seeds:
-        norms = one.series(NAIVE)
-        for number, (begin, end) in enumerate(levels.stages(one.settings), start=1):
-            inside = norms.value[(norms.epoch > begin) & (norms.epoch <= end)]
-            rows.append({"stage": number, "level": inside.mean()})
-    means = pd.DataFrame(rows).groupby("stage", as_index=False).mean()
-    means["level"] /= means.level.iloc[0]
-    changes = pd.concat([levels.loss_change(one) for one in seeds])
-    changes = changes.groupby("stage").value.mean().rename("loss change")
-    table = means.merge(rises(run)[columns], how="left", on="stage")
-    return table.join(changes, on="stage")[[*columns, "level", "loss change"]]
+    parts = {"rise": rises, "level": level_ratios, "loss change": later_loss_changes}
+    tables = {name: part(run).set_index("stage")[ENDS[:3]] for name, part in parts.items()}
+    return pd.concat(tables, axis=1)
 
 
 @quantity(
@@ -209,16 +255,52 @@ def norm_rise(run: Run, case: str = "") -> Estimate:
             "several seeds."
         )
     if case:
-        made_up = (0.5 if case == "halving" else 2.0) / table.rise
-        ends = ["rise", "low", "high", "joint_low", "joint_high"]
-        table[ends] = table[ends].mul(made_up, axis=0)
+        made_up = (0.5 if case == "halving" else 2.0) / table.value
+        table[ENDS] = table[ENDS].mul(made_up, axis=0)
     return smallest(table)
 
 
 def smallest(table: pd.DataFrame) -> Estimate:
-    """Return the smallest over the stages of :func:`rises`, as :func:`norm_rise` does."""
-    ends = table.rise, table.low, table.joint_high
+    """Return the smallest over the stages of a table, as :func:`norm_rise` does."""
+    ends = table.value, table.low, table.joint_high
     return Estimate(*(float(end.min(skipna=False)) for end in ends))
+
+
+@quantity(
+    "of the smallest over the stages after the first, simultaneous, by Student's t over seeds, "
+    "or of one seed over the quarters of its stages: its lower end needs no correction, its "
+    "upper end is by Bonferroni",
+    within=SIZE,
+    as_on_a_quadratic="a norm that goes with the square root of the step size, as on a "
+    "quadratic, with the scatter of this run's seeds",
+    even="a norm of one level in all stages, with the scatter of this run's seeds",
+)
+def norm_level(run: Run, case: str = "") -> Estimate:
+    """The mean naive norm of a later stage over that of the first, where smallest."""
+    table = level_ratios(run)
+    if case:
+        rates = scales.clocks(run.settings).rate
+        falls = (rates / rates[0]).to_numpy()[1:] ** 0.5 if case == "as_on_a_quadratic" else 1
+        table[ENDS] = table[ENDS].mul(falls / table.value, axis=0)
+    return smallest(table)
+
+
+@quantity(
+    "of the largest over the stages after the first, simultaneous, by Student's t over seeds, "
+    "or of one seed of the line through its settled part: its upper end needs no correction, "
+    "its lower end is by Bonferroni",
+    rising=f"a loss that rises by {STEEPER} times the criterion in each of these stages, with "
+    "the scatter of this run's seeds",
+    flat="a loss that is flat in these stages, with the scatter of this run's seeds",
+)
+def loss_rise(run: Run, case: str = "") -> Estimate:
+    """The change of the loss in a later stage, over what it lost before, where largest."""
+    table = later_loss_changes(run)
+    if case:
+        made_up = STEEPER * levels.STABLE if case == "rising" else 0.0
+        table[ENDS] = table[ENDS].add(made_up - table.value, axis=0)
+    ends = table.value, table.joint_low, table.high
+    return Estimate(*(float(end.max(skipna=False)) for end in ends))
 
 
 def figure_1() -> Run:
