@@ -102,7 +102,7 @@ def test_a_name_that_is_given_anew_leads_to_its_last_value():
         ("page.tabs([run], figures.trajectory)", (f"{MODULE}.figures", "trajectory")),
         ("page.glimpse(figures.sweeps(read.x(run)));", (f"{MODULE}.figures", "sweeps")),
         ("%time\nfigures.sweeps(table)", (f"{MODULE}.figures", "sweeps")),
-        ("read.authors_sweep()", None),
+        ("read.exponents(run)", None),
         ("table.plot()", None),
     ],
 )

@@ -64,6 +64,8 @@ def test_small_nets_have_the_numbers_of_the_part_in_which_they_are_followed(tmp_
     assert row.memories == pytest.approx(0.03 * 0.002 * (11000 - settings.discarded) / 0.1)
     assert row.examples == pytest.approx(1408 / ((48 + 1) * 32 + (32 + 1) * 10))
     assert np.isnan(row.order)  # its minibatches are independent
+    (row,) = scales.of_settings(settings.but(reshuffled=True)).itertuples()
+    assert row.order == pytest.approx(0.1 * (1408 // 128))
 
     info = {"experiment": "deep_modes", "scale": "paper", "settings": settings.plain()}
     found = metrics.rows("eigenvalue", [7, 3], index=[0, 1])

@@ -219,7 +219,7 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> list[str]:
     if of_paper := figure_1.BY_QUANTITY.get(evidence.quantity):
         paper = of_paper().items()
         said = (f"{k}: {estimate_text(v._asdict())}, *{criterion.judge(v)}*" for k, v in paper)
-        asked += f" The paper's Figure 1, by the same fit: {'; '.join(said)}."
+        asked += f" All points of a stage of Figure 1, by their scatter: {'; '.join(said)}."
     lines = [asked]
     for row in rows[rows.role == "claim"].itertuples():
         if row.verdict == NOT_RUN:
@@ -244,7 +244,7 @@ def _lines(evidence: Evidence, rows: pd.DataFrame) -> list[str]:
 def _turn(row, criterion: Criterion) -> str:
     """Say at which criterion a verdict would turn, and which values could have held."""
     said = ""
-    if row.verdict == "holds":
+    if row.verdict == "holds" and math.isfinite(row.margin_low):
         said = f" It holds for a criterion up to {row.margin_low:.3g} times as strict."
     elif row.verdict == "does not hold" and row.margin_low > 0:
         said = f" It would hold for one {1 / row.margin_low:.3g} times as loose."

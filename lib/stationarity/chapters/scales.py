@@ -40,8 +40,8 @@ def clocks(settings: AnyTraining | SmallNet) -> pd.DataFrame:
     """Return ``rate`` and the numbers that are clocks, a row a ``stage``.
 
     Memories and angular step need weight decay, and are those of SGD: NaN without. The
-    second moment is Adam's. Where minibatches are independent, or of a text, which is not
-    shuffled, there is no ``order`` to be seen.
+    second moment is Adam's. Where minibatches are independent, as those of small nets are
+    unless their settings say so, or of a text, which is not shuffled, there is no ``order``.
     """
     sgd = getattr(settings, "optimizer", "sgd") == "sgd"
     beta = settings.momentum if sgd else BETAS[0]
@@ -77,16 +77,21 @@ def of_settings(settings: AnyTraining | SmallNet, data: Data | None = None) -> p
     return table.reindex(columns=["stage", *NUMBERS])
 
 
-def of_paper(name: str) -> pd.DataFrame | None:
-    """Return what the settings decide of the paper's run that an experiment is to model.
+def _paper_settings(name: str) -> AnyTraining | None:
+    """Return the settings of the paper's run that an experiment is to model, or None.
 
     That is the experiment at the scale ``paper``; of a study of small nets, the run that
-    its settings name. None where there is none.
+    its settings name.
     """
-    scales = EXPERIMENTS[name]
-    named = getattr(scales["classroom"], "paper_run", name)
+    named = getattr(EXPERIMENTS[name]["classroom"], "paper_run", name)
     paper = EXPERIMENTS[named].get("paper")
-    return of_settings(paper) if isinstance(paper, AnyTraining) else None
+    return paper if isinstance(paper, AnyTraining) else None
+
+
+def of_paper(name: str) -> pd.DataFrame | None:
+    """Return :func:`of_settings` of the paper's run that an experiment is to model, or None."""
+    paper = _paper_settings(name)
+    return None if paper is None else of_settings(paper)
 
 
 def _measured(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
@@ -151,12 +156,12 @@ def matches(mine: pd.Series, paper: pd.Series) -> bool | None:
 
 def kind(run: Run) -> str:
     """Return what a run is to the paper's: ``paper``, ``scale model`` or ``analogue``."""
-    settings, paper = run.settings, of_paper(run.name)
+    settings, paper = run.settings, _paper_settings(run.name)
     if run.scale == "paper" and not isinstance(settings, SmallNet):
         return "paper"
     if paper is None or getattr(settings, "control", False):
         return "analogue"
-    same = matches(clocks(settings)[DECIDING], paper[DECIDING])
+    same = matches(*(clocks(one)[DECIDING] for one in (settings, paper)))
     return "scale model" if same else "analogue"
 
 

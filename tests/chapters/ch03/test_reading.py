@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from stationarity import theory
-from stationarity.book import results
+from stationarity.book import claims, results
 from stationarity.chapters import levels, reference, scales
 from stationarity.chapters.ch03_imagenet_resnet101 import figures, reading
 from stationarity.errors import UsageError
@@ -230,14 +230,19 @@ def test_a_rise_is_that_of_all_seeds_and_the_first_stage_does_not_count(tmp_path
         assert np.isclose(reading.norm_rise(run, "doubling").value, 2)
 
 
-def written_stages(folder, seed, norms, losses):
-    """A run of a seed with one norm in each stage, and a loss that moves along each stage."""
+def written_stages(folder, seed, norms, losses, signal=None):
+    """A run of a seed with one norm in each stage, and a loss that moves along each stage.
+
+    The unbiased square is ``signal``, or that of the norm.
+    """
     given = get("imagenet_resnet").but(epochs=60, drops=(20, 40), seed=seed)
     epochs = np.arange(1, 61)
     stage, passed = np.divmod(epochs - 1, 20)
     loss = np.log(10) * (1 - 0.5 * (epochs > 1)) + np.array(losses)[stage] * passed / 19
-    rows = metrics.rows("gradient_norm_naive", np.array(norms)[stage], step=epochs, epoch=float)
-    rows += metrics.rows("loss", loss, step=epochs, epoch=float)
+    naive = np.array(norms)[stage]
+    square = naive**2 if signal is None else np.full(len(epochs), signal)
+    values = {"gradient_norm_naive": naive, "gradient_norm_squared": square, "loss": loss}
+    rows = metrics.common_rows(values, step=epochs, epoch=float)
     info = records.new_info("imagenet_resnet", "classroom", given, "0" * 12, "cpu")
     (folder / str(seed)).mkdir(parents=True)
     return records.write(folder / str(seed), info | {"status": "complete"}, rows)
@@ -250,13 +255,28 @@ def test_a_level_is_over_that_of_the_first_stage_of_each_seed(tmp_path):
     last = np.log([0.9, 0.8, 0.9])
     assert table.stage.tolist() == [2, 3]
     assert np.allclose(table.value, [(1.5 * 1.6 * 1.5) ** (1 / 3), np.exp(last.mean())])
-    margin = 4.303 * last.std(ddof=1) / 3**0.5  # Student's t, 2 degrees of freedom
+    error = last.std(ddof=1) / 3**0.5
     assert np.isclose(found.value, np.exp(last.mean()))
-    assert np.isclose(found.low, np.exp(last.mean() - margin), rtol=1e-3)
-    assert found.high > np.exp(last.mean() + margin)  # jointly
-    falling = reading.norm_level(runs[0], "as_on_a_quadratic")
-    assert np.isclose(falling.value, 0.1)  # the root of a hundredth
+    # Student's t with 2 degrees of freedom: of one stage below, of two jointly above.
+    assert np.isclose(found.low, np.exp(last.mean() - 4.303 * error), rtol=1e-3)
+    assert np.isclose(found.high, np.exp(last.mean() + 6.205 * error), rtol=1e-3)
     assert np.isclose(reading.norm_level(runs[0], "even").value, 1)
+
+
+def test_a_quadratic_keeps_its_level_as_far_as_noise_inflates_the_naive_norm(tmp_path):
+    clean = written_stages(tmp_path / "clean", 0, (2.0, 2.0, 2.0), (0, 0, 0))
+    noisy = written_stages(tmp_path / "noisy", 0, (2.0, 2.0, 2.0), (0, 0, 0), signal=1.0)
+    assert np.isclose(reading.norm_level(clean, "as_on_a_quadratic").value, 0.1)
+    expected = ((0.01 + 3) / (1 + 3)) ** 0.5  # of the square of 2 noise has made 3
+    assert np.isclose(reading.norm_level(noisy, "as_on_a_quadratic").value, expected)
+
+
+def test_a_quarter_without_a_measurement_has_no_level(tmp_path):
+    run = written_stages(tmp_path, 0, (1.0, 1.0, 1.0), (0, 0, 0))
+    run.__dict__["metrics"] = run.metrics[~run.metrics.epoch.between(36, 40)]
+    with pytest.raises(UsageError, match="quarter of stage 2: lower measure_every"):
+        reading.norm_level(run)
+    assert reading.shape(run)["level"].isna().all(axis=None)
 
 
 def test_the_level_of_one_seed_has_the_scatter_of_its_quarters(tmp_path):
@@ -271,13 +291,22 @@ def test_a_loss_that_rises_in_a_later_stage_is_told_from_one_that_falls(tmp_path
     losses = [(0, 0.1, -0.1), (0, 0.11, -0.1), (0, 0.09, -0.1)]
     runs = [written_stages(tmp_path, k, (1, 1, 1), one) for k, one in enumerate(losses)]
     each = [levels.loss_change(one).value[1] for one in runs]
-    found = reading.loss_rise(runs[0])
+    found, error = reading.loss_rise(runs[0]), np.std(each, ddof=1) / 3**0.5
     assert np.isclose(found.value, np.mean(each)) and found.value > 0.05
-    assert found.low < found.value < found.high
+    # Student's t with 2 degrees of freedom: of two stages jointly below, of one above.
+    assert np.isclose(found.low, np.mean(each) - 6.205 * error, rtol=1e-3)
+    assert np.isclose(found.high, np.mean(each) + 4.303 * error, rtol=1e-3)
     assert np.isclose(reading.loss_rise(runs[0], "flat").value, 0)
-    assert np.isclose(reading.loss_rise(runs[0], "rising").value, 0.2)
+    assert np.isclose(reading.loss_rise(runs[0], "rising").value, 2 * reading.ROSE)
     alone = written_stages(tmp_path / "alone", 0, (1, 1, 1), (0, -0.1, 0.1))
     assert np.isclose(reading.loss_rise(alone).value, levels.loss_change(alone).value[2])
+
+
+def test_a_rise_of_the_loss_is_judged_by_the_constant_of_its_made_up_case():
+    (piece,) = (
+        one for claim in claims.read() for one in claim.evidence if one.quantity == "loss_rise"
+    )
+    assert piece.criteria[-1].below == reading.ROSE
 
 
 def test_the_shape_has_all_parts_of_the_later_stages(tmp_path):

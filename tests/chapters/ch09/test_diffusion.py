@@ -8,7 +8,12 @@ import pytest
 import stationarity
 import torch
 from matplotlib import pyplot
-from stationarity.chapters.ch09_anomalous_diffusion import figures, reading, study
+from stationarity.chapters.ch09_anomalous_diffusion import (
+    authors_sweep,
+    figures,
+    reading,
+    study,
+)
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
 from stationarity.runs.checkpoints import Place
@@ -225,7 +230,7 @@ def test_a_varied_setting_has_all_its_digits():
 
 def test_memories_are_those_of_the_square_of_a_weight(live):
     """The pairs of the authors' sweep with one number, and this page's settings by hand."""
-    theirs = reading.authors_sweep()
+    theirs = authors_sweep.exponents()
     assert np.allclose(theirs.memories, [5e-4, 1e-3, 5e-3, 0.01, 0.01, 0.05, 0.1, 0.1, 1])
     run = live[0]
     mine = reading.by_memories(run).set_index("variation")
@@ -266,6 +271,21 @@ def test_a_slope_is_that_of_the_exponent_against_the_decades_of_the_effective_ra
     )
 
 
+def test_the_ends_are_of_smaller_rates_and_hold_for_all_of_these_together():
+    rows, powers = [], {"base": 0.1, "learning_rate=0.002": 1.2, "learning_rate=0.0002": 0.6}
+    powers |= {"momentum=0.8": 1.9}  # at the rate at which they settled
+    moved = np.array([-0.1, 0.0, 0.1])  # of the exponent, by member
+    for name, power in powers.items():
+        squares = LAGS ** (power + moved[:, None])
+        where = dict(of=name, member=range(3), index=[0], step=LAGS)
+        rows += metrics.rows("global_displacement_squared", squares[:, None], **where)
+    rates = dict(learning_rates=[0.002, 0.0002], momenta=[0.8], crossed=False)
+    largest, smallest = reading.quenched_ends(made_up(rows, "quenched", **rates))
+    margin = 6.205 * 0.1 / 3**0.5  # Student's t, 2 degrees of freedom, of two jointly
+    assert largest == pytest.approx((1.2, 1.2 - margin, 1.2 + margin), rel=1e-3)
+    assert smallest == pytest.approx((0.6, 0.6 - margin, 0.6 + margin), rel=1e-3)
+
+
 @pytest.mark.parametrize("axis", ["effective rate", "memories"])
 def test_two_decays_lie_on_one_curve_on_the_axis_that_decides(axis):
     def power(rate, decay):
@@ -280,7 +300,7 @@ def test_two_decays_lie_on_one_curve_on_the_axis_that_decides(axis):
 
 
 def grid():
-    return reading.authors_sweep()
+    return authors_sweep.exponents()
 
 
 def test_settings_lie_off_a_curve_by_intervals_that_hold_jointly():
@@ -288,8 +308,8 @@ def test_settings_lie_off_a_curve_by_intervals_that_hold_jointly():
     mine = pd.DataFrame({"memories": [0.001, 0.1, 0.1, 1.0], "value": [0, 0.9, 1.0, 0.5]})
     mine = mine.assign(low=mine.value - 0.08, high=mine.value + 0.08)
     # The curve is at 0.8 in the middle. Alone the first of the two there would be off it.
-    assert reading.off_the_curve(grid, mine, seeds=6) == (3, 1)
-    pairs = reading.equal_memories(grid)
+    assert authors_sweep.off_the_curve(grid, mine, seeds=6) == (3, 1)
+    pairs = authors_sweep.equal_memories(grid)
     assert pairs.gap.tolist() == [pytest.approx(0.2)]
     assert pairs.change.tolist() == [0]  # beyond its ends the curve is not known
 

@@ -325,7 +325,9 @@ def test_the_decays_clock_explains_a_rise_at_its_rate_and_nothing_without_decay(
     assert 0.85 < reading.settling_share(made_up).low < known.high <= 1
     assert reading.settling_share(made_up, "fourfold").high < known.low - 0.2
     bare = reading.settling_share(made_up, "no_decay")
-    assert bare.low < 0.05 and bare.high < 0.1
+    assert abs(bare.value) < 0.1
+    slow = reading.settling_share(made_up, "quarter")
+    assert reading.settling_share(made_up, "fourfold").value < slow.value < known.value
 
 
 def test_a_fall_at_the_decays_rate_is_no_rise():

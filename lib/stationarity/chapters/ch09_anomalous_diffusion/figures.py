@@ -144,7 +144,7 @@ def clock(run: Run) -> Figure:
 
 
 def memories(grid: pd.DataFrame, mine: pd.DataFrame) -> Figure:
-    """Draw exponents against memories, from ``authors_sweep`` and ``by_memories``."""
+    """Draw exponents against memories, from ``authors_sweep.exponents`` and ``by_memories``."""
     figure, ((axes,),) = panels(1, 1, height=3.4)
     for (momentum, rows), mark in zip(grid.groupby("momentum"), "osD", strict=True):
         label = f"the authors, β = {momentum:g}"

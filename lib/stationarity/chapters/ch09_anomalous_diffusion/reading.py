@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ...runs.records import Run
 from ...stats.estimate import Estimate
 from ...stats.trends import slope_weights
-from .. import SHARE, SIZE, bootstrap, quantity, reference
-from . import study
+from .. import SHARE, SIZE, bootstrap, quantity
+from . import authors_sweep, study
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
 # Windows of lags in which the authors' code fits, as shares of the longest lag. Which
@@ -22,8 +22,6 @@ WINDOWS = {
     WINDOW: np.array([1 / 3, 1]), "second half": np.array([1 / 2, 1]),
     "one octave": np.array([1 / 4, 1 / 2]),
 }  # fmt: skip
-# Of the authors' sweep: 10 epochs of ImageNet in batches of 256.
-GRID_DECAY, GRID_STEPS = 1e-4, 50_000
 POINTS = 4  # reference points of one trajectory whose lags do not overlap
 LAWS = {  # made-up squared displacements, of the lag as a share of the longest
     "settled": (
@@ -188,13 +186,6 @@ def effective_rates(run: Run) -> pd.DataFrame:
     return table.assign(expected=np.where(inside, expected, np.nan))
 
 
-def authors_sweep() -> pd.DataFrame:
-    """Return the authors' exponents at a batch size of 256, with their ``memories``."""
-    grid = reference("kunin2021-grid").query("batch_size == 256")
-    forgotten = 2 * grid.learning_rate * GRID_DECAY * GRID_STEPS / (1 - grid.momentum)
-    return grid.assign(memories=forgotten).sort_values("memories")
-
-
 def by_memories(run: Run) -> pd.DataFrame:
     """Return the rows of :func:`exponents` that vary η, β or λ, with their ``memories``.
 
@@ -206,15 +197,32 @@ def by_memories(run: Run) -> pd.DataFrame:
     return table[table.memories > 0].sort_values("memories")
 
 
+def _of_each_member(run: Run, variation: str) -> NDArray:
+    """Return the exponent of each member (K,), over the usual window."""
+    lags, squares = displacements(run, variation)
+    weights = bootstrap.exponent_weights(lags, tuple(lags[-1] * WINDOWS[WINDOW]))
+    return np.log(squares.mean(1)) @ weights
+
+
 def of_members(run: Run) -> tuple[NDArray, NDArray]:
     """Return the variations' effective rates (V,), sorted, and members' exponents (V, K)."""
-    pairs = []
-    for name in variations(run):
-        lags, squares = displacements(run, name)
-        weights = bootstrap.exponent_weights(lags, tuple(lags[-1] * WINDOWS[WINDOW]))
-        pairs.append((rates(run, name)[0], np.log(squares.mean(1)) @ weights))
+    pairs = [(rates(run, name)[0], _of_each_member(run, name)) for name in variations(run)]
     pairs.sort(key=lambda one: one[0])
     return tuple(map(np.array, zip(*pairs, strict=True)))
+
+
+def quenched_ends(run: Run) -> tuple[Estimate, Estimate]:
+    """Return the largest and the smallest exponent of nets that go on at a smaller rate.
+
+    Means over members of each one's exponent, with intervals by Student's t that hold for
+    all these settings together (Bonferroni), as two must that are chosen among them.
+    """
+    base, names = run.settings.learning_rate, variations(run)
+    names = [name for name in names if _settings(run, name)["learning_rate"] < base]
+    members = [_of_each_member(run, name) for name in names]
+    each = Estimate.mean(np.transpose(members), together=len(names))
+    places = each.value.argmax(), each.value.argmin()
+    return tuple(Estimate(*(float(end[place]) for end in each)) for place in places)
 
 
 @quantity(
@@ -230,7 +238,7 @@ def exponent_slope(run: Run, case: str = "") -> Estimate:
     effective, exponents = of_members(run)
     slopes = slope_weights(np.log10(effective)) @ exponents
     if case:
-        grid = authors_sweep()
+        grid = authors_sweep.exponents()
         theirs = slope_weights(np.log10(grid.memories)) @ grid.exponent
         slopes += (theirs if case == "authors" else 0.0) - slopes.mean()
     return Estimate.mean(slopes)
@@ -251,40 +259,6 @@ def axes_apart(run: Run, other: Run) -> dict[str, Estimate]:
     moved = np.transpose([np.interp(at + np.log(times), at, one) for one in mine.T])
     apart = {"effective rate": theirs - mine, "memories": (theirs - moved)[inside]}
     return {name: Estimate.mean(one.mean(0)) for name, one in apart.items()}
-
-
-def _curve(grid: pd.DataFrame, memories) -> NDArray:
-    """Return the authors' exponents, interpolated in the logarithm of the memories."""
-    curve = grid.groupby(grid.memories.round(6)).exponent.mean()
-    return np.interp(np.log(memories), np.log(curve.index), curve)
-
-
-def equal_memories(grid: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each number of memories that several settings of the authors have.
-
-    ``gap`` is by how much their exponents differ, ``change`` by how much the curve changes
-    there while the memories double, from half as many or to twice: the smaller of the two.
-    """
-    groups = grid.groupby(grid.memories.round(6)).exponent
-    pairs = groups.agg(np.ptp)[groups.size() > 1].rename("gap").reset_index()
-    here, *beside = (_curve(grid, factor * pairs.memories) for factor in (1, 0.5, 2))
-    return pairs.assign(change=np.abs(np.subtract(beside, here)).min(0))
-
-
-def off_the_curve(grid: pd.DataFrame, mine: pd.DataFrame, seeds: int) -> tuple[int, int]:
-    """Return how many settings lie in the range of the authors' sweep, and how many off it.
-
-    Off are those whose interval does not hold the authors' exponent there. The intervals of
-    ``mine``, each alone by Student's t over so many seeds, are made to hold jointly: the
-    settings branch from the same nets, so that their errors are not independent.
-    """
-    inside = mine[mine.memories.between(grid.memories.min(), grid.memories.max())]
-    joint, alone = (
-        Estimate.of(0.0, 1.0, seeds - 1, many).high for many in (max(len(inside), 1), 1)
-    )
-    margin = (inside.high - inside.low) / 2 * joint / alone
-    off = (inside.value - _curve(grid, inside.memories)).abs() > margin
-    return len(inside), int(off.sum())
 
 
 @quantity(

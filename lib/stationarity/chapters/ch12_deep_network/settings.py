@@ -40,6 +40,7 @@ class ModeStudy(SmallNet):
             )
         return self
 
+    sampling = property(lambda self: "reshuffled" if self.reshuffled else "independent")
     followed = property(lambda self: self.steps - self.discarded)  # steps of a replica
     total_steps = property(lambda self: self.burn_in + self.replicas * self.steps)
 

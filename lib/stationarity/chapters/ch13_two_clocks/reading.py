@@ -238,6 +238,7 @@ def _of_first_arm(run: Run, case: str, skipped: float) -> tuple[NDArray, NDArray
     "of one number, by Student's t over seeds",
     within=(-1.0, 1.0),
     no_decay="the nets of the run whose decay was switched off at the drop",
+    quarter=MADE_UP.format("a quarter of"),
     fourfold=MADE_UP.format("four times"),
     predicted=MADE_UP.format("just"),
 )
