@@ -65,7 +65,8 @@ def graph(book: Book) -> Figure:
 def experiments(page: str) -> list[str]:
     """Return the experiments of a chapter's own."""
     text = (CHAPTERS / f"ch{page.replace('-', '_')}" / "settings.py").read_text("utf-8")
-    return [name for name in EXPERIMENTS if f'"{name}"' in text]
+    registered = re.findall(r'register\(\s*"(\w+)"', text)
+    return [name for name in EXPERIMENTS if name in registered]
 
 
 def seconds(page: str) -> tuple[float, list[str]]:
