@@ -42,7 +42,7 @@ def random_batches(count: int, size: int, shape: tuple) -> list:
 
 
 def gradient_overhead() -> None:
-    print("2. gradient_statistics over plain forward-backward passes (about 1.15 of many)")
+    print("2. gradient_statistics over plain forward-backward passes (at most 1.15)")
     cases = (
         ("ResNet-18 of width 32, 4 batches of 32", CifarResNet(32), (4, 32, (3, 32, 32)), 9),
         ("MLP 64-32-10, 64 batches of 64", mlp((64, 32, 10)), (64, 64, (64,)), 61),
@@ -60,7 +60,7 @@ def gradient_overhead() -> None:
         extra[sizes[0]] = 1e3 * (ours - plain)
     each = (extra[512] - extra[64]) / (512 - 64)
     call = extra[64] - 64 * each
-    print(f"   so on the MLP a batch costs {1e3 * each:.0f} us more, a call {call:.1f} ms")
+    print(f"   so on the MLP a batch costs {1e3 * each:+.0f} us, a call {call:+.1f} ms")
 
 
 def peak_bytes() -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from stationarity import measure
-from stationarity.measure import cross_entropy, gradient_statistics, mean_loss
+from stationarity.measure import cross_entropy, derivatives, gradient_statistics, mean_loss
 from torch import nn
 
 DOUBLE = torch.float64
@@ -364,6 +364,23 @@ def test_gradients_that_share_their_memory_are_each_counted(count):
     assert torch.equal(found.mean_gradient, plain.mean_gradient)
     assert found.noise_norm == plain.noise_norm
     assert found.gradient_norm_squared == plain.gradient_norm_squared
+
+
+class Marked(torch.Tensor):
+    """A tensor whose operations a library may override."""
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, Marked])
+def test_the_engine_is_asked_itself_unless_a_tensor_overrides_what_is_done(kind, monkeypatch):
+    asked, grad = [], torch.autograd.grad
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *a, **k: asked.append(a) or grad(*a, **k)
+    )
+    weight = torch.tensor([1.0, 2.0], dtype=DOUBLE).as_subclass(kind).requires_grad_()
+    unused = torch.zeros(3, dtype=DOUBLE, requires_grad=True)
+    found = derivatives.gradients((weight**3).sum(), [weight, unused])
+    assert [one.tolist() for one in found] == [[3.0, 12.0], [0.0] * 3]
+    assert weight.grad is None and bool(asked) == (kind is Marked)
 
 
 def test_too_few_batches():

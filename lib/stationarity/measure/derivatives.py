@@ -8,7 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
+from torch.overrides import has_torch_function
 
+ENGINE = torch.autograd.Variable._execution_engine  # of torch.autograd.grad and backward
 PIECE = 4096  # entries that are added in their own dtype
 CHANGED = "the forward pass changes parameters: move that out of it"
 LACKING = "an operation lacks a derivative: write it with elementary ones"
@@ -125,8 +127,11 @@ def inner(rows: Tensor, others: Tensor) -> Tensor:
 
 def gradients(ends, parameters: list[Tensor], along=None, **how) -> tuple[Tensor, ...]:
     """Return dense gradients (of ends along vectors); ``ValueError`` where a loss has none."""
-    found = [None]
-    if along or ends.requires_grad:
+    found, plain = [None], not (along or how or has_torch_function((ends, *parameters)))
+    if plain and ends.requires_grad:  # as grad does, which asks each tensor much before
+        given = (ends,), (torch.ones_like(ends),), False, False, tuple(parameters), True
+        found = ENGINE.run_backward(*given, accumulate_grad=False)
+    elif along or ends.requires_grad:
         found = torch.autograd.grad(ends, parameters, along, allow_unused=True, **how)
     if not any(one is None or one.is_sparse for one in found):
         return found

@@ -88,13 +88,8 @@ class Subspace:
         self._images = like.new_empty(self.capacity, self.size)
         self.count = self.products = 0
 
-    @property
-    def rows(self) -> Tensor:
-        return self._rows[: self.count]
-
-    @property
-    def images(self) -> Tensor:
-        return self._images[: self.count]
+    rows = property(lambda self: self._rows[: self.count])
+    images = property(lambda self: self._images[: self.count])
 
     def random(self) -> Tensor:
         return torch.DoubleTensor(self.size).normal_(generator=self.generator).to(self._rows)
