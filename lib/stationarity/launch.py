@@ -54,8 +54,7 @@ def run(
     """
     chosen = settings if isinstance(settings, Settings) else get(name, scale, settings)
     chosen = chosen if seed is None else chosen.but(seed=seed)
-    device = usable_device(device, devices)
-    folder = folder_of(name, scale, chosen)
+    device, folder = usable_device(device, devices), folder_of(name, scale, chosen)
     if not chosen.shares_its_work:
         devices = 1
         if distributed.started() > 1:

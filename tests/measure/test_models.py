@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from stationarity import measure
 from stationarity.chapters.ch02_what_to_measure.models import Replayed, Square, Through
+from stationarity.measure import derivatives as engine
 from stationarity.measure import (
     directional_sharpness,
     gradient_statistics,
@@ -214,9 +215,7 @@ class Far(nn.Parameter):
 def test_a_model_on_a_device_without_float64_is_refused(name):
     model = nn.Linear(3, 2)
     model.weight, model.bias = Far(torch.ones(2, 3)), Far(torch.ones(2))
-    with pytest.raises(
-        ValueError, match="mps, which has no float64: move the model to the CPU"
-    ):
+    with pytest.raises(ValueError, match="mps, which has no float64: move it to the CPU"):
         EVERYTHING[name](model, cubes)
     with pytest.raises(ValueError, match="'weight' is on mps, which has no float64: move"):
         measure.displacement(model, torch.ones(8))
@@ -289,17 +288,34 @@ def test_directions_of_another_dtype():
 
 
 @pytest.mark.parametrize("norm", [weight_norm, nn.utils.parametrizations.weight_norm])
-@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, DOUBLE])
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 def test_a_second_derivative_that_pytorch_has_wrong_is_noticed(norm, dtype):
     model, inputs = net(norm(nn.Linear(3, 2))).to(dtype), INPUTS.to(dtype)
     assert gradient_of(model, inputs=inputs).isfinite().all()
     for function in (top_of, along_ones):
-        with pytest.raises(ValueError, match="not symmetric"):
+        with pytest.raises(ValueError, match=r"weight_norm is wrong: .* \(weight_norm as"):
             function(model, inputs=inputs)
 
 
-def test_a_wrong_second_derivative_of_a_later_batch_and_of_little_weight_is_noticed():
+def test_weight_norm_is_noticed_in_autocast_whose_rounding_hides_it():
+    def rounded(model, inputs):
+        with torch.autocast("cpu", torch.bfloat16):
+            return cubes(model, inputs).float()
+
+    model = net(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))).float()
+    for function in (top_of, along_ones):
+        with pytest.raises(ValueError, match="weight_norm is wrong"):
+            function(model, rounded, INPUTS.float())
+
+
+def test_a_wrong_second_derivative_of_a_later_batch_and_of_little_weight_is_noticed(
+    monkeypatch,
+):
+    """That of weight_norm, where its name is not known."""
+    nodes = engine._nodes
+    unnamed = lambda ends: {one for one in nodes(ends) if "WeightNorm" not in one.name()}
+    monkeypatch.setattr(engine, "_nodes", unnamed)
     model = nn.Sequential(weight_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2))
     with torch.no_grad():
         model[0].weight_g.mul_(100)  # the largest curvatures are not those of the direction
@@ -370,6 +386,19 @@ def test_an_expanded_buffer(name):
     model.register_buffer("shift", torch.zeros(1, dtype=DOUBLE).expand(3))
     found, expected = (EVERYTHING[name](m, cubes) for m in (model, net()))
     torch.testing.assert_close(found, expected)
+
+
+@everything
+def test_an_expanded_buffer_that_the_forward_pass_writes_is_put_back(name):
+    def counted(model, inputs):
+        model.seen[:1].add_(1)  # the one entry that all of it shows
+        return model.inner(inputs) * model.seen[0]
+
+    model = Function(counted)
+    model.register_buffer("seen", torch.ones(1, dtype=DOUBLE).expand(3))
+    first, again = (EVERYTHING[name](model, cubes) for _ in range(2))
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert model.seen.tolist() == [1.0] * 3
 
 
 def test_sparse_gradients():
@@ -467,8 +496,19 @@ def test_a_sharded_model_is_refused(tmp_path):
         for function in EVERYTHING.values():
             with pytest.raises(ValueError, match="sharded .*: measure an unsharded copy"):
                 function(model, cubes)
+        for function in (measure.parameter_vector, lambda m: measure.displacement(m, INPUTS)):
+            with pytest.raises(ValueError, match="sharded .*: measure an unsharded copy"):
+                function(model)
     finally:
         dist.destroy_process_group()
+
+
+@everything
+def test_a_frozen_part_in_float16_is_refused(name):
+    model = net()
+    model[0].half().requires_grad_(False)
+    with pytest.raises(ValueError, match=r"float16, too coarse: measure model\.float\(\)"):
+        EVERYTHING[name](model, lambda model, inputs: cubes(model[2], model[0](inputs.half())))
 
 
 def test_parameters_of_several_dtypes():
@@ -603,7 +643,7 @@ def test_a_buffer_that_grows_in_the_forward_pass_has_its_size_again(name):
 def test_a_model_without_values_is_refused(name):
     with torch.device("meta"):
         model = nn.Linear(3, 2)
-    with pytest.raises(ValueError, match="lazy or on the meta device: give them values"):
+    with pytest.raises(ValueError, match="is lazy or on meta: give it values"):
         EVERYTHING[name](model, cubes)
 
 

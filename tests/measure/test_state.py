@@ -1,11 +1,13 @@
 """State of models and objectives that is neither parameter nor buffer, and hooks."""
 
 import collections
+import concurrent.futures
 import copy
 import functools
 import gc
 import itertools
 import random
+import threading
 import types
 import weakref
 
@@ -452,6 +454,66 @@ def test_functions_that_are_whole_are_not_refused():
     truth = top_of(model, lambda model, x: model(x).square().mean())
     found = top_of(squared, lambda model, x: model(x).mean())
     torch.testing.assert_close(found, truth, rtol=1e-9, atol=0)
+
+
+class InNumPy(torch.autograd.Function):
+    """Its derivative is computed from what it keeps, of which PyTorch does not know."""
+
+    @staticmethod
+    def forward(context, x, keep):
+        context.kept, context.shape = keep(x), x.shape
+        return x.square()
+
+    @staticmethod
+    def backward(context, slope):
+        kept = torch.as_tensor(context.kept, dtype=slope.dtype)
+        return 2 * kept.view(context.shape) * slope, None
+
+
+@pytest.mark.parametrize(
+    "keep", [lambda x: x.detach().numpy(), lambda x: x.detach().flatten().tolist()]
+)
+def test_what_a_function_keeps_as_numbers_is_refused(keep):
+    model = Through(lambda layers, x: InNumPy.apply(layers(x), keep), net())
+    assert EVERYTHING["gradient"](model) is not None
+    for name in ("sharpness", "directional"):
+        with pytest.raises(ValueError, match="an operation lacks a derivative"):
+            EVERYTHING[name](model)
+
+
+def test_measurements_in_several_threads_leave_nothing_set_aside():
+    before = torch.Tensor.register_hook, torch.autocast.__enter__
+    models, together = [net() for _ in range(3)], threading.Barrier(3)
+
+    def measured(model):
+        together.wait()
+        return [EVERYTHING["gradient"](model) for _ in range(5)][-1]
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(measured, models))
+    assert (torch.Tensor.register_hook, torch.autocast.__enter__) == before
+    for one in found:
+        torch.testing.assert_close(one, EVERYTHING["gradient"](net()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x: x.mean()[None].to_sparse(),
+        lambda x: torch.nested.nested_tensor([x.mean()[None]]),
+    ],
+)
+def test_a_loss_of_another_layout_is_no_number(loss):
+    for function in EVERYTHING.values():
+        with pytest.raises(ValueError, match="must return its loss, a scalar tensor"):
+            function(net(), lambda model, inputs: loss(model(inputs)))
+
+
+def test_a_seed_of_any_size_is_taken():
+    first, again = (
+        measure.sharpness(net(), cubes, BATCHES, seed=seed) for seed in (3, 2**64 + 3)
+    )
+    assert torch.equal(first.eigenvalues, again.eigenvalues)
 
 
 class Auxiliary(torch.autograd.Function):

@@ -65,11 +65,14 @@ def the_run(folder):
 
 
 def assert_equal(one, other):
-    """Two complete runs have equal metrics and, where they left any, equal weights."""
+    """Two complete runs have equal metrics and, where both left any, equal weights.
+
+    A study leaves its checkpoint where it is killed as it removes it.
+    """
     assert one.complete and other.complete
     pd.testing.assert_frame_equal(one.metrics, other.metrics, check_exact=True)
     weights = [checkpoints.read_checkpoint(run.folder) for run in (one, other)]
-    if weights[0]:
+    if all(weights):
         (these, those) = (checkpoint["state"]["model"] for checkpoint in weights)
         assert all(torch.equal(these[name], those[name]) for name in these)
 

@@ -136,8 +136,7 @@ class TokenStreams:
     def _streams(self) -> Tensor:
         """Return the first tokens' places of this process's streams, int64 (N,)."""
         streams = torch.arange(self.batch_size, device=self.device)
-        mine = streams[distributed.share(self.batch_size)]
-        return mine * self.steps_per_pass * self.segment
+        return streams[distributed.share(self.batch_size)] * self.steps_per_pass * self.segment
 
     def _batch(self, text: Tensor, begin: Tensor, segments: int | None) -> tuple:
         """Return the segments from ``begin`` on, with so many before them for a context."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
@@ -13,6 +14,7 @@ from torch.overrides import has_torch_function
 ENGINE = torch.autograd.Variable._execution_engine  # of torch.autograd.grad and backward
 PIECE = 4096  # entries that are added in their own dtype
 CHANGED = "the forward pass changes parameters: move that out of it"
+ELEMENTARY = "write it with elementary operations (weight_norm as v * (g / v.norm()))"
 LACKING = "an operation lacks a derivative: write it with elementary ones"
 REMEDIES = {  # by what PyTorch says
     "differentiated Tensors": CHANGED,
@@ -25,15 +27,24 @@ REMEDIES = {  # by what PyTorch says
     "no autograd formula": LACKING,
 }
 
-NO_DOUBLES = "is on mps, which has no float64: move the model to the CPU or to CUDA"
-WRONG = (  # with a parameter
-    (nn.parameter.is_lazy, "is lazy: give it values by a first call"),
+SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
+WRONG = (  # with a trained parameter; the first three with any
+    (lambda p: nn.parameter.is_lazy(p) or p.is_meta, "is lazy or on meta: give it values"),
+    (lambda p: p.dtype == torch.float16, "is float16, too coarse: measure model.float()"),
+    (lambda p: p.device.type == "mps", "is on mps, which has no float64: move it to the CPU"),
     (Tensor.is_complex, "is complex: make it two real ones"),
     (lambda p: p.layout != torch.strided, "is sparse: make it dense"),
     (Tensor.is_inference, "was made in inference_mode(): make it, or a clone, outside"),
-    (lambda p: p.dtype == torch.float16, "is float16, too coarse: measure model.float()"),
-    (lambda p: p.device.type == "mps", NO_DOUBLES),
 )
+
+
+def refuse(things: Iterable, named: Iterable, wrong=WRONG) -> None:
+    """Raise ``ValueError`` for a shard among modules and parameters, and for a wrong one."""
+    if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
+        raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
+    for name, p in named:
+        if told := next((said for is_wrong, said in wrong if is_wrong(p)), ""):
+            raise ValueError(f"the parameter {name!r} {told}")
 
 
 def trainable(model: nn.Module) -> list[Tensor]:
@@ -41,10 +52,7 @@ def trainable(model: nn.Module) -> list[Tensor]:
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not named:
         raise ValueError("the model has no trainable parameters: nothing to measure")
-    for name, p in named.items():
-        for wrong, said in WRONG:
-            if wrong(p):
-                raise ValueError(f"the parameter {name!r} {said}")
+    refuse([*model.modules(), *named.values()], named.items())
     if len({p.device for p in named.values()}) > 1:
         raise ValueError("parameters are on several devices: move the model to one")
     return list(named.values())
@@ -168,17 +176,22 @@ def differentiable_gradients(loss: Tensor, parameters: list[Tensor]) -> tuple[Te
         """Ask whether a Function's own derivative depends on what PyTorch cannot know."""
         used = (one for one, (before, _) in zip(found, node.next_functions) if before)
         used = [one for one in used if one is not None and not one.requires_grad]
-        if not any(one.any() for one in used):
-            return
         saved = [*vars(node).values()]
-        saved += [one for v in saved if isinstance(v, list | tuple) for one in v]
+        listed = [one for v in saved if isinstance(v, list | tuple) for one in v]
+        numbers = any(isinstance(one, np.ndarray) for one in saved)
+        numbers = numbers or any(isinstance(one, float) for one in listed)
+        if not (numbers or any(one.any() for one in used)):
+            return
         with suppress(RuntimeError):  # of a checkpoint, which gives them once
-            saved += node.saved_tensors
-        linear = not any(isinstance(one, Tensor) for one in saved)
+            listed += node.saved_tensors
+        linear = not (numbers or any(isinstance(one, Tensor) for one in (*saved, *listed)))
         linear &= not any(one is not None and one.requires_grad for one in given)
         (doubtful if linear else lacking).append(node)
 
-    own = [node for node in _nodes([loss]) if isinstance(node, BackwardCFunction)]
+    nodes = _nodes([loss])
+    if any("WeightNorm" in node.name() for node in nodes):  # PyTorch's own, fused
+        raise ValueError(f"the second derivative of weight_norm is wrong: {ELEMENTARY}")
+    own = [node for node in nodes if isinstance(node, BackwardCFunction)]
     handles = [node.register_hook(partial(look, node)) for node in own]
     try:
         slopes = gradients(loss, parameters, create_graph=True)

@@ -85,9 +85,7 @@ class Sample:
     population: float
     square_of_sum: float  # of all gradients
 
-    @cached_property
-    def count(self) -> int:
-        return int(self.sizes.sum())
+    count = cached_property(lambda self: int(self.sizes.sum()))
 
     def shifted(self, weight_decay: float, parameters: np.ndarray, square: float) -> "Sample":
         """Return the sample with weight_decay theta added to every gradient.
@@ -111,9 +109,9 @@ class Sample:
         """||mean g||^2 - s^2/M (1 - M/N), of some of the gradients."""
         return square_of_sum / count**2 - variance / count * (1 - count / self.population)
 
-    @cached_property
-    def estimate(self) -> float:
-        return self._unbiased(self.square_of_sum, self.variance, self.count)
+    estimate = property(
+        lambda self: self._unbiased(self.square_of_sum, self.variance, self.count)
+    )
 
     @cached_property
     def standard_error(self) -> float:

@@ -36,8 +36,7 @@ def squared_error(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     """
     inputs, labels = batch
     logits = model(inputs)
-    wrong = logits - functional.one_hot(labels, logits.shape[1])
-    return wrong.square().sum(1).mean() / 2
+    return (logits - functional.one_hot(labels, logits.shape[1])).square().sum(1).mean() / 2
 
 
 LOSSES = {"cross_entropy": cross_entropy, "squared": squared_error}  # by setting

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import operator
 import random
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -22,10 +23,10 @@ from torch.nn.utils import parametrize
 from torch.utils import checkpoint
 from torch.utils.hooks import BackwardHook, RemovableHandle
 
-from .derivatives import CHANGED, NO_DOUBLES, REMEDIES
+from .derivatives import CHANGED, REMEDIES, WRONG, refuse
 
-SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
 WROTE = "backward passes write .grad: use non-reentrant checkpoints, and objectives without one"
+ONE_AT_A_TIME = threading.RLock()  # what is set aside meanwhile is the whole process's
 HOOKS = "_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks"  # no loss's
 GLOBAL = [v for k, v in vars(globally).items() if k[:7] == "_global" and isinstance(v, dict)]
 TABLES = dict, list, set, collections.deque
@@ -112,6 +113,14 @@ def random_state(one) -> tuple[Callable, object]:
     return one.set_state, one.get_state()
 
 
+def _memory_of(tensor: Tensor) -> Tensor:
+    """Return a tensor; of an expanded one its memory, without repeats."""
+    if tensor.layout != torch.strided or 0 not in (steps := tensor.stride()):
+        return tensor
+    shape = [size if step else 1 for size, step in zip(tensor.shape, steps)]
+    return tensor.detach().as_strided(shape, steps)
+
+
 def _put_back(tensor: Tensor, value: Tensor) -> bool:
     """Give a tensor its value again, unseen by graphs; return whether it had another."""
     if tensor.shape != value.shape or tensor.dtype != value.dtype:
@@ -133,12 +142,7 @@ class Before:
         reached = _reached([model, *_modules_of(objective), *GLOBAL])
         modules = [one for one in reached if isinstance(one, nn.Module)]
         things = *modules, *parameters
-        if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
-            raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
-        if any(nn.parameter.is_lazy(p) or p.is_meta for p in parameters):
-            raise ValueError("parameters are lazy or on the meta device: give them values")
-        if any(p.device.type == "mps" for p in parameters):
-            raise ValueError(f"the model {NO_DOUBLES}")
+        refuse(things, model.named_parameters(), WRONG[:3])
         self.weights = [(p, p.detach().clone(), p.requires_grad) for p in parameters]
         norms = (m._buffers for m in modules if lends and isinstance(m, _BatchNorm))
         self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]
@@ -147,11 +151,10 @@ class Before:
         known = {id(p) for p in parameters}
         tensors = [v for v in reached if isinstance(v, Tensor) and id(v) not in known]
         tensors = (v for v in tensors if not (v.is_meta or v.is_nested or v.is_inference()))
-        own = (v for v in tensors if v.layout != torch.strided or 0 not in v.stride())
+        own = map(_memory_of, tensors)
         self.tensors = [[v, v.detach().clone(), graph_of(v), v._version] for v in own]
-        arrays = (one for one in reached if isinstance(one, np.ndarray))
-        whole = (one for one in arrays if one.flags.writeable and not one.dtype.hasobject)
-        self.arrays = [(one, one.copy()) for one in whole]
+        arrays = (one for one in reached if isinstance(one, np.ndarray) and one.flags.writeable)
+        self.arrays = [(one, one.copy()) for one in arrays if not one.dtype.hasobject]
         self.unseen = False  # a change of a tensor or an array that no graph sees
         self.modes = [(m, m.training) for m in modules if "training" not in vars(m)]
         self.devices = {p.device for p in parameters if p.device.type != "cpu"}
@@ -244,7 +247,8 @@ class Before:
 
 
 def _one_number(loss) -> Tensor:
-    if isinstance(loss, Tensor) and loss.numel() == 1 and not loss.is_complex():
+    usual = isinstance(loss, Tensor) and loss.layout == torch.strided and not loss.is_nested
+    if usual and loss.numel() == 1 and not loss.is_complex():
         return loss if loss.dim() == 0 else loss.reshape(())
     raise ValueError(f"the objective must return its loss, a scalar tensor, not {loss!s:.30}")
 
@@ -277,10 +281,12 @@ def without_trace(
     changes = [(parametrize, "_cache_enabled", 0), *UNHOOKED]
     if curvature and any(isinstance(one, nn.RNNBase) for one in model.modules()):
         changes.append((torch.backends.cudnn, "enabled", False))
-    kinds = filter(torch.amp.is_autocast_available, {p.device.type for p in model.parameters()})
-    plainly = [torch.autocast(kind, enabled=False) for kind in kinds]
-    plainly += torch.inference_mode(False), float32_products("ieee"), setting(*changes)
-    with contextlib.ExitStack() as stack:
+    kinds = {p.device.type for p in model.parameters()}
+    casts = filter(torch.is_autocast_enabled, filter(torch.amp.is_autocast_available, kinds))
+    plainly = [torch.autocast(kind, enabled=False) for kind in casts]
+    plainly += torch.inference_mode(False), setting(*changes)
+    plainly += [float32_products("ieee")] if "cuda" in kinds else []
+    with ONE_AT_A_TIME, contextlib.ExitStack() as stack:
         for way in (*plainly, attention, eager, replay):
             stack.enter_context(way)
         before = Before(model, objective, lends=curvature)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .derivatives import inner, norms
+from .derivatives import ELEMENTARY, inner, norms
 
 
 def check_symmetric(product: Callable, rows: Tensor, images: Tensor, precision=0.0) -> None:
@@ -22,8 +22,7 @@ def check_symmetric(product: Callable, rows: Tensor, images: Tensor, precision=0
     rounding = torch.stack([norms(product(3 * row) / 3 - image) for row, image in ends]).max()
     if apart > 10 * rounding or product(0 * rows[0]).any():
         said = "a second derivative is wrong, as the Hessian's products are not symmetric"
-        remedy = "write it with elementary operations (weight_norm as v * (g / v.norm()))"
-        raise ValueError(f"{said}: {remedy}")
+        raise ValueError(f"{said}: {ELEMENTARY}")
 
 
 class Ritz:

@@ -72,8 +72,7 @@ class TransformerXL(nn.Module):
         if memory is None:
             memory = states.new_empty(len(self.layers), len(tokens), 0, self.width)
         keys = memory.shape[2] + tokens.shape[1]
-        positions = self.dropout(sinusoids(keys, self.width).to(states))
-        kept = []
+        positions, kept = self.dropout(sinusoids(keys, self.width).to(states)), []
         for layer, past in zip(self.layers, memory, strict=True):
             context = torch.cat([past.to(states), states], dim=1)
             kept.append(context[:, max(keys - self.memory, 0) :])
@@ -163,8 +162,7 @@ def relative_attention(query, key, value, position, content_bias, position_bias)
     by_key = shifted(by_distance.view(heads, batch, length, keys)).flatten(0, 1)
     queries, keys = (query + content_bias).flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
     scores = torch.baddbmm(by_key, queries, keys, beta=scale, alpha=scale)
-    mixed = scores.softmax(dim=-1) @ value.flatten(0, 1)
-    return mixed.view(heads, batch, length, width)
+    return (scores.softmax(dim=-1) @ value.flatten(0, 1)).view(heads, batch, length, width)
 
 
 def shifted(by_distance: Tensor) -> Tensor:

@@ -55,9 +55,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         kind = cls.model_fields[info.field_name].annotation
         if typing.get_origin(kind) is tuple and isinstance(value, str):
             return [part for part in value.strip("()[] ").split(",") if part.strip()]
-        if isinstance(value, bool) and kind is not bool:
-            return repr(value)
-        return value
+        return repr(value) if isinstance(value, bool) and kind is not bool else value
 
     def but(self, **changes) -> Self:
         """Return these settings with some changed, as by :func:`checked`."""

@@ -104,8 +104,7 @@ def displacement_squared(
     matrix = matrices(1 - step, momentum, -step, momentum)  # of (1 − r_k, r_{k−1} − r_k)
     force = np.stack([step, step], -1)
     start = np.stack([np.zeros_like(step), -step / (1 + momentum)], -1)  # r_{−1} = r_1
-    lost = iterate(matrix, force, start, lags)[..., 0]
-    return 2 * stationary[..., 0, 0] * lost
+    return 2 * stationary[..., 0, 0] * iterate(matrix, force, start, lags)[..., 0]
 
 
 def oscillation(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
@@ -117,8 +116,7 @@ def oscillation(curvature: ArrayLike, learning_rate: float, momentum: float = 0.
     step = learning_rate * np.asarray(curvature, float)
     high = (1 + np.sqrt(momentum)) ** 2
     low = ((1 - momentum) / (1 + np.sqrt(momentum))) ** 2
-    imaginary = np.sqrt(np.maximum((step - low) * (high - step), 0))
-    return np.arctan2(imaginary, 1 + momentum - step)
+    return np.arctan2(np.sqrt(np.maximum((step - low) * (high - step), 0)), 1 + momentum - step)
 
 
 def decay(curvature: ArrayLike, learning_rate: float, momentum: float = 0.0) -> NDArray:
@@ -148,10 +146,8 @@ def iterate(matrix: ArrayLike, force: ArrayLike, start: ArrayLike, steps: ArrayL
     state = np.array(np.broadcast_to(start, (len(steps), *shape)), float)
     for digit in range(int(steps.max(initial=0)).bit_length()):
         chosen = (steps >> digit) & 1 == 1
-        moved = (matrix @ state[chosen][..., None])[..., 0]
-        state[chosen] = moved + force
-        force = (matrix @ force[..., None])[..., 0] + force
-        matrix = matrix @ matrix
+        state[chosen] = (matrix @ state[chosen][..., None])[..., 0] + force
+        force, matrix = (matrix @ force[..., None])[..., 0] + force, matrix @ matrix
     return state
 
 

@@ -80,8 +80,7 @@ def follow(
     sizes = [len(part) for part in np.array_split(np.empty(trajectories), count)]
 
     def one(stream: SeedSequence, size: int):
-        generator = Generator(SFC64(stream))
-        begin = np.tile(start, (size, 1))
+        generator, begin = Generator(SFC64(stream)), np.tile(start, (size, 1))
         gradient = noise(generator, begin.shape)
         return summary(_states(gradient, begin, rates, momentum, recorded))
 

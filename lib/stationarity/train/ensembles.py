@@ -119,8 +119,7 @@ def _outermost(logits: Tensor, targets: Tensor, loss: str) -> tuple[Tensor, Tens
     if loss == "squared":
         delta = logits - functional.one_hot(targets, logits.shape[2])
         return delta.square().sum(2) / 2, delta / delta.shape[1]
-    targets = targets.unsqueeze(1)
-    logarithms = torch.log_softmax(logits.mT, 1)
+    targets, logarithms = targets.unsqueeze(1), torch.log_softmax(logits.mT, 1)
     losses = -logarithms.gather(1, targets).squeeze(1)
     delta = logarithms.exp_().scatter_(1, targets, -1.0, reduce="add")
     return losses, delta.div_(delta.shape[2]).mT

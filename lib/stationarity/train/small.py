@@ -63,8 +63,7 @@ class Task:
         """Return initial weights (K, P), one net a seed, and the empty buffer."""
         like = {"dtype": self.inputs.dtype, "device": self.inputs.device}
         theta = ensembles.initialise(self.widths, seeds, **like)
-        moments = (2,) if self.optimizer == "adam" else ()
-        return theta, theta.new_zeros(*moments, *theta.shape)
+        return theta, theta.new_zeros(*([2] if self.optimizer == "adam" else []), *theta.shape)
 
     def column(self, values, each: int) -> Tensor:
         """Return a setting of every net, (..., K, 1): each of values (..., R) so often."""
