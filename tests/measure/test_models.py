@@ -16,6 +16,7 @@ from stationarity.measure import (
     gradient_statistics,
     mean_loss,
     sharpness,
+    subspace,
 )
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -307,6 +308,22 @@ def test_weight_norm_is_noticed_in_autocast_whose_rounding_hides_it():
     for function in (top_of, along_ones):
         with pytest.raises(ValueError, match="weight_norm is wrong"):
             function(model, rounded, INPUTS.float())
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("wrong", "noticed"), [(0.0, False), (0.1, True)])
+def test_products_that_are_not_symmetric_are_noticed_in_bfloat16_too(wrong, noticed, seed):
+    torch.manual_seed(seed)
+    matrix = torch.randn(20, 20)
+    matrix = (matrix + matrix.T) / 2
+    turned = matrix + wrong * (torch.triu(matrix, 1) - torch.tril(matrix, -1))
+    product = lambda row: (turned.bfloat16() @ row.bfloat16()).float()
+    first = nn.functional.normalize(torch.randn(20), dim=0)
+    rows = torch.stack([first, nn.functional.normalize(product(first), dim=0)])
+    images = torch.stack([product(row) for row in rows])
+    refused = pytest.raises(ValueError, match="not symmetric")
+    with refused if noticed else contextlib.nullcontext():
+        subspace.check_symmetric(product, rows, images, torch.finfo(torch.bfloat16).eps)
 
 
 def test_a_wrong_second_derivative_of_a_later_batch_and_of_little_weight_is_noticed(

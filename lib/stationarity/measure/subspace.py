@@ -15,12 +15,12 @@ def check_symmetric(product: Callable, rows: Tensor, images: Tensor, precision=0
     """
     matrix = inner(rows, images)
     apart, top = (matrix - matrix.T).abs().max(), matrix.abs().max()
-    eps = torch.finfo(rows.dtype).eps
-    if apart <= (precision**0.5 if precision > eps else 100 * eps) * top:
+    coarse = max(precision, torch.finfo(rows.dtype).eps)
+    if apart <= min(100 * coarse, coarse**0.5 / 6) * top:
         return
     ends = (rows[0], images[0]), (rows[-1], images[-1])
     rounding = torch.stack([norms(product(3 * row) / 3 - image) for row, image in ends]).max()
-    if apart > 10 * rounding or product(0 * rows[0]).any():
+    if apart > (10 if coarse < 1e-3 else 3) * rounding or product(0 * rows[0]).any():
         said = "a second derivative is wrong, as the Hessian's products are not symmetric"
         raise ValueError(f"{said}: {ELEMENTARY}")
 
