@@ -269,6 +269,8 @@ def test_a_quadratic_keeps_its_level_as_far_as_noise_inflates_the_naive_norm(tmp
     assert np.isclose(reading.norm_level(clean, "as_on_a_quadratic").value, 0.1)
     expected = ((0.01 + 3) / (1 + 3)) ** 0.5  # of the square of 2 noise has made 3
     assert np.isclose(reading.norm_level(noisy, "as_on_a_quadratic").value, expected)
+    unseen = written_stages(tmp_path / "unseen", 0, (2.0, 2.0, 2.0), (0, 0, 0), signal=-0.1)
+    assert np.isclose(reading.norm_level(unseen, "as_on_a_quadratic").value, 1)
 
 
 def test_a_quarter_without_a_measurement_has_no_level(tmp_path):

@@ -11,7 +11,7 @@ from ...errors import UsageError
 from ...runs import metrics, records
 from ...runs.records import Run
 from ...runs.settings import get
-from ...stats.estimate import Estimate, mean_and_error
+from ...stats.estimate import SMALLEST, Estimate, mean_and_error
 from .. import SIZE, levels, quantity, reference, scales
 
 SQUARE, NAIVE = "regularised_gradient_norm_squared", "gradient_norm_naive"
@@ -305,7 +305,7 @@ def _inflation(run: Run) -> float:
     _, end = levels.stages(run.settings)[0]
     naive, square = (run.series(name) for name in (NAIVE, "gradient_norm_squared"))
     inside = (naive.epoch > 0) & (naive.epoch <= end)
-    signal = square.value[inside].mean()
+    signal = max(square.value[inside].mean(), SMALLEST)
     return float(max((naive.value[inside] ** 2).mean() - signal, 0.0) / signal)
 
 
