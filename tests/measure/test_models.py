@@ -660,7 +660,7 @@ def test_a_buffer_that_grows_in_the_forward_pass_has_its_size_again(name):
 def test_a_model_without_values_is_refused(name):
     with torch.device("meta"):
         model = nn.Linear(3, 2)
-    with pytest.raises(ValueError, match="is lazy or on meta: give it values"):
+    with pytest.raises(ValueError, match="is on the meta device: give it values"):
         EVERYTHING[name](model, cubes)
 
 

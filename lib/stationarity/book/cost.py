@@ -230,7 +230,7 @@ def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts
 
     All tensors may lie on the ``meta`` device.
     """
-    parameters, storages = [p for p in model.parameters() if p.requires_grad], {}
+    parameters, storages = trainable(model), {}
     weights = {weight.untyped_storage()._cdata for weight in parameters}
     vector = torch.ones(count_entries(parameters), device=parameters[0].device)
 

@@ -28,8 +28,9 @@ REMEDIES = {  # by what PyTorch says
 }
 
 SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
+NO_VALUES = lambda p: p.is_meta, "is on the meta device: give it values"
 WRONG = (  # with a trained parameter; the first three with any
-    (lambda p: nn.parameter.is_lazy(p) or p.is_meta, "is lazy or on meta: give it values"),
+    (nn.parameter.is_lazy, "is lazy: give it values by a first call"),
     (lambda p: p.dtype == torch.float16, "is float16, too coarse: measure model.float()"),
     (lambda p: p.device.type == "mps", "is on mps, which has no float64: move it to the CPU"),
     (Tensor.is_complex, "is complex: make it two real ones"),

@@ -23,7 +23,7 @@ from torch.nn.utils import parametrize
 from torch.utils import checkpoint
 from torch.utils.hooks import BackwardHook, RemovableHandle
 
-from .derivatives import CHANGED, REMEDIES, WRONG, refuse
+from .derivatives import CHANGED, NO_VALUES, REMEDIES, WRONG, refuse
 
 WROTE = "backward passes write .grad: use non-reentrant checkpoints, and objectives without one"
 ONE_AT_A_TIME = threading.RLock()  # what is set aside meanwhile is the whole process's
@@ -142,7 +142,7 @@ class Before:
         reached = _reached([model, *_modules_of(objective), *GLOBAL])
         modules = [one for one in reached if isinstance(one, nn.Module)]
         things = *modules, *parameters
-        refuse(things, model.named_parameters(), WRONG[:3])
+        refuse(things, model.named_parameters(), (*WRONG[:3], NO_VALUES))
         self.weights = [(p, p.detach().clone(), p.requires_grad) for p in parameters]
         norms = (m._buffers for m in modules if lends and isinstance(m, _BatchNorm))
         self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]

@@ -62,8 +62,7 @@ def propagator(
     double = 2 * root
     # sin νt / ν with e^{−γt}: (1 − e^{−2iνt}) / (2iν) tends to t where ν vanishes.
     lasting = -np.expm1(-double * times) / np.where(root == 0, 1, double)
-    lasting = np.where(root == 0, times, lasting)
-    decayed = np.exp(-slow * times)
+    lasting, decayed = np.where(root == 0, times, lasting), np.exp(-slow * times)
     sine, cosine = (decayed * lasting).real, (decayed - root * decayed * lasting).real
     return matrices(cosine + rate * sine, sine, -(natural**2) * sine, cosine - rate * sine)
 
