@@ -4,7 +4,6 @@ import dataclasses
 import io
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 
@@ -136,17 +135,6 @@ def test_parquet_files_give_the_batches_of_the_folder_tree(folder_root, table_ro
     for file in table_root.glob("imagenet/validation-*"):
         file.unlink()
     assert list(imagenet(table_root).test_batches()) == []
-
-
-def test_a_split_is_found_in_another_of_the_folders_and_none_beside_them(table_root, tmp_path):
-    apart, beside = tmp_path / "apart", tmp_path / "beside"
-    for root, place in ((apart, "imagenet/data"), (beside, ".")):
-        shutil.copytree(table_root / "imagenet", root / "imagenet")
-        (root / place).mkdir(exist_ok=True)
-        for file in (root / "imagenet").glob("validation-*"):
-            file.rename(root / place / file.name)
-    assert same(imagenet(apart).test_batches(), imagenet(table_root).test_batches())
-    assert list(imagenet(beside).test_batches()) == []  # it may be another dataset's
 
 
 def test_imagenet_from_the_hub_equals_the_same_files(table_root, serve, monkeypatch):

@@ -129,13 +129,13 @@ def tree(root: Path) -> tuple[tuple, dict]:
 class _Files:
     """The image files of a folder tree, one folder for each class, in torchvision's order.
 
-    Hidden ones, @eaDir and $RECYCLE.BIN are left out: notebooks and systems make them.
+    Hidden ones are left out: notebooks and macOS make them.
     """
 
     def __init__(self, root: Path):
         found, homes, closed, top = [], {}, [], os.fspath(root)
         for at, inner, names in os.walk(top, followlinks=True, onerror=closed.append):
-            inner[:] = [name for name in inner if name[0] not in ".@$"]
+            inner[:] = [name for name in inner if name[0] != "."]
             if (other := homes.setdefault(os.path.realpath(at), at)) != at:
                 told = f"{at} leads to {other}, whose images would count twice: remove it."
                 raise UsageError(told)

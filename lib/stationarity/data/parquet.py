@@ -109,12 +109,12 @@ def find(source: Source, root: Path) -> dict[str, list[Path]]:
     Raises :class:`UsageError` where the files of a split are not one set by their names: one
     file, all files such as ``-00000-of-00002``, or files with a number or a letter each.
     """
-    names, found = {s: "valid*" if s == "valid" else s for s in source.rows}, {}
     for folder in (*(whole_path(root / part) for part in source.folders), root):
+        names = {split: "valid*" if split == "valid" else split for split in source.rows}
         parts = {s: sorted(folder.glob(f"{name}-*.parquet")) for s, name in names.items()}
-        if not (found and folder == root):  # there may lie others', of the same names
-            found |= {s: _whole(f, source) for s, f in parts.items() if f and s not in found}
-    return found
+        if any(parts.values()):
+            return {s: _whole(files, source) for s, files in parts.items() if files}
+    return {}
 
 
 def _whole(files: list[Path], source: Source) -> list[Path]:
@@ -238,7 +238,8 @@ def _why_not(source: Source, error: Exception) -> str:
 def sha256(files: list[Path]) -> dict[Path, str]:
     """Return the SHA-256 of each file; that of an unchanged one is remembered."""
     cache = from_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    memory, known = cache / "stationarity" / "sha256.json", {}
+    memory = cache / "stationarity" / "sha256.json"
+    known = {}
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(memory.read_text(encoding="utf-8"))
     states = {file: readable(file, Path.stat) for file in files}

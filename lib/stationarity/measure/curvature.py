@@ -68,7 +68,7 @@ def sharpness(
     >>> round(sharpness(model, objective, [None]).eigenvalues.item(), 3)
     3.0
     """
-    generator = torch.Generator().manual_seed(seed % 2**64)
+    generator = torch.Generator().manual_seed(int(seed) % 2**64)
     with without_trace(model, objective, curvature=True) as before:
         like = parameter_vector(model)
         if not 1 <= k <= min(len(like), max_products):

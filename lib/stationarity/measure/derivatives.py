@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
@@ -29,10 +28,10 @@ REMEDIES = {  # by what PyTorch says
 
 SHARDED = {"FSDPModule", "FullyShardedDataParallel", "DTensor"}
 NO_VALUES = lambda p: p.is_meta, "is on the meta device: give it values"
-WRONG = (  # with a trained parameter; the first three with any
+WRONG = (  # with a trained parameter; the first two with any
     (nn.parameter.is_lazy, "is lazy: give it values by a first call"),
-    (lambda p: p.dtype == torch.float16, "is float16, too coarse: measure model.float()"),
     (lambda p: p.device.type == "mps", "is on mps, which has no float64: move it to the CPU"),
+    (lambda p: p.dtype == torch.float16, "is float16, too coarse: measure model.float()"),
     (Tensor.is_complex, "is complex: make it two real ones"),
     (lambda p: p.layout != torch.strided, "is sparse: make it dense"),
     (Tensor.is_inference, "was made in inference_mode(): make it, or a clone, outside"),
@@ -177,20 +176,19 @@ def differentiable_gradients(loss: Tensor, parameters: list[Tensor]) -> tuple[Te
         """Ask whether a Function's own derivative depends on what PyTorch cannot know."""
         used = (one for one, (before, _) in zip(found, node.next_functions) if before)
         used = [one for one in used if one is not None and not one.requires_grad]
-        saved = [*vars(node).values()]
-        listed = [one for v in saved if isinstance(v, list | tuple) for one in v]
-        numbers = any(isinstance(one, np.ndarray) for one in saved)
-        numbers = numbers or any(isinstance(one, float) for one in listed)
-        if not (numbers or any(one.any() for one in used)):
+        if not any(one.any() for one in used):
             return
+        saved = [*vars(node).values()]
+        saved += [one for v in saved if isinstance(v, list | tuple) for one in v]
         with suppress(RuntimeError):  # of a checkpoint, which gives them once
-            listed += node.saved_tensors
-        linear = not (numbers or any(isinstance(one, Tensor) for one in (*saved, *listed)))
+            saved += node.saved_tensors
+        linear = not any(isinstance(one, Tensor) for one in saved)
         linear &= not any(one is not None and one.requires_grad for one in given)
         (doubtful if linear else lacking).append(node)
 
     nodes = _nodes([loss])
-    if any("WeightNorm" in node.name() for node in nodes):  # PyTorch's own, fused
+    fused = [node for node in nodes if node.name().startswith("WeightNormInterface")]
+    if any(node.next_functions[0][0] for node in fused):  # where its first input is trained
         raise ValueError(f"the second derivative of weight_norm is wrong: {ELEMENTARY}")
     own = [node for node in nodes if isinstance(node, BackwardCFunction)]
     handles = [node.register_hook(partial(look, node)) for node in own]

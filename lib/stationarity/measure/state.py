@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import itertools
 import operator
+import os
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ from .derivatives import CHANGED, NO_VALUES, REMEDIES, WRONG, refuse
 
 WROTE = "backward passes write .grad: use non-reentrant checkpoints, and objectives without one"
 ONE_AT_A_TIME = threading.RLock()  # what is set aside meanwhile is the whole process's
+os.register_at_fork(after_in_child=ONE_AT_A_TIME._at_fork_reinit)  # a thread may have held it
 HOOKS = "_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks"  # no loss's
 GLOBAL = [v for k, v in vars(globally).items() if k[:7] == "_global" and isinstance(v, dict)]
 TABLES = dict, list, set, collections.deque
@@ -142,7 +144,7 @@ class Before:
         reached = _reached([model, *_modules_of(objective), *GLOBAL])
         modules = [one for one in reached if isinstance(one, nn.Module)]
         things = *modules, *parameters
-        refuse(things, model.named_parameters(), (*WRONG[:3], NO_VALUES))
+        refuse(things, model.named_parameters(), (*WRONG[:2], NO_VALUES))
         self.weights = [(p, p.detach().clone(), p.requires_grad) for p in parameters]
         norms = (m._buffers for m in modules if lends and isinstance(m, _BatchNorm))
         self.lent = [(t, k, b) for t in norms for k, b in t.items() if b is not None]
@@ -272,21 +274,20 @@ def without_trace(
     model: nn.Module, objective: Callable | None = None, curvature: bool = False
 ) -> Iterator[Before]:
     """Measure inside, then put all back; ``ValueError`` where parameters had changed."""
-    # What is fused, compiled or checkpointed by re-entrance has no second derivative.
-    attention = sdpa_kernel(SDPBackend.MATH) if curvature else nullcontext()
-    imported = "_dynamo" in vars(torch)
-    eager = torch.compiler.set_stance("force_eager") if imported else nullcontext()
-    apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
-    replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
-    changes = [(parametrize, "_cache_enabled", 0), *UNHOOKED]
-    if curvature and any(isinstance(one, nn.RNNBase) for one in model.modules()):
-        changes.append((torch.backends.cudnn, "enabled", False))
-    kinds = {p.device.type for p in model.parameters()}
-    casts = filter(torch.is_autocast_enabled, filter(torch.amp.is_autocast_available, kinds))
-    plainly = [torch.autocast(kind, enabled=False) for kind in casts]
-    plainly += torch.inference_mode(False), setting(*changes)
-    plainly += [float32_products("ieee")] if "cuda" in kinds else []
     with ONE_AT_A_TIME, contextlib.ExitStack() as stack:
+        # What is fused, compiled or checkpointed by re-entrance has no second derivative.
+        attention = sdpa_kernel(SDPBackend.MATH) if curvature else nullcontext()
+        imported = "_dynamo" in vars(torch)
+        eager = torch.compiler.set_stance("force_eager") if imported else nullcontext()
+        apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
+        replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
+        changes = [(parametrize, "_cache_enabled", 0), *UNHOOKED]
+        if curvature and any(isinstance(one, nn.RNNBase) for one in model.modules()):
+            changes.append((torch.backends.cudnn, "enabled", False))
+        kinds = {p.device.type for p in model.parameters()}
+        casts = filter(torch.amp.is_autocast_available, kinds)
+        plainly = [torch.autocast(kind, enabled=False) for kind in casts]
+        plainly += torch.inference_mode(False), float32_products("ieee"), setting(*changes)
         for way in (*plainly, attention, eager, replay):
             stack.enter_context(way)
         before = Before(model, objective, lends=curvature)
