@@ -40,7 +40,7 @@ WRONG = (  # with a trained parameter; the first two with any
 
 def refuse(things: Iterable, named: Iterable, wrong=WRONG) -> None:
     """Raise ``ValueError`` for a shard among modules and parameters, and for a wrong one."""
-    if SHARDED & {kind.__name__ for one in things for kind in type(one).__mro__}:
+    if SHARDED & {base.__name__ for kind in set(map(type, things)) for base in kind.__mro__}:
         raise ValueError("the model is sharded (FSDP): measure an unsharded copy of it")
     for name, p in named:
         if told := next((said for is_wrong, said in wrong if is_wrong(p)), ""):

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -124,22 +125,26 @@ def quarters(run: Run) -> pd.DataFrame:
     ``fewest``, the measurements of the quarter that has fewer.
     Raises :class:`UsageError` for a stage without a measurement in one of the two.
     """
-    series, rows = run.series(NAIVE), []
-    for number, (begin, end) in enumerate(levels.stages(run.settings), start=1):
-        row = {"stage": number, "fewest": len(series)}
-        for name, low, high in (("first", 0, 0.25), ("last", 0.75, 1)):
-            passed = (series.epoch - begin) / (end - begin)
-            values = series.value[(passed > low) & (passed <= high)]
-            if values.empty:
-                raise UsageError(
-                    f"{run.name} has no {NAIVE} in the {name} quarter of stage {number}: "
-                    "lower measure_every."
-                )
-            row[name], error = mean_and_error(values)
+    rows = []
+    for number, norms in _norms_by_quarter(run):
+        row = {"stage": number}
+        for name, place in (("first", 1), ("last", 4)):
+            if place not in norms:
+                said = f"{run.name} has no {NAIVE} in the {name} quarter of stage {number}"
+                raise UsageError(f"{said}: lower measure_every.")
+            row[name], error = mean_and_error(norms[place])
             row[f"{name}_error"] = error / row[name]
-            row["fewest"] = min(row["fewest"], len(values))
-        rows.append(row)
+        rows.append(row | {"fewest": min(len(norms[1]), len(norms[4]))})
     return pd.DataFrame(rows)
+
+
+def _norms_by_quarter(run: Run) -> Iterator[tuple[int, dict[int, pd.Series]]]:
+    """Yield each stage's number, and its naive norms by quarter, 1 to 4, where it has any."""
+    series = run.series(NAIVE)
+    for number, (begin, end) in enumerate(levels.stages(run.settings), start=1):
+        passed = (series.epoch - begin) / (end - begin)
+        inside = (passed > 0) & (passed <= 1)
+        yield number, dict(iter(series.value[inside].groupby(np.ceil(4 * passed[inside]))))
 
 
 def _over_seeds(stages, values: NDArray, error, degrees) -> pd.DataFrame:
@@ -152,10 +157,8 @@ def _over_seeds(stages, values: NDArray, error, degrees) -> pd.DataFrame:
         each, joint = (Estimate.of(values[0], error, degrees, n) for n in (1, len(stages)))
     else:
         each, joint = (Estimate.mean(values, n) for n in (1, len(stages)))
-    columns = dict(zip(("value", "low", "high"), each, strict=True))
-    return pd.DataFrame({"stage": stages} | columns).assign(
-        joint_low=joint.low, joint_high=joint.high
-    )
+    columns = (stages, *each, joint.low, joint.high)
+    return pd.DataFrame(dict(zip(("stage", *ENDS), columns, strict=True)))
 
 
 def rises(run: Run, seeds: list[Run] | None = None) -> pd.DataFrame:
@@ -183,16 +186,13 @@ def stage_norms(run: Run) -> pd.DataFrame:
     stage's four quarters from their scatter. Raises :class:`UsageError` for a stage with a
     quarter that has no measurement.
     """
-    series, rows = run.series(NAIVE), []
-    for number, (begin, end) in enumerate(levels.stages(run.settings), start=1):
-        passed = (series.epoch - begin) / (end - begin)
-        values = series.value[(passed > 0) & (passed <= 1)]
-        quarters = values.groupby(np.ceil(4 * passed[values.index])).mean()
-        if len(quarters) < 4:
+    rows = []
+    for number, norms in _norms_by_quarter(run):
+        if len(norms) < 4:
             said = f"{run.name} has no {NAIVE} in a quarter of stage {number}"
             raise UsageError(f"{said}: lower measure_every.")
-        mean, error = mean_and_error(quarters)
-        rows.append((number, values.mean(), error / mean))
+        mean, error = mean_and_error([values.mean() for values in norms.values()])
+        rows.append((number, pd.concat(norms).mean(), error / mean))
     return pd.DataFrame(rows, columns=["stage", "mean", "error"])
 
 
