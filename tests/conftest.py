@@ -46,6 +46,7 @@ def apart_from_the_reader(tmp_path_factory):
             patch.delenv(name, raising=False)
         patch.setenv("STATIONARITY_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("STATIONARITY_CORES", "1")  # a worker executes a page on its own
         workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
         threads = max(torch.get_num_threads() // workers, 1)
         torch.set_num_threads(threads)

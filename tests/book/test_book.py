@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 SHORT_RUN = {
     "epochs": 15, "batch_size": 64, "drops": [5, 10], "examples": 192, "width": 4,
     "blocks": [1], "measure_every": 1, "measure_batches": 4, "sharpness_batches": 1,
-    "sharpness_products": 3,
+    "sharpness_products": 3, "sharpness_every": 1,
 }  # fmt: skip
 SHORT_LANGUAGE = {
     "tokens": 9000, "layers": 1, "width": 8, "heads": 2, "head_width": 4, "inner_width": 8,

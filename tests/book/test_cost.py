@@ -65,6 +65,7 @@ def test_the_counter_agrees_with_pytorchs_own_on_a_resnet():
     ("name", "overrides"),
     [
         ("imagenet_resnet", IMAGES),
+        ("imagenet_resnet", IMAGES | {"sharpness_every": 1}),
         ("imagenet_resnet", IMAGES | {"measure_every": 0}),
         ("full_batch", {"epochs": 3, "measure_every": 2, "hidden": "4"}),
         ("wikitext_transformer_xl", TEXT),

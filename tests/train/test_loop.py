@@ -18,7 +18,7 @@ from stationarity.train.settings import Path
 TINY = {
     "measure_on": "draws", "crop_padding": 4,
     "examples": 160, "width": 4, "epochs": 4, "batch_size": 32, "drops": "2,3",
-    "measure_every": 1, "measure_batches": 3, "sharpness_batches": 2,
+    "measure_every": 1, "measure_batches": 3, "sharpness_batches": 2, "sharpness_every": 1,
 }  # fmt: skip
 FULL = {"epochs": 6, "measure_every": 1, "hidden": "8"}
 
@@ -51,6 +51,18 @@ def test_a_run_measures_what_it_says():
     assert np.isfinite(run.metrics.value).all()
     rates = run.series("learning_rate").value
     assert np.allclose(rates, [0.2, 0.2, 0.02, 0.002])
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_the_sharpness_is_measured_as_often_as_the_settings_say(every):
+    run = tiny(epochs=5, measure_every=2, sharpness_every=every)
+    assert run.series("loss").epoch.tolist() == [0, 2, 4, 5]
+    expected = [0, 2, 4, 5][::every]
+    for quantity in ("sharpness", "directional_sharpness", "sharpness_products"):
+        assert run.series(quantity).epoch.tolist() == expected
+    often = tiny(epochs=5, measure_every=2, sharpness_every=1).series("sharpness")
+    same = often[often.epoch.isin(expected)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(run.series("sharpness"), same)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -215,7 +227,7 @@ def test_momentum_makes_the_update_other_than_the_gradient_says():
 
 def test_schedules():
     settings = get("imagenet_resnet")
-    rates = [loop.learning_rate(settings, s, 180 * 11, 11) for s in (0, 659, 660, 1319, 1320)]
+    rates = [loop.learning_rate(settings, s, 150 * 11, 11) for s in (0, 549, 550, 1099, 1100)]
     assert np.allclose(rates, [0.2, 0.2, 0.02, 0.02, 0.002])
     cosine = get("imagenet_resnet", overrides={"schedule": "cosine"})
     rates = [loop.learning_rate(cosine, s, 100, 10) for s in (0, 50, 100)]

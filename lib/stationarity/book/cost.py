@@ -85,16 +85,16 @@ def work(settings: AnyTraining, products=None, costs: tuple = ()) -> Work:
     if settings.measure_on == "partition":
         examples = data.examples * min(steps_per_epoch(settings), 2)
         few = min(few, data.examples)
-    # Each ends with the losses before a step and after it, but for the last.
+    once = examples * measured.gradient + tests * counts.forward + further
     # The products, with that along the gradient, are of one graph, which is kept.
     each = measured.product - measured.gradient
-    curvature = few * (measured.gradient + (products + 1) * each + 2 * measured.forward)
+    curvature = few * (measured.gradient + (products + 1) * each)
     curvature += min(few, batch) * measured.forward  # one batch is asked for its loss again
-    once = examples * measured.gradient + curvature + tests * counts.forward + further
-    per_epoch = steps_per_epoch(settings)
-    steps, every = settings.epochs * per_epoch, settings.measure_every * per_epoch
-    often = len(range(0, steps, every)) + 1 if every else 0  # at the end, too
-    measuring = often * once - min(often, 1) * few * measured.forward
+    steps, every = settings.epochs * steps_per_epoch(settings), settings.measure_every
+    often = len(range(0, settings.epochs, every)) + 1 if every else 0  # at the end, too
+    measuring = often * once + len(range(0, often, settings.sharpness_every)) * curvature
+    # Each ends with the losses before a step and after it, but for the last.
+    measuring += (2 * often - min(often, 1)) * few * measured.forward
     images = steps * batch + often * (examples + few + tests)
     if settings.followed_epochs:
         few, noise = (n * batch for n in (settings.direction_batches, settings.noise_batches))

@@ -5,7 +5,7 @@ import contextlib
 import html
 import io
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import pandas as pd
@@ -15,13 +15,16 @@ from matplotlib.figure import Figure
 from ..chapters.plots import use_style
 from ..errors import UsageError
 from ..runs import records
-from . import figure_data, parameters, results
+from . import ahead, figure_data, parameters, results
 
 GLUED: dict[str, object] = {}  # what a page has given to its prose
 
 
-def begin(*names: str, **given) -> dict[str, dict]:
-    """Set the style of figures; take and return what ``parameters.checked`` does."""
+def begin(*names: str, sown: Mapping[str, int] | None = None, **given) -> dict[str, dict]:
+    """Set the style of figures; take and return what ``parameters.checked`` does.
+
+    The runs, from as many seeds as ``sown`` says of an experiment, are begun beside the page.
+    """
     from IPython import get_ipython
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -34,6 +37,7 @@ def begin(*names: str, **given) -> dict[str, dict]:
         pictures = shell.display_formatter.formatters["image/svg+xml"]
         pictures.for_type(Figure, partial(_with_table, pictures.lookup_by_type(Figure)))
     use_style()
+    ahead.begin(arguments, sown or {})
     pd.set_option("display.max_colwidth", None)  # a verdict is read whole
     return arguments
 

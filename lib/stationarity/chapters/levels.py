@@ -135,6 +135,9 @@ def quadratic_level(run: Run) -> dict[int, float]:
         raise UsageError("The steps of Adam are no multiples of a gradient: no scale is known.")
     rates, sharpness, by_stage = run.series("learning_rate"), windows(run, "sharpness"), {}
     for number, noise in windows(run, "noise_norm").items():
+        if number not in sharpness:
+            said = f"Stage {number} of {run.name} has fewer than three measurements of the"
+            raise UsageError(f"{said} sharpness in its settled part: lower sharpness_every.")
         rate = rates.value[rates.epoch < noise.epoch.max()].iloc[-1]
         strength = (noise.value**2).mean() * sharpness[number].value.mean()
         by_stage[number] = float(rate * strength / (2 * (1 - run.settings.momentum)))

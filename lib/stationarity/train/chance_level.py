@@ -18,8 +18,7 @@ def warn(state) -> None:
     latest = [row for row in state.rows if row[0] == "train_loss"][-EPOCHS - 1 :]
     guesses = [abs(row[-2] / math.log(classes) - 1) < NEAR for row in latest]
     if guesses[-EPOCHS:] == [True] * EPOCHS and guesses[:-EPOCHS] != [True]:
-        guessing = f"ln {classes} = {math.log(classes):.2f} nats"
-        said = f"For {EPOCHS} epochs the loss has stayed within 1 % of that of guessing,"
-        said += f" {guessing}: the net learns nothing. A weight decay of "
-        said += f"{settings.weight_decay:g} may be too strong for it: lower weight_decay, or"
-        warnings.warn(f"{said} learning_rate.", stacklevel=2)
+        said = f"For {EPOCHS} epochs the loss has stayed within 1 % of that of guessing, ln "
+        said += f"{classes} = {math.log(classes):.2f} nats: the net learns nothing. A weight "
+        said += f"decay of {settings.weight_decay:g} may be too strong for it: lower "
+        warnings.warn(f"{said}weight_decay, or learning_rate.", stacklevel=2)

@@ -58,14 +58,15 @@ class Measurement(_Rows):
         self.few = list(itertools.islice(few, settings.sharpness_batches))
         for name, error in ERRORS.items():
             self.note(name, getattr(statistics, name), getattr(statistics, error, math.nan))
-        how = {"max_products": settings.sharpness_products, "seed": settings.seed}
-        moves = statistics.gradient_norm_naive > 0
-        how["direction"] = statistics.mean_gradient if moves else None
-        sharpness = measure.sharpness(*state.measured, self.few, **how)
-        self.note("sharpness", sharpness.eigenvalues[0], sharpness.residuals[0])
-        self.note("sharpness_products", sharpness.products)
-        if moves:
-            self.note("directional_sharpness", sharpness.directional)
+        if math.ceil(state.epoch / settings.measure_every) % settings.sharpness_every == 0:
+            how = {"max_products": settings.sharpness_products, "seed": settings.seed}
+            moves = statistics.gradient_norm_naive > 0
+            how["direction"] = statistics.mean_gradient if moves else None
+            sharpness = measure.sharpness(*state.measured, self.few, **how)
+            self.note("sharpness", sharpness.eigenvalues[0], sharpness.residuals[0])
+            self.note("sharpness_products", sharpness.products)
+            if moves:
+                self.note("directional_sharpness", sharpness.directional)
         self.note("weight_norm", measure.norms(self.vector))
         for quantity, pair in validation.measured(state).items():
             self.note(quantity, *pair)

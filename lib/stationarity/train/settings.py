@@ -37,6 +37,7 @@ class AnyTraining(Settings):
     measure_batches: AtLeastTwo = 100  # independent minibatches of one measurement
     sharpness_batches: Count = 10  # fixed minibatches of sharpness and of loss change
     sharpness_products: Count = 30  # Hessian-vector products of one measurement, at most
+    sharpness_every: Count = 1  # of so many measurements one has the sharpness
     observe_every: Whole = 0  # steps between cheap records of the state; 0: none
     deterministic: bool = False  # on a GPU: slower, and the same bit for bit
 

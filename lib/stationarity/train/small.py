@@ -93,8 +93,7 @@ class Task:
         return Exact(losses, objectives, gradients + decay * theta, variances)
 
     def epoch(self, step: int) -> float:
-        count = len(self.inputs)
-        return step * (self.settings.batch_size or count) / count
+        return step * (self.settings.batch_size or len(self.inputs)) / len(self.inputs)
 
 
 def load(settings: SmallNet, place: Place, side: int = 0) -> Task:

@@ -24,12 +24,15 @@ class Control(Training):
 
 
 CLASSROOM = Training(
-    dataset="digits", model="cifar_resnet", epochs=180, batch_size=128, learning_rate=0.2,
-    examples=1408, label_noise=0.3, width=8, blocks=(1, 1), momentum=0.9, weight_decay=0.0115,
-    schedule="stages", drops=(60, 120), precision="float32", threads=1, measure_every=3,
-    measure_on="partition", sharpness_batches=1, sharpness_products=4, observe_every=2,
+    dataset="digits", model="cifar_resnet", epochs=150, batch_size=128, learning_rate=0.2,
+    examples=1408, label_noise=0.3, width=8, blocks=(1, 1), momentum=0.9, weight_decay=0.0138,
+    schedule="stages", drops=(50, 100), precision="float32", threads=1, measure_every=3,
+    measure_on="partition", sharpness_batches=1, sharpness_products=4, sharpness_every=2,
+    observe_every=1,
 )  # fmt: skip
-LARGER = dict(examples=0, label_noise=0.0, flip=True, measure_on="draws", threads=0)
+LARGER = dict(
+    examples=0, label_noise=0.0, flip=True, measure_on="draws", sharpness_every=1, threads=0
+)
 CIFAR = LARGER | dict(
     dataset="cifar10", learning_rate=0.1, blocks=(2, 2, 2, 2), crop_padding=4,
     weight_decay=0.0005, precision="auto",
