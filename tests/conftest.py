@@ -29,6 +29,7 @@ def pytest_runtest_makereport(item):
     return report
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items):
     """Give a worker whole files, whose fixtures are made once; but pages one by one."""
     for item in items:

@@ -9,7 +9,7 @@ from stationarity.chapters import levels, reference, training_plots
 
 SHORT = {
     "epochs": 15, "drops": [5, 10], "examples": 96, "batch_size": 32, "width": 4,
-    "measure_every": 1, "measure_batches": 3, "sharpness_batches": 1,
+    "measure_every": 1, "measure_batches": 3, "sharpness_batches": 1, "sharpness_every": 1,
 }  # fmt: skip
 
 

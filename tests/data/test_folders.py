@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import multiprocessing
 import os
 import pickle
 import subprocess
@@ -122,6 +123,18 @@ except UsageError as error:
 assert kept
 """
     subprocess.run([sys.executable, "-c", program], timeout=90, check=True)
+
+
+def test_an_error_that_is_kept_keeps_no_workers(folder_root, monkeypatch):
+    monkeypatch.setattr(folders, "_workers", lambda: 2)
+    batches = imagenet(folder_root).training_batches(0, 100)
+    next(batches)
+    assert len(folders._WORKERS & set(multiprocessing.active_children())) == 2
+    for file in folder_root.glob("train/*/*"):
+        file.write_bytes(b"no image")
+    with pytest.raises(UsageError) as kept:
+        list(batches)
+    assert kept and not folders._WORKERS & set(multiprocessing.active_children())
 
 
 def test_parquet_files_give_the_batches_of_the_folder_tree(folder_root, table_root):

@@ -227,7 +227,7 @@ def test_momentum_makes_the_update_other_than_the_gradient_says():
 
 def test_schedules():
     settings = get("imagenet_resnet")
-    rates = [loop.learning_rate(settings, s, 150 * 11, 11) for s in (0, 549, 550, 1099, 1100)]
+    rates = [loop.learning_rate(settings, s, 120 * 11, 11) for s in (0, 439, 440, 879, 880)]
     assert np.allclose(rates, [0.2, 0.2, 0.02, 0.02, 0.002])
     cosine = get("imagenet_resnet", overrides={"schedule": "cosine"})
     rates = [loop.learning_rate(cosine, s, 100, 10) for s in (0, 50, 100)]

@@ -86,6 +86,7 @@ class StreamedImages(Images):
                 labels = labels.to(self.device, non_blocking=True)
                 yield (pixels / 255 - self.mean) / self.std, labels
         except UsageError as error:  # a worker's, wrapped in its traceback
+            error.__traceback__ = None  # else it would keep the loader, which ends its workers
             raise UsageError(str(error).strip().rpartition("UsageError: ")[2]) from None
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
@@ -95,6 +96,8 @@ class StreamedImages(Images):
             said = f"A process that loads images was killed, perhaps for lack of {lack}: give"
             remedy = "the run more of it or fewer CPU cores; the same call goes on with it"
             raise UsageError(f"{said} {remedy}.") from None
+        finally:
+            batches = None
 
 
 _WORKERS = weakref.WeakSet()  # all that were started here

@@ -235,8 +235,7 @@ class AdaptiveVocabulary(nn.Module):
 
     def losses(self, states: Tensor, targets: Tensor) -> Tensor:
         """Return minus the log-probability of targets ``(K,)``, given states ``(K, width)``."""
-        own = len(self.tables[0])
-        weight = torch.cat([self.tables[0], self.cluster_weight])
+        own, weight = len(self.tables[0]), torch.cat([self.tables[0], self.cluster_weight])
         bias = torch.cat([self.bias[:own], self.cluster_bias])
         head = functional.linear(states, weight, bias).log_softmax(dim=1)
         # The entries of the further clusters come after those of the first one's tokens.

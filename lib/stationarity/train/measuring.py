@@ -95,10 +95,9 @@ class Observation(_Rows):
         self.note("observed_weight_norm", measure.norms(vector))
         if normalised := nets.normalised_weights(state.model):
             self.note("observed_normalised_norm", torch.nn.utils.get_total_norm(normalised))
-        for index in range(2):
-            direction = torch.empty_like(vector).normal_(generator=generator)
-            along = measure.inner(direction[None], vector[None]) / measure.norms(direction)
-            self.note("observed_random", along.item(), index=index)
+        random = vector.new_empty(2, len(vector)).normal_(generator=generator)
+        along = measure.inner(random, vector[None])[:, 0] / measure.norms(random)
+        self.note("observed_random", along, index=range(2))
 
     def after(self, state) -> list[tuple]:
         self.note("observed_minibatch_loss", distributed.mean(state.losses[-1].clone()))

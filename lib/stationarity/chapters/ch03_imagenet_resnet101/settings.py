@@ -24,9 +24,9 @@ class Control(Training):
 
 
 CLASSROOM = Training(
-    dataset="digits", model="cifar_resnet", epochs=150, batch_size=128, learning_rate=0.2,
-    examples=1408, label_noise=0.3, width=8, blocks=(1, 1), momentum=0.9, weight_decay=0.0138,
-    schedule="stages", drops=(50, 100), precision="float32", threads=1, measure_every=3,
+    dataset="digits", model="cifar_resnet", epochs=120, batch_size=128, learning_rate=0.2,
+    examples=1408, label_noise=0.3, width=8, blocks=(1, 1), momentum=0.9, weight_decay=0.01725,
+    schedule="stages", drops=(40, 80), precision="float32", threads=1, measure_every=3,
     measure_on="partition", sharpness_batches=1, sharpness_products=4, sharpness_every=2,
     observe_every=1,
 )  # fmt: skip
