@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import itertools
 import math
 import re
 import zipfile
@@ -142,12 +143,12 @@ def test_make_writes_the_copies_and_an_archive_of_each_kind(tmp_path):
 def pytest_generate_tests(metafunc):
     """With ``--every-copy``, as each night, the copies of all chapters are executed."""
     if "executed" in metafunc.fixturenames:
-        every = metafunc.config.getoption("every_copy")
-        chosen = BOOK.chapters if every else ["01-two-stories", "13-two-clocks"]
-        metafunc.parametrize("executed", chosen)
+        every = itertools.product(BOOK.chapters, classroom.KINDS)
+        few = zip(["01-two-stories", "13-two-clocks"], classroom.KINDS)
+        chosen = every if metafunc.config.getoption("every_copy") else few
+        metafunc.parametrize("executed, kind", chosen)
 
 
-@both_kinds
 def test_a_copy_runs_from_any_folder(executed, kind, tmp_path, runs_of_pages):
     nbformat.write(classroom.copy(BOOK, executed, kind), tmp_path / "copy.ipynb")
     done = papermill.execute_notebook(

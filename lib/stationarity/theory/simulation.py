@@ -96,12 +96,12 @@ def _states(
 ) -> NDArray:
     """Return the states (len(recorded), b, D, 2) of a block; position is its start."""
     velocity, change = np.zeros_like(position), np.empty_like(position)
-    kept, wanted = np.empty((len(recorded), *position.shape, 2)), set(recorded)
-    steps = np.asarray(recorded)
+    kept, places = np.empty((len(recorded), *position.shape, 2)), {}
+    for place, step in enumerate(recorded):
+        places.setdefault(step, []).append(place)  # it may be recorded twice
     for step in range(max(recorded, default=0) + 1):
-        if step in wanted:
-            places = steps == step  # it may be recorded twice
-            kept[places, ..., 0], kept[places, ..., 1] = position, velocity
+        if at := places.get(step):
+            kept[at, ..., 0], kept[at, ..., 1] = position, velocity
         if step < len(rates):
             gradient(position, change)
             np.multiply(velocity, momentum, out=velocity)
