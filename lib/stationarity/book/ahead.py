@@ -26,7 +26,7 @@ from ..runs import records
 from ..runs.devices import usable_device
 from ..runs.settings import Settings
 
-LOOKS = 2.5  # seconds between two looks that must find a core free: a page may be next
+LOOKS = 1.0  # seconds between two looks that must find a core free: a page may be next
 HELD = []  # the core of this page, until its process ends
 
 
