@@ -252,7 +252,7 @@ def test_processes_do_not_repeat_that_progress_cannot_be_written(tmp_path, capfd
     telling = [
         sys.executable,
         "-c",
-        "from stationarity.runs import progress; progress._outlet()",
+        "from stationarity.runs import progress; progress.open_outlet()",
     ]
     assert progress.follow(telling, {}) == 0
     assert capfd.readouterr().err.count("Progress cannot be written to") == 1

@@ -112,7 +112,7 @@ def test_a_chapter_runs_with_a_wheel_outside_the_repository(elsewhere, installed
     line = ["-m", "papermill", str(page), "mine.ipynb", "-k", "python3", "--no-progress-bar"]
     call(elsewhere, installed, *line, "-y", f"settings: {settings}")
     made = {path.parent.name for path in (elsewhere / "work" / "runs").glob("*/*")}
-    assert made == {"two_clocks", "two_clocks_by_heart"}
+    assert {"two_clocks", "two_clocks_by_heart"} <= made
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")

@@ -75,7 +75,8 @@ def execute_where_needed(app, env, added, changed, removed):
     logger.setLevel(logging.INFO)  # says which chapters have begun and ended
     executor = load_executor("local-parallel", cache, logger)
     pages = sorted(p for p in map(env.doc2path, env.found_docs) if p.endswith(".ipynb"))
-    chapters = [page for page in pages if Path(page).name[0].isdigit()]
+    # From the last, whose one run is the longest: at the end no core is left to wait for it.
+    chapters = [page for page in reversed(pages) if Path(page).name[0].isdigit()]
     for some in (chapters, [page for page in pages if page not in chapters]):
         for page in some:
             cache.add_nb_to_project(page)

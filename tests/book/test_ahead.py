@@ -9,7 +9,7 @@ import time
 import filelock
 import pytest
 from stationarity import launch
-from stationarity.book import ahead
+from stationarity.book import ahead, page
 from stationarity.errors import UsageError
 from stationarity.runs import records
 from stationarity.runs.settings import get
@@ -26,6 +26,7 @@ def two_cores(tmp_path, monkeypatch):
     monkeypatch.setattr(ahead, "LOOKS", 0.01)
     monkeypatch.setattr(ahead, "HELD", [])
     yield
+    ahead.WAITING.clear()
     for helper in helpers():
         helper.join(PATIENCE)
     for lock in filter(None, ahead.HELD):
@@ -52,18 +53,80 @@ def made(given, seed):
 
 
 def helpers():
-    return [one for one in threading.enumerate() if one._target is ahead._make]
+    running = threading.enumerate()
+    return [one for one in running if getattr(one, "_target", None) is ahead._make]
 
 
-def test_the_last_run_is_made_beside_the_page_and_is_the_one_it_would_make(
+def test_runs_are_made_beside_the_page_from_the_last_and_are_those_it_would_make(
     tmp_path, monkeypatch
 ):
     given = arguments()
-    ahead.begin(given, {"imagenet_resnet": 2})
-    beside = made(given, 1)
+    ahead.begin(given, {"imagenet_resnet": 3})
+    runs = [made(given, seed) for seed in (2, 1)]
+    assert runs[0].info["start"] <= runs[1].info["start"]
+    for helper in helpers():
+        helper.join(PATIENCE)
+    assert filelock.FileLock(ahead._places()[1]).acquire(timeout=0)  # its core is free again
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "own"))
-    own = launch.run("imagenet_resnet", **given["imagenet_resnet"], seed=1)
-    assert beside.folder != own.folder and beside.metrics.equals(own.metrics)
+    own = launch.run("imagenet_resnet", **given["imagenet_resnet"], seed=2)
+    assert runs[0].folder != own.folder and runs[0].metrics.equals(own.metrics)
+
+
+def test_warnings_and_progress_of_a_run_come_to_the_page(monkeypatch):
+    """Of a net that decay keeps from learning."""
+    given, shown = arguments(weight_decay=0.9, epochs=40), []
+    monkeypatch.setattr(ahead.warnings, "warn", lambda message, **_: shown.append(message))
+    monkeypatch.setattr(ahead.progress, "open_outlet", lambda: Lines(shown))
+    ahead.begin(given, {"imagenet_resnet": 2})
+    assert made(given, 1)
+    for helper in helpers():
+        helper.join(PATIENCE)
+    assert any("the net learns nothing" in line for line in shown)
+    assert any(line.startswith("imagenet_resnet classroom: ") for line in shown)
+
+
+class Lines:
+    def __init__(self, lines):
+        self.write = lines.append
+
+
+def test_what_waited_is_forgotten_where_a_page_begins_anew():
+    locks = [filelock.FileLock(place) for place in ahead._places()]
+    for lock in locks:
+        lock.acquire()
+    ahead.begin(arguments(learning_rate=0.5), {"imagenet_resnet": 3})
+    ahead.begin(given := arguments(), {"imagenet_resnet": 2})
+    rates = [one["settings"].learning_rate for one in ahead.WAITING]
+    assert rates == [given["imagenet_resnet"]["settings"].learning_rate] * 2
+    for lock in locks:
+        lock.release()
+
+
+def test_a_run_that_was_made_meanwhile_is_not_made_again():
+    locks = [filelock.FileLock(place) for place in ahead._places()]
+    for lock in locks:
+        lock.acquire()
+    given = arguments()
+    ahead.begin(given, {"imagenet_resnet": 2})
+    launch.run("imagenet_resnet", **given["imagenet_resnet"], seed=1)
+    assert ahead._next()["settings"].seed == 0 and ahead._next() is None
+    for lock in locks:
+        lock.release()
+
+
+def test_a_page_begins_its_runs(monkeypatch):
+    begun = []
+    monkeypatch.setattr(page.ahead, "begin", lambda *given: begun.append(given))
+    arguments = page.begin("full_batch", "regimes", sown={"full_batch": 2})
+    assert begun == [(arguments, {"full_batch": 2})] and list(arguments) == [
+        "full_batch",
+        "regimes",
+    ]
+
+
+def test_an_experiment_that_the_page_has_not_is_refused():
+    with pytest.raises(UsageError, match="full_bach"):
+        ahead.begin(arguments(), {"full_bach": 2})
 
 
 def test_a_process_waits_until_a_core_stays_free():
@@ -83,23 +146,34 @@ def test_a_process_that_waits_ends_where_nothing_is_left_to_make():
     locks = [filelock.FileLock(place) for place in ahead._places()]
     for lock in locks:
         lock.acquire()
-    waiting = [{"name": "a"}]
-    helper = threading.Thread(target=ahead._make, args=(ahead._places(), waiting))
-    helper.start()
-    waiting.clear()
+    ahead.begin(arguments(), {"imagenet_resnet": 2})
+    (helper,) = helpers()
+    ahead.WAITING.clear()
     helper.join(PATIENCE)
     assert not helper.is_alive()
 
 
 @pytest.mark.parametrize(
     "changes, seeds, cores",
-    [({}, 1, "2"), ({}, 3, "1"), ({"threads": 0}, 3, "2")],
-    ids=["one run", "one core", "runs on all cores"],
+    [({}, 1, "2"), ({}, 3, "1"), ({"threads": 0}, 3, "2"), ({"devices": 2}, 3, "2")],
+    ids=["one run", "one core", "runs on all cores", "several processes"],
 )
 def test_nothing_is_begun_beside(changes, seeds, cores, monkeypatch):
     monkeypatch.setenv("STATIONARITY_CORES", cores)
-    ahead.begin(arguments(**changes), {"imagenet_resnet": seeds})
-    assert helpers() == [] and ahead.HELD[0].is_locked
+    devices = changes.pop("devices", 1)
+    given = arguments(**changes)
+    given["imagenet_resnet"]["devices"] = devices
+    ahead.begin(given, {"imagenet_resnet": seeds})
+    assert helpers() == []
+    # A page with a run to make has a core.
+    waits = devices == 1 and not changes
+    assert [lock.is_locked for lock in ahead.HELD] == [True] * waits
+
+
+def test_a_run_on_a_gpu_is_left_to_its_page(monkeypatch):
+    monkeypatch.setattr(ahead, "usable_device", lambda device: "cuda")
+    ahead.begin(arguments(), {"imagenet_resnet": 3})
+    assert helpers() == [] and ahead.HELD == []
 
 
 def test_runs_that_are_there_are_not_made_again():
@@ -118,17 +192,20 @@ def test_another_number_of_cores_is_refused(cores, monkeypatch):
 
 
 def test_a_process_ends_with_its_page(tmp_path):
-    """In the midst of a run, of which its checkpoint is kept."""
+    """In the midst of a run."""
     command = [sys.executable, "-m", "stationarity.book.ahead"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     given = {"name": "imagenet_resnet", "scale": "classroom", "device": "cpu"}
     given["settings"] = SHORT | {"epochs": 100_000}
     with subprocess.Popen(command, **pipes) as process:
-        process.stdin.write(json.dumps(given) + "\n")
-        process.stdin.flush()
-        end = time.monotonic() + PATIENCE
-        while not list(tmp_path.glob("*/*")) and time.monotonic() < end:
-            time.sleep(0.05)
-        assert list(tmp_path.glob("*/*")) and process.poll() is None
-        process.stdin.close()
-        assert process.wait(PATIENCE) == 0
+        try:
+            process.stdin.write(json.dumps(given) + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline().strip() == ""
+            assert "imagenet_resnet classroom: " in process.stdout.readline()
+            assert process.poll() is None
+            process.stdin.close()
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+    assert not list(tmp_path.glob("*/*/metrics.parquet"))

@@ -146,7 +146,7 @@ def pytest_generate_tests(metafunc):
         every = itertools.product(BOOK.chapters, classroom.KINDS)
         few = zip(["01-two-stories", "13-two-clocks"], classroom.KINDS)
         chosen = every if metafunc.config.getoption("every_copy") else few
-        metafunc.parametrize("executed, kind", chosen)
+        metafunc.parametrize("executed, kind", [*chosen])
 
 
 def test_a_copy_runs_from_any_folder(executed, kind, tmp_path, runs_of_pages):

@@ -239,7 +239,7 @@ def test_the_progress_of_another_process_shows_as_ones_own(monkeypatch):
         'echo "other: 5%" >> $STATIONARITY_PROGRESS; echo "other: 9%" >> $STATIONARITY_PROGRESS'
     )
     outlet = io.StringIO()
-    monkeypatch.setattr(progress, "_outlet", lambda: outlet)
+    monkeypatch.setattr(progress, "open_outlet", lambda: outlet)
     assert progress.follow(["sh", "-c", f"{other}; exit 3"], dict(os.environ)) == 3
     assert outlet.getvalue() == "other: 9%\n"
 

@@ -53,7 +53,8 @@ def windows(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
             settled[number] = window
     if not settled:
         said = f"No stage of {run.name} has three measurements in its settled part"
-        raise UsageError(f"{said}: lower measure_every or raise epochs.")
+        remedy = "lower measure_every (for the sharpness, sharpness_every) or raise epochs"
+        raise UsageError(f"{said}: {remedy}.")
     return settled
 
 

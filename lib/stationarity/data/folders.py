@@ -91,6 +91,7 @@ class StreamedImages(Images):
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
+            error.__traceback__ = None
             shared = "shared memory" in str(error) or "</torch_" in str(error)
             lack = "room in /dev/shm (docker run --shm-size=8g)" if shared else "memory"
             said = f"A process that loads images was killed, perhaps for lack of {lack}: give"
@@ -231,6 +232,5 @@ class _Decoded(Dataset):
 
 
 def _workers() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux has it, macOS not
-    cpus = len(affinity(0)) if affinity else os.cpu_count()
-    return min(16, max(1, cpus // (distributed.number("LOCAL_WORLD_SIZE", 1) or 1)))
+    processes = distributed.number("LOCAL_WORLD_SIZE", 1) or 1
+    return min(16, max(1, distributed.cores() // processes))

@@ -184,8 +184,7 @@ def memory_mapped(source: Source, files: dict[str, list[Path]]):
     try:
         return datasets.load_dataset("parquet", data_files=files, columns=list(source.columns))
     except Exception as error:  # whatever it raises for damage, or for a full disk
-        reason = first_line(error.__cause__ or error)
-        cache = datasets.config.HF_DATASETS_CACHE
+        reason, cache = first_line(error.__cause__ or error), datasets.config.HF_DATASETS_CACHE
         said = f"{source.name}'s parquet files cannot be laid out for random access in {cache}"
         remedy = "fetch a damaged file again, or set HF_DATASETS_CACHE to a disk with more room"
         raise UsageError(f"{said} ({reason}): {remedy}.") from error
@@ -238,8 +237,7 @@ def _why_not(source: Source, error: Exception) -> str:
 def sha256(files: list[Path]) -> dict[Path, str]:
     """Return the SHA-256 of each file; that of an unchanged one is remembered."""
     cache = from_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    memory = cache / "stationarity" / "sha256.json"
-    known = {}
+    memory, known = cache / "stationarity" / "sha256.json", {}
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(memory.read_text(encoding="utf-8"))
     states = {file: readable(file, Path.stat) for file in files}

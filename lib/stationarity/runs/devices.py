@@ -1,7 +1,6 @@
 """The device of a run, the threads of the CPU, and the processes of several devices."""
 
 import contextlib
-import os
 import sys
 
 import torch
@@ -58,7 +57,7 @@ def start_processes(devices, name, scale, settings, data_root, device, other_cod
     command += [f"--set={key}={value}" for key, value in settings]
     command += ["--data-root", str(data_root)] if data_root else []
     command += ["--other-code"] if other_code else []
-    each = str(max((os.cpu_count() or 1) // devices, 1))
+    each = str(max(distributed.cores() // devices, 1))
     if status := progress.follow(command, {"OMP_NUM_THREADS": each}):
         said = f"The run of {name} on {devices} processes stopped (status {status}), see above"
         raise UsageError(f"{said}: the same call goes on from its last checkpoint.")

@@ -57,6 +57,11 @@ def joined() -> Iterator[None]:
             dist.destroy_process_group()
 
 
+def cores() -> int:
+    """Return how many CPU cores this process may use; macOS tells of all."""
+    return len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
+
+
 def rank() -> int:
     """Return the number of this process, 0 for the first, which writes the files."""
     return dist.get_rank() if dist.is_initialized() else 0

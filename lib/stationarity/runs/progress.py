@@ -32,7 +32,7 @@ class Progress(tqdm):
         from . import distributed  # as PyTorch, it takes seconds to import
 
         shown = {"desc": label, "unit": unit, "disable": distributed.rank() > 0}
-        file = (None if shown["disable"] else _outlet()) or Unfailing(sys.stderr)
+        file = (None if shown["disable"] else open_outlet()) or Unfailing(sys.stderr)
         super().__init__(total=total, initial=done, file=file, **shown)
         self.next_line = time.monotonic() + SECONDS
 
@@ -46,7 +46,7 @@ class Progress(tqdm):
 
 def follow(command: list[str], environment: dict[str, str]) -> int:
     """Run a command and return its status; show its progress as that of this process."""
-    outlet = _outlet()
+    outlet = open_outlet()
     with tempfile.NamedTemporaryFile("r", encoding="ascii") as log:
         shown = {"STATIONARITY_PROGRESS": log.name} if outlet else {}
         environment = shown | environment | os.environ
@@ -63,7 +63,7 @@ def follow(command: list[str], environment: dict[str, str]) -> int:
     return process.returncode
 
 
-def _outlet():
+def open_outlet():
     if path := os.environ.get("STATIONARITY_PROGRESS"):
         try:
             return Unfailing(open(from_home(path), "a", encoding="ascii"))

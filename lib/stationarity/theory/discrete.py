@@ -113,8 +113,7 @@ def oscillation(curvature: ArrayLike, learning_rate: float, momentum: float = 0.
     It is 0 for small ``η h`` (no oscillation) and π for large (it turns at every step).
     """
     check_stable(curvature, learning_rate, momentum)
-    step = learning_rate * np.asarray(curvature, float)
-    high = (1 + np.sqrt(momentum)) ** 2
+    step, high = learning_rate * np.asarray(curvature, float), (1 + np.sqrt(momentum)) ** 2
     low = ((1 - momentum) / (1 + np.sqrt(momentum))) ** 2
     return np.arctan2(np.sqrt(np.maximum((step - low) * (high - step), 0)), 1 + momentum - step)
 

@@ -66,8 +66,7 @@ class Follower:
 
     def write(self) -> None:
         """Write the rows of the ring that are not yet written."""
-        first = (self.next - 1) // SNAPSHOTS * SNAPSHOTS
-        new = range(self.written, self.next)
+        first, new = (self.next - 1) // SNAPSHOTS * SNAPSHOTS, range(self.written, self.next)
         if not new:
             return
         # All are computed, whatever is new: no number depends on when it is asked for.

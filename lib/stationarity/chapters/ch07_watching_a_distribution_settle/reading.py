@@ -56,9 +56,7 @@ def stages(run: Run) -> list[tuple[int, int]]:
     settings = run.settings
     if hasattr(settings, "epochs"):
         length = run.metrics.step.max() / run.metrics.epoch.max()
-        return [
-            tuple(round(length * epoch) for epoch in one) for one in levels.stages(settings)
-        ]
+        return [(round(length * a), round(length * b)) for a, b in levels.stages(settings)]
     drops = [drop for drop in settings.drops if drop < settings.steps]
     return list(itertools.pairwise([0, *drops, settings.steps]))
 
@@ -71,14 +69,16 @@ def settled_stage(run: Run, otherwise: tuple | None = None) -> tuple[int, int]:
     there is none, ``otherwise``, or :class:`UsageError`.
     """
     name = _named(run, LOSSES[:1] if hasattr(run.settings, "epochs") else ["loss"])[0]
-    start, lengths = observables(run, [name])[name][1][0], {}
+    start, lengths, short = observables(run, [name])[name][1][0], {}, ""
     for number, (begin, end) in enumerate(stages(run)):
-        with contextlib.suppress(UsageError):  # a stage too short to be judged
+        try:
             early, late = (part.mean() for part in _last_two(run, name, (begin, end)))
             if abs(late - early) < levels.STABLE * (start - late):
                 lengths[begin, end] = (end - begin) / 10**number
+        except UsageError as error:  # a stage too short to be judged
+            short = f" {error}"
     if not lengths and not otherwise:
-        raise UsageError("In no stage of this run has the loss become stable.")
+        raise UsageError(f"In no stage of this run is the loss seen to become stable.{short}")
     return max(lengths, key=lengths.get, default=otherwise)
 
 
@@ -96,7 +96,7 @@ def _last_two(run: Run, name: str, stage: tuple[int, int]) -> tuple[NDArray, NDA
     values = observables(run, [name], *stage)[name][1]
     windows = invariance.growing_windows(len(values))[-2:]
     if len(windows) < 2:
-        raise UsageError(f"A stage holds only {len(values)} records: lower record_every.")
+        raise UsageError(f"A stage has {len(values)} records: lower observe_ or record_every.")
     return tuple(values[window] for window in windows)
 
 
