@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from stationarity import UsageError
 from stationarity.book.results import recorded
 from stationarity.chapters import levels, scales, sizes
 from stationarity.runs import metrics, records
@@ -147,3 +148,8 @@ def test_of_a_run_whose_weights_are_followed_that_part_counts(tmp_path):
     (row,) = scales.of_run(records.write(tmp_path, info, found)).itertuples()
     assert row.curvature == pytest.approx(7 * 0.01 / 3.8)
     assert np.isnan(row.noise_scale) and np.isnan(row.loss_left)  # too few were measured
+
+
+def test_numbers_that_are_not_known_of_a_study_are_refused():
+    with pytest.raises(UsageError, match="No numbers .* known of a SettlingStudy"):
+        scales.clocks(get("settling"))

@@ -218,6 +218,19 @@ def test_full_batch_descent_measures_the_exact_gradient():
     assert np.allclose(run.series("train_loss").value, run.series("loss").value[:-1])
 
 
+@pytest.mark.parametrize("momentum, most", [(0.0, 10.0), (0.9, 19.0)])
+def test_a_decay_by_which_weights_grow_alone_is_refused(momentum, most):
+    given = {"learning_rate": 0.2, "momentum": momentum, "weight_decay": 0.999 * most}
+    settings = get("imagenet_resnet", overrides=given)
+    theta, velocity = 1.0, 0.0
+    for _ in range(2000):  # of the decay alone
+        velocity = momentum * velocity + settings.weight_decay * theta
+        theta -= settings.learning_rate * velocity
+    assert abs(theta) < 1
+    with pytest.raises(UsageError, match=f"makes weights larger: set it well below {most:g}"):
+        get("imagenet_resnet", overrides=given | {"weight_decay": most})
+
+
 def test_momentum_makes_the_update_other_than_the_gradient_says():
     run = stationarity.run("full_batch", settings=FULL | {"momentum": 0.9})
     norm = np.sqrt(run.series("regularised_gradient_norm_squared").value)

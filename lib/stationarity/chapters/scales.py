@@ -29,8 +29,10 @@ BETAS = (0.9, 0.999)  # of Adam, as PyTorch has them by default
 
 def _spans(settings) -> list[tuple[float, int]]:
     """Return the learning rate and the steps of each stage; of small nets, while followed."""
-    if isinstance(settings, SmallNet):
+    if isinstance(settings, SmallNet) and hasattr(settings, "followed"):
         return [(settings.learning_rate, settings.followed)]
+    if not isinstance(settings, AnyTraining):
+        raise UsageError(f"No numbers without units are known of a {type(settings).__name__}.")
     each = steps_per_epoch(settings)
     rate = partial(learning_rate, settings, total=settings.epochs * each, per_epoch=each)
     return [(rate(begin * each), (end - begin) * each) for begin, end in stages(settings)]

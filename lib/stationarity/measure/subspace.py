@@ -37,8 +37,7 @@ class Ritz:
         matrix = inner(self.rows, self.images).cpu()
         values, coefficients = torch.linalg.eigh((matrix + matrix.T) / 2)
         self.values, self.coefficients = values.flip(0), coefficients.flip(1)
-        self.scale = self.values.abs().max().item()
-        count = min(self.k + 1, len(values))
+        self.scale, count = self.values.abs().max().item(), min(self.k + 1, len(values))
         found = [
             norms(self.residuals(begin, min(begin + 8, count)))
             for begin in range(0, count, 8)  # few at a time: they are long
@@ -81,8 +80,7 @@ class Subspace:
     def __init__(self, matvec: Callable, like: Tensor, k: int, generator):
         self.matvec, self.k, self.generator = matvec, k, generator
         self.size = len(like)
-        self.capacity = min(3 * k + 10, self.size)
-        self.precision = torch.finfo(like.dtype).eps
+        self.capacity, self.precision = min(3 * k + 10, self.size), torch.finfo(like.dtype).eps
         self._rows = like.new_empty(self.capacity, self.size)
         self._images = like.new_empty(self.capacity, self.size)
         self.count = self.products = 0

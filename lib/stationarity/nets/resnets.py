@@ -58,8 +58,7 @@ class CifarResNet(nn.Module):
             others = (BasicBlock(outputs, outputs, norm_layer=norm) for _ in range(depth - 1))
             stages.append(nn.Sequential(first, *others))
             inputs = outputs
-        self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(inputs, classes)
+        self.stages, self.head = nn.Sequential(*stages), nn.Linear(inputs, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

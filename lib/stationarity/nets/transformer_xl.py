@@ -125,8 +125,7 @@ class Layer(nn.Module):
         inner = nn.Linear(width, inner_width), nn.ReLU(), nn.Dropout(dropout)
         outer = nn.Linear(inner_width, width), nn.Dropout(dropout)
         self.feed_forward = nn.Sequential(*inner, *outer)
-        self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
 
     def forward(self, states, context, positions, content_bias, position_bias) -> Tensor:
         """Map states ``(N, T, width)``; the ``context`` (N, S, width) ends with them."""

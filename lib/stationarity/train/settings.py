@@ -76,6 +76,10 @@ class Training(AnyTraining):
         if not self.batch_norm and self.model != "cifar_resnet":
             told = "batch_norm=false is for model=cifar_resnet"
             raise UsageError(f"{told}; {self.model} has its own.")
+        most = 2 * (1 + self.momentum) / self.learning_rate
+        if self.optimizer == "sgd" and self.weight_decay >= most:
+            told = f"By weight_decay={self.weight_decay:g} alone each step makes weights larger"
+            raise UsageError(f"{told}: set it well below {most:g}, or learning_rate lower.")
         large = self.dataset == "imagenet"
         if self.measure_on == "partition" and (self.crop_padding or self.flip or large):
             told = "measure_on='partition' needs data without augmentation: set crop_padding=0"
