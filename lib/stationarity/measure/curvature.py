@@ -153,8 +153,7 @@ class MeanHessian:
         self.kept[max(fewest, 0) :], self.keeps = [], False
         if fewest < 0:
             total = self._sum(vector, check)
-        self.checked = True
-        total = distributed.mean(total / len(self.batches))
+        self.checked, total = True, distributed.mean(total / len(self.batches))
         if not torch.isfinite(total).all():
             raise FloatingPointError("the Hessian's product is not finite: look at the loss")
         return total

@@ -64,6 +64,7 @@ def follow(command: list[str], environment: dict[str, str]) -> int:
 
 
 def open_outlet():
+    """Return where progress shows, or None: then on standard error."""
     if path := os.environ.get("STATIONARITY_PROGRESS"):
         try:
             return Unfailing(open(from_home(path), "a", encoding="ascii"))
