@@ -180,6 +180,8 @@ def playable() -> list[tuple[str, str]]:
 def test_a_playable_figure_follows_the_keys_and_is_an_image_without_scripts(
     browser, name, page
 ):
+    from selenium.webdriver.support.ui import WebDriverWait
+
     resize(browser, 1280)
     opened(browser, page)
     first = browser.execute_async_script(PLAYED, name, ["", ""])
@@ -192,7 +194,8 @@ def test_a_playable_figure_follows_the_keys_and_is_an_image_without_scripts(
     browser.execute_cdp_cmd(switch, {"value": True})
     try:
         browser.get((BOOK / f"{page}.html").as_uri())
-        (image,) = browser.find_elements("css selector", images)
+        wait = WebDriverWait(browser, 30)  # where much else runs
+        (image,) = wait.until(lambda browser: browser.find_elements("css selector", images))
         assert image.is_displayed() and image.get_attribute("alt")
     finally:
         browser.execute_cdp_cmd(switch, {"value": False})
