@@ -1,5 +1,6 @@
 """Runs that a page will ask for are made beside it, as far as cores are free."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -27,10 +28,16 @@ def two_cores(tmp_path, monkeypatch):
     monkeypatch.setattr(ahead, "HELD", [])
     yield
     ahead.WAITING.clear()
-    for helper in helpers():
-        helper.join(PATIENCE)
+    end()
     for lock in filter(None, ahead.HELD):
         lock.release()
+
+
+@pytest.fixture
+def taken():
+    """The locks of both cores, which others have."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(filelock.FileLock(place)) for place in ahead._places()]
 
 
 def arguments(**changes):
@@ -57,6 +64,12 @@ def helpers():
     return [one for one in running if getattr(one, "_target", None) is ahead._make]
 
 
+def end():
+    """Wait for what is made beside the page."""
+    for helper in helpers():
+        helper.join(PATIENCE)
+
+
 def test_runs_are_made_beside_the_page_from_the_last_and_are_those_it_would_make(
     tmp_path, monkeypatch
 ):
@@ -64,8 +77,7 @@ def test_runs_are_made_beside_the_page_from_the_last_and_are_those_it_would_make
     ahead.begin(given, {"imagenet_resnet": 3})
     runs = [made(given, seed) for seed in (2, 1)]
     assert runs[0].info["start"] <= runs[1].info["start"]
-    for helper in helpers():
-        helper.join(PATIENCE)
+    end()
     assert filelock.FileLock(ahead._places()[1]).acquire(timeout=0)  # its core is free again
     monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "own"))
     own = launch.run("imagenet_resnet", **given["imagenet_resnet"], seed=2)
@@ -79,8 +91,7 @@ def test_warnings_and_progress_of_a_run_come_to_the_page(monkeypatch):
     monkeypatch.setattr(ahead.progress, "open_outlet", lambda: Lines(shown))
     ahead.begin(given, {"imagenet_resnet": 2})
     assert made(given, 1)
-    for helper in helpers():
-        helper.join(PATIENCE)
+    end()
     assert any("the net learns nothing" in line for line in shown)
     assert any(line.startswith("imagenet_resnet classroom: ") for line in shown)
 
@@ -90,28 +101,18 @@ class Lines:
         self.write = lines.append
 
 
-def test_what_waited_is_forgotten_where_a_page_begins_anew():
-    locks = [filelock.FileLock(place) for place in ahead._places()]
-    for lock in locks:
-        lock.acquire()
+def test_what_waited_is_forgotten_where_a_page_begins_anew(taken):
     ahead.begin(arguments(learning_rate=0.5), {"imagenet_resnet": 3})
     ahead.begin(given := arguments(), {"imagenet_resnet": 2})
     rates = [one["settings"].learning_rate for one in ahead.WAITING]
     assert rates == [given["imagenet_resnet"]["settings"].learning_rate] * 2
-    for lock in locks:
-        lock.release()
 
 
-def test_a_run_that_was_made_meanwhile_is_not_made_again():
-    locks = [filelock.FileLock(place) for place in ahead._places()]
-    for lock in locks:
-        lock.acquire()
+def test_a_run_that_was_made_meanwhile_is_not_made_again(taken):
     given = arguments()
     ahead.begin(given, {"imagenet_resnet": 2})
     launch.run("imagenet_resnet", **given["imagenet_resnet"], seed=1)
     assert ahead._next()["settings"].seed == 0 and ahead._next() is None
-    for lock in locks:
-        lock.release()
 
 
 def test_a_page_begins_its_runs(monkeypatch):
@@ -129,23 +130,16 @@ def test_an_experiment_that_the_page_has_not_is_refused():
         ahead.begin(arguments(), {"full_bach": 2})
 
 
-def test_a_process_waits_until_a_core_stays_free():
-    places, given = ahead._places(), arguments()
-    locks = [filelock.FileLock(place) for place in places]
-    for lock in locks:
-        lock.acquire()
+def test_a_process_waits_until_a_core_stays_free(taken):
+    given = arguments()
     ahead.begin(given, {"imagenet_resnet": 2})
     time.sleep(0.3)
     assert len(helpers()) == 1 and not list(records.runs_root().glob("*/*/run.json"))
-    locks[0].release()
+    taken[0].release()
     assert made(given, 1)
-    locks[1].release()
 
 
-def test_a_process_that_waits_ends_where_nothing_is_left_to_make():
-    locks = [filelock.FileLock(place) for place in ahead._places()]
-    for lock in locks:
-        lock.acquire()
+def test_a_process_that_waits_ends_where_nothing_is_left_to_make(taken):
     ahead.begin(arguments(), {"imagenet_resnet": 2})
     (helper,) = helpers()
     ahead.WAITING.clear()

@@ -91,14 +91,13 @@ class StreamedImages(Images):
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            error.__traceback__ = None
             shared = "shared memory" in str(error) or "</torch_" in str(error)
             lack = "room in /dev/shm (docker run --shm-size=8g)" if shared else "memory"
             said = f"A process that loads images was killed, perhaps for lack of {lack}: give"
             remedy = "the run more of it or fewer CPU cores; the same call goes on with it"
             raise UsageError(f"{said} {remedy}.") from None
         finally:
-            batches = None
+            batches = None  # an error's traceback holds this frame, too
 
 
 _WORKERS = weakref.WeakSet()  # all that were started here

@@ -277,7 +277,8 @@ def test_the_stage_that_has_settled_is_judged_and_not_the_longest():
     )
     run = series_run(loss=loss)
     assert reading.settled_stage(run, (0, 1)) == (0, 1)
-    with pytest.raises(UsageError, match="In no stage of this run is the loss seen"):
+    told = "In no stage of this run is the loss seen to become stable"
+    with pytest.raises(UsageError, match=told):
         reading.norm_drift(run)
     run.__dict__["settings"] = get("settling", overrides={"steps": 4000, "drops": (2400, 3200)})
     assert reading.settled_stage(run) == (2400, 3200)

@@ -17,9 +17,14 @@ def exponents() -> pd.DataFrame:
     return grid.assign(memories=forgotten).sort_values("memories")
 
 
+def means(grid: pd.DataFrame) -> pd.Series:
+    """Return the mean of the authors' exponents at each number of memories."""
+    return grid.groupby(grid.memories.round(6)).exponent.mean()
+
+
 def _curve(grid: pd.DataFrame, memories) -> NDArray:
     """Return the authors' exponents, interpolated in the logarithm of the memories."""
-    curve = grid.groupby(grid.memories.round(6)).exponent.mean()
+    curve = means(grid)
     return np.interp(np.log(memories), np.log(curve.index), curve)
 
 
