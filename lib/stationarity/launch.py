@@ -58,8 +58,7 @@ def run(
     if not chosen.shares_its_work:
         devices = 1
         if distributed.started() > 1:
-            told = f"{name} does not share its work among processes: run it without torchrun."
-            raise UsageError(told)
+            raise UsageError(f"{name} is not shared among processes: run it without torchrun.")
     with distributed.joined(), _alone(folder):
         earlier = _earlier(folder, scale, other_code)
         if earlier and earlier.complete:
@@ -108,8 +107,7 @@ def _alone(folder: Path):
             except filelock.Timeout:
                 said = f"{folder.name} is running in another process"
                 if distributed.size() > 1:
-                    told = f"{said}: wait for its end, or stop it, and call this again."
-                    raise UsageError(told) from None
+                    raise UsageError(f"{said}: wait for its end and call this again.") from None
                 sys.stderr.write(f"{said}: waiting for its end.\n")
                 lock.acquire()
     try:

@@ -29,10 +29,9 @@ def check_stable(curvature: ArrayLike, rates: ArrayLike, momentum: float = 0.0) 
         raise UsageError(f"{said}: without it the quadratic has no minimum to settle around.")
     if not 0 <= momentum < 1:
         raise UsageError(f"The momentum must lie in [0, 1), not {momentum:g}.")
-    smallest, largest = np.min(rates), np.max(rates)
-    limit = 2 * (1 + momentum) / curvature.max()
-    if not smallest > 0:
-        raise UsageError(f"A learning rate must be positive, not {smallest:g}.")
+    if not np.min(rates) > 0:
+        raise UsageError(f"A learning rate must be positive, not {np.min(rates):g}.")
+    largest, limit = np.max(rates), 2 * (1 + momentum) / curvature.max()
     if not largest < limit:
         said = f"The learning rate {largest:g} is too large: at curvature {curvature.max():g}"
         said += f" and momentum {momentum:g} the iterates stay bounded only below"
@@ -175,8 +174,7 @@ def predictions(
     if not positive_only and not positive.all():
         first = int(np.argmin(positive))
         said = f"Mode {first} has curvature {total[first]:.3g}, with decay, and no stationary"
-        remedy = "Leave such modes out by positive_only=True"
-        raise UsageError(f"{said} law: it needs a positive one. {remedy}.")
+        raise UsageError(f"{said} law: leave such modes out by positive_only=True.")
     noise = np.broadcast_to(np.asarray(noise_variance, float), total.shape)[positive]
     optimiser = (learning_rate, momentum)
     covariance = stationary_covariance(total[positive], learning_rate, noise, momentum)

@@ -1,7 +1,6 @@
 """Two clocks: the nets against PyTorch's, the arms against what they are to do, the fits."""
 
 import itertools
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -368,19 +367,13 @@ def test_the_power_on_the_sphere_is_one_where_its_curves_show_the_predicted_rate
     assert reading.power_on_sphere(table.assign(sphere=table.predicted)) == pytest.approx(2)
 
 
-def test_arms_whose_loss_is_that_of_guessing_are_told_after_a_memory():
-    settings = get("two_clocks")
-    task, arms = (
-        SimpleNamespace(settings=settings, widths=(64, 5, 10)),
-        first_arms(settings)[:2],
-    )
-    losses = torch.tensor([[np.log(10), 2.301], [np.log(10), 1.0]])
-    with pytest.warns(UserWarning, match=r"rate=0.1, decay=0.005 .* ln 10 = 2.30 .* lower it"):
-        study._tell_of_guessing(task, arms, 1000, losses)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        study._tell_of_guessing(task, arms, 100, losses)
-        study._tell_of_guessing(task, arms, 1000, losses / 2)
+def test_arms_that_decay_keeps_from_learning_are_told_of_by_name():
+    changes = {"learning_rates": [0.1, 0.1], "decays": [0.001, 5.0], "plain_decay": 0.001}
+    settings = get("two_clocks", overrides=SMALL | changes | {"stages": [200, 40, 40]})
+    with pytest.warns(UserWarning, match="lower weight_decay") as told:
+        study.two_clocks(settings, Place())
+    told = [str(one.message) for one in told if "nothing is learned" in str(one.message)]
+    assert len(told) == 1 and "decay=5" in told[0], told
 
 
 def test_a_rise_is_that_of_the_means_over_quarters(made_up):

@@ -16,7 +16,7 @@ from ... import measure
 from ...nets import mlp
 from ...runs import metrics
 from ...runs.seeds import seed_of
-from ...train import small
+from ...train import chance_level, small
 from ...train.schedules import dropped
 from ...train.small import Task
 
@@ -63,6 +63,8 @@ def settling(settings: SettlingStudy, place: Place) -> list[tuple]:
             if measured:
                 values |= _over_step(task, before, nets.theta.double())
                 rows += metrics.common_rows(values, **of_members, step=step)
+    losses, classes = task.exact(nets.theta).losses, task.widths[-1]
+    chance_level.tell("The loss of the nets", losses, classes, settings, settings.steps)
     values = _means_since(task, settings.steps, sums)
     rows += metrics.common_rows(values, **of_members, step=settings.steps)
     (steps, *columns), weights = zip(*records, strict=True), stored.read(len(records))
@@ -140,6 +142,8 @@ def _burned_in(task: Task, seeds: list[int]) -> small.Weights:
     nets = small.Nets(task, task.start(seeds), seeds, task.settings.burn_in)
     for _ in nets.steps():
         nets.update(task.settings.learning_rate)
+    losses, classes = task.exact(nets.theta).losses, task.widths[-1]
+    chance_level.tell("The loss of the net", losses, classes, task.settings, nets.last)
     return nets.state
 
 

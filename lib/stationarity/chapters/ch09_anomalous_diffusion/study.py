@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...runs.metrics import common_rows, rows
 from ...stats.displacement import spaced_lags
-from ...train import ensembles, small
+from ...train import chance_level, ensembles, small
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place
@@ -86,6 +86,8 @@ def _settle(task: small.Task) -> tuple[small.Weights, list[tuple]]:
         if step % every == 0:
             losses = _losses(nets)
             nets.kept["metrics"] += rows("settling_loss", losses, member=members, step=step)
+    lost = _losses(nets), task.widths[-1], settings, settings.settle
+    chance_level.tell("The loss of the nets", *lost)
     return nets.state, nets.kept["metrics"]
 
 
@@ -112,6 +114,10 @@ def _follow(task: small.Task, state: small.Weights, group: dict) -> list[tuple]:
                 squares[..., r, np.searchsorted(lags, since - begin)] = both
         if since >= 0 and since % every == 0:
             metrics += rows("loss", _losses(nets).view(nets_of), **where, step=since)
+    for (name, own), losses in zip(group.items(), _losses(nets).view(nets_of), strict=True):
+        if "weight_decay" in own:
+            lost = f"The loss with {name}", losses, task.widths[-1], settings, last
+            chance_level.tell(*lost, **own)
     far, near = squares
     metrics += rows("local_displacement_squared", near.mean(2), **where, step=lags)
     where |= dict(index=range(len(begins)), step=lags)

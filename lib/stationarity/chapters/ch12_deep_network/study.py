@@ -26,7 +26,7 @@ from ...runs.seeds import seed_of
 from ...stats import modes
 from ...stats.displacement import spaced_lags
 from ...stats.estimate import mean_and_error
-from ...train import ensembles, small
+from ...train import chance_level, ensembles, small
 from ...train.small import Task
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def _at_reference(task: Task, reference: Tensor) -> tuple[Tensor, list[tuple]]:
     (loss,), (mean,), (trace,) = ensembles.exact_statistics(
         reference[None], task.widths, *on[0]
     )
+    lost = "The loss of the net", [loss], task.widths[-1], settings, settings.burn_in
+    chance_level.tell(*lost)
     whole = {"reference_loss": loss, "reference_noise_trace": trace / settings.batch_size}
     rows += metrics.common_rows(whole, **at)
     generator = torch.Generator().manual_seed(seed_of(settings.seed, "draws"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,8 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...runs.metrics import common_rows
-from ...train import ensembles, small
-from ...train.chance_level import NEAR
+from ...train import chance_level, ensembles, small
 from . import nets
 from .arms import FULL, first_arms, interventions, slower
 
@@ -155,21 +152,11 @@ def _stage(task, arms, state, seeds, first, last, full) -> tuple[Tensor, Tensor,
             weights *= nets.by_unit(torch.where(hold, share, 1.0), task.widths)
     look(last)
     if not first and not full:
-        _tell_of_guessing(task, arms, last, looks[-1][1]["loss"])
+        for arm, losses in zip(arms, looks[-1][1]["loss"], strict=True):
+            own = {"learning_rate": arm.rate, "weight_decay": arm.decay}
+            of = f"The loss of {arm.name}", losses, task.widths[-1], task.settings
+            chance_level.tell(*of, last, **own)
     return *ensemble.state, looks
-
-
-def _tell_of_guessing(task: Task, arms: Sequence, steps: int, losses: Tensor) -> None:
-    """Warn of arms whose losses (arms, members) are that of guessing after a memory or more."""
-    settings, guessing = task.settings, math.log(task.widths[-1])
-    near = ((losses / guessing - 1).abs() < NEAR).all(1).tolist()
-    for arm, guesses in zip(arms, near, strict=True):
-        memories = arm.rate * arm.decay * steps / (1 - settings.momentum)
-        if guesses and memories > 1:
-            said = f"The nets of {arm.name} have the loss of guessing, ln {task.widths[-1]} = "
-            said += f"{guessing:.2f} nats, after {memories:.1f} memories: they learn nothing. "
-            said += f"A weight decay of {arm.decay:g} may be too strong for them: lower it, or"
-            warnings.warn(f"{said} the step size.", stacklevel=2)
 
 
 def _measure(task: Task, theta: Tensor) -> dict[str, Tensor]:
