@@ -153,7 +153,7 @@ def test_a_copy_runs_from_any_folder(executed, kind, tmp_path, runs_of_pages):
     nbformat.write(classroom.copy(BOOK, executed, kind), tmp_path / "copy.ipynb")
     done = papermill.execute_notebook(
         tmp_path / "copy.ipynb",
-        tmp_path / "done.ipynb",
+        None,
         parameters=SMALL[executed],
         kernel_name="python3",
         cwd=tmp_path,
