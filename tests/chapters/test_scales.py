@@ -122,7 +122,9 @@ def test_a_record_of_a_part_of_a_text_has_the_numbers_of_that_part():
 def test_a_number_that_is_not_known_does_not_match():
     one, none = pd.Series([1.0, 2.0]), pd.Series([1.0, np.nan])
     assert scales.matches(one, none) is None and scales.matches(none, one) is None
-    assert scales.matches(one, pd.Series([1.0])) is None
+    assert scales.matches(pd.Series([1.0]), one) is None
+    assert scales.matches(one, pd.Series([1.4])) is True  # a paper's run of one stage
+    assert scales.matches(one, pd.Series([1.0])) is False
     assert scales.matches(one, 1.9 * one) and not scales.matches(one, 2.1 * one)
 
 
@@ -151,5 +153,30 @@ def test_of_a_run_whose_weights_are_followed_that_part_counts(tmp_path):
 
 
 def test_numbers_that_are_not_known_of_a_study_are_refused():
-    with pytest.raises(UsageError, match="No numbers .* known of a SettlingStudy"):
-        scales.clocks(get("settling"))
+    for name in ("averaging", "regimes", "minibatch_currents", "your_training"):
+        with pytest.raises(UsageError, match="No numbers .* known of a "):
+            scales.of_settings(get(name))
+
+
+def test_small_nets_in_stages_have_the_numbers_of_each(tmp_path):
+    settings = get("two_clocks")  # 3000, 6000 and 2000 steps
+    table = scales.of_settings(settings)
+    assert table.memories.tolist() == pytest.approx([15, 3, 0.1])
+    assert scales.clocks(settings).rate.tolist() == pytest.approx([0.1, 0.01, 0.001])
+    info = {"experiment": "two_clocks", "scale": "two-cores", "settings": settings.plain()}
+    found = []
+    for stage, steps in enumerate(settings.stages, start=1):
+        at = {"index": stage, "step": [0, steps], "member": 0}
+        for name, early, late in (
+            ("loss", 9, 1),
+            ("gradient_norm", 9, 2),
+            ("noise_norm", 0, 6),
+        ):
+            found += metrics.rows(name, [early, late * stage], of="rate=0.1", **at)
+        found += metrics.rows("loss", [7.0, 7.0], of="another", **at)
+    run = records.write(tmp_path, info, found)
+    seen = scales.of_run(run)  # of the later half, and of the first arm
+    assert seen.loss_left.tolist() == pytest.approx(np.arange(1, 4) / np.log(10))
+    assert seen.noise_scale.tolist() == pytest.approx([9, 9, 9])
+    assert scales.kind(run) == "analogue"  # of no run of the paper
+    assert scales.clocks(get("settling")).memories.tolist() == pytest.approx([24, 1.2, 0.12])

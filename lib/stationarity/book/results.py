@@ -130,7 +130,8 @@ def provenance(runs: list[Run]) -> "pd.DataFrame":
 
     rows = []
     for run in runs:
-        commit = (run.info["commit"] or "?")[:8]
+        commit = run.info["commit"] or "?"
+        changed = ", changed" * commit.endswith("-dirty")
         row = {
             "run": run.label,
             "kind": "recorded" if isinstance(run, Record) else "live",
@@ -138,7 +139,7 @@ def provenance(runs: list[Run]) -> "pd.DataFrame":
             "hardware": run.info["device"],
             "date": run.info["start"][:10],
             "minutes": round(run.info["wall_seconds"] / 60, 1),
-            "code": "this" if run.made_by_this_code else f"commit {commit}",
+            "code": "this" if run.made_by_this_code else f"commit {commit[:8]}{changed}",
             "settings": stale_note(run) or _of_this_call(run),
         }
         rows.append(row)

@@ -95,6 +95,8 @@ def _judged(evidence: Evidence, run: Run, runs: Callable) -> list[dict]:
         there = next((one for one in others if one.scale == run.scale), None)
         if there is None:
             return row | {"verdict": NOT_RUN}
+        net, own = (getattr(one.settings, "model", "") for one in (there, run))
+        row["of"] += f" (another net, {net})" if net != own else ""
         return judge(evidence.quantity, criterion, there, place.case) | row
 
     own = judge(evidence.quantity, criterion, run)

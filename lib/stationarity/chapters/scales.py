@@ -17,7 +17,7 @@ from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS
 from ..train.chance_level import NEAR
 from ..train.schedules import learning_rate
-from ..train.settings import AnyTraining, SmallNet
+from ..train.settings import AnyTraining, SmallNet, SmallNets
 from .levels import stages, windows
 from .numbers import NUMBERS
 from .sizes import Data, count_entries, data_behind, data_of, net, steps_per_epoch
@@ -29,6 +29,8 @@ BETAS = (0.9, 0.999)  # of Adam, as PyTorch has them by default
 
 def _spans(settings) -> list[tuple[float, int]]:
     """Return the learning rate and the steps of each stage; of small nets, while followed."""
+    if spans := getattr(settings, "spans", None):
+        return spans
     if isinstance(settings, SmallNet) and hasattr(settings, "followed"):
         return [(settings.learning_rate, settings.followed)]
     if not isinstance(settings, AnyTraining):
@@ -38,21 +40,21 @@ def _spans(settings) -> list[tuple[float, int]]:
     return [(rate(begin * each), (end - begin) * each) for begin, end in stages(settings)]
 
 
-def clocks(settings: AnyTraining | SmallNet) -> pd.DataFrame:
+def clocks(settings: AnyTraining | SmallNets) -> pd.DataFrame:
     """Return ``rate`` and the numbers that are clocks, a row a ``stage``.
 
     Memories and angular step need weight decay, and are those of SGD: NaN without. The
     second moment is Adam's. Where minibatches are independent, as those of small nets are
     unless their settings say so, or of a text, which is not shuffled, there is no ``order``.
     """
-    sgd = getattr(settings, "optimizer", "sgd") == "sgd"
+    spans, sgd = _spans(settings), getattr(settings, "optimizer", "sgd") == "sgd"
     beta = settings.momentum if sgd else BETAS[0]
     shuffled = getattr(settings, "sampling", "") == "reshuffled"
     changing = isinstance(settings, AnyTraining) and settings.schedule == "cosine"
     changing = changing and not settings.followed_epochs
-    rows = []
-    for number, (rate, steps) in enumerate(_spans(settings), start=1):
-        forgetting = rate * settings.weight_decay / (1 - beta)
+    rows, decay = [], getattr(settings, "decays", [settings.weight_decay])[0]
+    for number, (rate, steps) in enumerate(spans, start=1):
+        forgetting = rate * decay / (1 - beta)
         if not sgd or not forgetting or changing:
             forgetting = math.nan
         row = {
@@ -67,16 +69,15 @@ def clocks(settings: AnyTraining | SmallNet) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def of_settings(settings: AnyTraining | SmallNet, data: Data | None = None) -> pd.DataFrame:
+def of_settings(settings: AnyTraining | SmallNets, data: Data | None = None) -> pd.DataFrame:
     """Return the numbers that settings decide, a row a stage: see :data:`NUMBERS`.
 
     Those of :func:`clocks`, and ``examples``, of the settings' whole dataset or of ``data``;
     those that only a run tells are NaN.
     """
-    data = data or data_of(settings)
+    table, data = clocks(settings), data or data_of(settings)
     examples = data.examples / count_entries(net(settings, data.classes).parameters())
-    table = clocks(settings).assign(examples=examples)
-    return table.reindex(columns=["stage", *NUMBERS])
+    return table.assign(examples=examples).reindex(columns=["stage", *NUMBERS])
 
 
 def _paper_settings(name: str) -> AnyTraining | None:
@@ -97,11 +98,23 @@ def of_paper(name: str) -> pd.DataFrame | None:
 
 
 def _measured(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
-    """Return what was measured while a stage was settled; of small nets, while followed."""
-    if not isinstance(run.settings, SmallNet):
+    """Return what was measured while a stage was settled; of small nets, while followed.
+
+    Of small nets in stages that is the later half of each.
+    """
+    if not isinstance(run.settings, SmallNets):
         return windows(run, quantity)
     rows = run.series(quantity)
-    return {1: rows[rows.of.isna() | rows.of.eq(rows.of[0])]}  # not of variations
+    rows = rows[rows.of.isna() | rows.of.eq(rows.of[0])]  # not of variations
+    lengths = [steps for _, steps in getattr(run.settings, "spans", ())]
+    if not lengths:
+        return {1: rows}
+    stage, since = rows["index"], rows.step
+    if stage.isna().any():  # stages are not numbered: steps count from the beginning
+        begins = np.cumsum([0, *lengths[:-1]])
+        stage = np.searchsorted(begins, rows.step, side="right")
+        since = rows.step - begins[stage - 1]
+    return {n: rows[(stage == n) & (since > each / 2)] for n, each in enumerate(lengths, 1)}
 
 
 def of_run(run: Run) -> pd.DataFrame:
@@ -122,6 +135,7 @@ def of_run(run: Run) -> pd.DataFrame:
         return pd.Series(means, dtype=float).reindex(table.index)
 
     noise, square = mean("noise_norm") ** 2, mean("gradient_norm_squared")
+    square = square.fillna(mean("gradient_norm", np.square))  # exact, where there is noise
     inflation, signal = mean("gradient_norm_naive", np.square) - square, square.clip(lower=0)
     rates = clocks(settings).rate.to_numpy()
     if getattr(settings, "optimizer", "sgd") == "sgd":
@@ -133,7 +147,7 @@ def of_run(run: Run) -> pd.DataFrame:
     table["noise_scale"] = noise / signal
     table["noise_over_signal"] = (inflation / signal).where(noise.notna())
     loss = mean("replica_loss" if run.has("replica_loss") else "loss")
-    table["loss_left"] = loss / math.log(data.classes)
+    table["loss_left"] = loss.fillna(mean("train_loss")) / math.log(data.classes)
     return table.reset_index()
 
 
@@ -147,10 +161,12 @@ def guesses(run: Run) -> bool:
 def matches(mine: pd.Series, paper: pd.Series) -> bool | None:
     """Return whether a number is the paper's in every stage, None where one is not known.
 
+    Where the paper's run has one stage, each is held against that.
+
     >>> matches(pd.Series([15.0, 1.4]), pd.Series([15.0, 1.5]))
     True
     """
-    if len(mine) != len(paper) or mine.isna().any() or paper.isna().any():
+    if len(paper) not in (1, len(mine)) or mine.isna().any() or paper.isna().any():
         return None
     ratio = mine.to_numpy() / paper.to_numpy()
     return bool(((ratio < MATCH) & (ratio > 1 / MATCH)).all())
@@ -159,7 +175,7 @@ def matches(mine: pd.Series, paper: pd.Series) -> bool | None:
 def kind(run: Run) -> str:
     """Return what a run is to the paper's: ``paper``, ``scale model`` or ``analogue``."""
     settings, paper = run.settings, _paper_settings(run.name)
-    if run.scale == "paper" and not isinstance(settings, SmallNet):
+    if run.scale == "paper" and not isinstance(settings, SmallNets):
         return "paper"
     if paper is None or getattr(settings, "control", False):
         return "analogue"

@@ -295,6 +295,7 @@ def made_up(tmp_path):
     arms, rows = [(base, 0.1), *((arm, 0.1) for arm in others)], []
     more = {"no decay": 0.0, "norm held": 0.05}
     more |= {f"decay of {which} alone": 0.1 for which in ("normalised", "others")}
+    more |= {"no normalisation": 0.1, "full gradient": 0.0}
     arms += [(base._replace(name=name), rise) for name, rise in more.items()]
     for one, rise in arms:
         arm, rate = one.name, 1.2 * 2 * one.rate / 10 * one.decay / 0.1
@@ -304,6 +305,7 @@ def made_up(tmp_path):
             at = {"of": arm, "member": member, "index": 2, "step": steps}
             for name in ("gradient_norm", "normalised_norm", "weight_norm"):
                 rows += metrics.rows(name, values, **at)
+            rows += metrics.rows("gradient_norm", values[::-1], **at | {"index": 3})
             rows += metrics.rows("angular_norm", values * 2, **at)
     info = records.new_info("two_clocks", "classroom", settings, "", "cpu")
     return records.write(tmp_path, info | {"status": "complete"}, rows)
@@ -355,6 +357,8 @@ def test_a_run_in_short_is_its_rises_shares_and_rates(made_up):
     told, (base, *_) = reading.in_short(made_up), reading.second_stage(made_up)
     assert told["fitted over predicted rate"] == reading.settling_ratio(made_up)
     assert told["rise"] == reading.rise(made_up, ("gradient_norm",), base)
+    assert told["rise, stage 3"].value == pytest.approx(1 / told["rise"].value, rel=0.1)
+    assert told["rise, full gradient"].value == pytest.approx(1, abs=0.05)
     held = np.log(told["rise, norm held"].value) / np.log(told["rise"].value)
     assert told["share of it with the norm held"].value == pytest.approx(held, abs=0.02)
     bare = told["the same, no decay"]  # a flat curve has any rate

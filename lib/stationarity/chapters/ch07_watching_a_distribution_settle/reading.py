@@ -57,8 +57,8 @@ def stages(run: Run) -> list[tuple[int, int]]:
     if hasattr(settings, "epochs"):
         length = run.metrics.step.max() / run.metrics.epoch.max()
         return [(round(length * a), round(length * b)) for a, b in levels.stages(settings)]
-    drops = [drop for drop in settings.drops if drop < settings.steps]
-    return list(itertools.pairwise([0, *drops, settings.steps]))
+    ends = np.cumsum([0, *(steps for _, steps in settings.spans)]).tolist()
+    return list(itertools.pairwise(ends))
 
 
 def settled_stage(run: Run, otherwise: tuple | None = None) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Watching a distribution settle (chapter 7): small nets for long, and their replicas."""
 
+import itertools
 from typing import ClassVar
 
 from ...runs.settings import Count, Drops, Whole, register
@@ -18,6 +19,13 @@ class SettlingStudy(SmallNet):
     measure_every: Count = 250  # steps between measurements of all members
     total_steps = property(lambda self: self.members * self.steps)
 
+    @property
+    def spans(self) -> list[tuple[float, int]]:
+        """The learning rate and the steps of each stage."""
+        ends = [0, *(drop for drop in self.drops if drop < self.steps), self.steps]
+        lengths = (end - begin for begin, end in itertools.pairwise(ends))
+        return [(self.learning_rate / 10**k, steps) for k, steps in enumerate(lengths)]
+
 
 class ReplicaStudy(SmallNet):
     """Settings of many replicas that branch from one net, and of its own trajectory."""
@@ -30,6 +38,8 @@ class ReplicaStudy(SmallNet):
     replicas: Count
     record_every: Count = 20  # steps between records of the trajectory
     measure_every: Count = 250  # steps between records of the replicas
+
+    followed = property(lambda self: self.trajectory)  # steps, after the burn-in
 
     @property
     def total_steps(self) -> int:

@@ -192,7 +192,8 @@ def in_short(run: Run) -> dict[str, Estimate]:
     """
     first, whole = rate_arms(run)[0].name, (NORM,)
     told = {"rise": rise(run, whole, first)}
-    arms = HELD, "no decay", "decay of normalised alone", "decay of others alone"
+    told["rise, stage 3"] = rise(run, whole, first, stage=3)
+    arms = HELD, NO_DECAY, "decay of normalised alone", "decay of others alone", PLAIN, FULL
     told |= {f"rise, {arm}": rise(run, whole, arm) for arm in arms}
     held, base = (np.log(factors(run, whole, arm)) for arm in (HELD, first))
     told["share of it with the norm held"] = Estimate.mean(held / base)

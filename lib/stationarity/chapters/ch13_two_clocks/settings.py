@@ -29,6 +29,11 @@ class TwoClocks(SmallNets):
     measure_every: Count  # steps
 
     @property
+    def spans(self) -> list[tuple[float, int]]:
+        """The step size of the first pair and the steps of each stage."""
+        return [(self.learning_rates[0] / 10**k, steps) for k, steps in enumerate(self.stages)]
+
+    @property
     def total_steps(self) -> int:
         first, second, third = self.stages
         arms, more = len(first_arms(self)), len(interventions(self))
