@@ -261,7 +261,7 @@ def test_processes_do_not_repeat_that_progress_cannot_be_written(tmp_path, capfd
 @pytest.mark.parametrize("backend, heeded", [("nonsense", None), ("svg", "svg")])
 def test_an_mplbackend_that_matplotlib_does_not_know_is_set_aside(backend, heeded):
     shown = "print(os.environ.get('MPLBACKEND'), matplotlib.get_backend())"
-    code = f"import os, stationarity.book.verdicts, matplotlib; {shown}"
+    code = f"import os, stationarity.chapters, matplotlib; {shown}"
     environment = os.environ | {"MPLBACKEND": backend}
     done = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
     assert done.split()[0] == str(heeded) and (heeded or "agg") in done.lower()

@@ -17,13 +17,13 @@ Progress of the runs stays off the pages.
 """
 
 import hashlib
-import logging
+import multiprocessing
 import os
 import sys
 from pathlib import Path
 
 from jupyter_cache import get_cache
-from jupyter_cache.executors import load_executor
+from jupyter_cache.executors import basic
 from nbclient import NotebookClient
 from stationarity.runs.records import runs_root
 
@@ -64,6 +64,17 @@ def forget_what_reads_chapters(cache, project: Path):
     of_chapters.write_text(now)
 
 
+class OneByOne(basic.JupyterExecutorLocalMproc):
+    """Executes side by side, handing out one page at a time: of two, one would wait."""
+
+    def run_and_cache(self, *, filter_uris):
+        records = self.get_records(filter_uris)
+        given = [basic.ProcessData(one.pk, one.uri, self.cache, None, False) for one in records]
+        multiprocessing.log_to_stderr(basic.REPORT_LEVEL)  # which have begun and ended
+        with multiprocessing.Pool() as pool:
+            pool.map(basic.ExecutionWorkerLocalMProc(), given, chunksize=1)
+
+
 def execute_where_needed(app, env, added, changed, removed):
     cache = get_cache(env.mystnb_config.execution_cache_path)
     begun_with, of_state = sources(Path(app.srcdir)), Path(cache.path) / "state"
@@ -71,16 +82,13 @@ def execute_where_needed(app, env, added, changed, removed):
         cache.clear_cache()
     forget_what_reads_chapters(cache, Path(app.srcdir))
     of_state.unlink(missing_ok=True)  # until every page is done
-    logger = logging.getLogger(__name__)
-    logger.setLevel(logging.INFO)  # says which chapters have begun and ended
-    executor = load_executor("local-parallel", cache, logger)
     pages = sorted(p for p in map(env.doc2path, env.found_docs) if p.endswith(".ipynb"))
     # From the last, whose one run is the longest: at the end no core is left to wait for it.
     chapters = [page for page in reversed(pages) if Path(page).name[0].isdigit()]
     for some in (chapters, [page for page in pages if page not in chapters]):
         for page in some:
             cache.add_nb_to_project(page)
-        executor.run_and_cache(filter_uris=some, timeout=None)
+        OneByOne(cache).run_and_cache(filter_uris=some)
     of_state.write_text(begun_with + runs())  # which this build may have made
     return env.found_docs
 

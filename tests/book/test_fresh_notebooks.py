@@ -101,7 +101,7 @@ def test_a_build_that_was_stopped_leaves_no_state(project, monkeypatch):
     executed(project)
     (project / "lib/code.py").write_text("2")
     with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
-        stopped.setattr(fresh, "load_executor", stop)
+        stopped.setattr(fresh, "OneByOne", stop)
         executed(project)
     assert executed(project) == ["01-first", "claims"]
 

@@ -55,7 +55,7 @@ KILLED = {  # experiment, settings, steps
     "text, dropout": ("wikitext_transformer_xl", TEXT | {"dropout": 0.2}, 12),
     "study": ("settling", SETTLING, 30),
 }
-KILLS = 3  # of each
+KILLS = dict.fromkeys(KILLED, 1) | dict.fromkeys(("images", "followed", "text", "study"), 3)
 LONG = {"epochs": 1000000, "measure_every": 0}
 
 
@@ -84,7 +84,7 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_was_not(case, tmp_path):
     assert sitting(run, whole, name=name, settings=settings) == 0, printed(whole)
     assert steps_taken(whole) == steps
     chance, killed = random.Random(case), 0
-    while killed < KILLS:
+    while killed < KILLS[case]:
         folder, before = tmp_path / str(killed), killed
         moment = (None, chance.randrange(calls(whole)))
         while (status := sitting(run, folder, moment, name=name, settings=settings)) != 0:
@@ -159,7 +159,7 @@ STUDIES = {
     },
     "your_training": {
         "layers": 1, "width": 4, "heads": 2, "context": 4, "batch_size": 4, "warmup": 3,
-        "stages": (20, 20), "measure_every": 9, "measure_batches": 3, "sharpness_batches": 1,
+        "stages": (8, 8), "measure_every": 5, "measure_batches": 3, "sharpness_batches": 1,
     },
     "diffusion": {
         "examples": 64, "hidden": (4,), "settle": 8, "longest": 12, "members": 2,

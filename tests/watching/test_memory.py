@@ -48,10 +48,10 @@ class Wide:
 def peak(run, *given) -> float:
     """Return the highest memory of the process while a function runs, in gradients.
 
-    Of three times the highest: a system may take unused memory away meanwhile.
+    Of two times the highest: a system may take unused memory away meanwhile.
     """
     seen = []
-    for _ in range(3):
+    for _ in range(2):
         RESET.write_text("5", encoding="utf-8")
         run(*given)
         status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()

@@ -275,12 +275,12 @@ def counted(settings, words: int = 0) -> tuple[Counts, Counts]:
 
     It is an image, or a segment of text; ``words`` a vocabulary's size, if not the dataset's.
     """
-    images, fields = isinstance(settings, Training), type(settings).model_fields.keys()
-    decisive = COUNTED if images else fields - AnyTraining.model_fields
-    alike = dict.fromkeys(fields - decisive) | {"seed": 0}
-    # Of images one alone cannot be normalised.
-    alike["batch_size"] = 2 if images else settings.batch_size
-    return _counted(settings.model_copy(update=alike), words)
+    images = isinstance(settings, Training)
+    kind = Training if images else type(settings)  # what differs in its class alone is alike
+    decisive = COUNTED if images else kind.model_fields.keys() - AnyTraining.model_fields
+    alike = dict.fromkeys(kind.model_fields.keys() - decisive) | {"seed": 0}
+    alike["batch_size"] = 2 if images else settings.batch_size  # one cannot be normalised
+    return _counted(kind.model_construct(**dict(settings) | alike), words)
 
 
 @cache
