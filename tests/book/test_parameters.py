@@ -160,7 +160,7 @@ def test_an_unknown_parameter_stops_a_chapter_and_leaves_its_source(tmp_path):
     assert source.read_bytes() == before
 
 
-# With a checkpoint after every step. The first time it waits at step 50 to be killed.
+# With a checkpoint after every step. The first time it waits at step 20 to be killed.
 PARAMETERS = 'settings = ""'
 LONG = """\
 import pathlib, time
@@ -172,13 +172,13 @@ launch.CHECKPOINT_SECONDS = 0
 write, waiting = checkpoints.Keeper._write, pathlib.Path("waiting")
 def write_and_wait(keeper, rows=None):
     write(keeper, rows)
-    if keeper.bar.n == 50 and not waiting.exists():
+    if keeper.bar.n == 20 and not waiting.exists():
         waiting.touch()
         time.sleep(3600)
 checkpoints.Keeper._write = write_and_wait
 arguments = page.begin("full_batch", settings=settings)
 run = stationarity.run("full_batch", **arguments["full_batch"])"""
-SETTINGS = "epochs=150 measure_every=10 hidden=16"
+SETTINGS = "epochs=250 measure_every=10 hidden=16"
 
 
 def start(folder: Path) -> subprocess.Popen:
@@ -217,7 +217,7 @@ def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
     (killed,) = [records.read(path) for path in folder.glob("classroom-*")]
     assert not killed.complete
     kept = torch.load(killed.folder / "checkpoint.pt", weights_only=True)
-    assert kept["steps"] == 50
+    assert kept["steps"] == 20
     assert nbformat.read(tmp_path / "out.ipynb", 4).cells
 
     second = start(tmp_path)
@@ -228,7 +228,7 @@ def test_a_killed_papermill_goes_on_where_it_was(tmp_path):
     whole = launch.run("full_batch", settings=overrides)
     assert whole.folder.name == resumed.folder.name and whole.folder != resumed.folder
     assert resumed.complete and resumed.metrics.equals(whole.metrics)
-    assert "full_batch classroom: 100%" in log and "/150 [" in log
+    assert "full_batch classroom: 100%" in log and "/250 [" in log
     (shown,) = nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs
     assert shown.data["text/plain"].startswith("full_batch classroom: 100%")
     assert (tmp_path / "long.ipynb").read_bytes() == source
