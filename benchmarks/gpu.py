@@ -34,13 +34,13 @@ LEAST = 5  # seconds under which no step begins
 PACKAGES = {  # of a module
     "PIL": "pillow", "sklearn": "scikit-learn", "annotated_types": "annotated-types",
     "pydantic_core": "pydantic-core", "typing_extensions": "typing-extensions",
-    "typing_inspection": "typing-inspection",
+    "typing_inspection": "typing-inspection", "yaml": "pyyaml",
 }  # fmt: skip
 MEASURING = ("torch", "numpy", "psutil")
 LIBRARY = (
     *MEASURING, "torchvision", "PIL", "filelock", "pandas", "pyarrow", "scipy", "sklearn",
     "tqdm", "pydantic", "pydantic_core", "annotated_types", "typing_extensions",
-    "typing_inspection",
+    "typing_inspection", "matplotlib", "seaborn", "yaml",
 )  # fmt: skip
 
 
@@ -54,15 +54,13 @@ class Step(NamedTuple):
 
 STEPS = {
     "agreement": Step("gpu_agreement:agreement", 60, MEASURING),
-    "tests": Step(
-        "gpu_agreement:tests", 100, (*LIBRARY, "pytest", "matplotlib", "threadpoolctl")
-    ),
+    "tests": Step("gpu_agreement:tests", 100, (*LIBRARY, "pytest", "threadpoolctl")),
     "matrix": Step("gpu_clock:matrix", 40, MEASURING),
     "resnet18": Step("gpu_rates:resnet18", 60),
     "transformer_xl": Step("gpu_rates:transformer_xl", 50),
     "products": Step("gpu_rates:products", 50),
-    "resnet101": Step("gpu_rates:resnet101", 80),
-    "cifar10_resnet": Step("gpu_records:make", 110),
+    "resnet101": Step("gpu_rates:resnet101", 120),
+    "cifar10_resnet": Step("gpu_records:make", 170),
     "imagenet_resnet": Step("gpu_records:make", 200),
     "wikitext": Step("gpu_records:make", 130),
     "continued": Step("gpu_records:make", 150),
@@ -191,10 +189,11 @@ def day(options) -> int:
                 limit = left if again or options.dry else min(left, STEPS[name].seconds)
                 state = take(name, options, limit, before)
             write(path, state)
+            keep(options, about)  # the machine may be taken away at any moment
             said = "" if state["status"] == "done" else state["said"]
             print(f"{name}: {state['status']}, {state['seconds']:.0f} s. {said}".rstrip())
             sys.stdout.flush()
-    return gather(options, about)
+    return tell(options, keep(options, about))
 
 
 def tell_lacking(missing: dict) -> None:
@@ -204,8 +203,8 @@ def tell_lacking(missing: dict) -> None:
         print("Not here, and needed for all steps: bring wheels of\n  " + "\n  ".join(lines))
 
 
-def gather(options, about: dict) -> int:
-    """Write the summary, the rates and the archive; say what to do with them."""
+def keep(options, about: dict) -> dict:
+    """Write the summary, the rates and the archive; return the state of each step."""
     home = options.out / "home"
     states = {name: read(home / "steps" / f"{name}.json") for name in STEPS}
     write(home / "summary.json", about | {"steps": states})
@@ -217,6 +216,12 @@ def gather(options, about: dict) -> int:
     ]
     (home / "rates.md").write_text(rate_table(about["device"], rows), "utf-8")
     shutil.make_archive(str(home), "gztar", options.out, "home")
+    return states
+
+
+def tell(options, states: dict) -> int:
+    """Print the rates, what is left, and what to do with what was made."""
+    home = options.out / "home"
     print(f"\n{(home / 'rates.md').read_text('utf-8')}")
     left = [name for name in STEPS if states[name].get("status") != "done"]
     print(f"To bring home: {home}.tar.gz. Left: {', '.join(left) or 'nothing'}.")

@@ -1,6 +1,7 @@
 """Steps of the GPU day: CPU against GPU on every measurement, and the CUDA tests."""
 
 import copy
+import functools
 import importlib.util
 import sys
 import types
@@ -78,17 +79,14 @@ def apart(one, other) -> float:
     return float((one - other).norm() / other.norm().clamp(min=1e-12))
 
 
-def compared(case: tuple, device: str, dtype: torch.dtype) -> dict:
-    """Return how far each measurement on the device is from that of the CPU in float64.
+def compared(case: tuple, truth, device: str, dtype: torch.dtype) -> dict:
+    """Return how far each measurement on the device is from ``truth()``, of the CPU in float64.
 
     Products are allowed to be rounded to TF32 around it, which measuring must not heed.
     """
     from stationarity import measure
 
-    model, objective, batches = case
-    reference = measured(
-        copy.deepcopy(model).double(), objective, moved(batches, "cpu", torch.float64)
-    )
+    (model, objective, batches), reference = case, truth()
     other = copy.deepcopy(model).to(device, dtype)
     with measure.float32_products("tf32"):
         found = measured(other, objective, moved(batches, device, dtype))
@@ -108,9 +106,12 @@ def agreement(options, results) -> None:
     device = "cpu" if options.dry else "cuda"
     worst = {}
     for name, case in cases().items():
+        model, objective, batches = case
+        exact = copy.deepcopy(model).double(), objective, moved(batches, "cpu", torch.float64)
+        truth = functools.cache(functools.partial(measured, *exact))
         for dtype in TOLERANCES:
             part = f"{name}, {str(dtype).removeprefix('torch.')}"
-            results.part(part, lambda: compared(case, device, dtype))
+            results.part(part, lambda: compared(case, truth, device, dtype))
             if part in results:
                 worst[part] = max(results[part].values())
     print("Largest relative difference: " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items()))

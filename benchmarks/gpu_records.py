@@ -19,6 +19,8 @@ TEXT = dict(
     tokens=2_000_000, batch_size=20, epochs=40, steps_per_epoch=200, drops=(16, 28),
     precision="bfloat16", measure_every=2,
 )  # fmt: skip
+TINY = dict(classes=25, examples=6250, measure_every=9, weight_decay=0.0104)
+CONTROL = TINY | dict(weight_decay=TINY["weight_decay"] / 25)
 CONTINUED = dict(
     examples=20_000, epochs=60, followed_epochs=30, precision="bfloat16", measure_batches=20,
     direction_batches=5, noise_batches=100,
@@ -35,11 +37,11 @@ DRY = {  # of the dry run, where the experiment has a setting other than 0
 
 RECORDS = {  # a step's experiment, and what differs from its settings at single-gpu
     "cifar10_resnet": ("cifar10_resnet", {}),
-    "imagenet_resnet": ("imagenet_resnet", {}),
+    "imagenet_resnet": ("imagenet_resnet", TINY),
     "wikitext": ("wikitext_transformer_xl", TEXT),
     "continued": ("continued", CONTINUED),
     "two_clocks": ("two_clocks", {}),
-    "little_decay": ("little_decay", {}),
+    "little_decay": ("little_decay", CONTROL),
 }
 
 

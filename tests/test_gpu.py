@@ -1,6 +1,7 @@
 """The same answers on a GPU as on the CPU; skipped where there is none."""
 
 import copy
+import os
 
 import pytest
 import stationarity
@@ -9,6 +10,8 @@ from stationarity import launch, measure
 from stationarity.nets import mlp
 from stationarity.train import loop
 
+# PyTorch looks at it once, at the first product on a GPU; deterministic runs need it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 

@@ -249,6 +249,18 @@ def test_schedules():
     assert np.allclose(rates, [0.2, 0.1, 0.0])
 
 
+def test_a_way_that_cannot_be_compiled_is_not_taken(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("mixed APIs")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    monkeypatch.setitem(precision.TIMED, "cpu", ("float32", "bfloat16 compiled"))
+    assert tiny(precision="auto", measure_every=0).info["path"] == "float32"
+    monkeypatch.setattr(precision, "_times", fail)  # any other failure is told
+    with pytest.raises(RuntimeError, match="mixed APIs"):
+        tiny(precision="auto", measure_every=0, seed=1)
+
+
 def test_the_fastest_path_is_timed_once_and_kept(monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, 5)
