@@ -70,7 +70,6 @@ class OneByOne(basic.JupyterExecutorLocalMproc):
     def run_and_cache(self, *, filter_uris):
         records = self.get_records(filter_uris)
         given = [basic.ProcessData(one.pk, one.uri, self.cache, None, False) for one in records]
-        multiprocessing.log_to_stderr(basic.REPORT_LEVEL)  # which have begun and ended
         with multiprocessing.Pool() as pool:
             pool.map(basic.ExecutionWorkerLocalMProc(), given, chunksize=1)
 
@@ -82,6 +81,7 @@ def execute_where_needed(app, env, added, changed, removed):
         cache.clear_cache()
     forget_what_reads_chapters(cache, Path(app.srcdir))
     of_state.unlink(missing_ok=True)  # until every page is done
+    multiprocessing.log_to_stderr(basic.REPORT_LEVEL)  # which have begun and ended
     pages = sorted(p for p in map(env.doc2path, env.found_docs) if p.endswith(".ipynb"))
     # From the last, whose one run is the longest: at the end no core is left to wait for it.
     chapters = [page for page in reversed(pages) if Path(page).name[0].isdigit()]
