@@ -223,3 +223,6 @@ def test_stages_are_as_many_memories_long_as_the_papers(gpu):
     for step in ("imagenet_resnet", "cifar10_resnet"):
         memories = scales.clocks(gpu_records.settings_of(step)).memories
         assert memories.tolist() == pytest.approx([15, 1.5, 0.15], rel=0.01)
+    for step in ("imagenet_resnet", "cifar10_resnet", "little_decay"):  # three in each half
+        chosen = gpu_records.settings_of(step)
+        assert (chosen.drops[0] // 2) // chosen.measure_every >= 3
