@@ -98,7 +98,7 @@ const still = document.createElement('style');
 still.textContent = '* { transition: none !important; animation: none !important }';
 document.head.append(still);
 document.querySelectorAll('mjx-container').forEach(formula => formula.replaceChildren());
-const rules = theme === 'light' ? {} : {runOnly: ['color-contrast']};
+const rules = theme === 'light' ? {} : {runOnly: ['color-contrast', 'link-in-text-block']};
 axe.run({exclude: ['mjx-container']}, rules).then(found => done(
   found.violations.filter(fault => ['serious', 'critical'].includes(fault.impact)).map(fault =>
     fault.id + ': ' + fault.nodes.slice(0, 4).map(node => node.html.slice(0, 150) + ' '

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from stationarity import launch
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
 from stationarity.train import chance_level
@@ -32,10 +33,8 @@ STUDIES = {
 def test_small_nets_that_decay_keeps_from_learning_are_told_of(name):
     changes = STUDIES[name] | {"weight_decay": 2.0, "learning_rate": 0.05}
     settings = get(name, overrides=changes)
-    module, function = settings.study.rsplit(":")
-    study = getattr(__import__(f"stationarity.{module}", fromlist=[function]), function)
     with pytest.warns(UserWarning, match="ln 10 = 2.30 .* lower") as told:
-        study(settings, Place())
+        launch.study_of(settings)(settings, Place())
     told = [str(one.message) for one in told if "nothing is learned" in str(one.message)]
     assert len(told) == (2 if name == "diffusion" else 1), told
     assert all("weight_decay=1 is" in one for one in told[1:])  # the variation is named

@@ -17,7 +17,7 @@ from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS
 from ..train.chance_level import NEAR
 from ..train.schedules import learning_rate
-from ..train.settings import AnyTraining, SmallNet, SmallNets
+from ..train.settings import AnyTraining, SmallNets
 from .levels import stages, windows
 from .numbers import NUMBERS
 from .sizes import Data, count_entries, data_behind, data_of, net, steps_per_epoch
@@ -31,8 +31,6 @@ def _spans(settings) -> list[tuple[float, int]]:
     """Return the learning rate and the steps of each stage; of small nets, while followed."""
     if spans := getattr(settings, "spans", None):
         return spans
-    if isinstance(settings, SmallNet) and hasattr(settings, "followed"):
-        return [(settings.learning_rate, settings.followed)]
     if not isinstance(settings, AnyTraining):
         raise UsageError(f"No numbers without units are known of a {type(settings).__name__}.")
     each = steps_per_epoch(settings)
@@ -52,7 +50,7 @@ def clocks(settings: AnyTraining | SmallNets) -> pd.DataFrame:
     shuffled = getattr(settings, "sampling", "") == "reshuffled"
     changing = isinstance(settings, AnyTraining) and settings.schedule == "cosine"
     changing = changing and not settings.followed_epochs
-    rows, decay = [], getattr(settings, "decays", [settings.weight_decay])[0]
+    rows, decay = [], getattr(settings, "decays", [settings.weight_decay])[0]  # of the first
     for number, (rate, steps) in enumerate(spans, start=1):
         forgetting = rate * decay / (1 - beta)
         if not sgd or not forgetting or changing:
@@ -106,8 +104,8 @@ def _measured(run: Run, quantity: str) -> dict[int, pd.DataFrame]:
         return windows(run, quantity)
     rows = run.series(quantity)
     rows = rows[rows.of.isna() | rows.of.eq(rows.of[0])]  # not of variations
-    lengths = [steps for _, steps in getattr(run.settings, "spans", ())]
-    if not lengths:
+    lengths = [steps for _, steps in _spans(run.settings)]
+    if len(lengths) == 1:
         return {1: rows}
     stage, since = rows["index"], rows.step
     if stage.isna().any():  # stages are not numbered: steps count from the beginning

@@ -39,7 +39,7 @@ class ReplicaStudy(SmallNet):
     record_every: Count = 20  # steps between records of the trajectory
     measure_every: Count = 250  # steps between records of the replicas
 
-    followed = property(lambda self: self.trajectory)  # steps, after the burn-in
+    spans = property(lambda self: [(self.learning_rate, self.trajectory)])
 
     @property
     def total_steps(self) -> int:

@@ -36,6 +36,8 @@ class DiffusionStudy(SmallNet):
             raise UsageError("The setting branches must be 0 or at least 2.")
         return self
 
+    spans = property(lambda self: [(self.learning_rate, self.followed)])
+
     @property
     def followed(self) -> int:
         """The steps of a trajectory after its burn-in."""

@@ -41,7 +41,8 @@ class ModeStudy(SmallNet):
         return self
 
     sampling = property(lambda self: "reshuffled" if self.reshuffled else "independent")
-    followed = property(lambda self: self.steps - self.discarded)  # steps of a replica
+    # The rate, and the steps for which a replica is followed.
+    spans = property(lambda self: [(self.learning_rate, self.steps - self.discarded)])
     total_steps = property(lambda self: self.burn_in + self.replicas * self.steps)
 
 
