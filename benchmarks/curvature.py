@@ -118,20 +118,21 @@ def train(model: nn.Module, data: tuple, steps: int) -> None:
 
 
 def product_seconds(model: nn.Module, batches: list) -> list[float]:
-    """A first product, a further one, and one of those that keep no graphs."""
+    """A first product, a second one, a further one, and one of those that keep no graphs."""
     with without_trace(model, curvature=True) as before:
         vector = torch.randn_like(parameter_vector(model))
         keeping, other = (
             MeanHessian(before, cross_entropy, batches, keeps=keeps) for keeps in (True, False)
         )
         other.checked = True  # as in a call's further products
-        return [cpu_seconds(partial(one, vector)) for one in (keeping, keeping, other)]
+        return [cpu_seconds(partial(one, vector)) for one in (*[keeping] * 3, other)]
 
 
 def hessian_products(root: Path | None, rounds: int = 7) -> None:
     print(
-        "1. a Hessian product in gradients: the first of a call (floor 3), a further one of\n"
-        "   kept graphs (floor 2, at most 2.2), and one where none are kept (floor 3)"
+        "1. a Hessian product in gradients: the first of a call (floor 3), the second, which\n"
+        "   asks for one loss again, a further one of kept graphs (floor 2, at most 2.2), and\n"
+        "   one where none are kept (floor 3)"
     )
     for name, model, sizes, data in cases(root, 16, noisy=False):
         batches = batches_of(data, *sizes)
@@ -140,11 +141,8 @@ def hessian_products(root: Path | None, rounds: int = 7) -> None:
             plain = cpu_seconds(partial(plain_pass, model, batches))
             times.append([plain, *product_seconds(model, batches)])
         plain, *ours = map(median, zip(*times[1:]))
-        print(
-            f"   {name}: {ours[0] / plain:.2f}, {ours[1] / plain:.2f}, {ours[2] / plain:.2f}"
-            f"  ({1e3 * plain:.0f} ms a gradient)",
-            flush=True,
-        )
+        costs = ", ".join(f"{one / plain:.2f}" for one in ours)
+        print(f"   {name}: {costs}  ({1e3 * plain:.0f} ms a gradient)", flush=True)
 
 
 # --- the largest eigenvalues, by ours and by others --------------------------

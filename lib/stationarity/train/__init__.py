@@ -1,1 +1,1 @@
-"""Training: the loop, how it computes and measures, and loops of small nets."""
+"""Training: the loop, how it computes and measures, and ensembles of small nets."""

@@ -8,6 +8,7 @@ import pytest
 import stationarity
 import torch
 from stationarity import UsageError, data, measure
+from stationarity.chapters import small
 from stationarity.chapters.ch05_how_far_does_it_reach import figures, reading, study
 from stationarity.chapters.ch05_how_far_does_it_reach.settings import Regime
 from stationarity.nets import mlp, resnets
@@ -15,7 +16,7 @@ from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.records import Run
 from stationarity.runs.settings import get
-from stationarity.train import ensembles, small
+from stationarity.train import ensembles
 
 TINY = {"steps": 20, "examples": 128, "members": 2}
 

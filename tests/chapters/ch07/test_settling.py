@@ -10,6 +10,7 @@ import stationarity
 import torch
 from processes import ornstein_uhlenbeck
 from stationarity import measure
+from stationarity.chapters import small
 from stationarity.chapters.autocorrelation import autocorrelation_time
 from stationarity.chapters.ch04_wikitext_transformer_xl.reading import load_model
 from stationarity.chapters.ch07_watching_a_distribution_settle import (
@@ -25,7 +26,6 @@ from stationarity.runs import metrics
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.records import Run
 from stationarity.runs.settings import get
-from stationarity.train import small
 from torch import nn
 
 SMALL = {

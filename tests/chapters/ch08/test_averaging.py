@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import stationarity
 import torch
+from stationarity.chapters import small
 from stationarity.chapters.ch08_back_to_practice import reading, study
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
 from stationarity.stats.estimate import Estimate
-from stationarity.train import ensembles, small
+from stationarity.train import ensembles
 
 SMALL = {
     "examples": 100, "hidden": [4], "learning_rates": [0.01, 0.1], "steps": 60,

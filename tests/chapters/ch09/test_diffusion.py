@@ -8,6 +8,7 @@ import pytest
 import stationarity
 import torch
 from matplotlib import pyplot
+from stationarity.chapters import small
 from stationarity.chapters.ch09_anomalous_diffusion import (
     authors_sweep,
     figures,
@@ -19,7 +20,7 @@ from stationarity.runs import metrics, records
 from stationarity.runs.checkpoints import Place
 from stationarity.runs.settings import get
 from stationarity.stats import displacement
-from stationarity.train import ensembles, small
+from stationarity.train import ensembles
 
 SMALL = {
     "examples": 100, "hidden": [4], "settle": 40, "longest": 24, "members": 3, "burn_in": 5,

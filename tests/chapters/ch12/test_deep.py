@@ -9,6 +9,7 @@ import pytest
 import stationarity
 import torch
 from stationarity import theory
+from stationarity.chapters import small
 from stationarity.chapters.bootstrap import exponent_weights
 from stationarity.chapters.ch12_deep_network import figures, reading, shares, study
 from stationarity.errors import UsageError
@@ -19,7 +20,7 @@ from stationarity.runs.settings import get
 from stationarity.stats.displacement import spaced_lags
 from stationarity.stats.estimate import Estimate
 from stationarity.theory import discrete
-from stationarity.train import ensembles, small
+from stationarity.train import ensembles
 
 SMALL = {
     "examples": 96, "hidden": (4,), "batch_size": 16, "burn_in": 40, "averaged": 20,

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ... import data
 from ...runs.metrics import common_rows
-from ...train import ensembles, small
+from ...train import ensembles
+from .. import small
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place

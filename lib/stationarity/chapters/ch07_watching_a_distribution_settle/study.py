@@ -16,9 +16,10 @@ from ... import measure
 from ...nets import mlp
 from ...runs import metrics
 from ...runs.seeds import seed_of
-from ...train import chance_level, small
+from ...train import chance_level
 from ...train.schedules import dropped
-from ...train.small import Task
+from .. import small
+from ..small import Task
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ...runs.metrics import common_rows
-from ...train import ensembles, small
+from ...train import ensembles
+from .. import small
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place

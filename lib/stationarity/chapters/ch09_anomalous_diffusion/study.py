@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ...runs.metrics import common_rows, rows
 from ...stats.displacement import spaced_lags
-from ...train import chance_level, ensembles, small
+from ...train import chance_level, ensembles
+from .. import small
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place

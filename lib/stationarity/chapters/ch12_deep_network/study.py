@@ -26,8 +26,9 @@ from ...runs.seeds import seed_of
 from ...stats import modes
 from ...stats.displacement import spaced_lags
 from ...stats.estimate import mean_and_error
-from ...train import chance_level, ensembles, small
-from ...train.small import Task
+from ...train import chance_level, ensembles
+from .. import small
+from ..small import Task
 
 if TYPE_CHECKING:
     from ...runs.checkpoints import Place

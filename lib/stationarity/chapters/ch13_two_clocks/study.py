@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...runs.metrics import common_rows
-from ...train import chance_level, ensembles, small
+from ...train import chance_level, ensembles
+from .. import small
 from . import nets
 from .arms import FULL, first_arms, interventions, slower
 

@@ -26,11 +26,11 @@ from .. import data
 from ..data.images import whole
 from ..errors import UsageError
 from ..runs.seeds import seed_of
-from . import ensembles
+from ..train import ensembles
 
 if TYPE_CHECKING:
     from ..runs.checkpoints import Keeper, Place
-    from .settings import SmallNet
+    from ..train.settings import SmallNet
 
 Weights = tuple[Tensor, Tensor]  # (K, P), with the optimiser's buffer
 CHECKED = 100  # steps between looks at whether the weights are finite
