@@ -22,6 +22,7 @@ import os
 import sys
 from pathlib import Path
 
+import warm_kernels
 from jupyter_cache import get_cache
 from jupyter_cache.executors import basic
 from nbclient import NotebookClient
@@ -68,7 +69,9 @@ class OneByOne(basic.JupyterExecutorLocalMproc):
     """Executes side by side, handing out one page at a time: of two, one would wait."""
 
     def run_and_cache(self, *, filter_uris):
-        records = self.get_records(filter_uris)
+        if not (records := self.get_records(filter_uris)):
+            return
+        warm_kernels.install()
         given = [basic.ProcessData(one.pk, one.uri, self.cache, None, False) for one in records]
         with multiprocessing.Pool() as pool:
             pool.map(basic.ExecutionWorkerLocalMProc(), given, chunksize=1)

@@ -3,10 +3,17 @@
 import os
 
 import pytest
+import warm_kernels
 from nbclient import NotebookClient
 
 # A kernel holds nothing to be saved, and its orderly end takes seconds.
 NotebookClient.shutdown_kernel.default_value = "immediate"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_kernels():
+    """Kernels begin as they do in a build."""
+    warm_kernels.install()
 
 
 @pytest.fixture
