@@ -78,7 +78,7 @@ class Training:
             torch.manual_seed(seed_of(settings.seed, "model"))
             self.model = GPT(len(text.vocabulary), **sizes).to(text.device)
         parts = groups(self.model, settings.weight_decay)
-        self.optimizer = torch.optim.AdamW(parts, settings.learning_rate)
+        self.optimizer = torch.optim.AdamW(parts, settings.learning_rate, fused=True)
         how = settings.model_dump(include={"measure_batches", "sharpness_batches"})
         how |= dict(name=name, root=root, every=settings.measure_every)
         self.watch = Watch(self.model, objective, self.optimizer, self.draw, **how)
