@@ -31,7 +31,7 @@ DERIVED = {
     "stats.displacement": "An exponent with an honest interval",
     "stats.estimate": "An error bar for a squared norm",
     "stats.modes": "What theory predicts of one mode",
-    "stats.trends": "The questions, computed",
+    "chapters.trends": "The questions, computed",
     "runs.checkpoints": "When it is killed",
     "runs.devices": "Starting a run",
     "runs.distributed": "Running at full size",

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 import stationarity
 from stationarity.chapters import levels
+from stationarity.chapters.trends import level
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
 from stationarity.runs.settings import get
 from stationarity.stats.estimate import Estimate
-from stationarity.stats.trends import level
 
 
 def run_with(tmp_path, quantity="gradient_norm_squared", values=(), errors=0.01, **settings):

@@ -1,7 +1,9 @@
 """Second derivatives of convolutions and batch normalisations, held against PyTorch's own."""
 
+from functools import partial
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from stationarity.measure import double_backward
@@ -79,7 +81,7 @@ def elementary(x, mean, var, weight, bias, training, momentum, eps):
 
 def of_pytorch(*what) -> torch.Tensor:
     changes = [] if what[1] is loss else [(functional, "batch_norm", elementary)]
-    with mock.patch.object(double_backward, "CHANGES", changes):
+    with mock.patch.object(double_backward, "changes", lambda: changes):
         return products(*what)
 
 
@@ -155,6 +157,113 @@ def test_what_pytorch_lacks_is_refused():
     model, x = made(REFUSED[0])
     with pytest.raises(ValueError, match="lacks a derivative"):
         products(model, REFUSED[1], x)
+
+
+def in_many_directions(model, x):
+    """With gradients of many functions at once."""
+    first = next(model.parameters())
+    outputs = model(x).flatten()
+    how = {"is_grads_batched": True, "create_graph": True}
+    (slopes,) = torch.autograd.grad(outputs, first, torch.eye(len(outputs)).to(outputs), **how)
+    return loss(model, x) + slopes.square().sum()
+
+
+@pytest.mark.parametrize("kind", ["strides", "groups", "1d", "evaluation", "no statistics"])
+def test_many_gradients_at_once_are_differentiated(kind):
+    model, x = made(kind)
+    changes = [(functional, "batch_norm", elementary)]
+    with mock.patch.object(double_backward, "changes", lambda: changes):
+        expected = products(model, in_many_directions, x)
+    found = products(model, in_many_directions, x)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_many_products_at_once():
+    model, x = made("strides")
+    parameters = list(model.parameters())
+    with without_trace(model, curvature=True):
+        slopes = torch.autograd.grad(loss(model, x), parameters, create_graph=True)
+        rows = [torch.randn(3, *p.shape, dtype=p.dtype) for p in parameters]
+        grad = partial(torch.autograd.grad, slopes, parameters, retain_graph=True)
+        many = grad(rows, is_grads_batched=True)
+        single = zip(*(grad([row[i] for row in rows]) for i in range(3)))
+        for one, expected in zip(many, single, strict=True):
+            torch.testing.assert_close(one, torch.stack(expected))
+
+
+class Silent(torch.autograd.Function):
+    """Whose backward says that nothing depends on its input."""
+
+    forward = staticmethod(lambda ctx, x: x.clone())
+    backward = staticmethod(lambda ctx, g: None)
+
+
+def test_slopes_that_nothing_depends_on():
+    def objective(model, x):
+        value = loss(model, x)
+        slopes = torch.autograd.grad(value, list(model.parameters()), create_graph=True)
+        return value + sum(Silent.apply(slope).sum() for slope in slopes)
+
+    model, x = made("strides")
+    expected = of_pytorch(model, loss, x)
+    torch.testing.assert_close(products(model, objective, x), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_arguments_are_named_as_those_of_pytorch():
+    x, weight = torch.randn(2, 3, 5, 5), torch.randn(4, 3, 2, 2, requires_grad=True)
+    gain = torch.ones(3, requires_grad=True)
+    known = lambda: {"running_mean": torch.zeros(3), "running_var": torch.ones(3)}
+    calls = [
+        lambda: functional.conv2d(input=x, weight=weight, stride=(2,), padding=np.int64(1)),
+        lambda: functional.conv2d(x, weight, None, 1, 1, groups=1),
+        lambda: functional.batch_norm(
+            input=x, **known(), weight=gain, bias=gain, training=True
+        ),
+        lambda: functional.batch_norm(x, None, None, gain, gain, True, 0.1, eps=1e-3),
+        lambda: functional.batch_norm(x, **known(), weight=gain, bias=gain),
+    ]
+    plain = [call() for call in calls]
+    with without_trace(nn.Linear(1, 1), curvature=True):
+        ours = [call() for call in calls]
+    torch.testing.assert_close(ours, plain)
+    assert [bool(operations(one) & OWN) for one in ours] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize(
+    ("channels", "eps"),
+    [((3, 3, 4096, 4096), 1e-5), ((4096, 4096, 3, 3), 1e-5), ((3,) * 4, 0.0)],
+)
+def test_what_pytorch_refuses_of_a_batch_normalisation(channels, eps):
+    mean, var, weight, bias = map(torch.ones, channels)
+    given = torch.randn(2, 3, 2, 2), mean, var, weight.requires_grad_(), bias, True, 0.1, eps
+    with (
+        without_trace(nn.Linear(1, 1), curvature=True),
+        pytest.raises((RuntimeError, ValueError)),
+    ):
+        functional.batch_norm(*given)
+
+
+def standardised(x, weight, *rest, plain=torch.conv2d):
+    return plain(x, weight - weight.mean((1, 2, 3), keepdim=True), *rest)
+
+
+class Standardises(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, function, types, arguments=(), named=None):
+        if function is torch.conv2d:
+            function = standardised
+        return function(*arguments, **(named or {}))
+
+
+@pytest.mark.parametrize(
+    "way", [Standardises, partial(mock.patch.object, functional, "conv2d", standardised)]
+)
+def test_what_others_put_in_their_place_stays(way):
+    model, x = made("strides")
+    with way():
+        expected = of_pytorch(model, loss, x)
+        found = products(model, loss, x)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+    assert not torch.allclose(found, products(model, loss, x), rtol=1e-3)
 
 
 def test_a_single_value_a_channel_is_refused_as_pytorch_does():

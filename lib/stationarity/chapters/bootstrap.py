@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
 from ..stats.estimate import Estimate, mean_and_error
-from ..stats.trends import slope_weights
+from .trends import slope_weights
 
 RESAMPLES = 1000  # of the bootstrap
 BLOCK = 5  # successive residuals of a curve that it draws together

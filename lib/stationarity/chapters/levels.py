@@ -14,7 +14,7 @@ import pandas as pd
 from ..errors import UsageError
 from ..runs.records import Run
 from ..stats.estimate import NORMAL, SMALLEST, UNKNOWN, Estimate
-from ..stats.trends import level
+from .trends import level
 
 SETTLED_PART = 2 / 3  # of each stage, counted from its end: the rest is transient
 STABLE = 0.05  # of all that the loss has lost: a change below it, and the loss is stable
@@ -62,7 +62,7 @@ def stage_levels(run: Run, quantity="gradient_norm_squared", *, jointly=False) -
     """Return the level of a quantity in the settled part of each stage.
 
     One row a stage, of columns ``LEVEL``: level, change and trend of
-    :func:`stationarity.stats.trends.level`, ``memory`` (its ``lag`` less :func:`white_lag`),
+    :func:`stationarity.chapters.trends.level`, ``memory`` (its ``lag`` less :func:`white_lag`),
     the mean's :func:`ratio_to_start` with its verdict, and the ends of their intervals (NaN
     where the start is not known to be positive: no question of the ledger needs it).
     ``jointly`` makes these hold for all stages together (Bonferroni). A run without noise

@@ -12,41 +12,71 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function, forward_ad
 from torch.nn import functional
+from torch.overrides import has_torch_function
 
-KERNELS = torch.ops.aten
-CONVOLUTIONS = {name: getattr(functional, name) for name in ("conv1d", "conv2d", "conv3d")}
-PLAIN_BATCH_NORM = functional.batch_norm
+KERNELS, CONVOLUTIONS = torch.ops.aten, ("conv1d", "conv2d", "conv3d")
+in_transform = torch._C._are_functorch_transforms_active
+
+
+def changes() -> list[tuple]:
+    """Return what takes the place of what, (module, name, function), but for others' own."""
+    own = [name for name in CONVOLUTIONS if getattr(functional, name) is getattr(torch, name)]
+    found = [(functional, name, partial(_convolution, getattr(torch, name))) for name in own]
+    plain = functional.batch_norm
+    if getattr(plain, "__globals__", {}).get("__name__") == functional.__name__:
+        found.append((functional, "batch_norm", partial(_batch_norm, plain)))
+    return found
 
 
 def _usual(*tensors: Tensor | None) -> bool:
     """Return whether these are plain tensors of one dtype, in no transform of functions."""
-    x = tensors[0]
+    given = [t for t in tensors if t is not None]
+    kind, device = given[0].dtype, given[0].device.type
+    plain = all(type(t) in {Tensor, nn.Parameter} and t.dtype == kind for t in given)
     return (
-        torch.is_grad_enabled()
-        and x.dtype in {torch.float32, torch.float64}
-        and all(type(t) in {Tensor, nn.Parameter} and t.dtype == x.dtype for t in tensors)
-        and not torch.is_autocast_enabled(x.device.type)
-        and not torch._C._are_functorch_transforms_active()
+        plain
+        and kind in {torch.float32, torch.float64}
+        and not (has_torch_function(given) or torch.is_autocast_enabled(device))
+        and not in_transform()
         and forward_ad._current_level < 0
+        and torch.is_grad_enabled()
     )
 
 
-def _normalise(eps: float, x: Tensor, *own: Tensor) -> Tensor:
-    """Normalise by elementary operations, as PyTorch lacks a third derivative."""
-    axes = [0, *range(2, x.dim())]
-    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-    weight, bias = (_per_channel(one, x) for one in own)
-    return (x - mean) * (variance + eps).rsqrt() * weight + bias
+def _plainly(*gradients: Tensor | None) -> bool:
+    """Return whether to take PyTorch's derivative: of many functions at once."""
+    legacy = torch._C._functorch.is_legacy_batchedtensor
+    return in_transform() or any(v is not None and legacy(v) for v in gradients)
 
 
-def _composed(function, g: Tensor, inputs: tuple, along: tuple) -> tuple:
-    """Return a second derivative from PyTorch's, which can be differentiated again."""
-    grad = partial(torch.autograd.grad, create_graph=True, allow_unused=True)
-    given = (t if t.requires_grad else t.detach().requires_grad_() for t in (g, *inputs))
-    g, *inputs = (t.view_as(t) for t in given)  # of which none depends on another
-    slopes = grad(function(*inputs), inputs, g)
-    ends, along = zip(*((s, v) for s, v in zip(slopes, along) if v is not None))
-    return grad(ends, (g, *inputs), along)
+def _composed(slopes, inputs: tuple, along: tuple) -> tuple:
+    """Return the derivatives of slopes along vectors by PyTorch's operations."""
+    if all(v is None for v in along):
+        return (None,) * len(inputs)
+    with torch.enable_grad():
+        given = (t if t.requires_grad else t.detach().requires_grad_() for t in inputs)
+        inputs = [t.view_as(t) for t in given]  # of which none depends on another
+        pairs = [(s, v) for s, v in zip(slopes(*inputs), along) if v is not None]
+    how = {"create_graph": torch.is_grad_enabled(), "allow_unused": True}
+    ends, along = zip(*pairs)
+    return torch.autograd.grad(ends, inputs, along, **how)
+
+
+def _convolution(plain, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    given = stride, padding, dilation
+    if (
+        isinstance(padding, str)
+        or input.dim() != weight.dim()
+        or not _usual(input, weight, bias)
+    ):
+        return plain(input, weight, bias, *given, groups)
+    sides = input.dim() - 2
+    each = ([*n] if isinstance(n, tuple | list) else [int(n)] * sides for n in given)
+    return _Convolution.apply(input, weight, bias, (*each, False, [0] * sides, groups))
+
+
+def _convolution_slopes(how: tuple, wanted: list[bool], g, x, weight) -> tuple:
+    return KERNELS.convolution_backward(g, x, weight, [weight.shape[0]], *how, wanted)
 
 
 class _Convolution(Function):
@@ -58,25 +88,25 @@ class _Convolution(Function):
 
     @staticmethod
     def backward(ctx, g):
-        wanted = [*ctx.needs_input_grad[:3]]
-        return *_ConvolutionSlope.apply(g, *ctx.saved_tensors, ctx.how, wanted), None
+        given = ctx.how, [*ctx.needs_input_grad[:3]], g, *ctx.saved_tensors
+        slopes = _convolution_slopes if _plainly(g) else _ConvolutionSlope.apply
+        return *slopes(*given), None
 
 
 class _ConvolutionSlope(Function):
     @staticmethod
-    def forward(ctx, g, x, weight, how, wanted):
+    def forward(ctx, how, wanted, g, x, weight):
         ctx.save_for_backward(g, x, weight)
         ctx.set_materialize_grads(False)
         ctx.how = how
-        return KERNELS.convolution_backward(g, x, weight, [g.shape[1]], *how, wanted)
+        return _convolution_slopes(how, wanted, g, x, weight)
 
     @staticmethod
-    def backward(ctx, vx, vw, vb):
-        g, x, weight = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            inputs, along = (x, weight, g.new_zeros(g.shape[1])), (vx, vw, vb)
-            found = _composed(lambda *it: torch.convolution(*it, *ctx.how), g, inputs, along)
-            return *found[:3], None, None
+    def backward(ctx, *along):
+        (g, x, weight), (vx, vw, vb) = ctx.saved_tensors, along
+        if torch.is_grad_enabled() or _plainly(*along):
+            slopes = partial(_convolution_slopes, ctx.how, [v is not None for v in along])
+            return None, None, *_composed(slopes, (g, x, weight), along)
         of_g = None
         if vw is not None or vb is not None:
             turned = torch.zeros_like(weight) if vw is None else vw
@@ -85,19 +115,32 @@ class _ConvolutionSlope(Function):
             image = torch.convolution(vx, weight, None, *ctx.how)
             of_g = image if of_g is None else of_g.add_(image)
         needed = ctx.needs_input_grad
-        wanted = [needed[1] and vw is not None, needed[2] and vx is not None, False]
+        wanted = [needed[3] and vw is not None, needed[4] and vx is not None, False]
         at = g, x if vx is None else vx, weight if vw is None else vw  # it is bilinear in both
-        of_x, of_weight, _ = KERNELS.convolution_backward(*at, None, *ctx.how, wanted)
-        return of_g, of_x, of_weight, None, None
+        return None, None, of_g, *_convolution_slopes(ctx.how, wanted, *at)[:2]
 
 
-def _convolution(name, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    given = [x, weight] if bias is None else [x, weight, bias]
-    if isinstance(padding, str) or x.dim() != weight.dim() or not _usual(*given):
-        return CONVOLUTIONS[name](x, weight, bias, stride, padding, dilation, groups)
-    sides = x.dim() - 2
-    each = ([n] * sides if isinstance(n, int) else [*n] for n in (stride, padding, dilation))
-    return _Convolution.apply(x, weight, bias, (*each, False, [0] * sides, groups))
+def _batch_norm(plain, input, running_mean, running_var, weight=None, bias=None, *how, **named):
+    how = dict(zip(("training", "momentum", "eps"), how)) | named
+    given = [t for t in (running_mean, running_var, weight, bias) if t is not None]
+    sizes = {t.shape for t in given} == {input.shape[1:2]} and input.numel() > input.shape[1]
+    ours = (
+        sizes and how.get("training") and how.get("eps", 1.0) > 0
+    )  # else it says what is wrong
+    if not ours or weight is None or bias is None or not _usual(input, *given):
+        return plain(input, running_mean, running_var, weight, bias, **how)
+    how = how.get("momentum", 0.1), how.get("eps", 1e-5)
+    return _BatchNorm.apply(input, weight, bias, running_mean, running_var, *how)
+
+
+def _batch_norm_slopes(eps: float, g, x, weight) -> tuple:
+    """Return them by elementary operations, as a derivative of PyTorch's own is lacking."""
+    axes = [0, *range(2, x.dim())]
+    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+    scale = (variance + eps).rsqrt()
+    z = (x - mean) * scale
+    rest = g - g.mean(axes, keepdim=True) - z * (g * z).mean(axes, keepdim=True)
+    return _per_channel(weight, x) * scale * rest, (g * z).sum(axes), g.sum(axes)
 
 
 class _BatchNorm(Function):
@@ -111,12 +154,14 @@ class _BatchNorm(Function):
 
     @staticmethod
     def backward(ctx, g):
-        return *_BatchNormSlope.apply(g, *ctx.saved_tensors, ctx.eps), *[None] * 4
+        x, weight, *known = ctx.saved_tensors
+        slopes = _batch_norm_slopes if _plainly(g) else partial(_BatchNormSlope.apply, *known)
+        return *slopes(ctx.eps, g, x, weight), *[None] * 4
 
 
 class _BatchNormSlope(Function):
     @staticmethod
-    def forward(ctx, g, x, weight, mean, scale, eps):
+    def forward(ctx, mean, scale, eps, g, x, weight):
         at = g, x, weight, None, None, mean, scale, True, eps
         of_x, of_weight, of_bias = KERNELS.native_batch_norm_backward(*at, [True] * 3)
         ctx.save_for_backward(g, x, weight, mean, scale, of_weight, of_bias)
@@ -124,17 +169,15 @@ class _BatchNormSlope(Function):
         return of_x, of_weight, of_bias
 
     @staticmethod
-    def backward(ctx, vx, vw, vb):
-        g, x, weight, mean, scale, gz, g1 = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            inputs, along = (x, weight, torch.zeros_like(weight)), (vx, vw, vb)
-            found = _composed(partial(_normalise, ctx.eps), g, inputs, along)
-            return *found[:3], *[None] * 3
+    def backward(ctx, *along):
+        (g, x, weight, mean, scale, gz, g1), (vx, vw, vb) = ctx.saved_tensors, along
+        if torch.is_grad_enabled() or _plainly(*along):
+            slopes = partial(_batch_norm_slopes, ctx.eps)
+            return *[None] * 3, *_composed(slopes, (g, x, weight), along)
         # Sums over a channel: v1 of vx, vz of vx z, vg of vx g, with z = (x - mean) scale.
-        n, zero, one = x.numel() // x.shape[1], torch.zeros_like(mean), torch.ones_like(mean)
+        n, gain = x.numel() // x.shape[1], weight * scale
         vz, v1 = _sums(vx, x, mean, scale)
-        vg, _ = _sums(vx, g, zero, one)
-        gain = weight * scale
+        vg, _ = _sums(vx, g, torch.zeros_like(mean), torch.ones_like(mean))
         # <vx, gradient> = gain (vg - v1 g1 / n - vz gz / n), and scale depends on x, too.
         k = vg - (v1 * g1 + vz * gz) / n
         of_v, of_g = -gain * gz / n, vw - gain * vz / n  # of this and <vw, gz>, by z
@@ -145,31 +188,20 @@ class _BatchNormSlope(Function):
         level = -scale * (of_v * v1 + of_g * g1) / n - slant * mean
         on_x = _affine(vx, scale * of_v, level).addcmul_(g, _per_channel(scale * of_g, x))
         on_x.addcmul_(x, _per_channel(slant, x))
-        return on_g, on_x, scale * k, None, None, None
+        return None, None, None, on_g, on_x, scale * k
 
 
 def _sums(v: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sums of v (x - mean) scale and of v over each channel, in one pass."""
-    at = v, x, None, None, None, mean, scale, True, 0.0
+    at = v, x, torch.ones_like(mean), None, None, mean, scale, True, 0.0
     return KERNELS.native_batch_norm_backward(*at, [False, True, True])[1:]
 
 
 def _affine(x: Tensor, slope: Tensor, level: Tensor) -> Tensor:
     """Return slope x + level by channel, in one pass."""
-    running = torch.zeros_like(slope), torch.ones_like(slope)
-    return PLAIN_BATCH_NORM(x, *running, slope, level, eps=0.0)
+    known = torch.zeros_like(slope), torch.ones_like(slope)
+    return KERNELS.native_batch_norm(x, slope, level, *known, False, 0.0, 0.0)[0]
 
 
 def _per_channel(values: Tensor, x: Tensor) -> Tensor:
     return values.view(-1, *[1] * (x.dim() - 2))
-
-
-def _batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
-    several = training and x.numel() > x.shape[1]  # else PyTorch says what is wrong
-    if several and weight is not None and bias is not None and _usual(x, weight, bias):
-        return _BatchNorm.apply(x, weight, bias, mean, var, momentum, eps)
-    return PLAIN_BATCH_NORM(x, mean, var, weight, bias, training, momentum, eps)
-
-
-CHANGES = [(functional, name, partial(_convolution, name)) for name in CONVOLUTIONS]
-CHANGES.append((functional, "batch_norm", _batch_norm))

@@ -283,7 +283,7 @@ def without_trace(
         apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
         replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
         changes = [(parametrize, "_cache_enabled", 0), *UNHOOKED]
-        changes += double_backward.CHANGES if curvature else []
+        changes += double_backward.changes() if curvature else []
         if curvature and any(isinstance(one, nn.RNNBase) for one in model.modules()):
             changes.append((torch.backends.cudnn, "enabled", False))
         kinds = {p.device.type for p in model.parameters()}

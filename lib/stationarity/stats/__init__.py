@@ -1,4 +1,4 @@
-"""What data say: estimates with intervals, trends, displacements, modes.
+"""What data say: estimates with intervals, displacements, modes.
 
 NumPy and SciPy, float64. Nothing here knows a run.
 """

@@ -1,6 +1,6 @@
 """The level and the drift of a series whose values remember each other.
 
-The errors of :mod:`stationarity.stats.trends` hold the values for independent. Those of a
+The errors of :mod:`stationarity.chapters.trends` hold the values for independent. Those of a
 training are not: here an error comes from the slow motions of the series itself.
 
 **Short memory.** A series of n values is projected on orthonormal polynomials. The first

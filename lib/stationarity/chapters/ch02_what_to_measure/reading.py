@@ -13,8 +13,8 @@ from torch import nn
 from ...measure.curvature import sharpness
 from ...measure.gradients import gradient_statistics
 from ...measure.group_sums import GROUPS, Sample
-from ...stats import trends
 from ...stats.estimate import Estimate
+from .. import trends
 from ..levels import squared_norm
 
 

@@ -12,10 +12,10 @@ import pandas as pd
 
 from ...errors import UsageError
 from ...runs.records import Run
-from ...stats import trends
 from ...stats.estimate import Estimate
-from ...stats.trends import line
+from .. import trends
 from ..levels import verdict_of
+from ..trends import line
 from .settings import Regime
 
 SETTLED, TREND = 0.9, 0.5  # of the steps: where level and trend begin

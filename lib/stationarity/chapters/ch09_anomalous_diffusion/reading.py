@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ...runs.records import Run
 from ...stats.estimate import Estimate
-from ...stats.trends import slope_weights
 from .. import SHARE, SIZE, bootstrap, quantity
+from ..trends import slope_weights
 from . import authors_sweep, study
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"

@@ -24,9 +24,9 @@ from ...runs.metrics import common_rows, rows
 from ...runs.seeds import seed_of
 from ...stats.estimate import jackknife, mean_and_error
 from ...stats.modes import FEW, statistics
-from ...stats.trends import slope_weights
 from ...theory.discrete import check_stable
 from ...theory.simulation import simulate
+from ..trends import slope_weights
 from .settings import NOISES, Ensembles, MinibatchCurrents, PhaseSpace
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from ...errors import UsageError
 from ...runs.records import Run
 from ...stats.displacement import spaced_lags
 from ...stats.estimate import Estimate, jackknife
-from ...stats.trends import slope_weights
 from ...theory import discrete
 from ...train.directions import BURN_IN
 from .. import SHARE, SIZE, bootstrap, quantity
+from ..trends import slope_weights
 from . import shares, surrogates
 from .study import reference_steps
 

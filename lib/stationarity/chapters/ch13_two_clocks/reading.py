@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from ...runs.records import Run
 from ...stats.estimate import Estimate
-from ...stats.trends import slope_weights
 from .. import quantity
+from ..trends import slope_weights
 from . import relaxation
 from .arms import FULL, HELD, NO_DECAY, PLAIN, Arm, first_arms, interventions, slower
 

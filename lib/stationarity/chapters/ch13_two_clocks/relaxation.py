@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import UsageError
 from ...stats.estimate import Estimate
-from ...stats.trends import lag_correlation
 from .. import bootstrap
+from ..trends import lag_correlation
 
 RATES = np.geomspace(1e-2, 1e2, 600)  # that are tried, over the length of the curve
 

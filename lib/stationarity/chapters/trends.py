@@ -8,7 +8,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
-from .estimate import Estimate
+from ..stats.estimate import Estimate
 
 
 class Level(NamedTuple):

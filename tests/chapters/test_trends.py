@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from stationarity.chapters.trends import level, slope_weights
 from stationarity.errors import UsageError
-from stationarity.stats.trends import level, slope_weights
 
 TIMES = np.arange(12.0)
 
