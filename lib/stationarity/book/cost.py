@@ -22,7 +22,9 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import flop_registry
 
 from ..chapters.sizes import count_entries, data_of, net, steps_per_epoch
+from ..measure import double_backward
 from ..measure.derivatives import gradients, hessian_product, trainable
+from ..measure.state import setting
 from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS, Settings
 from ..train import directions, loop, precision
@@ -185,8 +187,7 @@ def spoken(duration: float) -> str:
     """
     if math.isnan(duration):
         return "?"
-    size, unit = next(((s, u) for s, u in UNITS if duration >= s), UNITS[-1])
-    number = duration / size
+    number, unit = next(((duration / s, u) for s, u in UNITS if duration >= s), (duration, "s"))
     return f"{number:.2g} {unit}" if number < 10 else f"{number:.0f} {unit}"
 
 
@@ -225,11 +226,9 @@ class Operations(TorchDispatchMode):
         return out
 
 
+@setting(*double_backward.changes())
 def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts:
-    """Count what the objective costs on a batch of so many examples, for one of them.
-
-    All tensors may lie on the ``meta`` device.
-    """
+    """Count what an objective costs an example of a batch, which may be on ``meta``."""
     parameters, storages = trainable(model), {}
     weights = {weight.untyped_storage()._cdata for weight in parameters}
     vector = torch.ones(count_entries(parameters), device=parameters[0].device)
@@ -247,8 +246,7 @@ def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts
         slopes = gradients(loss, parameters, create_graph=True)
         gradient = done.total
         hessian_product(slopes, parameters, vector)
-    counts = forward, gradient, done.total, by_gradient, kept()
-    return Counts(*(one / examples for one in counts))
+    return Counts(*(n / examples for n in (forward, gradient, done.total, by_gradient, kept())))
 
 
 def _ways(settings, device, words: int = 0) -> tuple[nn.Module, tuple]:
@@ -321,7 +319,7 @@ def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Count
         one()  # which pays for what is made once
     passes = _passes(settings, device, path, words)
     timers = [Timer("one()", globals={"one": one}, num_threads=1, **how) for one in passes]
-    times = [min(timer.blocked_autorange(min_run_time=PATIENCE).times) for timer in timers]
+    times = (min(timer.blocked_autorange(min_run_time=PATIENCE).times) for timer in timers)
     each = [one / settings.batch_size for one in times]
     return Counts(*each[:2]), Counts(*each[2:])
 
@@ -346,5 +344,7 @@ def _passes(settings, device, path: str, words: int) -> list[Callable]:
         step,
         lambda: torch.no_grad()(objective)(model, measured),
         lambda: slopes(create_graph=False),
-        lambda: hessian_product(slopes(), parameters, vector),
+        setting(*double_backward.changes())(
+            lambda: hessian_product(slopes(), parameters, vector)
+        ),
     ]

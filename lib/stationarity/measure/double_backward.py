@@ -33,11 +33,11 @@ def _usual(*tensors: Tensor | None) -> bool:
     given = [t for t in tensors if t is not None]
     kind, device = given[0].dtype, given[0].device.type
     plain = all(type(t) in {Tensor, nn.Parameter} and t.dtype == kind for t in given)
+    casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return (
         plain
         and kind in {torch.float32, torch.float64}
-        and not (has_torch_function(given) or torch.is_autocast_enabled(device))
-        and not in_transform()
+        and not (casts or has_torch_function(given) or in_transform())
         and forward_ad._current_level < 0
         and torch.is_grad_enabled()
     )
