@@ -97,7 +97,8 @@ class Parent:
 def install() -> None:
     """Let the kernels be forked that this process launches, and the processes it forks."""
     if sys.platform == "linux" and local_provisioner.launch_kernel is launch_plainly:
-        local_provisioner.launch_kernel = Parent().launch
+        with contextlib.suppress(OSError):  # as where no more processes may be begun
+            local_provisioner.launch_kernel = Parent().launch
 
 
 def serve(requests: socket.socket) -> None:
