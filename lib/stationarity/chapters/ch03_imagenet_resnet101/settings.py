@@ -84,7 +84,7 @@ register(
 register(
     "cifar10_resnet",
     CLASSROOM,
-    two_cores=CIFAR_TWO_CORES,
+    two_cores=CIFAR_TWO_CORES | dict(measure_every=1, observe_every=25),
     single_gpu=CIFAR_SINGLE_GPU,
     paper=CIFAR_WHOLE,
 )
