@@ -10,6 +10,9 @@ written anew, so that a warning comes again.
 The pages that look at all the runs there are come after the chapters that make them. The one
 on teaching, which reads the chapters' files, is executed when one of these has changed, too.
 
+Each has one thread, unless a variable says otherwise: on a core that another page uses, threads
+that wait for one another take many times as long as one alone.
+
 A kernel is stopped at once when its chapter is done: it holds nothing to be saved,
 and its orderly end takes seconds.
 
@@ -31,6 +34,7 @@ from stationarity.runs.records import runs_root
 # What a page depends on beside its own cells, and the variables that it listens to.
 SOURCES = ("lib/**/*.py", "book/*.yml", "book/re*/**/*", "pyproject.toml", "requirements.txt")
 READS_CHAPTERS = "teaching"  # a page that shows what the files of the chapters say
+THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 VARIABLES = ("STATIONARITY_DATA", "STATIONARITY_RUNS", "HF_HOME", "CUDA_VISIBLE_DEVICES")
 
 
@@ -71,6 +75,8 @@ class OneByOne(basic.JupyterExecutorLocalMproc):
     def run_and_cache(self, *, filter_uris):
         if not (records := self.get_records(filter_uris)):
             return
+        for name in THREADS:
+            os.environ.setdefault(name, "1")
         warm_kernels.install()
         given = [basic.ProcessData(one.pk, one.uri, self.cache, None, False) for one in records]
         with multiprocessing.Pool() as pool:

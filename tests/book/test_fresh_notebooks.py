@@ -51,6 +51,21 @@ def test_every_page_is_executed_once_chapters_first(project):
     assert executed(project) == ["claims"]
 
 
+@pytest.mark.parametrize(("said", "expected"), [(None, "1"), ("3", "3")])
+def test_a_page_has_one_thread_or_those_that_are_asked_for(
+    said, expected, project, monkeypatch
+):
+    for name in fresh.THREADS:
+        monkeypatch.delenv(name, raising=False)
+        if said:
+            monkeypatch.setenv(name, said)
+    line = f"import os; file = open(r'{project}/executed', 'a')"
+    lines = [line, *(f"print(os.environ['{name}'], file=file)" for name in fresh.THREADS)]
+    cells = [nbformat.v4.new_code_cell("\n".join([*lines, "file.close()"]))]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), project / "book/claims.ipynb")
+    assert executed(project) == ["01-first", *[expected] * len(fresh.THREADS)]
+
+
 @pytest.mark.parametrize(
     "file",
     [
