@@ -40,6 +40,7 @@ COUNTED = {  # settings of a run on images that decide what an example costs
     "dataset", "model", "classes", "width", "blocks", "batch_norm", "hidden", "image_size",
     "loss",
 }  # fmt: skip
+as_measured = setting(*double_backward.changes())  # products' second derivatives
 
 
 class Work(NamedTuple):
@@ -226,7 +227,7 @@ class Operations(TorchDispatchMode):
         return out
 
 
-@setting(*double_backward.changes())
+@as_measured
 def count(model: nn.Module, objective: Callable, batch, examples: int) -> Counts:
     """Count what an objective costs an example of a batch, which may be on ``meta``."""
     parameters, storages = trainable(model), {}
@@ -344,7 +345,5 @@ def _passes(settings, device, path: str, words: int) -> list[Callable]:
         step,
         lambda: torch.no_grad()(objective)(model, measured),
         lambda: slopes(create_graph=False),
-        setting(*double_backward.changes())(
-            lambda: hessian_product(slopes(), parameters, vector)
-        ),
+        as_measured(lambda: hessian_product(slopes(), parameters, vector)),
     ]

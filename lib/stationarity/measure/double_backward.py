@@ -124,9 +124,8 @@ def _batch_norm(plain, input, running_mean, running_var, weight=None, bias=None,
     how = dict(zip(("training", "momentum", "eps"), how)) | named
     given = [t for t in (running_mean, running_var, weight, bias) if t is not None]
     sizes = {t.shape for t in given} == {input.shape[1:2]} and input.numel() > input.shape[1]
-    ours = (
-        sizes and how.get("training") and how.get("eps", 1.0) > 0
-    )  # else it says what is wrong
+    # Where sizes or eps are wrong, PyTorch says so.
+    ours = sizes and how.get("training") and how.get("eps", 1e-5) > 0
     if not ours or weight is None or bias is None or not _usual(input, *given):
         return plain(input, running_mean, running_var, weight, bias, **how)
     how = how.get("momentum", 0.1), how.get("eps", 1e-5)
