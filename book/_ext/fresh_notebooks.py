@@ -7,8 +7,9 @@ another empties it, and executes every chapter. Runs that are complete are loade
 that fails is left out of the cache: Sphinx executes it again, and says why. Every page is
 written anew, so that a warning comes again.
 
-The pages that look at all the runs there are come after the chapters that make them. The one
-on teaching, which reads the chapters' files, is executed when one of these has changed, too.
+The pages that look at all the runs there are come after the chapters that make them, and so
+does chapter 8, which judges them: it would hold a core while it waits. The page on teaching,
+which reads the chapters' files, is executed when one of these has changed, too.
 
 Each has one thread, unless a variable says otherwise: on a core that another page uses, threads
 that wait for one another take many times as long as one alone.
@@ -17,6 +18,9 @@ A kernel is stopped at once when its chapter is done: it holds nothing to be sav
 and its orderly end takes seconds.
 
 Progress of the runs stays off the pages.
+
+Pages are written side by side, too. They are read one after another, as not all of the theme's
+extensions can be.
 """
 
 import hashlib
@@ -33,6 +37,7 @@ from stationarity.runs.records import runs_root
 
 # What a page depends on beside its own cells, and the variables that it listens to.
 SOURCES = ("lib/**/*.py", "book/*.yml", "book/re*/**/*", "pyproject.toml", "requirements.txt")
+JUDGES_RUNS = "08-back-to-practice"
 READS_CHAPTERS = "teaching"  # a page that shows what the files of the chapters say
 THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 VARIABLES = ("STATIONARITY_DATA", "STATIONARITY_RUNS", "HF_HOME", "CUDA_VISIBLE_DEVICES")
@@ -93,7 +98,11 @@ def execute_where_needed(app, env, added, changed, removed):
     multiprocessing.log_to_stderr(basic.REPORT_LEVEL)  # which have begun and ended
     pages = sorted(p for p in map(env.doc2path, env.found_docs) if p.endswith(".ipynb"))
     # From the last, whose one run is the longest: at the end no core is left to wait for it.
-    chapters = [page for page in reversed(pages) if Path(page).name[0].isdigit()]
+    chapters = [
+        page
+        for page in reversed(pages)
+        if Path(page).name[0].isdigit() and Path(page).stem != JUDGES_RUNS
+    ]
     for some in (chapters, [page for page in pages if page not in chapters]):
         for page in some:
             cache.add_nb_to_project(page)
@@ -102,8 +111,13 @@ def execute_where_needed(app, env, added, changed, removed):
     return env.found_docs
 
 
+def write_side_by_side(app, env):
+    app.parallel = multiprocessing.cpu_count()
+
+
 def setup(app):
     os.environ.setdefault("STATIONARITY_PROGRESS", os.devnull)
     NotebookClient.shutdown_kernel.default_value = "immediate"
     app.connect("env-get-outdated", execute_where_needed)
+    app.connect("env-updated", write_side_by_side)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -444,7 +444,6 @@ def test_a_product_that_runs_out_of_memory_is_made_again_without_kept_graphs(mon
     monkeypatch.setattr(curvature, "hessian_product", failing)
     again, _, passes = top_and_calls(noisy_batches(3))
     assert torch.equal(values, again) and passes == 3 * products + 1
-    assert curvature.spare_memory(torch.device("cpu")) > 0
 
 
 def test_a_graph_that_holds_a_buffer_which_changes_is_made_anew():

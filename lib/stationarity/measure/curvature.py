@@ -1,12 +1,9 @@
 """Curvature: the largest eigenvalues of the Hessian, and its value along a vector."""
 
-import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -21,11 +18,10 @@ from .derivatives import (
     parameter_vector,
 )
 from .lanczos import Sharpness, largest_eigenpairs
+from .memory import spare_memory
 from .objectives import Batch, Objective
 from .state import Before, without_trace
 from .subspace import check_symmetric
-
-LIMIT = "memory.max", "memory.current"  # of a control group, such as a container's
 
 
 def sharpness(
@@ -207,15 +203,3 @@ class MeanHessian:
             said = "the objective gives a batch another loss when it is asked again"
             remedy = "keep what it changes in the model's buffers, and the batch as it is"
             raise ValueError(f"{said}: {remedy}")
-
-
-def spare_memory(device: torch.device) -> int:
-    """Return the bytes that are free."""
-    if device.type == "cuda":
-        used = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + used
-    spare = psutil.virtual_memory().available
-    with contextlib.suppress(OSError, ValueError):  # no control group, or one without a limit
-        limit, used = (int(Path("/sys/fs/cgroup", name).read_text("utf-8")) for name in LIMIT)
-        spare = min(spare, limit - used)
-    return spare

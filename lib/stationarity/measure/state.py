@@ -26,6 +26,7 @@ from torch.utils.hooks import BackwardHook, RemovableHandle
 
 from . import double_backward
 from .derivatives import CHANGED, NO_VALUES, REMEDIES, WRONG, refuse
+from .memory import kept_memory
 
 WROTE = "backward passes write .grad: use non-reentrant checkpoints, and objectives without one"
 ONE_AT_A_TIME = threading.RLock()  # what is set aside meanwhile is the whole process's
@@ -290,7 +291,8 @@ def without_trace(
         casts = filter(torch.amp.is_autocast_available, kinds)
         plainly = [torch.autocast(kind, enabled=False) for kind in casts]
         plainly += torch.inference_mode(False), float32_products("ieee"), setting(*changes)
-        for way in (*plainly, attention, eager, replay):
+        kept = kept_memory() if curvature else nullcontext()
+        for way in (*plainly, attention, eager, replay, kept):
             stack.enter_context(way)
         before = Before(model, objective, lends=curvature)
         stack.enter_context(setting((torch.autocast, "__enter__", _noting(before.autocast))))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .. import data, measure, nets
 from ..errors import UsageError
+from ..measure.memory import kept_memory
 from ..nets import pretrained, transformer_xl
 from ..runs import distributed
 from ..runs.metrics import rows
@@ -47,7 +48,7 @@ def train(settings: Training | LanguageTraining, place: Place) -> list[tuple]:
     keeper.info["path"] = state.path
     label = f"{keeper.info['experiment']} {keeper.info['scale']}"
     backends = precision.backends(state.path, settings.deterministic)
-    with keeper.progress(label, state.total), backends:
+    with keeper.progress(label, state.total), backends, kept_memory():
         try:
             take_steps(state, keeper)
             keeper.save(state, state.rows, last=True)

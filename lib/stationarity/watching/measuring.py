@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import torch
 
 from ..errors import UsageError
-from ..measure.curvature import spare_memory
 from ..measure.derivatives import CHANGED
+from ..measure.memory import spare_memory
 from ..measure.state import without_trace
 from ..runs import distributed
 from . import curvature
