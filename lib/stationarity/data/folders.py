@@ -24,9 +24,8 @@ from ..errors import UsageError, readable
 from ..runs import distributed
 from ..runs.seeds import seed_of
 from . import parquet
-from .images import Images, decode
+from .images import TEST_BATCH, Images, decode
 
-TEST_BATCH = 250  # images
 MEAN_AND_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 
 

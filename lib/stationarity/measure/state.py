@@ -9,7 +9,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from unittest import mock
@@ -278,9 +278,8 @@ def without_trace(
     """Measure inside, then put all back; ``ValueError`` where parameters had changed."""
     with ONE_AT_A_TIME, contextlib.ExitStack() as stack:
         # What is fused, compiled or checkpointed by re-entrance has no second derivative.
-        attention = sdpa_kernel(SDPBackend.MATH) if curvature else nullcontext()
-        imported = "_dynamo" in vars(torch)
-        eager = torch.compiler.set_stance("force_eager") if imported else nullcontext()
+        ways = [sdpa_kernel(SDPBackend.MATH), kept_memory()] if curvature else []
+        ways += [torch.compiler.set_stance("force_eager")] if "_dynamo" in vars(torch) else []
         apply = "apply", lambda f, _, *x: checkpoint.checkpoint(f, *x, use_reentrant=False)
         replay = mock.patch.object(checkpoint.CheckpointFunction, *apply)
         changes = [(parametrize, "_cache_enabled", 0), *UNHOOKED]
@@ -291,8 +290,7 @@ def without_trace(
         casts = filter(torch.amp.is_autocast_available, kinds)
         plainly = [torch.autocast(kind, enabled=False) for kind in casts]
         plainly += torch.inference_mode(False), float32_products("ieee"), setting(*changes)
-        kept = kept_memory() if curvature else nullcontext()
-        for way in (*plainly, attention, eager, replay, kept):
+        for way in (*plainly, *ways, replay):
             stack.enter_context(way)
         before = Before(model, objective, lends=curvature)
         stack.enter_context(setting((torch.autocast, "__enter__", _noting(before.autocast))))

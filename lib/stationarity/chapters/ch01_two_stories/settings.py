@@ -47,6 +47,9 @@ register(
         hidden=(32,), weight_decay=0.002, precision="float64", threads=1, measure_every=100,
         measure_on="partition", sharpness_batches=1,
     ),
+    two_cores=CIFAR | dict(
+        epochs=20000, batch_size=1000, examples=1000, measure_every=500, threads=1,
+    ),
     single_gpu=CIFAR | dict(
         epochs=20000, batch_size=5000, examples=5000, hidden=(256,), measure_every=500,
     ),

@@ -119,6 +119,9 @@ register(
         longest=4096, members=12, label_noise=0.15, momentum=0.9, weight_decay=0.02,
         threads=1,
     ),
+    two_cores=dict(
+        dataset="cifar10", side=4, examples=1408, settle=16000, longest=65536, members=12,
+    ),
     single_gpu=dict(
         dataset="cifar10", batch_size=64, learning_rate=0.0005, settle=200000, longest=65536,
         members=8, examples=10000, threads=0,
@@ -131,6 +134,7 @@ register(
 register(
     "walks",
     WalkStudy(members=6, dimensions=20, longest=192, replicates=300, threads=1),
+    two_cores=dict(members=56, replicates=600),
     single_gpu=dict(replicates=1000, threads=0),
     paper=dict(replicates=2000, threads=0),
 )  # fmt: skip

@@ -65,7 +65,7 @@ def factors(
     for one, sign in ((arm, 1), (over, -1)) if over else ((arm, 1),):
         for name, power in zip(names, (sign, -sign)):
             steps, values = curves(run, name, one, stage)
-            product = product * _growth(steps, values, parts) ** power
+            product = product * growth(steps, values, parts) ** power
     return product
 
 
@@ -85,7 +85,8 @@ def shares(run: Run) -> dict[str, Estimate]:
     return {name: Estimate.mean(np.log(part) / whole) for name, part in parts.items()}
 
 
-def _growth(steps: NDArray, values: NDArray, parts=QUARTERS) -> NDArray:
+def growth(steps: NDArray, values: NDArray, parts=QUARTERS) -> NDArray:
+    """Return the mean of values (..., n) over one part of a stage over that of another."""
     passed = steps / steps[-1]
     means = [values[..., (passed > low) & (passed <= high)].mean(-1) for low, high in parts]
     return means[1] / means[0]
@@ -116,7 +117,7 @@ def against_sphere(run: Run) -> pd.DataFrame:
     for arm in rate_arms(run):
         steps, _ = curves(run, NORM, arm.name)
         row = {"arm": arm.name, "memories": forgetting(run, arm) * steps[-1]}
-        row["sphere"] = _growth(steps, 1 / relaxation.sphere(forgetting(run, arm) * steps))
+        row["sphere"] = growth(steps, 1 / relaxation.sphere(forgetting(run, arm) * steps))
         for part in ("1/‖w‖", "angular"):
             row |= dict(
                 zip((part, f"{part}, low", f"{part}, high"), rise(run, PARTS[part], arm.name))
