@@ -18,6 +18,7 @@ from .trends import level
 
 SETTLED_PART = 2 / 3  # of each stage, counted from its end: the rest is transient
 STABLE = 0.05  # of all that the loss has lost: a change below it, and the loss is stable
+AT_REST = 0.9  # of the first epoch's loss: a net that falls below it was not at rest
 VANISHED = 0.01  # of the initial gradient norm: below it, the gradient has vanished
 HELD = 0.01  # of the most that noise keeps up on a quadratic
 LEVEL = [
@@ -315,3 +316,9 @@ def last_percentage(run: Run, quantity: str) -> str:
     if not run.has(quantity):
         return "not measured"
     return f"{100 * run.series(quantity).value.iloc[-1]:.1f} %"
+
+
+def fall_while_followed(run: Run) -> tuple[float, float]:
+    """Return the training loss of the first and of the last epoch in which it was followed."""
+    losses, begun = run.series("train_loss"), run.series("followed_from").value[0]
+    return tuple(losses.value[losses.step > begun].iloc[[0, -1]])

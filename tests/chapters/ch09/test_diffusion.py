@@ -8,13 +8,8 @@ import pytest
 import stationarity
 import torch
 from matplotlib import pyplot
-from stationarity.chapters import small
-from stationarity.chapters.ch09_anomalous_diffusion import (
-    authors_sweep,
-    figures,
-    reading,
-    study,
-)
+from stationarity.chapters import authors_sweep, small
+from stationarity.chapters.ch09_anomalous_diffusion import figures, reading, study
 from stationarity.errors import UsageError
 from stationarity.runs import metrics, records
 from stationarity.runs.checkpoints import Place

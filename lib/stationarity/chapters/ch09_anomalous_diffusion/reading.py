@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ...runs.records import Run
 from ...stats.estimate import Estimate
-from .. import SHARE, SIZE, bootstrap, quantity
+from .. import SHARE, SIZE, authors_sweep, bootstrap, quantity
 from ..trends import slope_weights
-from . import authors_sweep, study
+from . import study
 
 GLOBAL, LOCAL = "global_displacement_squared", "local_displacement_squared"
 # Windows of lags in which the authors' code fits, as shares of the longest lag. Which

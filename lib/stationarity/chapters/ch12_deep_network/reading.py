@@ -15,12 +15,12 @@ from ...stats.estimate import Estimate, jackknife
 from ...theory import discrete
 from ...train.directions import BURN_IN
 from .. import SHARE, SIZE, bootstrap, quantity
+from ..levels import AT_REST, fall_while_followed
 from ..trends import slope_weights
 from . import shares, surrogates
 from .study import reference_steps
 
 FLAT = 1e-9  # curvature that counts as none
-SETTLED = 0.9  # of the first epoch's loss: a net that falls below it was not at rest
 
 
 def optimiser(run: Run) -> tuple[float, float, float]:
@@ -280,17 +280,11 @@ def late_exponent_difference(run: Run, case: str = "") -> Estimate:
     return Estimate.of(value - drawn, np.hypot(error, drawn_error), series.shape[1] - 1)
 
 
-def fall_while_followed(run: Run) -> tuple[float, float]:
-    """Return the training loss of the first and of the last epoch in which it was followed."""
-    losses, begun = run.series("train_loss"), run.series("followed_from").value[0]
-    return tuple(losses.value[losses.step > begun].iloc[[0, -1]])
-
-
 def _share(run: Run, case: str, name: str) -> Estimate:
     """Return the share of modes that obey; :class:`UsageError` where a net had not settled."""
     if run.has("followed_from"):
         first, last = fall_while_followed(run)
-        if last < SETTLED * first:
+        if last < AT_REST * first:
             raise UsageError(
                 f"The predictions are of a net at rest, and this one's training loss fell "
                 f"from {first:.2g} to {last:.2g} while it was followed."

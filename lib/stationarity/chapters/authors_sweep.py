@@ -1,11 +1,14 @@
-"""The exponents that the authors' code holds of a ResNet-18, and who lies on their curve."""
+"""The exponents that the authors' code holds of a ResNet-18, and who lies on their curve.
+
+Source: our section "The clock of the weights" of "Anomalous diffusion".
+"""
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...stats.estimate import Estimate
-from .. import reference
+from ..stats.estimate import Estimate
+from . import reference
 
 DECAY, STEPS = 1e-4, 50_000  # 10 epochs of ImageNet in batches of 256
 
