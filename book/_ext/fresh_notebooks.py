@@ -7,9 +7,9 @@ another empties it, and executes every chapter. Runs that are complete are loade
 that fails is left out of the cache: Sphinx executes it again, and says why. Every page is
 written anew, so that a warning comes again.
 
-The pages that look at all the runs there are come after the chapters that make them, and so
-does chapter 8, which judges them: it would hold a core while it waits. The page on teaching,
-which reads the chapters' files, is executed when one of these has changed, too.
+The pages that look at runs come after the chapters that make them, and so does chapter 8, which
+judges them: it would hold a core while it waits. The page that lists all runs is the last. That
+on teaching, which reads the chapters' files, is executed when one of these has changed, too.
 
 Each has one thread, unless a variable says otherwise: on a core that another page uses, threads
 that wait for one another take many times as long as one alone.
@@ -37,7 +37,7 @@ from stationarity.runs.records import runs_root
 
 # What a page depends on beside its own cells, and the variables that it listens to.
 SOURCES = ("lib/**/*.py", "book/*.yml", "book/re*/**/*", "pyproject.toml", "requirements.txt")
-JUDGES_RUNS = "08-back-to-practice"
+JUDGES_RUNS, LISTS_RUNS = "08-back-to-practice", "status"
 READS_CHAPTERS = "teaching"  # a page that shows what the files of the chapters say
 THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 VARIABLES = ("STATIONARITY_DATA", "STATIONARITY_RUNS", "HF_HOME", "CUDA_VISIBLE_DEVICES")
@@ -88,6 +88,16 @@ class OneByOne(basic.JupyterExecutorLocalMproc):
             pool.map(basic.ExecutionWorkerLocalMProc(), given, chunksize=1)
 
 
+def in_turn(pages: list[str]) -> list[list[str]]:
+    """Return which pages are executed together, one group after another."""
+    named = {Path(page).stem: page for page in pages}
+    last = [named.pop(LISTS_RUNS)] if LISTS_RUNS in named else []
+    makes_runs = [name for name in named if name[0].isdigit() and name != JUDGES_RUNS]
+    # From the last, whose one run is the longest: at the end no core is left to wait for it.
+    chapters = [named.pop(name) for name in reversed(makes_runs)]
+    return [group for group in (chapters, [*named.values()], last) if group]
+
+
 def execute_where_needed(app, env, added, changed, removed):
     cache = get_cache(env.mystnb_config.execution_cache_path)
     begun_with, of_state = sources(Path(app.srcdir)), Path(cache.path) / "state"
@@ -97,13 +107,7 @@ def execute_where_needed(app, env, added, changed, removed):
     of_state.unlink(missing_ok=True)  # until every page is done
     multiprocessing.log_to_stderr(basic.REPORT_LEVEL)  # which have begun and ended
     pages = sorted(p for p in map(env.doc2path, env.found_docs) if p.endswith(".ipynb"))
-    # From the last, whose one run is the longest: at the end no core is left to wait for it.
-    chapters = [
-        page
-        for page in reversed(pages)
-        if Path(page).name[0].isdigit() and Path(page).stem != JUDGES_RUNS
-    ]
-    for some in (chapters, [page for page in pages if page not in chapters]):
+    for some in in_turn(pages):
         for page in some:
             cache.add_nb_to_project(page)
         OneByOne(cache).run_and_cache(filter_uris=some)

@@ -51,6 +51,14 @@ def test_every_page_is_executed_once_chapters_first(project):
     assert executed(project) == ["claims"]
 
 
+def test_what_judges_runs_follows_what_makes_them_and_what_lists_them_is_last():
+    names = "01-first", "08-back-to-practice", "14-last", "claims", "status"
+    pages = [f"book/{name}.ipynb" for name in names]
+    first, judges, makes, claims, lists = pages
+    assert fresh.in_turn(pages) == [[makes, first], [judges, claims], [lists]]
+    assert fresh.in_turn([claims]) == [[claims]]
+
+
 @pytest.mark.parametrize(("said", "expected"), [(None, "1"), ("3", "3")])
 def test_a_page_has_one_thread_or_those_that_are_asked_for(
     said, expected, project, monkeypatch

@@ -98,10 +98,6 @@ def test_a_data_root_is_found_from_anywhere(tmp_path, monkeypatch):
         ({"settings": 3}, "takes a dictionary, or text such as 'epochs=3', and 3"),
         ({"scale": "papr"}, "Unknown scale 'papr'.*Did you mean 'paper'"),
         ({"scale": 1}, "Unknown scale 1"),
-        (
-            {"scale": "two-cores"},
-            "no scale two-cores of full_batch.*full_batch.scale=classroom",
-        ),
         ({"settings": "full_batch.scale=papr"}, "Unknown scale 'papr'"),
         ({"seed": 1.5}, "seed takes a valid integer, and 1.5 is not that"),
         ({"seed": "one"}, "seed takes a valid integer"),
@@ -128,6 +124,11 @@ def test_bad_parameters_get_one_sentence(given, message):
     with pytest.raises(UsageError, match=message) as caught:
         parameters.checked(*BOTH, **given)
     assert caught.value._render_traceback_() == [f"UsageError: {caught.value}"]
+
+
+def test_a_scale_that_an_experiment_of_the_page_lacks_is_named():
+    with pytest.raises(UsageError, match="no scale two-cores of averaging.*averaging.scale=cl"):
+        parameters.checked("imagenet_resnet", "averaging", scale="two-cores")
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,8 @@ def test_a_setting_that_is_younger_than_a_record_has_its_default_there(tampered)
 
 
 def test_a_record_of_an_experiment_or_scale_that_is_no_more_is_stale(tampered):
-    gone = tampered(scale="two-cores")
-    assert results.stale(gone) == {"scale": ("full_batch two-cores", None)}
+    gone = tampered(scale="three-cores")
+    assert results.stale(gone) == {"scale": ("full_batch three-cores", None)}
     assert "now absent" in results.stale_note(gone)
     assert tampered(scale="of a galaxy").scale == "of a galaxy"
     stranger = records.Run(gone.folder, gone.info | {"experiment": "a dream"})
