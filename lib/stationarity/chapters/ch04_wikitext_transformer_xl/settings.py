@@ -17,9 +17,9 @@ register(
         sharpness_products=10, observe_every=2,
     ),
     two_cores=dict(
-        dataset="wikitext103", width=512, heads=16, head_width=32, inner_width=2048, epochs=60,
-        learning_rate=0.0004, steps_per_epoch=400, cutoffs=(2000, 8000), divisor=2,
-        dropout=0.1, drops=(16, 40), precision="bfloat16", threads=2, measure_every=2,
+        dataset="wikitext103", width=640, heads=20, head_width=32, inner_width=2560, epochs=62,
+        learning_rate=0.0003, steps_per_epoch=400, cutoffs=(2000, 8000), divisor=2,
+        dropout=0.1, drops=(14, 44), precision="bfloat16", threads=2, measure_every=2,
         measure_batches=40, observe_every=20,
     ),
     single_gpu=dict(
