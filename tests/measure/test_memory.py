@@ -33,12 +33,12 @@ with kept_memory():
     with kept_memory():
         given_anew()
     print(given_anew())
-    print((given_anew(2), given_anew(2))[1])
-print((given_anew(), given_anew())[1])
+    print(min(given_anew(2) for _ in range(5)))  # the heap may have to grow first
+print(given_anew())
 seen = []
 measure.sharpness(torch.nn.Linear(2, 1), objective, [0] * 3)
 print(seen[-1])
-print((given_anew(), given_anew())[1])
+print(given_anew())
 """
 
 
@@ -51,12 +51,11 @@ def huge_pages() -> bool:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 @pytest.mark.skipif(huge_pages(), reason="pages are large")
 def test_pages_are_given_once_while_memory_is_kept_and_anew_afterwards():
-    """Afterwards 64 MB stay, as always."""
     done = subprocess.run([sys.executable, "-c", TOLD], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     anew, kept, large, after, measured, then = map(float, done.stdout.split())
     assert anew > 0.9
-    assert min(after, then) > 0.25
+    assert min(after, then) > 0.5
     assert max(kept, measured) < 0.2
     assert large < 0.2 or tuple(map(int, platform.libc_ver()[1].split("."))) < (2, 36)
 
