@@ -5,9 +5,9 @@
 After `make book` from nothing: the seconds that each page took, and the CPU seconds of its own
 runs that take one core each. Beside one another they take as long as the longest: so the
 longest chain is at most the longest chapter with its longest run, then the longest of the pages
-that look at all runs. It is less where a page waited for others' runs or made them, as chapter
-8 does for the ledger: its seconds hold theirs. What Sphinx does before and after, and the
-installation, come on top.
+that look at runs. It is less where a page waited for others' runs or made them, as chapter 7
+does for those of chapters 3 and 4: its seconds hold theirs. What Sphinx does before and after,
+and the installation, come on top.
 """
 
 import json

@@ -90,12 +90,14 @@ class OneByOne(basic.JupyterExecutorLocalMproc):
 
 def in_turn(pages: list[str]) -> list[list[str]]:
     """Return which pages are executed together, one group after another."""
-    named = {Path(page).stem: page for page in pages}
-    last = [named.pop(LISTS_RUNS)] if LISTS_RUNS in named else []
-    makes_runs = [name for name in named if name[0].isdigit() and name != JUDGES_RUNS]
+    chapters, others, last = [], [], []
+    for page in pages:
+        name = Path(page).stem
+        makes_runs = name[0].isdigit() and name != JUDGES_RUNS
+        group = chapters if makes_runs else last if name == LISTS_RUNS else others
+        group.append(page)
     # From the last, whose one run is the longest: at the end no core is left to wait for it.
-    chapters = [named.pop(name) for name in reversed(makes_runs)]
-    return [group for group in (chapters, [*named.values()], last) if group]
+    return [group for group in (chapters[::-1], others, last) if group]
 
 
 def execute_where_needed(app, env, added, changed, removed):

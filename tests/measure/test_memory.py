@@ -15,7 +15,6 @@ import resource
 import torch
 PAGES = 2**27 // resource.getpagesize()
 from stationarity import measure
-from stationarity.measure import memory
 from stationarity.measure.memory import kept_memory
 
 def given_anew(blocks=16):
