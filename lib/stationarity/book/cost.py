@@ -35,7 +35,7 @@ from .results import stale
 GRADIENTS = 26  # of the size of the weights, that a measurement holds: see stationarity.measure
 EACH = 4  # Hessian products that one of many directions takes, about
 UNITS = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"))
-PATIENCE = 0.3  # seconds that one kind of pass is timed
+PATIENCE = 0.3  # seconds that one kind of pass is timed, and that an example may take
 COUNTED = {  # settings of a run on images that decide what an example costs
     "dataset", "model", "classes", "width", "blocks", "batch_norm", "hidden", "image_size",
     "loss",
@@ -291,9 +291,8 @@ def _counted(settings, words: int) -> tuple[Counts, Counts]:
     vocabulary.embed = lambda tokens: 1.0 * vocabulary.tables[0][0].expand(*tokens.shape, -1)
     vocabulary.losses = lambda states, targets: states.square().sum(1)
     operations, scores = _words(settings, words or data_of(settings).classes)
-    each = np.array([operations, 3 * operations, 9 * operations, 4 * scores, 8 * scores])
-    counts = [count(model, *way, settings.batch_size) for way in ways]
-    return tuple(Counts(*np.add(one, settings.segment * each)) for one in counts)
+    each = settings.segment * np.multiply([operations] * 3 + [scores] * 2, [1, 3, 9, 4, 8])
+    return tuple(Counts(*np.add(count(model, *way, settings.batch_size), each)) for way in ways)
 
 
 def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
@@ -312,16 +311,18 @@ def _words(settings: LanguageTraining, size: int) -> tuple[float, float]:
 def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Counts, Counts]:
     """Time an example in training and in a measurement on this machine, in seconds.
 
-    The shortest of a few times; on a CPU of one thread. ``path`` is the training step's way
-    in run.json; ``words`` as in :func:`counted`.
+    The shortest of a few times, on a CPU of one thread; that of two examples where these take
+    long, as in bfloat16 on a CPU without it. ``path`` is the step's way in run.json.
     """
-    how = {"timer": time.process_time} if torch.device(device).type == "cpu" else {}
-    for one in _passes(settings.model_copy(update={"batch_size": 2}), device, path, words):
-        one()  # which pays for what is made once
-    passes = _passes(settings, device, path, words)
-    timers = [Timer("one()", globals={"one": one}, num_threads=1, **how) for one in passes]
-    times = (min(timer.blocked_autorange(min_run_time=PATIENCE).times) for timer in timers)
-    each = [one / settings.batch_size for one in times]
+    how, each = {"timer": time.process_time} if torch.device(device).type == "cpu" else {}, []
+    ways = (settings.model_copy(update={"batch_size": n}) for n in (2, settings.batch_size))
+    for pair in zip(*(_passes(way, device, path, words) for way in ways)):
+        few, whole = (Timer("one()", globals={"one": p}, num_threads=1, **how) for p in pair)
+        took = few.timeit(1).mean / 2  # which pays for what is made once, too
+        if took < PATIENCE:
+            times = whole.blocked_autorange(min_run_time=PATIENCE).times
+            took = min(times) / settings.batch_size
+        each.append(took)
     return Counts(*each[:2]), Counts(*each[2:])
 
 
