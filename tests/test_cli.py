@@ -284,7 +284,7 @@ def test_a_locale_without_utf8_does(tmp_path):
     listed = process("list", **here)
     assert listed.returncode == 0 and "1 runs in" in listed.stdout, listed.stderr
     assert "other code" not in listed.stdout.partition("1 runs in")[2]
-    verified = process("verify", **here)
+    verified = process("verify A3 B4", **here)
     assert verified.returncode == 0 and verified.stdout.isascii(), verified.stderr
 
 

@@ -64,6 +64,7 @@ def _interrupt(number, _):
 
 
 def _parser() -> argparse.ArgumentParser:
+    from .book import command as book
     from .watching import command as watching
 
     parser = argparse.ArgumentParser(prog="stationarity", description=__doc__)
@@ -74,7 +75,6 @@ def _parser() -> argparse.ArgumentParser:
         add.set_defaults(command=function)
         return add
 
-    command(_list, "list experiments, scales and runs")
     add = command(_run, "run an experiment, or go on with it")
     add.add_argument("name", help="the experiment")
     add.add_argument("--scale", default="classroom")
@@ -83,20 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
     add.add_argument("--devices", type=int, default=1, help="GPUs that share a training run")
     add.add_argument("--other-code", action="store_true", help="go on though the code changed")
-    add = command(_record, "copy a complete run into book/results")
-    add.add_argument("run", help="a run's folder, or its name as `list` prints it")
-    add.add_argument("--note", help="what the settings do not say, such as of the data")
-    command(_verify, "compute the verdict on every claim")
-    add = command(_doctor, "check versions, device, folders and data")
-    add.add_argument("--data-root", help="folder of the data (else STATIONARITY_DATA)")
+    book.add(command)
     watching.add(command)
     return parser
-
-
-def _list(options) -> None:
-    from .book import results
-
-    print(results.listing())
 
 
 def _run(options) -> None:
@@ -109,25 +98,6 @@ def _run(options) -> None:
     result = run(**given | {"settings": dict(pair.split("=", 1) for pair in given["settings"])})
     if distributed.started() == 1 or distributed.number("RANK", 0) == 0:
         print(f"{result.folder}: {result.info['status']}, {result.info['wall_seconds']:.0f} s")
-
-
-def _record(options) -> None:
-    from .book import results
-
-    _HEARD.append(-5.0)
-    print(f"recorded in {results.record(results.named(options.run), options.note)}")
-
-
-def _verify(options) -> None:
-    from .book import claims, verdicts
-
-    print(verdicts.plain_report(claims.read()))
-
-
-def _doctor(options) -> int:
-    from .book import doctor
-
-    return doctor.report(options.data_root)
 
 
 if __name__ == "__main__":

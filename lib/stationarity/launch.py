@@ -52,7 +52,12 @@ def run(
 
     Raises :class:`UsageError` for bad input, before any long work.
     """
-    chosen = settings if isinstance(settings, Settings) else get(name, scale, settings)
+    whole = isinstance(settings, Settings)
+    usual = get(name, scale, None if whole else settings)
+    if whole and type(settings) is not type(usual):
+        said = f"The settings given are of {type(settings).__name__}, and those of {name} of"
+        raise UsageError(f"{said} {type(usual).__name__}: begin with get({name!r}, {scale!r}).")
+    chosen = settings if whole else usual
     chosen = chosen if seed is None else chosen.but(seed=seed)
     device, folder = usable_device(device, devices), folder_of(name, scale, chosen)
     if not chosen.shares_its_work:

@@ -171,13 +171,17 @@ def test_the_command_line_says_the_same(piece, tmp_path, monkeypatch, capsys):
     claim, table = judged(piece, synthetic(tmp_path, level=1.0, **names))
     argument = claim.model_copy(update={"name": "A0", "kind": "argument", "evidence": ()})
     monkeypatch.setattr(claims, "read", lambda: [claim, argument])
-    monkeypatch.setattr(verdicts, "verdicts", lambda ledger: table)
-    assert main(["verify"]) == 0
+    asked = []
+    monkeypatch.setattr(verdicts, "verdicts", lambda ledger: asked.append(ledger) or table)
+    assert main(["verify", "A0"]) == main(["verify"]) == 0
+    assert asked == [[argument], [claim, argument]]
     said = capsys.readouterr().out
     assert "void  full_batch classroom (analogue): level 1 (0.804 to 1.2), above 0.5" in said
     assert "The control, shrunk, has the verdict 'holds' here" in said
     assert "an argument: no verdict" in said
     assert "void (1 of 1), analogue" in said
+    assert main(["verify", "A0", "A7"]) == 2
+    assert "claim 'A7': the valid names are A9, A0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

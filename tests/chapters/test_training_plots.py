@@ -43,6 +43,25 @@ def test_the_figure_of_a_run_has_its_name(draw, runs):
     assert all(axis.get_ylabel() for figure in figures for axis in figure.axes)
 
 
+def test_a_start_that_would_hide_the_rest_is_written_and_not_drawn(runs):
+    far = results.Record(runs[1].folder, runs[1].info)
+    rows = runs[1].metrics.copy()
+    first = rows.quantity.isin(["gradient_norm_naive", "noise_norm"]) & rows.step.eq(0)
+    rows.loc[first, "value"] = 12345.0
+    far.__dict__["metrics"] = rows
+    norm, noise = (
+        training_plots.loss_and_gradient(far).axes[1],
+        training_plots.along_the_run(far).axes[1],
+    )
+    for axes in (norm, noise):
+        assert axes.get_ylim()[1] < 100
+        assert [text.get_text() for text in axes.texts] == ["at the start 12,300"]
+    near = training_plots.loss_and_gradient(runs[0]).axes[1]
+    assert (
+        not near.texts and near.get_ylim()[1] > runs[0].series("gradient_norm_naive").value[0]
+    )
+
+
 def test_the_paper_stands_beside_every_run(runs):
     figure = training_plots.naive_beside_naive(reference("zhang2022-figure1"), runs)
     lines = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]

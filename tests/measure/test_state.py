@@ -219,6 +219,35 @@ def test_a_generator_of_the_model_is_put_back(name, kind):
     assert draw(model.source) == draw(make())
 
 
+@pytest.mark.parametrize("kind", GENERATORS)
+@everything
+def test_a_generator_that_the_objective_knows_is_put_back(name, kind):
+    make, draw = GENERATORS[kind]
+    source = make()
+    first, second = (
+        EVERYTHING[name](net(), lambda model, inputs: (1 + draw(source)) * cubes(model, inputs))
+        for _ in range(2)
+    )
+    assert torch.equal(first, second)
+    assert draw(source) == draw(make())
+
+
+def test_a_variable_of_an_objective_that_is_not_assigned_is_none_of_its_own():
+    def made(teaches: bool):
+        if teaches:
+            teacher = net()
+        return lambda model, inputs: teacher(inputs) if teaches else cubes(model, inputs)
+
+    expected = measure.mean_loss(net(), cubes, BATCHES)
+    assert measure.mean_loss(net(), made(False), BATCHES) == expected
+
+
+def test_a_loss_whose_tensor_is_used_again_is_taken_as_it_was():
+    place = torch.zeros(())
+    losses = [1.0, 2.0, 3.0]
+    assert measure.mean_loss(net(), lambda model, batch: place.fill_(batch), losses) == 2
+
+
 class Centred(nn.Module):
     """An objective that remembers a centre of the losses it has seen."""
 

@@ -1,5 +1,7 @@
 """The code that decides a run, and the names of its settings."""
 
+import ast
+
 import pytest
 from stationarity import launch
 from stationarity.runs import provenance
@@ -70,6 +72,16 @@ def test_the_code_hash_sees_what_the_study_imports_and_nothing_else(package):
     assert package("new.py", "", "anything = 2") == typed  # for type checkers alone
     runs = package(study, "    return f()", "    from .. import new\n    return f()")
     assert package("new.py", "", "anything = 3") != runs
+
+
+def test_the_code_is_alike_in_versions_of_python_whose_trees_have_more_fields():
+    tree = ast.parse("def f(x=None, y=0): return x")
+    before = provenance._plain(tree)
+    assert before == provenance._plain(ast.parse("def f(x = None, y = 0):\n    return x"))
+    assert before != provenance._plain(ast.parse("def f(x=None, y=None): return x"))
+    tree.body[0]._fields += ("type_params",)
+    tree.body[0].type_params = []
+    assert provenance._plain(tree) == before
 
 
 @pytest.mark.parametrize(

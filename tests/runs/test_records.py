@@ -54,6 +54,9 @@ def test_rows_are_chosen_by_their_columns(written):
         written.series("x", of="c")
     with pytest.raises(UsageError, match="has no 'loss' with member 3; it has none"):
         written.series("loss", member=3)
+    assert len(written.series("loss", of=None)) == 2
+    with pytest.raises(UsageError, match="Unknown column 'members'.*Did you mean 'member'"):
+        written.series("loss", members=3)
 
 
 def test_a_checkpoint_is_whole_or_the_previous_one_stands(tmp_path, monkeypatch):
@@ -71,6 +74,35 @@ def test_a_checkpoint_is_whole_or_the_previous_one_stands(tmp_path, monkeypatch)
     assert checkpoints.read_checkpoint(tmp_path)["state"]["step"] == 2
     files = ["checkpoint.previous.pt", "checkpoint.pt", "run.json"]
     assert sorted(p.name for p in tmp_path.iterdir()) == files
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_checkpoint_that_memory_does_not_suffice_for_is_not_damaged(
+    error, tmp_path, monkeypatch
+):
+    keeper = checkpoints.Keeper(tmp_path, {"fingerprint": "a", "wall_seconds": 0.0})
+    keeper.save(checkpoints.Kept(step=1))
+    keeper.save(checkpoints.Kept(step=2))
+
+    def short(path, **_):
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(torch, "load", short)
+        checkpoints.read_checkpoint(tmp_path)
+    assert checkpoints.read_checkpoint(tmp_path)["state"]["step"] == 2
+
+
+def test_settings_of_another_experiment_are_refused():
+    with pytest.raises(
+        UsageError, match=r"NoisyQuadratic\w*, and those of full_batch of Train"
+    ):
+        stationarity.run("full_batch", settings=get("noisy_quadratic"))
+    with pytest.raises(UsageError, match="nonsense"):
+        stationarity.run("full_batch", "nonsense", settings=get("full_batch"))
+    assert not records.runs_root().exists()
 
 
 def test_too_little_room_or_a_place_without_rights_is_told_before_the_run(

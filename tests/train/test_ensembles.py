@@ -1,5 +1,6 @@
 """Ensembles: each member is a net of its own, trained as PyTorch trains it."""
 
+import numpy as np
 import pytest
 import torch
 from stationarity import UsageError, measure
@@ -158,6 +159,12 @@ def test_batches_do_not_depend_on_where_one_begins(sampling, monkeypatch):
     assert whole.shape == (11, 2, 6)
     rest = ensembles.batches(COUNT, 6, range(2), 11, first=5, sampling=sampling)
     assert torch.equal(torch.stack(list(rest)), whole[5:])
+
+
+def test_a_seed_of_numpy_is_the_same_seed():
+    kinds = [3], np.array([3]), torch.tensor([3])
+    first, *others = (next(ensembles.batches(9, 4, seeds, 1)).tolist() for seeds in kinds)
+    assert others == [first, first]
 
 
 def test_every_sampling_draws_uniformly_and_as_it_says():

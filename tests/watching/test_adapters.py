@@ -277,7 +277,10 @@ def test_tensorboard_shows_what_is_watched(tmp_path):
     )
     writer = exports.TensorBoard(tmp_path)
     writer.write("loss", [1, 2], [0.5, 0.25])
+    exports.TensorBoard(writer=writer.writer).close()
+    assert writer.writer.all_writers  # which is another's, and open
     writer.close()
+    assert not writer.writer.all_writers
     events = reading.EventAccumulator(str(tmp_path))
     events.Reload()
     shown = events.Scalars("stationarity/loss")

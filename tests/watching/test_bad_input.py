@@ -1,6 +1,7 @@
 """What cannot be watched is told in one sentence, most of it at the first step."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import stationarity
@@ -169,6 +170,8 @@ def test_a_mean_that_compares_examples_is_no_sum(tmp_path, size, sharper):
         ("measure_batches=2", {"measure_batches": 2}),
         ("every must be", {"every": 0}),
         ("measured_batch_size=0 must be", {"measured_batch_size": 0}),
+        ("accumulate=0 must be a whole number", {"accumulate": 0}),
+        ("accumulate=2.5 must be a whole number", {"accumulate": 2.5}),
         ("sharpness_batches", {"sharpness_batches": 0}),
         (
             "must be from 1 to 3, half of measure_batches=6",
@@ -311,13 +314,29 @@ def test_a_closed_watch_takes_no_step(tmp_path):
         begun.steps(1)
 
 
-def test_a_training_that_fails_is_marked_so(tmp_path):
-    begun = Begun(tmp_path)
-    with pytest.raises(ZeroDivisionError), begun.watch:
-        begun.steps(3)
-        raise ZeroDivisionError
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_training_that_fails_is_marked_so_and_left_alone(tmp_path, changed):
+    closed = []
+    writer = SimpleNamespace(write=lambda *_: None, close=lambda: closed.append(True))
+    begun = Begun(tmp_path, every=1000, also=[writer])
+    with pytest.raises(UsageError if changed else ZeroDivisionError), begun.watch:
+        begun.steps(2)
+        if not changed:
+            raise ZeroDivisionError
+        begun.watch.flush()
+        begun.model.weight = nn.Parameter(torch.ones(2, 2))
     run = begun.watch.run
-    assert run.info["status"] == "interrupted" and len(run.series("loss")) == 3
+    assert run.info["status"] == "interrupted" and len(run.series("loss")) == 2
+    assert closed == [True] and not begun.model.bias._backward_hooks
+    assert not begun.watch.optimizer._optimizer_step_post_hooks
+
+
+def test_a_training_that_ended_in_nan_is_not_judged(tmp_path):
+    begun = Begun(tmp_path, every=1000).steps(50)
+    with pytest.raises(UsageError, match="at about step 51,"), begun.watch:
+        begun.model.weight.data.fill_(torch.nan)
+        begun.steps(10).watch.report()
+    assert begun.watch.run.info["status"] == "diverged"
 
 
 def test_weights_that_are_no_longer_finite_stop_the_measuring_and_not_the_training(tmp_path):

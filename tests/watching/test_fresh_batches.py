@@ -40,6 +40,74 @@ def test_a_loader_is_drawn_from_as_it_collates(tmp_path):
     assert all(len({*batch}) == 4 for batch in first) and first[0] != first[1]
 
 
+class Alike(torch.utils.data.BatchSampler):
+    """Draws even numbers, or odd ones: no batch has both."""
+
+    def __iter__(self):
+        return ([one - one % 2 + batch[0] % 2 for one in batch] for batch in super().__iter__())
+
+
+class Few(torch.utils.data.RandomSampler):
+    def __iter__(self):
+        return (one for one in super().__iter__() if one < 40)
+
+
+NUMBERS = torch.utils.data.TensorDataset(torch.arange(64))
+
+
+def test_the_measured_batches_are_drawn_as_those_of_the_training():
+    loaders = [
+        {"batch_sampler": Alike(torch.utils.data.RandomSampler(NUMBERS), 8, True)},
+        {"batch_size": 8, "sampler": Few(NUMBERS)},
+    ]
+    for how, same in zip(loaders, (lambda one: one % 2, lambda one: one < 40)):
+        draws = Draws(torch.utils.data.DataLoader(NUMBERS, **how))
+        for (batch,) in draws.of(1, 5):
+            assert len({*same(batch).tolist()}) == 1
+        assert not draws.own
+
+
+@pytest.mark.parametrize("kind", [torch.utils.data.BatchSampler, Alike])
+def test_samplers_of_accelerate_draw_as_those_that_they_stand_for(kind):
+    class Seedable(torch.utils.data.RandomSampler):
+        __module__ = fresh_batches.ACCELERATE
+
+    class Shard(torch.utils.data.BatchSampler):
+        __module__ = fresh_batches.ACCELERATE
+
+        def __init__(self, batch_sampler):
+            self.batch_sampler, self.batch_size = batch_sampler, batch_sampler.batch_size
+
+    shard = Shard(kind(Seedable(NUMBERS), 8, True))
+    draws = Draws(torch.utils.data.DataLoader(NUMBERS, batch_sampler=shard))
+    assert draws.own == (kind is not Alike)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+def test_batches_of_sparse_and_empty_tensors_are_told_apart():
+    one, other = torch.eye(4), torch.eye(4).flip(0)
+    for turned in (torch.Tensor.to_sparse, torch.Tensor.to_sparse_csr):
+        some = [(turned(x), torch.ones(0, 3)) for x in (one, one, other)]
+        marks = [*map(fresh_batches.mark_of, some)]
+        assert marks[0] == marks[1] != marks[2]
+    twice = fresh_batches.repeated(one.to_sparse(), 2)
+    assert twice.to_dense().tolist() == one[:2].tolist() * 2
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+@pytest.mark.parametrize("turned", [torch.Tensor.to_sparse, torch.Tensor.to_sparse_csr])
+def test_sparse_batches_are_measured(one_thread, turned, tmp_path):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    some = lambda step, count: [turned(torch.randn(8, 3)) for _ in range(count)]
+    fit = lambda model, x: model(x.to_dense()).square().mean()
+    with stationarity.watch(model, fit, optimizer, some, root=tmp_path) as watch:
+        optimizer.step()
+        watch.step(*some(0, 1))
+    assert watch.run.has("sharpness")
+
+
 @pytest.mark.parametrize("kind", [np.random.default_rng, np.random.RandomState, random.Random])
 def test_a_source_with_a_generator_of_its_own_draws_anew_in_each_measurement(kind):
     class Source:

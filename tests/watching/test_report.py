@@ -1,6 +1,7 @@
 """The report of a run on disk: dictionary, text, page and command."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -11,7 +12,7 @@ import torch
 from stationarity.__main__ import main
 from stationarity.errors import UsageError
 from stationarity.runs import records
-from stationarity.watching import report
+from stationarity.watching import report, scales
 from stationarity.watching.simulated import RATE, quadratic
 from stationarity.watching.watched import stage, watched
 from stationarity.watching.watcher import Watch
@@ -52,6 +53,12 @@ def test_a_report_answers_every_question(run):
     assert numbers["curvature"] == pytest.approx(1.5 / 20, rel=0.05)
     assert numbers["noise_scale"] == pytest.approx(16 * numbers["noise_over_signal"])
     assert numbers["second_moment"] is None and 0 < numbers["loss_over_start"] < 0.05
+
+
+def test_over_a_first_loss_of_zero_there_is_no_number(run):
+    seen = watched(run)
+    seen = dataclasses.replace(seen, start=seen.start | {"mean_loss": (0.0, 0.0)})
+    assert np.isnan(scales.numbers(seen)["loss_over_start"])
 
 
 def test_the_window_is_the_end_of_the_last_stage(found, tmp_path):

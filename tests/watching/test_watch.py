@@ -210,6 +210,34 @@ def test_a_killed_watch_goes_on_with_its_training(tmp_path, monkeypatch, name, m
     assert not list(tmp_path.glob("*/*/*/waiting*"))
 
 
+def test_a_watch_that_goes_on_keeps_its_own_facts(tmp_path):
+    def parts(training, **how):
+        return training.model, training.optimizer, watched(training, tmp_path, **how)
+
+    def went_on(states):
+        training = Training("sgd")
+        three = parts(training, every=5, measure_batches=8)
+        for part, state in zip(three, states):
+            part.load_state_dict(state)
+        training.steps(1, three[-1])
+        return three[-1].close().info
+
+    training = Training("sgd")
+    three, kept = parts(training), []
+    for momentum in (0.9, 0.5):
+        training.optimizer.param_groups[0]["momentum"] = momentum
+        training.steps(1, three[-1])
+        three[-1].flush()
+        kept.append(copy.deepcopy([part.state_dict() for part in three]))
+    infos = [three[-1].run.info, *map(went_on, kept)]
+    assert len({info["start"] for info in infos}) == 1
+    facts = [info["watch"] for info in infos]
+    assert [one.get("groups_since") for one in facts] == [17, None, 17]
+    assert [one["groups"][0]["momentum"] for one in facts] == [0.5, 0.9, 0.5]
+    assert [one["batches"] for one in facts] == [4, 8, 8] and facts[1]["every"] == 5
+    assert [one["batch_size"] for one in facts] == [16] * 3
+
+
 def test_the_rows_of_a_long_training_are_on_disk_alone_and_all_there(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "MOST", 1000)
     table = tables.Table(tmp_path, dict.fromkeys(records.KEYS, 0) | {"experiment": "long"})

@@ -121,7 +121,7 @@ def room(settings: Settings, devices: int = 1) -> tuple[float, float]:
     size = item * count_entries(net(settings).parameters())
     moments = 2 if settings.optimizer == "adam" else int(settings.momentum > 0)
     on_disk, copies = directions.copies_of_weights(settings)
-    held = GRADIENTS + copies
+    held = GRADIENTS + copies + 2 * (settings.observe_every > 0)  # random directions
     if settings.followed_epochs:
         held = max(held, 6 * settings.directions + 40)  # of measure.sharpness
     _, measured = counted(settings)

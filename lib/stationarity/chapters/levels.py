@@ -130,7 +130,7 @@ def verdict_of(ratio: Estimate) -> str:
 def quadratic_level(run: Run) -> dict[int, float]:
     """Return the most that noise keeps up of ||grad f||^2 on a quadratic, for each stage.
 
-    eta sigma^2 lambda_1 / (2 (1 - beta)), with the noise and the sharpness of the settled
+    eta sigma^2 h_1 / (2 (1 - beta)), with the noise and the sharpness of the settled
     part. Raises :class:`UsageError` for a run without noise, and for Adam.
     """
     if run.settings.optimizer != "sgd":

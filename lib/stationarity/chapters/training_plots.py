@@ -10,6 +10,7 @@ from .plots import THRESHOLD, ZERO, intervals, mark_drops, panels, points
 
 MARKS = {"fmt": "o-", "markersize": 3}
 LINE = {"markersize": 3, "linewidth": 1}
+FAR = 5  # times all that follows: there a start hides the rest
 
 
 def drops(run: Run) -> list[float]:
@@ -34,10 +35,20 @@ def loss_and_gradient(run: Run) -> Figure:
     _norms(norm, run, run.series("gradient_norm_squared"), label="unbiased")
     norm.axhline(0, **ZERO)
     norm.set(ylabel="gradient norm", xlabel="epoch")
+    _leave_out_a_far_start(norm, naive)
     for panel in (loss, norm):
         mark_drops(panel, drops(run))
-        panel.legend(loc="upper right")
+        panel.legend(loc="best")
     return figure
+
+
+def _leave_out_a_far_start(axes, series: pd.DataFrame) -> None:
+    """Say what a series starts with, in place of a point, where it hides all that follows."""
+    start, top = series.value.iloc[0], 1.3 * series.value.iloc[1:].max()
+    if FAR * top < start:
+        axes.set_ylim(-0.06 * top, top)
+        place = {"xycoords": "axes fraction", "va": "top", "fontsize": "x-small"}
+        axes.annotate(f"at the start {float(f'{start:.3g}'):,.10g}", (0.02, 0.96), **place)
 
 
 def _norms(axes, run: Run, squared: pd.DataFrame, **style) -> None:
@@ -62,6 +73,8 @@ def along_the_run(run: Run) -> Figure:
         error = series.error if number and label != "sharpness" else None
         points(panel, series.epoch, series.value, error, color=f"C{number}", **MARKS)
         panel.set(ylabel=label, yscale="log" if label == "perplexity" else "linear")
+        if label != "perplexity":
+            _leave_out_a_far_start(panel, series)
         mark_drops(panel, drops(run))
     axes[0, 0].set_title(run.label)
     axes[-1, 0].set_xlabel("epoch")

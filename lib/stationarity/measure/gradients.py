@@ -92,7 +92,7 @@ def _measured(before: Before, objective, batches, population, weight_decay):
     sums = GroupSums(parameters)
     for loss in before.losses(objective, batches):
         sums.add(gradients(loss, parameters))
-        losses.append(loss.detach())
+        losses.append(loss.detach().clone())
     count = len(losses)
     if population is not None and population < count:
         raise ValueError(f"population={population} is less than the {count} batches drawn")

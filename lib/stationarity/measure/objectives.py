@@ -51,5 +51,5 @@ def mean_loss(model: nn.Module, objective: Objective, batches: Iterable[Batch]) 
     2.0
     """
     with without_trace(model, objective) as before, torch.no_grad():
-        losses = list(before.losses(objective, batches))
+        losses = [loss.clone() for loss in before.losses(objective, batches)]
     return distributed.mean(torch.stack(losses).double().mean()).item()

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, MethodType, ModuleType
 from unittest import mock
 
 import numpy as np
@@ -44,6 +44,7 @@ UNHOOKED = [  # hooks that a forward pass sets
 UNHOOKED += [(BackwardHook, f"setup_{way}put_hook", lambda _, x: x) for way in ("in", "out")]
 graph_of = operator.attrgetter("grad_fn", "requires_grad")
 REACHED = (*TABLES, *RANDOM, tuple, nn.Module, Tensor, np.ndarray)
+KNOWING = nn.Module, dict, list, *CALLS, *RANDOM
 NOT_PLAIN = *REACHED, *CALLS, type, ModuleType  # objects whose attributes are not looked at
 
 
@@ -51,19 +52,19 @@ def known_to(call: Callable) -> list:
     """Return what a call of CALLS belongs to, was made with, or names."""
     things = [getattr(call, name, None) for name in PARTS]
     if inspect.isfunction(call) and not str(call.__module__).startswith("torch"):
-        known = inspect.getclosurevars(call)
-        things += [*known.nonlocals.values(), *known.globals.values()]
+        things += [one.cell_contents for one in call.__closure__ or () if one != CellType()]
+        things += map(call.__globals__.get, call.__code__.co_names)
     return things
 
 
-def _modules_of(objective: Callable | None) -> list[nn.Module]:
-    """Return the modules that an objective is, belongs to, was made with, or names."""
+def _known_by(objective: Callable | None) -> list:
+    """Return modules and generators that an objective is, has, was made with, or names."""
     found, seen, queue = [], {}, [objective]
     while queue:
         if id(part := queue.pop()) in seen:
             continue
         seen[id(part)] = part
-        if isinstance(part, nn.Module):
+        if isinstance(part, (nn.Module, *RANDOM)):
             found.append(part)
         elif isinstance(part, CALLS):
             queue += known_to(part)
@@ -71,7 +72,7 @@ def _modules_of(objective: Callable | None) -> list[nn.Module]:
             held = getattr(part, "__dict__", part)
             held = [*held.values()] if isinstance(held, dict) else held
             if isinstance(held, list | tuple) and len(held) < 100:  # no data
-                queue += [v for v in held if isinstance(v, (nn.Module, dict, list, *CALLS))]
+                queue += [v for v in held if isinstance(v, KNOWING)]
     return found
 
 
@@ -143,7 +144,7 @@ class Before:
 
     def __init__(self, model: nn.Module, objective: Callable | None, lends: bool):
         self.model, parameters = model, list(model.parameters())
-        reached = _reached([model, *_modules_of(objective), *GLOBAL])
+        reached = _reached([model, *_known_by(objective), *GLOBAL])
         modules = [one for one in reached if isinstance(one, nn.Module)]
         things = *modules, *parameters
         refuse(things, model.named_parameters(), (*WRONG[:2], NO_VALUES))

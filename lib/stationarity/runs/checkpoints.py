@@ -204,9 +204,10 @@ def read_checkpoint(folder: Path, fingerprint=None, device="cpu") -> dict | None
             kept = torch.load(path, map_location=device, weights_only=True)
         except FileNotFoundError:
             continue
-        except torch.OutOfMemoryError:
-            raise  # the file may be good
         except Exception as error:  # truncated or foreign: torch.load raises many kinds
+            lacking = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if lacking or "allocate memory" in str(error):
+                raise  # the file may be good
             # Within a truncated file it looks for a place before the beginning: EINVAL.
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise UsageError(f"{path} cannot be read ({error.strerror}).") from None

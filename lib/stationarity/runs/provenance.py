@@ -74,7 +74,15 @@ class _AsItRuns(ast.NodeTransformer):
 def _running(path: Path) -> tuple[str, set[Path]]:
     """Return a file's code as it runs, and the files of the library that it imports."""
     tree = _AsItRuns().visit(ast.parse(path.read_bytes()))
-    return ast.dump(tree), set(filter(None, _imported(path, tree)))
+    return repr(_plain(tree)), set(filter(None, _imported(path, tree)))
+
+
+def _plain(node):
+    """Return a tree without what is empty: then it is alike in all versions of Python."""
+    if isinstance(node, ast.AST):
+        held = [(k, _plain(v)) for k, v in ast.iter_fields(node) if v not in (None, [])]
+        return type(node).__name__, held
+    return [*map(_plain, node)] if isinstance(node, list) else node
 
 
 def device_name(device) -> str:

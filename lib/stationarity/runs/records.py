@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError, whole_path
+from ..errors import UsageError, known_name, whole_path
 from .provenance import PROJECT, WITHIN, code_hash, commit, device_name, now, version
 from .settings import EXPERIMENTS, Settings, checked, get
 
@@ -88,6 +88,8 @@ class Run:
             raise UsageError(f"{self.folder.name} has no {quantity!r}; it has {known}.")
         rows = self.quantities[quantity]
         for column, value in where.items():
+            known_name(column, ("of", "member", "index", "step"), "column")
+            value = "" if column == "of" and value is None else value
             same = rows[column].isna() if value is None else rows[column].eq(value)
             chosen = rows[same.fillna(False).astype(bool)]
             if chosen.empty:

@@ -30,7 +30,7 @@ def statistics(series: ArrayLike, learning_rate: float) -> dict[str, tuple[NDArr
     errors come from the spread over members, of eight or more; of fewer, every member is cut
     into parts in time, 16 in all, which must be long against 1 / ``mode_decay``, or the
     variance is taken for too small and too certain. Raises :class:`UsageError` where parts
-    are shorter than 80 steps. Source: our section "What theory predicts of one mode".
+    are shorter than 79 steps. Source: our section "What theory predicts of one mode".
     """
     series = np.asarray(series, float)
     velocity = np.diff(series, axis=1) / learning_rate

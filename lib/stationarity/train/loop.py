@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -114,6 +115,15 @@ class State:
 
     measured = property(lambda self: (self.model, self.objective))
     epoch = property(lambda self: self.step / self.dataset.steps_per_epoch)
+
+    @cached_property
+    def random_directions(self) -> tuple[Tensor, Tensor]:
+        """Two directions (2, P) that observations project the weights on, and their norms."""
+        like = measure.parameter_vector(self.model)
+        seed = seed_of(self.settings.seed, "observe")
+        generator = torch.Generator(like.device).manual_seed(seed)
+        random = like.new_empty(2, len(like)).normal_(generator=generator)
+        return random, measure.norms(random)
 
     def is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0

@@ -12,7 +12,6 @@ from torch import Tensor
 from .. import measure, nets
 from ..runs import distributed
 from ..runs.metrics import rows
-from ..runs.seeds import seed_of
 from ..stats.estimate import mean_and_error
 from . import validation
 
@@ -90,13 +89,11 @@ class Observation(_Rows):
 
     def __init__(self, state):
         super().__init__(state)
-        vector, seed = self.vector, seed_of(state.settings.seed, "observe")
-        generator = torch.Generator(vector.device).manual_seed(seed)
+        vector, (random, lengths) = self.vector, state.random_directions
         self.note("observed_weight_norm", measure.norms(vector))
         if normalised := nets.normalised_weights(state.model):
             self.note("observed_normalised_norm", torch.nn.utils.get_total_norm(normalised))
-        random = vector.new_empty(2, len(vector)).normal_(generator=generator)
-        along = measure.inner(random, vector[None])[:, 0] / measure.norms(random)
+        along = measure.inner(random, vector[None])[:, 0] / lengths
         self.note("observed_random", along, index=range(2))
 
     def after(self, state) -> list[tuple]:

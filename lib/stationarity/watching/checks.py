@@ -1,5 +1,6 @@
 """Can this training be watched, and is it still the one that was? Else a sentence says why."""
 
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +41,15 @@ def check(name: str, every, measure_batches: int, sharpness_batches: int | None)
         raise UsageError(f"{said}, {half_of}: give fewer, or raise measure_batches.")
 
 
-def check_sizes(batch_size: int | None, measured_batch_size: int | None) -> None:
-    """Raise :class:`UsageError` for numbers of examples that cannot be."""
+def check_sizes(batch_size: int | None, measured_batch_size: int | None, accumulate) -> None:
+    """Raise :class:`UsageError` for numbers of examples, or minibatches, that cannot be."""
     given = {"batch_size": batch_size, "measured_batch_size": measured_batch_size}
     for name, size in given.items():
         if size is not None and not size >= 1:
             raise UsageError(f"{name}={size} must be a number of examples, at least 1.")
+    if not isinstance(accumulate, Integral) or accumulate < 1:
+        said = f"accumulate={accumulate!r} must be a whole number of minibatches"
+        raise UsageError(f"{said}, at least 1.")
 
 
 def same_size(given: int, found: int) -> None:

@@ -48,11 +48,10 @@ def displacements(sketch: NDArray | None) -> Displacement:
 
     Raises :class:`UsageError` where there is none, or too short a one.
     """
-    if sketch is None:
-        raise UsageError("No coordinates were followed: watch the training with a sketch.")
-    longest = (len(sketch) - 1) // LONGEST
+    count = 0 if sketch is None else len(sketch)
+    longest = (count - 1) // LONGEST
     if longest < SHORTEST:
-        said = f"The window has {len(sketch)} rows of the sketch"
+        said = f"The window has {count} rows of the sketch"
         raise UsageError(f"{said}, and {LONGEST * SHORTEST + 1} are needed: train for longer.")
     lags = spaced_lags(longest)
     firsts = np.arange(POINTS) * (len(sketch) - 1 - longest) // POINTS

@@ -28,7 +28,8 @@ class TensorBoard:
     """Writes scalars into a folder that TensorBoard shows, or with a writer of yours."""
 
     def __init__(self, folder=None, writer=None):
-        if writer is None:
+        self.begun = writer is None
+        if self.begun:
             needed("tensorboard", "tensorboard")
             writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter(folder)
         self.writer = writer
@@ -39,7 +40,10 @@ class TensorBoard:
                 self.writer.add_scalar(PREFIX + quantity, float(value), int(step))
 
     def close(self) -> None:
-        self.writer.flush()
+        if self.begun:
+            self.writer.close()
+        else:
+            self.writer.flush()
 
 
 class WeightsAndBiases:

@@ -20,6 +20,7 @@ from ..runs import distributed
 from ..runs.seeds import seed_of
 
 PLAIN = (data.RandomSampler, data.SequentialSampler, data.distributed.DistributedSampler)
+ACCELERATE = "accelerate.data_loader"  # where its samplers are, which are plain, too
 SAMPLE = 2**12  # entries of a tensor that a batch is recognised by
 LEAST, SORTED = 16, 2**14  # entries of a row, at least; and rows in any order, at most
 FEW = 4  # batches that the data of a loader make up: fewer are a part of a training, perhaps
@@ -127,10 +128,9 @@ def _is_part(size: int, count: int) -> bool:
 
 def _own_draws(loader: data.DataLoader) -> Callable | None:
     """Return a function that draws batches of a loader's data, None where it is not plain."""
-    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
     size = _size_of(loader)
     sampled = hasattr(loader.dataset, "__getitem__") and hasattr(loader.dataset, "__len__")
-    if not (sampled and size and isinstance(sampler, PLAIN)):
+    if not (sampled and size and _is_plain(loader.batch_sampler)):
         if getattr(loader, "persistent_workers", False):
             said = "A loader with persistent workers cannot serve the training and the watch"
             raise UsageError(f"{said}: give the watch a loader of its own.")
@@ -146,6 +146,19 @@ def _own_draws(loader: data.DataLoader) -> Callable | None:
                 yield collate([dataset[index] for index in chosen])
 
     return make
+
+
+def _is_plain(batches) -> bool:
+    """Return whether a batch sampler draws as PyTorch's does, of one of :data:`PLAIN`.
+
+    Accelerate's batch samplers hold the one that they divide, its samplers are subclasses.
+    """
+    while type(batches).__module__ == ACCELERATE and hasattr(batches, "batch_sampler"):
+        batches = batches.batch_sampler
+    if type(batches) is not data.BatchSampler:
+        return False
+    kind = type(batches.sampler)
+    return (kind.__base__ if kind.__module__ == ACCELERATE else kind) in PLAIN
 
 
 def _size_of(loader: data.DataLoader) -> int | None:
@@ -197,12 +210,14 @@ def tensors(batch) -> Iterator[Tensor]:
 def mark_of(batch) -> bytes:
     """Return what tells a batch from others: a hash of a sample of its numbers.
 
-    It is that of the same rows in another order, too, up to ``SORTED`` of them.
+    Of the same rows in another order it is the same, up to ``SORTED`` that are not sparse.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for tensor in tensors(batch):
-        rows = tensor.detach().reshape(len(tensor) if tensor.dim() else 1, -1)
-        if 0 < len(rows) <= SORTED and rows.shape[1]:
+    for tensor in (part.detach() for one in tensors(batch) for part in strided(one)):
+        if not tensor.numel():
+            continue
+        rows = tensor.reshape(len(tensor) if tensor.dim() else 1, -1)
+        if len(rows) <= SORTED:
             columns = max(SAMPLE // len(rows), LEAST)
             sample = rows[:, :: max(rows.shape[1] // columns, 1)].cpu().contiguous()
             numbers = sample.view(torch.uint8).numpy()
@@ -212,6 +227,14 @@ def mark_of(batch) -> bytes:
             sample = flat[:: max(len(flat) // SAMPLE, 1)].cpu()
             digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
     return digest.digest() if next(tensors(batch), None) is not None else repr(batch).encode()
+
+
+def strided(tensor: Tensor) -> list[Tensor]:
+    """Return a tensor, or the places and values of a sparse one."""
+    if tensor.layout == torch.strided:
+        return [tensor]
+    sparse = tensor.to_sparse().coalesce()
+    return [sparse.indices(), sparse.values()]
 
 
 def size_of(batch) -> int | None:
@@ -228,8 +251,8 @@ def repeated(batch, times: int):
 
     def cut(part):
         if isinstance(part, Tensor):
-            rows = part.dim() and len(part) == size
-            return torch.cat([part[: size // 2]] * times) if rows else part
+            rows = torch.arange(size // 2, device=part.device).repeat(times)
+            return part.index_select(0, rows) if part.dim() and len(part) == size else part
         if isinstance(part, dict):
             return {key: cut(one) for key, one in part.items()}
         if isinstance(part, list | tuple) and not hasattr(part, "_fields"):

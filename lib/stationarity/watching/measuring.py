@@ -71,15 +71,15 @@ class Measurement:
         That of the same examples once, twice and three times is to grow by steps of one size:
         one that compares examples with each other, as InfoNCE, grows by ever smaller ones.
         """
-        parts = [repeated(self.batches[0], times) for times in (1, 2, 3)]
-        if parts[0] is None:
-            return
 
         def settled(model, batch):  # without dropout and statistics of the batch
             return self.watch.objective(model.eval(), batch)
 
         losses = [math.nan] * 3
         with contextlib.suppress(RuntimeError, ValueError, IndexError), torch.no_grad():
+            parts = [repeated(self.batches[0], times) for times in (1, 2, 3)]
+            if parts[0] is None:
+                return
             losses = [float(one) for one in before.losses(settled, parts)]
         first, second = losses[1] - losses[0], losses[2] - losses[1]
         if abs(second - first) < EVEN * abs(first) and first / (losses[0] or math.nan) > GROWS:

@@ -47,7 +47,7 @@ def numbers(watched: Watched) -> dict[str, float]:
 
 
 def _known(compute: Callable | None) -> float:
-    with contextlib.suppress(UsageError):
+    with contextlib.suppress(UsageError, ZeroDivisionError):  # as of a first loss of 0
         return float(compute()) if compute else math.nan
     return math.nan
 

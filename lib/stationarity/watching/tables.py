@@ -25,6 +25,7 @@ SECONDS, SHARE = 30.0, 100  # from one writing to the next at least, and in its 
 MOST = 2**17  # rows that are held in memory: about 5 MB
 SKETCH = "sketch"  # the series that is thinned, and so written anew each time
 WAITING = "waiting-{}.parquet"  # rows that the next writing takes in
+TOLD = "optimizer", "every", "batches", "batch_size"  # facts that a watch is made with
 ROW = ("", "", 0, 0, 0, 0.0, 0.0, 0.0)
 SCHEMA = pa.Schema.from_pandas(metrics.frame([ROW]), preserve_index=False)
 
@@ -97,6 +98,11 @@ class Table:
             for index, column in enumerate(values.T.astype(float)):
                 yield index, steps, column, np.full(len(steps), math.nan)
 
+    def know(self, facts: dict) -> None:
+        """Take over what an earlier process noted, but for what this one was told."""
+        own = self.info["watch"]
+        own |= facts | {key: own[key] for key in TOLD if own[key] is not None}
+
     def resume(self, run: records.Run, last: int) -> None:
         """Go on with the rows of a run up to a step, but for the sketch; later ones go."""
         try:
@@ -107,7 +113,7 @@ class Table:
             path.unlink()
         self.pieces, self.held, self.waiting = [], 0, []
         self.written, self.last = True, last
-        self.info.update(run.info | {"status": "running"})
+        self.info.update({key: run.info[key] for key in ("start", "wall_seconds")})
 
 
 def new_info(watch, name: str) -> dict:

@@ -46,8 +46,8 @@ class Watched:
     ``last`` of a stage that began at ``begin``; ``steady`` where the ``rates`` (G,), of the
     parameter groups at the end, stand still in it; ``rate_before`` is the first one's at the
     window's begin. ``series`` holds the window by quantity, ``start`` a quantity's first value
-    of the run with its error, ``sketch`` (n, K) the weights at K random coordinates and
-    ``sketch_every`` the steps between two of its rows.
+    of the run with its error, ``sketch`` (n, K) K sums of the weights with random signs,
+    each weight in one of them, and ``sketch_every`` the steps between two of its rows.
     """
 
     facts: dict
@@ -154,7 +154,8 @@ def stage(rates: NDArray) -> int:
 def watched(run: Run) -> Watched:
     """Return what a run says over the window that is judged.
 
-    Raises :class:`UsageError` for a run that was not watched, or for too few steps.
+    Raises :class:`UsageError` for a run that was not watched, for too few steps, or for weights
+    that are not finite at the end.
     """
     if "watch" not in run.info:
         said = f"{run.folder.name} is no watched training"
@@ -163,6 +164,11 @@ def watched(run: Run) -> Watched:
         )
     table = run.metrics.assign(index=run.metrics["index"].fillna(0).astype(int))
     steps = np.sort(table[table.quantity == "weight_square"].step.to_numpy())
+    last = int(steps[-1]) if len(steps) else 0
+    if last < min(run.info["watch"].get("taken", 0), table.step.max()):  # as of a part of a run
+        said = f"The training diverged at about step {last + 1}"
+        remedy = "lower the learning rate, or find what was not a number there"
+        raise UsageError(f"{said}, and its weights are no longer finite: {remedy}.")
     if len(steps) < FEWEST:
         raise UsageError(f"{run.folder.name} has {len(steps)} steps: watch at least {FEWEST}.")
     rates = table[table.quantity == "learning_rate"]
@@ -174,7 +180,7 @@ def watched(run: Run) -> Watched:
     begin = at if steady else 0
     part = SETTLED_PART if steady else 1 / 3
     inside = int(np.ceil(len(steps) - part * (len(steps) - begin)))
-    first, last = int(steps[inside]), int(steps[-1])
+    first = int(steps[inside])
     series, start = {}, {}
     for name in (*EVERY_STEP, *MEASURED):
         rows = table[(table.quantity == name) & (table.of == "")]

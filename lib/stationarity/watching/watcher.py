@@ -14,17 +14,7 @@ from ..errors import UsageError, from_home
 from ..measure import Objective
 from ..measure.derivatives import trainable
 from ..runs import distributed, records
-from . import optimizers
-from .checks import (
-    check,
-    check_device,
-    check_sizes,
-    most_for_sharpness,
-    one_number,
-    same_model,
-    same_size,
-    unwrapped,
-)
+from . import checks, optimizers
 from .fresh_batches import Draws, size_of
 from .measuring import Measurement
 from .pacing import Pace
@@ -104,18 +94,18 @@ class Watch:
         sharpness_batches: int | None = None,
         also: tuple = (),
     ):
-        check(name, every, measure_batches, sharpness_batches)
-        check_sizes(batch_size, measured_batch_size)
-        self.model, self.objective = unwrapped(model), objective
+        checks.check(name, every, measure_batches, sharpness_batches)
+        checks.check_sizes(batch_size, measured_batch_size, accumulate)
+        self.model, self.objective = checks.unwrapped(model), objective
         self.optimizer, self.draws = optimizers.plain(optimizer), Draws(batches)
         if measure_batches == 1 and self.draws.part:
             said = "measure_batches=1 is for a batch of the whole training set"
             raise UsageError(f"{said}, and the loader's is a part of it: give at least 3.")
         self.parameters = trainable(self.model)
-        check_device(self.parameters[0].device)
+        checks.check_device(self.parameters[0].device)
         self.count, self.batch_size, self.accumulate = measure_batches, batch_size, accumulate
         self.measured_size = measured_batch_size
-        self.few = sharpness_batches or min(4, most_for_sharpness(measure_batches))
+        self.few = sharpness_batches or min(4, checks.most_for_sharpness(measure_batches))
         self.sharpness, self.asked, self.also = sharpness, sharpness is True, [*also]
         self.steps = Steps(self.parameters, *optimizers.groups(self.optimizer, self.parameters))
         self.displacements = Displacements(self.parameters)
@@ -143,14 +133,14 @@ class Watch:
         if self.closed:
             said = "This watch is closed"
             raise UsageError(f"{said}: begin a new one for a training that goes on.")
-        one_number(loss)
+        checks.one_number(loss)
         if self._skipped():
             return
         self.pace.step_begins()
         if batch is not None and self.measured_size is None and (size := size_of(batch)):
             size *= distributed.size() * self.accumulate
             if self.taken == 0 and self.batch_size:
-                same_size(self.batch_size, size)
+                checks.same_size(self.batch_size, size)
             self.batch_size = self.batch_size or size
         self.taken += 1
         if self.steps.before is None:  # what was before the first step is not known
@@ -171,13 +161,12 @@ class Watch:
     def close(self, status: str = "complete") -> records.Run | None:
         """Write all, and end the watch; return the run (None in a process that writes none)."""
         if not self.closed:
-            self.flush()
-            for writer in self.also:
-                writer.close()
-            self.table.write("diverged" if self.diverged else status)
-            self.closed = True
-            self.followed.close()
-            self.passes.close()
+            ended = "interrupted"
+            try:
+                self.flush()
+                ended = status
+            finally:
+                self._end(ended)
         return self.run
 
     def __enter__(self):
@@ -186,11 +175,11 @@ class Watch:
     def __exit__(self, kind, error, trace) -> None:
         if kind is None:
             self.close()
-        else:  # nothing here may hide the error, nor wait for other processes
-            with contextlib.suppress(Exception):
+        elif not self.closed:  # nothing may hide the error, nor wait for other processes
+            with contextlib.suppress(Exception), contextlib.ExitStack() as ends:
+                ends.callback(self._end, "interrupted")
                 if distributed.size() == 1:
                     self.flush()
-                self.table.write("interrupted")
 
     @property
     def run(self) -> records.Run | None:
@@ -217,7 +206,7 @@ class Watch:
         Those of several processes that keep the state of the first alone call it before: the
         losses are then the means of all. Else the last ones, 255 at most, are the first's own.
         """
-        same_model(self)
+        checks.same_model(self)
         count, groups = self.row, self.steps.groups
         numbers = self.steps.ring[:count]
         numbers[:, 0] = mean_of_known(numbers[:, 0])
@@ -240,6 +229,7 @@ class Watch:
         for step, since, square in self.displacements.distances:
             self.table.add("displacement_square", [step], [float(square)], of=str(since))
         self.table.series = self.displacements.series
+        self.table.info["watch"]["taken"] = self.taken
         self.row, self.displacements.distances, self.rates, self.forgetting = 0, [], [], []
         self.table.write(force=False)
 
@@ -249,16 +239,15 @@ class Watch:
             self.table.write()
         names = ("taken", "row", "memory", "checked", "batch_size", "sharpness")
         kept = {name: getattr(self, name) for name in names} | {"pace": self.pace.state_dict()}
-        rates = [[float(rate) for rate in rates] for rates in self.rates]
-        distances = [[*steps, float(one)] for *steps, one in self.displacements.distances]
         series = torch.stack([*self.displacements.series.values()] or [torch.zeros(0)])
         return kept | {
             "folder": self.table.info["fingerprint"],
+            "facts": dict(self.table.info["watch"]),
             "rank": distributed.rank(),
             "ring": self.steps.ring[: self.row].clone(),
-            "rates": rates,
+            "rates": [[float(rate) for rate in rates] for rates in self.rates],
             "forgetting": [[*one] for one in self.forgetting],
-            "distances": distances,
+            "distances": [[*at, float(one)] for *at, one in self.displacements.distances],
             "displacements": self.displacements.state_dict(),
             "series": series,
             "series_steps": [*self.displacements.series],
@@ -279,6 +268,8 @@ class Watch:
         series = dict(zip(steps, kept.pop("series").to(self.steps.device)))
         self.displacements.load_state_dict(kept.pop("displacements"), series)
         self.displacements.distances = [(t, since, one) for t, since, one in distances]
+        kept["batch_size"] = self.batch_size or kept["batch_size"]
+        self.table.know(kept.pop("facts", {}))
         for name, value in kept.items():
             setattr(self, name, value)
         self.steps.ring[: self.row] = ring.to(self.steps.ring)
@@ -290,6 +281,14 @@ class Watch:
             warnings.warn(f"{said}: those before step {self.taken} are lost.", stacklevel=2)
 
     # --- inside
+
+    def _end(self, status: str) -> None:
+        """Write all, and leave the training and the writers, each whatever else fails."""
+        self.closed, self.diverged = True, self.diverged or not math.isfinite(self.size)
+        with contextlib.ExitStack() as ends:
+            for one in (self.followed, self.passes, *self.also):
+                ends.callback(one.close)
+            self.table.write("diverged" if self.diverged else status)
 
     def _place(self, identity: str) -> None:
         self.table.info["fingerprint"] = identity

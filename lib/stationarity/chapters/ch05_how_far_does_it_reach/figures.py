@@ -1,8 +1,11 @@
 """Figures of chapter 5: where weights converge and where not."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from ...runs.records import Run
 from ...stats.estimate import Estimate
@@ -77,17 +80,35 @@ def drive(table: pd.DataFrame, slope: float) -> Figure:
     """
     figure, ((panel,),) = panels(1, 1, 4.2)
     used = table[table.drive > 0].sort_values("drive")
-    for rank, row in enumerate(used.itertuples()):
-        color = VERDICTS[row.verdict]
-        intervals(panel, row.drive, row.square, row.square_low, row.square_high, color=color)
-        side = {"xytext": (6, -3)} if rank % 2 else {"xytext": (-6, -3), "ha": "right"}
-        side |= {"textcoords": "offset points", "fontsize": "x-small"}
-        panel.annotate(row.regime, (row.drive, row.square), **side)
     ends = np.array([used.drive.min(), used.drive.max()])
     centre = np.exp([np.log(used.drive).mean(), np.log(used.square).mean()])
     for power, style in ((slope, DASHED), (1.0, DOTTED)):
         panel.plot(ends, centre[1] * (ends / centre[0]) ** power, **style)
+    for row in used.itertuples():
+        color = VERDICTS[row.verdict]
+        intervals(panel, row.drive, row.square, row.square_low, row.square_high, color=color)
     panel.set(xscale="log", yscale="log", xlim=(ends[0] / 20, ends[1] * 12))
     panel.set_xlabel(r"$\eta\,\sigma^2/(1-\beta)$")
     panel.set_ylabel(r"$\|\nabla f\|^2$ at the settled weights")
+    _name(panel, used)
     return figure
+
+
+def _name(panel, table: pd.DataFrame) -> None:
+    """Write the name of each regime beside its point, where it lies on fewest others."""
+    panel.figure.draw_without_rendering()  # places depend on the layout
+    taken = panel.transData.transform(table[["drive", "square"]].to_numpy())
+    taken = [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in taken]
+    places = [*itertools.product((-3, 5, -11, 13, -19), (("left", 6), ("right", -6)))]
+    style = {"textcoords": "offset points", "fontsize": "x-small"}
+    for row in table.itertuples():
+        text = panel.annotate(row.regime, (row.drive, row.square), (0, 0), **style)
+
+        def overlaps(place: tuple) -> int:
+            up, (side, aside) = place
+            text.set(ha=side)
+            text.xyann = aside, up
+            return text.get_window_extent().count_overlaps(taken)
+
+        overlaps(min(places, key=overlaps))  # which puts it there
+        taken.append(text.get_window_extent())
