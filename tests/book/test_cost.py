@@ -6,7 +6,7 @@ import pytest
 import stationarity
 import torch
 from stationarity import measure
-from stationarity.book import cost, results
+from stationarity.book import cost, results, verdicts
 from stationarity.chapters import sizes
 from stationarity.nets import mlp
 from stationarity.runs.checkpoints import Place
@@ -176,6 +176,16 @@ def test_measured_times_stand_beside_estimates(monkeypatch, tmp_path):
     assert table["from"]["resnet_constant"] == "rate of cifar10_resnet"
     one, other = (cost.work(get(n, "two-cores")) for n in ("resnet_constant", run.name))
     assert table["time"]["resnet_constant"] == cost.spoken(took * one.total / other.total)
+    # Not of one whose weights are followed, which takes time that is not counted.
+    (followed,) = results.recorded("continued")
+    monkeypatch.setitem(followed.info, "wall_seconds", 1e9)
+    there = verdicts.existing_runs
+    one = lambda name: [followed] if name == followed.name else there(name)
+    with monkeypatch.context() as patch:
+        patch.setattr(verdicts, "existing_runs", one)
+        again = cost.table("two-cores", machine)
+    assert again["time"]["continued"] == cost.spoken(1e9)
+    assert again["from"]["resnet_constant"] == "rate of cifar10_resnet"
     paper = cost.table("paper", machine, 8)
     assert list(paper.index) == list(EXPERIMENTS)
     trained = [n for n, s in EXPERIMENTS.items() if isinstance(s["paper"], AnyTraining)]

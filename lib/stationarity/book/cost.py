@@ -145,7 +145,8 @@ def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
         for name in chosen
     }
     known = {n: runs[scale].info["wall_seconds"] for n, runs in made.items() if scale in runs}
-    longest = {kinds[name]: name for name in sorted(known.keys() & works, key=known.get)}
+    donors = (n for n in known.keys() & works if not chosen[n].followed_epochs)  # uncounted
+    longest = {kinds[name]: name for name in sorted(donors, key=known.get)}
     rows = {}
     for name, settings in chosen.items():
         task, used = works.get(name), devices if name in works else 1
@@ -175,9 +176,8 @@ def table(scale: str, machine: Machine, devices: int = 1) -> pd.DataFrame:
 
 
 def _rounded(value: float) -> str:
-    if math.isnan(value):
-        return "?"
-    return "< 0.1" if 0 < value < 0.1 else f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+    told = "< 0.1" if 0 < value < 0.1 else f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+    return "?" if math.isnan(value) else told
 
 
 def spoken(duration: float) -> str:
