@@ -66,6 +66,18 @@ def test_each_run_has_its_tab_and_no_figure_stays_open(shown, widths):
     )
 
 
+def test_tabs_of_several_experiments_name_the_net(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "root", lambda: tmp_path)
+    bundles = []
+    monkeypatch.setattr(IPython.display, "display", lambda data, **_: bundles.append(data))
+    net = stationarity.run("full_batch", settings=SMALL)
+    study = stationarity.run("noisy_quadratic", settings={"steps": 5})
+    for runs in ([net, study], [net]):
+        page.tabs(runs, draw)
+    both, one = (re.findall(r"tab-item} (.*)$", b["text/markdown"], re.M) for b in bundles)
+    assert both == ["classroom, mlp", "classroom, noisy_quadratic"] and one == ["classroom"]
+
+
 def test_settings_that_the_book_no_longer_has_are_flagged(shown):
     bundle = shown((4, 5), draw)
     assert bundle["text/markdown"].count("{warning}") == 1  # of the record, not of the live run

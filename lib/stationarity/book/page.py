@@ -108,18 +108,23 @@ def attach(name: str, content: str, label: str) -> None:
 def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> None:
     """Show the figure ``draw(run)`` of each run, or why there is none: a tab a run.
 
-    Each says where its run comes from, and flags settings that the book no longer has. The
-    tabs of one run open together; a notebook has no tabs. The metadata has the numbers,
+    Each says where its run comes from, and flags settings that the book no longer has; of
+    several experiments it names the net. The tabs of one run open together; a notebook has
+    no tabs. The metadata has the numbers,
     and the runs.
     """
     from IPython.display import display
 
     tables: list[pd.DataFrame] = []
-    shown = [(run, *_image(draw, run, tables)) for run in runs]
+    runs = [*runs]
+    several = len({run.name for run in runs}) > 1
+    nets = [f", {getattr(run.settings, 'model', run.name)}" * several for run in runs]
+    titles = [f"{run.label}{net}" for run, net in zip(runs, nets)]
+    shown = [(run, t, *_image(draw, run, tables)) for run, t in zip(runs, titles)]
     forms = {"text/markdown": _tab_set(shown)}
     forms["text/html"] = "\n".join(_as_html(*one) for one in shown)
-    lines = (f"{run.label}: {results.origin(run)}" for run, *_ in shown)
-    said = {"runs": {"": _behind([run for run, *_ in shown])}}
+    lines = (f"{title}: {results.origin(run)}" for run, title, *_ in shown)
+    said = {"runs": {"": _behind(runs)}}
     said |= {"table": _as_csv(pd.concat(tables))} if tables else {}
     display(forms | {"text/plain": "\n".join(lines)}, raw=True, metadata=said)
 
@@ -139,18 +144,18 @@ def _image(draw, run, tables: list[pd.DataFrame]) -> tuple[str, str]:
 
 def _tab_set(shown: list) -> str:
     lines = [":::::{tab-set}", ":sync-group: run", ""]
-    for run, address, reason in shown:
-        lines += [f"::::{{tab-item}} {run.label}", f":sync: {run.label}", ""]
+    for run, title, address, reason in shown:
+        lines += [f"::::{{tab-item}} {title}", f":sync: {run.label}", ""]
         if note := results.stale_note(run):
             lines += [":::{warning}", note, ":::"]
         if address:
-            lines += [f":::{{image}} {address}", f":alt: {run.label}", ":::"]
+            lines += [f":::{{image}} {address}", f":alt: {title}", ":::"]
         lines += ["", reason, "", results.origin(run), "::::"]
     return "\n".join([*lines, ":::::"])
 
 
-def _as_html(run, address: str, reason: str) -> str:
-    texts = [run.label, results.stale_note(run), reason, results.origin(run)]
+def _as_html(run, title: str, address: str, reason: str) -> str:
+    texts = [title, results.stale_note(run), reason, results.origin(run)]
     label, note, reason, origin = map(html.escape, texts)
     flag = f"<p><strong>{note}</strong></p>" if note else ""
     image = f'<img src="{address}" alt="{label}">' if address else f"<p>{reason}</p>"
