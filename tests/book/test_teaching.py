@@ -2,6 +2,8 @@
 
 import math
 import re
+from itertools import combinations
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -68,3 +70,31 @@ def test_the_graph_shows_every_chapter():
     plt.close(figure)
     numbers = {int(one.split(".")[0]) for one in shown if one}
     assert numbers == set(range(1, len(BOOK.chapters) + 1))
+
+
+def test_no_arrow_of_the_graph_passes_behind_a_box():
+    """Each part of one leads from a row to the next, and where it bends there is no box."""
+    figure = teaching.graph(BOOK)
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    arrows = [one for one in axes.texts if not one.get_text()]
+    boxes = [one.get_bbox_patch().get_window_extent() for one in axes.texts if one.get_text()]
+    bends = [one.xy for one in arrows if one.arrowprops["arrowstyle"] == "-"]
+    plt.close(figure)
+    assert all(one.xyann[1] - one.xy[1] <= 1 for one in arrows)
+    assert len(bends) > 2 and not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert not any(box.contains(*axes.transData.transform(xy)) for xy in bends for box in boxes)
+
+
+def test_the_time_of_a_chapter_is_that_of_all_seeds_of_its_runs(monkeypatch):
+    made = {}
+
+    def read(folder):
+        facts = {"status": "complete", "wall_seconds": 1.0, "device": "a machine"}
+        made[folder] = SimpleNamespace(info=facts, complete=True, made_by_this_code=True)
+        return made[folder]
+
+    monkeypatch.setattr(teaching.records, "read", read)
+    many = [len(teaching.live(name)) for name in ("imagenet_resnet", "little_decay")]
+    took, devices = teaching.seconds("03-imagenet-resnet101")
+    assert many == [3, 3] and took == len(devices) == len(made) > 6

@@ -10,16 +10,22 @@ import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from .. import launch
 from ..chapters.plots import WIDTH
+from ..runs import records
+from ..runs.records import Run
 from ..runs.settings import EXPERIMENTS
-from . import classroom, cost, verdicts
+from . import claims, classroom, cost, verdicts
 from .plain import Book, title_of
 
 CHAPTERS = Path(__file__).parents[1] / "chapters"
 KINDS = ("proof", "computation", "experiment")
+BEND = 0.4  # of a box, the width that an arrow has which passes a row
+BOX = 0.13  # of the figure, half the width of a box with some room
 
 
 def needs(book: Book) -> dict[str, list[str]]:
@@ -38,28 +44,65 @@ def needs(book: Book) -> dict[str, list[str]]:
 
 def graph(book: Book) -> Figure:
     """Draw which chapters each one needs: an arrow leads to a chapter from what it needs."""
-    before, rows = needs(book), {}
-    for page, earlier in before.items():
-        rows[page] = 1 + max((rows[one] for one in earlier), default=-1)
+    before, rows = _with_bends(needs(book))
     height = 1 + max(rows.values())
     figure, axes = plt.subplots(figsize=(WIDTH, 0.85 * height))
-    places = {}
-    for row in range(height):
-        level = [page for page in rows if rows[page] == row]
-        level.sort(key=lambda page: sum(places[one][0] for one in before[page]))
-        for number, page in enumerate(level, start=1):
-            places[page] = number / (len(level) + 1), -row
-    for page, (x, y) in places.items():
-        title = f"{1 + list(book.chapters).index(page)}. {title_of(book.opening(page))}"
-        box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "0.4"}
-        text = textwrap.fill(title, 22)
-        axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox=box, zorder=2)
-        for one in before[page]:
-            arrow = {"arrowstyle": "-|>", "color": "C0", "shrinkA": 14, "shrinkB": 16}
-            axes.annotate("", (x, y), places[one], arrowprops=arrow, zorder=1)
+    places = _places(before, rows, list(book.chapters))
+    for one, (x, y) in places.items():
+        text = ""
+        if one in book.chapters:
+            title = f"{1 + list(book.chapters).index(one)}. {title_of(book.opening(one))}"
+            box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "0.4"}
+            text = textwrap.fill(title, 22)
+            axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox=box, zorder=2)
+        top = y + 0.02 + 0.1 * len(text.splitlines()) if text else y
+        for two in before[one]:
+            arrow = {
+                "color": "C0",
+                "arrowstyle": "-|>" if text else "-",
+                "shrinkA": 0,
+                "shrinkB": 0,
+            }
+            axes.annotate("", (x, top), places[two], arrowprops=arrow, zorder=1)
     axes.set(xlim=(0, 1), ylim=(0.5 - height, 0.5))
     axes.axis("off")
     return figure
+
+
+def _with_bends(needed: dict[str, list[str]]) -> tuple[dict, dict]:
+    """Return what each chapter comes after, and its row; with bends in the rows between."""
+    rows = {}
+    for page, earlier in needed.items():
+        rows[page] = 1 + max((rows[one] for one in earlier), default=-1)
+    before = {page: [] for page in needed}
+    for page, earlier in needed.items():
+        for one in earlier:
+            last = one
+            for row in range(rows[one] + 1, rows[page]):
+                bend = one, page, row
+                rows[bend], before[bend], last = row, [last], bend
+            before[page].append(last)
+    return before, rows
+
+
+def _places(before: dict, rows: dict, chapters: list) -> dict[object, tuple[float, float]]:
+    """Return where each chapter stands, and each bend: near a straight line, between boxes."""
+    places = {}
+    for row in range(1 + max(rows.values())):
+        level = [one for one in rows if rows[one] == row]
+        at = {one: np.mean([places[two][0] for two in before[one]] or 0) for one in level}
+        level.sort(key=lambda one: (at[one], one in chapters))
+        widths = [1 if one in chapters else BEND for one in level]
+        middles = np.cumsum(widths) - np.divide(widths, 2)
+        places |= {one: (x / sum(widths), -row) for one, x in zip(level, middles, strict=True)}
+    for bend in (one for one in rows if one not in chapters):
+        (x, top), (goal, low) = (places[one] for one in bend[:2])
+        x += (goal - x) * (rows[bend] + top) / (top - low)
+        boxes = [places[one][0] for one in chapters if rows[one] == rows[bend]]
+        left = max((one for one in boxes if one < places[bend][0]), default=-1) + BOX
+        right = min((one for one in boxes if one > places[bend][0]), default=2) - BOX
+        places[bend] = float(np.clip(x, left, right)), -rows[bend]
+    return places
 
 
 def experiments(page: str) -> list[str]:
@@ -69,10 +112,18 @@ def experiments(page: str) -> list[str]:
     return [name for name in EXPERIMENTS if name in registered]
 
 
+def live(name: str) -> list[Run]:
+    """Return an experiment's complete runs at ``classroom``, of all seeds that the book has."""
+    chosen, many = EXPERIMENTS[name]["classroom"], verdicts.needed_experiments(claims.read())
+    each = (chosen.but(seed=chosen.seed + further) for further in range(many.get(name, 1)))
+    folders = (launch.folder_of(name, "classroom", one) for one in each)
+    made = [run for run in map(records.read, folders) if run and run.complete]
+    return [run for run in made if run.made_by_this_code]
+
+
 def seconds(page: str) -> tuple[float, list[str]]:
     """Return how long a chapter's runs took at ``classroom``, and on what; else no number."""
-    made = [run for name in experiments(page) for run in verdicts.existing_runs(name)]
-    small = [run.info for run in made if run.scale == "classroom"]
+    small = [run.info for name in experiments(page) for run in live(name)]
     took = sum(info["wall_seconds"] for info in small) if small else math.nan
     return took, [info["device"] for info in small]
 

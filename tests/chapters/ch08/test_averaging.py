@@ -79,6 +79,9 @@ def synthetic(tmp_path, losses, moments, annealed=0.1):
     rows = metrics.rows("loss", losses, step=WINDOWS, of=at["of"], member=at["member"])
     rows += metrics.rows("moment_loss", moments, step=WINDOWS, of=at["of"], member=at["member"])
     rows += metrics.rows("annealed_loss", [annealed] * MEMBERS, step=20, **at)
+    right = np.outer([0.7, 0.8, 0.9], np.ones(MEMBERS))
+    rows += metrics.rows("accuracy", right, step=WINDOWS, of=at["of"], member=at["member"])
+    rows += metrics.rows("annealed_accuracy", [0.85] * MEMBERS, step=20, **at)
     rows += metrics.rows("late_accuracy", 0.9 + 0.01 * np.arange(MEMBERS), step=50, **at)
     rows += metrics.rows("spread_in_time", [0.02] * MEMBERS, step=50, **at)
     tmp_path.mkdir(exist_ok=True)
@@ -99,6 +102,8 @@ def test_averages_are_compared_with_one_another(tmp_path):
     assert found.longest_over_last.low > 0.01
     assert found.earlier_over_later.low > 0.09
     assert found.last == pytest.approx(level.mean())
+    assert found.right_longest_over_best.value == pytest.approx(0.1)  # best by the loss
+    assert found.right_annealed_over_longest.value == pytest.approx(-0.05)
 
 
 def test_where_the_last_moment_is_best_averaging_gains_nothing(tmp_path):

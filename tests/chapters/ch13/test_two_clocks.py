@@ -406,6 +406,13 @@ def test_a_curve_is_half_way_when_its_rate_says_so(made_up):
     assert found == pytest.approx(np.log(2) / 2.4, abs=0.05)
 
 
+def test_arms_lie_together_on_the_clock_that_they_keep(made_up):
+    found = reading.apart(made_up, "weight_norm")
+    assert found["weights"] < 0.3 * found["loss"]
+    arm = reading.rate_arms(made_up)[0]
+    assert reading.to_last(made_up, "weight_norm", arm)[1][:, -1] == pytest.approx(1, abs=0.2)
+
+
 def test_the_papers_rates_are_over_what_is_predicted():
     fitted = {2: relaxation.fit_one(*figure_1.points(2))}
     table = figure_1.rates(fitted, {(2, 256): 0.1, (2, 128): 0.2})

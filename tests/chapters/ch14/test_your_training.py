@@ -113,8 +113,9 @@ def test_a_report_is_a_page(run):
 def test_the_sharpness_is_told_over_the_stable_one(run):
     cosine = reading.moments(run)["cosine"]
     found = reading.over_stable(cosine)
-    first = (cosine.series(name).value[0] for name in ("sharpness", "stable_sharpness"))
-    assert len(found) == 26 and found[1] == next(first) / next(first)
+    names = "sharpness", "fresh_curvature", "stable_sharpness"
+    few, fresh, stable = (cosine.series(name).value[0] for name in names)
+    assert len(found) == 26 and found.loc[1].tolist() == [few / stable, fresh / stable]
     rows = cosine.metrics
     without = Run(cosine.folder, cosine.info)
     vars(without)["metrics"] = rows[rows.quantity != "sharpness"]
@@ -143,6 +144,9 @@ def test_push_and_pulls_are_those_of_the_steps(run):
     assert table.decay["held"] == pytest.approx(expected)
     assert table.growth["held"] * push * 40 * 2 == pytest.approx(size[65] - size[25])
     assert 0.01 < table["size"]["held"] < 1
+    others = held.series("group_weight_square", index=1).set_index("step").value
+    found = reading.changes(held)
+    assert found == pytest.approx([each[65] - each[25] for each in (size, others)])
 
 
 def adaptive(optimizer, parameter):

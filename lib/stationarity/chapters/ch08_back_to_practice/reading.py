@@ -23,7 +23,10 @@ def course(run: Run, name: str, rate: float) -> tuple[NDArray, Estimate]:
 
 
 class Averaging(NamedTuple):
-    """Differences of losses at a rate, in nats, paired by member; intervals hold jointly."""
+    """Differences at a rate, paired by member; intervals hold jointly over the rates.
+
+    Of losses, in nats; the last two of test accuracies, as shares.
+    """
 
     rate: float
     best: int  # the window whose average has the lowest mean loss
@@ -33,10 +36,12 @@ class Averaging(NamedTuple):
     longest_over_best: Estimate  # positive where the longest window is too long
     annealed_over_best: Estimate  # of the last step after the rate was divided by ten
     earlier_over_later: Estimate  # single moments: all of the longest window, and its end
+    right_longest_over_best: Estimate  # best by the loss
+    right_annealed_over_longest: Estimate
 
 
 def averaging(run: Run) -> list[Averaging]:
-    """Compare, at each learning rate, the losses of averages with one another.
+    """Compare, at each learning rate, averages with one another and with annealed nets.
 
     A member's best window is the one that is best for the mean of the other members: being
     picked flatters none.
@@ -47,10 +52,15 @@ def averaging(run: Run) -> list[Averaging]:
         later, *_, earlier = members(run, "moment_loss", rate).to_numpy()
         annealed = members(run, "annealed_loss", rate).to_numpy()[-1]
         others = losses.sum(1, keepdims=True) - losses
-        best = np.take_along_axis(losses, others.argmin(0)[None], 0)[0]
+        picked = others.argmin(0)[None]
+        best = np.take_along_axis(losses, picked, 0)[0]
         last, *_, longest = losses
-        differences = best - last, longest - last, longest - best, annealed - best
-        compared = (Estimate.mean(one, len(rates)) for one in (*differences, earlier - later))
+        differences = [best - last, longest - last, longest - best, annealed - best]
+        differences.append(earlier - later)
+        right = members(run, "accuracy", rate).to_numpy()
+        differences.append(right[-1] - np.take_along_axis(right, picked, 0)[0])
+        differences.append(members(run, "annealed_accuracy", rate).to_numpy()[-1] - right[-1])
+        compared = (Estimate.mean(one, len(rates)) for one in differences)
         window = run.settings.windows[losses.mean(1).argmin()]
         by_rate.append(Averaging(rate, window, float(last.mean()), *compared))
     return by_rate

@@ -119,6 +119,9 @@ def sweeps(run: Run) -> Figure:
         bottom.set_xticks(x, [f"{value:g}" for value in x], rotation=45)
         bottom.set(xlabel=NAMES[name], yscale="log")
         bottom.xaxis.set_minor_locator(NullLocator())
+        bottom.margins(x=0.12)  # so that no point is cut by the frame
+        if zero:
+            bottom.set_xlim(left=-0.4 * zero["linthresh"])
     axes[0, 0].set_ylabel("exponent c")
     axes[1, 0].set_ylabel("one step (unit²)")
     return figure
@@ -128,6 +131,7 @@ def clock(run: Run) -> Figure:
     """Draw exponent and distance against η / (1 − β), where η or where β was varied."""
     figure, ((left, right),) = panels(1, 2, height=3.2)
     table = reading.effective_rates(run)
+    ticks = table.effective_rate[table.setting != "momentum"]
     for setting, fmt, letter in (("learning_rate", "o-", "η"), ("momentum", "s--", "β")):
         mine = table[table.setting.isin([setting, reading.main(run)])]
         rates, style = mine.effective_rate, {"fmt": fmt, "label": f"{letter} varied"}
@@ -135,6 +139,7 @@ def clock(run: Run) -> Figure:
         intervals(right, rates, mine.distance, mine.distance_low, mine.distance_high, **style)
     for axes in (left, right):
         axes.set(xscale="log", xlabel="effective rate η / (1 − β)")
+        axes.set_xticks(ticks, [f"{rate:.2g}" for rate in ticks])
         axes.xaxis.set_minor_formatter(NullFormatter())
     left.axhline(1, **DOTTED)
     left.set(ylabel="exponent c")

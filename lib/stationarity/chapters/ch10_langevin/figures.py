@@ -126,7 +126,7 @@ def sampling(run: Run, triples: list[tuple]) -> Figure:
             ax.set(xlabel=LABELS[quantity][1], xscale="log", yscale="log")
             ax.set_yticks(ticks, map(str, ticks))
             ax.yaxis.set_minor_formatter(NullFormatter())
-        row[0].set(ylabel="over constant noise")
+        row[0].set(ylabel="squared distance\nover constant noise")
         row[0].set_title("η = {:g}, β = {:g}, S = {}".format(*triple), loc="left")
         row[1].set_title("squared velocity", fontsize="small")
         row[2].set_title("displacement", fontsize="small")

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from ... import theory
 from ...errors import UsageError
 from ...runs.records import Run
-from ..plots import DASHED, DOTTED, THEORY, intervals, panels, points
+from ..plots import DASHED, DOTTED, THEORY, intervals, legend_above, panels, points
 from . import reading, shares
 
 QUANTITIES = {
@@ -25,7 +25,7 @@ LOGARITHMIC = {"xscale": "log", "yscale": "log"}
 def _few_ticks(*axes) -> None:
     for axis in axes:  # 1, 2 and 5 of each decade, where these are few
         low, high = axis.get_view_interval()
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
         axis.set_major_formatter(FormatStrFormatter("%.3g"))
         axis.set_minor_formatter(NullFormatter())
 
@@ -55,7 +55,7 @@ def by_mode(run: Run) -> Figure:
     table = reading.by_mode(run)
     if "mode_variance" not in table:
         raise UsageError(f"{run.name} followed its modes for too few steps to measure them.")
-    figure, axes = panels(2, 3, 2.2, sharex=True)
+    figure, axes = panels(2, 3, 2.5, sharex=True)
     rho = table.eigenvalue
     for (value, ratio), (name, label) in zip(axes.T, QUANTITIES.items(), strict=True):
         points(value, rho, table[name], table[f"{name}_error"], color="C0", label="measured")
@@ -69,7 +69,7 @@ def by_mode(run: Run) -> Figure:
         _few_ticks(value.yaxis, ratio.xaxis)
     for ratio in axes[1, :2]:
         ratio.axhline(reading.visited_noise(run), **DASHED | {"color": "C2"})
-    axes[0, 0].legend()
+    legend_above(figure, axes[0, 0], 2)
     return figure
 
 
@@ -103,6 +103,7 @@ def spiral(run: Run) -> Figure:
         panel.scatter(position, velocity, c=shade, cmap="viridis", s=8, zorder=2)
         rho, noise = table.eigenvalue[mode], table.noise_variance[mode]
         panel.set(xlabel="position (unit)", ylabel="velocity (nats/unit)")
+        panel.locator_params(axis="x", nbins=5)
         panel.set_title(f"mode {mode + 1}, ρ = {rho:.3g}")
         if rho + decay <= 0:
             continue

@@ -49,12 +49,11 @@ def clocks(run: Run) -> Figure:
     for number, arm in enumerate(reading.rate_arms(run)):
         style = {"color": f"C{number}", "label": arm.name}
         for (left, right), name in zip(grid, rows, strict=True):
-            steps, values = reading.curves(run, name, arm.name)
-            late = values[:, steps > 0.75 * steps[-1]].mean(1, keepdims=True)
-            shown = Estimate.mean((values - late if name == "loss" else values / late)[:, 1:])
-            for axes, clock in ((left, arm.rate), (right, reading.forgetting(run, arm))):
-                axes.plot(clock * steps[1:], shown.value, **style)
-                band(axes, clock * steps[1:], shown.low, shown.high, color=f"C{number}")
+            steps, values = reading.to_last(run, name, arm)
+            shown, clocks = Estimate.mean(values), reading.clocks_of(run, arm).values()
+            for axes, clock in zip((left, right), clocks, strict=True):
+                axes.plot(clock * steps, shown.value, **style)
+                band(axes, clock * steps, shown.low, shown.high, color=f"C{number}")
             right.set_xscale("log")
     time = np.geomspace(*grid[2, 1].get_xlim(), 200)
     grid[2, 1].plot(time, relaxation.sphere(time), **THEORY, label="theory")

@@ -126,6 +126,39 @@ def against_sphere(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def to_last(run: Run, name: str, arm: Arm) -> tuple[NDArray, NDArray]:
+    """Return the steps of the second stage after its first, and a quantity (members, n).
+
+    The loss less its mean over the last quarter, in nats; all else over that mean.
+    """
+    steps, values = curves(run, name, arm.name)
+    late = values[:, steps > 0.75 * steps[-1]].mean(1, keepdims=True)
+    return steps[1:], (values - late if name == "loss" else values / late)[:, 1:]
+
+
+def clocks_of(run: Run, arm: Arm) -> dict[str, float]:
+    """Return what a step of an arm is on the clock of the loss, and on that of the weights."""
+    return {"loss": arm.rate, "weights": forgetting(run, arm)}
+
+
+def apart(run: Run, name: str) -> dict[str, float]:
+    """Return how far the arms' means lie apart, at equal times of each clock.
+
+    The root of the mean over the logarithm of time of their variance over the rate arms, of
+    what :func:`to_last` returns, over all times that they share.
+    """
+    by_clock, arms = {}, rate_arms(run)
+    for clock in clocks_of(run, arms[0]):
+        means = []
+        for arm in arms:
+            steps, values = to_last(run, name, arm)
+            means.append((np.log(clocks_of(run, arm)[clock] * steps), values.mean(0)))
+        shared = max(time[0] for time, _ in means), min(time[-1] for time, _ in means)
+        each = [np.interp(np.linspace(*shared, 200), *one) for one in means]
+        by_clock[clock] = float(np.sqrt(np.var(each, axis=0, ddof=1).mean()))
+    return by_clock
+
+
 def half_way(run: Run, arm: Arm) -> float:
     """Return after how many memories ‖w‖ has gone half its way in the second stage.
 

@@ -15,6 +15,10 @@ from ..plots import WIDTH, legend_above, panels
 from . import reading
 
 MEANS = 150  # of the noted losses, that are drawn
+UNITS = {
+    "loss": " (nats)", "gradient": "\n(nats/unit)", "spread": "\n(unit²)",
+    "batch": "\n(nats²/unit²)",
+}  # fmt: skip
 
 
 def schedules(run: Run) -> Figure:
@@ -53,7 +57,7 @@ def report(run: Run) -> Figure:
             text = "\n".join(textwrap.wrap(str(error), 30))
             axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
         part.legends.clear()  # above the panel: there is its title here
-        axes.set_title(key)
+        axes.set(title=key, ylabel=axes.get_ylabel() + UNITS.get(key, ""))
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="x-small")
     return figure

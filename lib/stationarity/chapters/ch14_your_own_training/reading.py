@@ -12,7 +12,7 @@ from ...watching.watched import Watched, watched
 from . import schedules
 
 HELD, LOWER = "held", "lower"  # the end of the first stage, and that of the last
-MATRICES = 0  # the parameter group that decays
+MATRICES, FREE = 0, 1  # the parameter group that decays; gains and biases, which do not
 
 
 class Seen(Run):
@@ -80,17 +80,18 @@ def _written(value: float | None) -> str:
     return "?" if value is None else number(value)
 
 
-def over_stable(training: Run) -> pd.Series:
-    """Return the sharpness over the largest stable one, by the step that it was measured after.
+def over_stable(training: Run) -> pd.DataFrame:
+    """Return two bounds of the top curvature over the largest stable one, a row a step.
 
-    Empty where the curvature was left out.
+    That of the ``few`` batches, and of ``fresh`` ones along its direction. Empty where the
+    curvature was left out.
     """
-    names = "sharpness", "stable_sharpness"
+    names = "sharpness", "fresh_curvature", "stable_sharpness"
     try:
-        top, stable = (training.series(name).set_index("step").value for name in names)
+        few, fresh, stable = (training.series(name).set_index("step").value for name in names)
     except UsageError:
-        return pd.Series(dtype=float)
-    return top / stable
+        return pd.DataFrame({"few": [], "fresh": []})
+    return pd.DataFrame({"few": few / stable, "fresh": fresh / stable})
 
 
 def drop(run: Run) -> tuple[Estimate, Estimate]:
@@ -133,11 +134,7 @@ def balance(run: Run) -> pd.DataFrame:
         if not (seen := watched(training)).steady:
             continue
 
-        def series(quantity: str) -> pd.Series:
-            values = training.series(quantity, index=MATRICES).set_index("step").value
-            return values.loc[seen.first - 1 : seen.last]
-
-        size, moved = series("group_weight_square"), series("group_update_square").iloc[1:]
+        size, moved = _in_window(training, "weight"), _in_window(training, "update").iloc[1:]
         push = moved.mean() / 2
         growth = (size.iloc[-1] - size.iloc[0]) / 2 / len(moved)
         decays = seen.facts["groups"][MATRICES]["weight_decay"]
@@ -151,6 +148,19 @@ def balance(run: Run) -> pd.DataFrame:
         }
         rows.append(row)
     return pd.DataFrame(rows, columns=["stage", "decay", "gradients", "growth", "size"])
+
+
+def _in_window(training: Run, of: str, group: int = MATRICES) -> pd.Series:
+    """Return the squares of a group's weights or updates by step, from before the window on."""
+    seen = watched(training)
+    values = training.series(f"group_{of}_square", index=group).set_index("step").value
+    return values.loc[seen.first - 1 : seen.last]
+
+
+def changes(training: Run) -> tuple[float, float]:
+    """Return the changes of ||theta||^2 over the window: of the matrices, and of all others."""
+    squares = (_in_window(training, "weight", group) for group in (MATRICES, FREE))
+    return tuple(float(each.iloc[-1] - each.iloc[0]) for each in squares)
 
 
 def costs(run: Run) -> pd.DataFrame:
