@@ -97,8 +97,10 @@ def regime(watched: Watched, answers: dict[str, Answer]) -> Answer:
 
 def _meanwhile(spread: Answer) -> str:
     """Say what weights do while the loss has settled, from the answer whether they diffuse."""
-    goes = "go on meanwhile, as Kunin et al. report"
-    if spread.low > 1:
+    goes = "go on meanwhile (anomalous diffusion, as Kunin et al. report, is not shown)"
+    if spread.high < 1:
+        goes = "go on meanwhile, more slowly than by plain diffusion, as Kunin et al. report"
+    elif spread.low > 1:
         goes = "travel meanwhile, as in a drift, and faster than a diffusion"
     said = {
         YES: f"The weights {goes}.",
