@@ -1,11 +1,13 @@
 """The GPU day: all that a GPU is needed for, in order of worth, each step bounded in time.
 
     python benchmarks/gpu.py --out DIR [--minutes 12] [--data-root ROOT] [--commit HASH]
-    python benchmarks/gpu.py pack --data-root ROOT --out DIR
+    python benchmarks/gpu.py pack --data-root ROOT --out DIR [--note TEXT]
 
 The first line tests, times and records, and goes on where an earlier call stopped. Each
-step is a process of its own: one that fails says so, and the next one begins. Needed
-packages that are not here are listed first, and what can be done without them is done.
+step is a process of its own: one that fails says so, and the next one begins. Records have
+all the time that is left; other steps have a limit, and wait, once stopped, until all were
+begun. Where a command may take 600 s, say ``--minutes 9``, and call again. Needed packages
+that are not here are listed first, and what can be done without them is done.
 ``DIR/home`` is all that is worth keeping, also as ``DIR/home.tar.gz``: unpacked into the
 ``DIR`` of a fresh machine, its steps count as done. Runs and their checkpoints lie in
 ``DIR/runs``. The second line writes the part of the data that the runs take, below 64 MB,
@@ -19,6 +21,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -48,7 +51,7 @@ class Step(NamedTuple):
     """What computes a step, the seconds that it has at first, and the modules it needs."""
 
     compute: str  # module:function
-    seconds: int
+    seconds: int  # 0: all that are left, as a record is worth nothing before it is complete
     needs: tuple[str, ...] = LIBRARY
 
 
@@ -56,16 +59,16 @@ STEPS = {
     "agreement": Step("gpu_agreement:agreement", 60, MEASURING),
     "tests": Step("gpu_agreement:tests", 100, (*LIBRARY, "pytest", "threadpoolctl")),
     "matrix": Step("gpu_clock:matrix", 40, MEASURING),
-    "resnet18": Step("gpu_rates:resnet18", 60),
-    "transformer_xl": Step("gpu_rates:transformer_xl", 50),
+    "cifar10_resnet": Step("gpu_records:make", 0),
+    "wikitext_transformer_xl": Step("gpu_records:make", 0),
+    "imagenet_resnet": Step("gpu_records:make", 0),
+    "two_clocks": Step("gpu_records:make", 0),
+    "resnet18": Step("gpu_rates:resnet18", 40),
     "products": Step("gpu_rates:products", 50),
+    "transformer_xl": Step("gpu_rates:transformer_xl", 40),
     "resnet101": Step("gpu_rates:resnet101", 120),
-    "cifar10_resnet": Step("gpu_records:make", 170),
-    "imagenet_resnet": Step("gpu_records:make", 200),
-    "wikitext": Step("gpu_records:make", 130),
-    "continued": Step("gpu_records:make", 150),
-    "two_clocks": Step("gpu_records:make", 120),
-    "little_decay": Step("gpu_records:make", 200),
+    "continued": Step("gpu_records:make", 0),
+    "little_decay": Step("gpu_records:make", 0),
 }
 
 
@@ -121,6 +124,12 @@ def device_here(options) -> str:
     return done.stdout.strip()
 
 
+def commit_here() -> str | None:
+    """Return what the library takes for the commit, without importing what it needs."""
+    path = ROOT / "lib" / "stationarity" / "runs" / "provenance.py"
+    return runpy.run_path(str(path))["commit"]()
+
+
 def command(name: str, options) -> list[str]:
     """Return the command line of a step."""
     line = [sys.executable, os.path.abspath(__file__), "--step", name, "--out", options.out]
@@ -172,6 +181,9 @@ def end(process: subprocess.Popen) -> None:
 
 def day(options) -> int:
     """Take the steps that are left, those that were stopped once more where time is left."""
+    options.commit = options.commit or commit_here()
+    if not options.commit:
+        sys.exit("No git tells the commit here, which records name: name it by --commit HASH.")
     deadline = time.monotonic() + 60 * options.minutes - GATHERING
     home, missing = options.out / "home", lacking()
     about = {"device": device_here(options), "commit": options.commit, "lacking": missing}
@@ -180,14 +192,15 @@ def day(options) -> int:
         for name in options.only:
             path = home / "steps" / f"{name}.json"
             before, left = read(path), deadline - time.monotonic()
-            done = before.get("status") == "done"
-            if done or left < LEAST or (again and before.get("status") != "stopped"):
+            own, stopped = STEPS[name].seconds, before.get("status") == "stopped"
+            later = not stopped if again else stopped and own  # a record goes on at once
+            if before.get("status") == "done" or left < LEAST or later:
                 continue
             if without := [module for module in STEPS[name].needs if module in missing]:
                 state = {"status": "lacking", "seconds": 0.0, "said": f"needs {without}"}
             else:
-                limit = left if again or options.dry else min(left, STEPS[name].seconds)
-                state = take(name, options, limit, before)
+                whole = again or options.dry or not own
+                state = take(name, options, left if whole else min(left, own), before)
             write(path, state)
             keep(options, about)  # the machine may be taken away at any moment
             said = "" if state["status"] == "done" else state["said"]
@@ -225,13 +238,9 @@ def tell(options, states: dict) -> int:
     print(f"\n{(home / 'rates.md').read_text('utf-8')}")
     left = [name for name in STEPS if states[name].get("status") != "done"]
     print(f"To bring home: {home}.tar.gz. Left: {', '.join(left) or 'nothing'}.")
-    for run in sorted(home.glob("records/*/*")):
+    for run in () if options.dry else sorted(home.glob("records/*/*")):
         place = run.relative_to(home / "records")
         print(f"To commit: {run} as book/results/{place}")
-    for name, state in states.items():
-        if differs := state.get("results", {}).get("differs"):
-            words = ", ".join(f"{key}={then}" for key, (then, _) in differs.items())
-            print(f"First give {name} these settings at its scale: {words}")
     return int(
         any(states[name].get("status") in ("failed", "lacking") for name in options.only)
     )

@@ -40,7 +40,9 @@ def cases() -> dict:
     if importlib.util.find_spec("torchvision"):
         from stationarity.nets.resnets import CifarResNet
 
+        last = CifarResNet(4, (1, 1)).to(memory_format=torch.channels_last)  # as bfloat16 has
         found["ResNet"] = CifarResNet(4, (1, 1)), measure.cross_entropy, images
+        found["ResNet, channels last"] = last, measure.cross_entropy, images
     return found
 
 

@@ -20,6 +20,13 @@ def now(device) -> float:
     return time.perf_counter()
 
 
+def once(call, device) -> float:
+    """Return the seconds of one call."""
+    start = now(device)
+    call()
+    return now(device) - start
+
+
 def seconds_of(call, device, dry: bool = False) -> float:
     """Return the seconds of a call: the median of some turns of several calls."""
     taken, calls = [], 1 if dry else TURN

@@ -5,36 +5,40 @@ its loader makes. Its share of the peak is that of the matrix rate measured besi
 """
 
 import contextlib
-import copy
-import itertools
+import multiprocessing
 import tempfile
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pyarrow
 import torch
-from gpu_clock import matrix_rate, now, profile, seconds_of
+from gpu_clock import matrix_rate, once, profile, seconds_of
 from PIL import Image
 from stationarity import data, measure
 from stationarity.book import cost
 from stationarity.chapters.sizes import data_of, net
 from stationarity.data.images import TensorImages
 from stationarity.data.text import TokenStreams
+from stationarity.measure.curvature import MeanHessian
+from stationarity.measure.state import without_trace
 from stationarity.runs.settings import get
 from stationarity.train import loop, precision
 
-PATHS = ("tf32", "bfloat16", "bfloat16 compiled")
+PATHS = ("tf32", "bfloat16")  # to compile takes a minute: of ResNet-101 alone, at the end
 DRY_PATHS = ("float32", "bfloat16")
 THIN = {"model": "cifar_resnet", "width": 4, "blocks": (1, 1)}  # in a dry run
 FILES = 512  # images of the folder that stands for ImageNet
+AHEAD = 2  # batches that a worker of a loader has made before they are asked for
 
 
 def device_of(options) -> str:
     return "cpu" if options.dry else "cuda"
 
 
-def training(options, results, settings, dataset, unit: str, each: int = 1) -> None:
+def training(options, results, settings, dataset, unit: str, each=1, paths=PATHS) -> None:
     """Time training steps on each path; ``each`` are the units of an example."""
     device, dry = device_of(options), options.dry
     operations = settings.batch_size * cost.counted(settings)[0].gradient
@@ -48,7 +52,12 @@ def training(options, results, settings, dataset, unit: str, each: int = 1) -> N
         torch.compiler.reset()  # else another batch size makes sizes dynamic
         with precision.backends(path, False):
             seconds = seconds_of(lambda: state.take_step(fixed), device, dry)
-            loaded = seconds_of(lambda: state.take_step(next(batches)), device, dry)
+            # What workers made meanwhile does not count, and they deliver in bursts.
+            count = AHEAD * len(multiprocessing.active_children()) or (2 if dry else 20)
+            for _ in range(count):
+                next(batches)
+            loaded = once(lambda: [*map(state.take_step, islice(batches, count))], device)
+            loaded /= count
             with contextlib.suppress(RuntimeError, AttributeError):  # where none can be had
                 within = profile(lambda: state.take_step(fixed), device)
         batches.close()  # with its workers
@@ -62,7 +71,7 @@ def training(options, results, settings, dataset, unit: str, each: int = 1) -> N
             "bound by": bound(1e3 * seconds, 1e3 * loaded, within),
         } | within
 
-    for path in DRY_PATHS if dry else PATHS:
+    for path in DRY_PATHS if dry else paths:
         results.part(
             f"{settings.model}, batch {settings.batch_size}, {path}", lambda: row(path)
         )
@@ -85,7 +94,7 @@ def resnet18(options, results) -> None:
     sizes = THIN if options.dry else {}
     for batch_size in (8,) if options.dry else (128, 1024):
         changes = sizes | {"batch_size": batch_size, "epochs": 1, "drops": ()}
-        settings = get("imagenet_resnet", "single-gpu", changes)
+        settings = get("cifar10_resnet", "single-gpu", changes)
         count = 64 if options.dry else 20_000
         generator = np.random.default_rng(0)
         pixels = generator.integers(0, 256, (count, 32, 32, 3), np.uint8)
@@ -112,7 +121,8 @@ def resnet101(options, results) -> None:
         how |= {"flip": True, "device": device_of(options), "data_root": folder}
         images = data.load("imagenet", **how)
         images.classes = data_of(settings).classes
-        training(options, results, settings, images, "images")
+        paths = *PATHS, "bfloat16 compiled"
+        training(options, results, settings, images, "images", paths=paths)
 
 
 def transformer_xl(options, results) -> None:
@@ -136,13 +146,10 @@ def products(options, results) -> None:
     device, dry = device_of(options), options.dry
     with measure.float32_products("ieee"):
         peak = matrix_rate(torch.float32, device, dry)
-    nets = {
-        "ResNet-18": {},
-        "ResNet-101 at 64": {"dataset": "tiny-imagenet", "model": "resnet101"},
-    }
-    for name, changes in nets.items():
-        changes = changes | ({"batch_size": 4} | THIN if dry else {})
-        settings = get("imagenet_resnet", "single-gpu", changes)
+    nets = {"ResNet-18": "cifar10_resnet", "ResNet-101 at 64": "imagenet_resnet"}
+    for name, experiment in nets.items():
+        changes = {"batch_size": 4} | THIN if dry else {}
+        settings = get(experiment, "single-gpu", changes)
         results.part(name, lambda: product(settings, device, dry, peak))
 
 
@@ -152,29 +159,38 @@ def product(settings, device: str, dry: bool, peak: float) -> dict:
     shape, count = (settings.batch_size, like.channels, like.size, like.size), 2 if dry else 8
     labels = torch.arange(settings.batch_size, device=device) % like.classes
     batches = [(torch.randn(shape, device=device), labels) for _ in range(count)]
-    vector = measure.parameter_vector(model)
-    other = copy.deepcopy(model)
 
     def gradients() -> None:
         for batch in batches:
-            other.zero_grad()
-            objective(other, batch).backward()
-
-    def directional() -> None:  # it checks the first batch by a second product
-        measure.directional_sharpness(model, objective, batches, vector)
+            model.zero_grad()
+            objective(model, batch).backward()
 
     with precision.backends("float32", False):
-        times = {gradients: [], directional: []}
-        for _, (call, taken) in itertools.product(range(2 if dry else 4), times.items()):
-            start = now(device)
-            call()
-            taken.append(now(device) - start)
-    plain, ours = (median(taken[1:]) / count for taken in times.values())
-    operations = settings.batch_size * cost.counted(settings)[1].product
+        rounds = [
+            [once(gradients, device), *product_seconds(model, objective, batches, device)]
+            for _ in range(2 if dry else 4)
+        ]
+    plain, first, further, alone = (median(taken) / count for taken in zip(*rounds[1:]))
+    counts = cost.counted(settings)[1]
+    operations = settings.batch_size * (counts.product - counts.gradient)  # of a kept graph
     return {
-        "a second": f"{1 / ours:.3g} products of a batch of {settings.batch_size}",
-        "in gradients": ours / plain,
-        "share of the peak": operations / ours / peak,
-        "ms a step": 1e3 * ours,
+        "a second": f"{1 / further:.3g} products of a batch of {settings.batch_size}",
+        "in gradients": further / plain,
+        "the first in gradients": first / plain,
+        "in gradients, no graph kept": alone / plain,
+        "share of the peak": operations / further / peak,
+        "ms a step": 1e3 * further,
         "ms a gradient": 1e3 * plain,
     }
+
+
+def product_seconds(model, objective, batches: list, device) -> tuple[float, float, float]:
+    """Return the seconds of a first Hessian product, of a further one, and without graphs."""
+    with without_trace(model, objective, curvature=True) as before:
+        vector = torch.randn_like(measure.parameter_vector(model))
+        keeping = MeanHessian(before, objective, batches)  # graphs, for further products
+        other = MeanHessian(before, objective, batches, keeps=False)
+        other.checked = True  # as in a call's further products
+        calls = (partial(hessian, vector) for hessian in (*[keeping] * 3, other))
+        first, _, further, alone = (once(call, device) for call in calls)
+    return first, further, alone  # the second asks for one loss again

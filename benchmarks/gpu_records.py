@@ -1,6 +1,6 @@
 """Steps of the GPU day: runs at single-gpu, on the part of the data that ``pack`` writes.
 
-The way of a step is set: to try compiled ones would take a minute of each run.
+They have the settings of the book, so that their records can be committed as they come.
 """
 
 import json
@@ -15,57 +15,40 @@ from stationarity.runs.settings import get
 
 SCALE = "single-gpu"
 NOTE = "pack.json"  # in a data root: what each dataset is a part of
-TEXT = dict(
-    tokens=2_000_000, batch_size=20, epochs=40, steps_per_epoch=200, drops=(16, 28),
-    precision="bfloat16", measure_every=2,
-)  # fmt: skip
-TINY = dict(classes=25, examples=6250, weight_decay=0.0104)  # half as long
-CONTROL = TINY | dict(weight_decay=TINY["weight_decay"] / 25)
-CONTINUED = dict(
-    examples=20_000, epochs=60, followed_epochs=30, precision="bfloat16", measure_batches=20,
-    direction_batches=5, noise_batches=100,
-)  # fmt: skip
 DRY = {  # of the dry run, where the experiment has a setting other than 0
     "examples": 40, "classes": 4, "tokens": 2000, "epochs": 3, "drops": (1, 2), "width": 2,
     "blocks": (1, 1), "batch_size": 8, "measure_every": 3, "measure_batches": 2,
     "sharpness_batches": 1, "sharpness_products": 2, "followed_epochs": 1, "directions": 2,
     "direction_batches": 2, "direction_products": 4, "noise_batches": 2, "cutoffs": (),
     "segment": 8, "memory": 8, "steps_per_epoch": 2, "hidden": (4,), "members": 2,
-    "stages": (24, 24, 24), "full_steps": 24,
+    "stages": (24, 24, 24), "full_steps": 24, "learning_rates": (0.001,) * 4,
 }  # fmt: skip
+RECORDS = (  # experiments; of two with the same data the first needs the most of it
+    "cifar10_resnet", "wikitext_transformer_xl", "imagenet_resnet", "two_clocks", "continued",
+    "little_decay",
+)  # fmt: skip
 
 
-RECORDS = {  # a step's experiment, and what differs from its settings at single-gpu
-    "cifar10_resnet": ("cifar10_resnet", {}),
-    "imagenet_resnet": ("imagenet_resnet", TINY),
-    "wikitext": ("wikitext_transformer_xl", TEXT),
-    "continued": ("continued", CONTINUED),
-    "two_clocks": ("two_clocks", {}),
-    "little_decay": ("little_decay", CONTROL),
-}
-
-
-def changes_of(step: str, dry: bool = False) -> dict:
-    """Return what differs from the experiment's settings at single-gpu."""
-    name, changes = RECORDS[step]
-    usual = get(name, SCALE, changes)
+def shortened(step: str) -> dict:
+    """Return what differs in a dry run from the experiment's settings at single-gpu."""
+    usual = get(step, SCALE)
     small = {key: value for key, value in DRY.items() if getattr(usual, key, None)}
     if getattr(usual, "model", "") == "resnet101":
-        small["model"] = "resnet18"
-    return changes | small if dry else changes
+        small["model"] = "cifar_resnet"
+    return small
 
 
 def settings_of(step: str, dry: bool = False):
     """Return the settings of a step's run."""
-    return get(RECORDS[step][0], SCALE, changes_of(step, dry))
+    return get(step, SCALE, shortened(step) if dry else {})
 
 
 def make(options, results) -> None:
     """Make a run, or go on with it, and record it in the folder to bring home."""
-    name, chosen = RECORDS[options.step][0], settings_of(options.step, options.dry)
+    name, chosen = options.step, settings_of(options.step, options.dry)
     line = ["run", name, "--scale", SCALE, "--device", "cpu" if options.dry else "cuda"]
     line += ["--data-root", str(options.data_root)] if options.data_root else []
-    for key, value in changes_of(options.step, options.dry).items():
+    for key, value in shortened(name).items() if options.dry else ():
         line += ["--set", f"{key}={value}"]
     if status := command_line.main(line):
         sys.exit(status)
@@ -73,7 +56,6 @@ def make(options, results) -> None:
     with mock.patch.object(book, "root", lambda: options.out / "home" / "records"):
         book.record(run, note(options, chosen.dataset))
     results.part("run seconds", lambda: run.info["wall_seconds"])
-    results.part("differs", lambda: book.stale(run))
 
 
 def note(options, dataset: str) -> str | None:

@@ -20,15 +20,17 @@ import argparse
 import copy
 import os
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from unittest import mock
 
 import stationarity
 import torch
+from gpu_clock import now, once
+from gpu_rates import product_seconds
 from stationarity import data, measure, nets
 from stationarity.book import cost
+from stationarity.chapters.sizes import steps_per_epoch
 from stationarity.data.images import Batches
 from stationarity.runs import provenance, records
 from stationarity.runs.checkpoints import Keeper, Place
@@ -42,13 +44,6 @@ CASES = {  # model, batch size, width and height of an image
     "cpu": [("cifar_resnet", 128, 32)],
     "cuda": [("cifar_resnet", 128, 32), ("resnet101", 256, 224)],
 }
-
-
-def now(device: torch.device) -> float:
-    """The time, once the device has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 class Noise:
@@ -78,10 +73,15 @@ class Noise:
         return iter(())
 
 
+SETTINGS = {  # of a model: an experiment and its scale
+    "cifar_resnet": ("cifar10_resnet", "single-gpu"),
+    "resnet101": ("imagenet_resnet", "paper"),
+}
+
+
 def settings_of(model: str, size: int, batch_size: int, **changes):
-    name = "single-gpu" if model == "cifar_resnet" else "paper"
-    changes = {"model": model, "batch_size": batch_size, "measure_every": 0} | changes
-    return get("imagenet_resnet", name, changes | {"epochs": 1, "drops": ()})
+    changes = {"batch_size": batch_size, "measure_every": 0} | changes
+    return get(*SETTINGS[model], changes | {"epochs": 1, "drops": ()})
 
 
 class BareLoop:
@@ -174,32 +174,26 @@ def _measuring(device: str, model: str, batch_size: int, size: int) -> None:
         drawn = dataset.draws(count)
         measure.gradient_statistics(net, measure.cross_entropy, drawn)
 
-    def product():
-        direction = measure.parameter_vector(net)
-        measure.directional_sharpness(net, measure.cross_entropy, [dataset.batch], direction)
-
-    times = {gradient: [], product: [], bare.turn: []}
+    times = {gradient: [], bare.turn: []}
     for _ in range(4):
         for call, record in times.items():
-            start = now(dataset.device)
-            call()
-            record.append(now(dataset.device) - start)
+            record.append(once(call, dataset.device))
+    given = net, measure.cross_entropy, [dataset.batch], dataset.device
+    products = [product_seconds(*given) for _ in range(1 if device == "cpu" else 4)]
     step = median(times[bare.turn][1:]) / TURN
     batch = median(times[gradient][1:]) / count / step
-    products = median(times[product][1:]) / step
+    first, further, _ = (median(taken) / step for taken in zip(*products[-3:]))
     print(
-        f"   {model}, {path}: a measured batch costs {batch:.1f} steps, a product "
-        f"{products:.1f}"
+        f"   {model}, {path}: a measured batch costs {batch:.1f} steps, a first product "
+        f"{first:.1f}, a further one {further:.1f}"
     )
-    scale = "single-gpu" if model == "cifar_resnet" else "paper"
-    chosen = get("imagenet_resnet", scale)
-    examples = 50_000 if scale == "single-gpu" else 1_281_167
-    interval = chosen.measure_every * (examples // batch_size)
+    chosen = get(*SETTINGS[model])
+    interval = chosen.measure_every * steps_per_epoch(chosen)
     few = chosen.sharpness_batches
     passes = chosen.measure_batches * batch
-    passes += few * ((chosen.sharpness_products + 1) * products + 2 * batch / 3)
+    passes += few * (first + chosen.sharpness_products * further + 2 * batch / 3)
     print(
-        f"   {scale}: {chosen.measure_batches} batches and {few} x at most "
+        f"   {chosen.dataset}: {chosen.measure_batches} batches and {few} x at most "
         f"{chosen.sharpness_products} products every {interval} steps: at most "
         f"{passes / interval:.2f}"
     )

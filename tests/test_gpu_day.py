@@ -1,19 +1,27 @@
 """The GPU day, dry: its steps on the CPU, shortened; how it stops, fails and goes on."""
 
+import copy
 import io
+import itertools
 import json
 import sys
 import tarfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from stationarity import data
+from stationarity import data, measure
+from stationarity.book import results
+from stationarity.nets import mlp
+from stationarity.runs import provenance, records
 
 ROOT = Path(__file__).parents[1]
+TEXT = "wikitext_transformer_xl"
+RECORDS = ("cifar10_resnet", TEXT, "imagenet_resnet", "two_clocks", "continued", "little_decay")
 
 
 @pytest.fixture
@@ -26,7 +34,7 @@ def gpu(monkeypatch, one_thread):
 
 def options(gpu, **given):
     """Return what the command line gives to a step."""
-    parsed = {"dry": True, "data_root": None, "note": None, "commit": None, "minutes": 5}
+    parsed = {"dry": True, "data_root": None, "note": None, "commit": "abc", "minutes": 5}
     return gpu.argparse.Namespace(**(parsed | {"only": list(gpu.STEPS)} | given))
 
 
@@ -69,7 +77,12 @@ def test_what_is_packed_is_what_the_runs_take(gpu, root, tmp_path, monkeypatch):
 
     full = gpu_records.settings_of
     monkeypatch.setattr(gpu_records, "settings_of", settings_of)
-    assert gpu.main(["pack", "--data-root", str(root), "--out", str(tmp_path / "part")]) == 0
+    line = ["pack", "--data-root", str(root), "--out", str(tmp_path / "part")]
+    with pytest.raises(SystemExit, match="CIFAR-10's train part has 60 rows here, at the hub"):
+        gpu.main(line)
+    assert not (tmp_path / "part").exists()
+    for step, note in (("two_clocks", "noise"), ("imagenet_resnet", "t"), (TEXT, "letters")):
+        assert gpu.main([*line, "--only", step, "--note", note]) == 0
     for name, how in few.items():
         how = how | {"batch_size": 5}
         whole, part = (data.load(name, data_root=r, **how) for r in (root, tmp_path / "part"))
@@ -82,9 +95,23 @@ def test_what_is_packed_is_what_the_runs_take(gpu, root, tmp_path, monkeypatch):
     whole, part = (next(folder.glob("validation*")).read_bytes() for folder in all_rows)
     assert whole == part  # of a file that is taken whole the hash stays
     notes = json.loads((tmp_path / "part" / gpu_records.NOTE).read_text())
-    assert notes["cifar10"] == "CIFAR-10, 40 of 60 train rows and 20 of 20 test rows"
+    assert notes["cifar10"] == "CIFAR-10, 40 of 60 train rows and 20 of 20 test rows; noise"
+    assert notes["wikitext103"].endswith("; letters")
     monkeypatch.setattr(gpu_data, "LIMIT", 1000)
-    assert gpu.main(["pack", "--data-root", str(root), "--out", str(tmp_path / "part")]) == 1
+    assert gpu.main([*line, "--note", "small"]) == 1
+
+
+def test_the_part_of_the_hubs_own_files_is_small_enough(gpu):
+    import gpu_data
+    import gpu_records
+
+    each = {"cifar10": 2400, "tiny-imagenet": 1950}  # bytes of an image: PNG, and JPEG
+    size = 5e6  # of the text
+    for name, dataset in (("cifar10_resnet", "cifar10"), ("imagenet_resnet", "tiny-imagenet")):
+        chosen, whole = gpu_records.settings_of(name), gpu_data.SOURCES[dataset]
+        tests = 10_000 * (chosen.classes or whole.classes) // whole.classes
+        size += each[dataset] * (chosen.examples + min(tests, gpu_data.TESTS))
+    assert size < gpu_data.LIMIT
 
 
 def test_a_dry_day_makes_records_and_goes_on_where_one_failed(gpu, root, tmp_path, capsys):
@@ -104,8 +131,7 @@ def test_a_dry_day_makes_records_and_goes_on_where_one_failed(gpu, root, tmp_pat
     (record,) = (out / "home" / "records").glob("cifar10_resnet/single-gpu-*")
     info = json.loads((record / "run.json").read_text())
     assert (info["commit"], info["note"], info["status"]) == ("abc", "noise", "complete")
-    assert f"To commit: {record} as book/results/cifar10_resnet/{record.name}" in said
-    assert "First give cifar10_resnet these settings at its scale: epochs=3" in said
+    assert "To commit" not in said  # what is shortened
     with tarfile.open(out / "home.tar.gz") as archive:
         assert f"home/records/cifar10_resnet/{record.name}/metrics.parquet" in (
             archive.getnames()
@@ -113,6 +139,36 @@ def test_a_dry_day_makes_records_and_goes_on_where_one_failed(gpu, root, tmp_pat
     summary = json.loads((out / "home" / "summary.json").read_text())
     assert summary["commit"] == "abc"
     assert summary["steps"]["cifar10_resnet"]["results"]["run seconds"] > 0
+
+
+@pytest.mark.parametrize("step", RECORDS)
+def test_a_record_of_the_day_is_one_of_the_book(gpu, root, tmp_path, monkeypatch, step):
+    import gpu_records
+
+    monkeypatch.setenv("STATIONARITY_RUNS", str(tmp_path / "runs"))
+    chosen = gpu_records.settings_of(step)
+    run = records.write(tmp_path, records.new_info(step, "single-gpu", chosen, "0", "cpu"), [])
+    assert results.stale(run) == {}  # so it can be committed as it comes
+    given = options(gpu, out=tmp_path / "day", data_root=root, step=step)
+    gpu_records.make(given, gpu.Results(tmp_path / "made.json"))
+    (made,) = (tmp_path / "day" / "home" / "records" / step).iterdir()
+    made = records.read(made)
+    assert made.complete and set(results.stale(made)) <= set(gpu_records.shortened(step))
+
+
+def test_every_record_is_a_step_that_has_all_the_time_there_is(gpu):
+    import gpu_records
+
+    made = [name for name, step in gpu.STEPS.items() if step.compute == "gpu_records:make"]
+    assert tuple(made) == gpu_records.RECORDS == RECORDS
+    assert {name for name, step in gpu.STEPS.items() if not step.seconds} == set(made)
+
+
+def test_records_are_told_to_be_committed(gpu, tmp_path, capsys):
+    (tmp_path / "home" / "records" / "continued" / "single-gpu-1").mkdir(parents=True)
+    (tmp_path / "home" / "rates.md").write_text("")
+    gpu.tell(options(gpu, out=tmp_path, dry=False, only=[]), {name: {} for name in gpu.STEPS})
+    assert "continued/single-gpu-1 as book/results/continued/sing" in capsys.readouterr().out
 
 
 PROGRAMS = {  # in the place of steps
@@ -143,6 +199,36 @@ def test_a_step_that_fails_or_is_stopped_does_not_stop_the_day(
     state = json.loads((tmp_path / "home" / "steps" / "bad.json").read_text())
     assert (state["status"], state["said"]) == ("failed", "it is broken")
     assert gpu.day(options(gpu, out=tmp_path, only=["good"], minutes=0)) == 0
+
+
+def test_a_later_call_begins_with_records_and_ends_with_what_was_stopped(gpu, tmp_path):
+    limits = []
+
+    def take(name, options, limit, before):
+        limits.append((name, round(limit)))
+        return {"status": "stopped", "seconds": 1.0, "said": ""}
+
+    only = ["matrix", "cifar10_resnet", "resnet18"]
+    with mock.patch.multiple(gpu, take=take, device_here=lambda _: "a GPU"):
+        chosen = options(gpu, dry=False, out=tmp_path, only=only, minutes=9)
+        gpu.day(chosen)
+        first, limits[:] = limits[:3], []
+        gpu.day(chosen)
+    assert first == [("matrix", 40), ("cifar10_resnet", 520), ("resnet18", 40)]
+    assert limits == [(name, 520) for name in ("cifar10_resnet", *only)]
+
+
+def test_a_day_without_a_commit_does_not_begin(gpu, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "commit_here", lambda: None)
+    with pytest.raises(SystemExit, match="name it by --commit HASH"):
+        gpu.day(options(gpu, commit=None, out=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_commit_is_that_of_the_library(gpu, monkeypatch):
+    assert gpu.commit_here() == provenance.commit()
+    monkeypatch.setenv("STATIONARITY_COMMIT", "abc")
+    assert gpu.commit_here() == "abc"
 
 
 def test_what_was_made_is_kept_before_the_next_step_begins(gpu, tmp_path, monkeypatch):
@@ -187,6 +273,20 @@ def test_measurements_are_compared_and_differences_told(gpu, tmp_path, monkeypat
     assert results.failed == ["mlp, float32"]
 
 
+def test_measurements_are_compared_in_the_layout_of_runs_in_bfloat16(gpu):
+    import gpu_agreement
+
+    model, objective, batches = case = gpu_agreement.cases()["ResNet, channels last"]
+    weights = next(p for p in model.parameters() if p.dim() == 4 and p.shape[2] > 1)
+    layout = {"memory_format": torch.channels_last}
+    assert weights.is_contiguous(**layout) and not weights.is_contiguous()
+    exact = copy.deepcopy(model).double()
+    assert all(p.is_contiguous(**layout) for p in exact.parameters() if p.dim() == 4)
+    moved = gpu_agreement.moved(batches, "cpu", torch.float64)
+    truth = lambda: gpu_agreement.measured(exact, objective, moved)
+    assert gpu_agreement.compared(case, truth, "cpu", torch.float32)
+
+
 def test_measurements_are_compared_without_pydantic(gpu, tmp_path):
     program = (
         "import sys; sys.modules['pydantic'] = None\n"
@@ -206,11 +306,74 @@ def test_rates_say_what_bounds_them(gpu, tmp_path, step):
     results = gpu.Results(tmp_path / "rates.json")
     getattr(gpu_rates, step)(options(gpu, out=tmp_path), results)
     assert results.failed == [] and len(results) == 2
+    float32 = gpu_rates.matrix_rate(torch.float32, "cpu", True)  # bfloat16 may be slow here
     for row in results.values():
-        assert row["share of the peak"] > 0 and row["ms a step"] > 0
-        assert row.get("in gradients", 1) > 0 and row.get("bound by", "products")
+        peak = row.get("peak", float32)
+        assert 0 < row["share of the peak"] * peak < float32  # of a thin net
+        assert row["ms a step"] > 0
+        assert 0.3 < row.get("in gradients", 1) < 30 and row.get("bound by", "products")
     table = gpu.rate_table("CPU", [(step, *item) for item in results.items()])
     assert len(table.splitlines()) == 6
+
+
+def test_rates_are_those_of_the_nets_that_they_name(gpu, tmp_path, monkeypatch):
+    import gpu_rates
+
+    found = []
+    for name in ("training", "product"):
+        how = lambda *given, **_: found.append(next(g for g in given if hasattr(g, "model")))
+        monkeypatch.setattr(gpu_rates, name, how)
+    monkeypatch.setattr(gpu_rates, "matrix_rate", lambda *_: 1.0)
+    monkeypatch.setattr(gpu_rates, "device_of", lambda _: "cpu")
+    monkeypatch.setattr(gpu_rates.data, "load", mock.Mock())
+    for step in (gpu_rates.resnet18, gpu_rates.products, gpu_rates.resnet101):
+        step(options(gpu, dry=False), gpu.Results(tmp_path / "rates.json"))
+    thin, deep = ("cifar_resnet", "cifar10"), ("resnet101", "tiny-imagenet")
+    assert [(one.model, one.dataset) for one in found] == [
+        thin, thin, thin, deep, ("resnet101", "imagenet")
+    ]  # fmt: skip
+    assert [one.batch_size for one in found[:2]] == [128, 1024]
+    assert {one.width for one in found[:3]} == {64}
+
+
+def test_a_loader_is_timed_once_what_it_had_ready_is_used_up(gpu, tmp_path, monkeypatch):
+    import gpu_rates
+
+    events, children = [], gpu_rates.multiprocessing
+    state = mock.Mock(take_step=lambda batch: events.append(("step", batch)))
+    batches = lambda *_: (events.append(("made", n)) or n for n in itertools.count())
+    dataset = mock.Mock(training_batches=batches)
+    monkeypatch.setattr(gpu_rates.loop, "State", lambda *_: state)
+    monkeypatch.setattr(children, "active_children", lambda: [1, 2, 3])
+    monkeypatch.setattr(gpu_rates, "DRY_PATHS", ["float32"])
+    settings = gpu_rates.get("cifar10_resnet", "single-gpu", gpu_rates.THIN)
+    made = gpu.Results(tmp_path / "rates.json")
+    gpu_rates.training(options(gpu), made, settings, dataset, "images")
+    assert made.failed == []
+    since = events.index(("made", 2))
+    assert events[since : since + 6] == [("made", n) for n in range(2, 8)]
+    loaded = [(kind, n) for n in range(8, 14) for kind in ("made", "step")]
+    assert events[since + 6 : since + 18] == loaded
+
+
+def test_products_are_timed_with_graphs_kept_and_without(gpu, monkeypatch):
+    import gpu_rates
+
+    called = []
+
+    def objective(model, batch):
+        called.append(batch)
+        return measure.cross_entropy(model, batch)
+
+    def once(call, _):
+        before = len(called)
+        call()
+        return len(called) - before
+
+    monkeypatch.setattr(gpu_rates, "once", once)
+    batches = [(torch.randn(8, 4), torch.arange(8) % 3) for _ in range(2)]
+    found = gpu_rates.product_seconds(mlp((4, 5, 3)), objective, batches, "cpu")
+    assert found == (2, 0, 2)
 
 
 def test_stages_are_as_many_memories_long_as_the_papers(gpu):

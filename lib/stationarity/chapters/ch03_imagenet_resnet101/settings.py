@@ -54,11 +54,12 @@ TWO_CORES = CIFAR_TWO_CORES | TINY | dict(
     sharpness_batches=1, sharpness_products=3, observe_every=31,
 )  # fmt: skip
 CIFAR_SINGLE_GPU = CIFAR_WHOLE | dict(
-    examples=20000, epochs=60, drops=(20, 40), weight_decay=0.0048, precision="bfloat16",
-    measure_every=2, measure_batches=30, sharpness_batches=2, sharpness_products=8,
+    examples=12800, epochs=90, drops=(30, 60), weight_decay=0.005, precision="bfloat16",
+    measure_every=3, measure_batches=30, sharpness_batches=2, sharpness_products=8,
+    observe_every=12,
 )  # fmt: skip
 SINGLE_GPU = CIFAR_SINGLE_GPU | TINY | dict(
-    classes=50, examples=12500, weight_decay=0.00515, measure_every=5,
+    classes=25, examples=6250, weight_decay=0.0104, measure_every=5, observe_every=6,
 )  # fmt: skip
 PAPER = LARGER | dict(
     dataset="imagenet", model="resnet101", epochs=90, batch_size=256, learning_rate=0.1,
@@ -71,7 +72,7 @@ register(
     "little_decay",
     Control(**dict(CLASSROOM) | {"weight_decay": 0.0005}),
     two_cores=TWO_CORES | dict(model="resnet18", weight_decay=0.00032),
-    single_gpu=SINGLE_GPU | dict(weight_decay=0.000206),
+    single_gpu=SINGLE_GPU | dict(weight_decay=0.000416),
     paper=PAPER | dict(weight_decay=0.000004),
 )
 register(

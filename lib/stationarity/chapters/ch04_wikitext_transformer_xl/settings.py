@@ -24,10 +24,10 @@ register(
     ),
     single_gpu=dict(
         dataset="wikitext103", layers=4, width=256, heads=8, head_width=32, inner_width=1024,
-        segment=128, memory=128, epochs=100, batch_size=60, learning_rate=0.0005,
-        steps_per_epoch=400, tokens=10000000, cutoffs=(2000, 10000), divisor=2, dropout=0.1,
-        drops=(40, 70), precision="auto", threads=0, measure_every=5, measure_batches=30,
-        sharpness_batches=1, sharpness_products=8, observe_every=20,
+        segment=128, memory=128, epochs=40, batch_size=20, learning_rate=0.0005,
+        steps_per_epoch=200, tokens=2000000, cutoffs=(2000, 10000), divisor=2, dropout=0.1,
+        drops=(16, 28), precision="bfloat16", threads=0, measure_every=2, measure_batches=30,
+        sharpness_batches=1, sharpness_products=8, observe_every=10,
     ),
     paper=dict(
         dataset="wikitext103", layers=12, width=410, heads=10, head_width=41,

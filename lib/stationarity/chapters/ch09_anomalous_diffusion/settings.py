@@ -155,10 +155,11 @@ register(
         noise_batches=100,
     ),
     single_gpu=dict(
-        dataset="cifar10", epochs=203, batch_size=256, width=64, blocks=(2, 2, 2, 2),
-        crop_padding=4, flip=True, weight_decay=0.0005, precision="auto", threads=0,
-        measure_every=20, measure_batches=40, followed_epochs=103, followed_rate=0.0001,
-        label_noise=0.0, plain_images=True, direction_batches=20,
+        dataset="cifar10", epochs=90, batch_size=256, examples=12800, width=64,
+        blocks=(2, 2, 2, 2), crop_padding=4, flip=True, weight_decay=0.0005,
+        precision="bfloat16", threads=0, measure_every=20, measure_batches=20,
+        followed_epochs=45, followed_rate=0.0001, label_noise=0.0, plain_images=True,
+        noise_batches=100,
     ),
     paper=dict(
         dataset="imagenet", model="resnet18", epochs=10, batch_size=256, learning_rate=0.0001,

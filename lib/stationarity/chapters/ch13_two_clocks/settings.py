@@ -66,10 +66,9 @@ SCALES = dict(
         stages=(12000, 24000, 48000), full_steps=24000, members=7, measure_every=200,
     ),
     single_gpu=dict(
-        dataset="cifar10", examples=10000, hidden=(256, 256), batch_size=100,
-        decays=(0.001, 0.0005, 0.002, 0.001), plain_decay=0.001,
-        stages=(15000, 30000, 30000), full_steps=30000, members=8, measure_every=250,
-        threads=0,
+        dataset="cifar10", examples=5000, hidden=(128, 128), batch_size=100,
+        decays=CLASSROOM.decays, stages=(3000, 6000, 3000), full_steps=3000, members=8,
+        measure_every=100, threads=0,
     ),
     paper=dict(
         dataset="cifar10", examples=0, hidden=(1024, 1024, 1024), batch_size=125,
