@@ -56,6 +56,8 @@ def test_a_start_that_would_hide_the_rest_is_written_and_not_drawn(runs):
     for axes in (norm, noise):
         assert axes.get_ylim()[1] < 100
         assert [text.get_text() for text in axes.texts] == ["at the start 12,300"]
+    rows.loc[rows.quantity.eq("noise_norm") & rows.step.gt(0), "value"] = -2.0
+    assert not training_plots.along_the_run(far).axes[1].texts  # where nothing is positive
     near = training_plots.loss_and_gradient(runs[0]).axes[1]
     assert (
         not near.texts and near.get_ylim()[1] > runs[0].series("gradient_norm_naive").value[0]

@@ -44,9 +44,10 @@ def loss_and_gradient(run: Run) -> Figure:
 
 def _leave_out_a_far_start(axes, series: pd.DataFrame) -> None:
     """Say what a series starts with, in place of a point, where it hides all that follows."""
-    start, top = series.value.iloc[0], 1.3 * series.value.iloc[1:].max()
-    if FAR * top < start:
-        axes.set_ylim(-0.06 * top, top)
+    start, later = series.value.iloc[0], series.value.iloc[1:]
+    top = 1.3 * later.max()
+    if 0 < FAR * top < start:
+        axes.set_ylim(min(-0.06 * top, 1.1 * later.min()), top)
         place = {"xycoords": "axes fraction", "va": "top", "fontsize": "x-small"}
         axes.annotate(f"at the start {float(f'{start:.3g}'):,.10g}", (0.02, 0.96), **place)
 

@@ -263,7 +263,7 @@ def late_displacement_ratio(run: Run, case: str = "") -> Estimate:
 
 @quantity("of one number, by a jackknife over replicas", **surrogates.MOTIONS)
 def late_exponent_difference(run: Run, case: str = "") -> Estimate:
-    """The exponent over the last two octaves of the lags, measured less predicted."""
+    """The exponent over the lags from a quarter of the longest on, measured less predicted."""
     _need_the_rest(run)
     series = _series(run, case)
     series = series.loc[series.index.max() / 4 :]
