@@ -43,25 +43,17 @@ def test_the_figure_of_a_run_has_its_name(draw, runs):
     assert all(axis.get_ylabel() for figure in figures for axis in figure.axes)
 
 
-def test_a_start_that_would_hide_the_rest_is_written_and_not_drawn(runs):
-    far = results.Record(runs[1].folder, runs[1].info)
-    rows = runs[1].metrics.copy()
-    first = rows.quantity.isin(["gradient_norm_naive", "noise_norm"]) & rows.step.eq(0)
-    rows.loc[first, "value"] = 12345.0
+@pytest.mark.parametrize("late", [1.0, -2.0])
+def test_a_start_that_would_hide_the_rest_is_written_and_not_drawn(late, runs):
+    far, rows = results.Record(runs[1].folder, runs[1].info), runs[1].metrics.copy()
+    moved = rows.quantity.isin(["gradient_norm_naive", "noise_norm"])
+    rows.loc[moved, "value"] = rows.step.map(lambda step: late if step else 12345.0)
     far.__dict__["metrics"] = rows
-    norm, noise = (
-        training_plots.loss_and_gradient(far).axes[1],
-        training_plots.along_the_run(far).axes[1],
-    )
-    for axes in (norm, noise):
-        assert axes.get_ylim()[1] < 100
-        assert [text.get_text() for text in axes.texts] == ["at the start 12,300"]
-    rows.loc[rows.quantity.eq("noise_norm") & rows.step.gt(0), "value"] = -2.0
-    assert not training_plots.along_the_run(far).axes[1].texts  # where nothing is positive
-    near = training_plots.loss_and_gradient(runs[0]).axes[1]
-    assert (
-        not near.texts and near.get_ylim()[1] > runs[0].series("gradient_norm_naive").value[0]
-    )
+    drawn = training_plots.loss_and_gradient(far), training_plots.along_the_run(far)
+    for axes in (figure.axes[1] for figure in drawn):
+        assert [text.get_text() for text in axes.texts] == ["at the start 12,300"] * (late > 0)
+        assert (axes.get_ylim()[1] < 100) == (late > 0)  # else all of it is drawn
+    assert not training_plots.loss_and_gradient(runs[0]).axes[1].texts
 
 
 def test_the_paper_stands_beside_every_run(runs):
