@@ -312,7 +312,7 @@ def timed(settings, device="cpu", path="float32", words: int = 0) -> tuple[Count
     """Time an example in training and in a measurement on this machine, in seconds.
 
     The shortest of a few times, on a CPU of one thread; that of two examples where these take
-    long, as in bfloat16 on a CPU without it. ``path`` is the step's way in run.json.
+    long (bfloat16 on many a CPU). ``path`` is as in run.json, ``words`` as in :func:`counted`.
     """
     how, each = {"timer": time.process_time} if torch.device(device).type == "cpu" else {}, []
     ways = (settings.model_copy(update={"batch_size": n}) for n in (2, settings.batch_size))

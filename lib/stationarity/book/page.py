@@ -110,8 +110,7 @@ def tabs(runs: Iterable[records.Run], draw: Callable[[records.Run], object]) -> 
 
     Each says where its run comes from, and flags settings that the book no longer has; of
     several experiments it names the net. The tabs of one run open together; a notebook has
-    no tabs. The metadata has the numbers,
-    and the runs.
+    no tabs. The metadata has the numbers, and the runs.
     """
     from IPython.display import display
 

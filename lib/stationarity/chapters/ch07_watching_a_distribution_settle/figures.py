@@ -145,8 +145,7 @@ def relations(run: Run) -> Figure:
     figure, ((left, right),) = panels(1, 2, 3.2, sharey=True)
     table["row"] = range(len(table))
     left.plot(table.time, table.row, "o", color="0.25")
-    window = 0.75 * settings.trajectory / 4  # the shorter of the last two
-    left.axvline(window / FEWEST, **DOTTED)
+    left.axvline(settings.window / FEWEST, **DOTTED)
     left.axvline(settings.steps, **DASHED)
     left.set(xscale="log", xlabel="memory (steps)")
     left.set_yticks(table.row, [_title(name).replace("\n", " ") for name in table.index])

@@ -40,6 +40,7 @@ class ReplicaStudy(SmallNet):
     measure_every: Count = 250  # steps between records of the replicas
 
     spans = property(lambda self: [(self.learning_rate, self.trajectory)])
+    window = property(lambda self: 0.75 * self.trajectory / 4)  # the shorter of the last two
 
     @property
     def total_steps(self) -> int:
