@@ -39,6 +39,7 @@ from stationarity.runs.records import runs_root
 SOURCES = ("lib/**/*.py", "book/*.yml", "book/re*/**/*", "pyproject.toml", "requirements.txt")
 JUDGES_RUNS, LISTS_RUNS = "08-back-to-practice", "status"
 READS_CHAPTERS = "teaching"  # a page that shows what the files of the chapters say
+MAKES_MOST_RUNS = "03-imagenet-resnet101"
 THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 VARIABLES = ("STATIONARITY_DATA", "STATIONARITY_RUNS", "HF_HOME", "CUDA_VISIBLE_DEVICES")
 
@@ -96,8 +97,9 @@ def in_turn(pages: list[str]) -> list[list[str]]:
         makes_runs = name[0].isdigit() and name != JUDGES_RUNS
         group = chapters if makes_runs else last if name == LISTS_RUNS else others
         group.append(page)
-    # From the last, whose one run is the longest: at the end no core is left to wait for it.
-    return [group for group in (chapters[::-1], others, last) if group]
+    # Those with the most and the longest runs first: at the end no core waits long for another.
+    chapters.sort(key=lambda page: (Path(page).stem == MAKES_MOST_RUNS, page), reverse=True)
+    return [group for group in (chapters, others, last) if group]
 
 
 def execute_where_needed(app, env, added, changed, removed):

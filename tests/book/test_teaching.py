@@ -97,4 +97,4 @@ def test_the_time_of_a_chapter_is_that_of_all_seeds_of_its_runs(monkeypatch):
     monkeypatch.setattr(teaching.records, "read", read)
     many = [len(teaching.live(name)) for name in ("imagenet_resnet", "little_decay")]
     took, devices = teaching.seconds("03-imagenet-resnet101")
-    assert many == [3, 3] and took == len(devices) == len(made) > 6
+    assert many == [4, 4] and took == len(devices) == len(made) > 8

@@ -7,6 +7,7 @@
 import datetime
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -133,8 +134,12 @@ class Claim(BaseModel, extra="forbid", frozen=True, str_strip_whitespace=True):
     withdrawn: tuple[Withdrawn, ...] = ()
 
 
-def read(path: Path = PROJECT / "book" / "claims.yml") -> list[Claim]:
-    """Return a ledger's claims; :class:`UsageError` for an unknown name or a missing entry."""
+@cache
+def read(path: Path = PROJECT / "book" / "claims.yml") -> tuple[Claim, ...]:
+    """Return a ledger's claims; :class:`UsageError` for an unknown name or a missing entry.
+
+    A file is read once: a page asks often, and YAML takes long.
+    """
     ledger = []
     for entry in yaml.safe_load(path.read_text(encoding="utf-8")):
         name = entry.get("claim", "without a name")
@@ -153,4 +158,4 @@ def read(path: Path = PROJECT / "book" / "claims.yml") -> list[Claim]:
                 place = one.experiment or item.experiment
                 known_name(place, EXPERIMENTS, f"experiment of claim {name}")
         ledger.append(claim)
-    return ledger
+    return tuple(ledger)

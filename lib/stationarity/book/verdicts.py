@@ -7,7 +7,7 @@ to hold holds. Source: our section "The ledger of claims".
 import datetime
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -64,7 +64,7 @@ def judge(quantity: str, criterion: Criterion, run: Run, case: str = "") -> dict
     return row
 
 
-def verdicts(claims: list[Claim], runs: Callable[[str], list[Run]] = existing_runs):
+def verdicts(claims: Sequence[Claim], runs: Callable[[str], list[Run]] = existing_runs):
     """Return a table of all verdicts (COLUMNS), a row for each evidence and run.
 
     ``role`` is ``claim``, or ``control`` and ``known`` for what must fail and what must
@@ -147,7 +147,7 @@ def _weakest(verdicts) -> str:
     return min(verdicts, key=WEAKEST_FIRST.index)
 
 
-def needed_experiments(claims: list[Claim]) -> dict[str, int]:
+def needed_experiments(claims: Sequence[Claim]) -> dict[str, int]:
     """Return the experiments that decide the claims, and of how many seeds each is needed."""
     seeds = {}
     for item in (item for claim in claims for item in claim.evidence):
@@ -157,7 +157,7 @@ def needed_experiments(claims: list[Claim]) -> dict[str, int]:
     return seeds
 
 
-def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list[Run]]:
+def live_runs(claims: Sequence[Claim], arguments: dict[str, dict]) -> dict[str, list[Run]]:
     """Make or load the runs, by experiment, with records; arguments as for stationarity.run."""
     made = {}
     for name, many in needed_experiments(claims).items():
@@ -168,7 +168,7 @@ def live_runs(claims: list[Claim], arguments: dict[str, dict]) -> dict[str, list
     return made
 
 
-def report(claims: list[Claim], table: pd.DataFrame) -> str:
+def report(claims: Sequence[Claim], table: pd.DataFrame) -> str:
     """Return the ledger as MyST Markdown: claim, criterion, what each run says, and why."""
     blocks = []
     for claim in claims:
@@ -189,7 +189,7 @@ def report(claims: list[Claim], table: pd.DataFrame) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def plain_report(claims: list[Claim]) -> str:
+def plain_report(claims: Sequence[Claim]) -> str:
     """Return what the runs say of every claim, and in sum, as text for a terminal."""
     table, lines = verdicts(claims), []
     for claim in claims:
