@@ -26,7 +26,6 @@ def test_sphinx_resolves_them_with_the_trees_that_are_kept(monkeypatch):
         StandardDomain, "_resolve_numref_xref", lambda self, *reference: given.append(reference)
     )
     domain = numbered.NumberedReferences.__new__(numbered.NumberedReferences)
-    domain.env = SimpleNamespace(get_doctree=None)
     domain.trees = "kept"
     domain._resolve_numref_xref("env", "page", "builder")
     assert given == [("kept", "page", "builder")]
