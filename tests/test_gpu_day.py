@@ -50,7 +50,7 @@ def root(tmp_path):
     """A data root with little of everything."""
     for folder, column, side, classes, rows, test in (
         ("cifar10", "img", 32, 10, 60, "test"),
-        ("tiny-imagenet", "image", 64, 200, 400, "valid"),
+        ("tiny-imagenet", "image", 64, 200, 2000, "valid"),
     ):
         (tmp_path / "data" / folder).mkdir(parents=True)
         cells = [png(side, shade) for shade in range(7)]
@@ -69,7 +69,7 @@ def test_what_is_packed_is_what_the_runs_take(gpu, root, tmp_path, monkeypatch):
     import gpu_data
     import gpu_records
 
-    few = {"tiny-imagenet": {"examples": 7, "classes": 4}, "cifar10": {"examples": 40}}
+    few = {"tiny-imagenet": {"examples": 20, "classes": 4}, "cifar10": {"examples": 40}}
 
     def settings_of(step):
         chosen = full(step)

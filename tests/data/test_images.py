@@ -276,9 +276,12 @@ def test_unknown_names_have_a_hint():
         data.load_text("digits", batch_size=4, segment=8)
 
 
-def test_a_batch_larger_than_the_data_is_refused():
+def test_more_than_the_data_hold_is_refused():
     with pytest.raises(UsageError, match="2000 is larger than the data: digits has 1437"):
         digits(batch_size=2000)
+    with pytest.raises(UsageError, match="1437 training examples here, and not 1438: lower"):
+        data.load("digits", batch_size=32, examples=1438)
+    assert data.load("digits", batch_size=32, examples=1437).count == 1437
 
 
 # --- cells that are no images or labels -------------------------------------------------

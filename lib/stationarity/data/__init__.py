@@ -30,7 +30,7 @@ def load(name: str, *, data_root=None, classes=0, image_size=224, **how) -> Imag
     Of the small ones, ``digits``, ``cifar10`` and ``tiny-imagenet``, the first ``classes``
     are used (0: all); ``imagenet`` is cropped to a side of ``image_size`` pixels. The rest
     is what :class:`~stationarity.data.images.TensorImages` takes. Raises :class:`UsageError`
-    for what is missing, damaged or refused by the hub, and for too large a batch.
+    for what is missing, damaged or refused by the hub, and for more than there is.
     """
     small = {"cifar10": parquet.CIFAR, "tiny-imagenet": parquet.TINY}
     known_name(name, ("digits", *small, "imagenet"), "dataset of images")

@@ -41,7 +41,7 @@ class StreamedImages(Images):
     def __init__(self, name, train, test, provenance, *, image_size, examples=0, **how):
         chosen = np.random.default_rng(0).permutation(len(train.labels))
         self.chosen = chosen[: examples or None]
-        super().__init__(name, provenance, len(self.chosen), **how)
+        super().__init__(name, provenance, len(self.chosen), examples=examples, **how)
         self.train, self.test = train, test
         self.classes, self.size = train.classes, image_size
         like = {"dtype": self.dtype, "device": self.device}

@@ -8,7 +8,7 @@ import copy
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass
 
 import numpy as np
 import torch
@@ -40,9 +40,9 @@ class Batches:
 class Images:
     """Images whose batches are made from the numbers of their examples.
 
-    A subclass takes ``examples``, how many of the training images are used (0: all), and has
-    ``made``, which yields the batch of each draw: the numbers of its examples, then its key.
-    Raises :class:`UsageError` for batches that are larger than the data.
+    A subclass has ``made``, which yields the batch of each draw: the numbers of its examples,
+    then its key. Raises :class:`UsageError` for batches that are larger than the data, and for
+    more ``examples`` than there are.
     """
 
     name: str
@@ -50,13 +50,17 @@ class Images:
     count: int  # of training examples
     _: KW_ONLY
     batch_size: int  # of all processes together
+    examples: InitVar[int] = 0  # of the training images, how many are used; 0: all
     flip: bool = False  # at random, in training
     sampling: str = "reshuffled"  # epochs; or independent: batches, each without replacement
     seed: int = 0
     dtype: torch.dtype = torch.float32
     device: str | torch.device = "cpu"
 
-    def __post_init__(self):
+    def __post_init__(self, examples):
+        if examples > self.count:
+            said = f"{self.name} has {self.count} training examples here, and not {examples}"
+            raise UsageError(f"{said}: lower examples, or set it to 0, which takes all.")
         if self.batch_size > self.count:
             said = f"The batch size {self.batch_size} is larger than the data"
             raise UsageError(f"{said}: {self.name} has {self.count} training examples here.")
@@ -105,7 +109,7 @@ class TensorImages(Images):
         if examples:
             chosen = np.random.default_rng(0).permutation(len(labels))[:examples]
             images, labels = images[chosen], labels[chosen]
-        super().__init__(name, provenance, len(labels), **how)
+        super().__init__(name, provenance, len(labels), examples=examples, **how)
         self.crop_padding = crop_padding
         _, self.size, _, self.channels = images.shape
         self.classes = int(arrays["train"][1].max()) + 1

@@ -114,7 +114,7 @@ class LanguageTraining(AnyTraining):
     segment: Count  # tokens of each stream that a step takes; batch_size counts streams
     memory: Whole  # earlier tokens whose states each layer remembers
     steps_per_epoch: Whole = 0  # what counts as an epoch; 0: a pass over the text
-    tokens: Whole = 0  # training tokens that are used; 0: all
+    tokens: Whole = 0  # training tokens that are used, if there are as many; 0: all
     cutoffs: tuple[Count, ...] = ()  # of the adaptive softmax
     divisor: Count = 1  # each further cluster's embeddings are narrower by this factor
     dropout: Share = 0.0
