@@ -22,12 +22,12 @@ noise. tests/watching/ counts the same.
 
 import contextlib
 
-from ..chapters.numbers import NUMBERS
 from ..errors import UsageError
 from ..stats.estimate import Estimate
 from . import identities
 from .answers import NO, OPEN, RISES, UNKNOWN, YES, Answer, all_of, asks, number, opposite
 from .limits import batch, edge
+from .scales import MEANINGS
 from .settling import HOLD, gradient, loss, spread, weights
 from .watched import Watched
 
@@ -37,7 +37,7 @@ MEMORIES = 3.0  # of the weights in a stage: their start then counts for e^-3 = 
 
 @asks(
     "Is this the regime of the papers?",
-    NUMBERS["memories"],
+    MEANINGS["memories"],
     "yes: at a constant rate the loss has settled, the gradient has not vanished, and there is"
     " noise; no: one of these is answered otherwise",
 )
