@@ -150,7 +150,10 @@ def quadratic_level(run: Run) -> dict[int, float]:
 
 
 def stationary_share(run: Run, *, jointly: bool = False) -> pd.DataFrame:
-    """Return ||grad f||^2 over :func:`quadratic_level`, a row a stage: :func:`_shares`."""
+    """Return ||grad f||^2 over :func:`quadratic_level`, a row a stage: :func:`_shares`.
+
+    The interval is that of the gradient: the unit is taken as exact.
+    """
     table = stage_levels(run, "regularised_gradient_norm_squared", jointly=jointly)
     ends = table[["mean", "low", "high"]].div(table.stage.map(quadratic_level(run)), axis=0)
     return _shares(table.stage, ends)

@@ -217,6 +217,25 @@ def test_learning_rates_and_momenta_meet_at_the_same_effective_rate():
     assert math.isnan(by_name.expected["momentum=0.5"])
 
 
+def nets_with(exponents, sizes):
+    """A run of nets with these exponents, and these squares at the longest lag."""
+    squares = sizes[:, None] * (LAGS / LAGS[-1]) ** exponents[:, None]
+    axes = {"of": "base", "member": range(len(sizes)), "index": [0], "step": LAGS}
+    rows = metrics.rows("global_displacement_squared", squares[:, None], **axes)
+    return made_up(rows, "diffusion", members=len(sizes))
+
+
+def test_few_nets_are_a_sample_of_nets_alike_and_a_poor_one_of_two_kinds():
+    scatter = 0.05 * np.random.default_rng(0).standard_normal(60)
+    alike = reading.unlike(nets_with(0.5 + scatter, np.ones(60)), 6)
+    assert alike["covered"] > 0.92
+    far = np.arange(60) % 4 == 0
+    unlike = reading.unlike(nets_with(0.1 + 0.7 * far + scatter, 1 + 9.0 * far), 6)
+    assert unlike["covered"] < 0.85
+    assert unlike["mean"] == pytest.approx(0.1 + 0.7 / 4, abs=0.02)
+    assert unlike["least"] < 0.1 and unlike["most"] > 0.8
+
+
 def test_a_varied_setting_has_all_its_digits():
     run = made_up([], "quenched", learning_rates=[0.012345678], momenta=[0.5])
     rate, memories = reading.rates(run, "learning_rate=0.0123457 momentum=0.5")

@@ -319,6 +319,7 @@ def test_the_ratio_is_that_of_the_rates_and_its_cases_are_apart(made_up):
         assert reading.settling_ratio(made_up, case).value == pytest.approx(speed, rel=0.3)
     known = reading.settling_ratio(made_up, "predicted")
     assert known.low < 1 < known.high
+    assert known.high - known.low > 0.4 * (found.high - found.low)  # as uncertain as the run
 
 
 def test_the_decays_clock_explains_a_rise_at_its_rate_and_nothing_without_decay(made_up):

@@ -97,6 +97,22 @@ def displacement_exponent(run: Run, case: str = "", window: str = WINDOW) -> Est
     return bootstrap.exponent(lags, squares, lags[-1] * WINDOWS[window])
 
 
+def unlike(run: Run, few: int, draws: int = 400) -> dict[str, float]:
+    """Return how unlike nets are, and what that does to the exponent's interval of a few.
+
+    ``least``, ``most`` and ``mean`` are of the exponents that each has alone; ``covered`` is
+    the share of ``draws`` of a few, with replacement, whose interval holds that of all nets.
+    """
+    lags, squares = displacements(run)
+    nets = squares.mean(1)
+    weights = bootstrap.exponent_weights(lags, lags[-1] * WINDOWS[WINDOW])
+    alone, whole = np.log(nets) @ weights, np.log(nets.mean(0)) @ weights
+    chosen = np.random.default_rng(0).integers(len(nets), size=(draws, few))
+    found = [bootstrap.weighted(lags, nets[one], weights) for one in chosen]
+    covered = np.mean([one.low <= whole <= one.high for one in found])
+    return {"least": alone.min(), "most": alone.max(), "mean": alone.mean(), "covered": covered}
+
+
 @quantity(BOOTSTRAP, within=SIZE, **_made_up("brownian", "power_law"))
 def distance_from_brownian(run: Run, case: str = "") -> Estimate:
     """How far that exponent lies from 1, the value of Brownian motion, to either side."""
@@ -307,7 +323,8 @@ def shared_share(run: Run, case: str = "") -> Estimate:
     """The share of their squared displacement, at the longest lag, that replicas share.
 
     Replicas start from one state and draw their own minibatches. A settled quadratic comes
-    to one half, a drift to 1.
+    to one half, a drift to 1. It is the mean over nets of the share of each: a net that moves
+    in few directions has a mean share below one half, where it has settled.
     """
     share = np.array(shared_parts(run)[1]["share"])[:, -1]
     return Estimate(*(share - share[0] + SHARES[case] if case else share))

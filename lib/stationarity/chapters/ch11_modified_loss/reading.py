@@ -150,7 +150,10 @@ def reversible_pairs(position: NDArray) -> tuple[NDArray, NDArray]:
     return position + other, position - other
 
 
-OF_MODES = "simultaneous over the modes (Bonferroni, Student's t over the trajectories)"
+OF_MODES = (
+    "simultaneous over the modes (Bonferroni; errors over trajectories and outputs, Student's "
+    "t with the degrees of freedom of the trajectories)"
+)
 
 
 @quantity(OF_MODES, **CASES)

@@ -21,8 +21,9 @@ def inside(table: pd.DataFrame, name: str) -> Estimate:
     The errors widen the scatter of the ratios, so their logarithms are first drawn towards
     their mean, each by its error, until they scatter by what the errors leave. The interval
     is Clopper and Pearson's, a mode being a draw, at the ends of that of the scatter that is
-    left; both at 97.5 %, so jointly at 95 %. Raises :class:`UsageError` without a
-    prediction. Source: Paule and Mandel, 1982; Louis, 1984; Viechtbauer, 2007.
+    left; both at 97.5 %, so jointly at 95 %, for modes that scatter alike: one that is badly
+    known is drawn to the mean of the others wherever it truly is. Raises :class:`UsageError`
+    without a prediction. Source: Paule and Mandel, 1982; Louis, 1984; Viechtbauer, 2007.
     """
     count = int(table.filter([f"{name}_predicted"]).count().sum())
     if not count:

@@ -1,5 +1,8 @@
 """What the runs of chapter 13 say: rises within a stage, their parts, and their rates."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -237,7 +240,11 @@ def in_short(run: Run) -> dict[str, Estimate]:
 
 
 SPEEDS = {"predicted": 1, "quarter": 1 / 4, "fourfold": 4}  # over the predicted rate
-MADE_UP = "a curve that settles at {} the predicted rate, with the scatter of this run"
+MADE_UP = (
+    "curves that settle at {} the predicted rate, with the residuals of this run, shifted "
+    "and turned round in time by lot"
+)
+DRAWS = 100  # of what is made up, whose estimate is their median
 
 
 @quantity(
@@ -252,21 +259,41 @@ def settling_ratio(run: Run, case: str = "", skipped: float = SKIPPED) -> Estima
     Fitted is N = level - rise exp(-rate t), for each member, to the second stage of the
     first arm but for its first part, by default ``SKIPPED``.
     """
-    steps, values, predicted = _of_first_arm(run, case, skipped)
-    return Estimate.mean(relaxation.fit(steps, values).rate / predicted)
+    steps, values, predicted = _of_first_arm(run, skipped)
+
+    def ratio(curves: NDArray) -> NDArray:
+        return relaxation.fit(steps, curves).rate / predicted
+
+    return _of_seeds(ratio, steps, values, predicted, case)
 
 
-def _of_first_arm(run: Run, case: str, skipped: float) -> tuple[NDArray, NDArray, float]:
-    """Return steps and norms of the first arm, or made up with its scatter, and its rate."""
+def _of_first_arm(run: Run, skipped: float) -> tuple[NDArray, NDArray, float]:
+    """Return steps, norms (K, n) and predicted rate of the first arm."""
     arm = rate_arms(run)[0]
-    steps, values = settled_curves(run, arm.name, skipped)
-    predicted = 2 * forgetting(run, arm)
-    if case:
-        fitted = relaxation.fit(steps, values)
-        passed = np.exp(-SPEEDS[case] * predicted * (steps - steps[0]))
-        ideal = fitted.level[:, None] - fitted.rise[:, None] * passed
-        values = ideal + values - fitted.curve
-    return steps, values, predicted
+    return *settled_curves(run, arm.name, skipped), 2 * forgetting(run, arm)
+
+
+def _of_seeds(
+    number: Callable, steps: NDArray, values: NDArray, predicted: float, case: str
+) -> Estimate:
+    """Estimate a number of each curve (K, n), of the run or of curves at another rate.
+
+    Residuals as they are would leave each fit where it was: they are what it cannot explain.
+    So they are drawn anew, and made larger by what three fitted numbers take.
+    """
+    if not case:
+        return Estimate.mean(number(values))
+    fitted, (members, count) = relaxation.fit(steps, values), values.shape
+    passed = np.exp(-SPEEDS[case] * predicted * (steps - steps[0]))
+    ideal = fitted.level[:, None] - fitted.rise[:, None] * passed
+    rest, generator = values - fitted.curve, np.random.default_rng(0)
+    rest *= math.sqrt(count / (count - 3))
+    estimates = []
+    for _ in range(DRAWS):
+        begin, way = generator.integers(count, size=members), generator.choice([-1, 1], members)
+        places = (begin[:, None] + way[:, None] * np.arange(count)) % count
+        estimates.append(Estimate.mean(number(ideal + np.take_along_axis(rest, places, 1))))
+    return Estimate(*map(float, np.median(estimates, axis=0)))
 
 
 @quantity(
@@ -283,8 +310,11 @@ def settling_share(run: Run, case: str = "") -> Estimate:
     Its curve is level - rise exp(-2 eta lambda t / (1 - beta)): level and rise are fitted to
     each member, the rate is not. A share has the sign of the rise.
     """
-    made_up = case if case in SPEEDS else ""
-    steps, values, predicted = _of_first_arm(run, made_up, SKIPPED)
+    steps, values, predicted = _of_first_arm(run, SKIPPED)
     if case == "no_decay":
-        steps, values = settled_curves(run, NO_DECAY)
-    return Estimate.mean(relaxation.explained(steps, values, predicted))
+        (steps, values), case = settled_curves(run, NO_DECAY), ""
+
+    def share(curves: NDArray) -> NDArray:
+        return relaxation.explained(steps, curves, predicted)
+
+    return _of_seeds(share, steps, values, predicted, case)
