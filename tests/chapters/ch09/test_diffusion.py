@@ -227,7 +227,9 @@ def nets_with(exponents, sizes):
 
 def test_few_nets_are_a_sample_of_nets_alike_and_a_poor_one_of_two_kinds():
     scatter = 0.05 * np.random.default_rng(0).standard_normal(60)
-    alike = reading.unlike(nets_with(0.5 + scatter, np.ones(60)), 6)
+    run = nets_with(0.5 + scatter, np.ones(60))
+    alike = reading.unlike(run, 6)
+    assert alike["whole"] == pytest.approx(reading.displacement_exponent(run).value)
     assert alike["covered"] > 0.92
     far = np.arange(60) % 4 == 0
     unlike = reading.unlike(nets_with(0.1 + 0.7 * far + scatter, 1 + 9.0 * far), 6)

@@ -100,8 +100,9 @@ def displacement_exponent(run: Run, case: str = "", window: str = WINDOW) -> Est
 def unlike(run: Run, few: int, draws: int = 400) -> dict[str, float]:
     """Return how unlike nets are, and what that does to the exponent's interval of a few.
 
-    ``least``, ``most`` and ``mean`` are of the exponents that each has alone; ``covered`` is
-    the share of ``draws`` of a few, with replacement, whose interval holds that of all nets.
+    ``least``, ``most`` and ``mean`` are of the exponents that each has alone, ``whole`` is that
+    of their mean squared distance; ``covered`` is the share of ``draws`` of a few, with
+    replacement, whose interval holds it.
     """
     lags, squares = displacements(run)
     nets = squares.mean(1)
@@ -110,7 +111,8 @@ def unlike(run: Run, few: int, draws: int = 400) -> dict[str, float]:
     chosen = np.random.default_rng(0).integers(len(nets), size=(draws, few))
     found = [bootstrap.weighted(lags, nets[one], weights) for one in chosen]
     covered = np.mean([one.low <= whole <= one.high for one in found])
-    return {"least": alone.min(), "most": alone.max(), "mean": alone.mean(), "covered": covered}
+    told = {"least": alone.min(), "most": alone.max(), "mean": alone.mean()}
+    return told | {"whole": whole, "covered": covered}
 
 
 @quantity(BOOTSTRAP, within=SIZE, **_made_up("brownian", "power_law"))

@@ -244,7 +244,7 @@ MADE_UP = (
     "curves that settle at {} the predicted rate, with the residuals of this run, shifted "
     "and turned round in time by lot"
 )
-DRAWS = 100  # of what is made up, whose estimate is their median
+SURROGATES = 100  # drawn for a made-up case, whose estimate is their median
 
 
 @quantity(
@@ -289,7 +289,7 @@ def _of_seeds(
     rest, generator = values - fitted.curve, np.random.default_rng(0)
     rest *= math.sqrt(count / (count - 3))
     estimates = []
-    for _ in range(DRAWS):
+    for _ in range(SURROGATES):
         begin, way = generator.integers(count, size=members), generator.choice([-1, 1], members)
         places = (begin[:, None] + way[:, None] * np.arange(count)) % count
         estimates.append(Estimate.mean(number(ideal + np.take_along_axis(rest, places, 1))))
